@@ -1,0 +1,170 @@
+"""The Ray side of a run: start a local Ray or join a cluster, and decide how many actors of which size.
+
+In: the cluster's CPUs and GPUs. Out: a `Layout`. The rule on GPUs: one embedder a GPU, decoders on all other CPUs. On
+CPUs alone: a decoder and an embedder per core, each counted as half a core, because whichever of the two is the
+bottleneck then gets the cores, and the other waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from pipeline.config import ClusterConfig, ModelConfig
+from pipeline.errors import ConfigError, RunError
+
+_OBJECT_STORE_SHARE = 0.3
+_LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
+_GPU_CHUNK_ROWS = 256
+_CPU_CHUNK_ROWS = 64
+_DECODERS_PER_WRITER = 16
+#: Peak memory of loading and running a model, in copies of its weights file as stored.
+_MODEL_COPIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What there is to share out."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: float
+    object_store_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many actors, and what each asks for.
+
+    Attributes:
+        embedder_threads: threads of a forward pass on CPU.
+        chunk_rows: records per decode or embed call.
+        inflight_bytes: decoded bytes in flight.
+    """
+
+    decoders: int
+    embedders: int
+    writers: int
+    cpus_per_decoder: float
+    cpus_per_embedder: float
+    gpus_per_embedder: float
+    embedder_threads: int
+    chunk_rows: int
+    inflight_bytes: int
+
+
+def arrange(
+    resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int, has_images: bool = True
+) -> Layout:
+    """Share the resources out.
+
+    Args:
+        resources: of the cluster or of this machine.
+        cluster: the user's wishes, which win.
+        model: for its batch size.
+        weights_bytes: size of the model's weights, which bounds the number of copies on CPUs.
+        has_images: whether there is anything to decode.
+    """
+    cpus = max(1, int(resources.cpus))
+    gpus_each = cluster.gpus_per_embedder
+    if gpus_each is None:
+        gpus_each = 1.0 if resources.gpus >= 1 else 0.0
+    if gpus_each > resources.gpus:
+        raise ConfigError(
+            f"An embedder asks for {gpus_each:g} GPUs and the cluster has {resources.gpus:g}: "
+            "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
+        )
+    if gpus_each:
+        embedders = cluster.embedders or max(1, int(resources.gpus / gpus_each))
+        decoders = cluster.decoders or max(1, cpus - embedders)
+    else:
+        fitting = int(resources.memory_bytes / (max(weights_bytes, 1) * _MODEL_COPIES)) or 1
+        embedders = cluster.embedders or min(cpus, fitting)
+        decoders = cluster.decoders or cpus
+    return Layout(
+        decoders=decoders if has_images else min(decoders, 2),
+        embedders=embedders,
+        writers=-(-decoders // _DECODERS_PER_WRITER),
+        cpus_per_decoder=1.0 if gpus_each else min(0.5, 0.5 * cpus / decoders),
+        cpus_per_embedder=0.5 if gpus_each else min(0.5, 0.5 * cpus / embedders),
+        gpus_per_embedder=gpus_each,
+        embedder_threads=max(1, cpus // embedders),
+        chunk_rows=max(model.batch_size or 0, _GPU_CHUNK_ROWS if gpus_each else _CPU_CHUNK_ROWS),
+        inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * _OBJECT_STORE_SHARE),
+    )
+
+
+def local_resources() -> Resources:
+    """Resources of this machine, as a local Ray would share them out."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return Resources(
+        cpus=len(os.sched_getaffinity(0)),
+        gpus=_visible_gpus(),
+        memory_bytes=memory_bytes,
+        object_store_bytes=min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * _OBJECT_STORE_SHARE)),
+    )
+
+
+def _visible_gpus() -> int:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([device for device in named.split(",") if device.strip() not in ("", "-1")])
+    driver = Path("/proc/driver/nvidia/gpus")
+    return len(list(driver.iterdir())) if driver.is_dir() else 0
+
+
+@contextmanager
+def connected(cluster: ClusterConfig) -> Iterator[Resources]:
+    """A connection to Ray: to `cluster.address`, else a local Ray that ends with the block.
+
+    Raises:
+        RunError: the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        yield _cluster_resources()
+        return
+    try:
+        if cluster.address is None:
+            _start_local()
+        else:
+            ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"Cannot connect to Ray at {cluster.address or 'this machine'}: {error}. Check --address and, for a "
+            "cluster with tokens, RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+        ) from error
+    try:
+        yield _cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _start_local() -> None:
+    here = local_resources()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        num_cpus=int(here.cpus),
+        num_gpus=int(here.gpus),
+        object_store_memory=int(here.object_store_bytes),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _cluster_resources() -> Resources:
+    total = ray.cluster_resources()
+    return Resources(
+        cpus=total.get("CPU", 1.0),
+        gpus=total.get("GPU", 0.0),
+        memory_bytes=total.get("memory", 4 * 2**30),
+        object_store_bytes=total.get("object_store_memory", 2**30),
+    )

@@ -1,0 +1,129 @@
+"""CPU actor: rows of a shard in, an `ImageBatch` out.
+
+Reading and decoding of one actor overlap: Ray runs two calls at once, one reads while the other decodes. A lock keeps
+the decoding itself to one core, which is what the actor asked the cluster for. Pixels leave as uint8, since float32
+would move four times the bytes; the model normalises them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import images
+from pipeline.batch import Failure, ImageBatch, RawRecord, Record, Shard
+from pipeline.config import ImageConfig
+from pipeline.errors import ImageError
+from pipeline.plan import read_records
+from pipeline.schema import QUARANTINE, rows_schema
+from pipeline.sources import SourceSpec, reader
+from pipeline.stats import Stats
+from pipeline.vocabulary import Reason, Stage
+
+
+class Decoder:
+    """Reads and decodes chunks.
+
+    Args:
+        source: the planned source, from which a reader is made.
+        limits: limits on images.
+        image_size: N of the (B, N, N, 3) pixels.
+    """
+
+    def __init__(self, source: SourceSpec, limits: ImageConfig, image_size: int) -> None:
+        self._source = source
+        self._limits = limits
+        self._image_size = image_size
+        self._schema = rows_schema(source.has_images, source.has_texts, source.extra)
+        self._decoding = threading.Lock()
+        self._records = lru_cache(maxsize=4)(read_records)
+
+    def setup(self) -> None:
+        """Open the source."""
+        self._reader = reader(self._source)
+
+    def decode(self, shard: Shard, start: int, stop: int) -> tuple[ImageBatch, Stats]:
+        """Read and decode rows `start` to `stop` of `shard`; failed records are in the batch's quarantine.
+
+        Raises:
+            UnavailableError: the store is down for all of them.
+        """
+        began = time.perf_counter()
+        raw = self._reader.read(self._records(shard)[start:stop])
+        read_s = time.perf_counter() - began
+        with self._decoding:
+            began = time.perf_counter()
+            batch = self._batch(raw, shard.attempts + 1)
+            decode_s = time.perf_counter() - began
+        reasons = Counter(batch.quarantine["reason"].to_pylist())
+        n_bytes = sum(len(r.image) for r in raw if r.image is not None)
+        return batch, Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
+
+    def _batch(self, raw: Sequence[RawRecord], attempts: int) -> ImageBatch:
+        rows: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
+        pixels = self._empty_pixels(len(raw))
+        for one in raw:
+            failure = one.failure or _text_failure(one)
+            if failure is None:
+                row = self._row(one, None if pixels is None else pixels[len(rows)])
+                if isinstance(row, Failure):
+                    failure = row
+                else:
+                    rows.append(row)
+            if failure is not None:
+                failed.append(quarantine_row(one.record, failure, attempts))
+        return ImageBatch(
+            rows=pa.Table.from_pylist(rows, schema=self._schema),
+            pixels=None if pixels is None else pixels[: len(rows)],
+            quarantine=pa.Table.from_pylist(failed, schema=QUARANTINE),
+        )
+
+    def _empty_pixels(self, n: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        if not self._source.has_images:
+            return None
+        return np.empty((n, self._image_size, self._image_size, 3), dtype=np.uint8)
+
+    def _row(self, one: RawRecord, pixels: Any) -> dict[str, Any] | Failure:
+        """Columns of a good record, its pixels put into `pixels`; or why it failed."""
+        row = {"id": one.record.id, "source_fingerprint": one.record.source_fingerprint, "text": one.text, **one.extra}
+        if one.image is None:
+            return row
+        try:
+            image = images.decode(one.image, self._image_size, self._limits.max_pixels)
+        except ImageError as error:
+            return Failure(Stage.DECODE, error.reason, error.detail)
+        pixels[...] = image.pixels
+        row["image_uri"] = one.record.image_uri
+        row["image_sha256"] = hashlib.sha256(one.image).hexdigest()
+        row["image_phash"] = image.phash
+        row["image_width"], row["image_height"] = image.width, image.height
+        return row
+
+
+def _text_failure(one: RawRecord) -> Failure | None:
+    """A missing text is a fact about the record; a blank one is a fault of the catalog."""
+    if one.text is not None and not one.text.strip():
+        return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty or blank")
+    return None
+
+
+def quarantine_row(record: Record, failure: Failure, attempts: int) -> dict[str, Any]:
+    """A row of `schema.QUARANTINE`."""
+    return {
+        "id": record.id,
+        "image_uri": record.image_uri,
+        "stage": str(failure.stage),
+        "reason": str(failure.reason),
+        "detail": failure.detail[:500],
+        "attempts": attempts,
+        "source_fingerprint": record.source_fingerprint,
+    }

@@ -1,0 +1,235 @@
+"""One run on one screen: plan, start Ray, feed the actors, report.
+
+In: a `RunConfig`; `python -m actors.driver run.json` takes a saved one. Out: a `Summary`, the committed shards in OUT,
+and `_runs/<run_id>/` with progress and summary. What a run commits stays whatever happens to it; the same call goes on
+from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import ray
+
+from actors import bottleneck
+from actors.backlog import Limits
+from actors.cluster import Layout, Resources, arrange, connected, local_resources
+from actors.decoder import Decoder
+from actors.dispatch import Dispatcher, Pools
+from actors.dry_run import DryRun, dry_run, weights_bytes
+from actors.embedder import Embedder
+from actors.meter import Meter
+from actors.pool import Pool
+from actors.progress import Progress, Summary
+from actors.reporting import Reporter
+from actors.stopping import StopSignal
+from actors.writer import Writer
+from pipeline import config as configs
+from pipeline.config import RunConfig
+from pipeline.errors import HanclipError
+from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["DryRun", "dry_run", "main", "retry", "run"]
+
+OnProgress = Callable[[Progress], None]
+_DECODER_CALLS = 2
+_EMBEDDER_CALLS = 3
+_WRITER_CALLS = 2
+#: On top of the time that reads may be retried: decoding or embedding one chunk never takes longer.
+_CALL_TIMEOUT_S = 900.0
+#: Id, text, hashes and other columns of a record, roughly.
+_ROW_BYTES = 1024
+
+
+def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
+    """Embed everything in the source that has no outcome in the output yet.
+
+    Raises:
+        UsageError: the request cannot be carried out as given; nothing was started.
+        StorageError: the source cannot be listed or the output cannot be written.
+    """
+    return _Run(config, on_progress).go(lambda run: make_plan(run.config, run.model, run.run_id, run.layout.decoders))
+
+
+def retry(
+    out: str,
+    reasons: tuple[str, ...],
+    config: RunConfig,
+    on_progress: OnProgress | None = None,
+) -> Summary:
+    """Try the quarantined records of `out` with one of `reasons` again, with the source and model of `config`."""
+    return _Run(config, on_progress).go(lambda run: make_retry_plan(run.config, run.model, run.run_id, out, reasons))
+
+
+class _Run:
+    """The parts of one run that its steps share."""
+
+    def __init__(self, config: RunConfig, on_progress: OnProgress | None) -> None:
+        self.run_id = new_run_id()
+        self.on_progress = on_progress or (lambda _: None)
+        self.on_progress(Progress(self.run_id, "planning"))
+        self.model = resolve(config.model)
+        pinned = config.model.model_copy(update={"weights_sha256": self.model.weights_sha256})
+        self.config = config.model_copy(update={"model": pinned})
+
+    def go(self, plan_with: Callable[[_Run], Plan]) -> Summary:
+        """Plan, and carry the plan out if there is anything to do."""
+        began_s = time.monotonic()
+        with ExitStack() as stack:
+            if self.config.cluster.address is not None:
+                resources = stack.enter_context(connected(self.config.cluster))
+            else:
+                resources = local_resources()
+            self.layout = _layout(self.config, self.model, resources)
+            self.plan = plan_with(self)
+            self.meter = Meter(self.run_id, self.plan.rows, self.plan.rows_already_done, len(self.plan.shards))
+            self.reporter = Reporter(self.plan.uri, self.meter, self.on_progress)
+            if not self.plan.rows:
+                return self._summary("complete", began_s, None, "Nothing to do: every record has an outcome.")
+            self.reporter.report()
+            if self.config.cluster.address is None:
+                stack.enter_context(connected(self.config.cluster))
+            return self._embed(began_s)
+
+    def _embed(self, began_s: float) -> Summary:
+        pools = _pools(self.config, self.plan, self.model, self.layout, self.run_id)
+        with StopSignal() as stop:
+            dispatcher = Dispatcher(
+                pools, _limits(self.config, self.plan, self.model, self.layout), self.meter, lambda: poll()
+            )
+
+            def poll() -> None:
+                if stop.number is not None:
+                    self.meter.state("stopping")
+                    dispatcher.stop_within(self.config.cluster.grace_s)
+                self.reporter.report_if_due()
+
+            try:
+                dispatcher.run(iter(self.plan.shards))
+            except HanclipError as error:
+                return self._summary("failed", began_s, 1, str(error))
+            finally:
+                pools.stop()
+            left = self.plan.rows - self.meter.rows_done
+            if stop.number is not None and left:
+                return self._summary("stopped", began_s, 128 + stop.number, "Stopped; the same command goes on.")
+        return self._summary("complete", began_s, None, "")
+
+    def _summary(self, state: str, began_s: float, exit_code: int | None, message: str) -> Summary:
+        self.meter.state(state)  # type: ignore[arg-type]
+        progress = self.meter.progress()
+        stats, plan = progress.stats, self.plan
+        share = stats.quarantined.total() / max(1, stats.records)
+        if exit_code is None:
+            exit_code = 3 if share > self.config.output.max_quarantine else 0
+        busy = self.meter.busy()
+        summary = Summary(
+            run_id=self.run_id,
+            state=progress.state,
+            output=self.config.output.uri,
+            run_date=plan.run_date,
+            model=self.model.name,
+            rows_planned=plan.rows,
+            rows_already_done=plan.rows_already_done,
+            rows_elsewhere=self.meter.rows_elsewhere,
+            rows_left=plan.rows - self.meter.rows_done,
+            stats=stats,
+            seconds=time.monotonic() - began_s,
+            actors_replaced=progress.actors_replaced,
+            bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
+            exit_code=exit_code,
+            message=message,
+        )
+        self.reporter.close(summary)
+        return summary
+
+
+def _layout(config: RunConfig, model: ModelSpec, resources: Resources) -> Layout:
+    return arrange(resources, config.cluster, config.model, weights_bytes(model))
+
+
+def _limits(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Limits:
+    pixels = 3 * model.image_size**2 if plan.source.has_images else 0
+    return Limits(
+        chunk_rows=layout.chunk_rows,
+        bytes_per_row=pixels + _ROW_BYTES,
+        inflight_bytes=layout.inflight_bytes,
+        waiting_chunks=layout.embedders * _EMBEDDER_CALLS,
+        call_timeout_s=_CALL_TIMEOUT_S + config.source.retry_timeout_s,
+    )
+
+
+def _pools(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout, run_id: str) -> Pools:
+    """The crews. Actors are not restarted by Ray: the pool replaces them, so that every death is seen and counted."""
+    decoder = ray.remote(Decoder).options(
+        num_cpus=layout.cpus_per_decoder, max_concurrency=_DECODER_CALLS, max_restarts=0, max_task_retries=0
+    )
+    embedder = ray.remote(Embedder).options(
+        num_cpus=layout.cpus_per_embedder, num_gpus=layout.gpus_per_embedder, max_restarts=0, max_task_retries=0
+    )
+    writer = ray.remote(Writer).options(num_cpus=0, max_restarts=0, max_task_retries=0)
+    source, threads = plan.source, layout.embedder_threads
+    return Pools(
+        Pool(
+            "decoder",
+            layout.decoders,
+            lambda: decoder.remote(source, config.image, model.image_size),
+            _DECODER_CALLS,
+        ),
+        Pool(
+            "embedder", layout.embedders, lambda: embedder.remote(config.model, source.extra, threads), _EMBEDDER_CALLS
+        ),
+        Pool(
+            "writer",
+            layout.writers,
+            lambda: writer.remote(plan.dataset, run_id, plan.run_date),
+            _WRITER_CALLS,
+        ),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the `RunConfig` saved as JSON or YAML in the file that is the only argument; returns the exit code."""
+    paths = sys.argv[1:] if arguments is None else arguments
+    if len(paths) != 1:
+        sys.stderr.write("usage: python -m actors.driver RUN.json   (write one with hanclip embed --print-config)\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        summary = run(configs.parse(configs.load_yaml(paths[0])), _log_progress())
+    except HanclipError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(json.dumps(summary.to_json(), ensure_ascii=False) + "\n")
+    return summary.exit_code
+
+
+def _log_progress(every_s: float = 10.0) -> OnProgress:
+    last_s = -every_s
+
+    def log(progress: Progress) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= every_s:
+            last_s = time.monotonic()
+            logger.info(
+                "%s %s: %d of %d shards, %.1f records/s",
+                progress.run_id,
+                progress.state,
+                progress.shards_done,
+                progress.shards_planned,
+                progress.records_per_s,
+            )
+
+    return log
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""GPU (or CPU) actor: `ImageBatch` in, `EmbeddingBatch` out.
+
+Each distinct text of a batch goes through the text tower once. The similarity is computed in float32 from the float32
+unit vectors, before any rounding for storage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.batch import EmbeddingBatch, ImageBatch
+from pipeline.config import ModelConfig
+from pipeline.schema import QUARANTINE, embeddings_schema
+from pipeline.stats import Stats
+from pipeline.vocabulary import Reason, Stage
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Embedder:
+    """Runs the model.
+
+    Args:
+        model: the model's configuration, pinned to a weights digest, so that every actor computes with the same.
+        extra: the source's other columns.
+        threads: CPU threads for the forward pass.
+    """
+
+    def __init__(self, model: ModelConfig, extra: pa.Schema, threads: int) -> None:
+        self._model_config = model
+        self._extra = extra
+        self._threads = threads
+
+    def setup(self) -> dict[str, str]:
+        """Load the model; returns facts for the footers: `dtype`, `device`, `logit_scale`."""
+        from pipeline.model.checkpoints import resolve
+        from pipeline.model.chinese_clip import ChineseClip, set_threads
+
+        set_threads(self._threads)
+        config = self._model_config
+        self._clip = ChineseClip.load(
+            resolve(config), config.dtype, batch_size=config.batch_size, compile=config.compile
+        )
+        self._facts = {
+            "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
+            "device": self._clip.device_name,
+            "logit_scale": repr(self._clip.logit_scale),
+        }
+        return self._facts
+
+    def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
+        """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`."""
+        began = time.perf_counter()
+        images = None if batch.pixels is None else self._encode_images(batch.pixels)
+        texts, distinct = self._encode_texts(batch.rows)
+        table, bad = self._assemble(batch.rows, images, texts)
+        quarantine = pa.concat_tables([batch.quarantine, _not_finite(bad, attempts)])
+        stats = Stats(
+            embedded=table.num_rows,
+            quarantined=Counter({str(Reason.NOT_FINITE): bad.num_rows} if bad.num_rows else {}),
+            embed_s=time.perf_counter() - began,
+            texts_encoded=distinct,
+        )
+        return EmbeddingBatch(table, quarantine), stats
+
+    def _encode_images(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+        if not len(pixels):
+            return np.empty((0, self._clip.dim), dtype=np.float32)
+        return self._clip.encode_images(pixels)
+
+    def _encode_texts(self, rows: pa.Table) -> tuple[tuple[Vectors, npt.NDArray[np.bool_]] | None, int]:
+        """(B, D) vectors and (B,) which of them exist, and the number of distinct texts; None without texts."""
+        if "text" not in rows.column_names:
+            return None, 0
+        texts = rows["text"].to_pylist()
+        place = {text: i for i, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
+        encoded = self._clip.encode_texts(list(place)) if place else np.zeros((1, self._clip.dim), dtype=np.float32)
+        vectors = encoded[[place.get(text, 0) for text in texts]].reshape(len(texts), self._clip.dim)
+        return (vectors, np.array([text is not None for text in texts], dtype=bool)), len(place)
+
+    def _assemble(
+        self, rows: pa.Table, images: Vectors | None, texts: tuple[Vectors, npt.NDArray[np.bool_]] | None
+    ) -> tuple[pa.Table, pa.Table]:
+        """The output table, and the rows left out because a vector is not finite."""
+        columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
+        finite = np.ones(rows.num_rows, dtype=bool)
+        if images is not None:
+            columns["image_embedding"] = _vector_column(images)
+            finite &= np.isfinite(images).all(axis=1)
+        if texts is not None:
+            vectors, present = texts
+            columns["text_embedding"] = _vector_column(vectors, present)
+            finite &= np.isfinite(vectors).all(axis=1) | ~present
+            if images is not None:
+                similarity = np.einsum("bd,bd->b", images, vectors, dtype=np.float32)
+                columns["similarity"] = pa.array(similarity, mask=~present)
+        schema = embeddings_schema(images is not None, texts is not None, self._extra, self._clip.dim)
+        table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
+        table = table.replace_schema_metadata(self._facts)
+        return (
+            (table, rows.slice(0, 0))
+            if finite.all()
+            else (table.filter(pa.array(finite)), rows.filter(pa.array(~finite)))
+        )
+
+
+def _vector_column(vectors: Vectors, present: npt.NDArray[np.bool_] | None = None) -> pa.FixedSizeListArray:
+    """(B, D) float32 as a fixed-size list column without a copy; rows that are not `present` are null."""
+    item = pa.field("item", pa.float32(), nullable=False)
+    values = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    mask = None if present is None or present.all() else pa.array(~present)
+    return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, vectors.shape[1]), mask=mask)
+
+
+def _not_finite(bad: pa.Table, attempts: int) -> pa.Table:
+    uris = bad["image_uri"].to_pylist() if "image_uri" in bad.column_names else [None] * bad.num_rows
+    failed = [
+        {
+            "id": row["id"],
+            "image_uri": uri,
+            "stage": str(Stage.EMBED),
+            "reason": str(Reason.NOT_FINITE),
+            "detail": "the model gave a vector with NaN or infinity; try --dtype fp32",
+            "attempts": attempts,
+            "source_fingerprint": row["source_fingerprint"],
+        }
+        for row, uri in zip(bad.select(["id", "source_fingerprint"]).to_pylist(), uris, strict=True)
+    ]
+    return pa.Table.from_pylist(failed, schema=QUARANTINE)

@@ -1,0 +1,80 @@
+"""Counters and gauges in Ray's metrics, from which Prometheus scrapes them: one place for all their names.
+
+Every metric has the tag `run_id`; those of a stage also `stage` (read, decode, embed, write).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ray.util.metrics import Counter, Gauge
+
+from pipeline.stats import Stats
+
+_RUN = ("run_id",)
+_STAGE = ("run_id", "stage")
+
+
+class Metrics:
+    """The metrics of one run."""
+
+    def __init__(self, run_id: str) -> None:
+        run = {"run_id": run_id}
+        self._stage_records = _counter("hanclip_stage_records", "Records that passed a stage.", _STAGE, run)
+        self._stage_seconds = _counter("hanclip_stage_seconds", "Seconds that a stage's actors worked.", _STAGE, run)
+        self._bytes = _counter("hanclip_bytes", "Bytes read from the source or written.", _STAGE, run)
+        self._embedded = _counter("hanclip_records_embedded", "Records committed with vectors.", _RUN, run)
+        self._quarantined = _counter(
+            "hanclip_records_quarantined", "Records committed as quarantine.", ("run_id", "reason"), run
+        )
+        self._shards = _counter("hanclip_shards_committed", "Shards committed.", _RUN, run)
+        self._replaced = _counter("hanclip_actors_replaced", "Actors that died and were replaced.", _RUN, run)
+        self._queued = _gauge("hanclip_stage_queued", "Calls handed to a stage and not finished.", _STAGE, run)
+        self._actors = _gauge("hanclip_stage_actors", "Actors ready for work.", _STAGE, run)
+        self._inflight = _gauge("hanclip_inflight_bytes", "Decoded bytes not yet embedded.", _RUN, run)
+
+    def stage(self, kind: str, rows: int, stats: Stats) -> None:
+        """Count a chunk or shard that passed the stage `kind`."""
+        _add(self._stage_records, rows, stage=kind)
+        seconds = {"read": stats.read_s, "decode": stats.decode_s, "embed": stats.embed_s, "write": stats.write_s}
+        for stage, value in seconds.items():
+            _add(self._stage_seconds, value, stage=stage)
+        _add(self._bytes, stats.bytes_read, stage="read")
+        _add(self._bytes, stats.bytes_written, stage="write")
+
+    def committed(self, stats: Stats) -> None:
+        """Count the outcome of a committed shard."""
+        self._shards.inc()
+        _add(self._embedded, stats.embedded)
+        for reason, count in stats.quarantined.items():
+            _add(self._quarantined, count, reason=reason)
+
+    def replaced(self) -> None:
+        """Count a replaced actor."""
+        self._replaced.inc()
+
+    def levels(self, queued: Mapping[str, int], inflight_bytes: int, actors: Mapping[str, int]) -> None:
+        """Set the gauges."""
+        for stage, count in queued.items():
+            self._queued.set(count, tags={"stage": stage})
+        for stage, count in actors.items():
+            self._actors.set(count, tags={"stage": stage})
+        self._inflight.set(inflight_bytes)
+
+
+def _counter(name: str, description: str, tags: tuple[str, ...], run: dict[str, str]) -> Counter:
+    counter = Counter(name, description=description, tag_keys=tags)
+    counter.set_default_tags(run)
+    return counter
+
+
+def _gauge(name: str, description: str, tags: tuple[str, ...], run: dict[str, str]) -> Gauge:
+    gauge = Gauge(name, description=description, tag_keys=tags)
+    gauge.set_default_tags(run)
+    return gauge
+
+
+def _add(counter: Counter, value: float, **tags: str) -> None:
+    """Ray's counters refuse zero."""
+    if value > 0:
+        counter.inc(value, tags=tags)

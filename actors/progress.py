@@ -1,0 +1,101 @@
+"""What a run tells about itself: `Progress` while it goes, `Summary` at its end. Plain values, no Ray, no terminal.
+
+The command line draws them, `_runs/<run_id>/progress.json` and `summary.json` hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pipeline.stats import Stats
+
+State = Literal["planning", "starting", "running", "stopping", "complete", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """One stage right now.
+
+    Attributes:
+        name: read, decode, embed or write.
+        actors: living actors that do it.
+        busy: share of their time spent working since the run's start, 0 to 1.
+        records_per_s: records through this stage per second of the recent past.
+        queued: chunks (for write: shards) handed to it and not finished.
+    """
+
+    name: str
+    actors: int
+    busy: float
+    records_per_s: float
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run at one moment. Rows count records: planned = done in this run + still to do."""
+
+    run_id: str
+    state: State
+    elapsed_s: float = 0.0
+    rows_planned: int = 0
+    rows_already_done: int = 0
+    shards_planned: int = 0
+    shards_done: int = 0
+    stats: Stats = field(default_factory=Stats)
+    stages: tuple[StageProgress, ...] = ()
+    records_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    inflight_bytes: int = 0
+    actors_replaced: int = 0
+    eta_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, `stats` included."""
+        return {**asdict(self), "stats": self.stats.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """The stage that set the pace, and one sentence on what to change."""
+
+    stage: str
+    busy: Mapping[str, float]
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run that ended. `rows_planned` = embedded + quarantined + `rows_elsewhere` + `rows_left`.
+
+    Attributes:
+        rows_elsewhere: records of shards that another run committed first.
+        rows_left: records of shards not committed, for the next run of the same command.
+    """
+
+    run_id: str
+    state: State
+    output: str
+    run_date: str
+    model: str
+    rows_planned: int
+    rows_already_done: int
+    rows_elsewhere: int
+    rows_left: int
+    stats: Stats
+    seconds: float
+    actors_replaced: int
+    bottleneck: Bottleneck | None
+    exit_code: int
+    message: str = ""
+
+    @property
+    def rows_in(self) -> int:
+        """Every record of the source, those of earlier runs included."""
+        return self.rows_planned + self.rows_already_done
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, `stats` included."""
+        return {**asdict(self), "stats": self.stats.to_json()}

@@ -1,0 +1,68 @@
+"""Tells the world how a run goes: the caller's function twice a second, `progress.json` in OUT every ten seconds.
+
+A store that is down must not stop the scheduler, so the file is written by a thread of its own, and a write that fails
+is logged and counted, not raised: the next one replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from actors.meter import Meter
+from actors.progress import Progress, Summary
+from pipeline import storage
+from pipeline.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+_CALLBACK_EVERY_S = 0.5
+_FILE_EVERY_S = 10.0
+
+
+class Reporter:
+    """Reports one run whose files are at `run_uri`."""
+
+    def __init__(self, run_uri: str, meter: Meter, on_progress: Callable[[Progress], None]) -> None:
+        self._run_uri = run_uri
+        self._meter = meter
+        self._on_progress = on_progress
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
+        self._writing: Future[None] | None = None
+        self._called_s = self._written_s = 0.0
+        self.failed_writes = 0
+
+    def report_if_due(self) -> None:
+        """Report if enough time has passed; cheap enough to call in every turn of a loop."""
+        if time.monotonic() - self._called_s >= _CALLBACK_EVERY_S:
+            self.report()
+
+    def report(self) -> None:
+        """Report now."""
+        self._called_s = time.monotonic()
+        progress = self._meter.progress()
+        self._on_progress(progress)
+        idle = self._writing is None or self._writing.done()
+        if idle and self._called_s - self._written_s >= _FILE_EVERY_S:
+            self._written_s = self._called_s
+            self._writing = self._thread.submit(self._write, "progress.json", progress.to_json())
+
+    def close(self, summary: Summary) -> None:
+        """Report the end, and write `summary.json`."""
+        self._on_progress(self._meter.progress())
+        if summary.rows_planned:
+            self._thread.submit(self._write, "progress.json", self._meter.progress().to_json())
+            self._thread.submit(self._write, "summary.json", summary.to_json())
+        self._thread.shutdown(wait=True)
+
+    def _write(self, name: str, plain: dict[str, object]) -> None:
+        try:
+            storage.overwrite(
+                storage.join(self._run_uri, name), json.dumps(plain, indent=2, ensure_ascii=False).encode()
+            )
+        except StorageError as error:
+            self.failed_writes += 1
+            logger.warning("%s was not written: %s", name, error)

@@ -1,0 +1,97 @@
+"""Actor: all batches of a shard in, one committed Parquet file out.
+
+It holds nothing between calls: if it dies, the same batches go to another writer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from actors.chunks import Crashed
+from actors.decoder import quarantine_row
+from pipeline.batch import EmbeddingBatch, Failure, Shard
+from pipeline.dataset import Dataset
+from pipeline.errors import AlreadyExistsError
+from pipeline.plan import read_records
+from pipeline.schema import QUARANTINE
+from pipeline.shard_file import Provenance
+from pipeline.stats import Stats
+from pipeline.vocabulary import Reason, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A shard that is committed: by this run, or `elsewhere` by another one that was first."""
+
+    stats: Stats
+    elsewhere: bool
+
+
+class Writer:
+    """Commits shards.
+
+    Args:
+        output: URI of the dataset.
+        dataset: where to.
+        run_id, run_date: of this run.
+    """
+
+    def __init__(self, dataset: Dataset, run_id: str, run_date: str) -> None:
+        self._dataset = dataset
+        self._run_id = run_id
+        self._run_date = run_date
+
+    def setup(self) -> None:
+        """Nothing to open; every actor has a set-up."""
+
+    def write(self, shard: Shard, crashed: Sequence[Crashed], *batches: EmbeddingBatch) -> Written:
+        """Write and commit `shard` from its batches in plan order and its crashed records."""
+        began = time.perf_counter()
+        table = self._concatenate(batches)
+        quarantine = pa.concat_tables([*(batch.quarantine for batch in batches), self._crashed_rows(shard, crashed)])
+        facts = _facts(table)
+        provenance = Provenance(
+            run_id=self._run_id,
+            rows_planned=shard.rows,
+            logit_scale=float(facts.get("logit_scale", "nan")),
+            compute_dtype=facts.get("compute_dtype", "none"),
+        )
+        try:
+            n_bytes = self._dataset.write_shard(shard.shard_id, self._run_date, table, quarantine, provenance)
+        except AlreadyExistsError:
+            return Written(Stats(write_s=time.perf_counter() - began), elsewhere=True)
+        stats = Stats(
+            embedded=table.num_rows,
+            quarantined=Counter(quarantine["reason"].to_pylist()),
+            bytes_written=n_bytes,
+            write_s=time.perf_counter() - began,
+        )
+        return Written(stats, elsewhere=False)
+
+    def _concatenate(self, batches: Sequence[EmbeddingBatch]) -> pa.Table:
+        tables = [batch.table for batch in batches]
+        if not tables:
+            return self._dataset.identity.schema.empty_table()
+        merged = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+        return merged.replace_schema_metadata(tables[0].schema.metadata)
+
+    def _crashed_rows(self, shard: Shard, crashed: Sequence[Crashed]) -> pa.Table:
+        if not crashed:
+            return QUARANTINE.empty_table()
+        records = read_records(shard)
+        failures = [Failure(Stage.DECODE, Reason.CRASHED_WORKER, one.detail) for one in crashed]
+        failed = [
+            quarantine_row(records[one.row], failure, shard.attempts + one.attempts)
+            for one, failure in zip(crashed, failures, strict=True)
+        ]
+        return pa.Table.from_pylist(failed, schema=QUARANTINE)
+
+
+def _facts(table: pa.Table) -> dict[str, str]:
+    """What the embedder told about itself; nothing when all records of the shard crashed before they came to it."""
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

@@ -1,0 +1,152 @@
+"""images/s and CPU per image: a bare loop of one process per core, hanclip, and Ray Data, over the same files.
+
+    python -m benchmarks.embed demo-640      demo model, 640 x 480 JPEGs
+    python -m benchmarks.embed vit-b-16      the base model's shape with random weights, bf16: the model decides
+    python -m benchmarks.embed tiny-640      a model of nearly no work: decoding decides
+
+The variants take turns (bare, hanclip, Ray Data, bare, ...), because two runs of one thing differ by up to 1.6 times on
+shared machines. Ratios are taken inside a round, and the median of the rounds is what counts; every value is kept. The
+ratios are of the steady phase (see `watching`); the whole run, with all its start-up, is stated beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import gettempdir
+from typing import Any
+
+from benchmarks import images
+from benchmarks.case import Case
+from benchmarks.reporting import Goal, Row, save
+from benchmarks.watching import Observation, watch
+
+_MODULES = {"bare": "benchmarks.bare", "hanclip": "benchmarks.whole_run", "ray_data": "benchmarks.ray_data"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A kind of case: `model` is a name, or a shape of tests/checkpoints.py that is written with random weights."""
+
+    model: str
+    dtype: str
+    width: int
+    height: int
+    count: int
+    shape: str | None = None
+    decode_bound: bool = False
+
+
+WORKS = {
+    "demo-640": Work("demo", "fp32", 640, 480, 6000),
+    "tiny-640": Work("", "fp32", 640, 480, 6000, shape="tiny", decode_bound=True),
+    "vit-b-16": Work("", "bf16", 640, 480, 600, shape="vit-b-16"),
+}
+
+
+def prepare(name: str, given: argparse.Namespace) -> tuple[Path, str]:
+    """The folder of images and the model's name, made if they are not there."""
+    work = WORKS[name]
+    count = given.count or work.count
+    folder = given.work / f"{work.width}x{work.height}-{count}"
+    images.make(folder, count, work.width, work.height)
+    if work.shape is None:
+        return folder, work.model
+    from tests.checkpoints import write_checkpoint
+
+    checkpoint = given.work / f"model-{work.shape}"
+    if not (checkpoint / "model.safetensors").exists():
+        write_checkpoint(checkpoint, shape=work.shape)
+    return folder, str(checkpoint)
+
+
+def run_once(variant: str, case: Case, timeout_s: float) -> Observation:
+    """One run of one variant in fresh processes, its output thrown away afterwards."""
+    shutil.rmtree(case.out, ignore_errors=True)
+    case.marks.unlink(missing_ok=True)
+    command = [sys.executable, "-m", _MODULES[variant], *case.arguments()]
+    seen = watch(command, case.marks, case.marks.with_suffix(f".{variant}.log"), timeout_s)
+    shutil.rmtree(case.out)
+    return seen
+
+
+def take_turns(case: Case, given: argparse.Namespace) -> list[dict[str, Observation]]:
+    """`rounds` rounds of all variants."""
+    rounds = []
+    for number in range(given.rounds):
+        seen: dict[str, Observation] = {}
+        for variant in given.variants:
+            load = os.getloadavg()[0]
+            seen[variant] = run_once(variant, case, given.timeout_s)
+            print(f"round {number + 1} {variant:8} load {load:.1f} {seen[variant].to_json()}", flush=True)
+        rounds.append(seen)
+    return rounds
+
+
+def ratio(rounds: list[dict[str, Observation]], over: str, under: str, what: str) -> float:
+    """Median over the rounds of `over` / `under` in the attribute `what`."""
+    return median(getattr(seen[over], what) / getattr(seen[under], what) for seen in rounds)
+
+
+def goals(name: str, rounds: list[dict[str, Observation]]) -> list[Goal]:
+    """What hanclip aims at, as far as the variants were run."""
+    if not {"bare", "hanclip"} <= rounds[0].keys():
+        return []
+    found = [
+        Goal("CPU per image, hanclip / bare", ratio(rounds, "hanclip", "bare", "steady_cpu_ms"), at_most=1.10),
+        Goal("images/s, hanclip / bare", ratio(rounds, "hanclip", "bare", "steady_images_per_s"), at_least=0.95),
+    ]
+    if "ray_data" in rounds[0]:
+        faster = ratio(rounds, "hanclip", "ray_data", "steady_images_per_s")
+        found.append(Goal("images/s, hanclip / Ray Data", faster, at_least=2.0 if WORKS[name].decode_bound else 1.0))
+    return found
+
+
+def table(rounds: list[dict[str, Observation]]) -> list[Row]:
+    """One row a variant: the median of each value over the rounds."""
+    rows = []
+    for variant in rounds[0]:
+        values = [seen[variant].to_json() for seen in rounds]
+        rows.append({"variant": variant, **{key: _median([value[key] for value in values]) for key in values[0]}})
+    return rows
+
+
+def _median(values: list[Any]) -> Any:
+    return round(median(values), 2)
+
+
+def main() -> None:
+    """Run a case and save what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=WORKS)
+    parser.add_argument("--count", type=int, help="images; enough for half a minute if not given")
+    parser.add_argument("--dtype", choices=("bf16", "fp16", "fp32"))
+    parser.add_argument("--batch", type=int, default=64, help="images per batch of the bare loop and Ray Data")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=_MODULES, default=list(_MODULES))
+    parser.add_argument("--timeout-s", type=float, default=900, help="of one run")
+    parser.add_argument("--work", type=Path, default=Path(gettempdir()) / "hanclip-benchmarks")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    work, load = WORKS[given.case], os.getloadavg()[0]
+    folder, model = prepare(given.case, given)
+    dtype = given.dtype or work.dtype
+    case = Case(
+        folder, given.count or work.count, model, dtype, given.batch, given.work / "out", given.work / "run.marks"
+    )
+    rounds = take_turns(case, given)
+    every = [{variant: seen.to_json() for variant, seen in one.items()} for one in rounds]
+    whole = {
+        "whole_cpu_ratio": ratio(rounds, "hanclip", "bare", "cpu_s"),
+        "whole_wall_ratio": ratio(rounds, "hanclip", "bare", "wall_s"),
+    } if {"bare", "hanclip"} <= rounds[0].keys() else {}  # fmt: skip
+    save(f"embed-{given.case}", load, goals(given.case, rounds), table(rounds), rounds=every, dtype=dtype, **whole)
+
+
+if __name__ == "__main__":
+    main()

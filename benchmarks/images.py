@@ -1,0 +1,71 @@
+"""Photo-like JPEGs for the other benchmarks: smooth random fields of several scales, and sensor noise.
+
+    python -m benchmarks.images FOLDER --count 4000 --width 640 --height 480
+
+Image number i is the same on every machine with the same Pillow and NumPy. What is already there is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+QUALITY = 90
+_SUBSAMPLING_420 = 2
+_PER_FOLDER = 1000
+#: (cells across the picture, amplitude in levels): amplitude falls as the scale does, as in photographs.
+_OCTAVES = ((4, 60.0), (16, 25.0), (64, 12.0), (160, 6.0))
+_NOISE_LEVELS = 4.0
+
+
+def photo_like(number: int, width: int, height: int) -> Image.Image:
+    """RGB image of `width` x `height`, determined by `number`."""
+    random = np.random.default_rng(number)
+    levels = np.full((height, width, 3), 128.0, dtype=np.float32)
+    for cells, amplitude in _OCTAVES:
+        levels += _field(random, cells, width, height) * amplitude
+    levels += random.standard_normal((height, width, 1), dtype=np.float32) * _NOISE_LEVELS
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+
+
+def _field(random: np.random.Generator, cells: int, width: int, height: int) -> npt.NDArray[np.float32]:
+    """(height, width, 3) smooth field of deviation about 1; the colours are alike, as in photographs."""
+    rows = max(2, cells * height // width)
+    grey = random.standard_normal((rows, cells, 1), dtype=np.float32)
+    coarse = grey + 0.4 * random.standard_normal((rows, cells, 3), dtype=np.float32)
+    planes = [Image.fromarray(coarse[..., i]).resize((width, height), Image.Resampling.BICUBIC) for i in range(3)]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
+def make(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """Write `count` JPEGs below `folder`, a thousand to a subfolder, and return their paths."""
+    paths = [folder / f"{number // _PER_FOLDER:03d}" / f"{number:06d}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = path.with_suffix(".part")
+            image = photo_like(number, width, height)
+            image.save(whole, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING_420)
+            whole.rename(path)
+    return paths
+
+
+def main() -> None:
+    """Make a set of images and say how large they came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=480)
+    given = parser.parse_args()
+    paths = make(given.folder, given.count, given.width, given.height)
+    mean_kb = sum(path.stat().st_size for path in paths) / len(paths) / 1000
+    print(f"{len(paths)} JPEGs of {given.width} x {given.height} in {given.folder}, {mean_kb:.0f} kB each")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The same work as it is usually written with Ray Data: read -> map_batches -> map_batches with actors -> Parquet.
+
+Four logical CPUs on a smaller machine, because the actors hold theirs all the time and reading and decoding would be
+left with none.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+import ray
+from PIL import Image
+
+from benchmarks.bare import load
+from benchmarks.case import Case, parse
+from benchmarks.watching import Marks
+
+_LOGICAL_CPUS = 4
+
+
+def decode_batch(batch: dict[str, Any], size: int) -> dict[str, Any]:
+    """Encoded `bytes` -> `pixels` (B, size, size, 3) uint8."""
+    images = [Image.open(io.BytesIO(data)).resize((size, size), Image.Resampling.BICUBIC) for data in batch["bytes"]]
+    return {"path": batch["path"], "pixels": np.stack([np.asarray(image) for image in images])}
+
+
+class Embed:
+    """The model, loaded once per actor."""
+
+    def __init__(self, case: Case) -> None:
+        self._model, self._marks = load(case, threads=1), Marks(case.marks)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """`pixels` -> `image_embedding` (B, D) float32."""
+        vectors = self._model.encode_images(batch["pixels"])
+        self._marks.add(len(vectors))
+        return {"path": batch["path"], "image_embedding": vectors}
+
+
+def main() -> None:
+    """Run the pipeline to its end."""
+    case = parse(__doc__)
+    from pipeline.config import ModelConfig
+    from pipeline.model.checkpoints import resolve
+
+    size, cores = resolve(ModelConfig(name=case.model)).image_size, len(os.sched_getaffinity(0))
+    ray.init(num_cpus=max(_LOGICAL_CPUS, cores), include_dashboard=False)
+    data = ray.data.read_binary_files([str(path) for path in case.paths()], include_paths=True)
+    data = data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs={"size": size})
+    data = data.map_batches(
+        Embed, batch_size=case.batch, fn_constructor_args=(case,), compute=ray.data.ActorPoolStrategy(size=cores)
+    )
+    data.write_parquet(str(case.out))
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

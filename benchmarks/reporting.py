@@ -1,0 +1,122 @@
+"""Where a figure comes from: machine, commit and command beside every result, which is stored as JSON and printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+_REPOSITORY = Path(__file__).parent.parent
+_PACKAGES = ("hanclip", "ray", "torch", "transformers", "pyarrow", "pillow", "numpy", "duckdb", "obstore")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that was aimed at: `value` is to be at most, or at least, `bound`."""
+
+    what: str
+    value: float
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it was reached."""
+        low = self.at_least is None or self.value >= self.at_least
+        return low and (self.at_most is None or self.value <= self.at_most)
+
+    def __str__(self) -> str:
+        bound = f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+        return f"{'met   ' if self.met else 'MISSED'} {self.what}: {self.value:.3g} (goal {bound})"
+
+
+def machine() -> Row:
+    """CPU model, cores, memory and GPU; never a host's name."""
+    info = Path("/proc/cpuinfo").read_text()
+    found = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    bf16 = sorted({"avx512_bf16", "amx_bf16"} & set(info.split()))
+    return {
+        "cpu": found.group(1).strip() if found else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_bytes / 2**30),
+        "bf16_instructions": bf16,
+        "gpu": gpu_name(),
+        "python": platform.python_version(),
+    }
+
+
+def gpu_name() -> str | None:
+    """The first NVIDIA GPU, if there is one that answers."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    asked = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.splitlines()[0].strip() if asked.returncode == 0 and asked.stdout.strip() else None
+
+
+def commit() -> str:
+    """The commit, with `-dirty` when files differ from it."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=_REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return asked.stdout.strip() or "uncommitted"
+
+
+def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Row], **details: object) -> Path:
+    """Store a result and print it.
+
+    Args:
+        name: of the benchmark.
+        load_before: the machine's one-minute load average before it began.
+        goals: what was aimed at.
+        rows: the table, flat, all with the same keys.
+        details: anything else, such as every single value.
+    """
+    about, now = machine(), datetime.now(UTC)
+    tree = {
+        "name": name,
+        "machine": about,
+        "commit": commit(),
+        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "versions": {package: version(package) for package in _PACKAGES},
+        "finished": now.isoformat(timespec="seconds"),
+        "load_average_before": load_before,
+        "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
+        "rows": list(rows),
+        **details,
+    }
+    where = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
+    path = RESULTS / f"{name}-{where}-{now.date()}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+    print(f"\n{markdown(rows)}\n")
+    print("\n".join(str(goal) for goal in goals))
+    print(f"written to {path.relative_to(_REPOSITORY)}")
+    return path
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """`rows` as a table."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([_cell(row.get(key)) for key in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,106 @@
+"""Runs one variant in a process of its own and watches it: wall time, CPU time, and the steady phase in the middle.
+
+The variant appends `<monotonic seconds> <images>` lines to a marks file whenever images are through; the clock is the
+machine's, so lines of several processes are comparable. The steady phase lies between 25 % and 90 % of the images:
+behind the start of processes, the loading of models and the filling of queues, and before the first worker runs dry.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cpu_time import CpuMeter, make_meter
+
+_SAMPLE_EVERY_S = 0.1
+_STEADY = (0.25, 0.90)
+_DAEMONS_END_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One run of one variant.
+
+    Attributes:
+        images: how many it embedded.
+        wall_s, cpu_s: of the whole run, from the start of the first process to the end of the last.
+        steady_images_per_s, steady_cpu_ms: rate and CPU per image in the steady phase.
+    """
+
+    images: int
+    wall_s: float
+    cpu_s: float
+    steady_images_per_s: float
+    steady_cpu_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain, rounded values, with the whole run's rate and CPU per image."""
+        return {
+            "images": self.images,
+            "wall_s": round(self.wall_s, 2),
+            "cpu_s": round(self.cpu_s, 2),
+            "steady_images_per_s": round(self.steady_images_per_s, 1),
+            "steady_cpu_ms_per_image": round(self.steady_cpu_ms, 2),
+            "whole_images_per_s": round(self.images / self.wall_s, 1),
+            "whole_cpu_ms_per_image": round(1000 * self.cpu_s / self.images, 2),
+        }
+
+
+class Marks:
+    """Where a variant notes its progress."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def add(self, images: float) -> None:
+        """`images` more are through, now. One short write, so lines of several processes do not mix."""
+        os.write(self._file, f"{time.monotonic():.3f} {images:.3f}\n".encode())
+
+
+def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> Observation:
+    """Run `command` to its end.
+
+    Raises:
+        RuntimeError: it failed or took longer than `timeout_s`; `log` says why.
+    """
+    meter = make_meter()
+    try:
+        samples = _sample(meter, command, log, timeout_s)
+    finally:
+        meter.close()
+    times, cpu = np.array(samples).T
+    marked, images = np.loadtxt(marks, ndmin=2).T
+    order = np.argsort(marked)
+    marked, done = marked[order], np.cumsum(images[order])
+    begin, end = (int(np.searchsorted(done, share * done[-1])) for share in _STEADY)
+    span_s, through = marked[end] - marked[begin], done[end] - done[begin]
+    used_s = np.interp(marked[end], times, cpu) - np.interp(marked[begin], times, cpu)
+    return Observation(round(done[-1]), times[-1] - times[0], cpu[-1], through / span_s, 1000 * float(used_s) / through)
+
+
+def _sample(meter: CpuMeter, command: Sequence[str], log: Path, timeout_s: float) -> list[tuple[float, float]]:
+    """(monotonic seconds, CPU seconds) pairs until the command and all its daemons have ended."""
+    samples = [(time.monotonic(), 0.0)]
+    with log.open("w") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=meter.join)
+    while child.poll() is None:
+        samples.append((time.monotonic(), meter.seconds(child.pid)))
+        if time.monotonic() - samples[0][0] > timeout_s:
+            child.terminate()
+            child.wait(30)
+            break
+        time.sleep(_SAMPLE_EVERY_S)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}; its output is in {log}")
+    wall_ended_s = time.monotonic()
+    while meter.living(child.pid) and time.monotonic() - wall_ended_s < _DAEMONS_END_WITHIN_S:
+        time.sleep(_SAMPLE_EVERY_S)
+    samples.append((wall_ended_s, meter.seconds(child.pid)))
+    return samples

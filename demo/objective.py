@@ -1,0 +1,62 @@
+"""What the demo model is trained towards.
+
+In: drawings, texts, and the table of which text fits which class. Out: embeddings, the loss, the learning
+rate's course.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+from transformers import ChineseCLIPModel
+
+WARM_UP = 0.03
+LABEL_SMOOTHING = 0.1
+
+
+def embed_images(model: ChineseCLIPModel, pixels: Tensor, keep: float, generator: Generator) -> Tensor:
+    """The image tower on a random part of the patches of each image: cheaper, and harder in a useful way."""
+    tower = model.vision_model
+    states = tower.pre_layrnorm(tower.embeddings(pixels))
+    if keep < 1:
+        states = _some_patches(states, keep, generator)
+    states = tower.encoder(inputs_embeds=states).last_hidden_state
+    return F.normalize(model.visual_projection(tower.post_layernorm(states[:, 0])).float(), dim=-1)
+
+
+def embed_texts(model: ChineseCLIPModel, batch: dict[str, Tensor]) -> Tensor:
+    """The text tower, as it is used."""
+    return F.normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
+
+
+def _some_patches(states: Tensor, keep: float, generator: Generator) -> Tensor:
+    """The class token, and a random share of the patches of each image."""
+    patches = states.shape[1] - 1
+    order = torch.rand(len(states), patches, generator=generator).argsort(1)[:, : int(patches * keep)] + 1
+    chosen = F.pad(order, (1, 0))
+    return states.gather(1, chosen.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def batch_loss(image: Tensor, text: Tensor, fits: Tensor, scale: Tensor) -> Tensor:
+    """Contrast within the batch; `fits` (images, texts) marks all that fit: all are positives."""
+    logits = scale * image @ text.T
+    of_images = F.cross_entropy(logits, _shares(fits))
+    of_texts = F.cross_entropy(logits.T, _shares(fits.T))
+    return (of_images + of_texts) / 2
+
+
+def class_loss(image: Tensor, text: Tensor, classes: Tensor, fits: Tensor, every_class: Tensor) -> Tensor:
+    """Contrast of both sides with `every_class` (dim, classes); `fits` is (texts, classes)."""
+    of_images = F.cross_entropy(image @ every_class, classes, label_smoothing=LABEL_SMOOTHING)
+    of_texts = F.cross_entropy(text @ every_class, _shares(fits))
+    return of_images + of_texts / 2
+
+
+def schedule(progress: float) -> float:
+    """A short warm-up, then half a cosine to zero."""
+    return min(1.0, progress / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
+
+
+def _shares(positives: Tensor) -> Tensor:
+    return positives.float() / positives.sum(1, keepdim=True)

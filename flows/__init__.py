@@ -1,0 +1,1 @@
+"""When and where the work runs: the command line, later the Prefect flows and the Ray Jobs client."""

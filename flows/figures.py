@@ -1,0 +1,43 @@
+"""Numbers as people read them: bytes, durations, shares and counts, each with its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_STEPS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(n_bytes: float) -> str:
+    """`1536000` -> `1.5 MB` (decimal units)."""
+    for unit in _STEPS:
+        if n_bytes < 999.5 or unit == _STEPS[-1]:
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 99.5 else f"{n_bytes:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """`3.21` -> `3.2 s`, `75` -> `1 min 15 s`, `7300` -> `2 h 01 min`, `200000` -> `2 d 07 h`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
+
+
+def rate(per_s: float) -> str:
+    """Records per second: one digit after the point below a hundred."""
+    return f"{per_s:,.0f}" if per_s >= 99.95 else f"{per_s:.1f}"
+
+
+def share(part: float) -> str:
+    """`0.974` -> `97 %`."""
+    return f"{part:.0%}".replace("%", " %")
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """`truncated 12, empty_text 3`, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason} {count:,}" for reason, count in ordered)

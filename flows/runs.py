@@ -1,0 +1,104 @@
+"""`hanclip embed` and `hanclip retry`: one call into the driver, watched by a display, summed up at the end.
+
+In: a validated configuration. Out: an exit code, with the display on stderr and the result on stdout. Ray is imported
+here, when a run is really wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from actors.progress import Progress, Summary
+from flows import display, figures, summary
+from flows.options import overrides
+from pipeline.config import RunConfig, parse
+from pipeline.vocabulary import Reason
+
+OnProgress = Callable[[Progress], None]
+
+
+def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
+    """Run `config`; the exit code is the summary's."""
+
+    def go(on_progress: OnProgress) -> Summary:
+        from actors import driver
+
+        return driver.run(absolute(config), on_progress)
+
+    return _watched(go, as_json, quiet)
+
+
+def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], as_json: bool, quiet: bool) -> int:
+    """Run the records quarantined for `reasons` again, as the newest run of `out` did but for `options`."""
+
+    def go(on_progress: OnProgress) -> Summary:
+        from actors import driver
+        from pipeline.run_history import latest_config
+
+        tree = latest_config(out).model_dump()
+        for section, values in overrides(options).items():
+            tree[section] |= values
+        tree["output"]["uri"] = out
+        return driver.retry(out, reasons, absolute(parse(tree)), on_progress)
+
+    return _watched(go, as_json, quiet)
+
+
+def show_plan(config: RunConfig, as_json: bool) -> None:
+    """Print what a run would do."""
+    from actors.dry_run import dry_run
+
+    if as_json:
+        with display.JsonLines() as lines:
+            lines.write("plan", asdict(dry_run(absolute(config))))
+    else:
+        with Console(stderr=True).status("Planning: listing the source"):
+            dry = dry_run(absolute(config))
+        Console(highlight=False).print(summary.plan(dry))
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The same places by names that hold from any working directory: a run's stored configuration is used again."""
+    model = config.model
+    if "://" not in model.name and model.name != "demo" and Path(model.name).expanduser().is_dir():
+        model = model.model_copy(update={"name": _absolute(model.name)})
+    source = config.source.model_copy(update={"uris": tuple(map(_absolute, config.source.uris))})
+    output = config.output.model_copy(update={"uri": _absolute(config.output.uri)})
+    return config.model_copy(update={"source": source, "model": model, "output": output})
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri or "::" in uri else str(Path(uri).expanduser().absolute())
+
+
+def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
+    if as_json:
+        with display.JsonLines() as lines:
+            ended = go(lines.update)
+            lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
+    else:
+        with display.choose(quiet) as screen:
+            ended = go(screen.update)
+        if not quiet:
+            Console(highlight=False).print(summary.final(ended))
+    why = complaint(ended)
+    if why and (as_json or quiet or not ended.message):
+        typer.secho(f"error: {why}", fg="red", err=True)
+    return ended.exit_code
+
+
+def complaint(ended: Summary) -> str:
+    """Why the exit code is not 0; empty when it is."""
+    if ended.exit_code == 3:
+        share = ended.stats.quarantined.total() / max(1, ended.stats.records)
+        reasons = figures.by_reason(ended.stats.quarantined)
+        return (
+            f"{figures.share(share)} of the records are in quarantine ({reasons}), more than --max-quarantine allows:"
+            " run those that may pass with `hanclip retry`, mend the source, or raise the limit"
+        )
+    return ended.message if ended.exit_code else ""

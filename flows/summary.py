@@ -1,0 +1,117 @@
+"""What a finished run or a dry run says to a person: where every row went, what set the pace, what to do next.
+
+In: `Summary` and `DryRun`. Out: renderables for stdout. The first line always adds up:
+rows in = embedded + quarantined (+ already done + committed by another run + left).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from actors.progress import Summary
+from flows import figures
+from pipeline.vocabulary import TRANSIENT_REASONS
+
+if TYPE_CHECKING:
+    from actors.dry_run import DryRun
+
+_STYLES = {"complete": "green", "stopped": "yellow", "failed": "red"}
+
+
+def balance(summary: Summary) -> str:
+    """`rows in 10 = 8 embedded + 2 quarantined`, with the other terms where they are not zero."""
+    stats = summary.stats
+    terms = [f"{stats.embedded:,} embedded", f"{stats.quarantined.total():,} quarantined"]
+    others = {
+        "already done": summary.rows_already_done,
+        "committed by another run": summary.rows_elsewhere,
+        "left": summary.rows_left,
+    }
+    terms += [f"{rows:,} {name}" for name, rows in others.items() if rows]
+    return f"{summary.rows_in:,} = " + " + ".join(terms)
+
+
+def next_commands(summary: Summary) -> list[str]:
+    """Shell lines that make sense now."""
+    out = shlex.quote(summary.output)
+    commands = [f"hanclip verify {out}"]
+    passing = [reason for reason in summary.stats.quarantined if reason in TRANSIENT_REASONS]
+    if passing:
+        commands.append(f"hanclip retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing)))
+    if "://" not in summary.output and summary.state == "complete":
+        files = f"{summary.output}/embeddings/**/*.parquet".replace("'", "''")
+        query = f"select * from '{files}' limit 5"
+        commands.append(f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({query!r}))')}")
+    return commands
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values below each other; a value is shown as it is, markup or not."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in pairs:
+        rows.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return rows
+
+
+def final(summary: Summary) -> RenderableType:
+    """The panel at the end of a run."""
+    style = _STYLES.get(summary.state, "")
+    title = Text(f"{summary.state} in {figures.duration(summary.seconds)}", style=style)
+    after = Group(Text("next", style="bold"), *(Text(f"  {line}", overflow="fold") for line in next_commands(summary)))
+    return Group(Panel(facts(_ended(summary, style)), title=title, title_align="left"), after)
+
+
+def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
+    yield "rows in", balance(summary)
+    if summary.stats.quarantined:
+        yield "quarantine", figures.by_reason(summary.stats.quarantined)
+    if summary.rows_planned:
+        yield "speed", _speed(summary)
+    if summary.bottleneck:
+        yield "bottleneck", _bottleneck(summary)
+    if summary.actors_replaced:
+        yield "actors", f"{summary.actors_replaced} replaced after they died"
+    yield "model", summary.model
+    yield "output", f"{summary.output} (run_date={summary.run_date})"
+    if summary.message:
+        yield "note", Text(summary.message, style=style)
+
+
+def _speed(summary: Summary) -> str:
+    stats, seconds = summary.stats, max(summary.seconds, 1e-9)
+    return (
+        f"{figures.rate(stats.records / seconds)} records/s, read {figures.size(stats.bytes_read)},"
+        f" wrote {figures.size(stats.bytes_written)}"
+    )
+
+
+def _bottleneck(summary: Summary) -> str:
+    assert summary.bottleneck is not None
+    busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in summary.bottleneck.busy.items())
+    return f"{summary.bottleneck.stage} (busy: {busy}). {summary.bottleneck.advice}"
+
+
+def plan(dry: DryRun) -> RenderableType:
+    """What `--dry-run` prints."""
+    took = "unknown" if dry.estimate_s is None else f"about {figures.duration(dry.estimate_s)}"
+    pairs = [
+        ("source", dry.source),
+        ("rows in", f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done"),
+        ("shards", f"{dry.shards:,} of {dry.smallest_shard:,} to {dry.largest_shard:,} records"),
+        ("bytes", figures.size(dry.size_bytes)),
+        ("actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"),
+        ("model", f"{dry.model} ({dry.dtype})"),
+        ("output", dry.output),
+        ("run_date", dry.run_date),
+        ("estimate", f"{took} ({dry.estimate_basis})"),
+    ]
+    return Panel(facts(pairs), title="plan (nothing was started)", title_align="left")

@@ -1,0 +1,98 @@
+"""What travels between the stages: frozen values with documented shapes and dtypes. NumPy and Arrow only.
+
+    Record -> RawRecord -> ImageBatch -> EmbeddingBatch -> one committed shard
+
+Columns that belong to a row (id, uri, hashes, text, the source's own columns) travel as an Arrow table beside the
+pixels or vectors, in the same order; failed records leave the rows and continue in `quarantine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.vocabulary import Reason, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One planned record: a row of `schema.RECORDS`."""
+
+    id: str
+    image_uri: str | None
+    text_uri: str | None
+    container: str | None
+    position: int | None
+    size_bytes: int | None
+    source_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record goes to quarantine."""
+
+    stage: Stage
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as read: encoded image bytes and text, or the failure that reading met."""
+
+    record: Record
+    image: bytes | None = None
+    text: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Decoded records of one chunk.
+
+    Attributes:
+        rows: B rows of `schema.rows_schema`, in plan order.
+        pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None when the source has no images.
+        quarantine: rows of `schema.QUARANTINE` for the records of the chunk that failed.
+    """
+
+    rows: pa.Table
+    pixels: npt.NDArray[np.uint8] | None
+    quarantine: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingBatch:
+    """Embedded records of one chunk: B rows of `schema.embeddings_schema` in float32, and its quarantine."""
+
+    table: pa.Table
+    quarantine: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A planned unit of commit: `rows` records, stored as one row group of a records file.
+
+    Attributes:
+        shard_id: hash of what the shard holds and of the dataset's identity, 32 hex digits; the output's file name.
+        rows: number of records.
+        size_bytes: bytes to read, where known, else 0.
+        records_uri: Parquet file of `schema.RECORDS` rows in which the shard is one row group.
+        row_group: which one.
+        sequential: reading out of order is expensive (a compressed tar), so one decoder should read it in order.
+        attempts: how often each of its records was tried in earlier runs (`hanclip retry`).
+    """
+
+    shard_id: str
+    rows: int
+    size_bytes: int
+    records_uri: str
+    row_group: int
+    sequential: bool = False
+    attempts: int = 0

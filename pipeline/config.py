@@ -1,0 +1,180 @@
+"""RunConfig: one frozen pydantic tree for YAML files, the command line and, later, Prefect parameters.
+
+What comes in is parsed here once and trusted inside. Every default has its only home here; the command line takes its
+defaults and its help texts from these fields. Credentials have no field on purpose: they come from the environment.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from pipeline.errors import ConfigError
+from pipeline.vocabulary import RESERVED_COLUMNS
+
+DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
+
+
+def refuse_credentials(uri: str) -> str:
+    """Return `uri` unless it carries a password, which would end up in plans, logs and reports."""
+    if "://" in uri and urlsplit(uri).password:
+        host = urlsplit(uri).hostname
+        raise ValueError(f"the URL for {host} carries a password: give credentials in the environment instead")
+    return uri
+
+
+class _Section(BaseModel):
+    # Inputs stay out of errors: a refused URL may carry a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class SourceConfig(_Section):
+    """Where records come from."""
+
+    uris: tuple[str, ...] = Field(default=(), description="Folders, tars, tables; local paths, URLs, globs.")
+    format: Literal["auto", "folder", "webdataset", "table"] = Field(
+        default="auto", description="How to read the source; auto decides by what is there."
+    )
+    id_column: str | None = Field(default=None, description="Table column with the record's id.")
+    image_column: str | None = Field(default=None, description="Table column with image bytes or image URIs.")
+    text_column: str | None = Field(default=None, description="Table column with the text.")
+    fingerprint_column: str | None = Field(
+        default=None, description="Table column that changes when the image does (an etag, a time of change)."
+    )
+    extra_columns: tuple[str, ...] | None = Field(
+        default=None, description="Other columns to carry through; all of them unless named."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
+    max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
+    read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
+    retry_timeout_s: float = Field(default=90.0, ge=0, description="How long failing reads and writes are retried.")
+    read_concurrency: int = Field(default=32, ge=1, description="Reads in flight per decoder.")
+    allow_private_hosts: bool = Field(
+        default=False, description="Let http(s) image URLs in tables point to private and loopback addresses."
+    )
+
+    @field_validator("uris")
+    @classmethod
+    def _no_credentials(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(refuse_credentials(uri) for uri in uris)
+
+    @field_validator("extra_columns")
+    @classmethod
+    def _no_reserved(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        taken = sorted(set(names or ()) & set(RESERVED_COLUMNS))
+        if taken:
+            raise ValueError(f"hanclip writes {', '.join(taken)} itself: leave it out, or rename it in the source")
+        return names
+
+
+class ImageConfig(_Section):
+    """Limits on images. How they become pixels is fixed by the model."""
+
+    max_pixels: int = Field(default=100_000_000, ge=1, description="Images with more pixels are quarantined undecoded.")
+
+
+class ModelConfig(_Section):
+    """Which model, and how it computes."""
+
+    name: str = Field(default=DEFAULT_MODEL, description="Hub id, local folder, fsspec URL of a folder, or 'demo'.")
+    revision: str | None = Field(default=None, description="Hub commit, branch or tag.")
+    weights_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Refuse weights with any other digest."
+    )
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        default="auto", description="Arithmetic: auto is bf16 where the hardware has it, else fp32."
+    )
+    batch_size: int | None = Field(default=None, ge=1, description="Records per forward pass; chosen if not given.")
+    compile: bool = Field(default=False, description="Run the towers through torch.compile.")
+
+    @field_validator("name")
+    @classmethod
+    def _no_credentials(cls, name: str) -> str:
+        return refuse_credentials(name)
+
+
+class OutputConfig(_Section):
+    """What leaves, and where to."""
+
+    uri: str = Field(default="", description="Folder of the output dataset; local path or URL.")
+    embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
+    run_date: date | None = Field(default=None, description="Partition of this run's output; today (UTC) if not given.")
+    shard_rows: int | None = Field(
+        default=None, ge=256, le=8192, description="Aim at this many records a shard; chosen at first planning."
+    )
+    max_quarantine: float = Field(
+        default=0.05, ge=0, le=1, description="Exit 3 when a larger share of the records is in quarantine."
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _no_credentials(cls, uri: str) -> str:
+        return refuse_credentials(uri)
+
+
+class ClusterConfig(_Section):
+    """Which Ray cluster, and how many actors on it."""
+
+    address: str | None = Field(default=None, description="Address of a Ray cluster; a local one starts if not given.")
+    decoders: int | None = Field(
+        default=None, ge=1, description="CPU actors that read and decode; chosen if not given."
+    )
+    embedders: int | None = Field(default=None, ge=1, description="Actors that run the model; chosen if not given.")
+    gpus_per_embedder: float | None = Field(
+        default=None, ge=0, description="GPUs each embedder asks for: 1 if the cluster has any, else 0."
+    )
+    inflight_bytes: int | None = Field(
+        default=None, ge=2**20, description="Decoded pixels in flight; 30 % of Ray's object store if not given."
+    )
+    grace_s: float = Field(default=25.0, ge=0, description="Time to finish open shards after SIGTERM.")
+
+
+class RunConfig(_Section):
+    """One run, whole: what `--print-config` writes and `--config` reads."""
+
+    source: SourceConfig = SourceConfig()
+    image: ImageConfig = ImageConfig()
+    model: ModelConfig = ModelConfig()
+    output: OutputConfig = OutputConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    def to_yaml(self) -> str:
+        """The whole tree as YAML, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse(tree: object) -> RunConfig:
+    """Validate a tree of plain values; a `ConfigError` names every wrong key."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'config'}: {_cure(e)}" for e in error.errors()]
+        raise ConfigError("The configuration is not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _cure(error: ErrorDetails) -> str:
+    if error["type"] != "extra_forbidden":
+        return error["msg"].removeprefix("Value error, ")
+    *sections, key = (str(part) for part in error["loc"])
+    section = RunConfig.model_fields.get(sections[0]) if sections else None
+    names = list(RunConfig.model_fields if section is None else section.default.model_dump())
+    near = get_close_matches(key, names, n=1)
+    return f"no such key; did you mean {near[0]}?" if near else f"no such key; there are {', '.join(names)}"
+
+
+def load_yaml(path: str | Path) -> dict[str, object]:
+    """Read a YAML file into plain values; `parse` validates them."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error}. Write one with --print-config.") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no mapping of sections. Write a valid one with --print-config.")
+    return tree

@@ -1,0 +1,92 @@
+"""Where things lie in an output dataset. The only place that knows its folder and file names.
+
+    OUT/_dataset.json                                            the identity
+    OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
+    OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
+    OUT/_plans/<plan>.json                                       the run date of a plan, claimed once
+    OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
+
+A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline import storage
+from pipeline.errors import NotFoundError
+
+IDENTITY = "_dataset.json"
+EMBEDDINGS = "embeddings"
+QUARANTINE = "_quarantine"
+PLANS = "_plans"
+RUNS = "_runs"
+PLAN = "plan.parquet"
+CONFIG = "config.json"
+RECORDS = "records"
+
+_DATA_FILE = re.compile(r"/run_date=(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})(?:-([0-9a-f]{8}))?\.parquet$")
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """An embeddings or a quarantine file, as its name tells. `attempt` is that of a quarantine file, else empty."""
+
+    uri: str
+    shard_id: str
+    run_date: str
+    attempt: str
+    size_bytes: int
+
+
+def embeddings_uri(out: str, run_date: str, shard_id: str) -> str:
+    """The one name under which a shard can be committed."""
+    return storage.join(out, EMBEDDINGS, f"run_date={run_date}", f"{shard_id}.parquet")
+
+
+def quarantine_uri(out: str, run_date: str, shard_id: str, attempt: str) -> str:
+    """Quarantine files carry the attempt that wrote them, so that no two attempts share one."""
+    return storage.join(out, QUARANTINE, f"run_date={run_date}", f"{shard_id}-{attempt}.parquet")
+
+
+def run_uri(out: str, run_id: str) -> str:
+    """Folder of one run."""
+    return storage.join(out, RUNS, run_id)
+
+
+def objects(*parts: str) -> list[storage.ObjectInfo]:
+    """All objects under a folder, sorted by URI; a folder that does not exist holds none."""
+    try:
+        return sorted(storage.list_objects(storage.join(*parts)), key=lambda info: info.uri)
+    except NotFoundError:
+        return []
+
+
+def data_files(out: str, folder: str) -> list[DataFile]:
+    """Files of `folder` (EMBEDDINGS or QUARANTINE) whose names are those of data files."""
+    return list(_data_files(objects(out, folder), folder == QUARANTINE))
+
+
+def strangers(out: str, folder: str) -> list[str]:
+    """URIs in `folder` that hanclip did not name."""
+    infos = objects(out, folder)
+    known = {file.uri for file in _data_files(infos, folder == QUARANTINE)}
+    return [info.uri for info in infos if info.uri not in known]
+
+
+def runs(out: str) -> dict[str, list[storage.ObjectInfo]]:
+    """Objects of each run, by run id, oldest run first."""
+    found: dict[str, list[storage.ObjectInfo]] = {}
+    for info in objects(out, RUNS):
+        _, _, rest = info.uri.rpartition(f"/{RUNS}/")
+        found.setdefault(rest.partition("/")[0], []).append(info)
+    return dict(sorted(found.items()))
+
+
+def _data_files(infos: list[storage.ObjectInfo], attempts: bool) -> Iterator[DataFile]:
+    for info in infos:
+        match = _DATA_FILE.search(info.uri)
+        if match and bool(match[3]) == attempts:
+            yield DataFile(info.uri, match[2], match[1], match[3] or "", info.size_bytes)

@@ -1,0 +1,77 @@
+"""What a checkpoint's preprocessor file asks for, checked against what hanclip does: a square bicubic squash.
+
+Square size, mean and deviation come from the file. Any other step that would change pixels is refused, because vectors
+made with other pixels than the model was trained on look right and are wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.images import CLIP_MEAN, CLIP_STD
+
+#: The released file, and the one that transformers 5 writes when a processor is saved.
+PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")
+
+_BICUBIC = 3
+_EXPECTED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": _BICUBIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """Input of the image tower: `size` x `size` pixels, (value / 255 - mean) / std a channel."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """Read the preprocessor file of a model folder. Raises ModelError where hanclip would do something else."""
+    path = next(folder / name for name in PREPROCESSOR_NAMES if (folder / name).is_file())
+    try:
+        tree = json.loads(path.read_bytes())
+        tree = tree.get("image_processor", tree)
+        wrong = [f"{key}={tree[key]!r}" for key, value in _EXPECTED.items() if tree.get(key, value) != value]
+        wrong += ["rescale_factor other than 1/255"] * (abs(tree.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9)
+        size = _square(tree["size"])
+        wrong += ["a center crop that cuts"] * _crops(tree, size)
+        found = Preprocessing(size, _three(tree.get("image_mean", CLIP_MEAN)), _three(tree.get("image_std", CLIP_STD)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path} cannot be understood ({error!r}): download it again from the model's page."
+        ) from error
+    if wrong:
+        raise ModelError(
+            f"{path} asks for {', '.join(wrong)}; hanclip squashes to {size} x {size} with bicubic, without a crop, as "
+            "Chinese CLIP was trained. Correct the file if the model was trained so too, else use another model."
+        )
+    return found
+
+
+def _square(size: Any) -> int:
+    """224, {"height": 224, "width": 224} and {"shortest_edge": 224} all mean 224 here."""
+    if not isinstance(size, Mapping):
+        return int(size)
+    sides = {int(size[key]) for key in ("height", "width", "shortest_edge") if size.get(key)}
+    if len(sides) != 1:
+        raise ValueError(f"size {dict(size)} is not square")
+    return sides.pop()
+
+
+def _crops(tree: Mapping[str, Any], size: int) -> bool:
+    """Whether a center crop would cut. One of the squashed size leaves a square as it is."""
+    if not tree.get("do_center_crop", False):
+        return False
+    keeps_shape = isinstance(tree["size"], Mapping) and "shortest_edge" not in tree["size"]
+    return not (keeps_shape and _square(tree.get("crop_size", 224)) == size)
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

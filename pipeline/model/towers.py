@@ -1,0 +1,138 @@
+"""The two towers of a Chinese CLIP as transformers implements them. A folder in, a strictly loaded model out.
+
+The whole `ChineseCLIPModel` is loaded and its weights must fit exactly: a text tower loaded alone from the same file
+starts with random weights and only a log line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.tokenizer import Tokens
+
+#: Buffers and BERT's pooler, which old checkpoints carry and Chinese CLIP does not use.
+_HARMLESS = ("position_ids", "token_type_ids", "text_model.pooler.dense.weight", "text_model.pooler.dense.bias")
+
+
+class Towers(Protocol):
+    """What `ChineseClip` needs of a model. Vectors are not normalised, in the model's dtype, on its device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of weights and activations."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor that the model was trained to multiply cosines with: exp of the parameter, 100 in released models."""
+
+    def images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, N, N) normalised pixels -> (B, D)."""
+
+    def texts(self, tokens: Tokens) -> torch.Tensor:
+        """(T, L) token ids and mask -> (T, D)."""
+
+
+class LoadedTowers:
+    """`Towers` over a `ChineseCLIPModel`."""
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        # Before the cast: in bf16 the trained 4.6052 would become 4.59375, and the scale 98.9 instead of 100.
+        self.logit_scale = float(model.logit_scale.detach().double().exp())
+        self.device, self.dtype = device, dtype
+        self._model = model.to(device=device, dtype=dtype)
+        self._image_features = model.get_image_features
+        self._text_features = model.get_text_features
+
+    def compile(self) -> None:
+        """Run both towers through torch.compile; the first passes take a minute."""
+        self._image_features = torch.compile(self._image_features)
+        self._text_features = torch.compile(self._text_features)
+
+    def images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Towers`."""
+        return _vectors(self._image_features(pixel_values=pixels))
+
+    def texts(self, tokens: Tokens) -> torch.Tensor:
+        """See `Towers`. The mask matters: padding that is not masked changes the vectors."""
+        return _vectors(self._text_features(input_ids=tokens.ids, attention_mask=tokens.mask))
+
+
+def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype, vocabulary_size: int) -> LoadedTowers:
+    """Load the weights of `spec`. Raises ModelError when they are damaged, unsafe or do not fit.
+
+    Pickled weights are read with `weights_only=True`, and code beside the weights is never run.
+    """
+    with _quiet():
+        model, report = _read_model(spec)
+    path = Path(spec.folder) / spec.weights_file
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_HARMLESS)]
+    wrong = [*report["missing_keys"], *unexpected, *(str(item[0]) for item in report["mismatched_keys"])]
+    if wrong:
+        raise ModelError(
+            f"{path}: the weights do not fit config.json in {len(wrong)} places, {sorted(wrong)[0]} first. Take all "
+            "files from one model."
+        )
+    words = model.config.text_config
+    if words.vocab_size < vocabulary_size or words.max_position_embeddings < spec.context_length:
+        raise ModelError(
+            f"{spec.folder}: {vocabulary_size} tokens and {spec.context_length} positions do not fit the text tower, "
+            f"which has {words.vocab_size} and {words.max_position_embeddings}. Take all files from one model."
+        )
+    return LoadedTowers(model.eval(), device, dtype)
+
+
+def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
+    """Weights in float32 on the CPU, whatever format they are stored in, and transformers' report on their keys."""
+    from transformers import ChineseCLIPModel
+
+    try:
+        model, report = ChineseCLIPModel.from_pretrained(
+            spec.folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=".safetensors" in spec.weights_file,
+            ignore_mismatched_sizes=True,  # reported instead, and refused above
+            weights_only=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, torch, pickle and safetensors each raise their own
+        raise ModelError(
+            f"{Path(spec.folder) / spec.weights_file} cannot be loaded ({type(error).__name__}: "
+            f"{str(error).strip().partition(chr(10))[0]}): download the model's files again."
+        ) from error
+    return model, report
+
+
+def _vectors(output: Any) -> torch.Tensor:
+    """The embedding in what `get_*_features` returns: an output object in transformers 5, a tensor before."""
+    vectors: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return vectors
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers without advice and progress bars: what matters of them is checked here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

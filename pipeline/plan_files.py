@@ -1,0 +1,132 @@
+"""The files of a plan: records by the shard, the table of shards, and the date that a plan claims.
+
+_runs/<run>/records/00000.parquet   rows of schema.RECORDS; each row group is one shard
+_runs/<run>/plan.parquet            one row a shard; written last, so that it stands for a whole plan
+_plans/<plan_id>.json               {run_date, created_at, run_id}: the first run with that plan decides its date
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import layout, storage
+from pipeline.batch import Record, Shard
+from pipeline.errors import AlreadyExistsError, RunError
+from pipeline.schema import RECORDS
+from pipeline.shard_file import PREFIX
+from pipeline.shards import Cut
+
+SHARDS = pa.schema(
+    [
+        pa.field("shard_id", pa.string(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("records_uri", pa.string(), nullable=False),
+        pa.field("row_group", pa.int32(), nullable=False),
+        pa.field("sequential", pa.bool_(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+    ]
+)
+
+_FILE_SHARDS = 512
+_FILE_BYTES = 32 * 2**20
+
+
+class RecordFiles:
+    """Writes the records of shards below a run's folder, a file at a time.
+
+    Args:
+        run_uri: the run's folder; empty counts shards and writes nothing.
+
+    Attributes:
+        shards: what was added.
+    """
+
+    def __init__(self, run_uri: str) -> None:
+        self._run_uri = run_uri
+        self._files = 0
+        self._row_groups = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._sink = pa.BufferOutputStream()
+        self.shards: list[Shard] = []
+
+    def add(self, cut: Cut) -> None:
+        """Append one shard."""
+        uri = storage.join(self._run_uri, layout.RECORDS, f"{self._files:05d}.parquet")
+        self.shards.append(
+            Shard(
+                shard_id=cut.shard_id,
+                rows=cut.records.num_rows,
+                size_bytes=cut.size_bytes,
+                records_uri=uri,
+                row_group=self._row_groups,
+                sequential=cut.sequential,
+                attempts=cut.attempts,
+            )
+        )
+        if self._run_uri:
+            self._writer = self._writer or pq.ParquetWriter(self._sink, RECORDS, compression="zstd")
+            self._writer.write_table(cut.records, row_group_size=cut.records.num_rows)
+        self._row_groups += 1
+        if self._row_groups == _FILE_SHARDS or self._sink.tell() >= _FILE_BYTES:
+            self.finish_file()
+
+    def finish_file(self) -> None:
+        """Store the open file, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+            storage.overwrite(self.shards[-1].records_uri, self._sink.getvalue().to_pybytes())
+        self._writer, self._sink = None, pa.BufferOutputStream()
+        self._files, self._row_groups = self._files + 1, 0
+
+
+def write_shards(run_uri: str, shards: list[Shard], facts: Mapping[str, Any]) -> None:
+    """Write `plan.parquet`, with `facts` in its footer. `records_uri` is stored relative to the run's folder."""
+    rows = [asdict(replace(shard, records_uri=shard.records_uri.removeprefix(run_uri + "/"))) for shard in shards]
+    schema = SHARDS.with_metadata({PREFIX + key: str(value) for key, value in facts.items()})
+    table = pa.Table.from_pylist(rows, schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    storage.overwrite(storage.join(run_uri, layout.PLAN), sink.getvalue().to_pybytes())
+
+
+def read_shards(run_uri: str) -> tuple[list[Shard], dict[str, str]]:
+    """The shards of a plan and the facts of its footer. Raises NotFoundError when the plan was not finished."""
+    uri = storage.join(run_uri, layout.PLAN)
+    table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
+    told = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    facts = {key.removeprefix(PREFIX): value for key, value in told.items() if key.startswith(PREFIX)}
+    shards = [Shard(**{**row, "records_uri": storage.join(run_uri, row["records_uri"])}) for row in table.to_pylist()]
+    return shards, facts
+
+
+def read_records(shard: Shard) -> list[Record]:
+    """The records of one shard, in plan order. Raises StorageError, RunError."""
+    try:
+        with storage.open_seekable(shard.records_uri) as source:
+            rows = pq.ParquetFile(source).read_row_group(shard.row_group).to_pylist()
+    except pa.ArrowException as error:
+        raise RunError(
+            f"{shard.records_uri}, row group {shard.row_group}: {error}. Plan again, with a new run."
+        ) from error
+    return [Record(**row) for row in rows]
+
+
+def claim_run_date(out: str, plan_id: str, wish: str, run_id: str) -> str:
+    """The run date of a plan: `wish` if nobody planned the same before, else that run's.
+
+    Without it, two drivers of one plan around midnight would commit the same shard under two dates.
+    """
+    uri = storage.join(out, layout.PLANS, f"{plan_id}.json")
+    claim = {"run_date": wish, "created_at": datetime.now(UTC).isoformat(timespec="seconds"), "run_id": run_id}
+    with suppress(AlreadyExistsError):
+        storage.create(uri, json.dumps(claim).encode())
+    return str(json.loads(storage.read_bytes(uri))["run_date"])

@@ -1,0 +1,78 @@
+"""The Arrow schemas of everything that hanclip stores.
+
+`docs/data-format.md` explains the columns to readers; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+#: One row per planned record: who it is and where to find it. `container` is the tar or table that holds it (null for
+#: a file of its own); `position` is the byte offset of its first member in a tar, or its row number in a table.
+RECORDS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string()),
+        pa.field("text_uri", pa.string()),
+        pa.field("container", pa.string()),
+        pa.field("position", pa.int64()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("source_fingerprint", pa.string(), nullable=False),
+    ]
+)
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("source_fingerprint", pa.string(), nullable=False),
+    ]
+)
+
+
+def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:
+    """Columns of one batch of decoded records: the embeddings' columns without the vectors and the similarity."""
+    fields = [pa.field("id", pa.string(), nullable=False), pa.field("source_fingerprint", pa.string(), nullable=False)]
+    if has_images:
+        fields += [
+            pa.field("image_uri", pa.string()),
+            pa.field("image_sha256", pa.string(), nullable=False),
+            pa.field("image_phash", pa.uint64(), nullable=False),
+            pa.field("image_width", pa.int32(), nullable=False),
+            pa.field("image_height", pa.int32(), nullable=False),
+        ]
+    if has_texts:
+        fields.append(pa.field("text", pa.string()))
+    return pa.schema([*fields, *extra])
+
+
+def embeddings_schema(
+    has_images: bool, has_texts: bool, extra: pa.Schema, dim: int, embedding_dtype: pa.DataType | None = None
+) -> pa.Schema:
+    """Schema of the embeddings files.
+
+    Args:
+        has_images: the source gives images; without them the image columns do not exist.
+        has_texts: the source gives texts; without them the text columns do not exist.
+        extra: the source's other columns, carried through at the end.
+        dim: length D of a vector.
+        embedding_dtype: type of a vector's elements, float32 unless float16 was asked for.
+    """
+    vector = pa.list_(pa.field("item", embedding_dtype or pa.float32(), nullable=False), dim)
+    fields = [pa.field("id", pa.string(), nullable=False)]
+    if has_images:
+        fields += list(rows_schema(True, False, pa.schema([])))[2:]
+    if has_texts:
+        fields.append(pa.field("text", pa.string()))
+    if has_images:
+        fields.append(pa.field("image_embedding", vector, nullable=False))
+    if has_texts:
+        fields.append(pa.field("text_embedding", vector))
+    if has_images and has_texts:
+        fields.append(pa.field("similarity", pa.float32()))
+    fields.append(pa.field("source_fingerprint", pa.string(), nullable=False))
+    return pa.schema([*fields, *extra])

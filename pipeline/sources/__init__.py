@@ -1,0 +1,37 @@
+"""Where records come from: folders, WebDataset tars, tables. `base` has the contract, one file a format the rest."""
+
+from __future__ import annotations
+
+from pipeline.config import SourceConfig
+from pipeline.sources.base import RecordReader, Sink, SourceSpec, is_sequential
+
+__all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "scan"]
+
+
+def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+    """List the whole source: batches of `schema.RECORDS`, at most 8,192 rows each, go to `sink`.
+
+    Raises:
+        SourceError: the source cannot be planned as a whole.
+        StorageError: listing or reading it failed.
+    """
+    from pipeline.sources import folder, table, webdataset
+    from pipeline.sources.formats import detect
+
+    scans = {"folder": folder.scan, "webdataset": webdataset.scan, "table": table.scan}
+    return scans[detect(config)](config, sink)
+
+
+def reader(spec: SourceSpec) -> RecordReader:
+    """A reader of the scanned source's records. Close it when done."""
+    if spec.kind == "folder":
+        from pipeline.sources.folder import FolderReader
+
+        return FolderReader(spec)
+    if spec.kind == "webdataset":
+        from pipeline.sources.webdataset_reader import WebDatasetReader
+
+        return WebDatasetReader(spec)
+    from pipeline.sources.table_reader import TableReader
+
+    return TableReader(spec)

@@ -1,0 +1,149 @@
+"""The contract of a source: `scan` lists it once as records, a `RecordReader` reads them wherever a worker runs.
+
+`scan(config, sink)` hands batches of `schema.RECORDS` to `sink` and returns the `SourceSpec`, a small value that
+travels to the workers, where `reader(spec)` makes the matching `RecordReader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from pipeline.batch import Failure, RawRecord, Record
+from pipeline.config import SourceConfig
+from pipeline.errors import (
+    AddressRefusedError,
+    BadUriError,
+    ForbiddenError,
+    NotFoundError,
+    SourceError,
+    StorageError,
+    TimedOutError,
+    TooLargeError,
+    UnavailableError,
+)
+from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
+
+Kind = Literal["folder", "webdataset", "table"]
+Sink = Callable[[pa.RecordBatch], None]
+
+#: Containers that can only be read from their beginning.
+SEQUENTIAL_SUFFIXES = (".tar.gz", ".tgz", ".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table by role; None where it has none."""
+
+    id: str | None
+    image: str | None
+    image_is_uri: bool
+    text: str | None
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A scanned source, ready to be read.
+
+    Attributes:
+        kind: its format.
+        config: what the user asked for.
+        has_images: records have images; a record without one fails.
+        has_texts: at least one record may have a text.
+        extra: further columns that each record carries, in `RawRecord.extra`.
+        records: how many were listed.
+        columns: the roles of a table's columns.
+        caption_key: key of the text in a tar's .json members, used where there is no .txt.
+        notes: sentences for the user about what was left out or found damaged.
+    """
+
+    kind: Kind
+    config: SourceConfig
+    has_images: bool
+    has_texts: bool
+    extra: pa.Schema
+    records: int
+    columns: Columns | None = None
+    caption_key: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def describe(self) -> str:
+        """One line for people."""
+        held = {(True, True): "image-text pairs", (True, False): "images", (False, True): "texts"}
+        what = held.get((self.has_images, self.has_texts), "records")
+        carried = f", carrying {', '.join(self.extra.names)}" if self.extra.names else ""
+        return f"{self.records:,} {what} from a {self.kind} source ({', '.join(self.config.uris)}){carried}"
+
+
+def is_sequential(container: str | None) -> bool:
+    """Whether reading this container out of order is expensive."""
+    return container is not None and container.lower().endswith(SEQUENTIAL_SUFFIXES)
+
+
+class RecordReader(Protocol):
+    """Reads records of one source. Two threads may call `read` at the same time."""
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """One result per record, in order; what goes wrong with a record is its `failure`.
+
+        Raises:
+            UnavailableError: the store is down for all of them.
+        """
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+_REASONS: tuple[tuple[type[StorageError], Reason], ...] = (
+    (BadUriError, Reason.BAD_URI),
+    (NotFoundError, Reason.NOT_FOUND),
+    (AddressRefusedError, Reason.ADDRESS_REFUSED),
+    (ForbiddenError, Reason.FORBIDDEN),
+    (TimedOutError, Reason.TIMEOUT),
+    (UnavailableError, Reason.UNAVAILABLE),
+    (TooLargeError, Reason.TOO_LARGE),
+)
+
+
+def read_failure(error: StorageError) -> Failure:
+    """The quarantine reason of an object that could not be read."""
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.UNREADABLE)
+    return Failure(Stage.READ, reason, str(error))
+
+
+def failed(record: Record, reason: Reason, detail: str, stage: Stage = Stage.READ) -> RawRecord:
+    """A record that goes to quarantine."""
+    return RawRecord(record, failure=Failure(stage, reason, detail))
+
+
+def raise_if_all_unavailable(results: Sequence[bytes | StorageError]) -> None:
+    """A store that is down is the shard's failure, not that of each record."""
+    errors = [result for result in results if isinstance(result, UnavailableError)]
+    if errors and len(errors) == len(results):
+        raise errors[0]
+
+
+def choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
+    """The columns to carry: those asked for, else all of `found`.
+
+    Raises:
+        SourceError: one asked for is missing, or one has a name that hanclip writes itself.
+    """
+    wanted = found.names if config.extra_columns is None else list(config.extra_columns)
+    missing = sorted(set(wanted) - set(found.names))
+    if missing:
+        raise SourceError(
+            f"The source has no column {', '.join(missing)}; it has {', '.join(found.names) or 'none'}. "
+            "Correct extra_columns."
+        )
+    taken = sorted(set(wanted) & set(RESERVED_COLUMNS))
+    if taken:
+        raise SourceError(
+            f"The source's column {', '.join(taken)} has a name that hanclip writes itself. "
+            "Rename it, or list the columns to keep in extra_columns."
+        )
+    return pa.schema([found.field(name) for name in wanted])

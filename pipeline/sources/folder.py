@@ -1,0 +1,144 @@
+"""A folder of image files, each perhaps with a text beside it (`a.jpg`, `a.txt`); or of text files alone.
+
+A record's id is its path below the folder. The listing is streamed: neither a folder nor a bucket has to fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.batch import Failure, RawRecord, Record
+from pipeline.config import SourceConfig
+from pipeline.errors import NotFoundError, SourceError, StorageError
+from pipeline.sources.base import Sink, SourceSpec, raise_if_all_unavailable, read_failure
+from pipeline.sources.formats import is_folder, is_image
+from pipeline.sources.records import RecordCollector
+from pipeline.sources.texts import decode_text
+from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
+from pipeline.storage.local import LOCAL
+from pipeline.vocabulary import Reason, Stage
+
+
+def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+    """List the images, or the texts where there is no image at all.
+
+    Raises:
+        SourceError: nothing is found.
+        StorageError: the listing fails.
+    """
+    collector = RecordCollector(sink, config.limit)
+    has_texts, lonely = False, 0
+    for base, entries in _listings(config):
+        for image, text in _pairs(entries):
+            if image is None:
+                lonely += 1
+                continue
+            fingerprint = f"{image.fingerprint}+{text.fingerprint}" if text else image.fingerprint
+            size_bytes = image.size_bytes + (text.size_bytes if text else 0)
+            text_uri = text.uri if text else None
+            collector.add(storage.relative(image.uri, base), image.uri, text_uri, None, None, size_bytes, fingerprint)
+            has_texts = has_texts or text is not None
+            if collector.full:
+                break
+    has_images = collector.rows > 0
+    if not has_images:
+        _list_texts(config, collector)
+    collector.flush()
+    if not collector.rows:
+        raise SourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
+    notes = (
+        (f"{lonely:,} text files have no image of the same name and were left out.",) if has_images and lonely else ()
+    )
+    no_extra = pa.schema([])
+    return SourceSpec("folder", config, has_images, has_texts or not has_images, no_extra, collector.rows, notes=notes)
+
+
+def _list_texts(config: SourceConfig, collector: RecordCollector) -> None:
+    for base, entries in _listings(config):
+        for info in entries:
+            if info.uri.lower().endswith(".txt"):
+                record_id = storage.relative(info.uri, base)
+                collector.add(record_id, None, info.uri, None, None, info.size_bytes, info.fingerprint)
+            if collector.full:
+                return
+
+
+def _listings(config: SourceConfig) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
+    """Each address with the folder that its ids are relative to and everything below it."""
+    for uri in config.uris:
+        for address in storage.expand([uri]):
+            yield (address if is_folder(address) else storage.fixed_folder(uri)), _entries(address)
+
+
+def _entries(address: str) -> Iterator[ObjectInfo]:
+    try:
+        yield from storage.list_objects(address)
+    except NotFoundError as error:
+        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
+
+
+def _pairs(entries: Iterator[ObjectInfo]) -> Iterator[tuple[ObjectInfo | None, ObjectInfo | None]]:
+    """Images with the text beside them; in buckets also texts without an image.
+
+    On a disk, which lists in any order, each image's text is looked up. A bucket lists in order: there it is near.
+    """
+    for _stem, neighbours in groupby(entries, key=_first_stem):
+        group = list(neighbours)
+        texts = {_stem_of(info.uri): info for info in group if info.uri.endswith(".txt")}
+        for info in group:
+            if is_image(info.uri):
+                stem = _stem_of(info.uri)
+                yield info, _text_file(stem) if storage.is_local(stem) else texts.pop(stem, None)
+        yield from ((None, text) for stem, text in texts.items() if not storage.is_local(stem))
+
+
+def _first_stem(info: ObjectInfo) -> str:
+    """Everything before the name's first dot: files that share it are neighbours in a sorted listing."""
+    return info.uri[: info.uri.find(".", info.uri.rfind("/"))]
+
+
+def _stem_of(uri: str) -> str:
+    return uri.rpartition(".")[0]
+
+
+def _text_file(stem: str) -> ObjectInfo | None:
+    try:
+        return LOCAL.stat(f"{stem}.txt", DEFAULT_POLICY)
+    except OSError:
+        return None
+
+
+class FolderReader:
+    """Reads images and their texts, all at once."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        self._policy = ReadPolicy.of(spec.config)
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """See `RecordReader.read`."""
+        uris = [uri for record in records for uri in (record.image_uri, record.text_uri) if uri]
+        results = storage.read_many(uris, self._policy)
+        raise_if_all_unavailable(results)
+        found = dict(zip(uris, results, strict=True))
+        return [_raw(record, found) for record in records]
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _raw(record: Record, found: dict[str, bytes | StorageError]) -> RawRecord:
+    image, text = (found[uri] if uri else None for uri in (record.image_uri, record.text_uri))
+    for part in (image, text):
+        if isinstance(part, StorageError):
+            return RawRecord(record, failure=read_failure(part))
+    assert not isinstance(image, StorageError)
+    assert not isinstance(text, StorageError)
+    try:
+        return RawRecord(record, image, None if text is None else decode_text(text))
+    except UnicodeDecodeError:
+        detail = f"{record.text_uri} is neither UTF-8 nor GB18030. Convert it to UTF-8."
+        return RawRecord(record, failure=Failure(Stage.TEXT, Reason.BAD_TEXT, detail))

@@ -1,0 +1,111 @@
+"""Which file is what, by its name: images, texts, tars, tables. And `auto`: what the whole source is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.errors import NotFoundError, SourceError
+from pipeline.sources.base import Kind
+
+IMAGE_SUFFIXES = frozenset(
+    "jpg jpeg jpe jfif png webp bmp dib gif tif tiff avif heic heif jp2 ico ppm pgm pbm tga".split()  # noqa: SIM905
+)
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
+TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+TABLE_SUFFIXES = PARQUET_SUFFIXES + TEXT_TABLE_SUFFIXES + tuple(f"{suffix}.gz" for suffix in TEXT_TABLE_SUFFIXES)
+
+_PEEK = 2000
+_CURE = "Say what to read with format: folder, webdataset or table."
+
+
+def kind_of(uri: str) -> Kind | None:
+    """The kind of source that this file belongs to."""
+    name = storage.name(uri).lower()
+    if name.endswith(TAR_SUFFIXES):
+        return "webdataset"
+    if name.endswith(TABLE_SUFFIXES):
+        return "table"
+    return "folder" if is_image(name) or name.endswith(".txt") else None
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends like an image's."""
+    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+
+
+def is_folder(uri: str) -> bool:
+    """Whether `uri` is to be listed: a local folder, or a URL whose name is not that of a known kind of file."""
+    return os.path.isdir(uri) if storage.is_local(uri) else kind_of(uri) is None
+
+
+def detect(config: SourceConfig) -> Kind:
+    """The kind of the source as a whole, from the names of its first files.
+
+    Raises:
+        SourceError: nothing known is there, or several kinds are.
+    """
+    if not config.uris:
+        raise SourceError("No source was given. Name a folder, tars or tables.")
+    if config.format != "auto":
+        return config.format
+    kinds = {kind for uri in config.uris for kind in _kinds(uri)}
+    if not kinds:
+        raise SourceError(f"Nothing to embed was found in {', '.join(config.uris)}: no images, tars, tables or texts.")
+    if len(kinds) > 1:
+        raise SourceError(f"{', '.join(config.uris)} holds {' and '.join(sorted(map(_plural, kinds)))}. {_CURE}")
+    return kinds.pop()
+
+
+def _plural(kind: Kind) -> str:
+    return {"folder": "images", "webdataset": "tars", "table": "tables"}[kind]
+
+
+def _kinds(uri: str) -> set[Kind]:
+    """Kinds among the first files of one address; texts count only where nothing else is."""
+    found = storage.expand([uri])
+    names = list(islice((entry for address in found for entry in _peek(address)), _PEEK))
+    kinds = {kind for name in names if not name.endswith(".txt") and (kind := kind_of(name))}
+    return kinds or {kind for name in names if (kind := kind_of(name))}
+
+
+def _peek(address: str) -> Iterator[str]:
+    if kind_of(address) and not is_folder(address):
+        yield address
+        return
+    try:
+        for entry in storage.list_objects(address):
+            yield entry.uri
+    except NotFoundError as error:
+        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
+
+
+def files_of(config: SourceConfig, kind: Kind) -> list[tuple[storage.ObjectInfo, str]]:
+    """Every container of the source, sorted, with its name relative to the address it was found by.
+
+    Raises:
+        SourceError: there is none.
+    """
+    found: dict[str, tuple[storage.ObjectInfo, str]] = {}
+    for uri in config.uris:
+        for address in storage.expand([uri]):
+            for info in _containers(address, kind):
+                base = storage.fixed_folder(uri) if info.uri == address else address
+                found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
+    if not found:
+        raise SourceError(f"No {_plural(kind)} were found in {', '.join(config.uris)}. {_CURE}")
+    return [found[uri] for uri in sorted(found)]
+
+
+def _containers(address: str, kind: Kind) -> Iterator[storage.ObjectInfo]:
+    try:
+        if kind_of(address) == kind and not is_folder(address):
+            yield storage.stat(address)
+            return
+        yield from (info for info in storage.list_objects(address) if kind_of(info.uri) == kind)
+    except NotFoundError as error:
+        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error

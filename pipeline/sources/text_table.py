@@ -1,0 +1,131 @@
+"""CSV, TSV and JSON lines, plain or gzipped, as a table. Types are learned from all rows, not guessed from the first.
+
+UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.errors import SourceError
+from pipeline.sources.cursor import Item
+from pipeline.sources.table_files import Row
+from pipeline.sources.texts import encoding_of
+from pipeline.sources.values import Widening, fit, fit_text, json_object
+
+_SCAN_ROWS = 8192
+_HEAD_ROWS = 1000
+_SAMPLE_BYTES = 2**18
+_LONGEST_CELL = 2**27
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """A line of JSON, parsed when asked."""
+
+    line: str
+
+    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+        """See `Row.values`."""
+        found = json_object(self.line)
+        return {column.name: fit(found.get(column.name), column.type) for column in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """The cells of a CSV row under its header."""
+
+    header: Sequence[str]
+    cells: Sequence[str]
+
+    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+        """See `Row.values`."""
+        found = dict(zip(self.header, self.cells, strict=False))
+        return {column.name: fit_text(found.get(column.name, ""), column.type) for column in wanted}
+
+
+class TextTable:
+    """See `TableFile`."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._name = storage.name(uri).lower().removesuffix(".gz")
+        self._is_json = self._name.endswith((".jsonl", ".ndjson"))
+        with storage.open_seekable(uri) as file:
+            self._encoding = encoding_of(self._unzipped(file).read(_SAMPLE_BYTES))
+        self._widening = Widening()
+        for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
+            pass
+        self.schema = self._widening.schema()
+
+    def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+        """See `TableFile.scan`. At the end `schema` knows every row."""
+        rows = self._learned(self._raw_rows())
+        while held := list(islice(rows, _SCAN_ROWS)):
+            yield {name: [row.get(name) for row in held] for name in names or ("",)}
+        self.schema = self._widening.schema()
+
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+        """See `TableFile.rows`."""
+        for place, row in enumerate(self._raw_rows()):
+            weight = len(row.line) if isinstance(row, JsonRow) else sum(map(len, row.cells))
+            yield Item(place, row, weight)
+
+    def start_of(self, position: int) -> int:
+        """Text can only be read from its first row."""
+        return 0
+
+    def mean_bytes(self, name: str) -> int | None:
+        """Not told."""
+        return None
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _learned(self, rows: Iterable[JsonRow | CsvRow]) -> Iterator[Mapping[str, Any]]:
+        """Rows as values, while the columns' types widen to hold them."""
+        for place, row in enumerate(rows):
+            if isinstance(row, CsvRow):
+                self._widening.see_texts(row.header, row.cells)
+                yield dict(zip(row.header, row.cells, strict=False))
+                continue
+            try:
+                values = json_object(row.line)
+            except ValueError as error:
+                raise SourceError(f"Row {place} of {self._uri} is not right: {error}. Correct it.") from error
+            self._widening.see(values)
+            yield values
+
+    def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
+        with storage.open_seekable(self._uri) as file, self._readable():
+            text = io.TextIOWrapper(self._unzipped(file), self._encoding, newline=None if self._is_json else "")
+            if self._is_json:
+                yield from (JsonRow(line) for line in text if line.strip())
+                return
+            csv.field_size_limit(_LONGEST_CELL)
+            rows = csv.reader(text, delimiter="\t" if self._name.endswith(".tsv") else ",")
+            header = next(rows, [])
+            if len(set(header)) < len(header):
+                raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")
+            yield from (CsvRow(header, cells) for cells in rows if cells)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
+
+    def _unzipped(self, file: BinaryIO) -> BinaryIO:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if self._uri.lower().endswith(".gz") else file

@@ -1,0 +1,105 @@
+"""Values of a source's own columns in formats without a schema (JSON, CSV): which Arrow type holds them all.
+
+Types widen `bool`, `int64 -> double` and anything mixed to `string`; nested values are kept as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+_INT = re.compile(r"-?(0|[1-9]\d{0,17})$")
+_FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?$")
+_INT64 = 2**63
+_STRING, _INTEGER, _DOUBLE, _BOOL, _NULL = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null()
+
+
+class Widening:
+    """Learns the type of each column from the values seen."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, pa.DataType] = {}
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Widen the columns of `row` so that they hold its values."""
+        for name, value in row.items():
+            known = self._types.get(name)
+            if known is not _STRING:
+                self._types[name] = _wider(known or _NULL, _type_of(value))
+
+    def see_texts(self, names: Iterable[str], texts: Iterable[str]) -> None:
+        """The same for a row of a CSV file, where numbers are written as text; "" may be anything."""
+        for name, text in zip(names, texts, strict=False):
+            known = self._types.get(name)
+            if known is not _STRING:
+                self._types[name] = _wider(known or _NULL, _type_of_text(text))
+
+    def schema(self) -> pa.Schema:
+        """The columns seen, in order; one that was always null is a string."""
+        return pa.schema([(name, _STRING if pa.types.is_null(kind) else kind) for name, kind in self._types.items()])
+
+
+def _type_of(value: Any) -> pa.DataType:
+    if value is None:
+        return _NULL
+    if isinstance(value, bool):
+        return _BOOL
+    if isinstance(value, int):
+        return _INTEGER if -_INT64 <= value < _INT64 else _STRING
+    return _DOUBLE if isinstance(value, float) else _STRING
+
+
+def _type_of_text(text: str) -> pa.DataType:
+    if not text:
+        return _NULL
+    if _INT.match(text):
+        return _INTEGER
+    return _DOUBLE if _FLOAT.match(text) else _STRING
+
+
+def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:
+    if known is new or new is _NULL:
+        return known
+    if known is _NULL:
+        return new
+    return _DOUBLE if {known.id, new.id} == {_INTEGER.id, _DOUBLE.id} else _STRING
+
+
+def json_object(data: str | bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - data that does not fit, not a wrong call
+    return value
+
+
+def fit(value: Any, kind: pa.DataType) -> Any:
+    """`value` as a column of type `kind` holds it.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    if pa.types.is_string(kind):
+        return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None or _type_of(value) is kind or _type_of(value).equals(kind):
+        return value
+    if pa.types.is_floating(kind) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"{json.dumps(value, ensure_ascii=False)[:60]} does not fit a column of {kind}")
+
+
+def fit_text(text: str, kind: pa.DataType) -> Any:
+    """The same for a CSV cell; "" is null in a column of numbers."""
+    if pa.types.is_string(kind):
+        return text
+    if not text:
+        return None
+    return int(text) if pa.types.is_integer(kind) else float(text)

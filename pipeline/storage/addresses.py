@@ -1,0 +1,77 @@
+"""Which network addresses a URL out of a table may lead to: public ones.
+
+A catalog is written by others. Without this check one row could make a worker fetch a cloud's metadata service or an
+intranet page. Names are checked where they are resolved and the connection goes to just those addresses, so an answer
+that changes between check and connect (DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from pipeline.errors import AddressRefusedError
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class RefusedHostError(Exception):
+    """Not an OSError, so that no client takes it for a network failure and tries the next address."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet. IPv4 inside IPv6 is judged as the IPv4 it leads to."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inside = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if ip in _NAT64:
+            inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inside:
+            ip = inside
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
+
+
+def refuse_literal(url: URL) -> None:
+    """Raise `RefusedHostError` when the URL's host is itself an address that is not public."""
+    host = url.host or ""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return
+    if not is_public(host):
+        raise RefusedHostError(host)
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to their public addresses only."""
+
+    def __init__(self, inner: AbstractResolver | None = None) -> None:
+        self._inner = inner or ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Public addresses of `host`; `RefusedHostError` when it has others only."""
+        found = await self._inner.resolve(host, port, family)
+        public = [result for result in found if is_public(result["host"])]
+        if found and not public:
+            raise RefusedHostError(host)
+        return public
+
+    async def close(self) -> None:
+        """Close the resolver underneath."""
+        await self._inner.close()
+
+
+def refused(uri_text: str, uri: str, host: str) -> AddressRefusedError:
+    """The error for a URL that leads to `host`."""
+    return AddressRefusedError(
+        f"{uri_text} leads to {host}, which is no public address. Set allow_private_hosts if you trust the table.", uri
+    )

@@ -1,0 +1,154 @@
+"""What is there: one object, everything under a folder, or what a pattern matches."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from pipeline.errors import NotFoundError, SourceError
+from pipeline.storage.backend import ObjectInfo, backend_for
+from pipeline.storage.border import translated
+from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
+from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme
+
+_MAGIC = re.compile(r"[*?\[]")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
+_STAGED = re.compile(r"#\d+$")
+
+
+def stat(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> ObjectInfo:
+    """Size and fingerprint of one object.
+
+    Raises:
+        NotFoundError: there is none, or it is a folder.
+        StorageError: the store refused or could not be reached.
+    """
+    uri = normalise(uri)
+
+    def attempt() -> ObjectInfo:
+        with translated(uri):
+            return backend_for(uri).stat(uri, policy)
+
+    return with_retries(attempt, policy)
+
+
+def exists(uri: str) -> bool:
+    """Whether an object has this very name; False for folders."""
+    try:
+        stat(uri)
+    except NotFoundError:
+        return False
+    return True
+
+
+def list_objects(uri: str) -> Iterator[ObjectInfo]:
+    """Every object under `uri`, streamed, in the store's order; the object itself when `uri` is one.
+
+    Hidden names (a leading dot) and half-written files (`name#1`) are left out.
+
+    Raises:
+        NotFoundError: nothing is there. An empty local folder exists and yields nothing.
+        StorageError: the store refused or could not be reached.
+    """
+    uri = normalise(uri)
+    if scheme(uri) in HTTP_SCHEMES or (is_local(uri) and not os.path.isdir(uri)):
+        yield stat(uri)
+        return
+    entries = iter(backend_for(uri).walk(uri))
+    with translated(uri):
+        first = next(entries, None)
+    if first is None:
+        yield from _nothing_below(uri)
+        return
+    with translated(uri):
+        yield from (entry for entry in chain((first,), entries) if _is_finished(entry.uri, len(uri)))
+
+
+def _nothing_below(uri: str) -> Iterator[ObjectInfo]:
+    if not is_local(uri):
+        yield stat(uri)
+
+
+def _is_finished(uri: str, base: int) -> bool:
+    return uri.find("/.", base) < 0 and ("#" not in uri or not _STAGED.search(uri))
+
+
+def expand(uris: Iterable[str]) -> list[str]:
+    """Addresses that `uris` stand for: braces (`{000..009}`, `{a,b}`) and globs (`*`, `?`, `[...]`, `**`) filled in.
+
+    Each address comes once, a pattern's matches sorted. Plain addresses are not looked up.
+
+    Raises:
+        SourceError: a pattern matches nothing.
+        StorageError: the store refused or could not be reached.
+    """
+    found: dict[str, None] = {}
+    for uri in uris:
+        for pattern in _fill_braces(normalise(uri)):
+            found.update(dict.fromkeys(_glob(pattern)))
+    return list(found)
+
+
+def fixed_folder(pattern: str) -> str:
+    """The deepest folder that every match of a glob or brace pattern lies in; for a plain address its own folder."""
+    segments = normalise(pattern).split("/")
+    plain = next((place for place, segment in enumerate(segments) if _MAGIC.search(segment) or "{" in segment), -1)
+    return "/".join(segments[:plain]) or "/"
+
+
+def _fill_braces(pattern: str) -> list[str]:
+    braces = _BRACES.search(pattern)
+    if not braces or (is_local(pattern) and os.path.exists(pattern)):
+        return [pattern]
+    head, tail = pattern[: braces.start()], pattern[braces.end() :]
+    return [filled for choice in _choices(braces.group(1)) for filled in _fill_braces(head + choice + tail)]
+
+
+def _choices(inside: str) -> list[str]:
+    numbers = _RANGE.match(inside)
+    if not numbers:
+        return inside.split(",")
+    first, last = numbers.groups()
+    width = len(first) if first.startswith("0") else 0
+    return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
+
+
+def _glob(pattern: str) -> list[str]:
+    if scheme(pattern) in HTTP_SCHEMES or not _MAGIC.search(pattern):
+        return [pattern]
+    if is_local(pattern):
+        found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    else:
+        found = _match(pattern)
+    if not found:
+        raise SourceError(f"The pattern {pattern} matches nothing. Check it, and quote it against the shell.")
+    return found
+
+
+def _match(pattern: str) -> list[str]:
+    """Objects and folders that match a pattern in a store that knows no folders."""
+    segments = pattern.split("/")
+    plain = next(position for position, segment in enumerate(segments) if _MAGIC.search(segment))
+    matches = re.compile("".join(map(_segment, segments[:-1])) + _segment(segments[-1]).removesuffix("/") + "$").match
+    depth = None if "**" in segments else len(segments)
+    try:
+        below = ("/".join(entry.uri.split("/")[:depth]) for entry in list_objects("/".join(segments[:plain])))
+        return sorted({uri for uri in below if matches(uri)})
+    except NotFoundError:
+        return []
+
+
+def _segment(segment: str) -> str:
+    """Regular expression of one segment of a glob and the slash behind it."""
+    if segment == "**":
+        return "(?:[^/]+/)*"
+    parts = re.split(r"(\*|\?|\[[^\]]+\])", segment)
+    known = {"*": "[^/]*", "?": "[^/]"}
+    return (
+        "".join(known.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part)) for part in parts)
+        + "/"
+    )

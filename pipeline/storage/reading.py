@@ -1,0 +1,161 @@
+"""Bytes of objects: one, a slice, many at once, many slices of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple, TypeVar
+
+from pipeline.errors import StorageError, TooLargeError, UnavailableError
+from pipeline.storage.backend import Backend, backend_for
+from pipeline.storage.border import translated
+from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
+from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme, split_bucket
+
+T = TypeVar("T")
+J = TypeVar("J")
+
+#: Spans of one object nearer than this are read together: a request costs more than so many bytes.
+_GAP_BYTES = 128 * 2**10
+_MERGED_BYTES = 32 * 2**20
+
+
+def read_bytes(uri: str, max_bytes: int | None = None, policy: ReadPolicy = DEFAULT_POLICY) -> bytes:
+    """The whole object.
+
+    Raises:
+        TooLargeError: it has more than `max_bytes`; nothing of it was kept.
+        StorageError: missing, refused or not to be reached.
+    """
+    uri = normalise(uri)
+    return _get(backend_for(uri), uri, replace(policy, max_bytes=max_bytes))
+
+
+def read_range(uri: str, start: int, length: int, policy: ReadPolicy = DEFAULT_POLICY) -> bytes:
+    """`length` bytes from byte `start`, fewer where the object ends."""
+    uri = normalise(uri)
+    backend = backend_for(uri)
+
+    def attempt() -> bytes:
+        with translated(uri):
+            return backend.get_range(uri, start, length, policy)
+
+    return with_retries(attempt, policy) if length > 0 else b""
+
+
+def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageError]:
+    """Whole objects, `policy.concurrency` at once, in the order of `uris`; a failed one gives its error.
+
+    http(s) URLs are taken for somebody else's: they are read only from public addresses, unless the policy allows more.
+    """
+    down: set[str] = set()
+
+    def read(uri: str) -> bytes | StorageError:
+        store = _store_of(uri)
+        patience = replace(policy, retry_timeout_s=0) if store in down else policy
+        try:
+            return _get(_guarded_backend(uri, policy), uri, patience)
+        except UnavailableError as error:
+            down.add(store)
+            return error
+        except StorageError as error:
+            return error
+
+    return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
+
+
+def read_spans(uri: str, spans: Sequence[tuple[int, int]], policy: ReadPolicy) -> list[bytes | StorageError]:
+    """Slices `(start, length)` of one object, in the order of `spans`; near ones share a request.
+
+    A span beyond the object's end comes back short. A span above `policy.max_bytes` is a `TooLargeError`, unread.
+    """
+    uri = normalise(uri)
+    limit = policy.max_bytes
+    results: list[bytes | StorageError] = [
+        TooLargeError(
+            f"{length:,} bytes at {start} of {printable(uri)} are above the limit. Raise max_image_bytes.", uri
+        )
+        if limit is not None and length > limit
+        else b""
+        for start, length in spans
+    ]
+    wanted = [_Span(start, length, index) for index, (start, length) in enumerate(spans) if results[index] == b""]
+    groups = _merge(wanted)
+
+    def read(group: list[_Span]) -> bytes | StorageError:
+        start = group[0].start
+        try:
+            return read_range(uri, start, max(span.start + span.length for span in group) - start, policy)
+        except StorageError as error:
+            return error
+
+    for group, got in zip(groups, in_threads(read, groups, policy.concurrency), strict=True):
+        for span in group:
+            offset = span.start - group[0].start
+            results[span.place] = got[offset : offset + span.length] if isinstance(got, bytes) else got
+    return results
+
+
+class _Span(NamedTuple):
+    start: int
+    length: int
+    place: int
+
+
+def _merge(spans: list[_Span]) -> list[list[_Span]]:
+    """Runs of spans to be read with one request each."""
+    groups: list[list[_Span]] = []
+    end = 0
+    for span in sorted(spans):
+        near = bool(groups) and span.start - end <= _GAP_BYTES
+        if near and span.start + span.length - groups[-1][0].start <= _MERGED_BYTES:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+            end = 0
+        end = max(end, span.start + span.length)
+    return groups
+
+
+def in_threads(work: Callable[[J], T], jobs: Sequence[J], concurrency: int) -> list[T]:
+    """`[work(job) for job in jobs]`, at most `concurrency` at once."""
+    if len(jobs) < 2 or concurrency < 2:
+        return [work(job) for job in jobs]
+    results: dict[int, T] = {}
+    left = iter(range(len(jobs)))
+
+    def drain() -> None:
+        for index in left:
+            results[index] = work(jobs[index])
+
+    pool = _pool(concurrency)
+    for done in [pool.submit(drain) for _ in range(min(concurrency, len(jobs)))]:
+        done.result()
+    return [results[index] for index in range(len(jobs))]
+
+
+@cache
+def _pool(concurrency: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(concurrency, thread_name_prefix="hanclip-read")
+
+
+def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
+    def attempt() -> bytes:
+        with translated(uri):
+            return backend.get(uri, policy)
+
+    return with_retries(attempt, policy)
+
+
+def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:
+    if scheme(uri) not in HTTP_SCHEMES or policy.allow_private_hosts:
+        return backend_for(uri)
+    from pipeline.storage.http import GUARDED
+
+    return GUARDED
+
+
+def _store_of(uri: str) -> str:
+    return f"{scheme(uri)}://{split_bucket(uri)[0]}"

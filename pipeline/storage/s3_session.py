@@ -1,0 +1,57 @@
+"""Credentials, region and endpoint of S3, found the way every AWS tool finds them.
+
+botocore reads the environment, profiles, web identities and instance roles; without botocore obstore's own handling of
+the environment stands in. No credentials anywhere means anonymous requests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+_REFRESH_EVERY = timedelta(minutes=5)
+_OWN_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+
+
+@cache
+def s3_settings() -> dict[str, Any]:
+    """Keyword arguments of `obstore.store.S3Store`, the bucket apart. Read once per process."""
+    try:
+        from botocore.session import Session
+    except ImportError:
+        return {**_endpoint(os.environ), **({} if _has_own_credentials() else {"skip_signature": True})}
+    session = Session()
+    profile = session.get_scoped_config() if session.profile in (None, *session.available_profiles) else {}
+    settings = {"region": session.get_config_variable("region") or "us-east-1", **_endpoint(os.environ, profile)}
+    found = session.get_credentials()
+    if found is None:
+        return {**settings, "skip_signature": True}
+    return {**settings, "credential_provider": _provider(found)}
+
+
+def _endpoint(environment: Any, profile: dict[str, Any] | None = None) -> dict[str, str]:
+    candidates = (environment.get("AWS_ENDPOINT_URL_S3"), environment.get("AWS_ENDPOINT_URL"))
+    endpoint = next(filter(None, (*candidates, (profile or {}).get("endpoint_url"))), None)
+    return {"endpoint": endpoint.rstrip("/")} if endpoint else {}
+
+
+def _has_own_credentials() -> bool:
+    return any(os.environ.get(variable) for variable in _OWN_VARIABLES)
+
+
+def _provider(credentials: Any) -> Callable[[], dict[str, Any]]:
+    """A function that gives obstore the credentials of now; botocore renews those that expire."""
+
+    def current() -> dict[str, Any]:
+        frozen = credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + _REFRESH_EVERY,
+        }
+
+    return current

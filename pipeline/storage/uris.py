@@ -1,0 +1,71 @@
+"""Addresses of objects: local paths and URLs. Pure text, nothing is opened.
+
+A local path is absolute after `normalise`. In a URL everything after the bucket is the key as the store knows it: `#`,
+`%` and `?` are ordinary characters, except in http(s), where the URL goes to the server as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+OBJECT_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az"})
+HTTP_SCHEMES = frozenset({"http", "https"})
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def scheme(uri: str) -> str:
+    """Lower-case scheme of a URL; `file` for local paths."""
+    found = _SCHEME.match(uri)
+    return found.group(1).lower() if found else "file"
+
+
+def is_local(uri: str) -> bool:
+    """Whether `uri` is a path on this machine."""
+    return scheme(uri) == "file"
+
+
+def normalise(uri: str) -> str:
+    """Local paths become absolute with `~` expanded and `file://` stripped; URLs lose trailing slashes."""
+    if not is_local(uri):
+        return uri if scheme(uri) in HTTP_SCHEMES else uri.rstrip("/")
+    if uri.lower().startswith("file://"):
+        uri = unquote(uri[len("file://") :].removeprefix("localhost"))
+    return os.path.abspath(os.path.expanduser(uri))
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` and `parts` with single slashes between them."""
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def parent(uri: str) -> str:
+    """The folder that holds `uri`."""
+    return uri.rstrip("/").rpartition("/")[0] or "/"
+
+
+def relative(uri: str, base: str) -> str:
+    """`uri` as seen from the folder `base`; its last segment when it is not below."""
+    folder = base.rstrip("/") + "/"
+    return uri[len(folder) :] if uri.startswith(folder) else name(uri)
+
+
+def name(uri: str) -> str:
+    """The last segment of `uri`; of an http(s) URL without its query."""
+    path = urlsplit(uri).path if scheme(uri) in HTTP_SCHEMES else uri
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def split_bucket(uri: str) -> tuple[str, str]:
+    """Bucket (or container, or host) and key of a URL; the key has no leading slash."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def printable(uri: str) -> str:
+    """`uri` for a message: http(s) URLs without user, query and fragment, which may hold secrets."""
+    if scheme(uri) not in HTTP_SCHEMES:
+        return uri
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

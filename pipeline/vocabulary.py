@@ -1,0 +1,63 @@
+"""The words that hanclip's data is made of: stages, quarantine reasons, column names, the format version.
+
+Plain Python, so that the command line can name them without loading Arrow.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+#: Raised when a reader written for the previous number would misread the files.
+FORMAT_VERSION = 1
+
+
+class Stage(StrEnum):
+    """Where in a record's way it failed."""
+
+    READ = "read"
+    DECODE = "decode"
+    TEXT = "text"
+    EMBED = "embed"
+
+
+class Reason(StrEnum):
+    """Why a record is in quarantine. Closed: readers may switch on it."""
+
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    TOO_LARGE = "too_large"
+    BAD_URI = "bad_uri"
+    ADDRESS_REFUSED = "address_refused"
+    CHANGED = "changed"
+    MISSING_IMAGE = "missing_image"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    UNSUPPORTED_MODE = "unsupported_mode"
+    UNREADABLE = "unreadable"
+    EMPTY_TEXT = "empty_text"
+    BAD_TEXT = "bad_text"
+    NOT_FINITE = "not_finite"
+    CRASHED_WORKER = "crashed_worker"
+
+
+#: Reasons that may pass when tried again later; the others need the source to change.
+TRANSIENT_REASONS = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CHANGED, Reason.CRASHED_WORKER})
+
+#: Columns of the embeddings that hanclip itself writes; a source column may not have one of these names.
+RESERVED_COLUMNS = (
+    "id",
+    "image_uri",
+    "image_sha256",
+    "image_phash",
+    "image_width",
+    "image_height",
+    "text",
+    "image_embedding",
+    "text_embedding",
+    "similarity",
+    "source_fingerprint",
+    "run_date",
+)

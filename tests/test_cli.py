@@ -1,0 +1,196 @@
+"""The command line, through its own door: help, options against the configuration, files, errors, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import main
+from flows.options import POSITIONAL, all_options
+from pipeline import __version__
+from pipeline.config import RunConfig
+
+COMMANDS = ("embed", "retry", "status", "verify", "demo")
+
+#: A value other than the default for every option of `embed`, as typed and as it must arrive.
+GIVEN: dict[str, tuple[list[str], object]] = {
+    "format": (["--format", "table"], "table"),
+    "id_column": (["--id-column", "sku"], "sku"),
+    "image_column": (["--image-column", "url"], "url"),
+    "text_column": (["--text-column", "标题"], "标题"),
+    "fingerprint_column": (["--fingerprint-column", "etag"], "etag"),
+    "extra_column": (["--extra-column", "a", "--extra-column", "b"], ("a", "b")),
+    "limit": (["--limit", "7"], 7),
+    "max_image_bytes": (["--max-image-bytes", "1000"], 1000),
+    "read_timeout_s": (["--read-timeout-s", "1.5"], 1.5),
+    "retry_timeout_s": (["--retry-timeout-s", "0"], 0.0),
+    "read_concurrency": (["--read-concurrency", "4"], 4),
+    "allow_private_hosts": (["--allow-private-hosts"], True),
+    "max_pixels": (["--max-pixels", "10"], 10),
+    "model": (["--model", "demo"], "demo"),
+    "revision": (["--revision", "abc"], "abc"),
+    "weights_sha256": (["--weights-sha256", "0" * 64], "0" * 64),
+    "dtype": (["--dtype", "fp32"], "fp32"),
+    "batch_size": (["--batch-size", "3"], 3),
+    "compile": (["--compile"], True),
+    "embedding_dtype": (["--embedding-dtype", "float16"], "float16"),
+    "run_date": (["--run-date", "2024-02-29"], date(2024, 2, 29)),
+    "shard_rows": (["--shard-rows", "512"], 512),
+    "max_quarantine": (["--max-quarantine", "1"], 1.0),
+    "address": (["--address", "127.0.0.1:6379"], "127.0.0.1:6379"),
+    "decoders": (["--decoders", "2"], 2),
+    "embedders": (["--embedders", "2"], 2),
+    "gpus_per_embedder": (["--gpus-per-embedder", "0.5"], 0.5),
+    "inflight_bytes": (["--inflight-bytes", "2000000"], 2_000_000),
+    "grace_s": (["--grace-s", "3"], 3.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide and colourless, so that help texts stay on one line."""
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def hanclip(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def printed(capfd: pytest.CaptureFixture[str], *argv: str) -> RunConfig:
+    """The configuration that `embed --print-config` prints."""
+    code, out, err = hanclip(capfd, "embed", *argv, "--print-config")
+    assert (code, err) == (0, "")
+    return RunConfig.model_validate(yaml.safe_load(out))
+
+
+def test_version(capfd):
+    assert hanclip(capfd, "--version") == (0, f"hanclip {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(capfd, command):
+    code, out, _ = hanclip(capfd, command, "--help")
+    assert code == 0
+    assert f"hanclip {command} " in out.split("Examples")[1]
+    assert command in hanclip(capfd, "--help")[1]
+
+
+def test_no_command_shows_the_help_and_is_wrong_use(capfd):
+    code, out, err = hanclip(capfd)
+    assert code == 2
+    assert "embed" in out + err
+
+
+def test_every_field_of_the_configuration_is_an_option_or_a_positional_argument():
+    leaves = {
+        (section, field) for section, outer in RunConfig.model_fields.items() for field in outer.default.model_dump()
+    }
+    assert {(option.section, option.field) for option in all_options()} | POSITIONAL == leaves
+    assert [option.name for option in all_options()] == list(GIVEN)
+
+
+def test_help_states_each_fields_description_and_default(capfd):
+    _, out, _ = hanclip(capfd, "embed", "--help")
+    lines = {line.split()[1]: line for line in out.splitlines() if line.startswith("│ --")}
+    for option in all_options():
+        assert option.info.description in lines[option.flag]
+        if option.info.default is not None and not isinstance(option.info.default, bool):
+            assert f"[default: {option.info.default}]" in lines[option.flag]
+
+
+def test_nothing_given_is_the_default_configuration(capfd):
+    assert printed(capfd) == RunConfig()
+
+
+def test_every_option_arrives_in_its_field_and_survives_the_yaml(capfd, tmp_path):
+    argv = [word for words, _ in GIVEN.values() for word in words]
+    config = printed(capfd, "源/", "b.tar", "s3://bucket/out", *argv)
+    assert config.source.uris == ("源/", "b.tar")
+    assert config.output.uri == "s3://bucket/out"
+    for option in all_options():
+        assert getattr(getattr(config, option.section), option.field) == GIVEN[option.name][1], option.flag
+    (tmp_path / "run.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert printed(capfd, "--config", str(tmp_path / "run.yaml")) == config
+
+
+def test_command_line_wins_over_yaml_which_wins_over_the_default(capfd, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("source: {uris: [a], limit: 5, id_column: sku}\nmodel: {compile: true}\noutput: {uri: o}\n")
+    config = printed(capfd, "--config", str(file), "--limit", "9")
+    assert (config.source.limit, config.source.id_column, config.source.text_column) == (9, "sku", None)
+    assert config.source.uris == ("a",)
+    assert config.model.compile is True
+    config = printed(capfd, "x", "y", "out", "--config", str(file), "--no-compile")
+    assert (config.source.uris, config.output.uri, config.model.compile) == (("x", "y"), "out", False)
+
+
+def test_an_empty_section_of_a_yaml_file_keeps_the_defaults(capfd, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("source:\nmodel: {dtype: fp32}\n")
+    assert printed(capfd, "a", "o", "--config", str(file)).model.dtype == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source: {id_colum: sku}", "source.id_colum: no such key; did you mean id_column?"),
+        ("modle: {}", "modle: no such key; did you mean model?"),
+        ("image: {zzz: 1}", "image.zzz: no such key; there are max_pixels"),
+        ("model: {dtype: fp8}", "model.dtype: Input should be 'auto', 'bf16', 'fp16' or 'fp32'"),
+        ("source: 3", "source: "),
+        ("- a\n- b", "holds no mapping of sections. Write a valid one with --print-config."),
+        ("a: [", "Write one with --print-config."),
+    ],
+)
+def test_a_wrong_yaml_file_is_wrong_use_and_the_message_says_where(capfd, tmp_path, text, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    code, out, err = hanclip(capfd, "embed", "a", "o", "--config", str(file))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["embed", "--lim", "3"], "No such option: --lim"),
+        (["embed", "a", "o", "--limit", "0"], "--limit"),
+        (["embed", "a", "o", "--dtype", "fp8"], "--dtype"),
+        (["embed", "a", "o", "--run-date", "yesterday"], "output.run_date: "),
+        (["embed", "only-one"], "Only one path was given: only-one. Give at least one source"),
+        (["embed"], "hanclip embed SOURCE... OUT"),
+        (["embed", "a", "o", "--config", "/no/such.yaml"], "Cannot read the configuration /no/such.yaml"),
+        (["embed", "a", "o", "--extra-column", "similarity"], "hanclip writes similarity itself"),
+        (["retry", "out"], "--reason"),
+        (["retry", "out", "--reason", "tired"], "--reason"),
+        (["verify"], "OUT"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_use_exits_2_with_a_message_and_no_traceback(capfd, argv, message):
+    code, out, err = hanclip(capfd, *argv)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("paths", [("https://u:hunter2@h/a.tar", "o"), ("a", "s3://key:hunter2@bucket/o")])
+def test_a_password_in_a_url_is_refused_and_not_repeated_even_in_the_traceback(paths):
+    command = [str(Path(sys.executable).parent / "hanclip"), "embed", *paths, "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "give credentials in the environment instead" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout

@@ -1,0 +1,199 @@
+"""The scheduler on a real Ray with toy actors: what it promises must hold whatever the actors do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors.backlog import Limits
+from actors.dispatch import Dispatcher, Pools
+from actors.meter import Meter
+from actors.pool import Pool
+from actors.writer import Written
+from pipeline.batch import Shard
+from pipeline.errors import RunError, UnavailableError
+from pipeline.stats import Stats
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@dataclass
+class Faults:
+    """What the toy actors do wrong. Files in `marks` make a fault happen once, across restarts."""
+
+    marks: str
+    poison_decode: frozenset[int] = frozenset()
+    poison_embed: frozenset[int] = frozenset()
+    raise_decode: frozenset[int] = frozenset()
+    die_once: frozenset[str] = frozenset()
+    outages: int = 0
+    sleep_s: float = 0.0
+
+    def once(self, name: str) -> bool:
+        path = Path(self.marks) / name
+        if name not in self.die_once or path.exists():
+            return False
+        path.touch()
+        return True
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ToyDecoder:
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+
+    def setup(self) -> None:
+        pass
+
+    def decode(self, shard: Shard, start: int, stop: int) -> tuple[list[int], Stats]:
+        time.sleep(self.faults.sleep_s)
+        rows = set(range(start, stop))
+        if self.faults.poison_decode & rows or self.faults.once("decoder"):
+            die()
+        if self.faults.raise_decode & rows:
+            raise ZeroDivisionError("a record the decoder cannot stand")
+        outage = Path(self.faults.marks) / "outages"
+        seen = int(outage.read_text()) if outage.exists() else 0
+        if seen < self.faults.outages:
+            outage.write_text(str(seen + 1))
+            raise UnavailableError("the store is down", "s3://bucket")
+        return list(range(start, stop)), Stats(decode_s=0.001)
+
+
+class ToyEmbedder(ToyDecoder):
+    def embed(self, batch: list[int], attempts: int) -> tuple[list[int], Stats]:
+        if self.faults.poison_embed & set(batch) or self.faults.once("embedder"):
+            die()
+        return batch, Stats(embedded=len(batch), embed_s=0.001)
+
+
+class ToyWriter(ToyDecoder):
+    def write(self, shard: Shard, crashed: Iterable[Any], *parts: list[int]) -> Written:
+        rows = [row for part in parts for row in part]
+        gone = [one.row for one in crashed]
+        path = Path(self.faults.marks) / f"{shard.shard_id}.rows"
+        path.write_text(" ".join(map(str, rows)) + "|" + " ".join(map(str, gone)))
+        if self.faults.once("writer"):
+            die()
+        return Written(Stats(embedded=len(rows), quarantined=Counter(crashed_worker=len(gone))), elsewhere=False)
+
+
+@dataclass
+class Toy:
+    """One run of the scheduler over toy actors."""
+
+    marks: Path
+    faults: dict[str, Any] = field(default_factory=dict)
+    actors: int = 2
+    limits: Limits = field(default_factory=lambda: Limits(8, 100, 10**6, 4, 60.0))
+
+    def run(self, shards: dict[str, int], poll: Callable[[Dispatcher], None] = lambda _: None) -> Meter:
+        faults = Faults(str(self.marks), **self.faults)
+        pools = Pools(*(self._pool(role, actor, faults) for role, actor in self._roles()))
+        self.meter = Meter("run", sum(shards.values()), 0, len(shards))
+        dispatcher = Dispatcher(pools, self.limits, self.meter, lambda: poll(dispatcher))
+        try:
+            dispatcher.run(Shard(name, rows, 0, "", 0) for name, rows in shards.items())
+        finally:
+            pools.stop()
+        return self.meter
+
+    def _roles(self) -> list[tuple[str, type]]:
+        return [("decoder", ToyDecoder), ("embedder", ToyEmbedder), ("writer", ToyWriter)]
+
+    def _pool(self, role: str, actor: type, faults: Faults) -> Pool:
+        remote = ray.remote(actor).options(num_cpus=0, max_restarts=0)
+        return Pool(role, self.actors, lambda: remote.remote(faults), 2)
+
+    def rows(self, shard: str) -> tuple[list[int], list[int]]:
+        embedded, _, crashed = (self.marks / f"{shard}.rows").read_text().partition("|")
+        return [int(row) for row in embedded.split()], [int(row) for row in crashed.split()]
+
+
+def test_every_row_of_every_shard_arrives_once_and_in_order(tmp_path: Path) -> None:
+    toy = Toy(tmp_path)
+    meter = toy.run({"a": 100, "b": 1, "c": 37})
+    assert toy.rows("a") == (list(range(100)), [])
+    assert toy.rows("b") == ([0], [])
+    assert toy.rows("c") == (list(range(37)), [])
+    progress = meter.progress()
+    assert (progress.shards_done, progress.stats.embedded, progress.inflight_bytes) == (3, 138, 0)
+
+
+@pytest.mark.parametrize("role", ["decoder", "embedder", "writer"])
+def test_an_actor_that_dies_once_costs_nothing(tmp_path: Path, role: str) -> None:
+    toy = Toy(tmp_path, {"die_once": frozenset({role})})
+    meter = toy.run({"a": 40, "b": 40})
+    assert toy.rows("a") == (list(range(40)), [])
+    assert toy.rows("b") == (list(range(40)), [])
+    assert meter.progress().actors_replaced == 1
+
+
+@pytest.mark.parametrize("fault", ["poison_decode", "poison_embed", "raise_decode"])
+def test_poison_records_are_isolated_and_their_neighbours_kept(tmp_path: Path, fault: str) -> None:
+    toy = Toy(tmp_path, {fault: frozenset({5, 20})})
+    toy.run({"a": 32, "b": 4})
+    assert toy.rows("a") == ([row for row in range(32) if row not in (5, 20)], [5, 20])
+    assert toy.rows("b") == ([0, 1, 2, 3], [])
+
+
+def test_a_short_outage_costs_no_record(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, {"outages": 2})
+    toy.run({"a": 24})
+    assert toy.rows("a") == (list(range(24)), [])
+
+
+def test_a_long_outage_ends_the_run_and_blames_no_record(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, {"outages": 1000})
+    with pytest.raises(RunError, match="store is down"):
+        toy.run({"a": 24})
+    assert not list(tmp_path.glob("*.rows"))
+
+
+def test_bytes_in_flight_stay_below_the_limit(tmp_path: Path) -> None:
+    seen: list[int] = []
+    toy = Toy(tmp_path, limits=Limits(8, 100, 1600, 4, 60.0))
+    toy.run({"a": 200}, poll=lambda dispatcher: seen.append(toy.meter.progress().inflight_bytes))
+    assert 0 < max(seen) <= 1600
+
+
+def test_stopping_commits_what_is_nearly_done_and_opens_nothing_more(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, {"sleep_s": 0.02}, actors=1)
+
+    def stop_in_second_half(dispatcher: Dispatcher) -> None:
+        if toy.meter.work.embedded >= 48:
+            dispatcher.stop_within(30.0)
+
+    toy.run({"a": 64, "b": 640, "c": 64}, poll=stop_in_second_half)
+    assert toy.rows("a") == (list(range(64)), [])
+    assert not (tmp_path / "c.rows").exists()
+    assert toy.meter.progress().shards_done < 3
+
+
+def test_a_call_that_hangs_is_ended_and_its_chunk_tried_again(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, {"sleep_s": 0.0}, limits=Limits(8, 100, 10**6, 4, 2.0))
+    hang = tmp_path / "hang"
+
+    class Hanging(ToyDecoder):
+        def decode(self, shard: Shard, start: int, stop: int) -> tuple[list[int], Stats]:
+            if start == 8 and not hang.exists():
+                hang.touch()
+                time.sleep(60)
+            return super().decode(shard, start, stop)
+
+    toy._roles = lambda: [("decoder", Hanging), ("embedder", ToyEmbedder), ("writer", ToyWriter)]  # type: ignore[method-assign]
+    meter = toy.run({"a": 32})
+    assert toy.rows("a") == (list(range(32)), [])
+    assert meter.progress().actors_replaced == 1

@@ -1,0 +1,302 @@
+"""Bytes to pixels, compared value by value with transformers' own processor wherever the two can agree."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
+
+from pipeline.errors import ImageError
+from pipeline.images import CLIP_MEAN, CLIP_STD, decode, preprocessing_id
+from pipeline.vocabulary import Reason
+
+LIMIT = 100_000_000
+RAW = ChineseCLIPImageProcessorPil(
+    size={"height": 224, "width": 224}, do_center_crop=False, do_rescale=False, do_normalize=False
+)
+FULL = ChineseCLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False)
+
+
+def picture(mode: str = "RGB", width: int = 300, height: int = 200, seed: int = 0) -> Image.Image:
+    """Smooth colours with edges, in any mode; alpha runs over all values."""
+    rng = np.random.default_rng(seed)
+    bands = len(Image.new(mode, (1, 1)).getbands()) if mode not in ("P", "1") else 3
+    coarse = rng.integers(0, 256, (9, 12, bands), dtype=np.uint8)
+    merged = [Image.fromarray(coarse[..., i]).resize((width, height), Image.Resampling.BICUBIC) for i in range(bands)]
+    if mode == "P":
+        return Image.merge("RGB", merged).quantize(64)
+    if mode == "1":
+        return merged[0].convert("1")
+    return merged[0] if bands == 1 else Image.merge(mode, merged)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return decode(data, 224, LIMIT).pixels
+
+
+def reference(data: bytes) -> np.ndarray:
+    """What transformers makes of the same bytes, before rescaling: (224, 224, 3) uint8."""
+    found = RAW(Image.open(io.BytesIO(data)), return_tensors="np")["pixel_values"][0]
+    assert found.min() >= 0
+    return np.moveaxis(found, 0, -1).astype(np.uint8)
+
+
+def reason(data: bytes, max_pixels: int = LIMIT) -> Reason:
+    with pytest.raises(ImageError) as caught:
+        decode(data, 224, max_pixels)
+    return caught.value.reason
+
+
+SAME_AS_REFERENCE = {
+    "RGB JPEG": encoded(picture(), "JPEG", quality=90),
+    "RGB JPEG 4:4:4 progressive": encoded(picture(), "JPEG", subsampling=0, progressive=True),
+    "grey JPEG": encoded(picture("L"), "JPEG"),
+    "RGB PNG": encoded(picture()),
+    "grey PNG": encoded(picture("L")),
+    "palette PNG": encoded(picture("P")),
+    "palette PNG, one colour transparent": encoded(picture("P"), transparency=3),
+    "palette PNG, many half transparent": encoded(picture("P"), transparency=bytes(range(0, 256, 4))),
+    "RGBA PNG": encoded(picture("RGBA")),
+    "LA PNG": encoded(picture("LA")),
+    "RGBA, opaque": encoded(picture().convert("RGBA")),
+    "RGB PNG, one colour transparent": encoded(picture().quantize(8).convert("RGB"), transparency=(0, 0, 0)),
+    "grey PNG, one level transparent": encoded(picture("L"), transparency=120),
+    "1-bit PNG": encoded(picture("1")),
+    "1-bit TIFF": encoded(picture("1"), "TIFF", compression="group4"),
+    "RGB BMP": encoded(picture(), "BMP"),
+    "RGBA TIFF": encoded(picture("RGBA"), "TIFF"),
+    "LAB TIFF": encoded(picture("LAB"), "TIFF"),
+    "RGB WebP": encoded(picture(), "WEBP", lossless=True),
+    "RGBA WebP": encoded(picture("RGBA"), "WEBP", quality=80),
+    "RGB AVIF": encoded(picture(), "AVIF"),
+    "RGB JPEG 2000": encoded(picture(), "JPEG2000"),
+    "grey PPM": encoded(picture("L"), "PPM"),
+    "palette GIF": encoded(picture("P"), "GIF"),
+    "ICO": encoded(picture("RGBA", 64, 64), "ICO"),
+    "one pixel": encoded(Image.new("RGB", (1, 1), (7, 80, 200))),
+    "one pixel wide": encoded(picture("RGB", 1, 500)),
+    "already 224": encoded(picture("RGB", 224, 224)),
+    "upscaled": encoded(picture("RGB", 31, 17)),
+    "long banner": encoded(picture("RGB", 3000, 20)),
+}
+
+
+@pytest.mark.parametrize("name", SAME_AS_REFERENCE)
+def test_pixels_equal_the_reference_bit_for_bit(name: str) -> None:
+    found = pixels(SAME_AS_REFERENCE[name])
+    assert found.shape == (224, 224, 3)
+    assert found.dtype == np.uint8
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, reference(SAME_AS_REFERENCE[name]))
+
+
+@pytest.mark.parametrize("name", ["RGB JPEG", "grey PNG", "RGBA PNG"])
+def test_normalised_pixels_equal_the_reference(name: str) -> None:
+    expected = FULL(Image.open(io.BytesIO(SAME_AS_REFERENCE[name])), return_tensors="np")["pixel_values"][0]
+    found = (pixels(SAME_AS_REFERENCE[name]) / 255 - np.array(CLIP_MEAN)) / np.array(CLIP_STD)
+    np.testing.assert_allclose(np.moveaxis(found, -1, 0), expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(("mode", "kind", "levels"), [("CMYK", "JPEG", 2), ("CMYK", "TIFF", 2), ("YCbCr", "TIFF", 6)])
+def test_modes_resized_as_they_are_differ_from_convert_first_by_few_levels(mode: str, kind: str, levels: int) -> None:
+    data = encoded(picture(mode), kind)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == mode
+        in_source_mode = image.resize((224, 224), Image.Resampling.BICUBIC).convert("RGB")
+    found = pixels(data)
+    np.testing.assert_array_equal(found, np.asarray(in_source_mode))
+    differences = np.abs(found.astype(int) - reference(data))
+    assert differences.max() <= levels
+    assert differences.mean() < 0.5
+
+
+def test_transparent_pixels_become_white_before_the_resize() -> None:
+    image = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (50, 0, 100, 100))
+    found = pixels(encoded(image))
+    assert found[100, 20].tolist() == [255, 255, 255]
+    assert found[100, 200].tolist() == [0, 0, 255]
+    assert (found[:, 60:160, 0] >= found[:, 60:160, 1]).all()  # white fades to blue: the hidden red shows nowhere
+    assert (found[..., 0] == found[..., 1]).all()
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
+def test_rarer_kinds_of_transparency_are_white_too(mode: str) -> None:
+    from pipeline.images import _squash
+
+    image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
+    rare = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode if mode == "RGBa" else "LA")
+    rare = rare.convert("La") if mode == "La" else rare
+    if mode == "PA":
+        rare.putalpha(0)
+    assert rare.mode == mode
+    assert (np.asarray(_squash(rare, 8)) == 255).all()
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
+    levels = np.linspace(0, 65535, 224 * 224).reshape(224, 224).astype(np.uint16)
+    expected = np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(levels))), expected)
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(levels), "TIFF")), expected)
+    pgm = b"P5 224 224 65535\n" + levels.astype(">u2").tobytes()
+    np.testing.assert_array_equal(pixels(pgm), expected)
+
+
+def test_the_transparent_level_of_a_16_bit_png_is_white() -> None:
+    levels = np.full((224, 224), 1000, dtype=np.uint16)
+    levels[:, :112] = 40000
+    found = pixels(encoded(Image.fromarray(levels), transparency=1000))
+    assert found[0, 0].tolist() == [156, 156, 156]
+    assert found[0, 223].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("array", [np.ones((9, 9), np.float32), np.full((9, 9), 70000, np.int32), np.full((9, 9), -1)])
+def test_pixels_without_an_agreed_range_are_refused(array: np.ndarray) -> None:
+    dtype = np.float32 if array.dtype == np.float32 else np.int32
+    assert reason(encoded(Image.fromarray(array.astype(dtype)), "TIFF")) == Reason.UNSUPPORTED_MODE
+
+
+def test_exif_rotation_is_not_applied() -> None:
+    image = picture("RGB", 300, 200)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(image, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(turned)) as opened:
+        assert opened.getexif()[0x0112] == 6
+    found = decode(turned, 224, LIMIT)
+    np.testing.assert_array_equal(found.pixels, pixels(encoded(image, "JPEG")))
+    assert (found.width, found.height) == (300, 200)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
+    frames = [picture(seed=seed).quantize(32).convert("RGB") for seed in (1, 2, 3)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50, **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.n_frames == 3
+    np.testing.assert_array_equal(pixels(data), reference(data))
+    np.testing.assert_array_equal(pixels(data), pixels(encoded(frames[0])))
+
+
+def test_size_is_the_encoded_one() -> None:
+    found = decode(encoded(picture("RGB", 301, 97)), 64, LIMIT)
+    assert (found.width, found.height, found.pixels.shape) == (301, 97, (64, 64, 3))
+
+
+def test_fifty_megapixels_equal_the_reference() -> None:
+    data = encoded(picture("L", 1000, 500).resize((10_000, 5_000), Image.Resampling.NEAREST), "JPEG", quality=50)
+    np.testing.assert_array_equal(pixels(data), reference(data))
+
+
+def test_the_limit_counts_pixels_of_the_header_before_decoding() -> None:
+    header_only = encoded(picture("RGB", 300, 200))[:60]
+    assert reason(header_only, max_pixels=59_999) == Reason.TOO_MANY_PIXELS
+    whole = encoded(picture("RGB", 300, 200))
+    assert reason(whole, max_pixels=59_999) == Reason.TOO_MANY_PIXELS
+    assert decode(whole, 224, 60_000).width == 300
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
+def test_bombs_are_refused_whatever_pillow_thinks_of_them(side: int) -> None:
+    assert reason(b"P6 %d %d 255\n" % (side, side), max_pixels=99_999_999) == Reason.TOO_MANY_PIXELS
+
+
+def test_a_limit_above_pillows_own_is_honoured() -> None:
+    script = (
+        "from pipeline.images import decode; import numpy as np, io; from PIL import Image\n"
+        "b = io.BytesIO(); Image.new('1', (14_000, 14_000), 1).save(b, 'PNG')\n"
+        "print(decode(b.getvalue(), 32, 200_000_000).pixels.min())"
+    )
+    run = subprocess.run([sys.executable, "-W", "default", "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "255"
+    assert run.stderr == ""
+
+
+NOT_IMAGES = [b"", b"hello, this is text", b"<html><body>404</body></html>", b"\0" * 4096, b"%!PS-Adobe-3.0 EPSF-3.0\n"]
+
+
+@pytest.mark.parametrize("data", NOT_IMAGES, ids=lambda data: repr(data[:8]))
+def test_bytes_of_something_else_are_not_an_image(data: bytes) -> None:
+    assert reason(data) == Reason.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize("name", ["RGB JPEG", "RGB PNG", "palette GIF", "RGB WebP", "RGB BMP", "grey PPM"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_cut_files_are_truncated(name: str, share: float) -> None:
+    whole = SAME_AS_REFERENCE[name]
+    assert reason(whole[: int(len(whole) * share)]) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("name", ["RGB JPEG", "RGB PNG", "palette GIF", "RGB WebP"])
+def test_files_cut_inside_the_header_are_truncated(name: str) -> None:
+    assert reason(SAME_AS_REFERENCE[name][:20]) == Reason.TRUNCATED
+
+
+def test_damage_inside_a_whole_file_is_unreadable() -> None:
+    data = bytearray(SAME_AS_REFERENCE["RGB PNG"])
+    data[60:160] = os.urandom(100)
+    assert reason(bytes(data)) == Reason.UNREADABLE
+
+
+def test_the_message_names_what_was_found() -> None:
+    with pytest.raises(ImageError, match=r"not_an_image: 19 bytes that begin with b'hello, this .*JPEG, PNG"):
+        decode(b"hello, this is text", 224, LIMIT)
+    with pytest.raises(ImageError, match="too_many_pixels: 300 x 200 is more than --max-pixels 10"):
+        decode(SAME_AS_REFERENCE["RGB PNG"], 224, 10)
+
+
+SEEDS = [SAME_AS_REFERENCE[name] for name in ("RGB JPEG", "palette PNG", "palette GIF", "RGBA WebP", "RGB BMP", "ICO")]
+SEEDS += [encoded(picture("RGBA", 40, 30), "TIFF"), encoded(picture("RGB", 40, 30), "JPEG2000")]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 8))):
+        data[draw(st.integers(0, min(len(data) - 1, 2000)))] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.one_of(st.binary(max_size=200), mutated()))
+def test_any_bytes_give_pixels_or_an_image_error(data: bytes) -> None:
+    try:
+        found = decode(data, 32, 1_000_000)
+    except ImageError:
+        return
+    assert found.pixels.shape == (32, 32, 3)
+    assert 0 <= found.phash < 2**64
+
+
+def test_threads_decode_the_same() -> None:
+    names = list(SAME_AS_REFERENCE) * 3
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda name: decode(SAME_AS_REFERENCE[name], 64, LIMIT), names))
+    for name, image in zip(names, found, strict=True):
+        expected = decode(SAME_AS_REFERENCE[name], 64, LIMIT)
+        np.testing.assert_array_equal(image.pixels, expected.pixels)
+        assert image.phash == expected.phash
+
+
+def test_preprocessing_is_named_after_what_changes_pixels() -> None:
+    assert preprocessing_id(224, CLIP_MEAN, CLIP_STD) == "squash-bicubic-224/white/v1"
+    assert preprocessing_id(336, list(CLIP_MEAN), list(CLIP_STD)) == "squash-bicubic-336/white/v1"
+    other = preprocessing_id(224, (0.5, 0.5, 0.5), CLIP_STD)
+    assert other.startswith("squash-bicubic-224/white/v1/")
+    assert other != preprocessing_id(224, (0.5, 0.5, 0.6), CLIP_STD)

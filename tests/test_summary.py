@@ -1,0 +1,101 @@
+"""What a run says at its end: the balance adds up, the advice and the commands fit what happened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import duckdb
+from rich.console import Console
+
+from actors.progress import Bottleneck, Summary
+from flows.runs import absolute
+from flows.summary import balance, final, next_commands
+from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
+from pipeline.stats import Stats
+
+DONE = Summary(
+    run_id="r1",
+    state="complete",
+    output="/data/my out",
+    run_date="2026-01-31",
+    model="demo",
+    rows_planned=100,
+    rows_already_done=20,
+    rows_elsewhere=0,
+    rows_left=0,
+    stats=Stats(embedded=93, quarantined=Counter(timeout=5, truncated=2), bytes_read=2_000_000, bytes_written=70_000),
+    seconds=4.0,
+    actors_replaced=1,
+    bottleneck=Bottleneck("decode", {"read": 0.1, "decode": 0.97, "embed": 0.4}, "add CPU cores"),
+    exit_code=3,
+)
+
+
+def drawn(summary: Summary) -> str:
+    console = Console(width=160, force_terminal=False, highlight=False)
+    with console.capture() as captured:
+        console.print(final(summary))
+    return captured.get()
+
+
+def test_rows_in_equals_the_sum_of_what_became_of_them():
+    assert balance(DONE) == "120 = 93 embedded + 7 quarantined + 20 already done"
+    stopped = replace(DONE, state="stopped", rows_planned=150, rows_elsewhere=10, rows_left=40)
+    assert balance(stopped) == (
+        "170 = 93 embedded + 7 quarantined + 20 already done + 10 committed by another run + 40 left"
+    )
+
+
+def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
+    text = drawn(DONE)
+    assert "complete in 4.0 s" in text
+    assert "25.0 records/s, read 2.0 MB, wrote 70.0 kB" in text
+    assert "timeout 5, truncated 2" in text
+    assert "decode (busy: read 10 %, decode 97 %, embed 40 %). add CPU cores" in text
+    assert "/data/my out (run_date=2026-01-31)" in text
+    assert "1 replaced after they died" in text
+
+
+def test_a_path_with_brackets_is_shown_as_it_is():
+    assert "output      /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
+
+
+def test_a_message_with_brackets_does_not_break_the_panel():
+    assert "cannot read [/nothing]" in drawn(replace(DONE, state="failed", message="cannot read [/nothing]"))
+
+
+def test_only_reasons_that_may_pass_are_offered_for_another_try():
+    assert "hanclip retry '/data/my out' --reason timeout" in next_commands(DONE)
+    unreadable = replace(DONE, stats=Stats(embedded=1, quarantined=Counter(truncated=2)))
+    assert not any("retry" in command for command in next_commands(unreadable))
+
+
+def test_the_duckdb_line_is_a_command_that_runs(tmp_path):
+    folder = tmp_path / "it's out" / "embeddings" / "run_date=2026-01-31"
+    folder.mkdir(parents=True)
+    duckdb.sql("select 'a' as id, 0.5 as similarity").write_parquet(str(folder / "x.parquet"))
+    (command,) = (c for c in next_commands(replace(DONE, output=str(tmp_path / "it's out"))) if c.startswith("python"))
+    shown = subprocess.run(
+        command.replace("python", sys.executable, 1), shell=True, capture_output=True, text=True, check=True
+    )
+    assert "2026-01-31" in shown.stdout
+    assert not any(c.startswith("python") for c in next_commands(replace(DONE, output="s3://bucket/out")))
+
+
+def test_a_stored_configuration_names_places_that_hold_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    config = absolute(
+        RunConfig(
+            source=SourceConfig(uris=("photos", "/data/*.tar", "s3://bucket/x", "zip://a::s3://b/c.zip")),
+            model=ModelConfig(name="model"),
+            output=OutputConfig(uri="out/"),
+        )
+    )
+    assert config.source.uris == (f"{tmp_path}/photos", "/data/*.tar", "s3://bucket/x", "zip://a::s3://b/c.zip")
+    assert (config.model.name, config.output.uri) == (f"{tmp_path}/model", f"{tmp_path}/out")
+    assert absolute(RunConfig(model=ModelConfig(name="org/model"))).model.name == "org/model"
+    assert absolute(RunConfig(model=ModelConfig(name="demo"))).model.name == "demo"
