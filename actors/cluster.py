@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ray
 
+from actors.stopping import own_sigterm
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError, RunError
 
@@ -130,10 +131,11 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
         yield _cluster_resources()
         return
     try:
-        if cluster.address is None:
-            _start_local()
-        else:
-            ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        with own_sigterm():
+            if cluster.address is None:
+                _start_local()
+            else:
+                ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunError(
             f"Cannot connect to Ray at {cluster.address or 'this machine'}: {error}. Check --address and, for a "

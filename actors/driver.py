@@ -27,7 +27,7 @@ from actors.meter import Meter
 from actors.pool import Pool
 from actors.progress import Progress, Summary
 from actors.reporting import Reporter
-from actors.stopping import StopSignal
+from actors.stopping import StopSignal, exit_on_sigterm
 from actors.writer import Writer
 from pipeline import config as configs
 from pipeline.config import RunConfig
@@ -202,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     if len(paths) != 1:
         sys.stderr.write("usage: python -m actors.driver RUN.json   (write one with hanclip embed --print-config)\n")
         return 2
+    exit_on_sigterm()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         summary = run(configs.parse(configs.load_yaml(paths[0])), _log_progress())

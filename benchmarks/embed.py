@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import gettempdir
-from typing import Any
+from typing import Literal
 
 from benchmarks import images
 from benchmarks.case import Case
@@ -27,6 +27,9 @@ from benchmarks.reporting import Goal, Row, save
 from benchmarks.watching import Observation, watch
 
 _MODULES = {"bare": "benchmarks.bare", "hanclip": "benchmarks.whole_run", "ray_data": "benchmarks.ray_data"}
+
+
+Shape = Literal["tiny", "vit-b-16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,12 @@ class Work:
     width: int
     height: int
     count: int
-    shape: str | None = None
+    shape: Shape | None = None
     decode_bound: bool = False
 
 
 WORKS = {
-    "demo-640": Work("demo", "fp32", 640, 480, 6000),
+    "demo-640": Work("demo", "auto", 640, 480, 6000),
     "tiny-640": Work("", "fp32", 640, 480, 6000, shape="tiny", decode_bound=True),
     "vit-b-16": Work("", "bf16", 640, 480, 600, shape="vit-b-16"),
 }
@@ -53,16 +56,19 @@ def prepare(name: str, given: argparse.Namespace) -> tuple[Path, str]:
     """The folder of images and the model's name, made if they are not there."""
     work = WORKS[name]
     count = given.count or work.count
-    folder = given.work / f"{work.width}x{work.height}-{count}"
-    images.make(folder, count, work.width, work.height)
-    if work.shape is None:
-        return folder, work.model
+    originals = given.work / f"{work.width}x{work.height}"
+    folder = images.repeated(originals, min(count, given.distinct), count, work.width, work.height)
+    return folder, checkpoint(work.shape, given.work) if work.shape else work.model
+
+
+def checkpoint(shape: Shape, work: Path) -> str:
+    """A folder with a model of that shape and random weights, made if it is not there."""
     from tests.checkpoints import write_checkpoint
 
-    checkpoint = given.work / f"model-{work.shape}"
-    if not (checkpoint / "model.safetensors").exists():
-        write_checkpoint(checkpoint, shape=work.shape)
-    return folder, str(checkpoint)
+    folder = work / f"model-{shape}"
+    if not (folder / "model.safetensors").exists():
+        write_checkpoint(folder, shape=shape)
+    return str(folder)
 
 
 def run_once(variant: str, case: Case, timeout_s: float) -> Observation:
@@ -90,7 +96,7 @@ def take_turns(case: Case, given: argparse.Namespace) -> list[dict[str, Observat
 
 def ratio(rounds: list[dict[str, Observation]], over: str, under: str, what: str) -> float:
     """Median over the rounds of `over` / `under` in the attribute `what`."""
-    return median(getattr(seen[over], what) / getattr(seen[under], what) for seen in rounds)
+    return median(float(getattr(seen[over], what) / getattr(seen[under], what)) for seen in rounds)
 
 
 def goals(name: str, rounds: list[dict[str, Observation]]) -> list[Goal]:
@@ -116,8 +122,9 @@ def table(rounds: list[dict[str, Observation]]) -> list[Row]:
     return rows
 
 
-def _median(values: list[Any]) -> Any:
-    return round(median(values), 2)
+def _median(values: list[float]) -> float:
+    """Of whole numbers a whole number."""
+    return round(median(values), None if isinstance(values[0], int) else 2)
 
 
 def main() -> None:
@@ -125,7 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=WORKS)
     parser.add_argument("--count", type=int, help="images; enough for half a minute if not given")
-    parser.add_argument("--dtype", choices=("bf16", "fp16", "fp32"))
+    parser.add_argument("--distinct", type=int, default=1500, help="different images among them; the rest are links")
+    parser.add_argument("--dtype", choices=("auto", "bf16", "fp16", "fp32"))
     parser.add_argument("--batch", type=int, default=64, help="images per batch of the bare loop and Ray Data")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=_MODULES, default=list(_MODULES))

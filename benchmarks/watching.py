@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.cpu_time import CpuMeter, make_meter
+
+Floats = npt.NDArray[np.float64]
 
 _SAMPLE_EVERY_S = 0.1
 _STEADY = (0.25, 0.90)
@@ -76,13 +79,38 @@ def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> O
     finally:
         meter.close()
     times, cpu = np.array(samples).T
-    marked, images = np.loadtxt(marks, ndmin=2).T
-    order = np.argsort(marked)
-    marked, done = marked[order], np.cumsum(images[order])
-    begin, end = (int(np.searchsorted(done, share * done[-1])) for share in _STEADY)
+    marked, done = _progress(marks)
+    begin, end = _steady(done)
     span_s, through = marked[end] - marked[begin], done[end] - done[begin]
     used_s = np.interp(marked[end], times, cpu) - np.interp(marked[begin], times, cpu)
-    return Observation(round(done[-1]), times[-1] - times[0], cpu[-1], through / span_s, 1000 * float(used_s) / through)
+    return Observation(
+        images=round(float(done[-1])),
+        wall_s=float(times[-1] - times[0]),
+        cpu_s=float(cpu[-1]),
+        steady_images_per_s=float(through / span_s),
+        steady_cpu_ms=float(1000 * used_s / through),
+    )
+
+
+def steady_span(marks: Path) -> tuple[float, float]:
+    """Monotonic seconds at which the steady phase of the run with these marks began and ended."""
+    marked, done = _progress(marks)
+    begin, end = _steady(done)
+    return float(marked[begin]), float(marked[end])
+
+
+def _progress(marks: Path) -> tuple[Floats, Floats]:
+    """Times of the marks, in order, and the images that were through by then."""
+    marked, images = np.loadtxt(marks, ndmin=2).T
+    order = np.argsort(marked)
+    return marked[order], np.cumsum(images[order])
+
+
+def _steady(done: Floats) -> tuple[int, int]:
+    begin, end = (int(np.searchsorted(done, share * done[-1])) for share in _STEADY)
+    if end <= begin:
+        raise RuntimeError("too few images for a steady phase: give a larger --count")
+    return begin, end
 
 
 def _sample(meter: CpuMeter, command: Sequence[str], log: Path, timeout_s: float) -> list[tuple[float, float]]:

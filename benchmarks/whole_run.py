@@ -8,15 +8,18 @@ from actors.driver import run
 from actors.progress import Progress
 from benchmarks.case import Case, parse
 from benchmarks.watching import Marks
-from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
+from pipeline.config import RunConfig
+from pipeline.config import parse as parse_config
 
 
 def configuration(case: Case) -> RunConfig:
     """Defaults, apart from what the case fixes."""
-    return RunConfig(
-        source=SourceConfig(uris=(str(case.images),), limit=case.count),
-        model=ModelConfig(name=case.model, dtype=case.dtype),
-        output=OutputConfig(uri=str(case.out)),
+    return parse_config(
+        {
+            "source": {"uris": [str(case.images)]},
+            "model": {"name": case.model, "dtype": case.dtype},
+            "output": {"uri": str(case.out)},
+        }
     )
 
 

@@ -57,6 +57,7 @@ class Plan:
     seed: int
     save_early_at: int
     evaluate_every: int
+    start_from: Path | None
 
 
 def main() -> None:
@@ -73,6 +74,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--save-early-at", type=int, default=800, help="step of a first usable checkpoint")
     parser.add_argument("--evaluate-every", type=int, default=500, help="steps between measurements")
+    parser.add_argument(
+        "--start-from", type=Path, help="a saved model to train further, in place of a new one"
+    )
     options = vars(parser.parse_args())
     cache, out = options.pop("cache"), options.pop("out")
     Trainer(Plan(**options), cache, out).run()
@@ -94,9 +98,9 @@ class Trainer:
         pieces = vocabulary([*self.texts.number, *TEMPLATES, "，。！？、；：（）《》…—·的了是在有和不"])
         save_vocabulary(out, pieces)
         self.tokenizer = tokenizer(out)
-        self.model = new_model(len(pieces))
+        self.model, self.spent = self._first_model(len(pieces))
         self.average = copy.deepcopy(self.model).eval()
-        self.proxies = (0.1 * torch.randn(len(self.known), self.model.config.projection_dim)).requires_grad_()
+        self.proxies = self._first_proxies().requires_grad_()
         self.optimizers = self._optimizers()
         self.started = time.monotonic()
 
@@ -114,6 +118,21 @@ class Trainer:
                 self._save(step)
             progress = max(step / self.plan.steps, self._seconds() / (60 * self.plan.max_minutes))
         self._save(step)
+
+    def _first_model(self, vocabulary_size: int) -> tuple[ChineseCLIPModel, dict[str, int]]:
+        """The model to begin with, and what was spent on it before."""
+        folder = self.plan.start_from
+        if folder is None:
+            return new_model(vocabulary_size), {"steps": 0, "seconds": 0}
+        model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        return model.train(), json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+    def _first_proxies(self) -> Tensor:
+        """Vectors for the classes: random for a new model, the embedded names for one that has learned."""
+        if self.plan.start_from is None:
+            return 0.1 * torch.randn(len(self.known), self.model.config.projection_dim)
+        with torch.no_grad():
+            return embed_texts(self.average, tokens([concept.name for concept in self.known], self.tokenizer))
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices between layers, AdamW for the rest; both at the same learning rate."""
@@ -179,10 +198,10 @@ class Trainer:
             "held_out_vendor": HELD_OUT,
             "candidates": len(self.known),
             **asdict(self._measure(saved)),
-            "steps": step,
+            "steps": self.spent["steps"] + step,
             "batch": self.plan.batch,
             "seed": self.plan.seed,
-            "seconds": round(self._seconds()),
+            "seconds": self.spent["seconds"] + round(self._seconds()),
             "parameters": sum(parameter.numel() for parameter in saved.parameters()),
             "training_images": len(self.corpus.pixels),
         }

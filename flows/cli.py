@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from actors.stopping import exit_on_sigterm
 from flows.options import build, config_options
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
@@ -58,6 +59,7 @@ def examples(*lines: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit; errors meant for a person become one message without a traceback."""
     given = list(sys.argv[1:] if argv is None else argv)
+    exit_on_sigterm()
     try:
         app(given, prog_name="hanclip")
     except HanclipError as error:

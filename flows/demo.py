@@ -62,10 +62,12 @@ def run(out: str, queries: tuple[str, ...]) -> int:
     if code:
         return code
     metrics = json.loads((shipped / "model" / "metrics.json").read_text(encoding="utf-8"))
-    gallery = read_gallery(out, metrics["held_out_vendor"], shipped / "imperfections.json")
-    asked = queries or tuple((shipped / "queries.txt").read_text(encoding="utf-8").split("\n")[:QUERIES])
+    asked = queries or tuple((shipped / "queries.txt").read_text(encoding="utf-8").splitlines()[:QUERIES])
+    with Console(stderr=True).status("Searching: loading the model for the queries"):
+        gallery = read_gallery(out, metrics["held_out_vendor"], shipped / "imperfections.json")
+        vectors = encode(asked)
     console = Console(highlight=False)
-    console.print(_answers(asked, encode(asked), gallery))
+    console.print(_answers(asked, vectors, gallery))
     for text in report(gallery, metrics):
         console.print(text, soft_wrap=True)
     return 0

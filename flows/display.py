@@ -102,9 +102,9 @@ class LogLines(AbstractContextManager["LogLines"]):
 
     def update(self, progress: Progress) -> None:
         """Write a line if one is due."""
-        changed = progress.state != self._state and progress.state in DOING
+        changed = progress.state != self._state
         now = self._clock()
-        if not changed and now < self._due:
+        if progress.state not in DOING or (not changed and now < self._due):
             return
         if now >= self._due:
             self._due = now + LINE_EVERY_S
@@ -132,7 +132,7 @@ class LivePanel(AbstractContextManager["LivePanel"]):
         self._progress = progress
 
     def _frame(self) -> RenderableType:
-        self._spinner.update(text=Text(DOING.get(self._progress.state, self._progress.state)))
+        self._spinner.update(text=Text(DOING.get(self._progress.state, "Finishing: stopping the actors")))
         return panel(self._progress, self._spinner)
 
 

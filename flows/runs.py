@@ -37,16 +37,23 @@ def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], 
     """Run the records quarantined for `reasons` again, as the newest run of `out` did but for `options`."""
 
     def go(on_progress: OnProgress) -> Summary:
+        config = as_before(out, options)
         from actors import driver
-        from pipeline.run_history import latest_config
 
-        tree = latest_config(out).model_dump()
-        for section, values in overrides(options).items():
-            tree[section] |= values
-        tree["output"]["uri"] = out
-        return driver.retry(out, reasons, absolute(parse(tree)), on_progress)
+        return driver.retry(out, reasons, config, on_progress)
 
     return _watched(go, as_json, quiet)
+
+
+def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
+    """The configuration of the newest run of `out`, but for `options`."""
+    from pipeline.run_history import latest_config
+
+    tree = latest_config(out).model_dump()
+    for section, values in overrides(options).items():
+        tree[section] |= values
+    tree["output"]["uri"] = out
+    return absolute(parse(tree))
 
 
 def show_plan(config: RunConfig, as_json: bool) -> None:
@@ -85,11 +92,20 @@ def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) ->
         with display.choose(quiet) as screen:
             ended = go(screen.update)
         if not quiet:
-            Console(highlight=False).print(summary.final(ended))
+            show_end(ended)
     why = complaint(ended)
     if why and (as_json or quiet or not ended.message):
         typer.secho(f"error: {why}", fg="red", err=True)
     return ended.exit_code
+
+
+def show_end(ended: Summary) -> None:
+    """Print the summary, and below it commands that can be copied whole."""
+    console = Console(highlight=False)
+    console.print(summary.final(ended))
+    console.print("next", style="bold")
+    for command in summary.next_commands(ended):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
 def complaint(ended: Summary) -> str:

@@ -6,11 +6,15 @@ rows in = embedded + quarantined (+ already done + committed by another run + le
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -39,16 +43,17 @@ def balance(summary: Summary) -> str:
 
 
 def next_commands(summary: Summary) -> list[str]:
-    """Shell lines that make sense now."""
+    """Shell lines that make sense now, and work whether or not the environment is activated."""
+    program = "hanclip" if shutil.which("hanclip") else shlex.quote(str(Path(sys.executable).with_name("hanclip")))
     out = shlex.quote(summary.output)
-    commands = [f"hanclip verify {out}"]
+    commands = [f"{program} verify {out}"]
     passing = [reason for reason in summary.stats.quarantined if reason in TRANSIENT_REASONS]
     if passing:
-        commands.append(f"hanclip retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing)))
+        commands.append(f"{program} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing)))
     if "://" not in summary.output and summary.state == "complete":
-        files = f"{summary.output}/embeddings/**/*.parquet".replace("'", "''")
-        query = f"select * from '{files}' limit 5"
-        commands.append(f"python -c {shlex.quote(f'import duckdb; print(duckdb.sql({query!r}))')}")
+        files = json.dumps(f"{summary.output}/embeddings/**/*.parquet", ensure_ascii=False)
+        code = shlex.quote(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()")
+        commands.append(f"{shlex.quote(sys.executable)} -c {code}")
     return commands
 
 
@@ -66,8 +71,7 @@ def final(summary: Summary) -> RenderableType:
     """The panel at the end of a run."""
     style = _STYLES.get(summary.state, "")
     title = Text(f"{summary.state} in {figures.duration(summary.seconds)}", style=style)
-    after = Group(Text("next", style="bold"), *(Text(f"  {line}", overflow="fold") for line in next_commands(summary)))
-    return Group(Panel(facts(_ended(summary, style)), title=title, title_align="left"), after)
+    return Panel(facts(_ended(summary, style)), title=title, title_align="left")
 
 
 def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:

@@ -97,10 +97,8 @@ class Dataset:
         self._refuse_neighbours(shard_id, run_date)
         attempt = secrets.token_hex(4)
         aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
-        data = encode(
-            _conform(table, self.identity.schema, shard_id),
-            footer_entries(self.identity, provenance, shard_id, attempt, rows),
-        )
+        footer = footer_entries(self.identity, provenance, shard_id, attempt, rows)
+        data = encode(_conform(table, self.identity.schema, shard_id), footer)
         written = len(data)
         if quarantine.num_rows:
             failed = encode(_conform(quarantine, schema.QUARANTINE, shard_id), {})
@@ -133,9 +131,13 @@ class Dataset:
             once.setdefault(file.shard_id, file)
         return list(once.values())
 
-    def quarantine_files(self) -> list[DataFile]:
-        """Quarantine files that the committed shards name; those of dead or beaten attempts are not among them."""
-        embeddings = {(file.run_date, file.shard_id): file for file in self.files()}
+    def quarantine_files(self, files: Iterable[DataFile] | None = None) -> list[DataFile]:
+        """Quarantine files that committed shards name; those of dead or beaten attempts are not among them.
+
+        Args:
+            files: embeddings files, as `files` listed them: who asks for both gets one state of the dataset.
+        """
+        embeddings = {(file.run_date, file.shard_id): file for file in (self.files() if files is None else files)}
         found = layout.data_files(self.uri, QUARANTINE)
         candidates = [file for file in found if (file.run_date, file.shard_id) in embeddings]
         named = {embeddings[file.run_date, file.shard_id] for file in candidates}

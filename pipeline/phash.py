@@ -28,7 +28,8 @@ def phash(pixels: npt.NDArray[np.uint8]) -> int:
     """
     cosines = _cosines()
     coefficients = np.rint(cosines @ _grey_cells(pixels) @ cosines.T).ravel()
-    bits = coefficients > np.median(coefficients[1:])
+    median = np.partition(coefficients[1:], 31)[31]
+    bits = coefficients > median
     return int(_POWERS[bits].sum())
 
 
@@ -41,17 +42,20 @@ def _grey_cells(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Exact area averages, (32, 32) float32 in levels 0 to 255.
 
     Where N is no multiple of 32, rows and columns are repeated until it is. Rows are summed as integers, all colours
-    at once: ten times cheaper than converting every pixel to grey first.
+    at once: converting every pixel to grey first would cost ten times as much.
     """
     size = pixels.shape[0]
     repeat = _CELLS // gcd(size, _CELLS)
     height = size * repeat // _CELLS
+    rows = pixels.reshape(size, 3 * size)
+    if repeat > 1:
+        rows = rows.repeat(repeat, axis=0)
     integer = np.uint16 if height * 255 < 2**16 else np.uint32
-    rows = pixels.reshape(size, 3 * size).astype(integer).repeat(repeat, axis=0)
     bands = rows.reshape(_CELLS, height, 3 * size).sum(axis=1, dtype=integer)
     grey = bands.reshape(_CELLS, size, 3).astype(np.float32) @ _LUMA
-    cells = grey.repeat(repeat, axis=1).reshape(_CELLS, _CELLS, height).sum(axis=2)
-    mean: npt.NDArray[np.float32] = cells / np.float32(height**2)
+    if repeat > 1:
+        grey = grey.repeat(repeat, axis=1)
+    mean: npt.NDArray[np.float32] = grey.reshape(_CELLS, _CELLS, height).sum(axis=2) / np.float32(height**2)
     return mean
 
 

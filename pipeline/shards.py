@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.cutting import Bounds, Cutter
-from pipeline.dataset import Dataset
+from pipeline.dataset import Dataset, choose, scan
 from pipeline.identity import Identity
 from pipeline.listing import LISTED, Listing
-from pipeline.schema import RECORDS
+from pipeline.schema import QUARANTINE, RECORDS
 from pipeline.sources.base import is_sequential
 from pipeline.workspace import BATCH_ROWS, Workspace
 
@@ -86,15 +86,17 @@ def without_done(cuts: Iterable[Cut], dataset: Dataset, work: Workspace) -> Iter
     A record is done when a row with its id and fingerprint is among the embeddings, or in quarantine after more
     attempts than the plan knows of.
     """
-    committed = dataset.committed()
-    if not committed:
+    # One listing for all: a shard that is committed meanwhile is planned whole, and its commit then refused.
+    files = dataset.files()
+    if not files:
         yield from cuts
         return
-    kept = _write_pending([], cuts, committed, work)
+    kept = _write_pending(cuts, {file.shard_id for file in files}, work)
     if not kept:
         return
-    work.register("embedded", dataset.embeddings(["id", "source_fingerprint"]))
-    work.register("quarantined", dataset.quarantine(["id", "source_fingerprint", "attempts"]))
+    keys = ["id", "source_fingerprint"]
+    work.register("embedded", scan(files, choose(dataset.identity.schema, keys)))
+    work.register("quarantined", scan(dataset.quarantine_files(files), choose(QUARANTINE, [*keys, "attempts"])))
     remaining = work.batches(
         """
         WITH done AS (
@@ -113,10 +115,9 @@ def without_done(cuts: Iterable[Cut], dataset: Dataset, work: Workspace) -> Iter
         yield Cut(whole_id, cut.records, cut.attempts) if cut.records.num_rows == whole_rows else cut
 
 
-def _write_pending(
-    kept: list[tuple[str, int]], cuts: Iterable[Cut], committed: dict[str, str], work: Workspace
-) -> list[tuple[str, int]]:
+def _write_pending(cuts: Iterable[Cut], committed: set[str], work: Workspace) -> list[tuple[str, int]]:
     """Put the records of uncommitted shards into the table `pending`; returns the shards' ids and rows, in order."""
+    kept: list[tuple[str, int]] = []
     path, row = work.path("pending.parquet"), 0
     with pq.ParquetWriter(path, _PENDING, compression="zstd") as writer:
         for cut in cuts:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.batch import Record
 from pipeline.dataset import Dataset
 from pipeline.identity import Identity
-from pipeline.plan_files import read_records
+from pipeline.plan import Plan, read_records
 from pipeline.schema import QUARANTINE
 from pipeline.shard_file import Provenance
 
@@ -53,9 +53,10 @@ def some_records(count: int, first: int = 0) -> list[Record]:
 
 
 def unit_vectors(ids: Sequence[str], dim: int, salt: str) -> np.ndarray:
-    seeds = [zlib.crc32(f"{salt}{id_}".encode()) for id_ in ids]
-    vectors = np.stack([np.random.default_rng(seed).standard_normal(dim) for seed in seeds] or [np.zeros(dim)])
-    return (vectors[: len(ids)] / np.linalg.norm(vectors, axis=1, keepdims=True)[: len(ids)]).astype(np.float32)
+    """(len(ids), dim) float32 of norm 1, each row drawn from its id and `salt`."""
+    seeds = np.array([zlib.crc32(f"{salt}{id_}".encode()) for id_ in ids], np.float64)
+    vectors = np.sin(np.outer(seeds, 1.0 + np.arange(dim) / dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def vector_column(vectors: np.ndarray) -> pa.FixedSizeListArray:
@@ -112,7 +113,7 @@ def commit(dataset: Dataset, number: int, records: Sequence[Record], run_date: s
     return shard_id
 
 
-def carry_out(plan, failing: dict[str, str] | None = None, shards: slice = slice(None)) -> None:  # noqa: ANN001
+def carry_out(plan: Plan, failing: dict[str, str] | None = None, shards: slice = slice(None)) -> None:
     """Do the work of a plan's shards; records whose id is in `failing` go to quarantine for that reason."""
     failing = failing or {}
     for shard in plan.shards[shards]:

@@ -12,14 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from pipeline import storage
-from pipeline.dataset import Dataset
-from pipeline.errors import AlreadyExistsError, IdentityError, RunError
-from pipeline.identity import Identity, check_same
-from pipeline.layout import EMBEDDINGS, data_files
-from pipeline.schema import QUARANTINE
-from pipeline.shard_file import read_footer
 from dataset_fixtures import (
     DIM,
     an_identity,
@@ -29,6 +21,14 @@ from dataset_fixtures import (
     quarantined_rows,
     some_records,
 )
+
+from pipeline import storage
+from pipeline.dataset import Dataset
+from pipeline.errors import AlreadyExistsError, IdentityError, RunError
+from pipeline.identity import Identity, check_same
+from pipeline.layout import EMBEDDINGS, data_files
+from pipeline.schema import QUARANTINE
+from pipeline.shard_file import read_footer
 
 SHARD = f"{7:032x}"
 DAY = "2026-11-21"

@@ -70,6 +70,7 @@ def test_log_lines_come_after_two_seconds_then_every_ten_and_at_each_change_of_s
     for second in range(30):
         now, state = float(second), states.get(second, state)
         lines.update(Progress(run_id="r1", state=state, rows_planned=10 if state == "running" else 0))
+    lines.update(Progress(run_id="r1", state="complete", rows_planned=10))  # the summary follows
     assert written == [
         (0, "Planning:"),
         (1, "Starting:"),

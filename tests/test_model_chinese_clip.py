@@ -323,7 +323,7 @@ def test_rows_that_are_not_finite_stay_so_and_harm_no_others(tiny: Path) -> None
     np.testing.assert_allclose(found[[0, 3]], 3**-0.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "device", "expected"), [(224, "cpu", 32), (224, "cuda", 256), (336, "cuda:1", 113)])
+@pytest.mark.parametrize(("size", "device", "expected"), [(224, "cpu", 16), (224, "cuda", 256), (336, "cuda:1", 113)])
 def test_default_batch_sizes(tiny: Path, size: int, device: str, expected: int) -> None:
     spec = ModelSpec("m", str(tiny), None, "", "", size, (0.0,) * 3, (1.0,) * 3, 512, "")
     assert default_batch_size(spec, device) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -16,10 +16,14 @@ from dataset_fixtures import FakeModel, carry_out
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
+from pipeline.listing import Listing
 from pipeline.plan import Plan, dry_plan, make_plan, make_retry_plan, new_run_id, read_records
 from pipeline.plan_files import read_shards
 from pipeline.run_history import latest_config, planned_runs
 from pipeline.schema import RECORDS
+from pipeline.shards import Cut, FullCut, without_done
+from pipeline.sources import scan
+from pipeline.workspace import Workspace
 
 MODEL = FakeModel()
 
@@ -39,7 +43,11 @@ class Catalog:
 
     def config(self, run_date: str | None = None, **output: object) -> RunConfig:
         source = SourceConfig(
-            uris=(str(self.source),), id_column="sku", image_column="url", text_column="title", fingerprint_column="etag"
+            uris=(str(self.source),),
+            id_column="sku",
+            image_column="url",
+            text_column="title",
+            fingerprint_column="etag",
         )
         day = date.fromisoformat(run_date) if run_date else None
         return RunConfig(source=source, output=OutputConfig(uri=str(self.out), run_date=day, **output))  # type: ignore[arg-type]
@@ -167,6 +175,24 @@ def test_two_planners_at_different_moments_share_their_work(catalog: Catalog) ->
         carry_out(early, shards=slice(1, 2))
     carry_out(early, shards=slice(2, None))
     assert late.dataset.embeddings().count_rows() == 3000
+
+
+def test_a_shard_committed_while_another_driver_plans_is_planned_whole(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, shards=slice(0, 1))
+
+    with Workspace() as work:
+        with Listing(work) as listing:
+            scan(catalog.config().source, listing.add)
+
+        def cuts_with_a_commit() -> Iterator[Cut]:
+            for number, cut in enumerate(FullCut(listing, first.dataset.identity)):
+                if number == 2:
+                    carry_out(first, {read_records(first.shards[1])[0].id: "timeout"}, slice(1, 2))
+                yield cut
+
+        planned = [cut.shard_id for cut in without_done(cuts_with_a_commit(), first.dataset, work)]
+    assert planned == shard_ids(first)[1:]
 
 
 def test_two_planners_of_a_changed_source_share_their_work(catalog: Catalog) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -68,7 +67,7 @@ def test_a_message_with_brackets_does_not_break_the_panel():
 
 
 def test_only_reasons_that_may_pass_are_offered_for_another_try():
-    assert "hanclip retry '/data/my out' --reason timeout" in next_commands(DONE)
+    assert any(c.endswith("hanclip retry '/data/my out' --reason timeout") for c in next_commands(DONE))
     unreadable = replace(DONE, stats=Stats(embedded=1, quarantined=Counter(truncated=2)))
     assert not any("retry" in command for command in next_commands(unreadable))
 
@@ -77,12 +76,10 @@ def test_the_duckdb_line_is_a_command_that_runs(tmp_path):
     folder = tmp_path / "it's out" / "embeddings" / "run_date=2026-01-31"
     folder.mkdir(parents=True)
     duckdb.sql("select 'a' as id, 0.5 as similarity").write_parquet(str(folder / "x.parquet"))
-    (command,) = (c for c in next_commands(replace(DONE, output=str(tmp_path / "it's out"))) if c.startswith("python"))
-    shown = subprocess.run(
-        command.replace("python", sys.executable, 1), shell=True, capture_output=True, text=True, check=True
-    )
-    assert "2026-01-31" in shown.stdout
-    assert not any(c.startswith("python") for c in next_commands(replace(DONE, output="s3://bucket/out")))
+    *others, command = next_commands(replace(DONE, output=str(tmp_path / "it's out")))
+    shown = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert "0.5" in shown.stdout
+    assert len(others) == len(next_commands(replace(DONE, output="s3://bucket/out")))
 
 
 def test_a_stored_configuration_names_places_that_hold_from_any_folder(tmp_path, monkeypatch):

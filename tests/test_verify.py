@@ -1,4 +1,4 @@
-"""The audit finds what is missing, doubled or damaged, and nothing in a good dataset. `status` tells the same counts."""
+"""The audit finds what is missing, doubled or damaged, and nothing in a good dataset; `status` tells its counts."""
 
 from __future__ import annotations
 

@@ -121,7 +121,10 @@ class ChineseClip:
 
 
 def default_batch_size(spec: ModelSpec, device: str) -> int:
-    """Images in one forward pass where nobody chose: enough to keep the device busy, and not more."""
+    """Images in one forward pass where nobody chose: enough to keep the device busy, and not more.
+
+    On a CPU 8 to 16 images of the base model are the fastest; at 32 the activations no longer fit its caches.
+    """
     if not device.startswith("cuda"):
-        return 32
+        return 16
     return max(1, 256 * 224**2 // spec.image_size**2) if spec.image_size > 224 else 256

@@ -22,6 +22,8 @@ from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
 from pipeline.storage.local import LOCAL
 from pipeline.vocabulary import Reason, Stage
 
+Pair = tuple[ObjectInfo | None, ObjectInfo | None]
+
 
 def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     """List the images, or the texts where there is no image at all.
@@ -33,7 +35,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     collector = RecordCollector(sink, config.limit)
     has_texts, lonely = False, 0
     for base, entries in _listings(config):
-        for image, text in _pairs(entries):
+        for image, text in _pairs_on_disk(entries) if storage.is_local(base) else _pairs_in_bucket(entries):
             if image is None:
                 lonely += 1
                 continue
@@ -81,19 +83,22 @@ def _entries(address: str) -> Iterator[ObjectInfo]:
         raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
 
 
-def _pairs(entries: Iterator[ObjectInfo]) -> Iterator[tuple[ObjectInfo | None, ObjectInfo | None]]:
-    """Images with the text beside them; in buckets also texts without an image.
+def _pairs_on_disk(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:
+    """Images with the text beside them, looked up one by one: a disk lists in any order."""
+    for info in entries:
+        if is_image(info.uri):
+            yield info, _text_file(_stem_of(info.uri))
 
-    On a disk, which lists in any order, each image's text is looked up. A bucket lists in order: there it is near.
-    """
+
+def _pairs_in_bucket(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:
+    """Images with the text beside them, and texts without an image: a bucket lists in order, so they are near."""
     for _stem, neighbours in groupby(entries, key=_first_stem):
         group = list(neighbours)
         texts = {_stem_of(info.uri): info for info in group if info.uri.endswith(".txt")}
         for info in group:
             if is_image(info.uri):
-                stem = _stem_of(info.uri)
-                yield info, _text_file(stem) if storage.is_local(stem) else texts.pop(stem, None)
-        yield from ((None, text) for stem, text in texts.items() if not storage.is_local(stem))
+                yield info, texts.pop(_stem_of(info.uri), None)
+        yield from ((None, text) for text in texts.values())
 
 
 def _first_stem(info: ObjectInfo) -> str:

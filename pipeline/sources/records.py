@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -13,47 +15,42 @@ BATCH_ROWS = 8192
 
 
 class RecordCollector:
-    """Rows go in one by one or as columns; batches of at most 8,192 rows go out, `limit` rows in all."""
+    """Rows go in, one or many at a time; batches of at most 8,192 rows go out, `limit` rows in all."""
 
     def __init__(self, sink: Sink, limit: int | None) -> None:
-        self._sink, self._limit = sink, limit
-        self._columns: list[list[Any]] = [[] for _ in RECORDS]
+        self._sink = sink
+        self._most = sys.maxsize if limit is None else limit
+        self._held: list[tuple[Any, ...]] = []
         self._flushed = 0
 
     @property
     def rows(self) -> int:
         """Records taken so far."""
-        return self._flushed + len(self._columns[0])
+        return self._flushed + len(self._held)
 
     @property
     def full(self) -> bool:
         """Whether the limit is reached: further rows are dropped."""
-        return self._limit is not None and self.rows >= self._limit
+        return self.rows >= self._most
 
     def add(self, *row: Any) -> None:
         """One record, in the order of `schema.RECORDS`."""
-        if self.full:
-            return
-        for column, value in zip(self._columns, row, strict=True):
-            column.append(value)
-        if len(self._columns[0]) >= BATCH_ROWS:
-            self.flush()
+        if not self.full:
+            self._held.append(row)
+            if len(self._held) >= BATCH_ROWS:
+                self.flush()
 
-    def add_columns(self, *columns: list[Any]) -> None:
+    def add_columns(self, *columns: Iterable[Any]) -> None:
         """Several records, column by column, in the order of `schema.RECORDS`."""
-        room = len(columns[0]) if self._limit is None else max(0, self._limit - self.rows)
-        for held, column in zip(self._columns, columns, strict=True):
-            held.extend(column[:room])
-        if len(self._columns[0]) >= BATCH_ROWS:
-            self.flush()
+        for row in zip(*columns, strict=True):
+            self.add(*row)
 
     def flush(self) -> None:
         """Hand on what is held. Call once more at the end."""
-        if not self._columns[0]:
+        if not self._held:
             return
-        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, RECORDS, strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=RECORDS)
-        self._flushed += batch.num_rows
-        self._columns = [[] for _ in RECORDS]
-        for start in range(0, batch.num_rows, BATCH_ROWS):
-            self._sink(batch.slice(start, BATCH_ROWS))
+        columns = zip(*self._held, strict=True)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
+        self._flushed += len(self._held)
+        self._held = []
+        self._sink(pa.RecordBatch.from_arrays(arrays, schema=RECORDS))

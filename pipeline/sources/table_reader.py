@@ -110,8 +110,7 @@ class TableReader:
         if part.image is not None and len(part.image) > limit:
             detail = f"The image has {len(part.image):,} bytes, more than {limit:,}. Raise max_image_bytes to read it."
             return failed(part.record, Reason.TOO_LARGE, detail)
-        allowed = _SCHEMES | {storage.scheme(part.record.container or "")}
-        if part.uri and storage.scheme(part.uri) not in allowed:
+        if part.uri and not _is_allowed(part.uri, part.record.container or ""):
             detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct it in the table."
             return failed(part.record, Reason.BAD_URI, detail)
         return part
@@ -123,6 +122,13 @@ class TableReader:
         text = part.values[self._columns.text] if self._columns.text else None
         extra = {name: part.values[name] for name in self._spec.extra.names}
         return RawRecord(part.record, image, text, extra)
+
+
+def _is_allowed(uri: str, container: str) -> bool:
+    """Known schemes and the table's own; no chains (`filecache::s3://...`)."""
+    before, separator, _path = uri.partition("://")
+    chained = bool(separator) and "::" in before
+    return not chained and storage.scheme(uri) in _SCHEMES | {storage.scheme(container)}
 
 
 def _raise_if_down(images: Mapping[str, bytes | StorageError]) -> None:

@@ -80,10 +80,10 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member |
 
     def read() -> bytes:
         content = tar.extractfile(info)
-        data = content.read() if content else b""
-        if len(data) < info.size:
-            raise EOFError(f"{path} has {len(data):,} of its {info.size:,} bytes")
-        return data
+        try:
+            return content.read() if content else b""
+        except (tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+            raise EOFError(f"the tar ends inside {path}") from error
 
     end = info.offset_data + (info.size + BLOCK - 1) // BLOCK * BLOCK
     return Member(folder + slash + stem, suffix.lower(), path, start + info.offset, info.size, start + end, read)

@@ -62,7 +62,7 @@ class TextTable:
         self._uri = uri
         self._name = storage.name(uri).lower().removesuffix(".gz")
         self._is_json = self._name.endswith((".jsonl", ".ndjson"))
-        with storage.open_seekable(uri) as file:
+        with storage.open_seekable(uri) as file, self._readable():
             self._encoding = encoding_of(self._unzipped(file).read(_SAMPLE_BYTES))
         self._widening = Widening()
         for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
@@ -118,6 +118,7 @@ class TextTable:
             header = next(rows, [])
             if len(set(header)) < len(header):
                 raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")
+            self._widening.see_texts(header, [""] * len(header))
             yield from (CsvRow(header, cells) for cells in rows if cells)
 
     @contextmanager

@@ -62,7 +62,7 @@ def translate(error: Exception, uri: str) -> StorageError:
         return TimedOutError(f"{printable(uri)} gave no answer in time. Try again, or raise read_timeout_s.", uri)
     if isinstance(error, ConnectionError) or kind in {"GenericError", "JoinError"}:
         return _unavailable(uri, _network_cause(text))
-    if isinstance(error, ValueError) and not type(error).__module__.startswith("pyarrow"):
+    if isinstance(error, ValueError):
         return BadUriError(f"{printable(uri)!r} is not an address that can be read. Correct it in the source.", uri)
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
         return _unavailable(uri, errno.errorcode[error.errno or 0])
@@ -72,12 +72,17 @@ def translate(error: Exception, uri: str) -> StorageError:
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Around calls of foreign code: its errors leave as hanclip's, with the foreign one as their cause."""
+    """Around calls of foreign code: its errors leave as hanclip's, with the foreign one as their cause.
+
+    Arrow's own exceptions pass: they are about what a file holds, not about the store.
+    """
     try:
         yield
     except _PASSED:
         raise
     except Exception as error:
+        if type(error).__module__.startswith("pyarrow"):
+            raise
         raise translate(error, uri) from error
 
 

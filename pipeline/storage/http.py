@@ -7,6 +7,7 @@ that is not public, at connect time and again after each redirect, which are fol
 from __future__ import annotations
 
 import asyncio
+import atexit
 import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -50,6 +51,7 @@ class HttpBackend:
     def __init__(self, guarded: bool) -> None:
         self._guarded = guarded
         self._session: aiohttp.ClientSession | None = None
+        self._slots: dict[str, asyncio.Semaphore] = {}
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """HEAD, or a GET without its body where HEAD is not allowed."""
@@ -109,9 +111,13 @@ class HttpBackend:
     async def _request(
         self, method: str, uri: str, policy: ReadPolicy, headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The final answer after at most five redirects; the deadline covers all of them and the body."""
-        async with asyncio.timeout(policy.timeout_s):
-            url = URL(uri)
+        """The final answer after at most five redirects; the deadline covers all of them and the body.
+
+        At most 16 requests at once go to one host; waiting for one's turn does not count against the deadline.
+        """
+        url = URL(uri)
+        turn = self._slots.setdefault(url.authority, asyncio.Semaphore(_PER_HOST))
+        async with turn, asyncio.timeout(policy.timeout_s):
             for _ in range(_MAX_REDIRECTS + 1):
                 if url.scheme not in ("http", "https") or not url.host:
                     raise BadUriError(f"{printable(uri)} leads to no http(s) address. Correct it in the table.", uri)
@@ -128,13 +134,18 @@ class HttpBackend:
         if self._session is None:
             resolver = PublicResolver() if self._guarded else None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=_PER_HOST, resolver=resolver),
+                connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
                 headers={"Accept-Encoding": "identity", "User-Agent": "hanclip"},
                 auto_decompress=False,
             )
+            atexit.register(self._close)
         return self._session
+
+    def _close(self) -> None:
+        if self._session is not None:
+            asyncio.run_coroutine_threadsafe(self._session.close(), _loop()).result(timeout=5)
 
 
 def _info(uri: str, answer: aiohttp.ClientResponse) -> ObjectInfo:

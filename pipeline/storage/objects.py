@@ -21,7 +21,7 @@ from pipeline.errors import TooLargeError
 from pipeline.storage.backend import ObjectInfo
 from pipeline.storage.local import too_large
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
-from pipeline.storage.s3_session import s3_settings
+from pipeline.storage.s3_session import s3_environment, s3_settings
 from pipeline.storage.uris import scheme, split_bucket
 
 _SLOWEST_UPLOAD_BYTES_PER_S = 2**20
@@ -38,10 +38,12 @@ def _retry(timeout_s: float) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _store(family: str, bucket: str, timeout_s: float, retry_timeout_s: float = 0) -> ObjectStore:
+def _store(
+    family: str, bucket: str, timeout_s: float, retry_timeout_s: float, environment: tuple[str | None, ...]
+) -> ObjectStore:
     options: Any = {"client_options": _client(timeout_s), "retry_config": _retry(retry_timeout_s)}
     if family == "s3":
-        return S3Store(bucket, **s3_settings(), **options)
+        return S3Store(bucket, **s3_settings(environment), **options)
     if family == "gs":
         return GCSStore(bucket, **options)
     return AzureStore(bucket, **options)
@@ -49,7 +51,7 @@ def _store(family: str, bucket: str, timeout_s: float, retry_timeout_s: float = 
 
 def _locate(uri: str, timeout_s: float, retry_timeout_s: float = 0) -> tuple[ObjectStore, str]:
     bucket, key = split_bucket(uri)
-    return _store(_FAMILY[scheme(uri)], bucket, timeout_s, retry_timeout_s), key
+    return _store(_FAMILY[scheme(uri)], bucket, timeout_s, retry_timeout_s, s3_environment()), key
 
 
 def _fingerprint(meta: Any) -> str:
@@ -115,7 +117,7 @@ class ObjectsBackend:
             "client_options": _client(DEFAULT_POLICY.timeout_s),
             "retry_config": _retry(DEFAULT_POLICY.retry_timeout_s),
         }
-        adapter: Any = FsspecStore(family, **(s3_settings() if family == "s3" else {}), **options)  # type: ignore[call-overload]
+        adapter: Any = FsspecStore(family, **(s3_settings(s3_environment()) if family == "s3" else {}), **options)  # type: ignore[call-overload]
         return pafs.PyFileSystem(pafs.FSSpecHandler(adapter)), "/".join(split_bucket(uri))
 
 

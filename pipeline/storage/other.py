@@ -13,6 +13,7 @@ from pipeline.errors import BadUriError, TooLargeError
 from pipeline.storage.backend import ObjectInfo
 from pipeline.storage.local import too_large
 from pipeline.storage.policy import ReadPolicy
+from pipeline.storage.uris import join
 
 
 def _locate(uri: str) -> tuple[Any, str]:
@@ -46,7 +47,8 @@ class OtherBackend:
         fs, path = _locate(uri)
         for _folder, _folders, files in fs.walk(path, detail=True):
             for _name, entry in sorted(files.items()):
-                yield _info(str(fs.unstrip_protocol(entry["name"])), entry)
+                below = str(entry["name"]).strip("/").removeprefix(path.strip("/"))
+                yield _info(join(uri, below), entry)
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
         """The file, after a look at its size."""

@@ -9,16 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 _REFRESH_EVERY = timedelta(minutes=5)
 _OWN_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 
 
-@cache
-def s3_settings() -> dict[str, Any]:
-    """Keyword arguments of `obstore.store.S3Store`, the bucket apart. Read once per process."""
+_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+_IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+
+
+def s3_environment() -> tuple[str | None, ...]:
+    """What decides on credentials and endpoint: a store made under other values is not to be used again."""
+    return tuple(map(os.environ.get, _ENDPOINT + _IDENTITY))
+
+
+@lru_cache(maxsize=8)
+def s3_settings(environment: tuple[str | None, ...]) -> dict[str, Any]:
+    """Keyword arguments of `obstore.store.S3Store`, the bucket apart, under the present `s3_environment()`."""
     try:
         from botocore.session import Session
     except ImportError:

@@ -12,6 +12,7 @@ from pipeline.storage.border import translated
 from pipeline.storage.listing import exists
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes
+from pipeline.storage.s3_session import s3_environment
 from pipeline.storage.uris import is_local, join, normalise, parent, scheme, split_bucket
 
 
@@ -79,13 +80,14 @@ def supports_create(base_uri: str) -> bool:
         StorageError: nothing can be written there.
     """
     base_uri = normalise(base_uri)
-    store = base_uri if is_local(base_uri) else f"{scheme(base_uri)}://{split_bucket(base_uri)[0]}"
+    bucket = base_uri if is_local(base_uri) else f"{scheme(base_uri)}://{split_bucket(base_uri)[0]}"
+    store = (bucket, *s3_environment())
     if store not in _KEEPS_CREATE:
         _KEEPS_CREATE[store] = _probe(join(base_uri, f"_probe-{uuid.uuid4().hex}"))
     return _KEEPS_CREATE[store]
 
 
-_KEEPS_CREATE: dict[str, bool] = {}
+_KEEPS_CREATE: dict[tuple[str | None, ...], bool] = {}
 
 
 def _probe(uri: str) -> bool:

@@ -1,0 +1,195 @@
+"""`hanclip` as processes of their own: started like a user starts them, watched by their JSON lines, ended by pid.
+
+    with Drivers(place) as drivers:
+        driver = drivers.start("embed", "photos", "out", "--model", "demo")
+        driver.until(lambda: committed("out"))
+        driver.kill("ray::Decoder")
+        summary = driver.finish()
+
+At the end of the block every process of every session must be gone: what a driver starts, dies with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+
+HANCLIP = str(Path(sys.executable).with_name("hanclip"))
+#: Generous: the machine may be busy, and a test that waits for an event fails at once when its driver ends.
+DEADLINE_S = 240.0
+_GONE_S = 60.0
+
+
+class Driver:
+    """One command in a session of its own, its JSON lines in `events` as they come."""
+
+    def __init__(self, argv: tuple[str, ...], place: Path, env: Mapping[str, str]) -> None:
+        self.argv = argv
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [HANCLIP, *argv, "--json"],
+            cwd=place,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            start_new_session=True,
+        )
+        self.events: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+
+    def processes(self) -> dict[int, str]:
+        """Title by pid of every living process of the session, the driver itself included."""
+        return session(self.process.pid)
+
+    def reached(self, state: str) -> bool:
+        """Whether a progress line told this state."""
+        return any(event.get("state") == state for event in list(self.events))
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait until `condition()` is true; returns what it gave. Fails when the driver ends before."""
+        end_s = time.monotonic() + DEADLINE_S
+        while not (found := condition()):
+            assert self.process.poll() is None, f"{self.argv} ended with {self.process.returncode}: {self.stderr()}"
+            assert time.monotonic() < end_s, f"{self.argv} waited in vain; last line: {self.events[-1:]}"
+            time.sleep(0.005)
+        return found
+
+    def kill(self, title: str) -> int:
+        """SIGKILL the first process of the session whose title starts so, as soon as there is one; gives its pid."""
+        pid = self.until(lambda: next((pid for pid, is_ in self.processes().items() if is_.startswith(title)), None))
+        os.kill(pid, signal.SIGKILL)
+        return int(pid)
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Signal the driver alone and wait for its end; gives the exit code."""
+        os.kill(self.process.pid, number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end; gives the exit code."""
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return code
+
+    def finish(self, code: int = 0) -> dict[str, Any]:
+        """Wait for the end, which must have this exit code; gives the last line."""
+        assert self.wait() == code, self.stderr()
+        return self.events[-1]
+
+    def stderr(self) -> str:
+        """What the driver wrote there so far."""
+        self._stderr.seek(0)
+        return self._stderr.read()
+
+
+class Drivers:
+    """Starts drivers in the folder `place`, with `env` on top of this process's environment."""
+
+    def __init__(self, place: Path, env: Mapping[str, str] | None = None) -> None:
+        self._place = place
+        # Ray's socket paths are limited to 107 characters, which the folders of a test runner exceed.
+        self._ray_folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
+        self.env = {**os.environ, "RAY_TMPDIR": self._ray_folder, **(env or {})}
+        self._started: list[Driver] = []
+
+    def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Driver:
+        """Start `hanclip ARGV --json`."""
+        driver = Driver(argv, self._place, {**self.env, **(env or {})})
+        self._started.append(driver)
+        return driver
+
+    def run(self, *argv: str, code: int = 0, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Start it and wait for its end, which must have this exit code; gives its last line."""
+        return self.start(*argv, env=env).finish(code)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        left = self._left_behind(0.0 if kind else _GONE_S)
+        for pid in left:
+            _kill(pid)
+        for driver in self._started:
+            driver.wait()
+        shutil.rmtree(self._ray_folder, ignore_errors=True)
+        assert kind or not left, f"left behind: {left}"
+
+    def _left_behind(self, patience_s: float) -> dict[int, str]:
+        end_s = time.monotonic() + patience_s
+        while True:
+            left = {pid: title for driver in self._started for pid, title in driver.processes().items()}
+            if not left or time.monotonic() >= end_s:
+                return left
+            time.sleep(0.05)
+
+
+def session(leader: int) -> dict[int, str]:
+    """Title by pid of the living processes of a session. A child stays in it when its parent dies."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session_id = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(session_id) == leader and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (OSError, ValueError):
+            continue  # It ended meanwhile.
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def committed(out: Path) -> int:
+    """Shards that are committed."""
+    return len(list(out.glob("embeddings/*/*.parquet")))
+
+
+def rows_visible(out: Path) -> int:
+    """Rows that a reader of `OUT/embeddings/**/*.parquet` sees; none of them twice, every file a committed shard."""
+    pattern = f"{out}/embeddings/**/*.parquet"
+    files = duckdb.sql(f"SELECT file FROM glob('{pattern}') WHERE NOT regexp_matches(file, '/[0-9a-f]{{32}}.parquet$')")
+    assert files.fetchall() == []
+    if not committed(out):
+        return 0
+    (found,) = duckdb.sql(f"SELECT count(*), count(DISTINCT id), count(image_embedding) FROM '{pattern}'").fetchall()
+    assert len(set(found)) == 1, found
+    return int(found[0])
+
+
+def assert_adds_up(drivers: Drivers, out: str, planned: int, quarantined: int = 0) -> None:
+    """`hanclip verify`: every planned record has one outcome, and nothing is corrupt."""
+    report = drivers.run("verify", out)
+    counts = {name: report[name] for name in ("planned", "embedded", "quarantined", "missing", "duplicated", "unplanned")}
+    assert counts == {
+        "planned": planned,
+        "embedded": planned - quarantined,
+        "quarantined": quarantined,
+        "missing": 0,
+        "duplicated": 0,
+        "unplanned": 0,
+    }
+    assert (report["ok"], report["complete"], report["problems"]) == (True, True, [])

@@ -1,0 +1,271 @@
+"""http: limits of bytes and time, retries, and the guard against addresses that are not public."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.errors import (
+    AddressRefusedError,
+    BadUriError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    TimedOutError,
+    TooLargeError,
+    UnavailableError,
+)
+from pipeline.storage import ReadPolicy, addresses
+from pipeline.storage.addresses import PublicResolver, RefusedHostError, is_public
+
+GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
+OPEN = replace(GUARDED, allow_private_hosts=True)
+PATIENT = replace(OPEN, retry_timeout_s=8.0)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
+@dataclass
+class Site:
+    """A web site on a loopback address."""
+
+    host: str = "127.0.0.1"
+    requests: list[str] = field(default_factory=list)
+    busy: int = 0
+    server: ThreadingHTTPServer | None = None
+
+    def start(self) -> None:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                site.requests.append(self.path)
+                site.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_args: Any) -> None:
+                pass
+
+        self.server = _Server((self.host, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def url(self, path: str) -> str:
+        assert self.server
+        return f"http://{self.host}:{self.server.server_port}{path}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path, _, query = request.path.partition("?")
+        if path == "/busy" and self.busy:
+            self.busy -= 1
+            _send(request, 503, b"")
+        elif path.startswith("/status/"):
+            _send(request, int(path[8:]), b"")
+        elif path == "/to":
+            _send(request, 302, b"", {"Location": query})
+        elif path == "/slow":
+            request.send_response_only(200)
+            request.send_header("Content-Length", "20")
+            request.end_headers()
+            for _ in range(20):
+                request.wfile.write(b"x")
+                request.wfile.flush()
+                time.sleep(0.2)
+        elif path == "/endless":
+            request.close_connection = True
+            request.send_response_only(200)
+            request.end_headers()
+            for _ in range(10_000):
+                request.wfile.write(b"x" * 65_536)
+        elif path == "/half":
+            time.sleep(0.5)
+            _send(request, 200, b"image bytes")
+        elif path == "/range":
+            first, last = (int(part) for part in request.headers["Range"].removeprefix("bytes=").split("-"))
+            _send(request, 206, bytes(range(100))[first : last + 1])
+        else:
+            _send(request, 200, b"image bytes", {"ETag": '"v1"'})
+
+
+def _send(request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    request.send_response_only(status)
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        request.send_header(name, value)
+    request.end_headers()
+    if request.command != "HEAD":
+        request.wfile.write(body)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    site.start()
+    yield site
+    assert site.server
+    site.server.shutdown()
+    site.server.server_close()
+
+
+def read(url: str, policy: ReadPolicy) -> bytes | StorageError:
+    return storage.read_many([url], policy)[0]
+
+
+def test_a_private_address_is_refused_before_anything_is_sent(site: Site) -> None:
+    result = read(site.url("/a.jpg?token=secret"), GUARDED)
+    assert isinstance(result, AddressRefusedError)
+    assert "allow_private_hosts" in str(result)
+    assert "secret" not in str(result)
+    assert site.requests == []
+
+
+def test_a_private_address_is_read_when_allowed(site: Site) -> None:
+    assert read(site.url("/a.jpg?x=1"), OPEN) == b"image bytes"
+    assert site.requests == ["/a.jpg?x=1"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "0"])
+def test_other_spellings_of_loopback_are_refused(site: Site, host: str) -> None:
+    assert site.server
+    result = read(f"http://{host}:{site.server.server_port}/a.jpg", GUARDED)
+    assert isinstance(result, AddressRefusedError | BadUriError)
+    assert site.requests == []
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00:ec2::254", False),
+        ("ff02::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+        ("no address", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+class _FixedResolver(AbstractResolver):
+    """Answers with given addresses, as a name server of somebody's choice may."""
+
+    def __init__(self, *hosts: str) -> None:
+        self._hosts = hosts
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+            for address in self._hosts
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_name_leads_to_its_public_addresses_only() -> None:
+    mixed = asyncio.run(PublicResolver(_FixedResolver("10.0.0.1", "93.184.216.34")).resolve("h", 80))
+    assert [result["host"] for result in mixed] == ["93.184.216.34"]
+    with pytest.raises(RefusedHostError):
+        asyncio.run(PublicResolver(_FixedResolver("10.0.0.1", "127.0.0.1")).resolve("h", 80))
+
+
+def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = Site(host="127.0.0.2")
+    outside.start()
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.2")
+    assert read(outside.url(f"/to?{outside.url('/a.jpg')}"), GUARDED) == b"image bytes"
+    assert isinstance(read(outside.url(f"/to?{site.url('/a.jpg')}"), GUARDED), AddressRefusedError)
+    assert site.requests == []
+    assert isinstance(read(outside.url("/to?file:///etc/passwd"), GUARDED), BadUriError)
+    assert outside.server
+    outside.server.shutdown()
+    outside.server.server_close()
+
+
+def test_redirects_are_followed_five_times(site: Site) -> None:
+    target = "/a.jpg"
+    for _ in range(5):
+        target = f"/to?{target}"
+    assert read(site.url(target), OPEN) == b"image bytes"
+    assert isinstance(read(site.url(f"/to?{target}"), OPEN), StorageError)
+
+
+def test_a_body_above_the_limit_is_broken_off(site: Site) -> None:
+    started = time.monotonic()
+    assert isinstance(read(site.url("/endless"), OPEN), TooLargeError)
+    assert isinstance(read(site.url("/a"), replace(OPEN, max_bytes=5)), TooLargeError)
+    assert time.monotonic() - started < 2
+
+
+def test_a_slow_body_is_timed_out(site: Site) -> None:
+    started = time.monotonic()
+    assert isinstance(read(site.url("/slow"), OPEN), TimedOutError)
+    assert 0.9 < time.monotonic() - started < 2.5
+
+
+def test_busy_servers_are_asked_again_and_refusals_are_not(site: Site) -> None:
+    site.busy = 2
+    assert read(site.url("/busy"), PATIENT) == b"image bytes"
+    assert site.requests == ["/busy"] * 3
+    assert isinstance(read(site.url("/status/404"), PATIENT), NotFoundError)
+    assert isinstance(read(site.url("/status/403"), PATIENT), ForbiddenError)
+    assert len(site.requests) == 5
+
+
+def test_hosts_that_are_not_there(site: Site) -> None:
+    assert isinstance(read("http://no-such-host.invalid/a.jpg", PATIENT), NotFoundError | UnavailableError)
+    assert isinstance(read("http:///a.jpg", OPEN), BadUriError)
+    assert isinstance(read("http://a b/a.jpg", OPEN), BadUriError | NotFoundError)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        refusing = f"http://127.0.0.1:{unused.getsockname()[1]}/a.jpg"
+        assert isinstance(read(refusing, OPEN), UnavailableError)
+
+
+def test_many_urls_of_one_host_keep_their_order(site: Site) -> None:
+    urls = [site.url(f"/{number}.jpg") if number % 3 else site.url("/status/404") for number in range(60)]
+    results = storage.read_many(urls, OPEN)
+    assert [isinstance(result, bytes) for result in results] == [bool(number % 3) for number in range(60)]
+
+
+def test_waiting_for_ones_turn_at_a_host_does_not_count_against_the_deadline(site: Site) -> None:
+    results = storage.read_many([site.url("/half")] * 64, replace(OPEN, concurrency=64))
+    assert results == [b"image bytes"] * 64
+
+
+def test_an_address_that_the_user_typed_is_not_restricted(site: Site) -> None:
+    info = storage.stat(site.url("/table.parquet"))
+    assert (info.size_bytes, info.fingerprint) == (11, "v1")
+    assert [found.uri for found in storage.list_objects(site.url("/t.csv"))] == [site.url("/t.csv")]
+    assert storage.read_bytes(site.url("/t.csv")) == b"image bytes"
+    assert storage.read_range(site.url("/range"), 10, 5) == bytes(range(10, 15))
+    with pytest.raises(StorageError, match="http is for reading"):
+        storage.overwrite(site.url("/t.csv"), b"")

@@ -1,0 +1,67 @@
+"""A run's counters and gauges can be scraped where Prometheus would scrape them."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+from PIL import Image
+
+from actors import driver
+from actors.metrics import Metrics
+from pipeline.config import parse
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
+    """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
+    node = ray.nodes()[0]
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    deadline_s = time.monotonic() + 60
+    while True:
+        between()
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if run_id in line]
+        exported = {line.partition("{")[0].removeprefix("ray_").removesuffix("_total") for line in lines}
+        if names <= exported:
+            return lines
+        assert time.monotonic() < deadline_s, f"not exported: {names - exported}"
+        time.sleep(0.5)
+
+
+def value(lines: list[str], name: str, **tags: str) -> float:
+    wanted = [f'{tag}="{text}"' for tag, text in tags.items()]
+    (line,) = [line for line in lines if name in line and all(tag in line for tag in wanted)]
+    return float(line.rsplit(" ", 1)[1])
+
+
+def test_the_counters_of_a_run_are_exported(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for shade in range(20):
+        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(images / f"{shade}.png")
+    (images / "broken.jpg").write_text("no image")
+    config = {"source": {"uris": [str(images)]}, "output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}}
+    summary = driver.run(parse(config))
+    names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}
+    lines = scrape_until(summary.run_id, {f"hanclip_{name}" for name in names})
+    assert value(lines, "hanclip_records_embedded") == 20
+    assert value(lines, "hanclip_records_quarantined", reason="not_an_image") == 1
+    assert value(lines, "hanclip_shards_committed") == 1
+    assert value(lines, "hanclip_stage_records", stage="decode") == 21
+    assert value(lines, "hanclip_bytes", stage="read") == summary.stats.bytes_read
+    assert value(lines, "hanclip_stage_seconds", stage="embed") > 0
+
+
+def test_the_gauges_are_exported_while_they_are_set() -> None:
+    metrics = Metrics("gauges-run")
+    stages = {"decode": 3, "embed": 2, "write": 1}
+    names = {"hanclip_stage_queued", "hanclip_stage_actors", "hanclip_inflight_bytes"}
+    lines = scrape_until("gauges-run", names, between=lambda: metrics.levels(stages, 4096, stages))
+    assert value(lines, "hanclip_stage_queued", stage="embed") == 2
+    assert value(lines, "hanclip_inflight_bytes") == 4096

@@ -1,0 +1,337 @@
+"""Tables of image bytes or image URIs, with or without texts, in every format."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from s3_server import S3Server
+from source_fixtures import gzipped, put, read, reasons, scan
+
+from pipeline import sources, storage
+from pipeline.errors import SourceError
+from pipeline.sources import SourceSpec
+
+ROWS = [
+    {"id": 1, "image": "img/1.jpg", "text": "红苹果", "price": 3, "brand": "好"},
+    {"id": 2, "image": "img/2.jpg", "text": 'a "b",\nc', "price": 2.5, "brand": ""},
+    {"id": 3, "image": "img/2.jpg", "text": "", "price": None, "brand": "007"},
+]
+IMAGES: dict[str, bytes | str] = {"img/1.jpg": b"one", "img/2.jpg": b"two"}
+
+
+def as_csv(rows: list[dict[str, Any]], mark: str = ",") -> str:
+    def cell(value: Any) -> str:
+        return "" if value is None else '"' + str(value).replace('"', '""') + '"'
+
+    lines = [mark.join(rows[0]), *(mark.join(cell(row[name]) for name in rows[0]) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def as_jsonl(rows: list[dict[str, Any]]) -> str:
+    return "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
+
+
+def as_parquet(rows: dict[str, Any] | list[dict[str, Any]], path: Path, group: int = 1000, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(rows) if isinstance(rows, dict) else pa.Table.from_pylist(rows)
+    pq.write_table(table, path, row_group_size=group, **options)
+    return path
+
+
+@pytest.fixture(params=["csv", "tsv", "jsonl", "ndjson", "csv.gz", "jsonl.gz", "parquet"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The same three rows in each format."""
+    suffix = str(request.param)
+    put(tmp_path, IMAGES)
+    path = tmp_path / f"catalog.{suffix}"
+    if suffix == "parquet":
+        return as_parquet(ROWS, path)
+    text = as_jsonl(ROWS) if "json" in suffix else as_csv(ROWS, "\t" if "tsv" in suffix else ",")
+    data = text.encode()
+    path.write_bytes(gzipped(data) if suffix.endswith("gz") else data)
+    return path
+
+
+def test_every_format_gives_the_same_records(catalog: Path) -> None:
+    spec, records = scan(catalog)
+    assert (spec.kind, spec.has_images, spec.has_texts) == ("table", True, True)
+    assert spec.extra == pa.schema([("price", pa.float64()), ("brand", pa.string())])
+    assert [record.id for record in records] == ["1", "2", "3"]
+    assert [record.image_uri for record in records] == [f"{catalog.parent}/{row['image']}" for row in ROWS]
+    assert [(record.container, record.position) for record in records] == [(str(catalog), row) for row in range(3)]
+    assert [record.size_bytes for record in records] == [None] * 3
+    found = read(spec, records)
+    assert reasons(found) == {}
+    assert [raw.image for raw in found.values()] == [b"one", b"two", b"two"]
+    assert [raw.text for raw in found.values()] == [row["text"] for row in ROWS]
+    assert [raw.extra for raw in found.values()] == [
+        {"price": 3.0, "brand": "好"},
+        {"price": 2.5, "brand": ""},
+        {"price": None, "brand": "007"},
+    ]
+
+
+def test_fingerprints_are_those_of_uri_and_text(tmp_path: Path) -> None:
+    def marks(rows: list[dict[str, Any]], **options: Any) -> list[str]:
+        put(tmp_path, {"c.jsonl": as_jsonl(rows)})
+        return [record.source_fingerprint for record in scan(tmp_path / "c.jsonl", **options)[1]]
+
+    before = marks(ROWS)
+    assert len(set(before)) == 3
+    changed = [ROWS[0] | {"price": 99}, ROWS[1] | {"text": "new"}, ROWS[2] | {"image": "img/3.jpg"}]
+    after = marks(changed)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
+    stamped = [row | {"changed": f"v{row['id']}"} for row in ROWS]
+    assert [mark.split("+")[0] for mark in marks(stamped, fingerprint_column="changed")] == ["v1", "v2", "v3"]
+
+
+def test_image_bytes_of_all_kinds(tmp_path: Path) -> None:
+    put(tmp_path, {"beside.jpg": b"beside"})
+    data = [b"a" * 1000, None, b"c" * 5000]
+    structs = [{"bytes": b"s", "path": "x.jpg"}, {"bytes": None, "path": "beside.jpg"}, {"bytes": None, "path": None}]
+    columns = {
+        "binary": pa.array(data, pa.binary()),
+        "large": pa.array(data, pa.large_binary()),
+        "struct": pa.array(structs),
+    }
+    for name, column in columns.items():
+        path = as_parquet({"sku": ["a", "b", "c"], "photo": column}, tmp_path / f"{name}.parquet")
+        spec, records = scan(path, max_image_bytes=2000)
+        assert [record.image_uri for record in records] == [f"{path}#{row}" for row in range(3)]
+        assert all(record.size_bytes and record.size_bytes > 0 for record in records)
+        assert len({record.source_fingerprint for record in records}) == 3
+        found = read(spec, records)
+        if name == "struct":
+            assert [raw.image for raw in found.values()] == [b"s", b"beside", None]
+            assert reasons(found) == {"c": "read/missing_image"}
+        else:
+            assert found["a"].image == data[0]
+            assert reasons(found) == {"b": "read/missing_image", "c": "read/too_large"}
+
+
+def test_row_groups_are_read_in_any_order_and_by_two_threads(tmp_path: Path) -> None:
+    images = [number.to_bytes(4, "big") * 2000 for number in range(700)]
+    path = as_parquet({"image": images, "n": list(range(700))}, tmp_path / "p.parquet", group=90)
+    spec, records = scan(path)
+    assert [record.id for record in records[:2]] == ["p.parquet#0", "p.parquet#1"]
+    assert [raw.image for raw in read(spec, records, chunk=64).values()] == images
+    assert [raw.image for raw in read(spec, records[::-1], chunk=64).values()] == images[::-1]
+    assert [raw.extra["n"] for raw in read(spec, records[5:600:97]).values()] == list(range(5, 600, 97))
+    reader = sources.reader(spec)
+    with ThreadPoolExecutor(2) as pool:
+        chunks = list(pool.map(reader.read, [records[at : at + 32] for at in range(0, 700, 32)]))
+    reader.close()
+    assert [raw.image for chunk in chunks for raw in chunk] == images
+
+
+def test_text_tables_are_read_in_any_order(tmp_path: Path) -> None:
+    rows = [{"id": number, "text": f"字{number}"} for number in range(500)]
+    for name, content in (("c.csv", as_csv(rows)), ("c.jsonl", as_jsonl(rows))):
+        put(tmp_path, {name: content})
+        spec, records = scan(tmp_path / name)
+        assert (spec.has_images, spec.has_texts) == (False, True)
+        for order in (records, records[::-1], records[400:] + records[:50]):
+            found = read(spec, order, chunk=40)
+            assert {key: raw.text for key, raw in found.items()} == {record.id: f"字{record.id}" for record in order}
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "roles"),
+    [
+        (["uid", "url", "title"], {}, ("uid", "url", "title")),
+        (["ID", "Image_URL", "Caption"], {}, ("ID", "Image_URL", "Caption")),
+        (["title", "caption", "text", "url", "image_path"], {}, (None, "image_path", "text")),
+        (["sku", "id", "image", "url"], {}, ("id", "image", None)),
+        (["a", "b", "c"], {"id_column": "b", "image_column": "c", "text_column": "a"}, ("b", "c", "a")),
+        (["code", "txt"], {}, (None, None, "txt")),
+    ],
+)
+def test_columns_are_found_by_name(
+    tmp_path: Path, names: list[str], options: dict[str, str], roles: tuple[str | None, ...]
+) -> None:
+    put(tmp_path, {"c.csv": as_csv([dict.fromkeys(names, "v")])})
+    spec, _records = scan(tmp_path / "c.csv", extra_columns=(), **options)
+    assert spec.columns
+    assert (spec.columns.id, spec.columns.image, spec.columns.text) == roles
+
+
+def test_bytes_come_before_uris(tmp_path: Path) -> None:
+    path = as_parquet({"url": ["u"], "content": [b"x"], "image": ["y"]}, tmp_path / "a.parquet")
+    spec = scan(path)[0]
+    assert spec.columns
+    assert (spec.columns.image, spec.columns.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
+
+
+def test_records_without_an_id_column_are_named_by_their_uri_or_row(tmp_path: Path) -> None:
+    put(tmp_path, {"x/c.jsonl": as_jsonl([{"url": "https://h/1.jpg"}, {"url": None}]), "x/d.csv": "text\na\nb\n"})
+    assert [record.id for record in scan(tmp_path / "x" / "c.jsonl")[1]] == ["https://h/1.jpg", "c.jsonl#1"]
+    assert [record.id for record in scan(tmp_path / "x" / "d.csv")[1]] == ["d.csv#0", "d.csv#1"]
+
+
+def test_each_bad_image_uri_has_its_own_reason(tmp_path: Path) -> None:
+    put(tmp_path, IMAGES | {"large.jpg": b"x" * 200})
+    uris = {
+        "ok": "img/1.jpg",
+        "absolute": f"{tmp_path}/img/2.jpg",
+        "file": f"file://{tmp_path}/img/2.jpg",
+        "up": "../" + tmp_path.name + "/img/1.jpg",
+        "gone": "img/9.jpg",
+        "none": None,
+        "empty": "",
+        "large": "large.jpg",
+        "private": "http://127.0.0.1:9/a.jpg",
+        "metadata": "http://169.254.169.254/latest/meta-data/",
+        "ftp": "ftp://host/a.jpg",
+        "chain": "filecache::s3://b/a.jpg",
+        "folder": "img",
+    }
+    put(tmp_path, {"c.jsonl": as_jsonl([{"id": key, "image": uri} for key, uri in uris.items()])})
+    spec, records = scan(tmp_path / "c.jsonl", max_image_bytes=100)
+    found = read(spec, records)
+    assert reasons(found) == {
+        "gone": "read/not_found",
+        "none": "read/missing_image",
+        "empty": "read/missing_image",
+        "large": "read/too_large",
+        "private": "read/address_refused",
+        "metadata": "read/address_refused",
+        "ftp": "read/bad_uri",
+        "chain": "read/bad_uri",
+        "folder": "read/unreadable",
+    }
+    assert {key: raw.image for key, raw in found.items() if raw.image} == {
+        "ok": b"one",
+        "absolute": b"two",
+        "file": b"two",
+        "up": b"one",
+    }
+
+
+def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path) -> None:
+    put(tmp_path, {"c.jsonl": as_jsonl([{"id": "a", "url": "http://127.0.0.1:9/a.jpg"}])})
+    spec, records = scan(tmp_path / "c.jsonl", allow_private_hosts=True)
+    assert reasons(read(spec, records)) == {"a": "read/unavailable"}
+
+
+def test_wrong_columns_are_explained(tmp_path: Path) -> None:
+    put(tmp_path, {"c.csv": "sku,pic,name,id\n1,a,b,c\n", "d.csv": "x,y\n1,2\n"})
+
+    def error(name: str, **options: Any) -> str:
+        with pytest.raises(SourceError) as caught:
+            scan(tmp_path / name, **options)
+        return str(caught.value)
+
+    path = f"{tmp_path}/c.csv"
+    assert error("c.csv", image_column="image") == (
+        f"{path} has no column image; it has sku, pic, name, id. Correct image_column."
+    )
+    assert "no column for images and none for texts; it has x, y" in error("d.csv")
+    assert "column id has a name that hanclip writes itself" in error("c.csv", id_column="sku", text_column="name")
+    assert "no column weight; it has sku, pic" in error("c.csv", text_column="name", extra_columns=("weight",))
+    as_parquet({"image": [1.5], "text": ["a"]}, tmp_path / "e.parquet")
+    assert "column image of" in error("e.parquet", image_column="image")
+
+
+def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path: Path) -> None:
+    put(tmp_path, {"c.csv": "id,text\n1,a\n,b\n"})
+    with pytest.raises(SourceError, match=r"Row 1 of .*c\.csv has no id"):
+        scan(tmp_path / "c.csv")
+    as_parquet({"id": [1, 2, None], "text": ["a"] * 3}, tmp_path / "d.parquet")
+    with pytest.raises(SourceError, match=r"Row 2 of .*d\.parquet has no id"):
+        scan(tmp_path / "d.parquet")
+
+
+def test_several_files_are_one_table(tmp_path: Path) -> None:
+    as_parquet({"id": [1], "text": ["a"], "n": [1]}, tmp_path / "t" / "a.parquet")
+    as_parquet({"id": [2], "text": ["b"], "n": [2.5], "m": ["x"]}, tmp_path / "t" / "k=1" / "b.parquet")
+    spec, records = scan(tmp_path / "t")
+    assert spec.extra == pa.schema([("n", pa.float64()), ("m", pa.string())])
+    found = read(spec, records)
+    assert [raw.extra for raw in found.values()] == [{"n": 1, "m": None}, {"n": 2.5, "m": "x"}]
+    as_parquet({"id": [3], "caption": ["c"]}, tmp_path / "t" / "c.parquet")
+    with pytest.raises(SourceError, match=r"c\.parquet has no column text, which other tables of the source have"):
+        scan(tmp_path / "t")
+    assert len(scan(tmp_path / "t" / "**" / "[ab].parquet")[1]) == 2
+    as_parquet({"id": [3], "text": ["c"], "n": ["one"]}, tmp_path / "t" / "c.parquet")
+    with pytest.raises(SourceError, match="differ from the other tables"):
+        scan(tmp_path / "t")
+
+
+def test_dictionaries_times_and_lists_are_carried(tmp_path: Path) -> None:
+    table = {
+        "text": ["a", "b"],
+        "label": pa.array(["x", "x"]).dictionary_encode(),
+        "when": pa.array([0, 1], pa.timestamp("ms", "UTC")),
+        "vector": pa.array([[1.0, 2.0], None], pa.list_(pa.float32())),
+    }
+    spec, records = scan(as_parquet(table, tmp_path / "a.parquet"))
+    assert spec.extra.field("label").type == pa.string()
+    rows = [dict(raw.extra) for raw in read(spec, records).values()]
+    assert pa.Table.from_pylist(rows, spec.extra)["vector"].to_pylist() == [[1.0, 2.0], None]
+    assert pa.Table.from_pylist(rows, spec.extra)["when"].cast(pa.int64()).to_pylist() == [0, 1]
+
+
+def test_csv_of_a_chinese_spreadsheet(tmp_path: Path) -> None:
+    put(tmp_path, {"c.csv": "编号,title\n1,连衣裙\n".encode("gb18030"), "d.csv": "\ufefftitle\n鞋\n"})
+    assert [raw.text for raw in read(*scan(tmp_path / "c.csv")).values()] == ["连衣裙"]
+    assert [raw.text for raw in read(*scan(tmp_path / "d.csv")).values()] == ["鞋"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.parquet", b"PAR1 not really", "is not a Parquet file"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "Row 1 of .* is not right"),
+        ("a.jsonl", b'["a"]\n', "it is no JSON object"),
+        ("a.csv", b"text,text\na,b\n", "two columns of one name"),
+        ("a.csv", b"text\na\n" + b"x" * 300_000 + b"\xff\n", "not in UTF-8"),
+        ("a.csv", b"", "no column for images"),
+        ("a.csv", b"text\n", "have no rows"),
+        ("a.csv.gz", gzipped(b"text\n" + b"abc\n" * 99)[:-20], "damaged"),
+    ],
+)
+def test_damaged_tables_say_so(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    put(tmp_path, {name: content})
+    with pytest.raises(SourceError, match=message):
+        scan(tmp_path / name)
+
+
+def test_a_table_changed_since_planning_is_noticed(catalog: Path) -> None:
+    spec, records = scan(catalog)
+    rows = [ROWS[0], ROWS[1] | {"id": 9}]
+    if catalog.suffix == ".parquet":
+        as_parquet(rows, catalog)
+    else:
+        text = as_jsonl(rows) if "json" in catalog.name else as_csv(rows, "\t" if "tsv" in catalog.name else ",")
+        catalog.write_bytes(gzipped(text.encode()) if catalog.name.endswith("gz") else text.encode())
+    assert reasons(read(spec, records)) == {"2": "read/changed", "3": "read/changed"}
+    catalog.unlink()
+    assert set(reasons(read(spec, records)).values()) == {"read/not_found"}
+
+
+def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
+    rows = [{"id": number, "text": "a"} for number in range(20_000)]
+    put(tmp_path, {"c.csv": as_csv(rows)})
+    _spec, records = scan(tmp_path / "c.csv", limit=10_001)
+    assert [record.id for record in records] == [str(number) for number in range(10_001)]
+
+
+def test_tables_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+    base = s3.bucket()
+    storage.overwrite(f"{base}/img/1.jpg", b"one")
+    path = as_parquet({"id": [1, 2], "image": ["img/1.jpg", "img/none.jpg"]}, tmp_path / "a.parquet")
+    storage.overwrite(f"{base}/a.parquet", path.read_bytes())
+    storage.overwrite(f"{base}/t/b.jsonl.gz", gzipped(as_jsonl([{"id": 3, "image": f"{base}/img/1.jpg"}]).encode()))
+
+    def images(spec: SourceSpec, records: list[Any]) -> dict[str, Any]:
+        return {key: raw.image or str(raw.failure and raw.failure.reason) for key, raw in read(spec, records).items()}
+
+    assert images(*scan(f"{base}/a.parquet")) == {"1": b"one", "2": "not_found"}
+    assert images(*scan(f"{base}/t")) == {"3": b"one"}
+    assert images(*scan(f"{base}/t/*.jsonl.gz")) == {"3": b"one"}

@@ -1,0 +1,236 @@
+"""WebDataset tars, plain and gzipped, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from s3_server import FaultyProxy, S3Server
+from source_fixtures import gzipped, put, read, reasons, scan, tar_bytes
+
+from pipeline import sources, storage
+from pipeline.errors import SourceError, UnavailableError
+
+PLAIN = [
+    ("a/1.jpg", b"one" * 300),
+    ("a/1.txt", "红苹果".encode()),
+    ("a/1.json", json.dumps({"price": 1, "brand": "好", "size": {"w": 1}, "tags": [1]}).encode()),
+    ("a/1.cls", b"7"),
+    ("a/2.png", b"two"),
+    ("a/2.json", json.dumps({"price": 2.5, "brand": None, "new": True}).encode()),
+]
+
+
+@pytest.fixture(params=["x.tar", "x.tar.gz", "x.tgz"])
+def tar_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def packed(name: str, data: bytes) -> bytes:
+    return data if name.endswith(".tar") else gzipped(data)
+
+
+def test_samples_become_records_with_texts_and_columns(tmp_path: Path, tar_name: str) -> None:
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes(PLAIN))})
+    spec, records = scan(tmp_path)
+    assert (spec.kind, spec.has_images, spec.has_texts) == ("webdataset", True, True)
+    assert spec.extra == pa.schema(
+        [
+            ("price", pa.float64()),
+            ("brand", pa.string()),
+            ("size", pa.string()),
+            ("tags", pa.string()),
+            ("new", pa.bool_()),
+        ]
+    )
+    assert spec.notes == ("1 members of unknown kinds were left out.",)
+    assert [record.id for record in records] == ["a/1", "a/2"]
+    assert records[0].image_uri == f"{tmp_path}/{tar_name}#a/1.jpg"
+    assert (records[0].container, records[0].position) == (f"{tmp_path}/{tar_name}", 0)
+    found = read(spec, records)
+    assert found["a/1"].image == b"one" * 300
+    assert (found["a/1"].text, found["a/2"].text) == ("红苹果", None)
+    assert found["a/1"].extra == {"price": 1.0, "brand": "好", "size": '{"w": 1}', "tags": "[1]", "new": None}
+    assert found["a/2"].extra == {"price": 2.5, "brand": None, "size": None, "tags": None, "new": True}
+    assert reasons(found) == {}
+
+
+def test_reading_in_small_chunks_in_any_order_gives_the_same(tmp_path: Path, tar_name: str) -> None:
+    members = [(f"{number:05}.jpg", bytes([number % 256]) * (number * 7)) for number in range(300)]
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes(members))})
+    spec, records = scan(tmp_path)
+    expected = {name.removesuffix(".jpg"): data for name, data in members}
+    for order in (records, records[::-1]):
+        assert {key: raw.image for key, raw in read(spec, order, chunk=32).items()} == expected
+
+
+def test_two_threads_read_chunks_of_one_tar(tmp_path: Path, tar_name: str) -> None:
+    members = [(f"{number:05}.jpg", bytes([number % 256]) * 5000) for number in range(400)]
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes(members))})
+    spec, records = scan(tmp_path)
+    reader = sources.reader(spec)
+    with ThreadPoolExecutor(2) as pool:
+        chunks = list(pool.map(reader.read, [records[at : at + 16] for at in range(0, 400, 16)]))
+    reader.close()
+    assert [raw.image for chunk in chunks for raw in chunk] == [data for _name, data in members]
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_and_chinese_names(tmp_path: Path, format: int) -> None:  # noqa: A002
+    folder = "f" * 90 if format == tarfile.USTAR_FORMAT else "很长的文件夹名" * 20
+    names = [f"{folder}/图{number}.v2.jpg" for number in range(3)] + ["./plain.jpg"]
+    put(tmp_path, {"x.tar": tar_bytes([(name, name.encode()) for name in names], format)})
+    spec, records = scan(tmp_path)
+    assert [record.id for record in records] == [*(f"{folder}/图{number}" for number in range(3)), "plain"]
+    found = read(spec, records[::-1])
+    assert found[f"{folder}/图1"].image == names[1].encode()
+    assert found["plain"].image == b"./plain.jpg"
+
+
+def test_the_first_plain_image_is_the_image(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("k.mask.png", b"mask"), ("k.jpg", b"image"), ("k.webp", b"other")])})
+    spec, records = scan(tmp_path)
+    assert read(spec, records)["k"].image == b"image"
+
+
+def test_a_sample_without_its_image_or_with_bad_parts_fails_alone(tmp_path: Path, tar_name: str) -> None:
+    members = [
+        ("ok.jpg", b"x"),
+        ("noimage.txt", b"text"),
+        ("badtext.jpg", b"x"),
+        ("badtext.txt", b"\xff\xff"),
+        ("badjson.jpg", b"x"),
+        ("badjson.json", b"{"),
+        ("large.jpg", b"x" * 2000),
+        ("last.jpg", b"last"),
+    ]
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes(members))})
+    spec, records = scan(tmp_path, max_image_bytes=1000)
+    found = read(spec, records)
+    assert reasons(found) == {
+        "noimage": "read/missing_image",
+        "badtext": "text/bad_text",
+        "badjson": "read/unreadable",
+        "large": "read/too_large",
+    }
+    assert found["last"].image == b"last"
+
+
+def test_a_value_that_does_not_fit_its_column_fails_alone(tmp_path: Path) -> None:
+    members = []
+    for number in range(80):
+        value = "many" if number == 79 else number
+        members += [(f"{number}.jpg", b"x"), (f"{number}.json", json.dumps({"count": value}).encode())]
+    put(tmp_path, {"x.tar": tar_bytes(members)})
+    spec, records = scan(tmp_path)
+    assert spec.extra == pa.schema([("count", pa.int64())])
+    found = read(spec, records)
+    assert reasons(found) == {"79": "read/unreadable"}
+    assert found["79"].failure
+    assert '"many" does not fit a column of int64' in found["79"].failure.detail
+
+
+def test_captions_in_json(tmp_path: Path) -> None:
+    members = [("1.jpg", b"x"), ("1.json", '{"caption": "鞋", "alt": "shoe"}'.encode()), ("2.jpg", b"y")]
+    put(tmp_path, {"x.tar": tar_bytes(members)})
+    spec, records = scan(tmp_path)
+    assert (spec.caption_key, spec.has_texts, spec.extra.names) == ("caption", True, ["alt"])
+    assert [raw.text for raw in read(spec, records).values()] == ["鞋", None]
+    spec, records = scan(tmp_path, text_column="alt", extra_columns=())
+    assert [raw.text for raw in read(spec, records).values()] == ["shoe", None]
+    with pytest.raises(SourceError, match="no key title; they have caption, alt"):
+        scan(tmp_path, text_column="title")
+
+
+def test_texts_alone(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("1.txt", "一".encode())])})
+    spec, records = scan(tmp_path)
+    assert (spec.has_images, spec.has_texts) == (False, True)
+    assert (read(spec, records)["1"].text, reasons(read(spec, records))) == ("一", {})
+
+
+def test_a_column_that_hanclip_writes_itself_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("1.jpg", b"x"), ("1.json", b'{"id": 5, "n": 1}')])})
+    with pytest.raises(SourceError, match="column id has a name that hanclip writes itself"):
+        scan(tmp_path)
+    assert scan(tmp_path, extra_columns=("n",))[0].extra.names == ["n"]
+    with pytest.raises(SourceError, match="no column m; it has id, n"):
+        scan(tmp_path, extra_columns=("m",))
+
+
+def test_a_truncated_tar_gives_what_is_before_the_cut(tmp_path: Path, tar_name: str) -> None:
+    data = tar_bytes([(f"{number}.jpg", bytes([number]) * 3000) for number in range(5)])
+    cut = data[: 3 * (512 + 3072) + 512 + 1000]
+    put(tmp_path, {tar_name: packed(tar_name, cut)})
+    spec, records = scan(tmp_path)
+    assert [record.id for record in records] == ["0", "1", "2", "3"]
+    assert len(spec.notes) == 1
+    assert "is damaged" in spec.notes[0]
+    found = read(spec, records)
+    assert reasons(found) == {"3": "read/truncated"}
+    assert found["2"].image == bytes([2]) * 3000
+
+
+def test_a_gzip_stream_that_ends_early(tmp_path: Path) -> None:
+    whole = gzipped(tar_bytes([(f"{number}.jpg", bytes(range(256)) * 40) for number in range(9)]))
+    put(tmp_path, {"x.tar.gz": whole[: len(whole) // 2]})
+    spec, records = scan(tmp_path)
+    assert spec.notes
+    assert set(reasons(read(spec, records)).values()) <= {"read/truncated"}
+
+
+def test_what_is_no_tar_says_so(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": b"<html>not found</html>" * 100})
+    with pytest.raises(SourceError, match=r"x\.tar cannot be read as a tar"):
+        scan(tmp_path)
+
+
+def test_a_tar_rewritten_since_planning_is_noticed(tmp_path: Path, tar_name: str) -> None:
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes([("a.jpg", b"a"), ("b.jpg", b"b"), ("c.jpg", b"c")]))})
+    spec, records = scan(tmp_path)
+    put(tmp_path, {tar_name: packed(tar_name, tar_bytes([("a.jpg", b"a"), ("x.jpg", b"b"), ("c.png", b"c")]))})
+    found = read(spec, records)
+    assert reasons(found) == {"b": "read/changed", "c": "read/changed"}
+    (tmp_path / tar_name).unlink()
+    assert set(reasons(read(spec, records)).values()) == {"read/not_found"}
+
+
+def test_fingerprints_change_with_the_tar_and_differ_within_it(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("a.jpg", b"a"), ("b.jpg", b"b")])})
+    first = [record.source_fingerprint for record in scan(tmp_path)[1]]
+    assert [record.source_fingerprint for record in scan(tmp_path)[1]] == first
+    put(tmp_path, {"x.tar": tar_bytes([("a.jpg", b"a"), ("b.jpg", b"bb"), ("c.jpg", b"")])})
+    assert len({*first, *(record.source_fingerprint for record in scan(tmp_path)[1])}) == 5
+
+
+def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
+    put(tmp_path, {f"{tar}.tar": tar_bytes([(f"{tar}-{n}.jpg", b"") for n in range(5)]) for tar in range(4)})
+    assert [record.id for record in scan(tmp_path, limit=7)[1]][-1] == "1-1"
+    assert len(scan(tmp_path / "{0..2}.tar")[1]) == 15
+
+
+def test_tars_in_a_bucket_are_read_by_ranges(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = s3.bucket()
+    members = [(f"{number:03}.jpg", bytes([number]) * 20_000) for number in range(100)]
+    storage.overwrite(f"{base}/x.tar", tar_bytes(members))
+    storage.overwrite(f"{base}/y.tgz", gzipped(tar_bytes([("z.jpg", b"z")])))
+    proxy = FaultyProxy(s3.endpoint)
+    proxy.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    spec, records = scan(base, retry_timeout_s=5)
+    proxy.requests.clear()
+    proxy.faults.append(503)
+    found = read(spec, records[10:60])
+    assert [raw.image for raw in found.values()] == [data for _name, data in members[10:60]]
+    assert len(proxy.requests) == 2
+    assert read(spec, records)["z"].image == b"z"
+    proxy.stop()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    impatient = replace(spec, config=spec.config.model_copy(update={"retry_timeout_s": 0}))
+    with pytest.raises(UnavailableError):
+        sources.reader(impatient).read(records)
