@@ -152,6 +152,7 @@ def _start_local() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
+        address="local",  # Without it, Ray would join whatever cluster it finds on this machine.
         num_cpus=int(here.cpus),
         num_gpus=int(here.gpus),
         object_store_memory=int(here.object_store_bytes),

@@ -61,10 +61,13 @@ class Writer:
             logit_scale=float(facts.get("logit_scale", "nan")),
             compute_dtype=facts.get("compute_dtype", "none"),
         )
+        n_bytes = 0
         try:
             n_bytes = self._dataset.write_shard(shard.shard_id, self._run_date, table, quarantine, provenance)
         except AlreadyExistsError:
-            return Written(Stats(write_s=time.perf_counter() - began), elsewhere=True)
+            # A writer of this run may have died between its commit and its answer; then the rows are this run's.
+            if self._dataset.committer(shard.shard_id, self._run_date) != self._run_id:
+                return Written(Stats(write_s=time.perf_counter() - began), elsewhere=True)
         stats = Stats(
             embedded=table.num_rows,
             quarantined=Counter(quarantine["reason"].to_pylist()),

@@ -45,7 +45,7 @@ def work(case: Case, first: int, step: int) -> None:
     parts = []
     for some in _batches(paths, case.batch):
         parts.append(model.encode_images(np.stack([decode(path, model.image_size) for path in some])))
-        marks.add(len(some))
+        marks.add(len(some), len(some))
     vectors = np.concatenate(parts)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = pa.table({"path": [str(path) for path in paths], "image_embedding": column})

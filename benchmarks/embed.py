@@ -47,8 +47,8 @@ class Work:
 
 WORKS = {
     "demo-640": Work("demo", "auto", 640, 480, 6000),
-    "tiny-640": Work("", "fp32", 640, 480, 6000, shape="tiny", decode_bound=True),
-    "vit-b-16": Work("", "bf16", 640, 480, 600, shape="vit-b-16"),
+    "tiny-640": Work("", "fp32", 640, 480, 12000, shape="tiny", decode_bound=True),
+    "vit-b-16": Work("", "bf16", 640, 480, 2000, shape="vit-b-16"),
 }
 
 
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=WORKS)
     parser.add_argument("--count", type=int, help="images; enough for half a minute if not given")
-    parser.add_argument("--distinct", type=int, default=1500, help="different images among them; the rest are links")
+    parser.add_argument("--distinct", type=int, default=4000, help="different images among them; the rest are links")
     parser.add_argument("--dtype", choices=("auto", "bf16", "fp16", "fp32"))
     parser.add_argument("--batch", type=int, default=64, help="images per batch of the bare loop and Ray Data")
     parser.add_argument("--rounds", type=int, default=3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from benchmarks.watching import Marks
 _LOGICAL_CPUS = 4
 
 
-def decode_batch(batch: dict[str, Any], size: int) -> dict[str, Any]:
+def decode_batch(batch: dict[str, Any], size: int, marks: Path) -> dict[str, Any]:
     """Encoded `bytes` -> `pixels` (B, size, size, 3) uint8."""
     images = [Image.open(io.BytesIO(data)).resize((size, size), Image.Resampling.BICUBIC) for data in batch["bytes"]]
+    Marks(marks).add(len(images), 0)
     return {"path": batch["path"], "pixels": np.stack([np.asarray(image) for image in images])}
 
 
@@ -36,7 +38,7 @@ class Embed:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`pixels` -> `image_embedding` (B, D) float32."""
         vectors = self._model.encode_images(batch["pixels"])
-        self._marks.add(len(vectors))
+        self._marks.add(0, len(vectors))
         return {"path": batch["path"], "image_embedding": vectors}
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     size, cores = resolve(ModelConfig(name=case.model)).image_size, len(os.sched_getaffinity(0))
     ray.init(num_cpus=max(_LOGICAL_CPUS, cores), include_dashboard=False)
     data = ray.data.read_binary_files([str(path) for path in case.paths()], include_paths=True)
-    data = data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs={"size": size})
+    data = data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs={"size": size, "marks": case.marks})
     data = data.map_batches(
         Embed, batch_size=case.batch, fn_constructor_args=(case,), compute=ray.data.ActorPoolStrategy(size=cores)
     )

@@ -1,8 +1,10 @@
 """Runs one variant in a process of its own and watches it: wall time, CPU time, and the steady phase in the middle.
 
-The variant appends `<monotonic seconds> <images>` lines to a marks file whenever images are through; the clock is the
-machine's, so lines of several processes are comparable. The steady phase lies between 25 % and 90 % of the images:
-behind the start of processes, the loading of models and the filling of queues, and before the first worker runs dry.
+The variant appends `<monotonic seconds> <images decoded> <images embedded>` lines to a marks file whenever images are
+through; the clock is the machine's, so lines of several processes are comparable. The steady phase ends when 95 % of
+the images are decoded and begins when a quarter of those that are embedded by then are: behind the start of processes,
+the loading of models and the filling of queues, and before the first worker runs dry. Images in queues are paid for
+half, so how many were decoded in the phase for each that was embedded is stated.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from benchmarks.cpu_time import CpuMeter, make_meter
 Floats = npt.NDArray[np.float64]
 
 _SAMPLE_EVERY_S = 0.1
-_STEADY = (0.25, 0.90)
+_DECODED_AT_END = 0.95
+_EMBEDDED_AT_BEGIN = 0.25
 _DAEMONS_END_WITHIN_S = 15.0
 
 
@@ -34,7 +37,8 @@ class Observation:
     Attributes:
         images: how many it embedded.
         wall_s, cpu_s: of the whole run, from the start of the first process to the end of the last.
-        steady_images_per_s, steady_cpu_ms: rate and CPU per image in the steady phase.
+        steady_images_per_s, steady_cpu_ms: rate and CPU per embedded image in the steady phase.
+        decoded_per_embedded: images decoded in the steady phase for each that was embedded.
     """
 
     images: int
@@ -42,6 +46,7 @@ class Observation:
     cpu_s: float
     steady_images_per_s: float
     steady_cpu_ms: float
+    decoded_per_embedded: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain, rounded values, with the whole run's rate and CPU per image."""
@@ -51,6 +56,7 @@ class Observation:
             "cpu_s": round(self.cpu_s, 2),
             "steady_images_per_s": round(self.steady_images_per_s, 1),
             "steady_cpu_ms_per_image": round(self.steady_cpu_ms, 2),
+            "decoded_per_embedded": round(self.decoded_per_embedded, 3),
             "whole_images_per_s": round(self.images / self.wall_s, 1),
             "whole_cpu_ms_per_image": round(1000 * self.cpu_s / self.images, 2),
         }
@@ -62,9 +68,9 @@ class Marks:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def add(self, images: float) -> None:
-        """`images` more are through, now. One short write, so lines of several processes do not mix."""
-        os.write(self._file, f"{time.monotonic():.3f} {images:.3f}\n".encode())
+    def add(self, decoded: int, embedded: int) -> None:
+        """So many more are through, now. One short write, so lines of several processes do not mix."""
+        os.write(self._file, f"{time.monotonic():.3f} {decoded} {embedded}\n".encode())
 
 
 def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> Observation:
@@ -79,36 +85,39 @@ def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> O
     finally:
         meter.close()
     times, cpu = np.array(samples).T
-    marked, done = _progress(marks)
-    begin, end = _steady(done)
-    span_s, through = marked[end] - marked[begin], done[end] - done[begin]
-    used_s = np.interp(marked[end], times, cpu) - np.interp(marked[begin], times, cpu)
+    at_s, decoded, embedded = _progress(marks)
+    begin, end = _steady(decoded, embedded)
+    through = embedded[end] - embedded[begin]
+    used_s = np.interp(at_s[end], times, cpu) - np.interp(at_s[begin], times, cpu)
     return Observation(
-        images=round(float(done[-1])),
+        images=round(float(embedded[-1])),
         wall_s=float(times[-1] - times[0]),
         cpu_s=float(cpu[-1]),
-        steady_images_per_s=float(through / span_s),
+        steady_images_per_s=float(through / (at_s[end] - at_s[begin])),
         steady_cpu_ms=float(1000 * used_s / through),
+        decoded_per_embedded=float((decoded[end] - decoded[begin]) / through),
     )
 
 
 def steady_span(marks: Path) -> tuple[float, float]:
     """Monotonic seconds at which the steady phase of the run with these marks began and ended."""
-    marked, done = _progress(marks)
-    begin, end = _steady(done)
-    return float(marked[begin]), float(marked[end])
+    at_s, decoded, embedded = _progress(marks)
+    begin, end = _steady(decoded, embedded)
+    return float(at_s[begin]), float(at_s[end])
 
 
-def _progress(marks: Path) -> tuple[Floats, Floats]:
-    """Times of the marks, in order, and the images that were through by then."""
-    marked, images = np.loadtxt(marks, ndmin=2).T
-    order = np.argsort(marked)
-    return marked[order], np.cumsum(images[order])
+def _progress(marks: Path) -> tuple[Floats, Floats, Floats]:
+    """Times of the marks, in order, and the images that were decoded and embedded by then."""
+    lines = np.loadtxt(marks, ndmin=2)
+    at_s, decoded, embedded = lines[np.argsort(lines[:, 0], kind="stable")].T
+    return at_s, np.cumsum(decoded), np.cumsum(embedded)
 
 
-def _steady(done: Floats) -> tuple[int, int]:
-    begin, end = (int(np.searchsorted(done, share * done[-1])) for share in _STEADY)
-    if end <= begin:
+def _steady(decoded: Floats, embedded: Floats) -> tuple[int, int]:
+    """Numbers of the marks between which the phase lies."""
+    end = int(np.searchsorted(decoded, _DECODED_AT_END * decoded[-1]))
+    begin = int(np.searchsorted(embedded, _EMBEDDED_AT_BEGIN * embedded[end]))
+    if embedded[end] <= embedded[begin]:
         raise RuntimeError("too few images for a steady phase: give a larger --count")
     return begin, end
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-from actors.driver import run
-from actors.progress import Progress
+from actors import driver
+from actors.meter import Meter
 from benchmarks.case import Case, parse
 from benchmarks.watching import Marks
 from pipeline.config import RunConfig
 from pipeline.config import parse as parse_config
+from pipeline.stats import Stats
 
 
 def configuration(case: Case) -> RunConfig:
@@ -23,26 +24,23 @@ def configuration(case: Case) -> RunConfig:
     )
 
 
-class Marker:
-    """Turns progress reports into marks. Reports count bytes as they are decoded, so images are their share of them."""
+class MarkingMeter(Meter):
+    """The driver's meter, which sees every chunk that leaves a stage, and notes it."""
 
-    def __init__(self, case: Case) -> None:
-        self._marks = Marks(case.marks)
-        self._bytes_per_image = sum(path.stat().st_size for path in case.paths()) / case.count
-        self._marked = 0.0
+    marks: Marks
 
-    def __call__(self, progress: Progress) -> None:
-        """Mark what was decoded since the last report."""
-        decoded = progress.stats.bytes_read / self._bytes_per_image
-        if decoded > self._marked:
-            self._marks.add(decoded - self._marked)
-            self._marked = decoded
+    def stage(self, kind: str, rows: int, stats: Stats) -> None:
+        """See `Meter.stage`."""
+        super().stage(kind, rows, stats)
+        self.marks.add(rows if kind == "decode" else 0, rows if kind == "embed" else 0)
 
 
 def main() -> None:
     """Run, and refuse to be measured if anything was left out."""
     case = parse(__doc__)
-    summary = run(configuration(case), Marker(case))
+    MarkingMeter.marks = Marks(case.marks)
+    driver.Meter = MarkingMeter  # type: ignore[attr-defined]
+    summary = driver.run(configuration(case))
     print(json.dumps(summary.to_json(), ensure_ascii=False))
     if summary.stats.embedded != case.count:
         raise SystemExit(f"{summary.stats.embedded} of {case.count} images were embedded: {summary.message}")

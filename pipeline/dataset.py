@@ -19,7 +19,7 @@ from pipeline import layout, schema, storage
 from pipeline.errors import AlreadyExistsError, IdentityError, NotFoundError, RunError
 from pipeline.identity import Identity, check_same
 from pipeline.layout import EMBEDDINGS, QUARANTINE, DataFile
-from pipeline.shard_file import Provenance, encode, footer_entries, read_footers
+from pipeline.shard_file import Provenance, encode, footer_entries, read_footer, read_footers
 
 RUN_DATE = pa.field("run_date", pa.date32())
 
@@ -119,6 +119,15 @@ class Dataset:
             uri = layout.embeddings_uri(self.uri, other.isoformat(), shard_id)
             if storage.exists(uri):
                 raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
+
+    def committer(self, shard_id: str, run_date: str) -> str | None:
+        """Id of the run that committed a shard under this date; None when nobody did."""
+        uri = layout.embeddings_uri(self.uri, run_date, shard_id)
+        try:
+            size_bytes = storage.stat(uri).size_bytes
+        except NotFoundError:
+            return None
+        return read_footer(DataFile(uri, shard_id, run_date, "", size_bytes)).run_id
 
     def committed(self) -> dict[str, str]:
         """URI of the embeddings file of every committed shard, by shard id."""

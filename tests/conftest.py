@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import S3Server, weed_binary
+from web_site import Site
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -50,3 +51,12 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web site on a loopback address."""
+    site = Site()
+    site.start()
+    yield site
+    site.stop()

@@ -183,7 +183,9 @@ def rows_visible(out: Path) -> int:
 def assert_adds_up(drivers: Drivers, out: str, planned: int, quarantined: int = 0) -> None:
     """`hanclip verify`: every planned record has one outcome, and nothing is corrupt."""
     report = drivers.run("verify", out)
-    counts = {name: report[name] for name in ("planned", "embedded", "quarantined", "missing", "duplicated", "unplanned")}
+    counts = {
+        name: report[name] for name in ("planned", "embedded", "quarantined", "missing", "duplicated", "unplanned")
+    }
     assert counts == {
         "planned": planned,
         "embedded": planned - quarantined,

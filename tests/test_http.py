@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from web_site import Site
 
 from pipeline import storage
 from pipeline.config import SourceConfig
@@ -32,94 +30,6 @@ from pipeline.storage.addresses import PublicResolver, RefusedHostError, is_publ
 GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
 OPEN = replace(GUARDED, allow_private_hosts=True)
 PATIENT = replace(OPEN, retry_timeout_s=8.0)
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-
-@dataclass
-class Site:
-    """A web site on a loopback address."""
-
-    host: str = "127.0.0.1"
-    requests: list[str] = field(default_factory=list)
-    busy: int = 0
-    server: ThreadingHTTPServer | None = None
-
-    def start(self) -> None:
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                site.requests.append(self.path)
-                site.answer(self)
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def log_message(self, *_args: Any) -> None:
-                pass
-
-        self.server = _Server((self.host, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def url(self, path: str) -> str:
-        assert self.server
-        return f"http://{self.host}:{self.server.server_port}{path}"
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        path, _, query = request.path.partition("?")
-        if path == "/busy" and self.busy:
-            self.busy -= 1
-            _send(request, 503, b"")
-        elif path.startswith("/status/"):
-            _send(request, int(path[8:]), b"")
-        elif path == "/to":
-            _send(request, 302, b"", {"Location": query})
-        elif path == "/slow":
-            request.send_response_only(200)
-            request.send_header("Content-Length", "20")
-            request.end_headers()
-            for _ in range(20):
-                request.wfile.write(b"x")
-                request.wfile.flush()
-                time.sleep(0.2)
-        elif path == "/endless":
-            request.close_connection = True
-            request.send_response_only(200)
-            request.end_headers()
-            for _ in range(10_000):
-                request.wfile.write(b"x" * 65_536)
-        elif path == "/half":
-            time.sleep(0.5)
-            _send(request, 200, b"image bytes")
-        elif path == "/range":
-            first, last = (int(part) for part in request.headers["Range"].removeprefix("bytes=").split("-"))
-            _send(request, 206, bytes(range(100))[first : last + 1])
-        else:
-            _send(request, 200, b"image bytes", {"ETag": '"v1"'})
-
-
-def _send(request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-    request.send_response_only(status)
-    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-        request.send_header(name, value)
-    request.end_headers()
-    if request.command != "HEAD":
-        request.wfile.write(body)
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-    site.start()
-    yield site
-    assert site.server
-    site.server.shutdown()
-    site.server.server_close()
 
 
 def read(url: str, policy: ReadPolicy) -> bytes | StorageError:
@@ -205,9 +115,7 @@ def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pyt
     assert isinstance(read(outside.url(f"/to?{site.url('/a.jpg')}"), GUARDED), AddressRefusedError)
     assert site.requests == []
     assert isinstance(read(outside.url("/to?file:///etc/passwd"), GUARDED), BadUriError)
-    assert outside.server
-    outside.server.shutdown()
-    outside.server.server_close()
+    outside.stop()
 
 
 def test_redirects_are_followed_five_times(site: Site) -> None:
@@ -266,6 +174,7 @@ def test_an_address_that_the_user_typed_is_not_restricted(site: Site) -> None:
     assert (info.size_bytes, info.fingerprint) == (11, "v1")
     assert [found.uri for found in storage.list_objects(site.url("/t.csv"))] == [site.url("/t.csv")]
     assert storage.read_bytes(site.url("/t.csv")) == b"image bytes"
+    site.files["/range"] = bytes(range(100))
     assert storage.read_range(site.url("/range"), 10, 5) == bytes(range(10, 15))
     with pytest.raises(StorageError, match="http is for reading"):
         storage.overwrite(site.url("/t.csv"), b"")

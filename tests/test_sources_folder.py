@@ -101,10 +101,11 @@ def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
     assert len(scan(tmp_path, limit=7)[1]) == 7
 
 
-def test_batches_are_bounded_and_complete(tmp_path: Path) -> None:
-    put(tmp_path, {f"{number}.jpg": b"" for number in range(8200)})
-    _spec, records = scan(tmp_path)
-    assert len({record.id for record in records}) == 8200
+def test_a_name_that_is_not_unicode_is_refused_by_name(tmp_path: Path) -> None:
+    with open(bytes(tmp_path) + b"/\xff.jpg", "wb"):
+        pass
+    with pytest.raises(SourceError, match=r"udcff\.jpg' in the source is not valid Unicode"):
+        scan(tmp_path)
 
 
 def test_what_cannot_be_a_source_says_why(tmp_path: Path) -> None:

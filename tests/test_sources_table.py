@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from s3_server import S3Server
 from source_fixtures import gzipped, put, read, reasons, scan
+from table_fixtures import as_csv, as_jsonl, as_parquet
+from web_site import Site
 
 from pipeline import sources, storage
 from pipeline.errors import SourceError
@@ -23,25 +23,6 @@ ROWS = [
     {"id": 3, "image": "img/2.jpg", "text": "", "price": None, "brand": "007"},
 ]
 IMAGES: dict[str, bytes | str] = {"img/1.jpg": b"one", "img/2.jpg": b"two"}
-
-
-def as_csv(rows: list[dict[str, Any]], mark: str = ",") -> str:
-    def cell(value: Any) -> str:
-        return "" if value is None else '"' + str(value).replace('"', '""') + '"'
-
-    lines = [mark.join(rows[0]), *(mark.join(cell(row[name]) for name in rows[0]) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def as_jsonl(rows: list[dict[str, Any]]) -> str:
-    return "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
-
-
-def as_parquet(rows: dict[str, Any] | list[dict[str, Any]], path: Path, group: int = 1000, **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table(rows) if isinstance(rows, dict) else pa.Table.from_pylist(rows)
-    pq.write_table(table, path, row_group_size=group, **options)
-    return path
 
 
 @pytest.fixture(params=["csv", "tsv", "jsonl", "ndjson", "csv.gz", "jsonl.gz", "parquet"])
@@ -141,39 +122,6 @@ def test_text_tables_are_read_in_any_order(tmp_path: Path) -> None:
             assert {key: raw.text for key, raw in found.items()} == {record.id: f"字{record.id}" for record in order}
 
 
-@pytest.mark.parametrize(
-    ("names", "options", "roles"),
-    [
-        (["uid", "url", "title"], {}, ("uid", "url", "title")),
-        (["ID", "Image_URL", "Caption"], {}, ("ID", "Image_URL", "Caption")),
-        (["title", "caption", "text", "url", "image_path"], {}, (None, "image_path", "text")),
-        (["sku", "id", "image", "url"], {}, ("id", "image", None)),
-        (["a", "b", "c"], {"id_column": "b", "image_column": "c", "text_column": "a"}, ("b", "c", "a")),
-        (["code", "txt"], {}, (None, None, "txt")),
-    ],
-)
-def test_columns_are_found_by_name(
-    tmp_path: Path, names: list[str], options: dict[str, str], roles: tuple[str | None, ...]
-) -> None:
-    put(tmp_path, {"c.csv": as_csv([dict.fromkeys(names, "v")])})
-    spec, _records = scan(tmp_path / "c.csv", extra_columns=(), **options)
-    assert spec.columns
-    assert (spec.columns.id, spec.columns.image, spec.columns.text) == roles
-
-
-def test_bytes_come_before_uris(tmp_path: Path) -> None:
-    path = as_parquet({"url": ["u"], "content": [b"x"], "image": ["y"]}, tmp_path / "a.parquet")
-    spec = scan(path)[0]
-    assert spec.columns
-    assert (spec.columns.image, spec.columns.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
-
-
-def test_records_without_an_id_column_are_named_by_their_uri_or_row(tmp_path: Path) -> None:
-    put(tmp_path, {"x/c.jsonl": as_jsonl([{"url": "https://h/1.jpg"}, {"url": None}]), "x/d.csv": "text\na\nb\n"})
-    assert [record.id for record in scan(tmp_path / "x" / "c.jsonl")[1]] == ["https://h/1.jpg", "c.jsonl#1"]
-    assert [record.id for record in scan(tmp_path / "x" / "d.csv")[1]] == ["d.csv#0", "d.csv#1"]
-
-
 def test_each_bad_image_uri_has_its_own_reason(tmp_path: Path) -> None:
     put(tmp_path, IMAGES | {"large.jpg": b"x" * 200})
     uris = {
@@ -219,70 +167,6 @@ def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path)
     assert reasons(read(spec, records)) == {"a": "read/unavailable"}
 
 
-def test_wrong_columns_are_explained(tmp_path: Path) -> None:
-    put(tmp_path, {"c.csv": "sku,pic,name,id\n1,a,b,c\n", "d.csv": "x,y\n1,2\n"})
-
-    def error(name: str, **options: Any) -> str:
-        with pytest.raises(SourceError) as caught:
-            scan(tmp_path / name, **options)
-        return str(caught.value)
-
-    path = f"{tmp_path}/c.csv"
-    assert error("c.csv", image_column="image") == (
-        f"{path} has no column image; it has sku, pic, name, id. Correct image_column."
-    )
-    assert "no column for images and none for texts; it has x, y" in error("d.csv")
-    assert "column id has a name that hanclip writes itself" in error("c.csv", id_column="sku", text_column="name")
-    assert "no column weight; it has sku, pic" in error("c.csv", text_column="name", extra_columns=("weight",))
-    as_parquet({"image": [1.5], "text": ["a"]}, tmp_path / "e.parquet")
-    assert "column image of" in error("e.parquet", image_column="image")
-
-
-def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path: Path) -> None:
-    put(tmp_path, {"c.csv": "id,text\n1,a\n,b\n"})
-    with pytest.raises(SourceError, match=r"Row 1 of .*c\.csv has no id"):
-        scan(tmp_path / "c.csv")
-    as_parquet({"id": [1, 2, None], "text": ["a"] * 3}, tmp_path / "d.parquet")
-    with pytest.raises(SourceError, match=r"Row 2 of .*d\.parquet has no id"):
-        scan(tmp_path / "d.parquet")
-
-
-def test_several_files_are_one_table(tmp_path: Path) -> None:
-    as_parquet({"id": [1], "text": ["a"], "n": [1]}, tmp_path / "t" / "a.parquet")
-    as_parquet({"id": [2], "text": ["b"], "n": [2.5], "m": ["x"]}, tmp_path / "t" / "k=1" / "b.parquet")
-    spec, records = scan(tmp_path / "t")
-    assert spec.extra == pa.schema([("n", pa.float64()), ("m", pa.string())])
-    found = read(spec, records)
-    assert [raw.extra for raw in found.values()] == [{"n": 1, "m": None}, {"n": 2.5, "m": "x"}]
-    as_parquet({"id": [3], "caption": ["c"]}, tmp_path / "t" / "c.parquet")
-    with pytest.raises(SourceError, match=r"c\.parquet has no column text, which other tables of the source have"):
-        scan(tmp_path / "t")
-    assert len(scan(tmp_path / "t" / "**" / "[ab].parquet")[1]) == 2
-    as_parquet({"id": [3], "text": ["c"], "n": ["one"]}, tmp_path / "t" / "c.parquet")
-    with pytest.raises(SourceError, match="differ from the other tables"):
-        scan(tmp_path / "t")
-
-
-def test_dictionaries_times_and_lists_are_carried(tmp_path: Path) -> None:
-    table = {
-        "text": ["a", "b"],
-        "label": pa.array(["x", "x"]).dictionary_encode(),
-        "when": pa.array([0, 1], pa.timestamp("ms", "UTC")),
-        "vector": pa.array([[1.0, 2.0], None], pa.list_(pa.float32())),
-    }
-    spec, records = scan(as_parquet(table, tmp_path / "a.parquet"))
-    assert spec.extra.field("label").type == pa.string()
-    rows = [dict(raw.extra) for raw in read(spec, records).values()]
-    assert pa.Table.from_pylist(rows, spec.extra)["vector"].to_pylist() == [[1.0, 2.0], None]
-    assert pa.Table.from_pylist(rows, spec.extra)["when"].cast(pa.int64()).to_pylist() == [0, 1]
-
-
-def test_csv_of_a_chinese_spreadsheet(tmp_path: Path) -> None:
-    put(tmp_path, {"c.csv": "编号,title\n1,连衣裙\n".encode("gb18030"), "d.csv": "\ufefftitle\n鞋\n"})
-    assert [raw.text for raw in read(*scan(tmp_path / "c.csv")).values()] == ["连衣裙"]
-    assert [raw.text for raw in read(*scan(tmp_path / "d.csv")).values()] == ["鞋"]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -322,6 +206,20 @@ def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
     assert [record.id for record in records] == [str(number) for number in range(10_001)]
 
 
+def test_a_limit_does_not_narrow_the_columns(tmp_path: Path) -> None:
+    rows = [{"id": number, "text": "a", "n": number if number < 1200 else "many"} for number in range(1500)]
+    put(tmp_path, {"c.csv": as_csv(rows)})
+    spec, records = scan(tmp_path / "c.csv", limit=1300)
+    found = read(spec, records)
+    assert (reasons(found), found["1"].extra, found["1250"].extra) == ({}, {"n": "1"}, {"n": "many"})
+
+
+def test_half_characters_do_not_stop_a_table(tmp_path: Path) -> None:
+    put(tmp_path, {"c.jsonl": r'{"id": "a", "text": "x\ud83d", "n": "\uD83D\ude00\uD83D"}'})
+    found = read(*scan(tmp_path / "c.jsonl"))
+    assert (found["a"].text, found["a"].extra) == ("x?", {"n": "😀?"})
+
+
 def test_tables_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     base = s3.bucket()
     storage.overwrite(f"{base}/img/1.jpg", b"one")
@@ -335,3 +233,14 @@ def test_tables_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     assert images(*scan(f"{base}/a.parquet")) == {"1": b"one", "2": "not_found"}
     assert images(*scan(f"{base}/t")) == {"3": b"one"}
     assert images(*scan(f"{base}/t/*.jsonl.gz")) == {"3": b"one"}
+
+
+def test_tables_on_a_web_site(site: Site, tmp_path: Path) -> None:
+    path = as_parquet({"id": ["a", "b"], "image": [b"one", b"two"]}, tmp_path / "a.parquet")
+    site.files = {"/a.parquet": path.read_bytes(), "/b.csv": b"id,image\na,img/1.jpg\n", "/img/1.jpg": b"one"}
+    spec, records = scan(site.url("/a.parquet"))
+    assert [raw.image for raw in read(spec, records).values()] == [b"one", b"two"]
+    spec, records = scan(site.url("/b.csv"))
+    assert reasons(read(spec, records)) == {"a": "read/address_refused"}
+    spec, records = scan(site.url("/b.csv"), allow_private_hosts=True)
+    assert [raw.image for raw in read(spec, records).values()] == [b"one"]

@@ -92,6 +92,16 @@ def test_long_and_chinese_names(tmp_path: Path, format: int) -> None:  # noqa: A
     assert found["plain"].image == b"./plain.jpg"
 
 
+def test_names_of_chinese_windows(tmp_path: Path) -> None:
+    data = tar_bytes([("AAAA.jpg", b"x")], tarfile.USTAR_FORMAT)
+    header = "鞋子".encode("gb18030") + data[4:512]
+    checksum = sum(header[:148] + b" " * 8 + header[156:])
+    put(tmp_path, {"x.tar": header[:148] + b"%06o\0 " % checksum + header[156:] + data[512:]})
+    spec, records = scan(tmp_path)
+    assert [record.id for record in records] == ["鞋子"]
+    assert read(spec, records)["鞋子"].image == b"x"
+
+
 def test_the_first_plain_image_is_the_image(tmp_path: Path) -> None:
     put(tmp_path, {"x.tar": tar_bytes([("k.mask.png", b"mask"), ("k.jpg", b"image"), ("k.webp", b"other")])})
     spec, records = scan(tmp_path)

@@ -38,10 +38,10 @@ class ParquetTable:
     """See `TableFile`."""
 
     def __init__(self, uri: str) -> None:
-        fs, path = storage.arrow_filesystem(uri)
+        source = uri if storage.is_local(uri) else storage.open_seekable(uri)
         try:
             with storage.translated(uri):
-                self._file = pq.ParquetFile(fs.open_input_file(path), buffer_size=_COLUMN_BUFFER_BYTES)
+                self._file = pq.ParquetFile(source, buffer_size=_COLUMN_BUFFER_BYTES)
         except pa.ArrowInvalid as error:
             raise SourceError(f"{uri} is not a Parquet file. Repair or remove it.") from error
         self._uri = uri
@@ -55,8 +55,11 @@ class ParquetTable:
             rows = self._starts[-1]
             yield from ({"": [None] * min(_SCAN_ROWS, rows - at)} for at in range(0, rows, _SCAN_ROWS))
             return
-        for batch in self._batches(0, names, _SCAN_ROWS):
-            yield {name: batch.column(name).to_pylist() for name in names}
+        try:
+            for batch in self._batches(0, names, _SCAN_ROWS):
+                yield {name: batch.column(name).to_pylist() for name in names}
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
         """See `TableFile.rows`."""

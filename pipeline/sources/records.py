@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import SourceError
 from pipeline.schema import RECORDS
 from pipeline.sources.base import Sink
 
@@ -50,7 +51,11 @@ class RecordCollector:
         if not self._held:
             return
         columns = zip(*self._held, strict=True)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
+        try:
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
+        except UnicodeEncodeError as error:
+            name = ascii(error.object)
+            raise SourceError(f"The name {name} in the source is not valid Unicode. Rename it to UTF-8.") from error
         self._flushed += len(self._held)
         self._held = []
         self._sink(pa.RecordBatch.from_arrays(arrays, schema=RECORDS))

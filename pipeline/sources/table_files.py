@@ -19,13 +19,11 @@ class Row(Protocol):
 
 
 class TableFile(Protocol):
-    """One file of a table.
+    """One file of a table."""
 
-    Attributes:
-        schema: its columns; of a text format, as far as it was scanned.
-    """
-
-    schema: pa.Schema
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns; those of a text format hold the rows that were scanned so far."""
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         """Values of the columns `names` for all rows, some thousand at a time; SourceError at a damaged place."""

@@ -72,7 +72,7 @@ def members(file: BinaryIO, start: int = 0) -> Iterator[Member]:
 
 
 def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member | None:
-    path = info.name.removeprefix("./")
+    path = _text(info.name).removeprefix("./")
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.partition(".")
     if not stem or not dot or (name.startswith("__") and name.endswith("__")) or "__MACOSX" in folder:
@@ -87,6 +87,15 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member |
 
     end = info.offset_data + (info.size + BLOCK - 1) // BLOCK * BLOCK
     return Member(folder + slash + stem, suffix.lower(), path, start + info.offset, info.size, start + end, read)
+
+
+def _text(name: str) -> str:
+    """A member's name; bytes that are no UTF-8 are taken for GB18030, as Chinese Windows writes them."""
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("gb18030", "backslashreplace")
 
 
 class _Watched:

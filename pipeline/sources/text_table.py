@@ -67,14 +67,17 @@ class TextTable:
         self._widening = Widening()
         for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
             pass
-        self.schema = self._widening.schema()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `TableFile.schema`."""
+        return self._widening.schema()
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
-        """See `TableFile.scan`. At the end `schema` knows every row."""
+        """See `TableFile.scan`."""
         rows = self._learned(self._raw_rows())
         while held := list(islice(rows, _SCAN_ROWS)):
             yield {name: [row.get(name) for row in held] for name in names or ("",)}
-        self.schema = self._widening.schema()
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
         """See `TableFile.rows`."""

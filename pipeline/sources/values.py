@@ -14,6 +14,7 @@ import pyarrow as pa
 
 _INT = re.compile(r"-?(0|[1-9]\d{0,17})$")
 _FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?$")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _INT64 = 2**63
 _STRING, _INTEGER, _DOUBLE, _BOOL, _NULL = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null()
 
@@ -70,15 +71,18 @@ def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:
 
 
 def json_object(data: str | bytes) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; halves of surrogate pairs, which are no text, become "?".
 
     Raises:
         ValueError: it is none.
     """
-    value = json.loads(data)
+    text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+    value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - data that does not fit, not a wrong call
-    return value
+    if _SURROGATE.search(text):
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return dict(value)
 
 
 def fit(value: Any, kind: pa.DataType) -> Any:

@@ -31,6 +31,7 @@ _CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "file": "the permissions of the file and its folders",
 }
+_REFUSALS = frozenset({"PermissionDeniedError", "UnauthenticatedError", "ProfileNotFound", "CredentialRetrievalError"})
 _TRANSIENT_ERRNO = frozenset({errno.ESTALE, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTCONN})
 
 #: Already hanclip's, or mistakes in this program: both go on as they are.
@@ -56,7 +57,7 @@ def translate(error: Exception, uri: str) -> StorageError:
         return AlreadyExistsError(f"{printable(uri)} exists already: another writer came first. Nothing to do.", uri)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _not_found(uri)
-    if kind in {"PermissionDeniedError", "UnauthenticatedError"} or isinstance(error, PermissionError):
+    if kind in _REFUSALS or isinstance(error, PermissionError):
         return _forbidden(uri, kind)
     if isinstance(error, TimeoutError) or "kind: Timeout" in text:
         return TimedOutError(f"{printable(uri)} gave no answer in time. Try again, or raise read_timeout_s.", uri)
@@ -91,7 +92,7 @@ def _by_status(status: int, code: str, uri: str) -> StorageError:
         return _not_found(uri)
     if status in {401, 403}:
         return _forbidden(uri, code or f"HTTP {status}")
-    if status == 412:
+    if status == 412 or code == "BlobAlreadyExists":
         return AlreadyExistsError(f"{printable(uri)} exists already: another writer came first. Nothing to do.", uri)
     if status in {408, 409, 425, 429} or status >= 500:
         return _unavailable(uri, f"HTTP {status}")

@@ -54,7 +54,7 @@ class HttpBackend:
         self._slots: dict[str, asyncio.Semaphore] = {}
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
-        """HEAD, or a GET without its body where HEAD is not allowed."""
+        """HEAD; where that is not allowed (presigned URLs), a GET without its body."""
         return _wait(self._stat(uri, policy), uri)
 
     def walk(self, uri: str) -> Iterator[ObjectInfo]:
@@ -84,7 +84,7 @@ class HttpBackend:
 
     async def _stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         async with self._request("HEAD", uri, policy, {}) as answer:
-            if answer.status not in (405, 501):
+            if answer.status not in (403, 405, 501):
                 return _info(uri, answer)
         async with self._request("GET", uri, policy, {}) as answer:
             return _info(uri, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
@@ -53,9 +54,15 @@ DEFAULT_POLICY = ReadPolicy.of(SourceConfig())
 
 def with_retries(attempt: Callable[[], T], policy: ReadPolicy) -> T:
     """Call `attempt`; after an `UnavailableError` again, with jitter, until the policy's time is up."""
+    return _retrying(policy.retry_timeout_s)(attempt)
+
+
+@lru_cache(maxsize=16)
+def _retrying(retry_timeout_s: float) -> Retrying:
+    """One object for all calls, since making it costs more than a local read; it keeps its state by thread."""
     return Retrying(
         retry=retry_if_exception_type(UnavailableError),
         wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
-        stop=stop_before_delay(policy.retry_timeout_s),
+        stop=stop_before_delay(retry_timeout_s),
         reraise=True,
-    )(attempt)
+    )
