@@ -60,9 +60,7 @@ class Layout:
     inflight_bytes: int
 
 
-def arrange(
-    resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int, has_images: bool = True
-) -> Layout:
+def arrange(resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int) -> Layout:
     """Share the resources out.
 
     Args:
@@ -70,7 +68,6 @@ def arrange(
         cluster: the user's wishes, which win.
         model: for its batch size.
         weights_bytes: size of the model's weights, which bounds the number of copies on CPUs.
-        has_images: whether there is anything to decode.
     """
     cpus = max(1, int(resources.cpus))
     gpus_each = cluster.gpus_per_embedder
@@ -82,23 +79,37 @@ def arrange(
             "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
         )
     if gpus_each:
-        embedders = cluster.embedders or max(1, int(resources.gpus / gpus_each))
+        fitting = max(1, int(resources.gpus / gpus_each))
+        embedders = cluster.embedders or fitting
+        if embedders > fitting:
+            raise ConfigError(
+                f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs: "
+                "lower --embedders or --gpus-per-embedder."
+            )
         decoders = cluster.decoders or max(1, cpus - embedders)
     else:
         fitting = int(resources.memory_bytes / (max(weights_bytes, 1) * _MODEL_COPIES)) or 1
         embedders = cluster.embedders or min(cpus, fitting)
         decoders = cluster.decoders or cpus
+    # A GPU embedder asks for no CPU, so that decoders which were placed first can never keep it from its GPU.
+    embedder_share, decoder_share = (0.0, 1.0) if gpus_each else (0.5, 0.5)
+    shrink = min(1.0, cpus / (decoders * decoder_share + embedders * embedder_share))
     return Layout(
-        decoders=decoders if has_images else min(decoders, 2),
+        decoders=decoders,
         embedders=embedders,
         writers=-(-decoders // _DECODERS_PER_WRITER),
-        cpus_per_decoder=1.0 if gpus_each else min(0.5, 0.5 * cpus / decoders),
-        cpus_per_embedder=0.5 if gpus_each else min(0.5, 0.5 * cpus / embedders),
+        cpus_per_decoder=_rounded_down(decoder_share * shrink),
+        cpus_per_embedder=_rounded_down(embedder_share * shrink),
         gpus_per_embedder=gpus_each,
         embedder_threads=max(1, cpus // embedders),
         chunk_rows=max(model.batch_size or 0, _GPU_CHUNK_ROWS if gpus_each else _CPU_CHUNK_ROWS),
         inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * _OBJECT_STORE_SHARE),
     )
+
+
+def _rounded_down(share: float) -> float:
+    """Ray counts in ten-thousandths; rounding up could make the last actor wait for ever."""
+    return int(share * 10_000) / 10_000
 
 
 def local_resources() -> Resources:

@@ -12,6 +12,7 @@ counts. Knows nothing of images. Rules:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,28 +25,14 @@ from actors.backlog import Backlog, Limits
 from actors.chunks import Chunk, OpenShard
 from actors.failures import Cause, Patience, cause_of, describe
 from actors.meter import Meter
-from actors.pool import Pool, Worker
+from actors.pool import Pool, Pools, Worker
 from pipeline.batch import Shard
 from pipeline.errors import RunError
 
+logger = logging.getLogger(__name__)
+
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """The three crews."""
-
-    decoders: Pool
-    embedders: Pool
-    writers: Pool
-
-    def __iter__(self) -> Iterator[Pool]:
-        return iter((self.decoders, self.embedders, self.writers))
-
-    def stop(self) -> None:
-        """End all actors."""
-        for pool in self:
-            pool.stop()
+_TELL_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +50,17 @@ class Call:
 class Dispatcher:
     """Feeds three pools until every shard is committed, or `stop_within` is called and its time is over."""
 
-    def __init__(self, pools: Pools, limits: Limits, meter: Meter, poll: Callable[[], None]) -> None:
+    def __init__(self, pools: Pools, limits: Limits, meter: Meter) -> None:
         self._pools = pools
         self._limits = limits
         self._meter = meter
-        self._poll = poll
         self._patience = Patience()
         self._calls: dict[Any, Call] = {}
         self._stop_at_s: float | None = None
+        self._told_s = time.monotonic()
 
-    def run(self, shards: Iterator[Shard]) -> None:
-        """Commit all `shards`.
+    def run(self, shards: Iterator[Shard], poll: Callable[[], None]) -> None:
+        """Commit all `shards`; calls `poll` at least twice a second.
 
         Raises:
             RunError: the fault is not in single records; what is committed stays.
@@ -85,9 +72,23 @@ class Dispatcher:
         while not self._backlog.done:
             self._feed()
             self._wait()
-            self._poll()
+            poll()
+            self._tell_if_waiting()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
+
+    def _tell_if_waiting(self) -> None:
+        """Say once a minute which crew does not come up: the cluster may lack what its actors ask for."""
+        if time.monotonic() - self._told_s < _TELL_EVERY_S:
+            return
+        self._told_s = time.monotonic()
+        for pool in self._pools:
+            if not pool.ready:
+                logger.warning(
+                    "No %s is ready yet. If `ray status` shows pending demands, add nodes or lower --%ss.",
+                    pool.role,
+                    pool.role,
+                )
 
     def stop_within(self, grace_s: float) -> None:
         """Open no more shards; go on for `grace_s` with those that are at least half embedded."""

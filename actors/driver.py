@@ -14,25 +14,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import ray
-
 from actors import bottleneck
-from actors.backlog import Limits
-from actors.cluster import Layout, Resources, arrange, connected, local_resources
-from actors.decoder import Decoder
-from actors.dispatch import Dispatcher, Pools
+from actors.cluster import arrange, connected, local_resources
+from actors.crew import limits, make_pools
+from actors.dispatch import Dispatcher
 from actors.dry_run import DryRun, dry_run, weights_bytes
-from actors.embedder import Embedder
 from actors.meter import Meter
-from actors.pool import Pool
-from actors.progress import Progress, Summary
+from actors.progress import Progress, State, Summary
 from actors.reporting import Reporter
 from actors.stopping import StopSignal, exit_on_sigterm
-from actors.writer import Writer
 from pipeline import config as configs
 from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
-from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.checkpoints import resolve
 from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
 
 logger = logging.getLogger(__name__)
@@ -40,13 +34,6 @@ logger = logging.getLogger(__name__)
 __all__ = ["DryRun", "dry_run", "main", "retry", "run"]
 
 OnProgress = Callable[[Progress], None]
-_DECODER_CALLS = 2
-_EMBEDDER_CALLS = 3
-_WRITER_CALLS = 2
-#: On top of the time that reads may be retried: decoding or embedding one chunk never takes longer.
-_CALL_TIMEOUT_S = 900.0
-#: Id, text, hashes and other columns of a record, roughly.
-_ROW_BYTES = 1024
 
 
 def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
@@ -82,13 +69,13 @@ class _Run:
 
     def go(self, plan_with: Callable[[_Run], Plan]) -> Summary:
         """Plan, and carry the plan out if there is anything to do."""
-        began_s = time.monotonic()
+        began_s, config = time.monotonic(), self.config
         with ExitStack() as stack:
             if self.config.cluster.address is not None:
                 resources = stack.enter_context(connected(self.config.cluster))
             else:
                 resources = local_resources()
-            self.layout = _layout(self.config, self.model, resources)
+            self.layout = arrange(resources, config.cluster, config.model, weights_bytes(self.model))
             self.plan = plan_with(self)
             self.meter = Meter(self.run_id, self.plan.rows, self.plan.rows_already_done, len(self.plan.shards))
             self.reporter = Reporter(self.plan.uri, self.meter, self.on_progress)
@@ -100,11 +87,9 @@ class _Run:
             return self._embed(began_s)
 
     def _embed(self, began_s: float) -> Summary:
-        pools = _pools(self.config, self.plan, self.model, self.layout, self.run_id)
+        pools = make_pools(self.config, self.plan, self.model, self.layout)
         with StopSignal() as stop:
-            dispatcher = Dispatcher(
-                pools, _limits(self.config, self.plan, self.model, self.layout), self.meter, lambda: poll()
-            )
+            dispatcher = Dispatcher(pools, limits(self.config, self.plan, self.model, self.layout), self.meter)
 
             def poll() -> None:
                 if stop.number is not None:
@@ -113,7 +98,7 @@ class _Run:
                 self.reporter.report_if_due()
 
             try:
-                dispatcher.run(iter(self.plan.shards))
+                dispatcher.run(iter(self.plan.shards), poll)
             except HanclipError as error:
                 return self._summary("failed", began_s, 1, str(error))
             finally:
@@ -123,8 +108,8 @@ class _Run:
                 return self._summary("stopped", began_s, 128 + stop.number, "Stopped; the same command goes on.")
         return self._summary("complete", began_s, None, "")
 
-    def _summary(self, state: str, began_s: float, exit_code: int | None, message: str) -> Summary:
-        self.meter.state(state)  # type: ignore[arg-type]
+    def _summary(self, state: State, began_s: float, exit_code: int | None, message: str) -> Summary:
+        self.meter.state(state)
         progress = self.meter.progress()
         stats, plan = progress.stats, self.plan
         share = stats.quarantined.total() / max(1, stats.records)
@@ -150,50 +135,6 @@ class _Run:
         )
         self.reporter.close(summary)
         return summary
-
-
-def _layout(config: RunConfig, model: ModelSpec, resources: Resources) -> Layout:
-    return arrange(resources, config.cluster, config.model, weights_bytes(model))
-
-
-def _limits(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Limits:
-    pixels = 3 * model.image_size**2 if plan.source.has_images else 0
-    return Limits(
-        chunk_rows=layout.chunk_rows,
-        bytes_per_row=pixels + _ROW_BYTES,
-        inflight_bytes=layout.inflight_bytes,
-        waiting_chunks=layout.embedders * _EMBEDDER_CALLS,
-        call_timeout_s=_CALL_TIMEOUT_S + config.source.retry_timeout_s,
-    )
-
-
-def _pools(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout, run_id: str) -> Pools:
-    """The crews. Actors are not restarted by Ray: the pool replaces them, so that every death is seen and counted."""
-    decoder = ray.remote(Decoder).options(
-        num_cpus=layout.cpus_per_decoder, max_concurrency=_DECODER_CALLS, max_restarts=0, max_task_retries=0
-    )
-    embedder = ray.remote(Embedder).options(
-        num_cpus=layout.cpus_per_embedder, num_gpus=layout.gpus_per_embedder, max_restarts=0, max_task_retries=0
-    )
-    writer = ray.remote(Writer).options(num_cpus=0, max_restarts=0, max_task_retries=0)
-    source, threads = plan.source, layout.embedder_threads
-    return Pools(
-        Pool(
-            "decoder",
-            layout.decoders,
-            lambda: decoder.remote(source, config.image, model.image_size),
-            _DECODER_CALLS,
-        ),
-        Pool(
-            "embedder", layout.embedders, lambda: embedder.remote(config.model, source.extra, threads), _EMBEDDER_CALLS
-        ),
-        Pool(
-            "writer",
-            layout.writers,
-            lambda: writer.remote(plan.dataset, run_id, plan.run_date),
-            _WRITER_CALLS,
-        ),
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -30,12 +30,14 @@ class Embedder:
         model: the model's configuration, pinned to a weights digest, so that every actor computes with the same.
         extra: the source's other columns.
         threads: CPU threads for the forward pass.
+        device: "cpu" for an actor that has no GPU of its own, though it may see some; None takes what is there.
     """
 
-    def __init__(self, model: ModelConfig, extra: pa.Schema, threads: int) -> None:
+    def __init__(self, model: ModelConfig, extra: pa.Schema, threads: int, device: str | None) -> None:
         self._model_config = model
         self._extra = extra
         self._threads = threads
+        self._device = device
 
     def setup(self) -> dict[str, str]:
         """Load the model; returns facts for the footers: `dtype`, `device`, `logit_scale`."""
@@ -45,7 +47,7 @@ class Embedder:
         set_threads(self._threads)
         config = self._model_config
         self._clip = ChineseClip.load(
-            resolve(config), config.dtype, batch_size=config.batch_size, compile=config.compile
+            resolve(config), config.dtype, self._device, batch_size=config.batch_size, compile=config.compile
         )
         self._facts = {
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),

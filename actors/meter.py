@@ -18,7 +18,7 @@ from pipeline.stats import Stats
 from pipeline.vocabulary import Reason
 
 if TYPE_CHECKING:
-    from actors.dispatch import Pools
+    from actors.pool import Pools
     from actors.writer import Written
 
 _WINDOW_S = 30.0

@@ -1,9 +1,9 @@
-"""A fixed number of actors of one role. The dead are replaced; the suspect calls run alone. Knows nothing of images."""
+"""Fixed numbers of actors by role. The dead are replaced; suspect calls run alone. Knows nothing of images."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,3 +109,20 @@ class Pool:
         for worker in self.workers:
             ray.kill(worker.handle, no_restart=True)
         self.workers.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The three crews."""
+
+    decoders: Pool
+    embedders: Pool
+    writers: Pool
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter((self.decoders, self.embedders, self.writers))
+
+    def stop(self) -> None:
+        """End all actors."""
+        for pool in self:
+            pool.stop()

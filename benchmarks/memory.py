@@ -47,6 +47,8 @@ def driver_run(rows: int, work: Path, stop_after_s: float | None) -> Row:
             alarm.cancel()
             summary.seek(0)
             told = json.load(summary)
+    if told["state"] == "failed":
+        raise SystemExit(f"the run over {rows} records failed: {told['message']}")
     return {
         "records_planned": told["rows_planned"],
         "records_embedded": told["stats"]["embedded"],

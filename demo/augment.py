@@ -8,8 +8,8 @@ image at a time in PIL would cost more than the model.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -53,16 +53,15 @@ def _moved(rgba: Tensor, flippable: Tensor, generator: Generator) -> Tensor:
     shift_x, shift_y = (_uniform(count, -0.14, 0.14, generator) for _ in range(2))
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [cos * stretch * mirror, -sin * stretch, shift_x, sin * mirror / stretch, cos / stretch, shift_y]
-    grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), list(rgba.shape), align_corners=False)
-    return F.grid_sample(rgba, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    grid = functional.affine_grid(torch.stack(rows, 1).view(count, 2, 3), list(rgba.shape), align_corners=False)
+    return functional.grid_sample(rgba, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _recoloured(colours: Tensor, alpha: Tensor, generator: Generator) -> Tensor:
     """Brightness, contrast, saturation, a little tint; hue means something here (红心, 蓝心) and stays."""
     count = len(colours)
     gain, contrast, saturation = (
-        _uniform(count, low, high, generator).view(-1, 1, 1, 1)
-        for low, high in ((0.75, 1.25), (0.7, 1.3), (0.5, 1.6))
+        _uniform(count, low, high, generator).view(-1, 1, 1, 1) for low, high in ((0.75, 1.25), (0.7, 1.3), (0.5, 1.6))
     )
     saturation = torch.where(_chosen(count, 0.08, generator), 0.0, saturation)
     tint = 1 + 0.06 * torch.randn(count, 3, 1, 1, generator=generator)
@@ -83,7 +82,9 @@ def _backgrounds(count: int, generator: Generator) -> Tensor:
 def _blurred(image: Tensor, generator: Generator) -> Tensor:
     """Some are smoothed, some lose half of their resolution."""
     count, side = len(image), image.shape[-1]
-    smooth = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
-    coarse = F.interpolate(F.avg_pool2d(image, 2), size=(side, side), mode="bilinear", align_corners=False)
+    smooth = functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+    coarse = functional.interpolate(
+        functional.avg_pool2d(image, 2), size=(side, side), mode="bilinear", align_corners=False
+    )
     image = torch.where(_chosen(count, 0.15, generator), smooth, image)
     return torch.where(_chosen(count, 0.1, generator), coarse, image)

@@ -39,9 +39,7 @@ def new_model(vocabulary_size: int) -> ChineseCLIPModel:
 def vocabulary(texts: Iterable[str]) -> list[str]:
     """Special tokens first, then ASCII with continuations, then every character that occurs."""
     letters = string.ascii_lowercase + string.digits
-    characters = sorted(
-        {character for text in texts for character in text.lower() if not character.isspace()}
-    )
+    characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
     pieces = [
         *SPECIAL_TOKENS,
         *letters,
@@ -79,6 +77,8 @@ def save_vocabulary(folder: Path, pieces: list[str]) -> None:
 
 def save_model(folder: Path, model: ChineseCLIPModel) -> None:
     """Write configuration, preprocessing and float16 weights next to the vocabulary."""
+    for part in (model.config.text_config, model.config.vision_config):
+        part.dtype = None  # one dtype for the whole model, whatever it was loaded with
     model.to(torch.float16).save_pretrained(folder)
     preprocessing = {
         "do_resize": True, "size": {"height": IMAGE_SIDE_PX, "width": IMAGE_SIDE_PX}, "resample": 3,

@@ -1,4 +1,4 @@
-"""Measure a saved demo model: how often does a Chinese name find its drawing, and a drawing its name?
+"""Measure a saved demo model: how often a Chinese name finds its drawing, and a drawing its name.
 
 In: a model folder, the emoji packages. Out: recall at 1, 5 and 10 in both directions, over all drawings of
 the vendor that the model has never seen, as JSON on the standard output.
@@ -6,17 +6,18 @@ the vendor that the model has never seen, as JSON on the standard output.
 
 import argparse
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from augment import on_white
 from demo_model import IMAGE_SIDE_PX, tokenizer, tokens
 from emoji_sources import DEFAULT_CACHE
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from training_data import all_concepts, held_out_corpus
 from transformers import BertTokenizer, ChineseCLIPModel
 
@@ -43,24 +44,22 @@ def main() -> None:
     held_out = held_out_corpus(known, options.cache, IMAGE_SIDE_PX)
     model = ChineseCLIPModel.from_pretrained(options.model, dtype=torch.float32).eval()
     found = recalls(model, tokenizer(options.model), held_out.pixels, [concept.name for concept in known])
-    print(json.dumps({"candidates": len(known), **asdict(found)}, indent=2))
+    sys.stdout.write(json.dumps({"candidates": len(known), **asdict(found)}, indent=2) + "\n")
 
 
-def recalls(
-    model: ChineseCLIPModel, tokenizer: BertTokenizer, pixels: NDArray[np.uint8], names: list[str]
-) -> Recalls:
+def recalls(model: ChineseCLIPModel, tokenizer: BertTokenizer, pixels: NDArray[np.uint8], names: list[str]) -> Recalls:
     """Recalls of drawings and names that belong together row by row."""
     with torch.inference_mode():
         parts = torch.from_numpy(pixels).split(CHUNK)
         images = [model.get_image_features(on_white(part)).pooler_output for part in parts]
         batches = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
         texts = [model.get_text_features(**tokens(batch, tokenizer)).pooler_output for batch in batches]
-    image, text = F.normalize(torch.cat(images), dim=-1), F.normalize(torch.cat(texts), dim=-1)
+    image, text = functional.normalize(torch.cat(images), dim=-1), functional.normalize(torch.cat(texts), dim=-1)
     return Recalls(_found(text @ image.T), _found(image @ text.T))
 
 
 def _found(similarities: Tensor) -> tuple[float, ...]:
-    """For each row, is the diagonal among its best?"""
+    """Percent of rows whose diagonal is among their best."""
     rank = (similarities > similarities.diagonal().unsqueeze(1)).sum(1)
     return tuple(round(100 * (rank < best).float().mean().item(), 1) for best in RANKS)
 

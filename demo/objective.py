@@ -7,8 +7,8 @@ rate's course.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 from transformers import ChineseCLIPModel
 
 WARM_UP = 0.03
@@ -22,34 +22,34 @@ def embed_images(model: ChineseCLIPModel, pixels: Tensor, keep: float, generator
     if keep < 1:
         states = _some_patches(states, keep, generator)
     states = tower.encoder(inputs_embeds=states).last_hidden_state
-    return F.normalize(model.visual_projection(tower.post_layernorm(states[:, 0])).float(), dim=-1)
+    return functional.normalize(model.visual_projection(tower.post_layernorm(states[:, 0])).float(), dim=-1)
 
 
 def embed_texts(model: ChineseCLIPModel, batch: dict[str, Tensor]) -> Tensor:
     """The text tower, as it is used."""
-    return F.normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
+    return functional.normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
 
 
 def _some_patches(states: Tensor, keep: float, generator: Generator) -> Tensor:
     """The class token, and a random share of the patches of each image."""
     patches = states.shape[1] - 1
     order = torch.rand(len(states), patches, generator=generator).argsort(1)[:, : int(patches * keep)] + 1
-    chosen = F.pad(order, (1, 0))
+    chosen = functional.pad(order, (1, 0))
     return states.gather(1, chosen.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
 
 
 def batch_loss(image: Tensor, text: Tensor, fits: Tensor, scale: Tensor) -> Tensor:
     """Contrast within the batch; `fits` (images, texts) marks all that fit: all are positives."""
     logits = scale * image @ text.T
-    of_images = F.cross_entropy(logits, _shares(fits))
-    of_texts = F.cross_entropy(logits.T, _shares(fits.T))
+    of_images = functional.cross_entropy(logits, _shares(fits))
+    of_texts = functional.cross_entropy(logits.T, _shares(fits.T))
     return (of_images + of_texts) / 2
 
 
 def class_loss(image: Tensor, text: Tensor, classes: Tensor, fits: Tensor, every_class: Tensor) -> Tensor:
     """Contrast of both sides with `every_class` (dim, classes); `fits` is (texts, classes)."""
-    of_images = F.cross_entropy(image @ every_class, classes, label_smoothing=LABEL_SMOOTHING)
-    of_texts = F.cross_entropy(text @ every_class, _shares(fits))
+    of_images = functional.cross_entropy(image @ every_class, classes, label_smoothing=LABEL_SMOOTHING)
+    of_texts = functional.cross_entropy(text @ every_class, _shares(fits))
     return of_images + of_texts / 2
 
 

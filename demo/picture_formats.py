@@ -30,30 +30,37 @@ def _encoded(picture: Image.Image, kind: str, **options: int | bool) -> bytes:
 
 
 def png(image: bytes) -> bytes:
+    """Lossless, with alpha."""
     return _encoded(_rgba(image), "PNG", optimize=True)
 
 
 def palette_png(image: bytes) -> bytes:
+    """64 colours, alpha in the palette."""
     return _encoded(_rgba(image).quantize(64, Image.Quantize.FASTOCTREE), "PNG", optimize=True)
 
 
 def webp(image: bytes) -> bytes:
+    """Lossy, with alpha."""
     return _encoded(_rgba(image), "WEBP", quality=88)
 
 
 def jpeg(image: bytes) -> bytes:
+    """Good quality, on white."""
     return _encoded(_on_white(image), "JPEG", quality=90)
 
 
 def small_jpeg(image: bytes) -> bytes:
+    """Poor quality, on white."""
     return _encoded(_on_white(image), "JPEG", quality=60)
 
 
 def resized_png(image: bytes) -> bytes:
+    """Lossless, 48 px wide, on white."""
     return _encoded(_on_white(image).resize((48, 48), Image.Resampling.LANCZOS), "PNG", optimize=True)
 
 
 def cropped_webp(image: bytes) -> bytes:
+    """Without its outermost pixels, on white."""
     picture = _on_white(image)
     return _encoded(picture.crop((1, 1, picture.width - 1, picture.height - 1)), "WEBP", quality=90)
 

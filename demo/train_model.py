@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from augment import augment
 from demo_model import IMAGE_SIDE_PX, new_model, save_model, save_vocabulary, tokenizer, tokens, vocabulary
 from emoji_sources import DEFAULT_CACHE, HELD_OUT
@@ -27,6 +26,7 @@ from evaluate import Recalls, recalls
 from model_card import write_card
 from objective import batch_loss, class_loss, embed_images, embed_texts, schedule
 from torch import Tensor
+from torch.nn import functional
 from training_data import (
     FLIPPABLE_GROUPS,
     TEMPLATES,
@@ -66,17 +66,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="npm packages go here")
     parser.add_argument("--out", type=Path, default=HERE / "model", help="where the model goes")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--max-minutes", type=float, default=38, help="cool down in time to end by then")
+    parser.add_argument("--steps", type=int, default=4000, help="steps, unless time runs out")
+    parser.add_argument("--max-minutes", type=float, default=38, help="cool down in time to end by then, done or not")
     parser.add_argument("--batch", type=int, default=256, help="concepts, and so images and texts, per step")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--save-early-at", type=int, default=800, help="step of a first usable checkpoint")
     parser.add_argument("--evaluate-every", type=int, default=500, help="steps between measurements")
-    parser.add_argument(
-        "--start-from", type=Path, help="a saved model to train further, in place of a new one"
-    )
+    parser.add_argument("--start-from", type=Path, help="a saved model to train further, in place of a new one")
     options = vars(parser.parse_args())
     cache, out = options.pop("cache"), options.pop("out")
     Trainer(Plan(**options), cache, out).run()
@@ -154,7 +152,7 @@ class Trainer:
             image = embed_images(self.model, self._images(classes), keep, self.torch_rng)
             text = embed_texts(self.model, tokens(texts, self.tokenizer))
         scale = self.model.logit_scale.exp()
-        every_class = scale * F.normalize(self.proxies, dim=-1).T
+        every_class = scale * functional.normalize(self.proxies, dim=-1).T
         loss = batch_loss(image, text, fits[:, classes].T, scale)
         loss = loss + class_loss(image, text, torch.tensor(classes), fits, every_class)
         self._descend(loss)

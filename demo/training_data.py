@@ -100,9 +100,7 @@ def _pixels(image: bytes, side: int) -> NDArray[np.uint8]:
     square = Image.new("RGBA", (max(picture.size),) * 2)
     square.paste(picture, ((square.width - width) // 2, (square.height - height) // 2))
     small = square.convert("RGBa").resize((side, side), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(
-        np.frombuffer(small.tobytes(), np.uint8).reshape(side, side, 4).transpose(2, 0, 1)
-    )
+    return np.ascontiguousarray(np.frombuffer(small.tobytes(), np.uint8).reshape(side, side, 4).transpose(2, 0, 1))
 
 
 class TextSampler:
@@ -111,9 +109,7 @@ class TextSampler:
     def __init__(self, known: list[Concept], rng: random.Random) -> None:
         self.known = known
         self.rng = rng
-        words = sorted(
-            {word for concept in known for word in (concept.name, concept.group, *concept.keywords)}
-        )
+        words = sorted({word for concept in known for word in (concept.name, concept.group, *concept.keywords)})
         self.number = {word: index for index, word in enumerate(words)}
         self.fits = torch.zeros(len(words), len(known), dtype=torch.bool)
         for index, concept in enumerate(known):
@@ -128,9 +124,7 @@ class TextSampler:
     def _describe(self, concept: Concept) -> tuple[str, str]:
         """A text and the word that decides what it fits."""
         choice = self.rng.random()
-        keywords = self.rng.sample(
-            concept.keywords, min(len(concept.keywords), self.rng.choice((1, 2, 2, 3, 6)))
-        )
+        keywords = self.rng.sample(concept.keywords, min(len(concept.keywords), self.rng.choice((1, 2, 2, 3, 6))))
         if choice < 0.05:
             return self._framed(concept.group), concept.group
         if choice < 0.25 and keywords:

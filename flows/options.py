@@ -106,8 +106,8 @@ def all_options() -> tuple[ConfigOption, ...]:
     """Every leaf field of `RunConfig` that is not a positional argument, in the order of the tree."""
     return tuple(
         ConfigOption(section, name, info)
-        for section, outer in RunConfig.model_fields.items()
-        for name, info in typing.cast(Any, outer.annotation).model_fields.items()
+        for section, model in RunConfig.sections().items()
+        for name, info in model.model_fields.items()
         if (section, name) not in POSITIONAL
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import yaml
@@ -31,8 +31,9 @@ def refuse_credentials(uri: str) -> str:
 
 
 class _Section(BaseModel):
-    # Inputs stay out of errors: a refused URL may carry a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    # Inputs stay out of errors, since a refused URL may carry a password. Validators are built when first needed, which
+    # is not for `hanclip --help`.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class SourceConfig(_Section):
@@ -139,11 +140,16 @@ class ClusterConfig(_Section):
 class RunConfig(_Section):
     """One run, whole: what `--print-config` writes and `--config` reads."""
 
-    source: SourceConfig = SourceConfig()
-    image: ImageConfig = ImageConfig()
-    model: ModelConfig = ModelConfig()
-    output: OutputConfig = OutputConfig()
-    cluster: ClusterConfig = ClusterConfig()
+    source: SourceConfig = Field(default_factory=SourceConfig)
+    image: ImageConfig = Field(default_factory=ImageConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+
+    @classmethod
+    def sections(cls) -> dict[str, type[BaseModel]]:
+        """The sections by name."""
+        return {name: cast(type[BaseModel], field.annotation) for name, field in cls.model_fields.items()}
 
     def to_yaml(self) -> str:
         """The whole tree as YAML, defaults included."""
@@ -163,8 +169,7 @@ def _cure(error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
         return error["msg"].removeprefix("Value error, ")
     *sections, key = (str(part) for part in error["loc"])
-    section = RunConfig.model_fields.get(sections[0]) if sections else None
-    names = list(RunConfig.model_fields if section is None else section.default.model_dump())
+    names = list(RunConfig.sections()[sections[0]].model_fields if sections else RunConfig.model_fields)
     near = get_close_matches(key, names, n=1)
     return f"no such key; did you mean {near[0]}?" if near else f"no such key; there are {', '.join(names)}"
 

@@ -8,7 +8,8 @@
     │   └── IdentityError            the dataset at OUT was made by something else
     ├── StorageError                 one object or listing; `uri` says which                   exit code 1
     │   ├── BadUriError              not an address that can be read
-    │   ├── NotFoundError            no such object, folder or bucket
+    │   ├── NotFoundError            no such object or folder
+    │   │   └── NoBucketError        no such bucket
     │   ├── ForbiddenError           credentials refused
     │   │   └── AddressRefusedError  an address that policy refuses
     │   ├── UnavailableError         refused, throttled or broken off until the retries were used up
@@ -70,7 +71,11 @@ class BadUriError(StorageError):
 
 
 class NotFoundError(StorageError):
-    """No such object, folder or bucket."""
+    """No such object or folder."""
+
+
+class NoBucketError(NotFoundError):
+    """No such bucket."""
 
 
 class ForbiddenError(StorageError):

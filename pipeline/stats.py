@@ -1,4 +1,4 @@
-"""What a run counts: records, bytes and seconds per stage. Values that add with `+`, so every level sums the same way."""
+"""What a run counts: records, bytes and seconds per stage. Values that add with `+`, so all levels sum the same way."""
 
 from __future__ import annotations
 

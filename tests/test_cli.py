@@ -93,9 +93,7 @@ def test_no_command_shows_the_help_and_is_wrong_use(capfd):
 
 
 def test_every_field_of_the_configuration_is_an_option_or_a_positional_argument():
-    leaves = {
-        (section, field) for section, outer in RunConfig.model_fields.items() for field in outer.default.model_dump()
-    }
+    leaves = {(section, field) for section, fields in RunConfig().model_dump().items() for field in fields}
     assert {(option.section, option.field) for option in all_options()} | POSITIONAL == leaves
     assert [option.name for option in all_options()] == list(GIVEN)
 

@@ -15,9 +15,9 @@ import pytest
 import ray
 
 from actors.backlog import Limits
-from actors.dispatch import Dispatcher, Pools
+from actors.dispatch import Dispatcher
 from actors.meter import Meter
-from actors.pool import Pool
+from actors.pool import Pool, Pools
 from actors.writer import Written
 from pipeline.batch import Shard
 from pipeline.errors import RunError, UnavailableError
@@ -103,9 +103,10 @@ class Toy:
         faults = Faults(str(self.marks), **self.faults)
         pools = Pools(*(self._pool(role, actor, faults) for role, actor in self._roles()))
         self.meter = Meter("run", sum(shards.values()), 0, len(shards))
-        dispatcher = Dispatcher(pools, self.limits, self.meter, lambda: poll(dispatcher))
+        dispatcher = Dispatcher(pools, self.limits, self.meter)
         try:
-            dispatcher.run(Shard(name, rows, 0, "", 0) for name, rows in shards.items())
+            planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
+            dispatcher.run(planned, lambda: poll(dispatcher))
         finally:
             pools.stop()
         return self.meter

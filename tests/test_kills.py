@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import Drivers, assert_adds_up, committed, rows_visible
+from driving import Drivers, assert_adds_up, assert_agents_gone, committed, rows_visible
 from pictures import write_folder, write_tars
 
 pytestmark = pytest.mark.slow
@@ -24,6 +24,12 @@ ROWS = TARS * EACH
 def tars(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ten tars of captioned pictures: ten shards."""
     return str(write_tars(tmp_path_factory.mktemp("source") / "tars", TARS, EACH))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    yield
+    assert_agents_gone()
 
 
 @pytest.fixture

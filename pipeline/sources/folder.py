@@ -80,7 +80,7 @@ def _entries(address: str) -> Iterator[ObjectInfo]:
     try:
         yield from storage.list_objects(address)
     except NotFoundError as error:
-        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
+        raise SourceError(str(error)) from error
 
 
 def _pairs_on_disk(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:

@@ -81,7 +81,7 @@ def _peek(address: str) -> Iterator[str]:
         for entry in storage.list_objects(address):
             yield entry.uri
     except NotFoundError as error:
-        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
+        raise SourceError(str(error)) from error
 
 
 def files_of(config: SourceConfig, kind: Kind) -> list[tuple[storage.ObjectInfo, str]]:
@@ -108,4 +108,4 @@ def _containers(address: str, kind: Kind) -> Iterator[storage.ObjectInfo]:
             return
         yield from (info for info in storage.list_objects(address) if kind_of(info.uri) == kind)
     except NotFoundError as error:
-        raise SourceError(f"{storage.printable(address)} does not exist. Correct the address.") from error
+        raise SourceError(str(error)) from error

@@ -16,6 +16,7 @@ from pipeline.errors import (
     BadUriError,
     ForbiddenError,
     HanclipError,
+    NoBucketError,
     NotFoundError,
     StorageError,
     TimedOutError,
@@ -104,9 +105,9 @@ def _not_found(uri: str) -> NotFoundError:
     return NotFoundError(f"{printable(uri)} does not exist. Check the name; if it did when planning, plan again.", uri)
 
 
-def _no_bucket(uri: str) -> NotFoundError:
+def _no_bucket(uri: str) -> NoBucketError:
     bucket = f"{scheme(uri)}://{split_bucket(uri)[0]}"
-    return NotFoundError(
+    return NoBucketError(
         f"The bucket {bucket} does not exist. Check its name, AWS_ENDPOINT_URL and AWS_REGION, or create it.", uri
     )
 

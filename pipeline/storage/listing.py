@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from pipeline.errors import NotFoundError, SourceError
+from pipeline.errors import NoBucketError, NotFoundError, SourceError
 from pipeline.storage.backend import ObjectInfo, backend_for
 from pipeline.storage.border import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -138,6 +138,8 @@ def _match(pattern: str) -> list[str]:
     try:
         below = ("/".join(entry.uri.split("/")[:depth]) for entry in list_objects("/".join(segments[:plain])))
         return sorted({uri for uri in below if matches(uri)})
+    except NoBucketError as error:
+        raise SourceError(str(error)) from error
     except NotFoundError:
         return []
 

@@ -1,0 +1,54 @@
+"""How resources are shared out: every actor must find its place."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.cluster import Resources, arrange
+from pipeline.config import ClusterConfig, ModelConfig
+from pipeline.errors import ConfigError
+
+GB = 2**30
+
+
+def resources(cpus: float, gpus: float = 0, memory_bytes: float = 64 * GB) -> Resources:
+    return Resources(cpus, gpus, memory_bytes, 8 * GB)
+
+
+@given(
+    cpus=st.integers(1, 256),
+    gpus=st.integers(0, 16),
+    decoders=st.none() | st.integers(1, 500),
+    embedders=st.none() | st.integers(1, 64),
+)
+def test_all_actors_fit_at_once(cpus: int, gpus: int, decoders: int | None, embedders: int | None) -> None:
+    wishes = ClusterConfig(decoders=decoders, embedders=min(embedders, gpus or 64) if embedders else None)
+    layout = arrange(resources(cpus, gpus), wishes, ModelConfig(), GB)
+    assert layout.decoders * layout.cpus_per_decoder + layout.embedders * layout.cpus_per_embedder <= cpus + 1e-9
+    assert layout.embedders * layout.gpus_per_embedder <= gpus
+    assert layout.cpus_per_decoder > 0
+    assert min(layout.decoders, layout.embedders, layout.writers, layout.embedder_threads) >= 1
+
+
+def test_one_embedder_a_gpu_and_decoders_on_the_other_cores() -> None:
+    layout = arrange(resources(16, 2), ClusterConfig(), ModelConfig(), GB)
+    assert (layout.embedders, layout.gpus_per_embedder, layout.decoders) == (2, 1.0, 14)
+
+
+def test_on_cpus_there_are_as_many_models_as_fit_into_memory() -> None:
+    layout = arrange(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB)
+    assert (layout.embedders, layout.embedder_threads, layout.decoders) == (2, 8, 16)
+
+
+def test_more_gpus_than_there_are_is_refused_with_the_cure() -> None:
+    with pytest.raises(ConfigError, match="--gpus-per-embedder 0"):
+        arrange(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB)
+    with pytest.raises(ConfigError, match="lower --embedders"):
+        arrange(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB)
+
+
+def test_a_larger_batch_size_makes_larger_chunks() -> None:
+    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB).chunk_rows == 500
+    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB).chunk_rows == 64
