@@ -23,6 +23,7 @@ class Limits:
         bytes_per_row: bytes of a decoded record.
         inflight_bytes: decoded bytes between admission and the end of embedding.
         waiting_chunks: decoded chunks that wait for an embedder; more would only grow older.
+        waiting_shards: embedded shards that wait for a writer, which hold their vectors meanwhile.
         call_timeout_s: a call that takes longer is ended with its actor.
     """
 
@@ -30,6 +31,7 @@ class Limits:
     bytes_per_row: int
     inflight_bytes: int
     waiting_chunks: int
+    waiting_shards: int
     call_timeout_s: float
 
 
@@ -64,10 +66,11 @@ class Backlog:
         return self._inflight_rows * self._limits.bytes_per_row
 
     def admits(self) -> bool:
-        """Whether one more chunk fits the limits. The first always does."""
+        """Whether one more chunk fits the limits; of bytes alone, the first always does."""
         n_bytes = self.inflight_bytes + self._limits.chunk_rows * self._limits.bytes_per_row
-        fits = n_bytes <= self._limits.inflight_bytes and len(self.decoded) <= self._limits.waiting_chunks
-        return fits or self._inflight_rows == 0
+        fits = n_bytes <= self._limits.inflight_bytes or self._inflight_rows == 0
+        waiting = len(self.decoded) > self._limits.waiting_chunks or len(self.full) > self._limits.waiting_shards
+        return fits and not waiting
 
     def admit(self, chunk: Chunk) -> None:
         """Count a chunk that goes to a decoder."""

@@ -12,16 +12,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
 
+from actors.machine import available_memory_bytes, usable_cpus, visible_gpus
 from actors.stopping import own_sigterm
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError, RunError
 
 _OBJECT_STORE_SHARE = 0.3
 _LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
+#: Ray refuses less than 75 MiB.
+_LEAST_OBJECT_STORE_BYTES = 80 * 2**20
 _GPU_CHUNK_ROWS = 256
 _CPU_CHUNK_ROWS = 64
 _DECODERS_PER_WRITER = 16
@@ -114,21 +116,14 @@ def _rounded_down(share: float) -> float:
 
 def local_resources() -> Resources:
     """Resources of this machine, as a local Ray would share them out."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    memory_bytes = available_memory_bytes()
+    store_bytes = min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * _OBJECT_STORE_SHARE))
     return Resources(
-        cpus=len(os.sched_getaffinity(0)),
-        gpus=_visible_gpus(),
-        memory_bytes=memory_bytes,
-        object_store_bytes=min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * _OBJECT_STORE_SHARE)),
+        cpus=max(1.0, usable_cpus()),
+        gpus=visible_gpus(),
+        memory_bytes=memory_bytes - store_bytes,
+        object_store_bytes=max(_LEAST_OBJECT_STORE_BYTES, store_bytes),
     )
-
-
-def _visible_gpus() -> int:
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return len([device for device in named.split(",") if device.strip() not in ("", "-1")])
-    driver = Path("/proc/driver/nvidia/gpus")
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
 
 
 @contextmanager

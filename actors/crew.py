@@ -59,8 +59,16 @@ def limits(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> L
         bytes_per_row=pixels + _ROW_BYTES,
         inflight_bytes=layout.inflight_bytes,
         waiting_chunks=layout.embedders * _EMBEDDER_CALLS,
-        call_timeout_s=_CALL_TIMEOUT_S + config.source.retry_timeout_s,
+        waiting_shards=layout.writers * _WRITER_CALLS,
+        call_timeout_s=_CALL_TIMEOUT_S + _longest_read_s(config, layout.chunk_rows),
     )
+
+
+def _longest_read_s(config: RunConfig, rows: int) -> float:
+    """What reading a chunk may take where every object uses up its time: a call is not hung before that."""
+    source = config.source
+    turns = -(-rows // source.read_concurrency)
+    return 2 * source.retry_timeout_s + turns * source.read_timeout_s
 
 
 def _actor(actor: type, **options: Any) -> Any:

@@ -21,12 +21,15 @@ import pyarrow as pa
 from pipeline import images
 from pipeline.batch import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.config import ImageConfig
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, UnavailableError
 from pipeline.plan import read_records
 from pipeline.schema import QUARANTINE, rows_schema
 from pipeline.sources import SourceSpec, reader
+from pipeline.sources.base import read_failure
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
+
+_NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE})
 
 
 class Decoder:
@@ -57,7 +60,7 @@ class Decoder:
             UnavailableError: the store is down for all of them.
         """
         began = time.perf_counter()
-        raw = self._reader.read(self._records(shard)[start:stop])
+        raw = self._read(shard, start, stop)
         read_s = time.perf_counter() - began
         with self._decoding:
             began = time.perf_counter()
@@ -67,12 +70,31 @@ class Decoder:
         n_bytes = sum(len(r.image) for r in raw if r.image is not None)
         return batch, Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
 
+    def _read(self, shard: Shard, start: int, stop: int) -> list[RawRecord]:
+        """Read the rows. If all of them are unavailable, a neighbour tells whether it is they or the store."""
+        records = self._records(shard)
+        try:
+            return self._reader.read(records[start:stop])
+        except UnavailableError as error:
+            # Records that are tried again are known to fail; that they all do says nothing about the store.
+            if not shard.attempts and not self._answers(records[:start][-1:] or records[stop:][:1]):
+                raise
+            return [RawRecord(record, failure=read_failure(error)) for record in records[start:stop]]
+
+    def _answers(self, witness: Sequence[Record]) -> bool:
+        """Whether the store says anything about this record, be it that there is none."""
+        try:
+            answers = self._reader.read(witness)
+        except UnavailableError:
+            return False
+        return any(one.failure is None or one.failure.reason not in _NO_ANSWER for one in answers)
+
     def _batch(self, raw: Sequence[RawRecord], attempts: int) -> ImageBatch:
         rows: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
         pixels = self._empty_pixels(len(raw))
         for one in raw:
-            failure = one.failure or _text_failure(one)
+            failure = one.failure or self._text_failure(one)
             if failure is None:
                 row = self._row(one, None if pixels is None else pixels[len(rows)])
                 if isinstance(row, Failure):
@@ -92,6 +114,14 @@ class Decoder:
             return None
         return np.empty((n, self._image_size, self._image_size, 3), dtype=np.uint8)
 
+    def _text_failure(self, one: RawRecord) -> Failure | None:
+        """A missing text is a fact about an image's record; a blank one, or no content at all, is a fault."""
+        if one.text is None and self._source.has_images:
+            return None
+        if one.text is None or not one.text.strip():
+            return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty or blank")
+        return None
+
     def _row(self, one: RawRecord, pixels: Any) -> dict[str, Any] | Failure:
         """Columns of a good record, its pixels put into `pixels`; or why it failed."""
         row = {"id": one.record.id, "source_fingerprint": one.record.source_fingerprint, "text": one.text, **one.extra}
@@ -107,13 +137,6 @@ class Decoder:
         row["image_phash"] = image.phash
         row["image_width"], row["image_height"] = image.width, image.height
         return row
-
-
-def _text_failure(one: RawRecord) -> Failure | None:
-    """A missing text is a fact about the record; a blank one is a fault of the catalog."""
-    if one.text is not None and not one.text.strip():
-        return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty or blank")
-    return None
 
 
 def quarantine_row(record: Record, failure: Failure, attempts: int) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Dispatcher:
         self._patience = Patience()
         self._calls: dict[Any, Call] = {}
         self._stop_at_s: float | None = None
-        self._told_s = time.monotonic()
+        self._told_s = self._checked_s = time.monotonic()
 
     def run(self, shards: Iterator[Shard], poll: Callable[[], None]) -> None:
         """Commit all `shards`; calls `poll` at least twice a second.
@@ -68,7 +68,7 @@ class Dispatcher:
         self._backlog = Backlog(shards, self._limits)
         for pool in self._pools:
             for reference, worker in pool.start():
-                self._calls[reference] = Call("setup", pool, worker)
+                self._set_up(pool, reference, worker)
         while not self._backlog.done:
             self._feed()
             self._wait()
@@ -76,6 +76,10 @@ class Dispatcher:
             self._tell_if_waiting()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
+
+    def _set_up(self, pool: Pool, reference: Any, worker: Worker) -> None:
+        """Watch a set-up. It has no deadline: a cluster may take its time to find a place for an actor."""
+        self._calls[reference] = Call("setup", pool, worker)
 
     def _tell_if_waiting(self) -> None:
         """Say once a minute which crew does not come up: the cluster may lack what its actors ask for."""
@@ -155,8 +159,7 @@ class Dispatcher:
 
     def _wait(self) -> None:
         ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_POLL_S, fetch_local=False)
-        if not ready:
-            self._end_overdue_calls()
+        self._end_overdue_calls()
         for reference in ready:
             call = self._calls.pop(reference)
             if call.kind != "setup":
@@ -205,8 +208,8 @@ class Dispatcher:
     def _failed(self, call: Call, error: RayError) -> None:
         cause, seen = cause_of(error), describe(error)
         self._patience.failed(call.pool.role, call.kind, cause, seen)
-        if cause is Cause.DEATH and (replaced := call.pool.replace(call.worker, seen)):
-            self._calls[replaced[0]] = Call("setup", call.pool, replaced[1])
+        if (cause is Cause.DEATH or call.kind == "setup") and (replaced := call.pool.replace(call.worker, seen)):
+            self._set_up(call.pool, *replaced)
             self._meter.replaced()
         if call.kind == "write":
             self._write_failed(call.work, cause, seen)
@@ -239,6 +242,9 @@ class Dispatcher:
     def _end_overdue_calls(self) -> None:
         """End actors that hang, so that their chunk is tried elsewhere and a poison record is found."""
         now = time.monotonic()
+        if now - self._checked_s < _POLL_S:
+            return
+        self._checked_s = now
         for call in self._calls.values():
             if now > call.deadline_s and not call.worker.dead:
                 ray.kill(call.worker.handle, no_restart=True)

@@ -28,6 +28,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
 from pipeline.model.checkpoints import resolve
 from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
+from pipeline.status import status
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +112,8 @@ class _Run:
     def _summary(self, state: State, began_s: float, exit_code: int | None, message: str) -> Summary:
         self.meter.state(state)
         progress = self.meter.progress()
-        stats, plan = progress.stats, self.plan
-        share = stats.quarantined.total() / max(1, stats.records)
+        plan = self.plan
+        share = 0.0 if state == "failed" else self._quarantine_share()
         if exit_code is None:
             exit_code = 3 if share > self.config.output.max_quarantine else 0
         busy = self.meter.busy()
@@ -126,15 +127,22 @@ class _Run:
             rows_already_done=plan.rows_already_done,
             rows_elsewhere=self.meter.rows_elsewhere,
             rows_left=plan.rows - self.meter.rows_done,
-            stats=stats,
+            stats=progress.stats,
             seconds=time.monotonic() - began_s,
             actors_replaced=progress.actors_replaced,
             bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
             exit_code=exit_code,
             message=message,
+            quarantine_share=share,
+            notes=plan.source.notes,
         )
         self.reporter.close(summary)
         return summary
+
+    def _quarantine_share(self) -> float:
+        held = status(self.plan.dataset.uri)
+        quarantined = held.quarantined.total()
+        return quarantined / max(1, held.rows + quarantined)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -35,6 +35,7 @@ class DryRun:
         smallest_shard, largest_shard: records.
         estimate_s: expected seconds; None where nothing can be said.
         estimate_basis: what the estimate rests on.
+        notes: what the source's listing found out of place.
     """
 
     source: str
@@ -54,6 +55,7 @@ class DryRun:
     chunk_rows: int
     estimate_s: float | None
     estimate_basis: str
+    notes: tuple[str, ...]
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -85,6 +87,7 @@ def dry_run(config: RunConfig) -> DryRun:
         chunk_rows=crew.chunk_rows,
         estimate_s=estimate_s,
         estimate_basis=basis,
+        notes=plan.source.notes,
     )
 
 

@@ -73,6 +73,9 @@ class Summary:
     Attributes:
         rows_elsewhere: records of shards that another run committed first.
         rows_left: records of shards not committed, for the next run of the same command.
+        quarantine_share: of all records of the dataset with an outcome, not of this run's alone, so that running a
+            complete dataset again gives the same verdict.
+        notes: what the source's listing found out of place.
     """
 
     run_id: str
@@ -90,6 +93,8 @@ class Summary:
     bottleneck: Bottleneck | None
     exit_code: int
     message: str = ""
+    quarantine_share: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def rows_in(self) -> int:

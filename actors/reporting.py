@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from actors.meter import Meter
 from actors.progress import Progress, Summary
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _CALLBACK_EVERY_S = 0.5
 _FILE_EVERY_S = 10.0
+#: A file that tells about a run is worth less than its end: a store that is down must not hold that up for minutes.
+_POLICY = replace(storage.DEFAULT_POLICY, timeout_s=10.0, retry_timeout_s=10.0)
 
 
 class Reporter:
@@ -60,9 +63,8 @@ class Reporter:
 
     def _write(self, name: str, plain: dict[str, object]) -> None:
         try:
-            storage.overwrite(
-                storage.join(self._run_uri, name), json.dumps(plain, indent=2, ensure_ascii=False).encode()
-            )
+            data = json.dumps(plain, indent=2, ensure_ascii=False).encode()
+            storage.overwrite(storage.join(self._run_uri, name), data, _POLICY)
         except StorageError as error:
             self.failed_writes += 1
             logger.warning("%s was not written: %s", name, error)

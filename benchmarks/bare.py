@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def work(case: Case, first: int, step: int) -> None:
     paths = case.paths()[first::step]
     parts = []
     for some in _batches(paths, case.batch):
+        began_s = time.monotonic()
         parts.append(model.encode_images(np.stack([decode(path, model.image_size) for path in some])))
-        marks.add(len(some), len(some))
+        marks.add(len(some), len(some), time.monotonic() - began_s)
     vectors = np.concatenate(parts)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = pa.table({"path": [str(path) for path in paths], "image_embedding": column})

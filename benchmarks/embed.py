@@ -47,8 +47,8 @@ class Work:
 
 WORKS = {
     "demo-640": Work("demo", "auto", 640, 480, 6000),
-    "tiny-640": Work("", "fp32", 640, 480, 12000, shape="tiny", decode_bound=True),
-    "vit-b-16": Work("", "bf16", 640, 480, 2000, shape="vit-b-16"),
+    "tiny-640": Work("", "fp32", 640, 480, 8000, shape="tiny", decode_bound=True),
+    "vit-b-16": Work("", "bf16", 640, 480, 1600, shape="vit-b-16"),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ _LOGICAL_CPUS = 4
 
 def decode_batch(batch: dict[str, Any], size: int, marks: Path) -> dict[str, Any]:
     """Encoded `bytes` -> `pixels` (B, size, size, 3) uint8."""
+    began_s = time.monotonic()
     images = [Image.open(io.BytesIO(data)).resize((size, size), Image.Resampling.BICUBIC) for data in batch["bytes"]]
-    Marks(marks).add(len(images), 0)
+    Marks(marks).add(len(images), 0, time.monotonic() - began_s)
     return {"path": batch["path"], "pixels": np.stack([np.asarray(image) for image in images])}
 
 
@@ -37,8 +39,9 @@ class Embed:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`pixels` -> `image_embedding` (B, D) float32."""
+        began_s = time.monotonic()
         vectors = self._model.encode_images(batch["pixels"])
-        self._marks.add(0, len(vectors))
+        self._marks.add(0, len(vectors), time.monotonic() - began_s)
         return {"path": batch["path"], "image_embedding": vectors}
 
 

@@ -1,10 +1,11 @@
 """Runs one variant in a process of its own and watches it: wall time, CPU time, and the steady phase in the middle.
 
-The variant appends `<monotonic seconds> <images decoded> <images embedded>` lines to a marks file whenever images are
-through; the clock is the machine's, so lines of several processes are comparable. The steady phase ends when 95 % of
-the images are decoded and begins when a quarter of those that are embedded by then are: behind the start of processes,
-the loading of models and the filling of queues, and before the first worker runs dry. Images in queues are paid for
-half, so how many were decoded in the phase for each that was embedded is stated.
+The variant appends `<began> <ended> <images decoded> <images embedded>` lines to a marks file for every batch, in
+monotonic seconds; the clock is the machine's, so lines of several processes are comparable. Each batch counts as done
+evenly over its time, so that a phase need not begin and end with a batch. The steady phase ends when 95 % of the images
+are decoded and begins when 40 % of those that are embedded by then are: behind the start of processes, the loading
+of models and the filling of queues, and before the first worker runs dry. How many images were decoded in the phase for
+each that was embedded is stated; if queues are as full at its end as at its beginning, it is 1.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from benchmarks.cpu_time import CpuMeter, make_meter
 Floats = npt.NDArray[np.float64]
 
 _SAMPLE_EVERY_S = 0.1
+_GRID_S = 0.05
 _DECODED_AT_END = 0.95
-_EMBEDDED_AT_BEGIN = 0.25
+_EMBEDDED_AT_BEGIN = 0.40
 _DAEMONS_END_WITHIN_S = 15.0
 
 
@@ -68,9 +70,10 @@ class Marks:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def add(self, decoded: int, embedded: int) -> None:
-        """So many more are through, now. One short write, so lines of several processes do not mix."""
-        os.write(self._file, f"{time.monotonic():.3f} {decoded} {embedded}\n".encode())
+    def add(self, decoded: int, embedded: int, seconds: float) -> None:
+        """So many more are through, now, after `seconds` of work. One short write, so that lines do not mix."""
+        ended_s = time.monotonic()
+        os.write(self._file, f"{ended_s - seconds:.3f} {ended_s:.3f} {decoded} {embedded}\n".encode())
 
 
 def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> Observation:
@@ -107,14 +110,16 @@ def steady_span(marks: Path) -> tuple[float, float]:
 
 
 def _progress(marks: Path) -> tuple[Floats, Floats, Floats]:
-    """Times of the marks, in order, and the images that were decoded and embedded by then."""
-    lines = np.loadtxt(marks, ndmin=2)
-    at_s, decoded, embedded = lines[np.argsort(lines[:, 0], kind="stable")].T
-    return at_s, np.cumsum(decoded), np.cumsum(embedded)
+    """Moments of the run, and the images that were decoded and embedded by then."""
+    began_s, ended_s, decoded, embedded = np.loadtxt(marks, ndmin=2).T
+    at_s = np.arange(began_s.min(), ended_s.max() + _GRID_S, _GRID_S)
+    lasted_s = np.maximum(ended_s - began_s, 1e-6)
+    share_done = np.clip((at_s[:, None] - began_s) / lasted_s, 0, 1)
+    return at_s, share_done @ decoded, share_done @ embedded
 
 
 def _steady(decoded: Floats, embedded: Floats) -> tuple[int, int]:
-    """Numbers of the marks between which the phase lies."""
+    """Numbers of the moments between which the phase lies."""
     end = int(np.searchsorted(decoded, _DECODED_AT_END * decoded[-1]))
     begin = int(np.searchsorted(embedded, _EMBEDDED_AT_BEGIN * embedded[end]))
     if embedded[end] <= embedded[begin]:

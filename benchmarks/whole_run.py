@@ -32,7 +32,10 @@ class MarkingMeter(Meter):
     def stage(self, kind: str, rows: int, stats: Stats) -> None:
         """See `Meter.stage`."""
         super().stage(kind, rows, stats)
-        self.marks.add(rows if kind == "decode" else 0, rows if kind == "embed" else 0)
+        if kind == "decode":
+            self.marks.add(rows, 0, stats.decode_s)
+        if kind == "embed":
+            self.marks.add(0, rows, stats.embed_s)
 
 
 def main() -> None:

@@ -111,10 +111,9 @@ def show_end(ended: Summary) -> None:
 def complaint(ended: Summary) -> str:
     """Why the exit code is not 0; empty when it is."""
     if ended.exit_code == 3:
-        share = ended.stats.quarantined.total() / max(1, ended.stats.records)
-        reasons = figures.by_reason(ended.stats.quarantined)
         return (
-            f"{figures.share(share)} of the records are in quarantine ({reasons}), more than --max-quarantine allows:"
-            " run those that may pass with `hanclip retry`, mend the source, or raise the limit"
+            f"{figures.share(ended.quarantine_share)} of the dataset's records are in quarantine, more than"
+            " --max-quarantine allows: `hanclip status` tells the reasons; run those that may pass with"
+            " `hanclip retry`, mend the source, or raise the limit"
         )
     return ended.message if ended.exit_code else ""

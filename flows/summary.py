@@ -86,6 +86,8 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
         yield "actors", f"{summary.actors_replaced} replaced after they died"
     yield "model", summary.model
     yield "output", f"{summary.output} (run_date={summary.run_date})"
+    for note in summary.notes:
+        yield "source", Text(note, style="yellow")
     if summary.message:
         yield "note", Text(summary.message, style=style)
 
@@ -117,5 +119,6 @@ def plan(dry: DryRun) -> RenderableType:
         ("output", dry.output),
         ("run_date", dry.run_date),
         ("estimate", f"{took} ({dry.estimate_basis})"),
+        *(("source", Text(note, style="yellow")) for note in dry.notes),
     ]
     return Panel(facts(pairs), title="plan (nothing was started)", title_align="left")

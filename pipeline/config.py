@@ -55,7 +55,7 @@ class SourceConfig(_Section):
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
-    retry_timeout_s: float = Field(default=90.0, ge=0, description="How long failing reads and writes are retried.")
+    retry_timeout_s: float = Field(default=90.0, ge=0, description="How long a failing read is retried.")
     read_concurrency: int = Field(default=32, ge=1, description="Reads in flight per decoder.")
     allow_private_hosts: bool = Field(
         default=False, description="Let http(s) image URLs in tables point to private and loopback addresses."

@@ -36,6 +36,7 @@ class Faults:
     raise_decode: frozenset[int] = frozenset()
     die_once: frozenset[str] = frozenset()
     outages: int = 0
+    setup_outages: int = 0
     sleep_s: float = 0.0
 
     def once(self, name: str) -> bool:
@@ -50,12 +51,20 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def count_up(counter: Path, limit: int) -> None:
+    """Fail as often as `limit` says, across actors and restarts."""
+    seen = int(counter.read_text()) if counter.exists() else 0
+    if seen < limit:
+        counter.write_text(str(seen + 1))
+        raise UnavailableError("the store is down", "s3://bucket")
+
+
 class ToyDecoder:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
 
     def setup(self) -> None:
-        pass
+        count_up(Path(self.faults.marks) / "setups", self.faults.setup_outages)
 
     def decode(self, shard: Shard, start: int, stop: int) -> tuple[list[int], Stats]:
         time.sleep(self.faults.sleep_s)
@@ -64,11 +73,7 @@ class ToyDecoder:
             die()
         if self.faults.raise_decode & rows:
             raise ZeroDivisionError("a record the decoder cannot stand")
-        outage = Path(self.faults.marks) / "outages"
-        seen = int(outage.read_text()) if outage.exists() else 0
-        if seen < self.faults.outages:
-            outage.write_text(str(seen + 1))
-            raise UnavailableError("the store is down", "s3://bucket")
+        count_up(Path(self.faults.marks) / "outages", self.faults.outages)
         return list(range(start, stop)), Stats(decode_s=0.001)
 
 
@@ -97,7 +102,7 @@ class Toy:
     marks: Path
     faults: dict[str, Any] = field(default_factory=dict)
     actors: int = 2
-    limits: Limits = field(default_factory=lambda: Limits(8, 100, 10**6, 4, 60.0))
+    limits: Limits = field(default_factory=lambda: Limits(8, 100, 10**6, 4, 2, 60.0))
 
     def run(self, shards: dict[str, int], poll: Callable[[Dispatcher], None] = lambda _: None) -> Meter:
         faults = Faults(str(self.marks), **self.faults)
@@ -156,6 +161,13 @@ def test_a_short_outage_costs_no_record(tmp_path: Path) -> None:
     assert toy.rows("a") == (list(range(24)), [])
 
 
+def test_an_actor_whose_set_up_met_an_outage_is_replaced(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, {"setup_outages": 3}, actors=1)
+    meter = toy.run({"a": 24})
+    assert toy.rows("a") == (list(range(24)), [])
+    assert meter.progress().actors_replaced == 3
+
+
 def test_a_long_outage_ends_the_run_and_blames_no_record(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"outages": 1000})
     with pytest.raises(RunError, match="store is down"):
@@ -165,7 +177,7 @@ def test_a_long_outage_ends_the_run_and_blames_no_record(tmp_path: Path) -> None
 
 def test_bytes_in_flight_stay_below_the_limit(tmp_path: Path) -> None:
     seen: list[int] = []
-    toy = Toy(tmp_path, limits=Limits(8, 100, 1600, 4, 60.0))
+    toy = Toy(tmp_path, limits=Limits(8, 100, 1600, 4, 2, 60.0))
     toy.run({"a": 200}, poll=lambda dispatcher: seen.append(toy.meter.progress().inflight_bytes))
     assert 0 < max(seen) <= 1600
 
@@ -184,7 +196,7 @@ def test_stopping_commits_what_is_nearly_done_and_opens_nothing_more(tmp_path: P
 
 
 def test_a_call_that_hangs_is_ended_and_its_chunk_tried_again(tmp_path: Path) -> None:
-    toy = Toy(tmp_path, {"sleep_s": 0.0}, limits=Limits(8, 100, 10**6, 4, 2.0))
+    toy = Toy(tmp_path, {"sleep_s": 0.0}, limits=Limits(8, 100, 10**6, 4, 2, 2.0))
     hang = tmp_path / "hang"
 
     class Hanging(ToyDecoder):

@@ -1,0 +1,100 @@
+"""The decoder without Ray: which rows it gives, and whom it blames when nothing can be read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from actors.decoder import Decoder
+from pipeline.batch import RawRecord, Record, Shard
+from pipeline.config import ImageConfig, SourceConfig
+from pipeline.errors import UnavailableError
+from pipeline.sources import SourceSpec
+
+
+def png(shade: int = 0) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10), (shade, 2 * shade, 90)).save(file, "PNG")
+    return file.getvalue()
+
+
+class FakeReader:
+    """Serves records from memory; those whose id is in `down` cannot be reached."""
+
+    def __init__(self, contents: dict[str, RawRecord], down: frozenset[str] = frozenset()) -> None:
+        self.contents, self.down = contents, down
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        if all(record.id in self.down for record in records):
+            raise UnavailableError("the store does not answer", "s3://bucket")
+        return [self.contents[record.id] for record in records]
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryDecoder(Decoder):
+    """A decoder whose shard is a list of raw records."""
+
+    def __init__(self, raw: list[RawRecord], has_images: bool = True, down: frozenset[str] = frozenset()) -> None:
+        spec = SourceSpec("folder", SourceConfig(), has_images, True, pa.schema([]), len(raw))
+        super().__init__(spec, ImageConfig(), image_size=16)
+        self._reader = FakeReader({one.record.id: one for one in raw}, down)
+        self._records = lambda shard: [one.record for one in raw]  # type: ignore[assignment]
+
+
+def raw(name: str, image: bytes | None, text: str | None) -> RawRecord:
+    return RawRecord(Record(name, f"/{name}", None, None, None, None, "f"), image, text)
+
+
+def shard(rows: int, attempts: int = 0) -> Shard:
+    return Shard("s", rows, 0, "", 0, attempts=attempts)
+
+
+def test_rows_pixels_and_quarantine_add_up_in_order() -> None:
+    records = [raw("a", png(1), "一"), raw("b", b"no image", "二"), raw("c", png(3), None), raw("d", png(4), " \n")]
+    batch, stats = MemoryDecoder(records).decode(shard(4), 0, 4)
+    assert batch.rows["id"].to_pylist() == ["a", "c"]
+    assert batch.rows["text"].to_pylist() == ["一", None]
+    assert batch.pixels is not None
+    assert batch.pixels.shape == (2, 16, 16, 3)
+    assert batch.pixels[:, 0, 0].tolist() == [[1, 2, 90], [3, 6, 90]]
+    assert batch.quarantine.select(["id", "stage", "reason", "attempts"]).to_pylist() == [
+        {"id": "b", "stage": "decode", "reason": "not_an_image", "attempts": 1},
+        {"id": "d", "stage": "text", "reason": "empty_text", "attempts": 1},
+    ]
+    assert stats.bytes_read == len(png(1)) + len(b"no image") + len(png(3)) + len(png(4))
+
+
+def test_a_record_without_image_and_text_is_no_embedding() -> None:
+    batch, _ = MemoryDecoder([raw("a", None, "一"), raw("b", None, None)], has_images=False).decode(shard(2), 0, 2)
+    assert batch.pixels is None
+    assert batch.rows["id"].to_pylist() == ["a"]
+    assert batch.quarantine["reason"].to_pylist() == ["empty_text"]
+
+
+def test_a_store_that_is_down_fails_the_chunk_and_no_record() -> None:
+    records = [raw(name, png(), None) for name in "abcd"]
+    decoder = MemoryDecoder(records, down=frozenset("abcd"))
+    with pytest.raises(UnavailableError):
+        decoder.decode(shard(4), 2, 4)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 4), (0, 2)])
+def test_records_that_fail_while_their_neighbour_answers_are_quarantined(start: int, stop: int) -> None:
+    records = [raw(name, png(), None) for name in "abcd"]
+    down = frozenset(one.record.id for one in records[start:stop])
+    batch, _ = MemoryDecoder(records, down=down).decode(shard(4), start, stop)
+    assert batch.rows.num_rows == 0
+    assert batch.quarantine["id"].to_pylist() == sorted(down)
+    assert set(batch.quarantine["reason"].to_pylist()) == {"unavailable"}
+
+
+def test_records_of_a_retry_are_quarantined_again_with_one_more_attempt() -> None:
+    records = [raw(name, png(), None) for name in "ab"]
+    batch, _ = MemoryDecoder(records, down=frozenset("ab")).decode(shard(2, attempts=1), 0, 2)
+    assert batch.quarantine["attempts"].to_pylist() == [2, 2]
