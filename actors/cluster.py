@@ -136,6 +136,8 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
     if ray.is_initialized():
         yield _cluster_resources()
         return
+    # Of a failed call the scheduler reads the report. Ray would print its other result too, with a traceback.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         with own_sigterm():
             if cluster.address is None:

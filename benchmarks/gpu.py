@@ -61,7 +61,12 @@ def sustained(case: Case, timeout_s: float) -> tuple[float, float]:
     """(images/s of a whole run's steady phase, share of it in which the GPU executed a kernel)."""
     samples = case.marks.with_suffix(".gpu")
     with samples.open("w") as file:
-        query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", f"-lms={_GPU_SAMPLE_MS}"]
+        query = [
+            "nvidia-smi",
+            "--query-gpu=utilization.gpu",
+            "--format=csv,noheader,nounits",
+            f"--loop-ms={_GPU_SAMPLE_MS}",
+        ]
         began_s = time.monotonic()
         watcher = subprocess.Popen([*query, "--id=0"], stdout=file)
         try:

@@ -10,24 +10,16 @@ from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.vocabulary import RESERVED_COLUMNS
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
-
-
-def refuse_credentials(uri: str) -> str:
-    """Return `uri` unless it carries a password, which would end up in plans, logs and reports."""
-    if "://" in uri and urlsplit(uri).password:
-        host = urlsplit(uri).hostname
-        raise ValueError(f"the URL for {host} carries a password: give credentials in the environment instead")
-    return uri
 
 
 class _Section(BaseModel):
@@ -55,7 +47,9 @@ class SourceConfig(_Section):
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
-    retry_timeout_s: float = Field(default=90.0, ge=0, description="How long a failing read is retried.")
+    retry_timeout_s: float = Field(
+        default=90.0, ge=0, description="How long a failing read of the source, or commit, is retried; listings: 90 s."
+    )
     read_concurrency: int = Field(default=32, ge=1, description="Reads in flight per decoder.")
     allow_private_hosts: bool = Field(
         default=False, description="Let http(s) image URLs in tables point to private and loopback addresses."

@@ -20,16 +20,24 @@ from pipeline.errors import AlreadyExistsError, IdentityError, NotFoundError, Ru
 from pipeline.identity import Identity, check_same
 from pipeline.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.shard_file import Provenance, encode, footer_entries, read_footer, read_footers
+from pipeline.storage import DEFAULT_POLICY, ReadPolicy
 
 RUN_DATE = pa.field("run_date", pa.date32())
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset at `uri` whose identity is known. Holds no connection: it may be pickled and sent to an actor."""
+    """A dataset at `uri` whose identity is known. Holds no connection: it may be pickled and sent to an actor.
+
+    Attributes:
+        uri: its folder.
+        identity: what it is made of.
+        policy: how patiently shards are committed.
+    """
 
     uri: str
     identity: Identity
+    policy: ReadPolicy = DEFAULT_POLICY
 
     @classmethod
     def open(cls, uri: str) -> Dataset:
@@ -102,13 +110,13 @@ class Dataset:
         written = len(data)
         if quarantine.num_rows:
             failed = encode(_conform(quarantine, schema.QUARANTINE, shard_id), {})
-            storage.overwrite(aside, failed)
+            storage.overwrite(aside, failed, self.policy)
             written += len(failed)
         try:
-            storage.create(layout.embeddings_uri(self.uri, run_date, shard_id), data)
+            storage.create(layout.embeddings_uri(self.uri, run_date, shard_id), data, self.policy)
         except AlreadyExistsError:
             if quarantine.num_rows:
-                storage.delete(aside)
+                storage.delete(aside, self.policy)
             raise
         return written
 
@@ -117,14 +125,14 @@ class Dataset:
         for days in (-1, 1):
             other = date.fromisoformat(run_date) + timedelta(days=days)
             uri = layout.embeddings_uri(self.uri, other.isoformat(), shard_id)
-            if storage.exists(uri):
+            if storage.exists(uri, self.policy):
                 raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
 
     def committer(self, shard_id: str, run_date: str) -> str | None:
         """Id of the run that committed a shard under this date; None when nobody did."""
         uri = layout.embeddings_uri(self.uri, run_date, shard_id)
         try:
-            size_bytes = storage.stat(uri).size_bytes
+            size_bytes = storage.stat(uri, self.policy).size_bytes
         except NotFoundError:
             return None
         return read_footer(DataFile(uri, shard_id, run_date, "", size_bytes)).run_id

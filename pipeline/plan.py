@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -218,5 +218,5 @@ def _plan(listed: _Listed, dataset: Dataset, shards: list[Shard], names: tuple[s
         shards=shards,
         uri=uri,
         source=listed.source,
-        dataset=dataset,
+        dataset=replace(dataset, policy=storage.ReadPolicy.of_commits(listed.config.source)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from dataset_fixtures import (
     FakeModel,
     an_identity,
@@ -14,14 +15,15 @@ from dataset_fixtures import (
     quarantined_rows,
     some_records,
 )
-from s3_server import S3Server
+from s3_server import FaultyProxy, S3Server
 from test_plan import Catalog, planned_ids, shard_ids, skus
 
-from pipeline.config import OutputConfig, RunConfig
+from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset import Dataset
-from pipeline.errors import AlreadyExistsError
+from pipeline.errors import AlreadyExistsError, UnavailableError
 from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
 from pipeline.status import status
+from pipeline.storage import ReadPolicy
 from pipeline.verify import verify
 
 
@@ -72,3 +74,24 @@ def test_of_writers_racing_in_a_bucket_one_wins(s3: S3Server) -> None:
         won = [failed for failed, wins in zip([1, 2, 3, 4], pool.map(write, [1, 2, 3, 4]), strict=True) if wins]
     assert len(won) == 1
     assert (dataset.embeddings().count_rows(), dataset.quarantine().count_rows()) == (20 - won[0], won[0])
+
+
+def test_a_commit_is_retried_as_long_as_the_configuration_says(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(tmp_path)
+    catalog.write("part-0", skus(3))
+    source = catalog.config().source.model_copy(update={"retry_timeout_s": 0.0, "read_timeout_s": 0.5})
+    config = RunConfig(source=source, output=OutputConfig(uri=f"{s3.bucket()}/out"))
+    plan = make_plan(config, FakeModel(), new_run_id(), 1)
+    assert plan.dataset.policy == ReadPolicy.of_commits(source)
+    assert plan.dataset.policy.timeout_s == SourceConfig().read_timeout_s
+    proxy = FaultyProxy(s3.endpoint)
+    proxy.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    proxy.faults.extend([503] * 100)
+    table, aside = embedded_rows(some_records(3), plan.dataset.identity), quarantined_rows([])
+    with pytest.raises(UnavailableError):
+        plan.dataset.write_shard(f"{7:032x}", "2026-11-21", table, aside, provenance(3))
+    assert len(proxy.faults) == 99
+    proxy.stop()

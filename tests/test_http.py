@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from web_site import Site
+from yarl import URL
 
 from pipeline import storage
 from pipeline.config import SourceConfig
@@ -24,8 +27,8 @@ from pipeline.errors import (
     TooLargeError,
     UnavailableError,
 )
-from pipeline.storage import ReadPolicy, addresses
-from pipeline.storage.addresses import PublicResolver, RefusedHostError, is_public
+from pipeline.storage import ReadPolicy, addresses, http
+from pipeline.storage.addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
 
 GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
 OPEN = replace(GUARDED, allow_private_hosts=True)
@@ -49,12 +52,40 @@ def test_a_private_address_is_read_when_allowed(site: Site) -> None:
     assert site.requests == ["/a.jpg?x=1"]
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "0"])
+NUMERIC_HOSTS = [
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0177.0.0.1",
+    "017700000001",
+    "0",
+    "0.",
+    "0x7f000001",
+    "0X7F.1",
+    "0x",
+]
+NUMERIC_HOSTS += ["127.0.0.1.", "１２７.0.0.1", "a.b.127", "1.2.3.4.5", "999.1.1.1", "0x5db8d822"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1%25lo]", *NUMERIC_HOSTS])
 def test_other_spellings_of_loopback_are_refused(site: Site, host: str) -> None:
     assert site.server
     result = read(f"http://{host}:{site.server.server_port}/a.jpg", GUARDED)
-    assert isinstance(result, AddressRefusedError | BadUriError)
+    assert isinstance(result, AddressRefusedError)
     assert site.requests == []
+
+
+@pytest.mark.parametrize("host", NUMERIC_HOSTS)
+def test_numbers_that_only_some_clients_take_for_addresses_are_refused_by_the_guard_itself(host: str) -> None:
+    with pytest.raises(RefusedHostError):
+        refuse_literal(URL(f"http://{host}/a.jpg"))
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "1.example", "7.cdn-0x7f", "93.184.216.34", "0xabc.org", "[2606:2800::1]"]
+)
+def test_names_and_public_addresses_pass_the_guard(host: str) -> None:
+    refuse_literal(URL(f"http://{host}/a.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +177,38 @@ def test_busy_servers_are_asked_again_and_refusals_are_not(site: Site) -> None:
     assert isinstance(read(site.url("/status/404"), PATIENT), NotFoundError)
     assert isinstance(read(site.url("/status/403"), PATIENT), ForbiddenError)
     assert len(site.requests) == 5
+
+
+def test_threads_that_come_first_share_one_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def slowly() -> asyncio.AbstractEventLoop:
+        time.sleep(0.05)
+        made.append(asyncio.SelectorEventLoop())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", slowly)
+    monkeypatch.setattr(http, "_started_loop", cache(http._started_loop.__wrapped__))
+    with ThreadPoolExecutor(8) as pool:
+        loops = list(pool.map(lambda _: http._loop(), range(8)))
+    for loop in made:
+        loop.call_soon_threadsafe(loop.stop)
+    assert loops == made * 8
+
+
+def test_one_broken_image_does_not_cost_its_neighbours_their_retries(site: Site) -> None:
+    site.busy = 2
+    urls = [site.url("/status/503"), site.url("/status/500"), site.url("/busy"), site.url("/a.jpg")]
+    results = storage.read_many(urls, replace(PATIENT, retry_timeout_s=1.5, concurrency=1))
+    assert [isinstance(result, UnavailableError) for result in results] == [True, True, False, False]
+
+
+def test_a_host_whose_objects_all_fail_is_not_waited_for_again_and_again(site: Site) -> None:
+    urls = [site.url(f"/status/{status}") for status in range(500, 540)]
+    started = time.monotonic()
+    results = storage.read_many(urls, replace(PATIENT, retry_timeout_s=1.0, concurrency=4))
+    assert all(isinstance(result, UnavailableError) for result in results)
+    assert time.monotonic() - started < 2.5
 
 
 def test_hosts_that_are_not_there(site: Site) -> None:

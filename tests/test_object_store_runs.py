@@ -230,6 +230,7 @@ def test_a_run_that_loses_its_store_for_good_says_so_and_the_next_one_goes_on(dr
         s3.start()
     assert summary["state"] == "failed"
     assert "Run the same command again" in driver.stderr()
+    assert "Traceback" not in driver.stderr()
     again = drivers.run(*command)
     assert again["rows_already_done"] > 0
     assert again["rows_already_done"] + again["stats"]["embedded"] == SOME

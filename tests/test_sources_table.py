@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from s3_server import S3Server
+from s3_server import FaultyProxy, S3Server
 from source_fixtures import gzipped, put, read, reasons, scan
 from table_fixtures import as_csv, as_jsonl, as_parquet
 from web_site import Site
 
 from pipeline import sources, storage
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, UnavailableError
 from pipeline.sources import SourceSpec
 
 ROWS = [
@@ -177,6 +178,12 @@ def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path)
         ("a.csv", b"text\na\n" + b"x" * 300_000 + b"\xff\n", "not in UTF-8"),
         ("a.csv", b"", "no column for images"),
         ("a.csv", b"text\n", "have no rows"),
+        ("a.csv", b'id,text\n1,a\n2,"5 inch phone\n3,c\n', r"Row 1 of .*a\.csv \(line 3\) has an open or stray quote"),
+        ("a.csv", b'id,text\n1,"5 inch phone\n2,"b"\n', r"Row 0 of .* \(line 2\) has an open or stray quote"),
+        ("a.tsv", b'id\ttext\n1\ta\n2\t"5 inch phone\n3\tc\n', r"Row 1 of .*double the quotes"),
+        ("a.tsv", b'id\ttext\n1\t"5 inch phone\n2\ta 6"\n3\tc\n', r"Row 0 of .* has a cell of several rows"),
+        ("a.csv", b"id,text\n1,a\n\n2,b,c\n", r"Row 1 of .* \(line 4\) has 3 cells and the header 2"),
+        ("a.csv", b'"id,text\n1,a\n', r"The header of .* has an open or stray quote"),
         ("a.csv.gz", gzipped(b"text\n" + b"abc\n" * 99)[:-20], "damaged"),
     ],
 )
@@ -184,6 +191,23 @@ def test_damaged_tables_say_so(tmp_path: Path, name: str, content: bytes, messag
     put(tmp_path, {name: content})
     with pytest.raises(SourceError, match=message):
         scan(tmp_path / name)
+
+
+def test_empty_cells_behind_the_last_column_and_inches_inside_a_cell_are_fine(tmp_path: Path) -> None:
+    put(tmp_path, {"c.csv": 'id,text\n1,a 5" phone,\n2,b,,\n3\n', "c.tsv": 'id\ttext\n1\ta 5" phone\n'})
+    found = read(*scan(tmp_path / "c.csv"))
+    assert [raw.text for raw in found.values()] == ['a 5" phone', "b", ""]
+    assert [raw.text for raw in read(*scan(tmp_path / "c.tsv")).values()] == ['a 5" phone']
+
+
+def test_a_quote_opened_since_planning_fails_the_records_of_its_table(tmp_path: Path) -> None:
+    put(tmp_path, {"c.csv": "id,text\n1,a\n2,b\n3,c\n"})
+    spec, records = scan(tmp_path / "c.csv")
+    put(tmp_path, {"c.csv": 'id,text\n1,a\n2,"b\n3,c\n'})
+    found = read(spec, records)
+    assert reasons(found) == dict.fromkeys(["1", "2", "3"], "read/unreadable")
+    assert found["3"].failure
+    assert "open or stray quote" in found["3"].failure.detail
 
 
 def test_a_table_changed_since_planning_is_noticed(catalog: Path) -> None:
@@ -233,6 +257,43 @@ def test_tables_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     assert images(*scan(f"{base}/a.parquet")) == {"1": b"one", "2": "not_found"}
     assert images(*scan(f"{base}/t")) == {"3": b"one"}
     assert images(*scan(f"{base}/t/*.jsonl.gz")) == {"3": b"one"}
+
+
+def test_signatures_of_image_urls_are_used_and_not_stored(site: Site, tmp_path: Path) -> None:
+    def table(signature: str) -> Path:
+        query = f"X-Amz-Credential=me&X-Amz-Signature={signature}"
+        rows = [{"image": f"{site.url(path)}?{query}"} for path in ("/a.jpg", "/status/403")]
+        put(tmp_path, {"c.jsonl": as_jsonl(rows)})
+        return tmp_path / "c.jsonl"
+
+    spec, records = scan(table("s3cret"), allow_private_hosts=True)
+    plain = [site.url("/a.jpg"), site.url("/status/403")]
+    assert ([record.id for record in records], [record.image_uri for record in records]) == (plain, plain)
+    found = read(spec, records)
+    assert found[plain[0]].image == b"image bytes"
+    assert "/a.jpg?X-Amz-Credential=me&X-Amz-Signature=s3cret" in site.requests
+    assert reasons(found) == {plain[1]: "read/forbidden"}
+    assert "s3cret" not in repr((spec, found))
+    assert scan(table("an0ther"), allow_private_hosts=True)[1] == records
+    named, by_url = scan(tmp_path / "c.jsonl", id_column="image", allow_private_hosts=True)
+    assert [record.id for record in by_url] == plain
+    assert read(named, by_url)[plain[0]].image == b"image bytes"
+
+
+def test_tables_are_read_with_the_patience_that_was_asked_for(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = s3.bucket()
+    storage.overwrite(f"{base}/c.csv", b"id,text\n1,a\n")
+    proxy = FaultyProxy(s3.endpoint)
+    proxy.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    spec, records = scan(f"{base}/c.csv", retry_timeout_s=0)
+    proxy.faults.extend([503] * 100)
+    started = time.monotonic()
+    with pytest.raises(UnavailableError):
+        read(spec, records)
+    assert time.monotonic() - started < 3
+    assert len(proxy.faults) == 99
+    proxy.stop()
 
 
 def test_tables_on_a_web_site(site: Site, tmp_path: Path) -> None:

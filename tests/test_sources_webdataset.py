@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -131,18 +132,47 @@ def test_a_sample_without_its_image_or_with_bad_parts_fails_alone(tmp_path: Path
     assert found["last"].image == b"last"
 
 
-def test_a_value_that_does_not_fit_its_column_fails_alone(tmp_path: Path) -> None:
-    members = []
-    for number in range(80):
-        value = "many" if number == 79 else number
-        members += [(f"{number}.jpg", b"x"), (f"{number}.json", json.dumps({"count": value}).encode())]
-    put(tmp_path, {"x.tar": tar_bytes(members)})
+def test_columns_hold_every_value_however_late_it_comes(tmp_path: Path, tar_name: str) -> None:
+    def members(tar: str, last: object) -> list[tuple[str, bytes]]:
+        values = [{"price": number, "count": number} for number in range(80)]
+        values.append({"price": 2.5, "count": last, "late": True})
+        return [
+            member
+            for number, value in enumerate(values)
+            for member in ((f"{tar}{number}.jpg", b"x"), (f"{tar}{number}.json", json.dumps(value).encode()))
+        ]
+
+    for tar, last in (("a", 7), ("b", "many")):
+        put(tmp_path, {tar + tar_name: packed(tar_name, tar_bytes(members(tar, last)))})
     spec, records = scan(tmp_path)
-    assert spec.extra == pa.schema([("count", pa.int64())])
+    assert spec.extra == pa.schema([("price", pa.float64()), ("count", pa.string()), ("late", pa.bool_())])
     found = read(spec, records)
-    assert reasons(found) == {"79": "read/unreadable"}
-    assert found["79"].failure
-    assert '"many" does not fit a column of int64' in found["79"].failure.detail
+    assert (len(found), reasons(found)) == (162, {})
+    assert found["a80"].extra == {"price": 2.5, "count": "7", "late": True}
+    assert found["b80"].extra == {"price": 2.5, "count": "many", "late": True}
+    assert found["b3"].extra == {"price": 3.0, "count": "3", "late": None}
+
+
+def test_a_value_that_fits_no_more_since_planning_fails_alone(tmp_path: Path) -> None:
+    def write(count: str) -> None:
+        members = [("a.jpg", b"x"), ("a.json", b'{"count":1}'), ("b.jpg", b"x"), ("b.json", count.encode())]
+        put(tmp_path, {"x.tar": tar_bytes(members)})
+
+    write('{"count":2}')
+    spec, records = scan(tmp_path)
+    write('{"count":"many"}')
+    found = read(spec, records)
+    assert reasons(found) == {"b": "read/unreadable"}
+    assert found["b"].failure
+    assert '"many" does not fit a column of int64' in found["b"].failure.detail
+
+
+def test_keys_that_are_data_are_no_columns(tmp_path: Path) -> None:
+    members = [("a.jpg", b"x"), ("a.json", json.dumps(dict.fromkeys(map(str, range(1001)), 1)).encode())]
+    put(tmp_path, {"x.tar": tar_bytes(members)})
+    with pytest.raises(SourceError, match="1,001 different keys"):
+        scan(tmp_path)
+    assert scan(tmp_path, extra_columns=("7",))[0].extra == pa.schema([("7", pa.int64())])
 
 
 def test_captions_in_json(tmp_path: Path) -> None:
@@ -178,12 +208,38 @@ def test_a_truncated_tar_gives_what_is_before_the_cut(tmp_path: Path, tar_name: 
     cut = data[: 3 * (512 + 3072) + 512 + 1000]
     put(tmp_path, {tar_name: packed(tar_name, cut)})
     spec, records = scan(tmp_path)
-    assert [record.id for record in records] == ["0", "1", "2", "3"]
+    assert [record.id for record in records] == ["0", "1", "2", "3", f"{tar_name}#damaged"]
     assert len(spec.notes) == 1
     assert "is damaged" in spec.notes[0]
     found = read(spec, records)
-    assert reasons(found) == {"3": "read/truncated"}
+    assert reasons(found) == {"3": "read/truncated", f"{tar_name}#damaged": "read/unreadable"}
     assert found["2"].image == bytes([2]) * 3000
+
+
+def test_damage_in_the_middle_is_a_record_of_its_own(tmp_path: Path, tar_name: str) -> None:
+    data = tar_bytes([(f"{number}.jpg", bytes([number]) * 3000) for number in range(5)])
+    at = 2 * (512 + 3072)
+    put(tmp_path, {f"s/{tar_name}": packed(tar_name, data[:at] + b"?" * 512 + data[at + 512 :])})
+    spec, records = scan(tmp_path)
+    damaged = f"s/{tar_name}#damaged"
+    assert [record.id for record in records] == ["0", "1", damaged]
+    found = read(spec, records)
+    assert reasons(found) == {damaged: "read/unreadable"}
+    assert found["1"].image == bytes([1]) * 3000
+    assert found[damaged].failure
+    assert "nothing behind byte 7,168 could be read" in found[damaged].failure.detail
+    assert (f"({len(data) - at:,} bytes)" in found[damaged].failure.detail) is tar_name.endswith(".tar")
+    assert reasons(read(spec, records[2:])) == reasons(found)
+
+
+def test_a_gzip_stream_damaged_in_the_middle_has_that_record_too(tmp_path: Path) -> None:
+    whole = bytearray(gzipped(tar_bytes([(f"{n}.jpg", os.urandom(3000)) for n in range(99)])))
+    whole[len(whole) // 2 : len(whole) // 2 + 5000] = os.urandom(5000)
+    put(tmp_path, {"x.tgz": bytes(whole)})
+    spec, records = scan(tmp_path)
+    assert records[-1].id == "x.tgz#damaged"
+    found = read(spec, records)
+    assert reasons(found)["x.tgz#damaged"] == "read/unreadable"
 
 
 def test_a_gzip_stream_that_ends_early(tmp_path: Path) -> None:
@@ -191,7 +247,9 @@ def test_a_gzip_stream_that_ends_early(tmp_path: Path) -> None:
     put(tmp_path, {"x.tar.gz": whole[: len(whole) // 2]})
     spec, records = scan(tmp_path)
     assert spec.notes
-    assert set(reasons(read(spec, records)).values()) <= {"read/truncated"}
+    failed = reasons(read(spec, records))
+    assert failed.pop("x.tar.gz#damaged") == "read/unreadable"
+    assert set(failed.values()) <= {"read/truncated"}
 
 
 def test_what_is_no_tar_says_so(tmp_path: Path) -> None:

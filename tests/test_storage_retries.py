@@ -66,11 +66,11 @@ def test_a_store_that_comes_back_is_waited_for(proxy: FaultyProxy) -> None:
 
 
 def test_a_store_that_stays_away_is_not_waited_for_by_every_object(proxy: FaultyProxy) -> None:
-    uri = f"{_bucket_of(proxy)}/a"
+    base = _bucket_of(proxy)
     proxy.stop()
     policy = ReadPolicy(timeout_s=1, retry_timeout_s=1, concurrency=2, max_bytes=None, allow_private_hosts=False)
     started = time.monotonic()
-    results = storage.read_many([uri] * 40, policy)
+    results = storage.read_many([f"{base}/{number}" for number in range(40)], policy)
     proxy.start()
     assert all(isinstance(result, UnavailableError) for result in results)
     assert "connection refused" in str(results[0])

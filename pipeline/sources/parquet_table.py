@@ -15,6 +15,7 @@ from pipeline import storage
 from pipeline.errors import SourceError
 from pipeline.sources.cursor import Item
 from pipeline.sources.table_files import Row
+from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
 _READ_ROWS = 128
@@ -37,8 +38,8 @@ class ParquetRow:
 class ParquetTable:
     """See `TableFile`."""
 
-    def __init__(self, uri: str) -> None:
-        source = uri if storage.is_local(uri) else storage.open_seekable(uri)
+    def __init__(self, uri: str, policy: ReadPolicy) -> None:
+        source = uri if storage.is_local(uri) else storage.open_seekable(uri, policy)
         try:
             with storage.translated(uri):
                 self._file = pq.ParquetFile(source, buffer_size=_COLUMN_BUFFER_BYTES)

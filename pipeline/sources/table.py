@@ -2,6 +2,9 @@
 
 Ids come from a column, else from the image URI as written, else from `<file>#<row>`. A record's fingerprint is the
 column asked for, else a hash of image URI and text, else, for image bytes, the file's fingerprint and the row.
+
+Records are stored, so ids and image URIs in them carry no credentials: a presigned URL loses its query, and the reader
+takes the whole one from the table again. Signed anew, it still names the same record.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.config import SourceConfig
+from pipeline.credentials import without_credentials
 from pipeline.errors import SourceError
 from pipeline.sources.base import Columns, Sink, SourceSpec, choose_extra
 from pipeline.sources.formats import files_of
 from pipeline.sources.records import RecordCollector
 from pipeline.sources.table_columns import check_columns, resolve_columns, role_names
 from pipeline.sources.table_files import TableFile, open_table
-from pipeline.storage import ObjectInfo
+from pipeline.storage import ObjectInfo, ReadPolicy
 
 
 def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
@@ -35,7 +39,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     columns: Columns | None = None
     found = pa.schema([])
     for info, name in files_of(config, "table"):
-        table = open_table(info.uri)
+        table = open_table(info.uri, ReadPolicy.of(config))
         try:
             columns = columns or resolve_columns(table.schema, config, info.uri)
             check_columns(columns, table.schema, info.uri)
@@ -95,8 +99,10 @@ def _scan_file(file: _File, collector: RecordCollector) -> None:
 def _ids(file: _File, rows: range, batch: dict[str, list[Any]], written: list[Any] | None) -> list[str]:
     if not file.columns.id:
         values = written or [None] * len(rows)
-        return [value or f"{file.name}#{row}" for value, row in zip(values, rows, strict=True)]
-    return _strings(file, file.columns.id, rows, batch)
+        named = [value or f"{file.name}#{row}" for value, row in zip(values, rows, strict=True)]
+    else:
+        named = _strings(file, file.columns.id, rows, batch)
+    return [without_credentials(value) for value in named]
 
 
 def _strings(file: _File, name: str, rows: range, batch: dict[str, list[Any]]) -> list[str]:
@@ -113,7 +119,7 @@ def _uris(file: _File, rows: range, written: list[Any] | None) -> list[str | Non
         own = f"{file.info.uri}#"
         return [f"{own}{row}" for row in rows] if file.columns.image else [None] * len(rows)
     folder = storage.parent(file.info.uri)
-    return [resolve(value, folder) if value else None for value in written]
+    return [without_credentials(resolve(value, folder)) if value else None for value in written]
 
 
 def resolve(written: str, folder: str) -> str:

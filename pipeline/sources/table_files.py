@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.sources.cursor import Item
 from pipeline.sources.formats import PARQUET_SUFFIXES
+from pipeline.storage import ReadPolicy
 
 
 class Row(Protocol):
@@ -41,8 +42,8 @@ class TableFile(Protocol):
         """Close the file."""
 
 
-def open_table(uri: str) -> TableFile:
-    """The table file at `uri`, by its suffix.
+def open_table(uri: str, policy: ReadPolicy) -> TableFile:
+    """The table file at `uri`, by its suffix; `policy` says how patiently to read it.
 
     Raises:
         SourceError: it is of another kind than its name says.
@@ -51,7 +52,7 @@ def open_table(uri: str) -> TableFile:
     if uri.lower().endswith(PARQUET_SUFFIXES):
         from pipeline.sources.parquet_table import ParquetTable
 
-        return ParquetTable(uri)
+        return ParquetTable(uri, policy)
     from pipeline.sources.text_table import TextTable
 
-    return TextTable(uri)
+    return TextTable(uri, policy)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.batch import RawRecord, Record
+from pipeline.credentials import without_credentials
 from pipeline.errors import SourceError, StorageError, UnavailableError
 from pipeline.sources.base import Columns, SourceSpec, failed, read_failure
 from pipeline.sources.cursor import Cursor, Cursors
@@ -23,7 +24,7 @@ _SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "http", "https"})
 
 
 class _Parts(NamedTuple):
-    """A row as found: image bytes, or the URI that has them."""
+    """A row as found: image bytes, or the URI that has them, signature and all; the record has it without."""
 
     record: Record
     values: Mapping[str, Any]
@@ -58,7 +59,7 @@ class TableReader:
         self._cursors.close()
 
     def _cursor(self, uri: str) -> Cursor[Row]:
-        table = open_table(uri)
+        table = open_table(uri, self._policy)
         return Cursor(lambda position: table.rows(position, self._wanted.names), table.start_of)
 
     def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], Row], dict[str, StorageError]]:
@@ -92,13 +93,13 @@ class TableReader:
             values = row.values(self._wanted)
         except ValueError as error:
             return failed(record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Plan again.")
-        if columns.id and str(values[columns.id]) != record.id:
+        if columns.id and without_credentials(str(values[columns.id])) != record.id:
             return _changed(record)
         if columns.image is None:
             return _Parts(record, values, None, None)
         image, written = _image(values[columns.image], columns)
         uri = resolve(written, storage.parent(container)) if written else None
-        if columns.image_is_uri and uri != record.image_uri:
+        if columns.image_is_uri and (without_credentials(uri) if uri else None) != record.image_uri:
             return _changed(record)
         if image is None and uri is None:
             return failed(record, Reason.MISSING_IMAGE, f"Row {record.position} of {container} has no {columns.image}.")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from pipeline.batch import Record
+
 BLOCK = tarfile.BLOCKSIZE
 
 
@@ -36,6 +38,17 @@ class Member:
 
 class DamagedTarError(Exception):
     """The tar ends in the middle, or goes on with something that is no tar header."""
+
+
+def damage_id(name: str) -> str:
+    """Id of the record that stands for what a damaged tar does not give; no sample's key has a dot in that place."""
+    return f"{name}#damaged"
+
+
+def is_damage(record: Record) -> bool:
+    """Whether a record is such a one. Its position is where the damage begins, its size what lies behind, if known."""
+    tar, mark, rest = record.id.rpartition("#damaged")
+    return bool(mark) and not rest and tar.lower().endswith((".tar", ".gz", ".tgz"))
 
 
 def is_compressed(uri: str) -> bool:

@@ -1,11 +1,11 @@
 """CSV, TSV and JSON lines, plain or gzipped, as a table. Types are learned from all rows, not guessed from the first.
 
-UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows.
+UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows. TSV is quoted like CSV, as Excel and
+pandas write it; what a quote that is never closed would swallow is an error in both.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import zlib
@@ -19,15 +19,16 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.errors import SourceError
+from pipeline.sources.csv_cells import cells_of
 from pipeline.sources.cursor import Item
 from pipeline.sources.table_files import Row
 from pipeline.sources.texts import encoding_of
 from pipeline.sources.values import Widening, fit, fit_text, json_object
+from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
 _HEAD_ROWS = 1000
 _SAMPLE_BYTES = 2**18
-_LONGEST_CELL = 2**27
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class CsvRow:
 class TextTable:
     """See `TableFile`."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, policy: ReadPolicy) -> None:
+        self._uri, self._policy = uri, policy
         self._name = storage.name(uri).lower().removesuffix(".gz")
         self._is_json = self._name.endswith((".jsonl", ".ndjson"))
-        with storage.open_seekable(uri) as file, self._readable():
+        with storage.open_seekable(uri, policy) as file, self._readable():
             self._encoding = encoding_of(self._unzipped(file).read(_SAMPLE_BYTES))
         self._widening = Widening()
         for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
@@ -111,24 +112,23 @@ class TextTable:
             yield values
 
     def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
-        with storage.open_seekable(self._uri) as file, self._readable():
+        with storage.open_seekable(self._uri, self._policy) as file, self._readable():
             text = io.TextIOWrapper(self._unzipped(file), self._encoding, newline=None if self._is_json else "")
             if self._is_json:
                 yield from (JsonRow(line) for line in text if line.strip())
                 return
-            csv.field_size_limit(_LONGEST_CELL)
-            rows = csv.reader(text, delimiter="\t" if self._name.endswith(".tsv") else ",")
+            rows = cells_of(text, "\t" if self._name.endswith(".tsv") else ",", self._uri)
             header = next(rows, [])
             if len(set(header)) < len(header):
                 raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")
             self._widening.see_texts(header, [""] * len(header))
-            yield from (CsvRow(header, cells) for cells in rows if cells)
+            yield from (CsvRow(header, cells) for cells in rows)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise SourceError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
 
     def _unzipped(self, file: BinaryIO) -> BinaryIO:

@@ -39,6 +39,11 @@ class Widening:
             if known is not _STRING:
                 self._types[name] = _wider(known or _NULL, _type_of_text(text))
 
+    def merge(self, other: Widening) -> None:
+        """Widen by all that `other` has seen."""
+        for name, kind in other._types.items():
+            self._types[name] = _wider(self._types.get(name, _NULL), kind)
+
     def schema(self) -> pa.Schema:
         """The columns seen, in order; one that was always null is a string."""
         return pa.schema([(name, _STRING if pa.types.is_null(kind) else kind) for name, kind in self._types.items()])

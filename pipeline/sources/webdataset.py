@@ -1,7 +1,7 @@
 """Lists tars of samples: members that follow each other and share a key, as WebDataset writes them.
 
 `<key>.<image suffix>` is the image, `<key>.txt` the text, the scalars of `<key>.json` further columns. A record's id is
-its key. Only headers and .json members are read.
+its key. Only headers and .json members are read, the latter all of them: a column's type holds every value.
 """
 
 from __future__ import annotations
@@ -20,27 +20,31 @@ from pipeline.errors import SourceError
 from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.formats import IMAGE_SUFFIXES, files_of
 from pipeline.sources.records import RecordCollector
-from pipeline.sources.tar import DamagedTarError, Member, decompressed, members
+from pipeline.sources.tar import DamagedTarError, Member, damage_id, decompressed, is_compressed, members
 from pipeline.sources.values import Widening, json_object
-from pipeline.storage import ObjectInfo
+from pipeline.storage import ObjectInfo, ReadPolicy
 
 CAPTION_KEYS = ("caption", "text")
 
-#: .json members read per tar to learn the columns: keys that come up later only are not carried.
-_JSON_SAMPLE = 64
+#: More keys than this are no columns but data, and nobody meant to carry them all.
+_MOST_COLUMNS = 1000
+#: Larger .json members are not read for their keys; a record whose values then do not fit fails by name.
+_LARGEST_JSON_BYTES = 4 * 2**20
 _TARS_AT_ONCE = 8
 _SCAN_BUFFER_BYTES = 2**16
 
 
 @dataclass(slots=True)
 class _TarListing:
-    """What one tar holds."""
+    """What one tar holds; `name` stands for it in ids, `end` is the byte behind the last member."""
 
     info: ObjectInfo
+    name: str
     samples: list[tuple[str, int, int, str | None]] = field(default_factory=list)
-    values: list[dict[str, Any]] = field(default_factory=list)
+    columns: Widening = field(default_factory=Widening)
     texts: int = 0
     ignored: int = 0
+    end: int = 0
     damage: str = ""
 
 
@@ -58,8 +62,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
         images += sum(image is not None for *_, image in listing.samples)
         texts, ignored = texts + listing.texts, ignored + listing.ignored
         notes += [f"{listing.info.uri} is damaged: {listing.damage}."] if listing.damage else []
-        for values in listing.values:
-            widening.see(values)
+        widening.merge(listing.columns)
         _collect(listing, collector)
         if collector.full:
             break
@@ -69,7 +72,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     notes += [f"{ignored:,} members of unknown kinds were left out."] if ignored else []
     caption_key = _caption_key(config, widening.schema(), texts > 0)
     found = pa.schema([column for column in widening.schema() if column.name != caption_key])
-    extra = choose_extra(found, config)
+    extra = _choose_extra(found, config)
     has_texts = texts > 0 or caption_key is not None
     return SourceSpec(
         "webdataset", config, images > 0, has_texts, extra, collector.rows, caption_key=caption_key, notes=tuple(notes)
@@ -90,23 +93,44 @@ def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str |
     return None if has_txt else next((key for key in CAPTION_KEYS if key in found.names), None)
 
 
+def _choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
+    if config.extra_columns is None and len(found) > _MOST_COLUMNS:
+        raise SourceError(
+            f"The .json members have {len(found):,} different keys, more than {_MOST_COLUMNS:,} columns. "
+            "Name those to keep in extra_columns."
+        )
+    return choose_extra(found, config)
+
+
 def _collect(listing: _TarListing, collector: RecordCollector) -> None:
-    uri, fingerprint = listing.info.uri, listing.info.fingerprint
+    uri = listing.info.uri
     for key, position, size_bytes, image in listing.samples:
-        own = blake2b(f"{fingerprint}\0{key}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        own = _fingerprint(listing, key)
         collector.add(key, f"{uri}#{image}" if image else None, None, uri, position, size_bytes, own)
+    if listing.damage:
+        key, size_bytes = damage_id(listing.name), listing.info.size_bytes
+        at = listing.end if is_compressed(uri) else min(listing.end, size_bytes)
+        lost = None if is_compressed(uri) else size_bytes - at
+        collector.add(key, None, None, uri, at, lost, _fingerprint(listing, key))
+
+
+def _fingerprint(listing: _TarListing, key: str) -> str:
+    content = f"{listing.info.fingerprint}\0{key}".encode("utf-8", "surrogateescape")
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _listings(config: SourceConfig) -> Iterator[_TarListing]:
-    tars = [info for info, _name in files_of(config, "webdataset")]
+    listings = [_TarListing(info, name) for info, name in files_of(config, "webdataset")]
+    policy = ReadPolicy.of(config)
     at_once = 1 if config.limit else _TARS_AT_ONCE
-    for start in range(0, len(tars), at_once):
-        yield from storage.in_threads(_list_tar, tars[start : start + at_once], at_once)
+    for start in range(0, len(listings), at_once):
+        some = listings[start : start + at_once]
+        yield from storage.in_threads(lambda listing: _list_tar(listing, policy), some, at_once)
 
 
-def _list_tar(info: ObjectInfo) -> _TarListing:
-    listing = _TarListing(info)
-    with storage.open_seekable(info.uri, buffer_bytes=_SCAN_BUFFER_BYTES) as file:
+def _list_tar(listing: _TarListing, policy: ReadPolicy) -> _TarListing:
+    info = listing.info
+    with storage.open_seekable(info.uri, policy, _SCAN_BUFFER_BYTES) as file:
         try:
             for key, group in groupby(members(decompressed(file, info.uri)), key=lambda member: member.key):
                 _list_sample(listing, key, group)
@@ -122,8 +146,8 @@ def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> Non
     try:
         for member in group:
             parts.append(member)
-            if member.suffix == "json" and len(listing.values) < _JSON_SAMPLE:
-                listing.values.append(_scalars(member.read()))
+            if member.suffix == "json" and member.size_bytes <= _LARGEST_JSON_BYTES:
+                listing.columns.see(_scalars(member.read()))
     finally:
         # Also when the tar breaks off here: what is left of the sample is planned and fails by name when read.
         _add_sample(listing, key, parts)
@@ -135,6 +159,7 @@ def _add_sample(listing: _TarListing, key: str, parts: list[Member]) -> None:
     known = texts + sum(part.suffix == "json" for part in parts) + (image is not None)
     listing.ignored += len(parts) - known
     listing.texts += texts
+    listing.end = parts[-1].end if parts else listing.end
     if known:
         first, last = parts[0], parts[-1]
         listing.samples.append((key, first.offset, last.end - first.offset, image.name if image else None))

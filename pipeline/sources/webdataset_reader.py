@@ -16,7 +16,7 @@ from pipeline.batch import RawRecord, Record
 from pipeline.errors import StorageError, UnavailableError
 from pipeline.sources.base import SourceSpec, failed, read_failure
 from pipeline.sources.cursor import Cursor, Cursors, Item
-from pipeline.sources.tar import DamagedTarError, Member, decompressed, is_compressed, members
+from pipeline.sources.tar import DamagedTarError, Member, decompressed, is_compressed, is_damage, members
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import fit, json_object
 from pipeline.storage import ReadPolicy
@@ -52,7 +52,8 @@ class WebDatasetReader:
                 down.append(error)
                 found = [RawRecord(records[place], failure=read_failure(error)) for place in wanted]
             results.update(zip(wanted, found, strict=True))
-        if down and all(raw.failure and raw.failure.reason in _DOWN for raw in results.values()):
+        asked = [raw for raw in results.values() if not is_damage(raw.record)]
+        if down and all(raw.failure and raw.failure.reason in _DOWN for raw in asked):
             raise next(error for error in down if isinstance(error, UnavailableError))
         return [results[place] for place in range(len(records))]
 
@@ -61,6 +62,11 @@ class WebDatasetReader:
         self._cursors.close()
 
     def _read_tar(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
+        sound = [record for record in records if not is_damage(record)]
+        found = iter(self._read_samples(uri, sound) if sound else [])
+        return [_damage(record) if is_damage(record) else next(found) for record in records]
+
+    def _read_samples(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
         if is_compressed(uri):
             samples = self._cursors.of(uri).take([record.position or 0 for record in records])
             return [self._assemble(record, iter(samples.get(record.position or 0, ())), False) for record in records]
@@ -139,6 +145,13 @@ def _loaded(member: Member, limit: int) -> Member:
 
 def _raise(error: EOFError) -> bytes:
     raise error
+
+
+def _damage(record: Record) -> RawRecord:
+    """What cannot be read of a damaged tar counts as one record, so that it is never counted as nothing."""
+    lost = f" ({record.size_bytes:,} bytes)" if record.size_bytes else ""
+    detail = f"{record.container} is damaged: nothing behind byte {record.position:,} could be read{lost}. Repair it."
+    return failed(record, Reason.UNREADABLE, detail)
 
 
 def _too_large(member: Member, limit: int) -> str:

@@ -8,6 +8,7 @@ that changes between check and connect (DNS rebinding) gains nothing.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -17,6 +18,8 @@ from yarl import URL
 from pipeline.errors import AddressRefusedError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: A host whose last label is a number is an address to `inet_aton`, never a name: 127.1, 2130706433, 0x7f000001.
+_NUMERIC = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE | re.DOTALL)
 
 
 class RefusedHostError(Exception):
@@ -39,13 +42,12 @@ def is_public(address: str) -> bool:
 
 
 def refuse_literal(url: URL) -> None:
-    """Raise `RefusedHostError` when the URL's host is itself an address that is not public."""
-    host = url.host or ""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return
-    if not is_public(host):
+    """Raise `RefusedHostError` when the URL's host is an address that is not public, or not written as one is.
+
+    A resolver is not asked for addresses, and which spellings count as one differs between clients and systems.
+    """
+    host = url.raw_host or ""
+    if (":" in host or _NUMERIC.fullmatch(host)) and not is_public(host):
         raise RefusedHostError(host)
 
 

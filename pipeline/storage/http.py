@@ -37,9 +37,18 @@ _CHUNK_BYTES = 2**16
 _CONNECT_S = 10.0
 
 
-@cache
+_STARTING = threading.Lock()
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process's http, in a thread of its own."""
+    """The event loop of this process's http. One only: `cache` alone lets threads that come first start two."""
+    with _STARTING:
+        return _started_loop()
+
+
+@cache
+def _started_loop() -> asyncio.AbstractEventLoop:
+    """A loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="hanclip-http", daemon=True).start()
     return loop

@@ -36,10 +36,10 @@ def stat(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> ObjectInfo:
     return with_retries(attempt, policy)
 
 
-def exists(uri: str) -> bool:
+def exists(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> bool:
     """Whether an object has this very name; False for folders."""
     try:
-        stat(uri)
+        stat(uri, policy)
     except NotFoundError:
         return False
     return True

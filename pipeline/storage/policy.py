@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -47,8 +47,13 @@ class ReadPolicy:
             allow_private_hosts=config.allow_private_hosts,
         )
 
+    @classmethod
+    def of_commits(cls, config: SourceConfig) -> ReadPolicy:
+        """For what is written: retried as long as reads are. A read's deadline would be too short for an upload."""
+        return replace(DEFAULT_POLICY, retry_timeout_s=config.retry_timeout_s)
 
-#: For everything that is not a source's image: listings, footers, plans, commits.
+
+#: For everything that is neither a source's content nor a commit: listings, footers, plans.
 DEFAULT_POLICY = ReadPolicy.of(SourceConfig())
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 from pipeline.errors import StorageError, TooLargeError, UnavailableError
 from pipeline.storage.backend import Backend, backend_for
 from pipeline.storage.border import translated
+from pipeline.storage.health import StoreHealth
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
-from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme, split_bucket
+from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -50,18 +51,17 @@ def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageEr
 
     http(s) URLs are taken for somebody else's: they are read only from public addresses, unless the policy allows more.
     """
-    down: set[str] = set()
+    health = StoreHealth()
 
     def read(uri: str) -> bytes | StorageError:
-        store = _store_of(uri)
-        patience = replace(policy, retry_timeout_s=0) if store in down else policy
+        patience = replace(policy, retry_timeout_s=0) if health.is_down(uri) else policy
+        result: bytes | StorageError
         try:
-            return _get(_guarded_backend(uri, policy), uri, patience)
-        except UnavailableError as error:
-            down.add(store)
-            return error
+            result = _get(_guarded_backend(uri, policy), uri, patience)
         except StorageError as error:
-            return error
+            result = error
+        health.note(uri, answered=not isinstance(result, UnavailableError))
+        return result
 
     return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
 
@@ -155,7 +155,3 @@ def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:
     from pipeline.storage.http import GUARDED
 
     return GUARDED
-
-
-def _store_of(uri: str) -> str:
-    return f"{scheme(uri)}://{split_bucket(uri)[0]}"

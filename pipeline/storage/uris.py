@@ -10,6 +10,8 @@ import os
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from pipeline.credentials import without_credentials
+
 OBJECT_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az"})
 HTTP_SCHEMES = frozenset({"http", "https"})
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -64,8 +66,8 @@ def split_bucket(uri: str) -> tuple[str, str]:
 
 
 def printable(uri: str) -> str:
-    """`uri` for a message: http(s) URLs without user, query and fragment, which may hold secrets."""
+    """`uri` for a message: http(s) URLs without user, query and fragment, which may hold secrets; others likewise."""
     if scheme(uri) not in HTTP_SCHEMES:
-        return uri
+        return without_credentials(uri)
     parts = urlsplit(uri)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -29,7 +29,7 @@ def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
     uri = normalise(uri)
     if is_local(uri) or supports_create(parent(uri)):
         _create_once(uri, data, policy)
-    elif exists(uri):
+    elif exists(uri, policy):
         raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
     else:
         overwrite(uri, data, policy)
@@ -51,7 +51,7 @@ def _create_once(uri: str, data: bytes, policy: ReadPolicy) -> None:
     try:
         with_retries(attempt, policy)
     except NotImplementedError:
-        if exists(uri):
+        if exists(uri, policy):
             raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri) from None
         overwrite(uri, data, policy)
 
