@@ -28,7 +28,6 @@ def local_ray() -> Iterator[None]:
         log_to_driver=False,
         logging_level="ERROR",
         object_store_memory=200 * 2**20,
-        _node_ip_address="127.0.0.1",
     )
     yield
     ray.shutdown()
