@@ -6,6 +6,7 @@ unit vectors, before any rounding for storage.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from typing import Any
@@ -41,6 +42,8 @@ class Embedder:
 
     def setup(self) -> dict[str, str]:
         """Load the model; returns facts for the footers: `dtype`, `device`, `logit_scale`."""
+        # Waiting threads of the forward pass would spin, and take the decoders' cores; read when torch is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from pipeline.model.checkpoints import resolve
         from pipeline.model.chinese_clip import ChineseClip, set_threads
 

@@ -93,7 +93,7 @@ def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Ro
         "name": name,
         "machine": about,
         "commit": commit(),
-        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *_without_work(sys.argv[1:])]),
         "versions": {package: version(package) for package in _PACKAGES},
         "finished": now.isoformat(timespec="seconds"),
         "load_average_before": load_before,
@@ -120,3 +120,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _without_work(arguments: list[str]) -> list[str]:
+    """The arguments less `--work FOLDER`, which says where the files lay and nothing about the figures."""
+    if "--work" not in arguments:
+        return arguments
+    at = arguments.index("--work")
+    return arguments[:at] + arguments[at + 2 :]
