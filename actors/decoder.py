@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from actors.allocator import keep_freed_memory
 from pipeline import images
 from pipeline.batch import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.config import ImageConfig
@@ -51,6 +52,7 @@ class Decoder:
 
     def setup(self) -> None:
         """Open the source."""
+        keep_freed_memory()
         self._reader = reader(self._source)
 
     def decode(self, shard: Shard, start: int, stop: int) -> tuple[ImageBatch, Stats]:

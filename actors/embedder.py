@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from actors.allocator import keep_freed_memory
 from pipeline.batch import EmbeddingBatch, ImageBatch
 from pipeline.config import ModelConfig
 from pipeline.schema import QUARANTINE, embeddings_schema
@@ -42,6 +43,7 @@ class Embedder:
 
     def setup(self) -> dict[str, str]:
         """Load the model; returns facts for the footers: `dtype`, `device`, `logit_scale`."""
+        keep_freed_memory()
         # Waiting threads of the forward pass would spin, and take the decoders' cores; read when torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from pipeline.model.checkpoints import resolve

@@ -1,6 +1,6 @@
 """images/s and CPU per image: a bare loop of one process per core, hanclip, and Ray Data, over the same files.
 
-    python -m benchmarks.embed demo-640      demo model, 640 x 480 JPEGs
+    python -m benchmarks.embed demo-640      demo model, 640 x 480 JPEGs: decoding is the larger half
     python -m benchmarks.embed vit-b-16      the base model's shape with random weights, bf16: the model decides
     python -m benchmarks.embed tiny-640      a model of nearly no work: decoding decides
 
@@ -46,7 +46,7 @@ class Work:
 
 
 WORKS = {
-    "demo-640": Work("demo", "auto", 640, 480, 6000),
+    "demo-640": Work("demo", "auto", 640, 480, 6000, decode_bound=True),
     "tiny-640": Work("", "fp32", 640, 480, 8000, shape="tiny", decode_bound=True),
     "vit-b-16": Work("", "bf16", 640, 480, 1600, shape="vit-b-16"),
 }

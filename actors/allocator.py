@@ -1,0 +1,23 @@
+"""How this process's C allocator treats freed memory.
+
+Decoding and a forward pass free and take again the same few megabytes for every batch. glibc gives such blocks back to
+the kernel each time, and the page faults of taking them again were a sixth of all CPU time of a decode-bound run
+(`docs/benchmarks.md`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+# malloc.h of glibc; the largest threshold for mmap that it accepts is 32 MiB.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BYTES = 200_000_000
+_MMAP_BYTES = 32 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Keep up to 200 MB of freed memory for the next batch; whether the allocator knows how."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)) and bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES))
