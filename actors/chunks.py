@@ -112,6 +112,10 @@ class OpenShard:
         """The parts in plan order."""
         return (self.parts[start] for start in sorted(self.parts))
 
+    def ordered_crashed(self) -> list[Crashed]:
+        """The crashed records in plan order."""
+        return sorted(self.crashed, key=lambda one: one.row)
+
     def write_failed(self) -> bool:
         """Note a write in vain; whether it is worth another."""
         self.failed_writes += 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import ray
 
 from actors.machine import available_memory_bytes, usable_cpus, visible_gpus
-from actors.stopping import own_sigterm
+from actors.stopping import StopSignal, own_sigterm
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError, RunError
 
@@ -139,7 +139,8 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
     # Of a failed call the scheduler reads the report. Ray would print its other result too, with a traceback.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
-        with own_sigterm():
+        # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
+        with own_sigterm(), StopSignal() as stop:
             if cluster.address is None:
                 _start_local()
             else:
@@ -150,6 +151,8 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
             "cluster with tokens, RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
         ) from error
     try:
+        if stop.number is not None:
+            raise SystemExit(128 + stop.number)
         yield _cluster_resources()
     finally:
         ray.shutdown()

@@ -144,7 +144,7 @@ class Dispatcher:
         worker = self._pools.writers.pick(suspect=False)
         if worker is None:
             return False
-        report = worker.handle.write.remote(shard.shard, shard.crashed, *shard.ordered_parts())
+        report = worker.handle.write.remote(shard.shard, shard.ordered_crashed(), *shard.ordered_parts())
         self._submit(Call("write", self._pools.writers, worker, shard, None, self._deadline_s()), report)
         return True
 
