@@ -1,8 +1,7 @@
 """How this process's C allocator treats freed memory.
 
 Decoding and a forward pass free and take again the same few megabytes for every batch. glibc gives such blocks back to
-the kernel each time, and the page faults of taking them again were a sixth of all CPU time of a decode-bound run
-(`docs/benchmarks.md`).
+the kernel each time; keeping them took a sixth off the CPU time of a decode-bound run (`docs/benchmarks.md`).
 """
 
 from __future__ import annotations

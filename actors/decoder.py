@@ -26,11 +26,9 @@ from pipeline.errors import ImageError, UnavailableError
 from pipeline.plan import read_records
 from pipeline.schema import QUARANTINE, rows_schema
 from pipeline.sources import SourceSpec, reader
-from pipeline.sources.base import read_failure
+from pipeline.sources.base import NO_ANSWER, read_failure
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
-
-_NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE})
 
 
 class Decoder:
@@ -89,7 +87,7 @@ class Decoder:
             answers = self._reader.read(witness)
         except UnavailableError:
             return False
-        return any(one.failure is None or one.failure.reason not in _NO_ANSWER for one in answers)
+        return any(one.failure is None or one.failure.reason not in NO_ANSWER for one in answers)
 
     def _batch(self, raw: Sequence[RawRecord], attempts: int) -> ImageBatch:
         rows: list[dict[str, Any]] = []

@@ -98,6 +98,9 @@ class RecordReader(Protocol):
         """Close what is open."""
 
 
+#: What a record fails with when its store says nothing about it.
+NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE})
+
 _REASONS: tuple[tuple[type[StorageError], Reason], ...] = (
     (BadUriError, Reason.BAD_URI),
     (NotFoundError, Reason.NOT_FOUND),

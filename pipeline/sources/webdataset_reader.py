@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.batch import RawRecord, Record
 from pipeline.errors import StorageError, UnavailableError
-from pipeline.sources.base import SourceSpec, failed, read_failure
+from pipeline.sources.base import NO_ANSWER, SourceSpec, failed, read_failure
 from pipeline.sources.cursor import Cursor, Cursors, Item
 from pipeline.sources.tar import DamagedTarError, Member, decompressed, is_compressed, is_damage, members
 from pipeline.sources.texts import decode_text
@@ -27,7 +27,6 @@ Sample = list[Member]
 #: Room for headers, text and .json beside an image of the largest size.
 _BESIDE_IMAGE_BYTES = 4 * 2**20
 _KINDS = frozenset({"image", "txt", "json"})
-_DOWN = frozenset({Reason.UNAVAILABLE, Reason.TIMEOUT})
 
 
 class WebDatasetReader:
@@ -53,7 +52,7 @@ class WebDatasetReader:
                 found = [RawRecord(records[place], failure=read_failure(error)) for place in wanted]
             results.update(zip(wanted, found, strict=True))
         asked = [raw for raw in results.values() if not is_damage(raw.record)]
-        if down and all(raw.failure and raw.failure.reason in _DOWN for raw in asked):
+        if down and all(raw.failure and raw.failure.reason in NO_ANSWER for raw in asked):
             raise next(error for error in down if isinstance(error, UnavailableError))
         return [results[place] for place in range(len(records))]
 
