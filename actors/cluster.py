@@ -24,8 +24,10 @@ _OBJECT_STORE_SHARE = 0.3
 _LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
 #: Ray refuses less than 75 MiB.
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20
-_GPU_CHUNK_ROWS = 256
-_CPU_CHUNK_ROWS = 64
+#: Records per call: enough pixels that the cost of a call does not count, few enough that all actors have work.
+_CHUNK_BYTES = 4 * 2**20
+_CPU_CHUNK_ROWS = (64, 256)
+_GPU_CHUNK_ROWS = (256, 256)
 _DECODERS_PER_WRITER = 16
 #: Peak memory of loading and running a model, in copies of its weights file as stored.
 _MODEL_COPIES = 3
@@ -62,7 +64,9 @@ class Layout:
     inflight_bytes: int
 
 
-def arrange(resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int) -> Layout:
+def arrange(
+    resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int, image_size: int
+) -> Layout:
     """Share the resources out.
 
     Args:
@@ -70,6 +74,7 @@ def arrange(resources: Resources, cluster: ClusterConfig, model: ModelConfig, we
         cluster: the user's wishes, which win.
         model: for its batch size.
         weights_bytes: size of the model's weights, which bounds the number of copies on CPUs.
+        image_size: N of the model's (N, N) pixels.
     """
     cpus = max(1, int(resources.cpus))
     gpus_each = cluster.gpus_per_embedder
@@ -104,9 +109,16 @@ def arrange(resources: Resources, cluster: ClusterConfig, model: ModelConfig, we
         cpus_per_embedder=_rounded_down(embedder_share * shrink),
         gpus_per_embedder=gpus_each,
         embedder_threads=max(1, cpus // embedders),
-        chunk_rows=max(model.batch_size or 0, _GPU_CHUNK_ROWS if gpus_each else _CPU_CHUNK_ROWS),
+        chunk_rows=max(
+            model.batch_size or 0, _chunk_rows(image_size, _GPU_CHUNK_ROWS if gpus_each else _CPU_CHUNK_ROWS)
+        ),
         inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * _OBJECT_STORE_SHARE),
     )
+
+
+def _chunk_rows(image_size: int, between: tuple[int, int]) -> int:
+    least, most = between
+    return min(most, max(least, _CHUNK_BYTES // (3 * image_size**2)))
 
 
 def _rounded_down(share: float) -> float:

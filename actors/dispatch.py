@@ -234,7 +234,7 @@ class Dispatcher:
     def _write_failed(self, shard: OpenShard, cause: Cause, seen: str) -> None:
         if cause is Cause.LOST:
             shard.start_over()
-        elif shard.write_failed():
+        elif cause is Cause.OUTAGE or shard.write_failed():
             self._backlog.full.append(shard)
         else:
             raise RunError(f"Shard {shard.shard.shard_id} cannot be written: {seen}")

@@ -76,7 +76,9 @@ class _Run:
                 resources = stack.enter_context(connected(self.config.cluster))
             else:
                 resources = local_resources()
-            self.layout = arrange(resources, config.cluster, config.model, weights_bytes(self.model))
+            self.layout = arrange(
+                resources, config.cluster, config.model, weights_bytes(self.model), self.model.image_size
+            )
             self.plan = plan_with(self)
             self.meter = Meter(self.run_id, self.plan.rows, self.plan.rows_already_done, len(self.plan.shards))
             self.reporter = Reporter(self.plan.uri, self.meter, self.on_progress)

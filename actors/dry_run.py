@@ -62,10 +62,10 @@ def dry_run(config: RunConfig) -> DryRun:
     """Plan `config` without writing. Raises what planning raises."""
     model = resolve(config.model)
     if config.cluster.address is None:
-        crew = arrange(local_resources(), config.cluster, config.model, weights_bytes(model))
+        crew = arrange(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
     else:
         with connected(config.cluster) as resources:
-            crew = arrange(resources, config.cluster, config.model, weights_bytes(model))
+            crew = arrange(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
     plan = dry_plan(config, model, crew.decoders)
     sizes = [shard.rows for shard in plan.shards] or [0]
     estimate_s, basis = _estimate(config, plan, model, crew)

@@ -28,9 +28,18 @@ def local_ray() -> Iterator[None]:
         log_to_driver=False,
         logging_level="ERROR",
         object_store_memory=200 * 2**20,
+        _system_config={"metrics_report_interval_ms": 2000},
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def local_ray_address(local_ray: None) -> str:
+    """Where other processes join that Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
 
 
 @pytest.fixture(scope="session")

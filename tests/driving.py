@@ -6,7 +6,8 @@
         driver.kill("ray::Decoder")
         summary = driver.finish()
 
-At the end of the block every process of every session must be gone: what a driver starts, dies with it. Ray's two
+Each starts a Ray of its own, or joins the one of the tests (`Drivers(place, address=...)`), which is quicker. At the end
+of the block every process of every session and every actor must be gone: what a driver starts, dies with it. Ray's two
 agents of a node may outlive a killed driver by a minute, which they spend on asking for their dead head;
 `assert_agents_gone` waits for them once, after the last test.
 """
@@ -34,6 +35,9 @@ DEADLINE_S = 240.0
 _GONE_S = 60.0
 _AGENTS_GONE_S = 150.0
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+_ACTORS = ("ray::Decoder", "ray::Embedder", "ray::Writer")
+#: One of each keeps a run as short as it can be on two cores; what is tested does not depend on their number.
+_CREW = ("--decoders", "1", "--embedders", "1")
 _killed: list[int] = []
 
 
@@ -63,8 +67,8 @@ class Driver:
             self.events.append(json.loads(line))
 
     def processes(self) -> dict[int, str]:
-        """Title by pid of every living process of the session, the driver itself included."""
-        return session(self.process.pid)
+        """Title by pid of every living process of the session, the driver itself included, and the tests' actors."""
+        return session(self.process.pid) | shared_actors()
 
     def reached(self, state: str) -> bool:
         """Whether a progress line told this state."""
@@ -108,10 +112,14 @@ class Driver:
 
 
 class Drivers:
-    """Starts drivers in the folder `place`, with `env` on top of this process's environment."""
+    """Starts drivers in the folder `place`, with `env` on top of this process's environment.
 
-    def __init__(self, place: Path, env: Mapping[str, str] | None = None) -> None:
+    With `address`, runs join the Ray there, which this process must have started.
+    """
+
+    def __init__(self, place: Path, env: Mapping[str, str] | None = None, address: str | None = None) -> None:
         self._place = place
+        self._options = (*_CREW, "--address", address) if address else _CREW
         # Ray's socket paths are limited to 107 characters, which the folders of a test runner exceed.
         self._ray_folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
         self.env = {**os.environ, "RAY_TMPDIR": self._ray_folder, **(env or {})}
@@ -119,6 +127,8 @@ class Drivers:
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Driver:
         """Start `hanclip ARGV --json`."""
+        if argv[0] in ("embed", "retry"):
+            argv = (argv[0], *self._options, *argv[1:])  # a test's own options come later and win
         driver = Driver(argv, self._place, {**self.env, **(env or {})})
         self._started.append(driver)
         return driver
@@ -176,6 +186,20 @@ def session(leader: int) -> dict[int, str]:
         except (OSError, ValueError):
             continue  # It ended meanwhile.
     return found
+
+
+def shared_actors() -> dict[int, str]:
+    """Title by pid of the actors on the Ray that this process started; workers are children of its raylet."""
+    found, parents = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (OSError, ValueError):
+            continue  # It ended meanwhile.
+        if title.startswith(_ACTORS):
+            found[int(folder.name)] = title[:80]
+    return {pid: title for pid, title in found.items() if parents.get(parents.get(pid, 0)) == os.getpid()}
 
 
 def _kill(pid: int) -> None:

@@ -25,7 +25,7 @@ def resources(cpus: float, gpus: float = 0, memory_bytes: float = 64 * GB) -> Re
 )
 def test_all_actors_fit_at_once(cpus: int, gpus: int, decoders: int | None, embedders: int | None) -> None:
     wishes = ClusterConfig(decoders=decoders, embedders=min(embedders, gpus or 64) if embedders else None)
-    layout = arrange(resources(cpus, gpus), wishes, ModelConfig(), GB)
+    layout = arrange(resources(cpus, gpus), wishes, ModelConfig(), GB, 224)
     assert layout.decoders * layout.cpus_per_decoder + layout.embedders * layout.cpus_per_embedder <= cpus + 1e-9
     assert layout.embedders * layout.gpus_per_embedder <= gpus
     assert layout.cpus_per_decoder > 0
@@ -33,22 +33,22 @@ def test_all_actors_fit_at_once(cpus: int, gpus: int, decoders: int | None, embe
 
 
 def test_one_embedder_a_gpu_and_decoders_on_the_other_cores() -> None:
-    layout = arrange(resources(16, 2), ClusterConfig(), ModelConfig(), GB)
+    layout = arrange(resources(16, 2), ClusterConfig(), ModelConfig(), GB, 224)
     assert (layout.embedders, layout.gpus_per_embedder, layout.decoders) == (2, 1.0, 14)
 
 
 def test_on_cpus_there_are_as_many_models_as_fit_into_memory() -> None:
-    layout = arrange(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB)
+    layout = arrange(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
     assert (layout.embedders, layout.embedder_threads, layout.decoders) == (2, 8, 16)
 
 
 def test_more_gpus_than_there_are_is_refused_with_the_cure() -> None:
     with pytest.raises(ConfigError, match="--gpus-per-embedder 0"):
-        arrange(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB)
+        arrange(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB, 224)
     with pytest.raises(ConfigError, match="lower --embedders"):
-        arrange(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB)
+        arrange(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB, 224)
 
 
 def test_a_larger_batch_size_makes_larger_chunks() -> None:
-    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB).chunk_rows == 500
-    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB).chunk_rows == 64
+    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB, 224).chunk_rows == 500
+    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB, 224).chunk_rows == 64

@@ -1,6 +1,7 @@
 """Whatever is killed, and whenever: the same command again ends with every row once, and readers never see a part.
 
-Real drivers with a Ray of their own on local folders; the moments are found by what the drivers tell and commit.
+Real drivers on local folders; the moments are found by what the drivers tell and commit. `drivers` join the Ray of the
+tests; `alone` start a Ray of their own, which must go with them.
 """
 
 from __future__ import annotations
@@ -33,9 +34,15 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture
-def drivers(tmp_path: Path) -> Iterator[Drivers]:
-    with Drivers(tmp_path) as drivers:
+def drivers(tmp_path: Path, local_ray_address: str) -> Iterator[Drivers]:
+    with Drivers(tmp_path, address=local_ray_address) as drivers:
         yield drivers
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Drivers]:
+    with Drivers(tmp_path) as alone:
+        yield alone
 
 
 @pytest.fixture
@@ -56,9 +63,9 @@ def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Pa
 
 
 @pytest.mark.parametrize("commits", [0, 1, TARS - 1])
-def test_a_killed_driver_leaves_whole_shards_and_the_next_one_goes_on(drivers, tars, out, commits):
+def test_a_killed_driver_leaves_whole_shards_and_the_next_one_goes_on(alone, drivers, tars, out, commits):
     command = embed(tars, out)
-    first = drivers.start(*command)
+    first = (drivers if commits == 1 else alone).start(*command)
     first.until(lambda: committed(out) >= commits if commits else first.reached("starting"))
     assert first.end() == -signal.SIGKILL
     done = rows_visible(out)
@@ -81,7 +88,7 @@ def test_a_killed_actor_is_replaced_and_the_run_ends_complete(drivers, tars, out
     assert_complete_and_done(drivers, command, out)
 
 
-def test_an_image_that_kills_its_decoder_is_quarantined_alone(drivers, tmp_path, out):
+def test_an_image_that_kills_its_decoder_is_quarantined_alone(alone, drivers, tmp_path, out):
     from deadly.sitecustomize import MARK
 
     rows = 300
@@ -90,10 +97,10 @@ def test_an_image_that_kills_its_decoder_is_quarantined_alone(drivers, tmp_path,
         file.write(MARK)
     armed = {"PYTHONPATH": f"{Path(__file__).parent / 'deadly'}{os.pathsep}{os.environ['PYTHONPATH']}"}
     command = embed(str(photos), out, "--shard-rows", "256")
-    summary = drivers.run(*command, env=armed)
+    summary = alone.run(*command, env=armed)
     assert summary["stats"]["quarantined"] == {"crashed_worker": 1}
     assert summary["stats"]["embedded"] == rows - 1
-    assert drivers.run(*command, env=armed)["rows_planned"] == 0
+    assert alone.run(*command, env=armed)["rows_planned"] == 0
     assert_adds_up(drivers, str(out), rows, quarantined=1)
     assert rows_visible(out) == rows - 1
     cured = drivers.run("retry", str(out), "--reason", "crashed_worker")
@@ -115,9 +122,11 @@ def test_two_drivers_on_one_output_commit_every_shard_once(drivers, tars, out):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("state", ["planning", "starting", "running"])
-def test_a_stopped_run_says_so_by_its_exit_code_and_the_next_one_goes_on(drivers, tars, out, state, number, code):
+def test_a_stopped_run_says_so_by_its_exit_code_and_the_next_one_goes_on(
+    alone, drivers, tars, out, state, number, code
+):
     command = embed(tars, out)
-    first = drivers.start(*command)
+    first = alone.start(*command)
     first.until(lambda: first.reached(state))
     if number == signal.SIGINT:
         os.killpg(first.process.pid, number)  # as a terminal does

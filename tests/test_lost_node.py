@@ -34,7 +34,8 @@ def test_a_node_that_is_lost_in_the_middle_costs_no_row(cluster: Cluster, tmp_pa
     second = cluster.add_node(num_cpus=1)
     source = write_tars(tmp_path / "tars", TARS, EACH)
     out = tmp_path / "out"
-    command = ("embed", str(source), str(out), "--model", "demo", "--address", cluster.address)
+    crew = ("--decoders", "2", "--embedders", "2")
+    command = ("embed", str(source), str(out), "--model", "demo", "--address", cluster.address, *crew)
     with Drivers(tmp_path) as drivers:
         driver = drivers.start(*command)
         driver.until(lambda: committed(out))

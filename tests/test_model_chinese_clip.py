@@ -141,21 +141,6 @@ def test_text_vectors_equal_the_reference(tiny: Path, dtype: str, cosine: float)
     assert (expected[0] * expected[3]).sum() < 0.99
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("weights", ["bin"])
-def test_the_base_models_shape_equals_the_reference(tmp_path: Path, weights: Any) -> None:
-    folder = write_checkpoint(tmp_path / "base", shape="vit-b-16", weights=weights)
-    pictures, texts = encoded_pictures(3), TEXTS[:6]
-    images, words = reference_images(folder, pictures), reference_texts(folder, texts)
-    pixels = pixels_of(pictures, 224)
-    for dtype, cosine in (("fp32", 0.99999), ("bf16", 0.999)):
-        clip = load(folder, dtype)
-        assert_same_directions(clip.encode_images(pixels), images, cosine)
-        assert_same_directions(clip.encode_texts(texts), words, cosine)
-        assert clip.logit_scale == pytest.approx(100, rel=1e-3)
-    shutil.rmtree(folder)
-
-
 @pytest.mark.parametrize("weights", ["bin", "sharded"])
 def test_every_released_format_gives_the_same_vectors(tiny: Path, tmp_path: Path, weights: Any) -> None:
     other = write_checkpoint(tmp_path / "other", weights=weights)

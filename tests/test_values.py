@@ -32,6 +32,7 @@ def embed(out: Path, model: Path, dtype: str, limit: int | None) -> pa.Table:
         "source": {"uris": [str(CATALOG)], "limit": limit},
         "model": {"name": str(model), "dtype": dtype},
         "output": {"uri": str(out)},
+        "cluster": {"embedders": 1},
     }
     summary = driver.run(parse(config))
     assert summary.exit_code == 0, summary
@@ -108,7 +109,7 @@ def test_the_whole_demo_catalog_equals_the_reference_in_fp32_and_nearly_in_bf16(
 
 @pytest.mark.slow
 def test_a_checkpoint_of_the_base_size_equals_the_reference(tmp_path: Path) -> None:
-    model = write_checkpoint(tmp_path / "vit-b-16", shape="vit-b-16")
+    model = write_checkpoint(tmp_path / "vit-b-16", shape="vit-b-16", weights="bin")
     exact = embed(tmp_path / "fp32", model, "fp32", 48)
     expected = reference(model, exact["id"].to_pylist())
     assert exact.num_rows == len(expected) >= 40
