@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
-from pipeline import layout, storage
+from pipeline import layout, plan_log, storage
 from pipeline.batch import Shard
 from pipeline.config import RunConfig
 from pipeline.dataset import Dataset
@@ -63,20 +63,35 @@ class Listed:
 
 
 class Draft:
-    """A plan in the making: what is to do, and what of it earlier plans hold already. Without a run id, for show."""
+    """What is to do, and what of it earlier plans hold already. Without a run id, for show.
+
+    Attributes:
+        uri: the run's folder.
+        config: the run's.
+        number: of the newest entry of the log that is known.
+    """
 
     def __init__(self, listed: Listed, dataset: Dataset, run_id: str, work: Workspace) -> None:
         self.uri = layout.run_uri(dataset.uri, run_id) if run_id else ""
+        self.config = listed.config
         self._listed, self._dataset = listed, dataset
         today = listed.config.output.run_date or datetime.now(UTC).date()
         self._origin = Origin(run_id, today.isoformat())
+        # The log comes first: of a plan that is not open in its newest entry, every commit is seen below.
+        self.number, newest = plan_log.newest(dataset.uri)
         self._todo = ToDo(full_cut(listed.listing, dataset.identity), dataset, work)
         self._rows = self._todo.rows
         self._pending = Pending(dataset.uri, self._todo, work)
+        if newest is not None:
+            self._pending.learn(newest)
 
-    def learn(self, newest: Entry | None) -> bool:
-        """Look at the plans that an entry of the log leads to; whether they change this one."""
-        return self._pending.learn(newest)
+    def learn(self) -> bool:
+        """Look at the plans that were numbered meanwhile; whether they change this one."""
+        changed = False
+        for entry in plan_log.later(self._dataset.uri, self.number):
+            self.number += 1
+            changed |= self._pending.learn(entry)
+        return changed
 
     def plan(self) -> Plan:
         """The plan as far as is known now, its records stored. Own shards come first: others work on those adopted."""

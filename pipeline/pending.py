@@ -54,9 +54,9 @@ class Pending:
         self._spools = 0
         work.execute("CREATE TABLE adopted_shards (shard BIGINT)")
 
-    def learn(self, newest: Entry | None) -> bool:
+    def learn(self, entry: Entry) -> bool:
         """Read the plans that an entry leads to and that are not known yet; whether anything of them is adopted."""
-        run_ids = (*newest.open_runs, newest.run_id) if newest else ()
+        run_ids = (*entry.open_runs, entry.run_id)
         found = {
             shard.shard_id: shard for run_id in run_ids if run_id not in self._runs for shard in self._read(run_id)
         }

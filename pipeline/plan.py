@@ -15,7 +15,6 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -70,9 +69,7 @@ def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
         if dataset is None:
             dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
         check_same(dataset.identity, listed.identity, dataset.uri)
-        draft = Draft(listed, dataset, "", work)
-        draft.learn(plan_log.newest(dataset.uri).entry)
-        return draft.plan()
+        return Draft(listed, dataset, "", work).plan()
 
 
 def make_retry_plan(
@@ -142,28 +139,27 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Work
     """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
     draft = Draft(listed, dataset, run_id, work)
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
-    plan: Plan | None = None
-    while True:
-        newest = plan_log.newest(dataset.uri)
-        if draft.learn(newest.entry) or plan is None:
-            plan = draft.plan()
-            write_shards(plan.uri, plan.shards, _facts(plan, listed.config, kind))
-        if not plan.shards:
-            return plan
+    plan = _stored(draft, kind)
+    while plan.shards:
         try:
-            plan_log.append(dataset.uri, newest.number + 1, draft.entry(plan, kind))
-            return plan
+            plan_log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
+            break
         except AlreadyExistsError:
             logger.info("Another run planned at the same time: looking at its plan.")
+            if draft.learn():
+                plan = _stored(draft, kind)
+    return plan
 
 
-def _facts(plan: Plan, config: RunConfig, kind: Kind) -> dict[str, Any]:
-    """What the footer of `plan.parquet` tells."""
-    return {
+def _stored(draft: Draft, kind: Kind) -> Plan:
+    plan = draft.plan()
+    facts = {
         "run_id": plan.run_id,
         "run_date": plan.run_date,
         "kind": kind,
-        "source": source_digest(config),
+        "source": source_digest(draft.config),
         "rows_in_source": plan.rows_in_source,
         "rows_already_done": plan.rows_already_done,
     }
+    write_shards(plan.uri, plan.shards, facts)
+    return plan

@@ -2,23 +2,26 @@
 
     OUT/_plans/00000007.json    {run_id, run_date, kind, created_at, open_runs}
 
-A run plans knowing the newest entry. When its plan is stored it takes the next number; if that is taken, somebody
-planned in between, and it looks again before it tries the one after. So every plan that is carried out knows all plans
-before it. An entry also names the older runs that still have uncommitted shards, which makes the newest one enough:
-planning costs the same after ten years of nightly runs.
+A run reads the newest entry before it looks at what is committed, and plans. When its plan is stored it takes the next
+number; if that is taken, somebody planned in between, and it looks at all entries that are new before it tries again.
+So every plan that is carried out knows all plans before it. An entry also names the older runs that had uncommitted
+shards when it was made, so no entry before the first one read is needed: whatever is not open there was committed.
+Planning costs the same after ten years of nightly runs.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import layout, storage
-from pipeline.errors import RunError
+from pipeline.errors import NotFoundError, RunError
 
 Kind = Literal["full", "retry"]
 
@@ -39,24 +42,33 @@ class Entry(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """The newest entry and its number; -1 and None where nothing was planned yet."""
+def newest(out: str) -> tuple[int, Entry | None]:
+    """Number and content of the newest entry of the dataset at `out`; -1 and None where nothing was planned yet.
 
-    number: int
-    entry: Entry | None
+    Raises:
+        RunError: it is damaged or of a newer hanclip.
+    """
+    names = [_NAME.search(info.uri) for info in layout.objects(out, layout.PLANS)]
+    number = max((int(match[1]) for match in names if match), default=-1)
+    return number, None if number < 0 else _read(out, number)
 
 
-def newest(out: str) -> Newest:
-    """The newest entry of the dataset at `out`. Raises RunError when it is damaged or of a newer hanclip."""
-    found = [
-        (int(match[1]), info.uri) for info in layout.objects(out, layout.PLANS) if (match := _NAME.search(info.uri))
-    ]
-    if not found:
-        return Newest(-1, None)
-    number, uri = max(found)
+def later(out: str, number: int) -> Iterator[Entry]:
+    """All entries after `number`, in order. Raises RunError as `newest` does."""
+    with suppress(NotFoundError):
+        for following in count(number + 1):
+            yield _read(out, following)
+
+
+def append(out: str, number: int, entry: Entry) -> None:
+    """Take `number` for `entry`. Raises AlreadyExistsError when somebody else has it."""
+    storage.create(_uri(out, number), entry.model_dump_json().encode())
+
+
+def _read(out: str, number: int) -> Entry:
+    uri = _uri(out, number)
     try:
-        return Newest(number, Entry.model_validate_json(storage.read_bytes(uri)))
+        return Entry.model_validate_json(storage.read_bytes(uri))
     except ValidationError as error:
         raise RunError(
             f"{uri} is damaged or written by a newer hanclip ({error.error_count()} faults): upgrade hanclip; if that "
@@ -64,6 +76,5 @@ def newest(out: str) -> Newest:
         ) from error
 
 
-def append(out: str, number: int, entry: Entry) -> None:
-    """Take `number` for `entry`. Raises AlreadyExistsError when somebody else has it."""
-    storage.create(storage.join(out, layout.PLANS, f"{number:08d}.json"), entry.model_dump_json().encode())
+def _uri(out: str, number: int) -> str:
+    return storage.join(out, layout.PLANS, f"{number:08d}.json")
