@@ -45,9 +45,7 @@ def make_pools(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) 
             lambda: embedder.remote(config.model, plan.source.extra, layout.embedder_threads, device),
             _EMBEDDER_CALLS,
         ),
-        writers=Pool(
-            "writer", layout.writers, lambda: writer.remote(plan.dataset, plan.run_id, plan.run_date), _WRITER_CALLS
-        ),
+        writers=Pool("writer", layout.writers, lambda: writer.remote(plan.dataset, plan.run_id), _WRITER_CALLS),
     )
 
 

@@ -38,13 +38,12 @@ class Writer:
     Args:
         output: URI of the dataset.
         dataset: where to.
-        run_id, run_date: of this run.
+        run_id: of this run.
     """
 
-    def __init__(self, dataset: Dataset, run_id: str, run_date: str) -> None:
+    def __init__(self, dataset: Dataset, run_id: str) -> None:
         self._dataset = dataset
         self._run_id = run_id
-        self._run_date = run_date
 
     def setup(self) -> None:
         """Nothing to open; every actor has a set-up."""
@@ -60,13 +59,14 @@ class Writer:
             rows_planned=shard.rows,
             logit_scale=float(facts.get("logit_scale", "nan")),
             compute_dtype=facts.get("compute_dtype", "none"),
+            planned_by=shard.planned_by,
         )
         n_bytes = 0
         try:
-            n_bytes = self._dataset.write_shard(shard.shard_id, self._run_date, table, quarantine, provenance)
+            n_bytes = self._dataset.write_shard(shard.shard_id, shard.run_date, table, quarantine, provenance)
         except AlreadyExistsError:
             # A writer of this run may have died between its commit and its answer; then the rows are this run's.
-            if self._dataset.committer(shard.shard_id, self._run_date) != self._run_id:
+            if self._dataset.committer(shard.shard_id, shard.run_date) != self._run_id:
                 return Written(Stats(write_s=time.perf_counter() - began), elsewhere=True)
         stats = Stats(
             embedded=table.num_rows,

@@ -87,6 +87,8 @@ class Shard:
         row_group: which one.
         sequential: reading out of order is expensive (a compressed tar), so one decoder should read it in order.
         attempts: how often each of its records was tried in earlier runs (`hanclip retry`).
+        run_date: partition that it is committed to, YYYY-MM-DD.
+        planned_by: the run that cut it; a later run that adopts it keeps this and the date.
     """
 
     shard_id: str
@@ -96,3 +98,5 @@ class Shard:
     row_group: int
     sequential: bool = False
     attempts: int = 0
+    run_date: str = ""
+    planned_by: str = ""

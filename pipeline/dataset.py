@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -87,7 +87,7 @@ class Dataset:
 
         Args:
             shard_id: the planned id.
-            run_date: the plan's date, YYYY-MM-DD.
+            run_date: the date that it was planned with, YYYY-MM-DD.
             table: rows of the identity's schema, vectors in float32; any column order.
             quarantine: rows of `schema.QUARANTINE`.
             provenance: what the footer tells beside the identity.
@@ -102,7 +102,6 @@ class Dataset:
                 f"Shard {shard_id}: {rows[0]} embedded + {rows[1]} quarantined are not the {provenance.rows_planned} "
                 "records planned. Nothing was written; run the same command again, and report this if it stays."
             )
-        self._refuse_neighbours(shard_id, run_date)
         attempt = secrets.token_hex(4)
         aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
         footer = footer_entries(self.identity, provenance, shard_id, attempt, rows)
@@ -119,14 +118,6 @@ class Dataset:
                 storage.delete(aside, self.policy)
             raise
         return written
-
-    def _refuse_neighbours(self, shard_id: str, run_date: str) -> None:
-        """Two drivers whose plans differ may hold one shard under the dates before and after midnight."""
-        for days in (-1, 1):
-            other = date.fromisoformat(run_date) + timedelta(days=days)
-            uri = layout.embeddings_uri(self.uri, other.isoformat(), shard_id)
-            if storage.exists(uri, self.policy):
-                raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
 
     def committer(self, shard_id: str, run_date: str) -> str | None:
         """Id of the run that committed a shard under this date; None when nobody did."""

@@ -3,7 +3,7 @@
     OUT/_dataset.json                                            the identity
     OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
-    OUT/_plans/<plan>.json                                       the run date of a plan, claimed once
+    OUT/_plans/<number>.json                                     the log of plans, one entry each
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
 A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.

@@ -1,66 +1,39 @@
-"""Planning a run: list the source, cut it into shards, leave out what is done, store the rest.
+"""Planning a run: list the source, cut it into shards, leave out what is done, adopt what others planned, store it.
 
-    sources.scan -> Listing -> FullCut -> without_done -> RecordFiles, plan.parquet
+    sources.scan -> Listing -> full_cut -> ToDo -> Pending -> RecordFiles, plan.parquet -> the next number of the log
 
 Streamed all the way: memory is bounded however long the source is. Nothing in the dataset changes by planning, apart
-from `_dataset.json` of a new one, the folder of the run and the date that its plan claims.
+from `_dataset.json` of a new one, the folder of the run and the log of plans. A plan counts from the moment it has its
+number: a run that dies before leaves nothing that another one would look at.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from pipeline import layout, sources, storage
-from pipeline.batch import Shard
+from pipeline import layout, plan_log, sources, storage
 from pipeline.config import RunConfig
 from pipeline.cutting import target_rows
 from pipeline.dataset import Dataset
-from pipeline.errors import ConfigError, SourceError
-from pipeline.identity import Identity, ModelFacts, check_model, check_same, identify
+from pipeline.draft import Draft, Listed, Plan
+from pipeline.errors import AlreadyExistsError, ConfigError, SourceError
+from pipeline.identity import ModelFacts, check_model, check_same, identify
 from pipeline.listing import Listing
-from pipeline.plan_files import RecordFiles, claim_run_date, read_records, write_shards
-from pipeline.shards import Cut, FullCut, without_done
-from pipeline.sources import SourceSpec
+from pipeline.plan_files import read_records, write_shards
+from pipeline.plan_log import Kind
 from pipeline.vocabulary import Reason
 from pipeline.workspace import Workspace
 
 __all__ = ["Plan", "dry_plan", "make_plan", "make_retry_plan", "new_run_id", "read_records", "source_digest"]
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run has to do.
-
-    Attributes:
-        run_id: names the run; ids sort by time.
-        run_date: partition that its shards are committed to, YYYY-MM-DD.
-        rows_in_source: records listed; for a retry, the records once quarantined for one of its reasons.
-        rows_already_done: of these, records with an outcome (for a retry: a later one) before the run.
-        rows: records to do: rows_in_source - rows_already_done.
-        size_bytes: bytes to read, where known.
-        shards: the work.
-        uri: the run's folder; empty for a dry plan.
-        source: how to read the records.
-        dataset: where the shards go.
-    """
-
-    run_id: str
-    run_date: str
-    rows_in_source: int
-    rows_already_done: int
-    rows: int
-    size_bytes: int
-    shards: list[Shard]
-    uri: str
-    source: SourceSpec
-    dataset: Dataset
+logger = logging.getLogger(__name__)
 
 
 def new_run_id() -> str:
@@ -96,8 +69,7 @@ def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
         if dataset is None:
             dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
         check_same(dataset.identity, listed.identity, dataset.uri)
-        shards = _take(without_done(FullCut(listed.listing, dataset.identity), dataset, work), RecordFiles(""))
-        return _plan(listed, dataset, shards, ("", _wished_date(config), ""))
+        return Draft(listed, dataset, "", work).plan()
 
 
 def make_retry_plan(
@@ -131,7 +103,7 @@ def make_retry_plan(
         with Listing(work, "selection") as selection:
             for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
                 selection.add(batch)
-        return _store(_Listed(selection, listed.source, listed.identity, config), dataset, run_id, "retry", work)
+        return _store(Listed(selection, listed.source, listed.identity, config), dataset, run_id, "retry", work)
 
 
 _SELECTION = """
@@ -147,17 +119,7 @@ def source_digest(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A listed source, and the identity that it would give a new dataset."""
-
-    listing: Listing
-    source: SourceSpec
-    identity: Identity
-    config: RunConfig
-
-
-def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> _Listed:
+def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> Listed:
     """List the source; refuses another model before listing anything."""
     if not config.output.uri:
         raise ConfigError("output.uri is not set: say where the dataset goes.")
@@ -170,53 +132,34 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
         raise SourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
     listing.check_unique()
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
-    return _Listed(listing, source, identify(model, source, config.output.embedding_dtype, rows), config)
+    return Listed(listing, source, identify(model, source, config.output.embedding_dtype, rows), config)
 
 
-def _store(listed: _Listed, dataset: Dataset, run_id: str, kind: str, work: Workspace) -> Plan:
-    """Cut a listing, store what is to do, claim the date. `kind` is full, or retry for a selection."""
-    run_uri, full = layout.run_uri(dataset.uri, run_id), FullCut(listed.listing, dataset.identity)
-    shards = _take(without_done(full, dataset, work), RecordFiles(run_uri))
-    wish = _wished_date(listed.config)
-    run_date = claim_run_date(dataset.uri, full.plan_id, wish, run_id) if shards else wish
-    plan = _plan(listed, dataset, shards, (run_id, run_date, run_uri))
-    storage.overwrite(storage.join(run_uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
-    facts = {
-        "run_id": run_id,
-        "run_date": run_date,
-        "plan_id": full.plan_id,
-        "kind": kind,
-        "source": source_digest(listed.config),
-        "rows_in_source": plan.rows_in_source,
-        "rows_already_done": plan.rows_already_done,
-    }
-    write_shards(run_uri, shards, facts)
+def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:
+    """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
+    draft = Draft(listed, dataset, run_id, work)
+    storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
+    plan = _stored(draft, kind)
+    while plan.shards:
+        try:
+            plan_log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
+            break
+        except AlreadyExistsError:
+            logger.info("Another run planned at the same time: looking at its plan.")
+            if draft.learn():
+                plan = _stored(draft, kind)
     return plan
 
 
-def _take(cuts: Iterable[Cut], files: RecordFiles) -> list[Shard]:
-    for cut in cuts:
-        files.add(cut)
-    files.finish_file()
-    return files.shards
-
-
-def _wished_date(config: RunConfig) -> str:
-    return (config.output.run_date or datetime.now(UTC).date()).isoformat()
-
-
-def _plan(listed: _Listed, dataset: Dataset, shards: list[Shard], names: tuple[str, str, str]) -> Plan:
-    run_id, run_date, uri = names
-    rows = sum(shard.rows for shard in shards)
-    return Plan(
-        run_id=run_id,
-        run_date=run_date,
-        rows_in_source=listed.listing.rows,
-        rows_already_done=listed.listing.rows - rows,
-        rows=rows,
-        size_bytes=sum(shard.size_bytes for shard in shards),
-        shards=shards,
-        uri=uri,
-        source=listed.source,
-        dataset=replace(dataset, policy=storage.ReadPolicy.of_commits(listed.config.source)),
-    )
+def _stored(draft: Draft, kind: Kind) -> Plan:
+    plan = draft.plan()
+    facts = {
+        "run_id": plan.run_id,
+        "run_date": plan.run_date,
+        "kind": kind,
+        "source": source_digest(draft.config),
+        "rows_in_source": plan.rows_in_source,
+        "rows_already_done": plan.rows_already_done,
+    }
+    write_shards(plan.uri, plan.shards, facts)
+    return plan

@@ -1,17 +1,15 @@
-"""The files of a plan: records by the shard, the table of shards, and the date that a plan claims.
+"""The files of a plan: records by the shard, and the table of shards.
 
 _runs/<run>/records/00000.parquet   rows of schema.RECORDS; each row group is one shard
 _runs/<run>/plan.parquet            one row a shard; written last, so that it stands for a whole plan
-_plans/<plan_id>.json               {run_date, created_at, run_id}: the first run with that plan decides its date
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +17,10 @@ import pyarrow.parquet as pq
 
 from pipeline import layout, storage
 from pipeline.batch import Record, Shard
-from pipeline.errors import AlreadyExistsError, RunError
+from pipeline.errors import NotFoundError, RunError
 from pipeline.schema import RECORDS
 from pipeline.shard_file import PREFIX
-from pipeline.shards import Cut
+from pipeline.shards import Cut, Origin
 
 SHARDS = pa.schema(
     [
@@ -33,6 +31,8 @@ SHARDS = pa.schema(
         pa.field("row_group", pa.int32(), nullable=False),
         pa.field("sequential", pa.bool_(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("run_date", pa.string(), nullable=False),
+        pa.field("planned_by", pa.string(), nullable=False),
     ]
 )
 
@@ -45,13 +45,15 @@ class RecordFiles:
 
     Args:
         run_uri: the run's folder; empty counts shards and writes nothing.
+        origin: of the shards that this plan cut itself.
 
     Attributes:
         shards: what was added.
     """
 
-    def __init__(self, run_uri: str) -> None:
+    def __init__(self, run_uri: str, origin: Origin) -> None:
         self._run_uri = run_uri
+        self._origin = origin
         self._files = 0
         self._row_groups = 0
         self._writer: pq.ParquetWriter | None = None
@@ -61,6 +63,7 @@ class RecordFiles:
     def add(self, cut: Cut) -> None:
         """Append one shard."""
         uri = storage.join(self._run_uri, layout.RECORDS, f"{self._files:05d}.parquet")
+        origin = cut.origin or self._origin
         self.shards.append(
             Shard(
                 shard_id=cut.shard_id,
@@ -70,6 +73,8 @@ class RecordFiles:
                 row_group=self._row_groups,
                 sequential=cut.sequential,
                 attempts=cut.attempts,
+                run_date=origin.run_date,
+                planned_by=origin.run_id,
             )
         )
         if self._run_uri:
@@ -104,8 +109,10 @@ def read_shards(run_uri: str) -> tuple[list[Shard], dict[str, str]]:
     table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
     told = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     facts = {key.removeprefix(PREFIX): value for key, value in told.items() if key.startswith(PREFIX)}
-    shards = [Shard(**{**row, "records_uri": storage.join(run_uri, row["records_uri"])}) for row in table.to_pylist()]
-    return shards, facts
+    # Plans of before the log have one date and no adopted shards.
+    origin = {"run_date": facts["run_date"], "planned_by": facts["run_id"]}
+    rows = [{**origin, **row, "records_uri": storage.join(run_uri, row["records_uri"])} for row in table.to_pylist()]
+    return [Shard(**row) for row in rows], facts
 
 
 def read_records(shard: Shard) -> list[Record]:
@@ -120,13 +127,14 @@ def read_records(shard: Shard) -> list[Record]:
     return [Record(**row) for row in rows]
 
 
-def claim_run_date(out: str, plan_id: str, wish: str, run_id: str) -> str:
-    """The run date of a plan: `wish` if nobody planned the same before, else that run's.
+def read_tables(shards: Iterable[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
+    """Shards with their records, rows of `schema.RECORDS`; a file is read once. Shards of a deleted file are left out.
 
-    Without it, two drivers of one plan around midnight would commit the same shard under two dates.
+    Raises:
+        StorageError: a file cannot be read.
     """
-    uri = storage.join(out, layout.PLANS, f"{plan_id}.json")
-    claim = {"run_date": wish, "created_at": datetime.now(UTC).isoformat(timespec="seconds"), "run_id": run_id}
-    with suppress(AlreadyExistsError):
-        storage.create(uri, json.dumps(claim).encode())
-    return str(json.loads(storage.read_bytes(uri))["run_date"])
+    for uri, group in groupby(shards, key=lambda shard: shard.records_uri):
+        with suppress(NotFoundError):
+            file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(uri)))
+            for shard in group:
+                yield shard, file.read_row_group(shard.row_group)

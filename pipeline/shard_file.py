@@ -41,12 +41,14 @@ class Provenance:
         rows_planned: records of the shard; embedded + quarantined must give this.
         logit_scale: the model's temperature, so that similarity * logit_scale is the model's logit.
         compute_dtype: arithmetic of the towers: bf16, fp16 or fp32.
+        planned_by: the run that listed and cut them; empty where that is `run_id`.
     """
 
     run_id: str
     rows_planned: int
     logit_scale: float
     compute_dtype: str
+    planned_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def footer_entries(
         "logit_scale": repr(provenance.logit_scale),
         "compute_dtype": provenance.compute_dtype,
         "run_id": provenance.run_id,
+        "planned_by": provenance.planned_by or provenance.run_id,
         "shard_id": shard_id,
         "attempt": attempt,
         "rows_planned": provenance.rows_planned,

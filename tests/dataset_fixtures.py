@@ -101,8 +101,8 @@ def quarantined_rows(records: Sequence[Record], reason: str = "timeout", attempt
     return pa.Table.from_pylist(rows, schema=QUARANTINE)
 
 
-def provenance(rows: int, run_id: str = "run-1") -> Provenance:
-    return Provenance(run_id=run_id, rows_planned=rows, logit_scale=100.0, compute_dtype="fp32")
+def provenance(rows: int, run_id: str = "run-1", planned_by: str = "") -> Provenance:
+    return Provenance(run_id=run_id, rows_planned=rows, logit_scale=100.0, compute_dtype="fp32", planned_by=planned_by)
 
 
 def commit(dataset: Dataset, number: int, records: Sequence[Record], run_date: str = "2026-11-21") -> str:
@@ -126,8 +126,8 @@ def carry_out(plan: Plan, failing: dict[str, str] | None = None, shards: slice =
         ]
         plan.dataset.write_shard(
             shard.shard_id,
-            plan.run_date,
+            shard.run_date,
             embedded_rows(good, plan.dataset.identity),
             pa.concat_tables([QUARANTINE.empty_table(), *aside]),
-            provenance(len(records), plan.run_id),
+            provenance(len(records), plan.run_id, shard.planned_by),
         )

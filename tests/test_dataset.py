@@ -153,6 +153,7 @@ def test_file_has_the_fixed_types_and_tells_where_it_came_from(dataset: Dataset)
         "hanclip.logit_scale": "100.0",
         "hanclip.compute_dtype": "fp32",
         "hanclip.run_id": "run-1",
+        "hanclip.planned_by": "run-1",
         "hanclip.shard_id": SHARD,
         "hanclip.rows_planned": "10",
         "hanclip.rows_embedded": "8",
@@ -225,14 +226,6 @@ def test_the_second_commit_of_a_shard_loses_and_leaves_nothing(dataset: Dataset)
     assert dataset.embeddings().count_rows() == 10
     assert dataset.quarantine().count_rows() == 0
     assert not list(Path(dataset.uri, "_quarantine").rglob("*.parquet"))
-
-
-def test_a_shard_committed_the_day_before_is_not_committed_again(dataset: Dataset) -> None:
-    table = embedded_rows(some_records(10), dataset.identity)
-    dataset.write_shard(SHARD, "2026-11-30", table, NOTHING, provenance(10))
-    with pytest.raises(AlreadyExistsError, match="2026-11-30"):
-        dataset.write_shard(SHARD, "2026-12-01", table, NOTHING, provenance(10))
-    assert dataset.embeddings().count_rows() == 10
 
 
 def test_of_racing_writers_one_wins_with_its_own_quarantine(dataset: Dataset) -> None:
