@@ -76,6 +76,8 @@ def final(summary: Summary) -> RenderableType:
 
 def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
     yield "rows in", balance(summary)
+    if summary.rows_vanished:
+        yield "vanished", f"{summary.rows_vanished:,} ids that the catalog no longer holds"
     if summary.stats.quarantined:
         yield "quarantine", figures.by_reason(summary.stats.quarantined)
     if summary.rows_planned:
