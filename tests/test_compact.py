@@ -20,7 +20,7 @@ from pipeline.run_history import latest_config
 from pipeline.status import status
 from pipeline.verify import verify
 
-GOODS = skus(2600)
+GOODS = skus(3900)
 CHANGED = dict.fromkeys(list(GOODS)[100:160], "B")
 DROPPED = list(GOODS)[200:230]
 FAILED = tuple(list(GOODS)[300:340])
@@ -50,10 +50,10 @@ def test_a_snapshot_is_the_latest_state_as_a_dataset_of_its_own(shop: Shop) -> N
     told = compact(shop.out, snapshot)
     report = verify(snapshot)
     assert (report.ok, report.complete, report.leftovers) == (True, True, ())
-    assert (report.planned, report.quarantined) == (2590, 45) == (told.rows, told.rows_quarantined)
+    assert (report.planned, report.quarantined) == (3890, 45) == (told.rows, told.rows_quarantined)
     assert rows(snapshot) == rows(shop.out)
     whole = Dataset.open(snapshot).embeddings().to_table()
-    assert whole.num_rows == 2545
+    assert whole.num_rows == 3845
     failed = Dataset.open(snapshot).quarantine().to_table()
     assert set(failed["id"].to_pylist()) == {*FAILED, *tuple(CHANGED)[:5]}
     assert not Path(snapshot, "_tombstones").exists()
@@ -82,7 +82,7 @@ def test_nightly_runs_and_retries_go_on_in_a_snapshot(shop: Shop) -> None:
 
 def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
     undisturbed, snapshot = f"{shop.out}-1", f"{shop.out}-2"
-    compact(shop.out, undisturbed)
+    assert compact(shop.out, undisturbed).shards > 4  # more than are copied at once
     before = rows(shop.out)
     script = (
         "import os, sys; from pipeline.compact import compact\n"
@@ -129,11 +129,11 @@ def test_the_command_writes_a_snapshot_and_says_what_it_holds(shop: Shop, capfd:
     snapshot = f"{shop.out}-snapshot"
     code, out, _ = hanclip(capfd, "compact", shop.out, snapshot, "--dry-run", "--json")
     plan = json.loads(out)
-    assert (code, plan["rows"], plan["rows_quarantined"], plan["dry_run"]) == (0, 2590, 45, True)
+    assert (code, plan["rows"], plan["rows_quarantined"], plan["dry_run"]) == (0, 3890, 45, True)
     assert not Path(snapshot).exists()
     code, out, _ = hanclip(capfd, "compact", shop.out, snapshot)
     assert code == 0
-    assert "2,590 = 2,545 embedded + 45 quarantined" in out
+    assert "3,890 = 3,845 embedded + 45 quarantined" in out
     again = json.loads(hanclip(capfd, "compact", shop.out, snapshot, "--json")[1])
     assert (again["complete"], again["shards"]) == (True, plan["shards"])
     assert hanclip(capfd, "verify", snapshot)[0] == 0
