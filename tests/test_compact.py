@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_fixtures import FakeModel, carry_out
 from nightly_fixtures import Shop, skus, states
+from s3_server import S3Server
 
 from flows.cli import main
 from pipeline.compact import compact
@@ -113,6 +114,19 @@ def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
     compact(shop.out, snapshot)
     assert shard_names(snapshot) == wanted
     assert verify(snapshot).complete
+
+
+def test_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:
+    shop = Shop(tmp_path)
+    shop.out = f"{s3.bucket()}/out"
+    shop.night(skus(20), failing=("sku-00002",))
+    shop.night(skus(18) | {"sku-00001": "B"})
+    assert states(shop.out) == {id_: etag for id_, etag in shop.goods.items() if id_ != "sku-00002"}
+    snapshot = shop.out.replace("/out", "/snapshot")
+    assert compact(shop.out, snapshot).rows == 18
+    assert rows(snapshot) == rows(shop.out)
+    assert verify(snapshot).complete
+    assert compact(shop.out, snapshot).complete
 
 
 def hanclip(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
