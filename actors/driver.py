@@ -135,6 +135,7 @@ class _Run:
             bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
             exit_code=exit_code,
             message=message,
+            rows_vanished=plan.rows_vanished,
             quarantine_share=share,
             notes=plan.source.notes,
         )

@@ -38,6 +38,7 @@ class Plan:
         uri: the run's folder; empty for a dry plan.
         source: how to read the records.
         dataset: where the shards go.
+        rows_vanished: ids that the dataset has and a whole catalog does not hold any more, since the run before.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Plan:
     uri: str
     source: SourceSpec
     dataset: Dataset
+    rows_vanished: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from pipeline import layout, plan_log, sources, storage
+from pipeline import layout, plan_log, sources, storage, tombstones
 from pipeline.config import RunConfig
 from pipeline.cutting import target_rows
 from pipeline.dataset import Dataset
@@ -69,7 +70,8 @@ def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
         if dataset is None:
             dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
         check_same(dataset.identity, listed.identity, dataset.uri)
-        return Draft(listed, dataset, "", work).plan()
+        vanished = tombstones.record(work, dataset, config.source, "")
+        return replace(Draft(listed, dataset, "", work).plan(), rows_vanished=vanished)
 
 
 def make_retry_plan(
@@ -137,6 +139,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
 
 def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:
     """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
+    vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
     plan = _stored(draft, kind)
@@ -148,7 +151,7 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Work
             logger.info("Another run planned at the same time: looking at its plan.")
             if draft.learn():
                 plan = _stored(draft, kind)
-    return plan
+    return replace(plan, rows_vanished=vanished)
 
 
 def _stored(draft: Draft, kind: Kind) -> Plan:
