@@ -7,8 +7,8 @@
         summary = driver.finish()
 
 Each starts a Ray of its own, or joins the one of the tests (`Drivers(place, address=...)`), which is quicker. At the
-end of the block every process of every session and every actor must be gone: what a driver starts, dies with it. Ray's two
-agents of a node may outlive a killed driver by a minute, which they spend on asking for their dead head;
+end of the block every process of every session and every actor must be gone: what a driver starts, dies with it. Ray's
+two agents of a node may outlive a killed driver by a minute, which they spend on asking for their dead head;
 `assert_agents_gone` waits for them once, after the last test.
 """
 
