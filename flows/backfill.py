@@ -145,7 +145,9 @@ class Backfill:
     def _cut(self, keys: list[str], out: str) -> list[Batch]:
         """Jobs that run already over some of the partitions, whoever started them, and groups of the rest."""
         found: list[Batch] = []
-        for status in self.backend.find(app=APP, out=out):
+        for status in self.backend.find(app=APP):
+            if storage.normalise(status.metadata.get("out", "")) != out:
+                continue
             theirs = status.metadata.get("keys", "").split(",")
             taken = tuple(key for key in theirs if key in keys)
             if taken and not status.state.over:
