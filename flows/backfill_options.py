@@ -53,7 +53,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         rich_help_panel=_PANEL,
         metavar=metavar,
     )
-    annotation: Any = Annotated[kind | None, about]  # type: ignore[valid-type]
+    annotation: Any = Annotated[kind | None, about]
     return inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -18,12 +18,13 @@ from typing import Literal
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, NotFoundError, SourceError, StorageError
-from pipeline.partition_states import PartitionState, read_state, read_states, state_uri, write_state
+from pipeline.partition_states import PartitionState, Status, read_state, read_states, state_uri, write_state
 
 __all__ = [
     "Every",
     "Partition",
     "PartitionState",
+    "Status",
     "dates",
     "fill",
     "input_digest",
