@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
-from flows.backfill_options import backfill_options, request_of
+from flows import backfill_commands, job_commands
 from flows.options import build, config_options
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
@@ -45,11 +45,6 @@ RETRY_OPTIONS = (
 )
 
 REASON_HELP = f"Quarantine reason to run again; may be given several times. One of: {', '.join(Reason)}."
-
-TEMPLATE_HELP = (
-    "Source addresses with {date}, {date:%Y/%m/%d} or {key} in them; last, the output folder. "
-    "Quote them against the shell."
-)
 
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the output dataset; local path or URL.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
@@ -130,50 +125,6 @@ def embed(
 
 @app.command(
     epilog=examples(
-        "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --start 2026-11-01 --end 2026-11-14 --dry-run",
-        "hanclip backfill 'photos/{date:%Y/%m/%d}' out/ --latest 30 --order newest --jobs-address http://head:8265",
-        "hanclip backfill 'shops/{key}/items.parquet' out/ --partition shop-1 --partition shop-2",
-        "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out-other-model --start 2026-11-01 --model MODEL",
-    )
-)
-@backfill_options
-def backfill(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TEMPLATE... OUT", help=TEMPLATE_HELP),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with any options of `hanclip embed`.")] = None,
-    jobs_address: Annotated[
-        str | None, typer.Option(metavar="URL", help="Dashboard of a Ray cluster to run jobs on; else in this process.")
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-    **options: Any,
-) -> None:
-    """Embed partitions, usually days, that are not done yet: failed, missing, stale or all; resuming is running again.
-
-    A partition that is run again is listed again, and what has no outcome in OUT yet is embedded: records that are new
-    or changed. What is there stays, and quarantined records stay in quarantine (see `hanclip retry`). One dataset has
-    one model: to embed everything with another one, name a new OUT.
-    """
-    request = request_of(options)
-    run_config = build(paths or (), config, options)
-    from flows import backfill_command
-
-    raise typer.Exit(backfill_command.backfill(run_config, request, jobs_address, as_json, quiet))
-
-
-@app.command(epilog=examples("hanclip partitions out/", "hanclip partitions s3://bucket/embeddings --json"))
-def partitions(out: Output, as_json: Json = False, debug: Debug = False) -> None:
-    """Show the partitions of a dataset and how the last run of each ended."""
-    from flows import backfill_command
-
-    backfill_command.show_partitions(out, as_json)
-
-
-@app.command(
-    epilog=examples(
         "hanclip retry out/ --reason timeout",
         "hanclip retry s3://bucket/embeddings --reason unavailable --reason not_found",
     )
@@ -220,6 +171,9 @@ def demo(
 
     raise typer.Exit(shipped.run(out, tuple(query or ())))
 
+
+backfill_commands.register(app)
+job_commands.register(app)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -22,13 +21,12 @@ from flows.display import JsonLines
 from flows.jobs.target import TargetConfig, make_backend
 from flows.runs import absolute
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError
 from pipeline.partitions import read_states
 
 
-def backfill(config: RunConfig, request: BackfillRequest, address: str | None, as_json: bool, quiet: bool) -> int:
-    """Run the partitions that are due, as jobs of the cluster at `address`, else here; gives the worst exit code."""
-    config, target = absolute(config), _target(address)
+def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, as_json: bool, quiet: bool) -> int:
+    """Run the partitions that are due; the exit code is the worst of them."""
+    config = absolute(config)
     if request.dry_run:
         _show(plan(request, config).grid, as_json)
         return 0
@@ -44,13 +42,6 @@ def backfill(config: RunConfig, request: BackfillRequest, address: str | None, a
         grid = _run(config, request, target, screen)
     _show(grid, as_json=False)
     return _verdict(grid)
-
-
-def _target(address: str | None) -> TargetConfig:
-    try:
-        return TargetConfig(backend="ray", address=address) if address else TargetConfig()
-    except ValidationError as error:
-        raise ConfigError("--jobs-address: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
 
 def show_partitions(out: str, as_json: bool) -> None:
