@@ -29,11 +29,11 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
         epilog=_examples(
-            "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --start 2026-11-01 --end 2026-11-14 --dry-run",
+            "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --start 2026-11-01 --dry-run",
             "hanclip backfill 'photos/{date:%Y/%m/%d}' out/ --latest 30 --order newest",
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --latest 30 --jobs-address http://head:8265",
             "hanclip backfill 'shops/{key}/items.parquet' out/ --partition shop-1 --partition shop-2",
-            "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out-other-model --start 2026-11-01 --model MODEL",
+            "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out-2 --start 2026-11-01 --model MODEL",
         )
     )(backfill)
     app.command(epilog=_examples("hanclip partitions out/", "hanclip partitions s3://bucket/out --json"))(partitions)
