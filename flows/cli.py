@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
+from flows.dev.commands import app as dev_app
 from flows.options import build, config_options
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.add_typer(dev_app)
 
 #: What a retry may do otherwise than the run before it. The rest decides what the dataset is.
 RETRY_OPTIONS = (
