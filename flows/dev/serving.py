@@ -14,6 +14,8 @@ from flows.dev.health import DEPLOYMENT, FLOWS
 
 _REAP_EVERY_S = 600
 _RUNS_AT_ONCE = 8
+#: Somebody watches.
+_POLL_S = 3.0
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def _deployment(name: str) -> Any:
     flow = getattr(import_module(f"flows.scheduled.{name}"), name)
     return flow.to_deployment(
         name=DEPLOYMENT,
-        parameters={"target": {"backend": "ray", "address": os.environ["HANCLIP_RAY_ADDRESS"]}},
+        parameters={"target": {"backend": "ray", "address": os.environ["HANCLIP_RAY_ADDRESS"], "poll_s": _POLL_S}},
         interval=_REAP_EVERY_S if name == "reap" else None,
         entrypoint_type=EntrypointType.MODULE_PATH,
         tags=["hanclip"],
