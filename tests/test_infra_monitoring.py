@@ -1,4 +1,4 @@
-"""Dashboard and alert rules are what Grafana and Prometheus read. That their metrics exist is tested in test_metrics.py."""
+"""Dashboard and alert rules are what Grafana and Prometheus read. test_metrics.py tests that their metrics exist."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """prefect.yaml: every key is one that Prefect knows, every parameter one that its flow takes, and a real server agrees.
 
-`prefect deploy` ignores keys that it does not know, and a resolver may pick versions of fastapi and SQLAlchemy with which
-a server starts and yet creates no scheduled run; both are looked for here.
+`prefect deploy` ignores keys that it does not know, and a resolver may pick versions of fastapi and SQLAlchemy with
+which a server starts and yet creates no scheduled run; both are looked for here.
 """
 
 from __future__ import annotations
