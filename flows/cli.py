@@ -16,6 +16,7 @@ import typer
 
 from actors.stopping import exit_on_sigterm
 from flows import backfill_commands, job_commands
+from flows.dev.commands import app as dev_app
 from flows.options import build, config_options
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.add_typer(dev_app)
 
 #: What a retry may do otherwise than the run before it. The rest decides what the dataset is.
 RETRY_OPTIONS = (

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import ray
+from monitoring import metrics_asked_for
 from PIL import Image
+from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
 from actors import driver
 from actors.metrics import Metrics
@@ -18,15 +20,20 @@ from pipeline.config import parse
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
-    """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
+def exported_page() -> list[str]:
+    """What Prometheus would read from this node."""
     node = ray.nodes()[0]
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        return list(answer.read().decode().splitlines())
+
+
+def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
+    """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
     deadline_s = time.monotonic() + 60
     while True:
         between()
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            lines = [line for line in answer.read().decode().splitlines() if run_id in line]
+        lines = [line for line in exported_page() if run_id in line]
         exported = {line.partition("{")[0].removeprefix("ray_").removesuffix("_total") for line in lines}
         if names <= exported:
             return lines
@@ -64,6 +71,16 @@ def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> N
     assert value(lines, "hanclip_bytes", stage="read") == summary.stats.bytes_read
     assert value(lines, "hanclip_stage_seconds", stage="embed") > 0
     assert value(scrape_until(second.run_id, {"hanclip_records_embedded"}), "hanclip_records_embedded") == 5
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
+    """Those of a run, by the names under which they are exported, and Ray's own."""
+    Metrics("names-run").replaced()  # A healthy run, as the one above, replaces nobody.
+    scrape_until("names-run", {"hanclip_actors_replaced"})
+    exported = {line.partition("{")[0] for line in exported_page() if line.startswith("ray_")}
+    # Ray exports these from nodes with GPUs only.
+    of_gpus = {f"ray_{name}" for name in METRICS_GAUGES if "gpu" in name or "gram" in name}
+    assert metrics_asked_for() <= exported | of_gpus
 
 
 def test_the_gauges_are_exported_while_they_are_set() -> None:

@@ -1,0 +1,77 @@
+"""Ports on loopback: chosen free, or given. In: what was asked for and what was used before. Out: `Ports`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import ConfigError
+
+_LOOPBACK = "127.0.0.1"
+#: Between what the system hands out to clients by default (from 32768 on) and Ray's workers (10002 to 19999).
+_FIRST, _LAST = 20_000, 32_000
+#: SeaweedFS takes nine ports in a row, and one far above them for its admin.
+_S3_BLOCK = (*range(9), 10_008)
+
+
+class Ports(BaseModel):
+    """The ports of a stack. `s3` is the first of a block."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefect: int = Field(description="Prefect's API and pages.")
+    dashboard: int = Field(description="Ray's dashboard and Jobs API.")
+    s3: int = Field(description="S3.")
+    gcs: int = Field(description="Ray's control store: what `--address` takes.")
+    client: int = Field(description="Ray's client server.")
+    agent: int = Field(description="Ray's dashboard agent.")
+    metrics: int = Field(description="Ray's metrics, as Prometheus reads them.")
+
+
+def choose(asked: dict[str, int], before: Ports | None) -> Ports:
+    """Ports as asked for; else those used before, where they are free; else free ones.
+
+    Raises:
+        ConfigError: a port that was asked for is taken.
+    """
+    for name, port in asked.items():
+        if not _free(name, port):
+            raise ConfigError(f"Port {port} for {name} is taken: give another one, or none to have a free one chosen.")
+    chosen = dict(asked)
+    for name in Ports.model_fields:
+        if name not in chosen:
+            chosen[name] = next(port for port in _candidates(name, before) if _fits(name, port, chosen))
+    return Ports(**chosen)
+
+
+def _candidates(name: str, before: Ports | None) -> Iterator[int]:
+    if before is not None:
+        yield getattr(before, name)
+    yield from range(_FIRST, _LAST, 10 if name == "s3" else 1)
+    raise ConfigError(f"No free port for {name} between {_FIRST} and {_LAST}: give one.")
+
+
+def _fits(name: str, port: int, chosen: dict[str, int]) -> bool:
+    taken = {used + offset for other, used in chosen.items() for offset in _offsets(other)}
+    return taken.isdisjoint(port + offset for offset in _offsets(name)) and _free(name, port)
+
+
+def _offsets(name: str) -> tuple[int, ...]:
+    return _S3_BLOCK if name == "s3" else (0,)
+
+
+def _free(name: str, port: int) -> bool:
+    return all(_is_free(port + offset) for offset in _offsets(name))
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+        return True

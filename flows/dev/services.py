@@ -1,0 +1,112 @@
+"""The four services of a stack: how each is started, and how one sees that it is there.
+
+In: the stack's folder, ports and secrets. Out: `Service`s, and the environment that points clients to them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.cluster import local_resources
+from flows.dev import s3
+from flows.dev.ports import Ports
+from flows.dev.processes import MARK
+from flows.dev.state import Place
+
+BUCKET = "hanclip"
+_BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process of the stack, and its page for people."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str
+
+
+def weed() -> str | None:
+    """The S3 server's program, if it is installed."""
+    beside = _BIN / "weed"
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+def client_env(place: Place, ports: Ports) -> dict[str, str]:
+    """What a shell needs to talk to the stack."""
+    env = {
+        "PREFECT_API_URL": f"http://127.0.0.1:{ports.prefect}/api",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(place.ray_token_file),
+        "HANCLIP_RAY_ADDRESS": f"http://127.0.0.1:{ports.dashboard}",
+        "NO_PROXY": ",".join(filter(None, ("127.0.0.1", os.environ.get("NO_PROXY")))),
+    }
+    return env | s3.client_env(ports.s3, place.secrets()) if weed() else env
+
+
+def service_env(place: Place, ports: Ports) -> dict[str, str]:
+    """What every process of the stack gets: this environment, pointed to the stack and to nothing else."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_AUTH_"))}
+    inherited.pop("RAY_ADDRESS", None)
+    return inherited | client_env(place, ports) | {
+        MARK: str(place.folder),
+        # The entrypoint of a Ray job says `python`: it shall be this one.
+        "PATH": os.pathsep.join([str(_BIN), os.environ.get("PATH", os.defpath)]),
+        "PREFECT_HOME": str(place.folder / "prefect"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{place.folder}/prefect/prefect.db",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "3",
+        "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }  # fmt: skip
+
+
+def servers(place: Place, ports: Ports) -> list[Service]:
+    """The services that wait for nobody: S3 (if it is installed), Prefect, Ray."""
+    program = weed()
+    found = [_prefect(ports), _ray(place, ports)]
+    if program is not None:
+        command = s3.command(program, place.folder / "s3", ports.s3, place.secrets())
+        found.insert(0, Service("s3", command, f"http://127.0.0.1:{ports.s3}"))
+    return found
+
+
+def flows(ports: Ports) -> Service:
+    """The service that needs the others: it registers the flows and runs them."""
+    return Service(
+        "flows", (sys.executable, "-m", "flows.dev.serving"), f"http://127.0.0.1:{ports.prefect}/deployments"
+    )
+
+
+def shell_lines(env: Mapping[str, str]) -> str:
+    """`export` lines for a shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+
+
+def _prefect(ports: Ports) -> Service:
+    command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports.prefect))
+    return Service("prefect", command, f"http://127.0.0.1:{ports.prefect}")
+
+
+def _ray(place: Place, ports: Ports) -> Service:
+    numbers = {
+        "port": ports.gcs,
+        "dashboard-port": ports.dashboard,
+        "ray-client-server-port": ports.client,
+        "dashboard-agent-listen-port": ports.agent,
+        "metrics-export-port": ports.metrics,
+        "object-store-memory": int(local_resources().object_store_bytes),
+    }
+    command = (
+        *(str(_BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={place.ray_folder}"),
+        *(f"--{name}={number}" for name, number in numbers.items()),
+    )
+    return Service("ray", command, f"http://127.0.0.1:{ports.dashboard}")

