@@ -1,0 +1,66 @@
+"""What a flow run is called, and which day it stands for.
+
+In: what Prefect knows of the run that is going on. Out: its name, its logical date. Both hold through retries and
+restarts, because the scheduled start does, and nothing is derived from how often a run was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from prefect.runtime import flow_run
+from pydantic import ValidationError
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+
+DEFAULT_TIMEZONE = "UTC"
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone called `name`; a `ConfigError` for any other word."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(f"{name!r} is no time zone: write a name such as Europe/Paris or Asia/Shanghai.") from error
+
+
+def logical_date(timezone: str) -> date:
+    """The day that the flow run was scheduled for, in `timezone`; the same however late it starts or restarts."""
+    scheduled = flow_run.scheduled_start_time
+    day: date = scheduled.astimezone(zone(timezone)).date()
+    return day
+
+
+def run_name() -> str:
+    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`: read where the run's parameters are known."""
+    name, parameters = str(flow_run.flow_name), flow_run.parameters
+    config = _config(parameters)
+    if config is None:
+        return f"{name} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+    about = _day(parameters) if name == "nightly" else place(*config.source.uris)
+    return " ".join(filter(None, (name, about, "->", place(config.output.uri))))
+
+
+def place(*uris: str) -> str:
+    """Addresses in a word or two: the last two segments of the first, without wildcards."""
+    if not uris or not uris[0]:
+        return "?"
+    parts = [part for part in storage.printable(uris[0]).partition("://")[2 if "://" in uris[0] else 0].split("/")]
+    plain = [part for part in parts if part and not set(part) & set("*?[]")]
+    more = f" and {len(uris) - 1} more" if len(uris) > 1 else ""
+    return "/".join(plain[-2:]) + more
+
+
+def _day(parameters: Mapping[str, object]) -> str:
+    return logical_date(str(parameters.get("timezone") or DEFAULT_TIMEZONE)).isoformat()
+
+
+def _config(parameters: Mapping[str, object]) -> RunConfig | None:
+    try:
+        return RunConfig.model_validate(parameters["config"])
+    except (KeyError, ValidationError):
+        return None
