@@ -1,0 +1,44 @@
+"""Ids of jobs: derived and never drawn, so that whoever comes back finds the job, and valid as Kubernetes names.
+
+In: the flow, the id of its run, a word for the piece of work. Out: `<flow>-<12 of the run's id>-<slug>`, to which each
+attempt adds `-a<n>`. KubeRay takes at most 47 characters, of lower-case letters, digits and dashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from pipeline.errors import ConfigError
+
+MAX_LENGTH = 47
+_ATTEMPT_LENGTH = len("-a99")
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+
+
+def job_id_base(flow: str, flow_run_id: str, slug: str) -> str:
+    """Id of a piece of work without its attempt; a long slug is cut, with a digest that keeps it distinct.
+
+    >>> job_id_base("embed", "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1", "2026-11-01")
+    'embed-0690a4de77c1-2026-11-01'
+    """
+    head = f"{slugged(flow)}-{flow_run_id.replace('-', '').lower()[:12]}"
+    tail = slugged(slug)
+    room = MAX_LENGTH - _ATTEMPT_LENGTH - len(head) - 1
+    if tail != slug.lower() or len(tail) > room:
+        digest = hashlib.sha256(slug.encode()).hexdigest()[:6]
+        tail = f"{tail[: max(0, room - 7)].rstrip('-')}-{digest}".lstrip("-")
+    base = f"{head}-{tail}" if slug else head
+    if len(base) > MAX_LENGTH - _ATTEMPT_LENGTH or not _NAME.fullmatch(base):
+        raise ConfigError(f"{base!r} is no job id: it must begin with a letter and be short. Use a shorter flow name.")
+    return base
+
+
+def attempt_id(base: str, attempt: int) -> str:
+    """Id of the job that is attempt number `attempt`, from 1 on."""
+    return f"{base}-a{attempt}"
+
+
+def slugged(text: str) -> str:
+    """`text` in lower-case letters, digits and single dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

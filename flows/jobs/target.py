@@ -1,0 +1,65 @@
+"""TargetConfig: which backend runs the jobs, and how patient its callers are.
+
+Parsed once from the command line, YAML or Prefect parameters. Tokens and credentials have no field on purpose: they
+come from the environment of whoever calls, and of the cluster.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from flows.jobs.contract import JobBackend
+from pipeline.credentials import refuse_credentials
+
+
+class TargetConfig(BaseModel):
+    """Where jobs run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+    backend: Literal["local", "ray", "kuberay"] = Field(
+        default="local",
+        description="local: in this process; ray: a live cluster's Jobs API; kuberay: a cluster per job on Kubernetes.",
+    )
+    address: str | None = Field(default=None, description="Dashboard of the Ray cluster, such as http://head:8265.")
+    namespace: str = Field(default="default", description="Kubernetes namespace of the RayJobs.")
+    rayjob_template: str | None = Field(default=None, description="YAML file of a RayJob: its cluster runs each job.")
+    python: str = Field(default="python", description="Interpreter on the cluster that has hanclip installed.")
+    max_attempts: int = Field(default=3, ge=1, le=99, description="Jobs that one piece of work may use up.")
+    lost_after_s: float = Field(default=900.0, ge=0, description="Bear a cluster that does not answer for this long.")
+    pending_timeout_s: float = Field(default=900.0, gt=0, description="Replace a job that has not begun by then.")
+    stop_wait_s: float = Field(default=28.0, ge=0, description="Time a driver has to finish between stop and kill.")
+    poll_s: float = Field(default=15.0, gt=0, description="Longest pause between two looks at a job.")
+    timeout_s: float | None = Field(default=None, gt=0, description="Stop a job that has run for longer.")
+
+    @field_validator("address")
+    @classmethod
+    def _no_credentials(cls, address: str | None) -> str | None:
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ValueError("write the dashboard's address with http:// or https://, such as http://head:8265")
+        return address and refuse_credentials(address.rstrip("/"))
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.backend == "ray" and not self.address:
+            raise ValueError("backend ray needs an address, such as http://head:8265")
+        if self.backend == "kuberay" and not self.rayjob_template:
+            raise ValueError("backend kuberay needs a rayjob_template: the YAML file of a RayJob")
+        return self
+
+
+def make_backend(target: TargetConfig) -> JobBackend:
+    """The backend that `target` names; no call is made yet."""
+    if target.backend == "ray":
+        from flows.jobs.ray_jobs import RayJobs
+
+        return RayJobs.of(target)
+    if target.backend == "kuberay":
+        from flows.jobs.kuberay import KubeRay
+
+        return KubeRay.of(target)
+    from flows.jobs.local import LocalJobs
+
+    return LocalJobs(target.stop_wait_s)
