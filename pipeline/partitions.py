@@ -1,0 +1,245 @@
+"""A source template cut into partitions, usually days, and what is known of each in the dataset.
+
+In: a `RunConfig` whose source addresses hold `{date}`, `{date:%Y/%m/%d}` or `{key}`, and keys. Out: one `Partition` per
+key, which is a run of its own, and the manifests in `OUT/_partitions/<key>.json`, each written when such a run ended.
+`pipeline.reprocess` compares the two. The digests in a manifest tell what it was made from without opening an object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, NotFoundError, SourceError, StorageError
+
+FOLDER = "_partitions"
+
+Every = Literal["day", "week", "month"]
+Status = Literal["done", "failed", "empty"]
+
+_PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
+_BELOW_A_DAY = re.compile(r"%-?[HIMSfpXcs]")
+#: What decides the rows of a partition. How patiently and by how many actors they are made does not.
+_DECIDING: dict[str, set[str]] = {
+    "source": {
+        "format",
+        "id_column",
+        "image_column",
+        "text_column",
+        "fingerprint_column",
+        "extra_columns",
+        "limit",
+        "max_image_bytes",
+        "allow_private_hosts",
+    },
+    "image": {"max_pixels"},
+    "model": {"name", "revision", "dtype"},
+    "output": {"embedding_dtype"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition: its key, which is safe as a file name, and the run that makes it."""
+
+    key: str
+    config: RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """How the last run of a partition that came to an end ended.
+
+    Attributes:
+        key: the partition's.
+        status: done (every record has an outcome), empty (the source held no records) or failed.
+        spec: `spec_digest` of the run.
+        input: `input_digest` of what the run listed, taken before it did; empty where it cannot be told.
+        rows: records in the source, those of earlier runs included.
+        embedded, quarantined: records committed by this run.
+        run_id, job_id: who it was; `job_id` is empty for a run outside of a job.
+        seconds: how long the run took.
+        message: why it failed, or a note.
+        finished_at: ISO 8601, UTC.
+    """
+
+    key: str
+    status: Status
+    spec: str = ""
+    input: str = ""
+    rows: int = 0
+    embedded: int = 0
+    quarantined: int = 0
+    run_id: str = ""
+    job_id: str = ""
+    seconds: float = 0.0
+    message: str = ""
+    finished_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def dates(start: date, end: date, every: Every = "day") -> list[date]:
+    """Dates from `start` to `end`, both included: each day, each seventh day, or the first of each month."""
+    if every == "month":
+        first, last = start.year * 12 + start.month - 1, end.year * 12 + end.month - 1
+        return [date(month // 12, month % 12 + 1, 1) for month in range(first, last + 1)]
+    step = 7 if every == "week" else 1
+    return [start + timedelta(days=days) for days in range(0, (end - start).days + 1, step)]
+
+
+def latest(count: int, end: date, every: Every = "day") -> list[date]:
+    """The `count` newest dates up to `end`, oldest first."""
+    if every == "month":
+        last = end.year * 12 + end.month - 1
+        return [date(month // 12, month % 12 + 1, 1) for month in range(last - count + 1, last + 1)]
+    step = 7 if every == "week" else 1
+    return [end - timedelta(days=days * step) for days in reversed(range(count))]
+
+
+def partitions(config: RunConfig, keys: Iterable[date | str]) -> list[Partition]:
+    """One partition per key, in order, each key once.
+
+    Args:
+        config: the run, with a placeholder in every source address.
+        keys: dates, or words for `{key}`; a word like 2026-11-01 is a date.
+
+    Raises:
+        ConfigError: an address without a placeholder, a wrong date format, or a key that is no file name or no date.
+    """
+    _check_template(config.source.uris)
+    return [_partition(config, key) for key in dict.fromkeys(map(_parsed, keys))]
+
+
+def fill(template: str, key: date | str) -> str:
+    """`template` with its placeholders filled in; braces of other kinds (`{000..009}`) are left to the listing."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] == "key":
+            return _name(key)
+        if not isinstance(key, date):
+            raise ConfigError(f"{key!r} is not a date, but {template} asks for one: write {{key}}, or YYYY-MM-DD.")
+        return key.strftime(found[2]) if found[2] else key.isoformat()
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def _partition(config: RunConfig, key: date | str) -> Partition:
+    source = config.source.model_copy(update={"uris": tuple(fill(uri, key) for uri in config.source.uris)})
+    changes: dict[str, object] = {"source": source}
+    if isinstance(key, date):
+        changes["output"] = config.output.model_copy(update={"run_date": key})
+    return Partition(_name(key), config.model_copy(update=changes))
+
+
+def _parsed(key: date | str) -> date | str:
+    if isinstance(key, date):
+        return key
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", key):
+        try:
+            return date.fromisoformat(key)
+        except ValueError as error:
+            raise ConfigError(f"{key} is not a date of the calendar ({error}): correct it.") from error
+    if not _KEY.fullmatch(key):
+        raise ConfigError(f"{key!r} cannot name a partition: use letters, digits and . _ = + - only, 128 at the most.")
+    return key
+
+
+def _name(key: date | str) -> str:
+    return key.isoformat() if isinstance(key, date) else key
+
+
+def _check_template(uris: Sequence[str]) -> None:
+    for uri in uris:
+        found = list(_PLACEHOLDER.finditer(uri))
+        if not found:
+            raise ConfigError(
+                f"{uri} holds neither {{date}} nor {{key}}, so that every partition would read the same: "
+                "write for example s3://bucket/dt={date}/*.tar, or use hanclip embed."
+            )
+        wrong = [match[0] for match in found if match[2] is not None and _BELOW_A_DAY.search(match[2])]
+        if wrong:
+            raise ConfigError(f"{wrong[0]} in {uri} asks for a time of day: a partition is a day at least.")
+
+
+def spec_digest(config: RunConfig) -> str:
+    """16 hex digits over what decides the result apart from the input: which rows, and by which model."""
+    tree = config.model_dump(mode="json", include=_DECIDING)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def input_digest(config: RunConfig) -> str:
+    """16 hex digits over the source's objects (address, size, etag or time of change); none of them is opened.
+
+    A source that lists nothing has a digest too. Images that a table points to are not looked at, as only-new does not
+    look at them either. Empty where the store refuses, or does not tell a change (a web server without etags and
+    dates): then nobody knows whether the input changed, and the run itself says what is wrong.
+    """
+    digest = hashlib.sha256()
+    try:
+        for info in sorted(set(_objects(config.source.uris))):
+            if info.fingerprint.endswith("-"):
+                return ""
+            digest.update(f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}\0".encode("utf-8", "surrogatepass"))
+    except StorageError:
+        return ""
+    return digest.hexdigest()[:16]
+
+
+def _objects(uris: Sequence[str]) -> Iterator[storage.ObjectInfo]:
+    for uri in uris:
+        try:
+            addresses = storage.expand([uri])
+        except SourceError:
+            continue  # A pattern that matches nothing.
+        for address in addresses:
+            try:
+                yield from storage.list_objects(address)
+            except NotFoundError:
+                continue
+
+
+def state_uri(out: str, key: str) -> str:
+    """Where the manifest of a partition lies."""
+    return storage.join(storage.normalise(out), FOLDER, f"{key}.json")
+
+
+def write_state(out: str, state: PartitionState) -> None:
+    """Replace the manifest of a partition."""
+    data = json.dumps(state.to_json(), indent=2, ensure_ascii=False) + "\n"
+    storage.overwrite(state_uri(out, state.key), data.encode())
+
+
+def read_states(out: str) -> dict[str, PartitionState]:
+    """The manifests in `out` by key, sorted; none where there is no dataset yet.
+
+    Raises:
+        StorageError: the store refused, or a manifest is damaged.
+    """
+    try:
+        infos = sorted(storage.list_objects(storage.join(storage.normalise(out), FOLDER)))
+    except NotFoundError:
+        return {}
+    uris = [info.uri for info in infos if info.uri.endswith(".json")]
+    states = map(_state, uris, storage.read_many(uris, storage.DEFAULT_POLICY))
+    return {state.key: state for state in states}
+
+
+def _state(uri: str, data: bytes | StorageError) -> PartitionState:
+    if isinstance(data, StorageError):
+        raise data
+    try:
+        tree = json.loads(data)
+        return PartitionState(**{name: tree[name] for name in PartitionState.__slots__ if name in tree})
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{uri} is damaged ({error}): delete it, its partition is then run again.", uri) from error
