@@ -15,17 +15,30 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 
 from flows.jobs.attach import ensure, watch
-from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
+from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.errors import TransientJobError
 from flows.jobs.ids import job_id_base
 from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.artifacts import LiveProgress, job_link
-from pipeline.errors import UnavailableError
+from pipeline.errors import RunError, UnavailableError
 from pipeline.job_folder import JobRun, read_summary
 
 
+#: A flow run that crashes is started again (see the zombie automation), but not for ever.
+_MAX_STARTS = 10
+
+
 def job_spec(slug: str, runs: tuple[JobRun, ...]) -> JobSpec:
-    """What the flow run that is going on asks for; `slug` names the piece of work among those of the same flow run."""
+    """What the flow run that is going on asks for; `slug` names the piece of work among those of the same flow run.
+
+    Raises:
+        RunError: the flow run was started so often that something else is wrong.
+    """
+    if flow_run.run_count > _MAX_STARTS:
+        raise RunError(
+            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: look at the logs"
+            " of the runner or worker (memory?), then run it anew. What is embedded stays."
+        )
     flow, flow_run_id, out = str(flow_run.flow_name), str(flow_run.id), runs[0].config.output.uri
     metadata = {
         "app": APP,
@@ -53,22 +66,22 @@ def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 )
 def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
     """Bring `spec` to an end; a job whose driver died without a word is followed by the next attempt."""
-    backend = make_backend(target)
+    backend, flow, logger = make_backend(target), spec.metadata["flow"], get_run_logger()
     while True:
-        status = _watched(backend, spec, target)
-        spoke = read_summary(spec.out, status.job_id) is not None
-        if spoke or status.state in (JobState.SUCCEEDED, JobState.STOPPED):
+        status = ensure(backend, spec, target)
+        logger.info("Job %s is %s%s", status.job_id, status.state, f": {status.url}" if status.url else "")
+        job_link(flow, status)
+        if status.state.over:
             return status
-        get_run_logger().warning("Job %s died (%s): the next attempt goes on", status.job_id, status.message)
+        bar = LiveProgress(flow)
+        status = watch(backend, status.job_id, spec.out, target, _log_lines, bar.update)
+        if status.state is JobState.SUCCEEDED:
+            bar.finish()
+        if status.state is not JobState.FAILED or read_summary(spec.out, status.job_id) is not None:
+            return status
+        logger.warning("The driver of job %s died; another attempt goes on. %s", status.job_id, status.message)
 
 
-def _watched(backend: JobBackend, spec: JobSpec, target: TargetConfig) -> JobStatus:
-    logger, bar = get_run_logger(), LiveProgress(spec.metadata["flow"])
-    status = ensure(backend, spec, target)
-    logger.info("Job %s is %s%s", status.job_id, status.state, f": {status.url}" if status.url else "")
-    job_link(spec.metadata["flow"], status)
-    if not status.state.over:
-        status = watch(backend, status.job_id, spec.out, target, logger.info, bar.update)
-    if status.state is JobState.SUCCEEDED:
-        bar.finish()
-    return status
+def _log_lines(text: str) -> None:
+    if text.strip():
+        get_run_logger().info("%s", text.rstrip())
