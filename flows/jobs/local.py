@@ -1,0 +1,132 @@
+"""Backend `local`: the driver in a thread of this process. No server, no dashboard, nothing to install beside Ray.
+
+In: a job. Out: its state for as long as this process lives; a job of another process is unknown here, and what became
+of it is told by its folder (`flows.jobs.attach.look`). Jobs run one at a time, since a process holds one Ray
+connection; those that wait are PENDING.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+
+from flows.jobs.contract import JobSpec, JobState, JobStatus
+from flows.jobs.errors import TransientJobError
+from flows.jobs.ray_jobs import write
+
+_STOP_MARGIN_S = 30.0
+_one_at_a_time = threading.Lock()
+_jobs: dict[str, _LocalJob] = {}
+_jobs_lock = threading.Lock()
+
+
+class LocalJobs:
+    """Jobs of this process, all of them, whichever instance began them."""
+
+    def __init__(self, stop_wait_s: float) -> None:
+        self._stop_wait_s = stop_wait_s
+
+    def submit(self, job_id: str, spec: JobSpec) -> None:
+        """Write `job.json` and start the thread, unless this process knows the job."""
+        with _jobs_lock:
+            if job_id in _jobs:
+                return
+            _jobs[job_id] = job = _LocalJob(job_id, spec, write(job_id, spec))
+        job.start()
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """A job of this process."""
+        job = _jobs.get(job_id)
+        return job and job.status()
+
+    def logs(self, job_id: str, offset: int) -> tuple[str, int]:
+        """What the driver's thread logged, as far as this process's logging lets it through."""
+        job = _jobs.get(job_id)
+        text = "".join(job.lines) if job else ""
+        return text[offset:], max(offset, len(text))
+
+    def stop(self, job_id: str) -> None:
+        """Tell the driver, and wait for it."""
+        if job := _jobs.get(job_id):
+            job.stopping.set()
+            job.join(self._stop_wait_s + _STOP_MARGIN_S)
+            if job.is_alive():
+                raise TransientJobError(f"Job {job_id} was told to stop and has not. Stop it again, or end the process.")
+
+    def find(self, **metadata: str) -> list[JobStatus]:
+        """Jobs of this process with this metadata."""
+        with _jobs_lock:
+            jobs = list(_jobs.values())
+        return [job.status() for job in reversed(jobs) if metadata.items() <= dict(job.spec.metadata).items()]
+
+
+class _LocalJob(threading.Thread):
+    """One job. A daemon thread: a process that ends does not wait for it, and the job is then lost."""
+
+    def __init__(self, job_id: str, spec: JobSpec, uri: str) -> None:
+        super().__init__(name=job_id, daemon=True)
+        self.job_id, self.spec, self.uri = job_id, spec, uri
+        self.stopping = threading.Event()
+        self.lines: list[str] = []
+        self._lock = threading.Lock()
+        self._status = JobStatus(job_id, JobState.PENDING, metadata=dict(spec.metadata))
+
+    def status(self) -> JobStatus:
+        """The state right now."""
+        with self._lock:
+            return self._status
+
+    def run(self) -> None:
+        """The thread: wait for the turn, drive, tell the end."""
+        with _one_at_a_time, _Lines(self.lines):
+            if self.stopping.is_set():
+                self._tell(JobState.STOPPED, "Stopped before it began.")
+                return
+            self._tell(JobState.RUNNING)
+            try:
+                self._drive()
+            except BaseException as error:
+                self._tell(JobState.FAILED, f"{type(error).__name__}: {error}", 1)
+                raise
+
+    def _drive(self) -> None:
+        from actors.driver import run_job
+
+        summary = run_job(self.uri, stop=self.stopping)
+        self._tell(JobState.of_summary(summary.state), summary.message, summary.exit_code)
+
+    def _tell(self, state: JobState, message: str = "", exit_code: int | None = None) -> None:
+        now = datetime.now(UTC)
+        with self._lock:
+            self._status = JobStatus(
+                self.job_id,
+                state,
+                message,
+                exit_code,
+                self._status.started_at or now,
+                now if state.over else None,
+                self._status.metadata,
+            )
+
+
+class _Lines(logging.Handler):
+    """Context in which the log records of the current thread are kept as text too."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._lines = lines
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record of the thread."""
+        if record.thread == self._thread:
+            self._lines.append(self.format(record) + "\n")
+
+    def __enter__(self) -> _Lines:
+        logging.getLogger().addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
