@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -81,7 +80,7 @@ class JobSummary:
     state: JobState
     exit_code: int
     message: str = ""
-    runs: tuple[RunOutcome, ...] = field(default=())
+    runs: tuple[RunOutcome, ...] = ()
 
 
 def job_uri(out: str, job_id: str) -> str:
@@ -108,7 +107,7 @@ def write_job(out: str, job_id: str, job: Job) -> str:
     """
     uri = job_uri(out, job_id)
     try:
-        storage.create(uri, _adapter(Job).dump_json(job, indent=2))
+        storage.create(uri, TypeAdapter(Job).dump_json(job, indent=2))
     except AlreadyExistsError:
         if read_job(uri) != job:
             raise AlreadyExistsError(f"{uri} holds another job: submit this one under another id.", uri) from None
@@ -129,7 +128,7 @@ def read_job(uri: str) -> Job:
     """
     data = storage.read_bytes(uri)
     try:
-        return _adapter(Job).validate_json(data)
+        return TypeAdapter(Job).validate_json(data)
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{uri} is not a valid job; submit it again:\n  " + "\n  ".join(lines)) from error
@@ -156,19 +155,14 @@ def read_summary(out: str, job_id: str) -> JobSummary | None:
 
 
 def _write(uri: str, name: str, value: object, policy: storage.ReadPolicy) -> None:
-    data = _adapter(type(value)).dump_json(value, indent=2)
+    data = TypeAdapter(type(value)).dump_json(value, indent=2)
     storage.overwrite(storage.join(storage.parent(storage.normalise(uri)), name), data, policy)
 
 
 def _read(kind: type[T], uri: str) -> T | None:
     try:
-        return _adapter(kind).validate_json(storage.read_bytes(uri))
+        return TypeAdapter(kind).validate_json(storage.read_bytes(uri))
     except NotFoundError:
         return None
     except ValidationError as error:
         raise StorageError(f"{uri} is damaged: {error.error_count()} values are not valid. Delete it.", uri) from error
-
-
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)

@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: one local Ray for the session."""
+"""Fixtures that several test files share: one local Ray for the session, one Ray head with the Jobs API, one S3 server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_head import RayHead
 from s3_server import S3Server, weed_binary
 from web_site import Site
 
@@ -31,6 +32,15 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[RayHead]:
+    """A Ray head with dashboard, Jobs API and token authentication, as a process of its own."""
+    head = RayHead()
+    head.start()
+    yield head
+    head.stop()
 
 
 @pytest.fixture(scope="session")
