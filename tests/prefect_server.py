@@ -104,12 +104,18 @@ class PrefectServer:
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One request to the API."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self.url + path, data, {"content-type": "application/json"}, method=method
-        )
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             content = answer.read()
         return json.loads(content) if content else None
+
+    def answer(self, method: str, path: str, body: object = None) -> int:
+        """The status of an answer, whichever it is."""
+        try:
+            self.call(method, path, body)
+        except urllib.error.HTTPError as error:
+            return error.code
+        return 200
 
     def flow_runs(self, **where: object) -> list[dict[str, Any]]:
         """Flow runs, the earliest first."""
@@ -328,4 +334,6 @@ class Postgres:
 
     def _as_owner(self, program: str, *arguments: str) -> list[str]:
         words = [str(self.binaries / program), *arguments]
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *words] if os.getuid() == 0 else words
+        return (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *words] if os.getuid() == 0 else words
+        )

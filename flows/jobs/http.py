@@ -39,7 +39,9 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise TransientJobError(f"An answer is no JSON: {self.text()!r}. Is the address that of the API?") from error
+            raise TransientJobError(
+                f"An answer is no JSON: {self.text()!r}. Is the address that of the API?"
+            ) from error
 
     def text(self) -> str:
         """The end of the body, where a traceback says what it is about."""
@@ -92,7 +94,9 @@ class Http:
                 f"No answer from {self.base} ({type(error).__name__}). {self.unreachable}"
             ) from error
         if answer.status in (401, 403):
-            raise RefusedError(f"{self.base} refuses the credentials ({answer.status}: {answer.text()}). {self.refused}")
+            raise RefusedError(
+                f"{self.base} refuses the credentials ({answer.status}: {answer.text()}). {self.refused}"
+            )
         if answer.status in _BUSY:
             raise UnreachableError(f"{self.base} is too busy ({answer.status}: {answer.text()}). {self.unreachable}")
         return answer

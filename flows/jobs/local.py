@@ -52,7 +52,9 @@ class LocalJobs:
             job.stopping.set()
             job.join(self._stop_wait_s + _STOP_MARGIN_S)
             if job.is_alive():
-                raise TransientJobError(f"Job {job_id} was told to stop and has not. Stop it again, or end the process.")
+                raise TransientJobError(
+                    f"Job {job_id} was told to stop and has not. Stop it again, or end the process."
+                )
 
     def find(self, **metadata: str) -> list[JobStatus]:
         """Jobs of this process with this metadata."""

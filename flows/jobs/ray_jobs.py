@@ -76,7 +76,9 @@ class RayJobs:
         end_s = time.monotonic() + self._stop_wait_s + _STOP_MARGIN_S
         while (status := self.status(job_id)) is not None and not status.state.over:
             if time.monotonic() > end_s:
-                raise TransientJobError(f"Job {job_id} was told to stop and has not. Look at {status.url}, stop it again.")
+                raise TransientJobError(
+                    f"Job {job_id} was told to stop and has not. Look at {status.url}, stop it again."
+                )
             time.sleep(0.5)
 
     def find(self, **metadata: str) -> list[JobStatus]:

@@ -144,7 +144,9 @@ def _runs(job: JobSummary) -> str:
     for run in job.runs:
         one = summary_of(run.summary) if run.summary is not None else None
         counts = (
-            (one.rows_in, one.stats.embedded, one.stats.quarantined.total(), one.rows_already_done) if one else ("",) * 4
+            (one.rows_in, one.stats.embedded, one.stats.quarantined.total(), one.rows_already_done)
+            if one
+            else ("",) * 4
         )
         time = figures.duration(one.seconds) if one else ""
         rows.append((run.key, run.state, *(f"{n:,}" if n != "" else "" for n in counts), time, run.message))

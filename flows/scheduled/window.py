@@ -6,7 +6,6 @@ from datetime import date
 
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.errors import ConfigError
 from pipeline.job_folder import JobRun
 from pipeline.partitions import fill, latest, partitions
 

@@ -1,0 +1,60 @@
+"""What a job says while it goes: new log text and new progress, each told once. Best effort: a job is not its log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from flows.jobs.contract import JobBackend
+from flows.jobs.errors import JobError
+from pipeline.errors import StorageError
+from pipeline.job_folder import JobProgress, read_progress
+
+logger = logging.getLogger(__name__)
+
+OnLog = Callable[[str], None]
+OnProgress = Callable[[JobProgress], None]
+
+#: Of a job that has said more before anybody listened, this much is told.
+TAIL_CHARS = 8000
+
+
+class Follower:
+    """The one who listens to a job; `step` passes on what is new."""
+
+    def __init__(
+        self, backend: JobBackend, job_id: str, out: str, on_log: OnLog | None, on_progress: OnProgress | None
+    ) -> None:
+        self._backend, self._job_id, self._out = backend, job_id, out
+        self._on_log, self._on_progress = on_log, on_progress
+        self._offset: int | None = None
+        self._progress: JobProgress | None = None
+
+    def step(self) -> None:
+        """Fetch and pass on. A log or a progress file that cannot be read now is read at the next step."""
+        if self._on_log:
+            self._log(self._on_log)
+        if self._on_progress:
+            self._tell(self._on_progress)
+
+    def _log(self, on_log: OnLog) -> None:
+        try:
+            text, offset = self._backend.logs(self._job_id, self._offset or 0)
+        except JobError as error:
+            logger.debug("The log of %s cannot be read now: %s", self._job_id, error)
+            return
+        if self._offset is None and len(text) > TAIL_CHARS:
+            text = f"[earlier lines: hanclip jobs logs {self._job_id}]\n" + text[-TAIL_CHARS:].partition("\n")[2]
+        self._offset = offset
+        if text:
+            on_log(text)
+
+    def _tell(self, on_progress: OnProgress) -> None:
+        try:
+            progress = read_progress(self._out, self._job_id)
+        except StorageError as error:
+            logger.debug("The progress of %s cannot be read now: %s", self._job_id, error)
+            return
+        if progress is not None and progress != self._progress:
+            self._progress = progress
+            on_progress(progress)
