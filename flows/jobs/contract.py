@@ -7,13 +7,12 @@ does not know whether its last call arrived makes it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from pipeline.job_folder import JobRun
+from pipeline.job_folder import JobRun, JobSummary
 
 #: Value of the metadata key `app` of every job that hanclip submits.
 APP = "hanclip"
@@ -34,9 +33,24 @@ class JobState(StrEnum):
         return self not in (JobState.PENDING, JobState.RUNNING)
 
 
+#: A driver says `running` in no summary; should one do so, it did not come to its end.
+_ENDED = {
+    "complete": JobState.SUCCEEDED,
+    "failed": JobState.FAILED,
+    "stopped": JobState.STOPPED,
+    "running": JobState.FAILED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """One job as its backend sees it. `exit_code` is that of the driver, `url` a page for people; times are UTC."""
+    """One job as its backend sees it; times are UTC.
+
+    Attributes:
+        exit_code: of the driver. 3 goes with SUCCEEDED when the job is complete, and too much is in quarantine.
+        started_at: while the job is PENDING, when it was submitted.
+        url: a page for people.
+    """
 
     job_id: str
     state: JobState
@@ -46,6 +60,11 @@ class JobStatus:
     ended_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
+
+    def told_by(self, summary: JobSummary) -> JobStatus:
+        """The same job, ended as its own driver says."""
+        state = _ENDED[summary.state]
+        return replace(self, state=state, message=summary.message, exit_code=summary.exit_code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,14 @@ def job_id_base(flow: str, flow_run_id: str, slug: str) -> str:
         digest = hashlib.sha256(slug.encode()).hexdigest()[:6]
         tail = f"{tail[: max(0, room - 7)].rstrip('-')}-{digest}".lstrip("-")
     base = f"{head}-{tail}" if slug else head
-    if len(base) > MAX_LENGTH - _ATTEMPT_LENGTH or not _NAME.fullmatch(base):
+    if not is_job_id(attempt_id(base, 99)):
         raise ConfigError(f"{base!r} is no job id: it must begin with a letter and be short. Use a shorter flow name.")
     return base
+
+
+def is_job_id(text: str) -> bool:
+    """Whether Kubernetes and KubeRay take it as the name of a RayJob."""
+    return len(text) <= MAX_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def attempt_id(base: str, attempt: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.jobs.contract import JobSpec, JobState, JobStatus
@@ -83,32 +84,26 @@ class _LocalJob(threading.Thread):
         """The thread: wait for the turn, drive, tell the end."""
         with _one_at_a_time, _Lines(self.lines):
             if self.stopping.is_set():
-                self._tell(JobState.STOPPED, "Stopped before it began.")
+                self._tell(replace(self.status(), state=JobState.STOPPED, message="Stopped before it began."))
                 return
-            self._tell(JobState.RUNNING)
+            self._tell(replace(self.status(), state=JobState.RUNNING))
             try:
                 self._drive()
             except BaseException as error:
-                self._tell(JobState.FAILED, f"{type(error).__name__}: {error}", 1)
+                why = f"{type(error).__name__}: {error}"
+                self._tell(replace(self.status(), state=JobState.FAILED, message=why, exit_code=1))
                 raise
 
     def _drive(self) -> None:
         from actors.driver import run_job
 
-        summary = run_job(self.uri, stop=self.stopping)
-        self._tell(JobState.of_summary(summary.state), summary.message, summary.exit_code)
+        self._tell(self.status().told_by(run_job(self.uri, stop=self.stopping)))
 
-    def _tell(self, state: JobState, message: str = "", exit_code: int | None = None) -> None:
+    def _tell(self, status: JobStatus) -> None:
         now = datetime.now(UTC)
         with self._lock:
-            self._status = JobStatus(
-                self.job_id,
-                state,
-                message,
-                exit_code,
-                self._status.started_at or now,
-                now if state.over else None,
-                self._status.metadata,
+            self._status = replace(
+                status, started_at=status.started_at or now, ended_at=now if status.state.over else None
             )
 
 
