@@ -220,6 +220,15 @@ def write_state(out: str, state: PartitionState) -> None:
     storage.overwrite(state_uri(out, state.key), data.encode())
 
 
+def read_state(out: str, key: str) -> PartitionState | None:
+    """The manifest of one partition, if there is one."""
+    uri = state_uri(out, key)
+    try:
+        return _state(uri, storage.read_bytes(uri))
+    except NotFoundError:
+        return None
+
+
 def read_states(out: str) -> dict[str, PartitionState]:
     """The manifests in `out` by key, sorted; none where there is no dataset yet.
 

@@ -1,0 +1,214 @@
+"""Backfill: the due partitions of a source template as jobs, groups of partitions per job, a bounded number at once.
+
+In: a `BackfillRequest`, a `RunConfig` whose source holds `{date}`, and where jobs run. Out: a `Grid`, shown to an
+`Observer` whenever it changes. No state of its own: the manifests in the dataset tell what is done and the backend
+tells what is running, so whatever happens to this process, the same call goes on.
+
+The observer is called in the thread that called `run`. An exception there (Ctrl-C twice, a crash of the flow) leaves
+the jobs running, for the next call to find; only `stop` stops them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from queue import Empty
+
+from flows.backfill_grid import Grid, Row, first_grid
+from flows.backfill_lanes import FAILED, STOPPED, Advanced, Batch, Began, Ended, Event, GivenUp, Lanes, Logged, Outcome
+from flows.backfill_request import BackfillRequest
+from flows.jobs.contract import APP, JobBackend, JobStatus
+from flows.jobs.target import TargetConfig
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+from pipeline.job_folder import JobProgress, JobRun
+from pipeline.partitions import partitions, read_states
+from pipeline.reprocess import Verdict, due, judge
+
+_TURN_S = 0.5
+
+
+class Observer:
+    """Sees a backfill go; override what is of use."""
+
+    #: Whether the jobs' logs are to be fetched.
+    wants_log = False
+
+    def grid(self, grid: Grid) -> None:
+        """A row changed."""
+
+    def job(self, status: JobStatus) -> None:
+        """A job began, was found running, or ended."""
+
+    def progress(self, job_id: str, progress: JobProgress) -> None:
+        """How far a job is."""
+
+    def log(self, job_id: str, text: str) -> None:
+        """More of a job's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPlan:
+    """What is to be run: the chosen partitions in order, and the grid that tells why."""
+
+    chosen: tuple[Verdict, ...]
+    grid: Grid
+
+
+def plan(request: BackfillRequest, config: RunConfig) -> BackfillPlan:
+    """Compare the request with the manifests of the output; starts nothing.
+
+    Raises:
+        ConfigError: the source is no template, or does not fit the partitions asked for.
+        StorageError: the manifests cannot be read.
+    """
+    if not config.output.uri:
+        raise ConfigError("output.uri is not set: say where the dataset goes.")
+    wanted = partitions(config, request.keys())
+    verdicts = judge(wanted, read_states(config.output.uri), request.reprocess)
+    chosen = due(verdicts, request.order, request.limit)
+    return BackfillPlan(tuple(chosen), first_grid(verdicts, chosen))
+
+
+@dataclass
+class Backfill:
+    """One backfill. `run` returns when all is over; `stop` may be called from any thread.
+
+    Attributes:
+        request, config: what to run.
+        target, backend: where jobs run.
+        observer: sees it go.
+        flow_run_id: owner of the jobs; the same one finds its own again.
+        should_stop: asked twice a second.
+    """
+
+    request: BackfillRequest
+    config: RunConfig
+    target: TargetConfig
+    backend: JobBackend
+    observer: Observer = field(default_factory=Observer)
+    flow_run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    should_stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self._stop_asked = False
+        self._lanes: Lanes | None = None
+
+    def run(self) -> Grid:
+        """Run what is due and wait for it; the grid at the end, whose `exit_code` is the backfill's."""
+        planned = plan(self.request, self.config)
+        self._grid = planned.grid
+        if self.at_once < self.request.max_active:
+            self._grid = self._grid.noted("Jobs in this process run one at a time: max_active has no effect here.")
+        self.observer.grid(self._grid)
+        if self.request.dry_run or not planned.chosen:
+            return self._grid
+        self._lanes = lanes = self._make_lanes(planned.chosen)
+        if self._stop_asked:
+            lanes.stop()
+        lanes.start(min(self.at_once, len(lanes.batches)))
+        try:
+            while lanes.busy:
+                self._turn(lanes)
+        finally:
+            lanes.detached.set()
+        self._sweep(lanes)
+        return self._grid
+
+    def stop(self) -> None:
+        """Start no further job and stop those of this backfill; `run` returns when they are over."""
+        if not self._stop_asked:
+            self._stop_asked = True
+            if self._lanes is not None:
+                self._lanes.stop()
+
+    @property
+    def at_once(self) -> int:
+        """Jobs at once: one where they run in this process, which has one Ray."""
+        return 1 if self.target.backend == "local" else self.request.max_active
+
+    def _make_lanes(self, chosen: Sequence[Verdict]) -> Lanes:
+        out = storage.normalise(self.config.output.uri)
+        runs = {verdict.key: JobRun(verdict.key, self._placed(verdict.partition.config)) for verdict in chosen}
+        batches = deque(self._cut(list(runs), out))
+        return Lanes(self.backend, self.target, out, self.flow_run_id, runs, batches, self.observer.wants_log)
+
+    def _placed(self, config: RunConfig) -> RunConfig:
+        """A job on a cluster uses that cluster."""
+        if self.target.backend == "local" or config.cluster.address is not None:
+            return config
+        return config.model_copy(update={"cluster": config.cluster.model_copy(update={"address": "auto"})})
+
+    def _cut(self, keys: list[str], out: str) -> list[Batch]:
+        """Jobs that run already over some of the partitions, whoever started them, and groups of the rest."""
+        found: list[Batch] = []
+        for status in self.backend.find(app=APP, out=out):
+            theirs = status.metadata.get("keys", "").split(",")
+            taken = tuple(key for key in theirs if key in keys)
+            if taken and not status.state.over:
+                found.append(Batch(taken, status.job_id))
+                keys = [key for key in keys if key not in taken]
+        size = self.request.group
+        return found + [Batch(tuple(keys[at : at + size])) for at in range(0, len(keys), size)]
+
+    def _turn(self, lanes: Lanes) -> None:
+        if self.should_stop():
+            self.stop()
+        try:
+            event = lanes.events.get(timeout=_TURN_S)
+        except Empty:
+            return
+        self._take(event)
+        if self.request.fail_fast and self._grid.tally()["failed"]:
+            self.stop()
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Began):
+            self._update(replace(self._grid.of(key), status="queued", job=event.status.job_id) for key in event.keys)
+            self.observer.job(event.status)
+        elif isinstance(event, Advanced):
+            self._update(self._advanced(event))
+            self.observer.progress(event.job_id, event.progress)
+        elif isinstance(event, Ended):
+            self._update(map(self._ended, event.outcomes))
+            self.observer.job(event.status)
+        elif isinstance(event, GivenUp):
+            self._update(self._failed(key, event.message) for key in event.keys if not self._over(key))
+        elif isinstance(event, Logged):
+            self.observer.log(event.job_id, event.text)
+        else:
+            self._grid = self._grid.noted(f"{event.job_id} could not be stopped: {event.message}")
+            self.observer.grid(self._grid)
+
+    def _advanced(self, event: Advanced) -> list[Row]:
+        rows = [self._ended(outcome) for outcome in event.outcomes]
+        return rows + ([replace(self._grid.of(event.running), status="running")] if event.running else [])
+
+    def _ended(self, outcome: Outcome) -> Row:
+        row = self._grid.of(outcome.key)
+        if outcome.state is not None:
+            row = row.with_state(outcome.state)
+        return replace(row, status=outcome.status, message=outcome.message, exit_code=outcome.exit_code)
+
+    def _failed(self, key: str, message: str) -> Row:
+        return replace(self._grid.of(key), status="failed", message=message, exit_code=FAILED)
+
+    def _over(self, key: str) -> bool:
+        return self._grid.of(key).status in ("done", "empty", "failed")
+
+    def _sweep(self, lanes: Lanes) -> None:
+        """Rows that no lane came to are stopped; without a stop, their lane died of an error of ours."""
+        left = [row for row in self._grid.rows if row.status in ("waiting", "queued", "running")]
+        if lanes.stopping.is_set():
+            self._update(replace(row, status="stopped", message="Not begun.", exit_code=STOPPED) for row in left)
+        else:
+            self._update(self._failed(row.key, "Nobody watches it any more: see the traceback above.") for row in left)
+
+    def _update(self, rows: Iterable[Row]) -> None:
+        newer = self._grid.replaced(rows)
+        if newer != self._grid:
+            self._grid = newer
+            self.observer.grid(newer)

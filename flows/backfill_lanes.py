@@ -1,0 +1,238 @@
+"""The lanes of a backfill: threads that see one job after another through and report what they learn as events.
+
+In: batches of partitions, and where jobs run. Out: events, put into a queue that the backfill's own thread empties.
+A lane knows no grid. It may be left behind at any moment: jobs are found again by the ids they carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Literal
+
+from flows.jobs.attach import ensure, watch
+from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
+from flows.jobs.ids import job_id_base
+from flows.jobs.target import TargetConfig
+from pipeline.errors import HanclipError
+from pipeline.job_folder import JobProgress, JobRun, RunOutcome, read_summary
+from pipeline.partitions import PartitionState, read_state
+
+FLOW = "backfill"
+FAILED, STOPPED = 1, 143
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Partitions of one job. `adopted` is the id of a job that runs already, else empty."""
+
+    keys: tuple[str, ...]
+    adopted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job made of a partition; `state` is the manifest it left, None where it did not come so far."""
+
+    key: str
+    status: Literal["done", "empty", "failed", "stopped"]
+    exit_code: int
+    message: str = ""
+    state: PartitionState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A job was submitted, or found running, for these partitions."""
+
+    status: JobStatus
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A job told how far it is; `running` is the partition it works on."""
+
+    job_id: str
+    progress: JobProgress
+    running: str | None
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A job's log grew."""
+
+    job_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job is over."""
+
+    status: JobStatus
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """These partitions will have no outcome."""
+
+    keys: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotStopped:
+    """A job could not be told to stop."""
+
+    job_id: str
+    message: str
+
+
+Event = Began | Advanced | Logged | Ended | GivenUp | NotStopped
+
+
+@dataclass
+class Lanes:
+    """What all lanes share.
+
+    Attributes:
+        backend, target, out, flow_run_id: where jobs run, where their folders are, whose they are.
+        runs: the run of each partition.
+        batches: still to be begun.
+        wants_log: whether to fetch the jobs' logs.
+        events: what the lanes learned.
+        stopping: begin nothing more; `stop` sets it and stops the jobs, and so does a job that somebody stopped.
+        detached: begin nothing more; the jobs go on.
+    """
+
+    backend: JobBackend
+    target: TargetConfig
+    out: str
+    flow_run_id: str
+    runs: Mapping[str, JobRun]
+    batches: deque[Batch]
+    wants_log: bool = False
+    events: SimpleQueue[Event] = field(default_factory=SimpleQueue)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    detached: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._own_jobs: set[str] = set()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, count: int) -> None:
+        """Begin work on at most `count` jobs at once."""
+        self._threads = [threading.Thread(target=self._lane, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether events may still come."""
+        return any(thread.is_alive() for thread in self._threads) or not self.events.empty()
+
+    def stop(self) -> None:
+        """Begin nothing more and stop the jobs of this flow run, without waiting for them."""
+        self.stopping.set()
+        for job_id in list(self._own_jobs):
+            threading.Thread(target=self._stop_job, args=(job_id,), daemon=True).start()
+
+    def _lane(self) -> None:
+        while not self._leaving:
+            try:
+                batch = self.batches.popleft()
+            except IndexError:
+                return
+            try:
+                self._see_through(batch)
+            except HanclipError as error:
+                self.events.put(GivenUp(batch.keys, str(error)))
+
+    @property
+    def _leaving(self) -> bool:
+        return self.stopping.is_set() or self.detached.is_set()
+
+    def _see_through(self, batch: Batch) -> None:
+        """Jobs until each partition has an outcome; each attempt takes what the one before left."""
+        keys, adopted, before = batch.keys, batch.adopted, ""
+        while keys and not self._leaving:
+            status = self._begin(batch, keys, adopted)
+            if status.job_id == before:
+                self.events.put(GivenUp(keys, f"No attempt is left: {status.message}"))
+                return
+            self.events.put(Began(status, keys))
+            last = status if status.state.over else self._watch(status, keys)
+            outcomes = self._outcomes(keys, last)
+            if last.state is JobState.STOPPED:
+                # Somebody wanted it to end; to go on with the next group would defy that.
+                self.stopping.set()
+            self.events.put(Ended(last, outcomes))
+            keys = tuple(outcome.key for outcome in outcomes if outcome.status == "stopped")
+            adopted, before = "", status.job_id
+
+    def _begin(self, batch: Batch, keys: Sequence[str], adopted: str) -> JobStatus:
+        status = self.backend.status(adopted) if adopted else None
+        if status is None:
+            status = ensure(self.backend, self._spec(batch, keys), self.target)
+        if status.metadata.get("flow_run_id", self.flow_run_id) == self.flow_run_id:
+            self._own_jobs.add(status.job_id)
+            if self.stopping.is_set():
+                self._stop_job(status.job_id)
+        return status
+
+    def _spec(self, batch: Batch, keys: Sequence[str]) -> JobSpec:
+        digest = hashlib.sha256(",".join(batch.keys).encode()).hexdigest()[:6]
+        owner = {"app": APP, "flow": FLOW, "flow_run_id": self.flow_run_id, "out": self.out}
+        return JobSpec(
+            job_id_base(FLOW, self.flow_run_id, f"{batch.keys[0]}-{digest}"),
+            self.out,
+            tuple(self.runs[key] for key in keys),
+            {**owner, "keys": ",".join(keys)},
+        )
+
+    def _watch(self, status: JobStatus, keys: Sequence[str]) -> JobStatus:
+        job_id, told = status.job_id, status.metadata.get("keys")
+        order = told.split(",") if told else list(keys)
+
+        def on_progress(progress: JobProgress) -> None:
+            states = [read_state(self.out, key) for key in order[: progress.run] if key in keys]
+            known = tuple(_of_manifest(state, None) for state in states if state and state.job_id == job_id)
+            now = order[progress.run] if progress.state == "running" and progress.run < len(order) else None
+            self.events.put(Advanced(job_id, progress, now if now in keys else None, known))
+
+        def on_log(text: str) -> None:
+            self.events.put(Logged(job_id, text))
+
+        return watch(self.backend, job_id, self.out, self.target, on_log if self.wants_log else None, on_progress)
+
+    def _outcomes(self, keys: Sequence[str], status: JobStatus) -> tuple[Outcome, ...]:
+        """What a job that is over made of its partitions: its manifests, then its summary, then its own end."""
+        summary = read_summary(self.out, status.job_id)
+        told = {outcome.key: outcome for outcome in summary.runs} if summary else {}
+        return tuple(self._outcome(key, status, told.get(key)) for key in keys)
+
+    def _outcome(self, key: str, status: JobStatus, told: RunOutcome | None) -> Outcome:
+        state = read_state(self.out, key)
+        if state is not None and state.job_id == status.job_id:
+            return _of_manifest(state, told)
+        if told is not None and told.state == "failed":
+            return Outcome(key, "failed", FAILED, told.message)
+        return Outcome(key, "stopped", STOPPED, (told and told.message) or status.message)
+
+    def _stop_job(self, job_id: str) -> None:
+        try:
+            self.backend.stop(job_id)
+        except HanclipError as error:
+            self.events.put(NotStopped(job_id, str(error)))
+
+
+def _of_manifest(state: PartitionState, told: RunOutcome | None) -> Outcome:
+    verdict = int((told.summary or {}).get("exit_code", 0)) if told else 0
+    return Outcome(state.key, state.status, FAILED if state.status == "failed" else verdict, state.message, state)
