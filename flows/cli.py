@@ -159,6 +159,27 @@ def verify(out: Output, as_json: Json = False, debug: Debug = False) -> None:
     raise typer.Exit(audits.show_verify(out, as_json))
 
 
+@app.command(
+    epilog=examples(
+        "hanclip compact out/ snapshots/2026-01-31/",
+        "hanclip compact s3://bucket/embeddings s3://bucket/snapshots/2026-01-31 --dry-run",
+    )
+)
+def compact(
+    out: Output,
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="Folder of the snapshot: empty, or an unfinished one of OUT.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the latest state of every id as a clean dataset of its own; the same command again resumes."""
+    from flows import snapshots
+
+    snapshots.write_snapshot(out, snapshot, dry_run, as_json)
+
+
 @app.command(epilog=examples("hanclip demo", "hanclip demo /tmp/demo --query 红苹果 --query 一只猫"))
 def demo(
     out: Annotated[str, typer.Argument(metavar="[OUT]", help="Folder of the output dataset.")] = "hanclip-demo",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.credentials import refuse_credentials
@@ -45,6 +45,16 @@ class SourceConfig(_Section):
         default=None, description="Other columns to carry through; all of them unless named."
     )
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
+    whole_catalog: bool = Field(
+        default=False,
+        description="The source is the whole catalog: ids that it no longer holds are recorded as gone.",
+    )
+    max_vanished: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="With a whole catalog: refuse to record a larger share of the ids as gone in one run.",
+    )
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
     retry_timeout_s: float = Field(
@@ -67,6 +77,12 @@ class SourceConfig(_Section):
         if taken:
             raise ValueError(f"hanclip writes {', '.join(taken)} itself: leave it out, or rename it in the source")
         return names
+
+    @model_validator(mode="after")
+    def _whole_or_limited(self) -> Self:
+        if self.whole_catalog and self.limit is not None:
+            raise ValueError("the first N records are not the whole catalog: leave out limit or whole_catalog")
+        return self
 
 
 class ImageConfig(_Section):

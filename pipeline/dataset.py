@@ -170,6 +170,13 @@ class Dataset:
         return scan(self.quarantine_files(), choose(schema.QUARANTINE, columns))
 
 
+def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    """The current row of each id of the dataset at `out`; see `pipeline.latest`."""
+    from pipeline import latest as states  # it reads datasets, so it imports this module
+
+    return states.latest(out, columns)
+
+
 def scan(files: Iterable[DataFile], columns: pa.Schema) -> pads.Dataset:
     """An Arrow dataset over exactly these files; opens none of them yet."""
     full = columns.append(RUN_DATE)

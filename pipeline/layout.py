@@ -4,6 +4,8 @@
     OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
     OUT/_plans/<plan>.json                                       the run date of a plan, claimed once
+    OUT/_tombstones/<run>.parquet                                ids that a whole listing found gone, or back
+    OUT/_snapshot.json                                           in a snapshot: what it is one of
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
 A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.
@@ -22,6 +24,8 @@ IDENTITY = "_dataset.json"
 EMBEDDINGS = "embeddings"
 QUARANTINE = "_quarantine"
 PLANS = "_plans"
+TOMBSTONES = "_tombstones"
+SNAPSHOT = "_snapshot.json"
 RUNS = "_runs"
 PLAN = "plan.parquet"
 CONFIG = "config.json"
@@ -54,6 +58,17 @@ def quarantine_uri(out: str, run_date: str, shard_id: str, attempt: str) -> str:
 def run_uri(out: str, run_id: str) -> str:
     """Folder of one run."""
     return storage.join(out, RUNS, run_id)
+
+
+def tombstones_uri(out: str, run_id: str) -> str:
+    """What one run learned about the presence of ids."""
+    return storage.join(out, TOMBSTONES, f"{run_id}.parquet")
+
+
+def tombstones(out: str) -> dict[str, str]:
+    """URIs of the tombstone files by run id, oldest run first."""
+    found = (info.uri for info in objects(out, TOMBSTONES) if info.uri.endswith(".parquet"))
+    return dict(sorted((storage.name(uri).removesuffix(".parquet"), uri) for uri in found))
 
 
 def objects(*parts: str) -> list[storage.ObjectInfo]:

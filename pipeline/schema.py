@@ -33,6 +33,16 @@ QUARANTINE = pa.schema(
     ]
 )
 
+#: What a whole listing told about ids that the dataset knows: gone, without a fingerprint; or back in an earlier state,
+#: with that state's fingerprint.
+TOMBSTONES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source_fingerprint", pa.string()),
+        pa.field("gone", pa.bool_(), nullable=False),
+    ]
+)
+
 
 def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:
     """Columns of one batch of decoded records: the embeddings' columns without the vectors and the similarity."""

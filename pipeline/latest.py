@@ -1,0 +1,97 @@
+"""The latest state of a dataset: of each id the row of its newest state, without ids that are gone.
+
+In: a dataset that many runs wrote to. Out: its current rows as a stream. What a run says about an id takes the place of
+whatever earlier runs said: a row, a quarantined record, or a tombstone of a run over the whole catalog. So
+
+- an id whose newest state is in quarantine has no row here: its older embedding shows an image that is another one now;
+- a change that is planned and not committed yet has said nothing: the row before it stays;
+- a state that was embedded once has its row, even when a later attempt at the same state went to quarantine.
+
+The first pass reads keys and decides; the second reads the rows that are meant, a few files at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.dataset import RUN_DATE, Dataset, choose
+from pipeline.outcomes import Kind, WordFile, by_file, gather, read_rows
+from pipeline.workspace import Workspace
+
+_FILES_AT_ONCE = 4
+
+
+def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    """The current rows of the dataset at `out`, with `run_date`; `columns` limits the others.
+
+    Which rows is decided before this returns; they are read while the reader is. Its scratch folder goes with it.
+
+    Raises:
+        IdentityError: there is no dataset.
+        StorageError, RunError: it cannot be read; from the reader too.
+    """
+    dataset = Dataset.open(out)
+    schema = choose(dataset.identity.schema, columns).append(RUN_DATE)
+    work = Workspace()
+    files = find_current(dataset, work)
+    return pa.RecordBatchReader.from_batches(schema, _batches(work, files, schema))
+
+
+def count(out: str) -> int:
+    """How many ids have a current row."""
+    with Workspace() as work:
+        find_current(Dataset.open(out), work)
+        [(rows,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
+    return int(rows)
+
+
+def find_current(dataset: Dataset, work: Workspace) -> list[WordFile]:
+    """Make the tables `words` and `current` (`place` and `kind` of each id's state, EMBEDDED or QUARANTINED) in `work`.
+
+    Returns the files that the words are in.
+    """
+    files = gather(dataset, work)
+    path = work.path("current.parquet")
+    work.execute(f"COPY ({_CURRENT}) TO '{path}' (FORMAT parquet)")
+    work.view("current", path)
+    return files
+
+
+#: A word that repeats a state, or that is a failure, stands for that state: where the state was embedded, for its row.
+_CURRENT = f"""
+WITH newest AS MATERIALIZED (SELECT max(place) AS place, arg_max(kind, place) AS kind FROM words GROUP BY id),
+unclear AS (
+    SELECT id, source_fingerprint FROM words
+    SEMI JOIN (SELECT place FROM newest WHERE kind IN ({Kind.RETURNED}, {Kind.QUARANTINED})) USING (place)
+), resolved AS (
+    SELECT coalesce(max(place) FILTER (kind = {Kind.EMBEDDED}), max(place) FILTER (kind = {Kind.QUARANTINED})) AS place,
+           max(kind) AS kind
+    FROM words JOIN unclear USING (id, source_fingerprint) GROUP BY id
+)
+SELECT place, kind FROM newest WHERE kind = {Kind.EMBEDDED}
+UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
+"""
+
+
+def _batches(work: Workspace, files: list[WordFile], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    names = [name for name in schema.names if name != RUN_DATE.name]
+
+    def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
+        file, rows = piece
+        table = read_rows(file.uri, rows, names)
+        day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
+        return table.select(names).append_column(RUN_DATE, day).cast(schema)
+
+    with work:
+        current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
+        pieces = by_file(current, files)
+        while some := list(islice(pieces, _FILES_AT_ONCE)):
+            for table in storage.in_threads(read, some, _FILES_AT_ONCE):
+                yield from table.to_batches()

@@ -1,0 +1,191 @@
+"""Planning a snapshot: the current ids of a dataset, cut into shards of the full size, stored as the plan of one run.
+
+In: a dataset and where its snapshot goes. Out: `_snapshot.json`, taken once and first of all, then `_dataset.json` and
+`_runs/<run>/` with records and plan. A record's `container` and `position` are the file and the row to copy it from, so
+a finished plan pins what the snapshot holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import layout, storage
+from pipeline.batch import Shard
+from pipeline.cutting import Bounds, Cutter, target_rows
+from pipeline.dataset import Dataset
+from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
+from pipeline.identity import Identity
+from pipeline.latest import find_current
+from pipeline.outcomes import Kind, WordFile, footer_of
+from pipeline.plan import new_run_id, source_digest
+from pipeline.plan_files import RecordFiles, read_shards, write_shards
+from pipeline.run_history import latest_config
+from pipeline.schema import RECORDS
+from pipeline.shards import Cut, shard_id
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPlan:
+    """What a snapshot will hold.
+
+    Attributes:
+        target: the snapshot; of a dry plan it does not exist.
+        run_id, run_date: the run that copies, and its partition.
+        shards: the work; a quarantined record is one of its shard's rows.
+        facts: what the plan's footer tells beside the run.
+    """
+
+    target: Dataset
+    run_id: str
+    run_date: str
+    shards: list[Shard]
+    facts: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Current ids: with a row, or with the quarantine as their newest state."""
+        return sum(shard.rows for shard in self.shards)
+
+
+def plan_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
+    """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError."""
+    claim = _claim(dataset.uri, uri)
+    run_uri = layout.run_uri(uri, claim["run_id"])
+    try:
+        shards, facts = read_shards(run_uri)
+    except NotFoundError:
+        return _make(dataset, uri, claim, run_uri)
+    return SnapshotPlan(Dataset.open(uri), claim["run_id"], facts["run_date"], shards, facts)
+
+
+def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
+    """What a new `plan_snapshot` would give, with nothing written. Raises UsageError."""
+    refuse_strangers(dataset.uri, uri)
+    return _make(dataset, uri, _new_claim(dataset.uri), "")
+
+
+def refuse_strangers(out: str, uri: str) -> None:
+    """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one."""
+    nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
+    if nested:
+        raise UsageError(f"The snapshot {uri} and the dataset {out} lie in one another: choose another folder.")
+    try:
+        source = json.loads(storage.read_bytes(storage.join(uri, layout.SNAPSHOT)))["source"]
+    except NotFoundError:
+        if next(iter(layout.objects(uri)), None):
+            raise UsageError(f"{uri} is not empty, and no snapshot of {out}: choose another folder.") from None
+        return
+    if source != out:
+        raise UsageError(f"{uri} is a snapshot of {source}, not of {out}: choose another folder.")
+
+
+def _claim(out: str, uri: str) -> dict[str, Any]:
+    """The run that makes the snapshot at `uri`: whoever came first has named it."""
+    refuse_strangers(out, uri)
+    name = storage.join(uri, layout.SNAPSHOT)
+    with suppress(AlreadyExistsError):
+        storage.create(name, json.dumps(_new_claim(out), indent=2, ensure_ascii=False).encode())
+    claim: dict[str, Any] = json.loads(storage.read_bytes(name))
+    return claim
+
+
+def _new_claim(out: str) -> dict[str, Any]:
+    today = datetime.now(UTC).date().isoformat()
+    return {"hanclip_snapshot": 1, "source": out, "run_id": new_run_id(), "run_date": today}
+
+
+def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> SnapshotPlan:
+    """Plan anew; an empty `run_uri` stores nothing."""
+    run_id, run_date = claim["run_id"], claim["run_date"]
+    with Workspace() as work:
+        files = find_current(dataset, work)
+        [(rows, quarantined)] = work.rows(f"SELECT count(*), count(*) FILTER (kind = {Kind.QUARANTINED}) FROM current")
+        # A dataset that began small has small shards for ever; its snapshot may have those of its size today.
+        size = max(dataset.identity.shard_rows, target_rows(rows, 1))
+        target = Dataset(uri, replace(dataset.identity, shard_rows=size))
+        target = Dataset.open_or_create(uri, target.identity) if run_uri else target
+        records = RecordFiles(run_uri)
+        for cut in _cuts(target.identity, _located(work, files)):
+            records.add(cut)
+        records.finish_file()
+    facts = {
+        "run_id": run_id,
+        "run_date": run_date,
+        "plan_id": run_id,
+        "kind": "full",
+        "source": _source(dataset.uri, run_uri, uri),
+        "rows_in_source": str(rows),
+        "rows_already_done": "0",
+        "rows_quarantined": str(quarantined),
+        **_arithmetic(files),
+    }
+    if run_uri:
+        write_shards(run_uri, records.shards, facts)
+    return SnapshotPlan(target, run_id, run_date, records.shards, facts)
+
+
+def _source(out: str, run_uri: str, uri: str) -> str:
+    """Digest of the source that the dataset is made of, whose next run in the snapshot takes over from this plan.
+
+    Its configuration goes along, so that `retry` works there.
+    """
+    try:
+        config = latest_config(out)
+    except UsageError:
+        return out
+    if run_uri:
+        moved = config.model_copy(update={"output": config.output.model_copy(update={"uri": uri, "run_date": None})})
+        storage.overwrite(storage.join(run_uri, layout.CONFIG), moved.model_dump_json(indent=2).encode())
+    return source_digest(config)
+
+
+def _arithmetic(files: list[WordFile]) -> dict[str, str]:
+    """How the newest embeddings were computed: for shards of which no row says it."""
+    embeddings = [file for file in files if file.kind == Kind.EMBEDDED]
+    footer = footer_of(embeddings[-1].uri) if embeddings else {}
+    return {name: footer[name] for name in ("logit_scale", "compute_dtype") if name in footer}
+
+
+def _located(work: Workspace, files: list[WordFile]) -> Iterator[pa.Table]:
+    """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
+    firsts = np.array([file.first for file in files], np.int64)
+    uris = pa.array([file.uri for file in files], pa.string())
+    for batch in work.batches(
+        "SELECT place, id, source_fingerprint FROM words SEMI JOIN current USING (place) ORDER BY place"
+    ):
+        places = batch["place"].to_numpy()
+        numbers = np.searchsorted(firsts, places, side="right") - 1
+        columns = {name: pa.nulls(batch.num_rows, RECORDS.field(name).type) for name in RECORDS.names}
+        columns |= {name: batch[name] for name in ("id", "source_fingerprint")}
+        columns |= {"container": uris.take(pa.array(numbers)), "position": pa.array(places - firsts[numbers])}
+        yield pa.table(columns, schema=RECORDS)
+
+
+def _cuts(identity: Identity, tables: Iterable[pa.Table]) -> Iterator[Cut]:
+    """Shards, cut by content as a run over a folder cuts them."""
+    cutter = Cutter(Bounds.around(identity.shard_rows), {})
+    waiting: list[pa.Table] = []
+    for table in tables:
+        opens = np.flatnonzero(cutter.starts(table["id"].to_pylist(), [None] * len(table)))
+        for start, end in pairwise([0, *opens, len(table)]):
+            if start in opens and waiting:
+                yield _cut(identity, waiting)
+                waiting = []
+            waiting += [table.slice(start, end - start)] if end > start else []
+    if waiting:
+        yield _cut(identity, waiting)
+
+
+def _cut(identity: Identity, tables: list[pa.Table]) -> Cut:
+    records = pa.concat_tables(tables).combine_chunks()
+    return Cut(shard_id(identity, records, 0), records, 0)
