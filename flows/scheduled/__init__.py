@@ -8,8 +8,9 @@
 Prefect is imported here and nowhere else, so the command line starts without it.
 """
 
+from flows.scheduled.backfill import backfill
 from flows.scheduled.embed import embed
 from flows.scheduled.nightly import nightly
 from flows.scheduled.reap import reap
 
-__all__ = ["embed", "nightly", "reap"]
+__all__ = ["backfill", "embed", "nightly", "reap"]

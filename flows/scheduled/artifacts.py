@@ -5,11 +5,15 @@ Keys are the same every night, so that Prefect's artifact page shows the newest 
 
 from __future__ import annotations
 
+import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -17,13 +21,27 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.exceptions import PrefectException
 
 from actors.dry_run import DryRun
 from flows import figures
 from flows.jobs.contract import JobStatus
 from pipeline.job_folder import JobProgress, JobRun
 
+logger = logging.getLogger(__name__)
+
 _EVERY_S = 5.0
+
+
+@contextmanager
+def best_effort() -> Iterator[None]:
+    """Showing is not the work: while the Prefect server is away, the job is watched all the same."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        logger.warning("An artifact was not written: %s. The next one may be, when the server answers.", error)
 
 
 def plan_table(flow: str, runs: Sequence[JobRun]) -> None:
@@ -37,7 +55,10 @@ def plan_table(flow: str, runs: Sequence[JobRun]) -> None:
         }
         for run in runs
     ]
-    create_table_artifact(table, key=f"{flow}-plan", description=f"What this run reads, and where to: {len(runs)} runs")
+    with best_effort():
+        create_table_artifact(
+            table, key=f"{flow}-plan", description=f"What this run reads, and where to: {len(runs)} runs"
+        )
 
 
 def dry_table(flow: str, dry: DryRun) -> None:
@@ -61,37 +82,64 @@ def dry_table(flow: str, dry: DryRun) -> None:
 def job_link(flow: str, status: JobStatus) -> None:
     """Where to look at the job itself; a job of this process has no page."""
     if status.url:
-        create_link_artifact(status.url, link_text=f"Ray job {status.job_id}", key=f"{flow}-job")
+        with best_effort():
+            create_link_artifact(status.url, link_text=f"Ray job {status.job_id}", key=f"{flow}-job")
 
 
 def report_page(flow: str, markdown: str) -> None:
     """The report."""
-    create_markdown_artifact(markdown, key=f"{flow}-report", description="How it ended, and how to run it again")
+    with best_effort():
+        create_markdown_artifact(markdown, key=f"{flow}-report", description="How it ended, and how to run it again")
 
 
 class LiveProgress:
-    """The bar of one job. It begins when the job first tells something, and moves every few seconds."""
+    """A bar. It begins when there is first something to tell, and moves every few seconds."""
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
         self._id: UUID | None = None
-        self._told_s = 0.0
+        self._told_s = -_EVERY_S
 
     def update(self, progress: JobProgress) -> None:
-        """Show `progress`, unless the bar has just moved."""
-        if time.monotonic() - self._told_s < _EVERY_S and progress.state == "running":
+        """Show how far a job is, unless the bar has just moved."""
+        if progress.state == "running":
+            self.show(fraction(progress), describe(progress))
+
+    def show(self, share: float, text: str, *, last: bool = False) -> None:
+        """Show a share, 0 to 1, and a sentence, unless the bar has just moved."""
+        if time.monotonic() - self._told_s < _EVERY_S and not last:
             return
         self._told_s = time.monotonic()
-        percent, text = 100 * fraction(progress), describe(progress)
-        if self._id is None:
-            self._id = create_progress_artifact(percent, key=f"{self._flow}-progress", description=text)
-        else:
-            update_progress_artifact(self._id, percent, description=text)
+        with best_effort():
+            if self._id is None:
+                self._id = create_progress_artifact(100 * share, key=f"{self._flow}-progress", description=text)
+            else:
+                update_progress_artifact(self._id, 100 * share, description=text)
 
     def finish(self) -> None:
         """Fill the bar."""
-        if self._id is not None:
-            update_progress_artifact(self._id, 100.0, description="done")
+        self.show(1.0, "done", last=True)
+
+
+class LiveTable:
+    """A table that is replaced every few seconds."""
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+        self._id: UUID | None = None
+        self._told_s = -_EVERY_S
+
+    def show(self, table: list[dict[str, Any]], *, last: bool = False) -> None:
+        """Show `table`, unless it has just changed."""
+        if time.monotonic() - self._told_s < _EVERY_S and not last:
+            return
+        self._told_s = time.monotonic()
+        with best_effort():
+            if self._id is None:
+                self._id = create_table_artifact(table, key=self._key, description=self._description)
+            else:
+                with get_client(sync_client=True) as client:
+                    client.update_artifact(self._id, ArtifactUpdate(data=json.dumps(table)))
 
 
 def fraction(progress: JobProgress) -> float:
@@ -117,6 +165,6 @@ def describe(progress: JobProgress) -> str:
     return ", ".join(words)
 
 
-def _done(run: dict[str, Any]) -> int:
+def _done(run: Mapping[str, Any]) -> int:
     stats = run.get("stats") or {}
     return int(stats.get("embedded", 0)) + sum((stats.get("quarantined") or {}).values())

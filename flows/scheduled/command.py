@@ -1,28 +1,48 @@
-"""A run as the shell line that does it again: `hanclip embed`, with every option that is not at its default."""
+"""A run as the shell line that does it again, with every option that is not at its default."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
 
+from flows.backfill_request import BackfillRequest
 from flows.options import ConfigOption, all_options
 from pipeline.config import RunConfig
 
+#: Options of `hanclip backfill` that are not called like their field.
+_BACKFILL_FLAGS = {"partitions": "--partition", "limit": "--max-partitions"}
+
 
 def embed_command(config: RunConfig) -> str:
-    """One line for a shell. It runs where it is typed; the cluster of a job is left out."""
-    words = ["hanclip", "embed", *config.source.uris, config.output.uri]
+    """`hanclip embed ...`, which runs where it is typed; the cluster of a job is left out."""
+    return shlex.join(["hanclip", "embed", *_run_words(config)])
+
+
+def backfill_command(config: RunConfig, request: BackfillRequest, address: str | None) -> str:
+    """`hanclip backfill ...`, with its jobs where this backfill had them."""
+    words = ["hanclip", "backfill", *_run_words(config)]
+    for name, info in BackfillRequest.model_fields.items():
+        flag = _BACKFILL_FLAGS.get(name, f"--{name.replace('_', '-')}")
+        words += _words(flag, getattr(request, name), info.default)
+    return shlex.join([*words, *(("--jobs-address", address) if address else ())])
+
+
+def _run_words(config: RunConfig) -> Iterator[str]:
+    yield from (*config.source.uris, config.output.uri)
     for option in all_options():
         if (option.section, option.field) != ("cluster", "address"):
-            words += _words(option, getattr(getattr(config, option.section), option.field))
-    return shlex.join(words)
+            yield from _option_words(option, config)
 
 
-def _words(option: ConfigOption, value: object) -> Iterator[str]:
-    if value == option.info.default:
+def _option_words(option: ConfigOption, config: RunConfig) -> Iterator[str]:
+    return _words(option.flag, getattr(getattr(config, option.section), option.field), option.info.default)
+
+
+def _words(flag: str, value: object, default: object) -> Iterator[str]:
+    if value == default:
         return
     if isinstance(value, bool):
-        yield option.flag if value else f"--no-{option.flag[2:]}"
+        yield flag if value else f"--no-{flag[2:]}"
     else:
         for part in value if isinstance(value, tuple) else (value,):
-            yield from (option.flag, str(part))
+            yield from (flag, str(part))

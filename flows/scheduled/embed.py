@@ -9,7 +9,7 @@ from prefect.states import Completed
 from flows.jobs.target import TargetConfig
 from flows.scheduled import artifacts
 from flows.scheduled.hooks import stop_jobs
-from flows.scheduled.job import job_spec, run_job
+from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import conclude
 from flows.scheduled.window import check
@@ -19,7 +19,7 @@ from pipeline.job_folder import JobRun
 
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
-def embed(config: RunConfig, target: TargetConfig = TargetConfig(), dry_run: bool = False) -> State[None]:
+def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False) -> State[None]:
     """Embed what the source holds and the output does not.
 
     Args:

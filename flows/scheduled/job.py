@@ -23,6 +23,8 @@ from flows.scheduled.artifacts import LiveProgress, job_link
 from pipeline.errors import RunError, UnavailableError
 from pipeline.job_folder import JobRun, read_summary
 
+THIS_PROCESS = TargetConfig()
+
 #: A flow run that crashes is started again (see the zombie automation), but not for ever.
 _MAX_STARTS = 10
 

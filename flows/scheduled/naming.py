@@ -49,8 +49,8 @@ def place(*uris: str) -> str:
     """Addresses in a word or two: the last two segments of the first, without wildcards."""
     if not uris or not uris[0]:
         return "?"
-    parts = [part for part in storage.printable(uris[0]).partition("://")[2 if "://" in uris[0] else 0].split("/")]
-    plain = [part for part in parts if part and not set(part) & set("*?[]")]
+    path = storage.printable(uris[0]).rpartition("://")[2]
+    plain = [part for part in path.split("/") if part and not set(part) & set("*?[]")]
     more = f" and {len(uris) - 1} more" if len(uris) > 1 else ""
     return "/".join(plain[-2:]) + more
 

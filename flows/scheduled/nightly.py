@@ -11,7 +11,7 @@ from pydantic import Field
 from flows.jobs.target import TargetConfig
 from flows.scheduled import artifacts
 from flows.scheduled.hooks import stop_jobs
-from flows.scheduled.job import job_spec, run_job
+from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from flows.scheduled.outcome import conclude
 from flows.scheduled.window import check, nightly_runs
@@ -21,7 +21,7 @@ from pipeline.config import RunConfig
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
 def nightly(
     config: RunConfig,
-    target: TargetConfig = TargetConfig(),
+    target: TargetConfig = THIS_PROCESS,
     lookback_days: Annotated[int, Field(ge=0)] = 7,
     timezone: str = DEFAULT_TIMEZONE,
 ) -> State[None]:

@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from flows.jobs.contract import JobSpec, JobStatus
 from flows.scheduled.artifacts import report_page
-from flows.scheduled.report import report, verdict
+from flows.scheduled.report import report, succeeded, verdict
 from pipeline.job_folder import JobSummary, read_summary
 
 
@@ -23,7 +23,7 @@ def conclude(spec: JobSpec, status: JobStatus) -> State[None]:
 
 def _state(summary: JobSummary) -> State[None]:
     said = verdict(summary)
-    if summary.exit_code == 0:
+    if succeeded(summary):
         return Completed(message=said)
     if summary.state == "stopped":
         return Failed(message=f"The job was stopped: {said}. Retry this flow run, and it goes on from there.")

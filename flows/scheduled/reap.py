@@ -22,12 +22,13 @@ from pydantic import Field
 from flows import figures
 from flows.jobs.contract import APP, JobStatus
 from flows.jobs.target import TargetConfig, make_backend
+from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
 
 
 @flow(flow_run_name=run_name)
 def reap(
-    target: TargetConfig = TargetConfig(),
+    target: TargetConfig = THIS_PROCESS,
     grace_s: Annotated[float, Field(ge=0)] = 600.0,
     dry_run: bool = False,
 ) -> State[None]:

@@ -6,14 +6,16 @@ and ends with the command that runs it again.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from actors.progress import Bottleneck, Summary
 from flows import figures
 from flows.scheduled.command import embed_command
+from flows.scheduled.markdown import bash, table
 from flows.summary import balance
 from pipeline.job_folder import JobRun, JobSummary, RunOutcome
 from pipeline.stats import Stats
@@ -57,6 +59,11 @@ def total(runs: Sequence[Ended]) -> Summary | None:
 _ADDED = ("rows_planned", "rows_already_done", "rows_elsewhere", "rows_left", "rows_gone", "seconds", "actors_replaced")
 
 
+def succeeded(job: JobSummary) -> bool:
+    """Whether all is well. A date without files is; a source without any is a wrong address."""
+    return job.exit_code == 0 and not any(run.state == "empty" and not run.key for run in job.runs)
+
+
 def verdict(job: JobSummary) -> str:
     """How the job ended, in one line that fits beside the state of a flow run."""
     runs = ended(job)
@@ -65,20 +72,20 @@ def verdict(job: JobSummary) -> str:
     if job.exit_code == 3:
         worst = max(run.summary.quarantine_share for run in runs)
         said.append(
-            f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine allows:"
-            " look at the reasons in the report, run those that may pass with `hanclip retry`, mend the source, or"
-            " raise the limit"
+            f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine"
+            " allows: look at the reasons in the report, run those that may pass with `hanclip retry`, mend the"
+            " source, or raise the limit"
         )
-    elif job.exit_code:
+    elif not succeeded(job):
         said += [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]] or [job.message]
-    empty = sum(run.state == "empty" for run in job.runs)
+    empty = sum(run.state == "empty" for run in job.runs if run.key)
     if empty:
         said.append(f"{empty} of {len(job.runs)} dates without files")
     return "; ".join(filter(None, said)) or "nothing to do"
 
 
 def _bad(job: JobSummary) -> list[RunOutcome]:
-    return [run for run in job.runs if run.state in ("failed", "stopped") and run.message]
+    return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
 
 
 def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None) -> str:
@@ -98,6 +105,8 @@ def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None)
 
 
 def _word(job: JobSummary) -> str:
+    if not succeeded(job) and not job.exit_code:
+        return "nothing found"
     return "complete, but too much in quarantine" if job.exit_code == 3 else job.state
 
 
@@ -106,7 +115,7 @@ def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
     if whole:
         pairs = list(_figures(whole))
     pairs.append(("job", f"[{job.job_id}]({url})" if url else job.job_id))
-    return _table(("", ""), pairs)
+    return table(("", ""), pairs)
 
 
 def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
@@ -134,9 +143,9 @@ def _quarantine(whole: Summary) -> str:
         (reason, f"{count:,}", "may pass when tried again" if reason in TRANSIENT_REASONS else "mend the source")
         for reason, count in counts
     ]
-    passing = [f"--reason {reason}" for reason, _ in counts if reason in TRANSIENT_REASONS]
-    retry = f"\n\n```bash\nhanclip retry {whole.output} {' '.join(passing)}\n```" if passing else ""
-    return _table(("reason", "records", ""), rows) + retry
+    passing = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
+    retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *passing])) if passing else ""
+    return table(("reason", "records", ""), rows) + retry
 
 
 def _runs(job: JobSummary) -> str:
@@ -150,27 +159,18 @@ def _runs(job: JobSummary) -> str:
         )
         time = figures.duration(one.seconds) if one else ""
         rows.append((run.key, run.state, *(f"{n:,}" if n != "" else "" for n in counts), time, run.message))
-    return _table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", ""), rows)
+    return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", ""), rows)
 
 
 def _again(job: JobSummary, runs: Sequence[JobRun]) -> Iterator[str]:
     undone = {run.key for run in job.runs if run.state not in ("complete", "empty")}
     again = [run for run in runs if run.key in undone] or list(runs)
     lines = [embed_command(run.config) for run in again[-_COMMANDS:]]
-    yield "```bash\n" + "\n".join(lines) + "\n```"
+    yield bash(*lines)
     if len(again) > len(lines):
         yield f"{len(again) - len(lines)} more like these: the same for the other dates."
     yield "What is done is not done again. In Prefect: *Retry* on this flow run, or run the deployment once more."
 
 
 def _look(out: str) -> str:
-    return f"```bash\nhanclip status {out}\nhanclip verify {out}\n```"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|").replace("\n", " ")
+    return bash(*(shlex.join(["hanclip", command, out]) for command in ("status", "verify")))

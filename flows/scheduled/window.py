@@ -11,7 +11,7 @@ from pipeline.partitions import fill, latest, partitions
 
 
 def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobRun, ...]:
-    """Every date of the look-back window up to `day`, oldest first, if the source's addresses hold `{date}`; else one run.
+    """Every date of the window up to `day`, oldest first, if the source's addresses hold `{date}`; else one run.
 
     A run over a date that has been done lists its objects and reads none, so the window costs little and heals nights
     that were missed. A source without `{date}` is listed whole; what it holds that is new or changed is embedded.
