@@ -22,6 +22,8 @@ from pipeline.errors import ConfigError, RunError
 
 _OBJECT_STORE_SHARE = 0.3
 _LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
+#: Ray gives it to the entrypoint of a job, and to nothing else.
+_JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 #: Ray refuses less than 75 MiB.
 _LEAST_OBJECT_STORE_BYTES = 80 * 2**20
 _GPU_CHUNK_ROWS = 256
@@ -126,34 +128,45 @@ def local_resources() -> Resources:
     )
 
 
+def address_of(cluster: ClusterConfig) -> str | None:
+    """Where to join a cluster: as configured, else the one that this process is a Ray job of; None to start a Ray.
+
+    A `RAY_ADDRESS` that somebody set by hand does not count: who wants a cluster says so with `--address`.
+    """
+    if cluster.address is None and _JOB_MARK in os.environ:
+        return os.environ.get("RAY_ADDRESS", "auto")
+    return cluster.address
+
+
 @contextmanager
 def connected(cluster: ClusterConfig) -> Iterator[Resources]:
-    """A connection to Ray: to `cluster.address`, else a local Ray that ends with the block.
+    """A connection to Ray: to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
 
     Raises:
         RunError: the cluster cannot be reached.
     """
     if ray.is_initialized():
-        yield _cluster_resources()
+        yield cluster_resources()
         return
+    address = address_of(cluster)
     # Of a failed call the scheduler reads the report. Ray would print its other result too, with a traceback.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
         with own_sigterm(), StopSignal() as stop:
-            if cluster.address is None:
+            if address is None:
                 _start_local()
             else:
-                ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"Cannot connect to Ray at {cluster.address or 'this machine'}: {error}. Check --address and, for a "
+            f"Cannot connect to Ray at {address or 'this machine'}: {error}. Check --address and, for a "
             "cluster with tokens, RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
         ) from error
     try:
         if stop.number is not None:
             raise SystemExit(128 + stop.number)
-        yield _cluster_resources()
+        yield cluster_resources()
     finally:
         ray.shutdown()
 
@@ -173,7 +186,8 @@ def _start_local() -> None:
     )
 
 
-def _cluster_resources() -> Resources:
+def cluster_resources() -> Resources:
+    """Resources of the connected cluster right now."""
     total = ray.cluster_resources()
     return Resources(
         cpus=total.get("CPU", 1.0),

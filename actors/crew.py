@@ -1,4 +1,7 @@
-"""The actors of a run, and what may be in flight between them: everything that the scheduler is given."""
+"""The three crews, and what may be in flight between them: everything that the scheduler is given.
+
+Decoders and writers hold a plan, so each run has its own. Embedders hold the model alone and may serve many runs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from actors.backlog import Limits
 from actors.cluster import Layout
 from actors.decoder import Decoder
 from actors.embedder import Embedder
-from actors.pool import Pool, Pools
+from actors.pool import Pool
 from actors.writer import Writer
-from pipeline.config import RunConfig
+from pipeline.config import ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan import Plan
 
@@ -26,29 +29,26 @@ _CALL_TIMEOUT_S = 900.0
 _ROW_BYTES = 1024
 
 
-def make_pools(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Pools:
-    """The three crews, not started yet. `config.model` is pinned to a weights digest."""
+def decoders(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Pool:
+    """Actors that read and decode the plan's source, not started yet."""
+    actor = _actor(Decoder, num_cpus=layout.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
+    arguments = (plan.source, config.image, model.image_size)
+    return Pool("decoder", layout.decoders, lambda: actor.remote(*arguments), _DECODER_CALLS)
+
+
+def embedders(model: ModelConfig, layout: Layout) -> Pool:
+    """Actors that run the model, which is pinned to a weights digest; they know nothing of a plan."""
     device = None if layout.gpus_per_embedder else "cpu"
-    decoder = _actor(Decoder, num_cpus=layout.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
-    embedder = _actor(Embedder, num_cpus=layout.cpus_per_embedder, num_gpus=layout.gpus_per_embedder)
-    writer = _actor(Writer, num_cpus=0)
-    return Pools(
-        decoders=Pool(
-            "decoder",
-            layout.decoders,
-            lambda: decoder.remote(plan.source, config.image, model.image_size),
-            _DECODER_CALLS,
-        ),
-        embedders=Pool(
-            "embedder",
-            layout.embedders,
-            lambda: embedder.remote(config.model, plan.source.extra, layout.embedder_threads, device),
-            _EMBEDDER_CALLS,
-        ),
-        writers=Pool(
-            "writer", layout.writers, lambda: writer.remote(plan.dataset, plan.run_id, plan.run_date), _WRITER_CALLS
-        ),
-    )
+    actor = _actor(Embedder, num_cpus=layout.cpus_per_embedder, num_gpus=layout.gpus_per_embedder)
+    arguments = (model, layout.embedder_threads, device)
+    return Pool("embedder", layout.embedders, lambda: actor.remote(*arguments), _EMBEDDER_CALLS)
+
+
+def writers(plan: Plan, layout: Layout) -> Pool:
+    """Actors that commit the plan's shards, not started yet."""
+    actor = _actor(Writer, num_cpus=0)
+    arguments = (plan.dataset, plan.run_id, plan.run_date)
+    return Pool("writer", layout.writers, lambda: actor.remote(*arguments), _WRITER_CALLS)
 
 
 def limits(config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Limits:

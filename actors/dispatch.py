@@ -48,7 +48,10 @@ class Call:
 
 
 class Dispatcher:
-    """Feeds three pools until every shard is committed, or `stop_within` is called and its time is over."""
+    """Feeds three pools until every shard is committed, or `stop_within` is called and its time is over.
+
+    One dispatcher, one run. Who made the pools ends them, or lets a pool rest for the next run.
+    """
 
     def __init__(self, pools: Pools, limits: Limits, meter: Meter) -> None:
         self._pools = pools
@@ -67,8 +70,8 @@ class Dispatcher:
         """
         self._backlog = Backlog(shards, self._limits)
         for pool in self._pools:
-            for reference, worker in pool.start():
-                self._set_up(pool, reference, worker)
+            for worker in pool.start():
+                self._set_up(pool, worker)
         while not self._backlog.done:
             self._feed()
             self._wait()
@@ -77,9 +80,9 @@ class Dispatcher:
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
 
-    def _set_up(self, pool: Pool, reference: Any, worker: Worker) -> None:
+    def _set_up(self, pool: Pool, worker: Worker) -> None:
         """Watch a set-up. It has no deadline: a cluster may take its time to find a place for an actor."""
-        self._calls[reference] = Call("setup", pool, worker)
+        self._calls[worker.setup] = Call("setup", pool, worker)
 
     def _tell_if_waiting(self) -> None:
         """Say once a minute which crew does not come up: the cluster may lack what its actors ask for."""
@@ -209,7 +212,7 @@ class Dispatcher:
         cause, seen = cause_of(error), describe(error)
         self._patience.failed(call.pool.role, call.kind, cause, seen)
         if (cause is Cause.DEATH or call.kind == "setup") and (replaced := call.pool.replace(call.worker, seen)):
-            self._set_up(call.pool, *replaced)
+            self._set_up(call.pool, replaced)
             self._meter.replaced()
         if call.kind == "write":
             self._write_failed(call.work, cause, seen)

@@ -1,8 +1,8 @@
-"""One run on one screen: plan, start Ray, feed the actors, report.
+"""The entrypoints: one run, or a job of several, in this process.
 
-In: a `RunConfig`; `python -m actors.driver run.json` takes a saved one. Out: a `Summary`, the committed shards in OUT,
-and `_runs/<run_id>/` with progress and summary. What a run commits stays whatever happens to it; the same call goes on
-from there.
+In: a `RunConfig`, or the `job.json` of a submitted job. `python -m actors.driver FILE` takes either as a file; it is
+what runs as a Ray job, where it joins the cluster that it runs on. Out: a `Summary` or a `JobSummary`, and what the
+runs leave in OUT. What a run commits stays whatever happens to it; the same call goes on from there.
 """
 
 from __future__ import annotations
@@ -10,31 +10,22 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
 
-from actors import bottleneck
-from actors.cluster import arrange, connected, local_resources
-from actors.crew import limits, make_pools
-from actors.dispatch import Dispatcher
-from actors.dry_run import DryRun, dry_run, weights_bytes
-from actors.meter import Meter
-from actors.progress import Progress, State, Summary
-from actors.reporting import Reporter
-from actors.stopping import StopSignal, exit_on_sigterm
+from actors.dry_run import DryRun, dry_run
+from actors.job import JobDriver
+from actors.job import OnProgress as OnJobProgress
+from actors.progress import Summary
+from actors.run import OnProgress, Run
+from actors.run_log import RunLog
+from actors.session import Session
+from actors.stopping import Wish, exit_on_sigterm
 from pipeline import config as configs
+from pipeline import job_folder, storage
 from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
-from pipeline.model.checkpoints import resolve
-from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
-from pipeline.status import status
+from pipeline.job_folder import JobSummary
 
-logger = logging.getLogger(__name__)
-
-__all__ = ["DryRun", "dry_run", "main", "retry", "run"]
-
-OnProgress = Callable[[Progress], None]
+__all__ = ["DryRun", "dry_run", "main", "retry", "run", "run_job"]
 
 
 def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
@@ -44,7 +35,9 @@ def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
         UsageError: the request cannot be carried out as given; nothing was started.
         StorageError: the source cannot be listed or the output cannot be written.
     """
-    return _Run(config, on_progress).go(lambda run: make_plan(run.config, run.model, run.run_id, run.layout.decoders))
+    one = Run(config, on_progress)
+    with Session(config.cluster) as session:
+        return one.embed(session)
 
 
 def retry(
@@ -54,131 +47,62 @@ def retry(
     on_progress: OnProgress | None = None,
 ) -> Summary:
     """Try the quarantined records of `out` with one of `reasons` again, with the source and model of `config`."""
-    return _Run(config, on_progress).go(lambda run: make_retry_plan(run.config, run.model, run.run_id, out, reasons))
+    one = Run(config, on_progress)
+    with Session(config.cluster) as session:
+        return one.retry(session, out, reasons)
 
 
-class _Run:
-    """The parts of one run that its steps share."""
+def run_job(uri: str, on_progress: OnJobProgress | None = None, stop: Wish | None = None) -> JobSummary:
+    """Carry out the job whose `job.json` is at `uri`; may be called from any thread, by one at a time.
 
-    def __init__(self, config: RunConfig, on_progress: OnProgress | None) -> None:
-        self.run_id = new_run_id()
-        self.on_progress = on_progress or (lambda _: None)
-        self.on_progress(Progress(self.run_id, "planning"))
-        self.model = resolve(config.model)
-        pinned = config.model.model_copy(update={"weights_sha256": self.model.weights_sha256})
-        self.config = config.model_copy(update={"model": pinned})
+    Args:
+        uri: of the `job.json`.
+        on_progress: called about twice a second.
+        stop: a `threading.Event` or the like; once set, the job ends as it does after SIGTERM.
 
-    def go(self, plan_with: Callable[[_Run], Plan]) -> Summary:
-        """Plan, and carry the plan out if there is anything to do."""
-        began_s, config = time.monotonic(), self.config
-        with ExitStack() as stack:
-            if self.config.cluster.address is not None:
-                resources = stack.enter_context(connected(self.config.cluster))
-            else:
-                resources = local_resources()
-            self.layout = arrange(resources, config.cluster, config.model, weights_bytes(self.model))
-            self.plan = plan_with(self)
-            self.meter = Meter(self.run_id, self.plan.rows, self.plan.rows_already_done, len(self.plan.shards))
-            self.reporter = Reporter(self.plan.uri, self.meter, self.on_progress)
-            if not self.plan.rows:
-                return self._summary("complete", began_s, None, "Nothing to do: every record has an outcome.")
-            self.reporter.report()
-            if self.config.cluster.address is None:
-                stack.enter_context(connected(self.config.cluster))
-            return self._embed(began_s)
-
-    def _embed(self, began_s: float) -> Summary:
-        pools = make_pools(self.config, self.plan, self.model, self.layout)
-        with StopSignal() as stop:
-            dispatcher = Dispatcher(pools, limits(self.config, self.plan, self.model, self.layout), self.meter)
-
-            def poll() -> None:
-                if stop.number is not None:
-                    self.meter.state("stopping")
-                    dispatcher.stop_within(self.config.cluster.grace_s)
-                self.reporter.report_if_due()
-
-            try:
-                dispatcher.run(iter(self.plan.shards), poll)
-            except HanclipError as error:
-                return self._summary("failed", began_s, 1, str(error))
-            finally:
-                pools.stop()
-            left = self.plan.rows - self.meter.rows_done
-            if stop.number is not None and left:
-                return self._summary("stopped", began_s, 128 + stop.number, "Stopped; the same command goes on.")
-        return self._summary("complete", began_s, None, "")
-
-    def _summary(self, state: State, began_s: float, exit_code: int | None, message: str) -> Summary:
-        self.meter.state(state)
-        progress = self.meter.progress()
-        plan = self.plan
-        share = 0.0 if state == "failed" else self._quarantine_share()
-        if exit_code is None:
-            exit_code = 3 if share > self.config.output.max_quarantine else 0
-        busy = self.meter.busy()
-        summary = Summary(
-            run_id=self.run_id,
-            state=progress.state,
-            output=self.config.output.uri,
-            run_date=plan.run_date,
-            model=self.model.name,
-            rows_planned=plan.rows,
-            rows_already_done=plan.rows_already_done,
-            rows_elsewhere=self.meter.rows_elsewhere,
-            rows_left=plan.rows - self.meter.rows_done,
-            stats=progress.stats,
-            seconds=time.monotonic() - began_s,
-            actors_replaced=progress.actors_replaced,
-            bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
-            exit_code=exit_code,
-            message=message,
-            quarantine_share=share,
-            notes=plan.source.notes,
-        )
-        self.reporter.close(summary)
-        return summary
-
-    def _quarantine_share(self) -> float:
-        held = status(self.plan.dataset.uri)
-        quarantined = held.quarantined.total()
-        return quarantined / max(1, held.rows + quarantined)
+    Raises:
+        HanclipError: there is no such job. What goes wrong with its runs is in the summary.
+    """
+    return JobDriver(uri, job_folder.read_job(uri), on_progress, stop).go()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the `RunConfig` saved as JSON or YAML in the file that is the only argument; returns the exit code."""
+    """Do what the file says that is the only argument, a job or a saved `RunConfig`; returns the exit code."""
     paths = sys.argv[1:] if arguments is None else arguments
     if len(paths) != 1:
-        sys.stderr.write("usage: python -m actors.driver RUN.json   (write one with hanclip embed --print-config)\n")
+        sys.stderr.write(
+            "usage: python -m actors.driver JOB.json|RUN.json|RUN.yaml\n"
+            "(hanclip submit writes a job, hanclip embed --print-config a run)\n"
+        )
         return 2
     exit_on_sigterm()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        summary = run(configs.parse(configs.load_yaml(paths[0])), _log_progress())
+        tree = _load(paths[0])
+        return run_job(paths[0]).exit_code if job_folder.is_job(tree) else _run_logged(configs.parse(tree))
     except HanclipError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+
+
+def _load(uri: str) -> dict[str, object]:
+    """JSON from anywhere, which is how jobs are stored, else YAML from this machine."""
+    if not storage.is_local(uri) or uri.endswith(".json"):
+        try:
+            tree = json.loads(storage.read_bytes(uri))
+        except ValueError:
+            tree = None
+        if isinstance(tree, dict):
+            return tree
+    return configs.load_yaml(uri)
+
+
+def _run_logged(config: RunConfig) -> int:
+    log = RunLog("run", config.source.uris)
+    summary = run(config, log.update)
+    log.end(summary.state, summary.message, summary)
     sys.stdout.write(json.dumps(summary.to_json(), ensure_ascii=False) + "\n")
     return summary.exit_code
-
-
-def _log_progress(every_s: float = 10.0) -> OnProgress:
-    last_s = -every_s
-
-    def log(progress: Progress) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= every_s:
-            last_s = time.monotonic()
-            logger.info(
-                "%s %s: %d of %d shards, %.1f records/s",
-                progress.run_id,
-                progress.state,
-                progress.shards_done,
-                progress.shards_planned,
-                progress.records_per_s,
-            )
-
-    return log
 
 
 if __name__ == "__main__":

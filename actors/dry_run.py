@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.cluster import Layout, arrange, connected, local_resources
+from actors.cluster import Layout, address_of, arrange, connected, local_resources
 from pipeline import images, layout, storage
 from pipeline.batch import Record
 from pipeline.config import RunConfig
@@ -61,7 +61,7 @@ class DryRun:
 def dry_run(config: RunConfig) -> DryRun:
     """Plan `config` without writing. Raises what planning raises."""
     model = resolve(config.model)
-    if config.cluster.address is None:
+    if address_of(config.cluster) is None:
         crew = arrange(local_resources(), config.cluster, config.model, weights_bytes(model))
     else:
         with connected(config.cluster) as resources:

@@ -1,7 +1,8 @@
 """GPU (or CPU) actor: `ImageBatch` in, `EmbeddingBatch` out.
 
-Each distinct text of a batch goes through the text tower once. The similarity is computed in float32 from the float32
-unit vectors, before any rounding for storage.
+Holds the model and nothing of a plan, so that it may serve one run after another: the columns to carry through come
+with each batch. Each distinct text of a batch goes through the text tower once. The similarity is computed in float32
+from the float32 unit vectors, before any rounding for storage.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pipeline.batch import EmbeddingBatch, ImageBatch
 from pipeline.config import ModelConfig
 from pipeline.schema import QUARANTINE, embeddings_schema
 from pipeline.stats import Stats
-from pipeline.vocabulary import Reason, Stage
+from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
 Vectors = npt.NDArray[np.float32]
 
@@ -30,14 +31,12 @@ class Embedder:
 
     Args:
         model: the model's configuration, pinned to a weights digest, so that every actor computes with the same.
-        extra: the source's other columns.
         threads: CPU threads for the forward pass.
         device: "cpu" for an actor that has no GPU of its own, though it may see some; None takes what is there.
     """
 
-    def __init__(self, model: ModelConfig, extra: pa.Schema, threads: int, device: str | None) -> None:
+    def __init__(self, model: ModelConfig, threads: int, device: str | None) -> None:
         self._model_config = model
-        self._extra = extra
         self._threads = threads
         self._device = device
 
@@ -107,7 +106,8 @@ class Embedder:
             if images is not None:
                 similarity = np.einsum("bd,bd->b", images, vectors, dtype=np.float32)
                 columns["similarity"] = pa.array(similarity, mask=~present)
-        schema = embeddings_schema(images is not None, texts is not None, self._extra, self._clip.dim)
+        extra = pa.schema([column for column in rows.schema if column.name not in RESERVED_COLUMNS])
+        schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
         table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
         table = table.replace_schema_metadata(self._facts)
         return (

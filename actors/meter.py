@@ -122,6 +122,12 @@ class Meter:
             self._levels_sent_s = time.monotonic()
             self._metrics.levels(queued, inflight_bytes, self._actors)
 
+    def close(self) -> None:
+        """Set the levels to zero: the process may live on, and whoever scrapes it must not see actors that are gone."""
+        if self._levels_sent_s:
+            nothing = dict.fromkeys(self._queued, 0)
+            self._metrics.levels(nothing, 0, nothing)
+
     def progress(self) -> Progress:
         """The run right now."""
         rate = self._rate("embed").per_s()

@@ -1,4 +1,7 @@
-"""Fixed numbers of actors by role. The dead are replaced; suspect calls run alone. Knows nothing of images."""
+"""Fixed numbers of actors by role. The dead are replaced; suspect calls run alone. Knows nothing of images.
+
+A pool may serve one run after another: its actors stay as they are between `rest` and the next `start`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Worker:
-    """One actor: `calls` in flight on it, `ready` once its `setup` returned, `exclusive` while a suspect call runs."""
+    """One actor.
+
+    Attributes:
+        setup: reference of its set-up call.
+        calls: in flight on it.
+        ready: the set-up returned.
+        exclusive: a suspect call runs.
+    """
 
     handle: Any
+    setup: Any
     calls: int = 0
     ready: bool = False
     exclusive: bool = False
@@ -36,20 +47,25 @@ class Pool:
     def __init__(self, role: str, size: int, make: Callable[[], Any], slots: int) -> None:
         self.role = role
         self.slots = slots
-        self.replaced = 0
         self._make = make
         self.size = size
         self._reserved: Worker | None = None
         self.workers: list[Worker] = []
 
-    def start(self) -> list[tuple[Any, Worker]]:
-        """Create all actors; returns the reference of each `setup` call with its worker."""
-        return [self._add() for _ in range(self.size)]
+    def start(self) -> list[Worker]:
+        """Create the actors that are missing; returns those that are not ready, whose `setup` is to be watched."""
+        missing = self.size - len(self.workers)
+        if missing:
+            logger.info("%d %s%s start", missing, self.role, "s" if missing > 1 else "")
+        for _ in range(missing):
+            self._add()
+        return [worker for worker in self.workers if not worker.ready]
 
-    def _add(self) -> tuple[Any, Worker]:
-        worker = Worker(self._make())
+    def _add(self) -> Worker:
+        handle = self._make()
+        worker = Worker(handle, handle.setup.remote())
         self.workers.append(worker)
-        return worker.handle.setup.remote(), worker
+        return worker
 
     @property
     def calls(self) -> int:
@@ -91,24 +107,31 @@ class Pool:
         if worker.calls == 0:
             worker.exclusive = False
 
-    def replace(self, worker: Worker, why: str) -> tuple[Any, Worker] | None:
+    def replace(self, worker: Worker, why: str) -> Worker | None:
         """Put a new actor in the place of a dead one; None if that was done already."""
         if worker.dead:
             return None
-        worker.dead = True
-        self.workers.remove(worker)
         if worker is self._reserved:
             self._reserved = None
-        ray.kill(worker.handle, no_restart=True)
-        self.replaced += 1
+        self._end(worker)
         logger.warning("%s is replaced: %s", self.role, why)
         return self._add()
 
+    def rest(self) -> None:
+        """Keep the actors for another run, but for those that still work on something nobody waits for."""
+        self._reserved = None
+        for worker in [worker for worker in self.workers if worker.calls]:
+            self._end(worker)
+
     def stop(self) -> None:
         """End all actors."""
-        for worker in self.workers:
-            ray.kill(worker.handle, no_restart=True)
-        self.workers.clear()
+        for worker in list(self.workers):
+            self._end(worker)
+
+    def _end(self, worker: Worker) -> None:
+        worker.dead = True
+        self.workers.remove(worker)
+        ray.kill(worker.handle, no_restart=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,18 @@ class Summary:
         """Every record of the source, those of earlier runs included."""
         return self.rows_planned + self.rows_already_done
 
+    @property
+    def balance(self) -> str:
+        """`10 = 8 embedded + 2 quarantined`, with the other terms where they are not zero."""
+        terms = [f"{self.stats.embedded:,} embedded", f"{self.stats.quarantined.total():,} quarantined"]
+        others = {
+            "already done": self.rows_already_done,
+            "committed by another run": self.rows_elsewhere,
+            "left": self.rows_left,
+        }
+        terms += [f"{rows:,} {name}" for name, rows in others.items() if rows]
+        return f"{self.rows_in:,} = " + " + ".join(terms)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, `stats` included."""
         return {**asdict(self), "stats": self.stats.to_json()}

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Protocol
 
 
 def exit_on_sigterm() -> None:
@@ -31,16 +32,31 @@ def own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+class Wish(Protocol):
+    """Somebody's wish that a run stop, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
 class StopSignal:
     """Context in which the first SIGTERM or SIGINT is noted; a second SIGINT interrupts at once.
 
-    Attributes:
-        number: of the signal that arrived, or None.
+    Args:
+        wish: stops like SIGTERM; for runs in a thread, which no signal reaches.
     """
 
-    def __init__(self) -> None:
-        self.number: int | None = None
+    def __init__(self, wish: Wish | None = None) -> None:
+        self._number: int | None = None
+        self._wish = wish
         self._before: dict[int, object] = {}
+
+    @property
+    def number(self) -> int | None:
+        """Of the signal that arrived, or None."""
+        if self._number is None and self._wish is not None and self._wish.is_set():
+            return signal.SIGTERM
+        return self._number
 
     def __enter__(self) -> StopSignal:
         # Only the main thread may set handlers; elsewhere whoever owns the process decides about signals.
@@ -50,9 +66,9 @@ class StopSignal:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None and number == signal.SIGINT:
+        if self._number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = self.number or number
+        self._number = self._number or number
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,6 +4,7 @@
     ├── UsageError                   wrong use; nothing was started                            exit code 2
     │   ├── ConfigError              an option or a YAML key
     │   ├── SourceError              duplicate ids, missing or colliding columns, nothing found
+    │   │   └── EmptySourceError     the addresses are right and hold no records
     │   ├── ModelError               model files missing, damaged, or of another kind
     │   └── IdentityError            the dataset at OUT was made by something else
     ├── StorageError                 one object or listing; `uri` says which                   exit code 1
@@ -45,6 +46,10 @@ class ConfigError(UsageError):
 
 class SourceError(UsageError):
     """The source as a whole cannot be planned."""
+
+
+class EmptySourceError(SourceError):
+    """The source holds no records. For one of many daily folders that is no fault."""
 
 
 class ModelError(UsageError):

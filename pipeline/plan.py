@@ -22,7 +22,7 @@ from pipeline.batch import Shard
 from pipeline.config import RunConfig
 from pipeline.cutting import target_rows
 from pipeline.dataset import Dataset
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, EmptySourceError
 from pipeline.identity import Identity, ModelFacts, check_model, check_same, identify
 from pipeline.listing import Listing
 from pipeline.plan_files import RecordFiles, claim_run_date, read_records, write_shards
@@ -79,7 +79,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         workers: actors that will share the work; only a new dataset's shard size depends on it.
 
     Raises:
-        SourceError: duplicate ids, no records, or what `sources.scan` refuses.
+        SourceError: duplicate ids, no records (EmptySourceError), or what `sources.scan` refuses.
         IdentityError: the dataset was made by something else.
     """
     with Workspace() as work:
@@ -167,7 +167,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     with Listing(work) as listing:
         source = sources.scan(config.source, listing.add)
     if not listing.rows:
-        raise SourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
+        raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
     listing.check_unique()
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
     return _Listed(listing, source, identify(model, source, config.output.embedding_dtype, rows), config)

@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: one local Ray for the session, one Ray head with the Jobs API, one S3 server."""
+"""Fixtures that several test files share: one local Ray, one Ray head with the Jobs API, one S3 server a session."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.batch import Failure, RawRecord, Record
 from pipeline.config import SourceConfig
-from pipeline.errors import NotFoundError, SourceError, StorageError
+from pipeline.errors import EmptySourceError, NotFoundError, StorageError
 from pipeline.sources.base import Sink, SourceSpec, raise_if_all_unavailable, read_failure
-from pipeline.sources.formats import is_folder, is_image
+from pipeline.sources.formats import absent, is_folder, is_image
 from pipeline.sources.records import RecordCollector
 from pipeline.sources.texts import decode_text
 from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
@@ -51,7 +51,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
         _list_texts(config, collector)
     collector.flush()
     if not collector.rows:
-        raise SourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
+        raise EmptySourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
     notes = (
         (f"{lonely:,} text files have no image of the same name and were left out.",) if has_images and lonely else ()
     )
@@ -80,7 +80,7 @@ def _entries(address: str) -> Iterator[ObjectInfo]:
     try:
         yield from storage.list_objects(address)
     except NotFoundError as error:
-        raise SourceError(str(error)) from error
+        raise absent(error) from error
 
 
 def _pairs_on_disk(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:

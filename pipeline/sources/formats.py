@@ -8,8 +8,9 @@ from itertools import islice
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import NotFoundError, SourceError
+from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
 from pipeline.sources.base import Kind
+from pipeline.storage.uris import OBJECT_SCHEMES
 
 IMAGE_SUFFIXES = frozenset(
     "jpg jpeg jpe jfif png webp bmp dib gif tif tiff avif heic heif jp2 ico ppm pgm pbm tga".split()  # noqa: SIM905
@@ -55,7 +56,9 @@ def detect(config: SourceConfig) -> Kind:
         return config.format
     kinds = {kind for uri in config.uris for kind in _kinds(uri)}
     if not kinds:
-        raise SourceError(f"Nothing to embed was found in {', '.join(config.uris)}: no images, tars, tables or texts.")
+        raise EmptySourceError(
+            f"Nothing to embed was found in {', '.join(config.uris)}: no images, tars, tables or texts."
+        )
     if len(kinds) > 1:
         raise SourceError(f"{', '.join(config.uris)} holds {' and '.join(sorted(map(_plural, kinds)))}. {_CURE}")
     return kinds.pop()
@@ -81,7 +84,13 @@ def _peek(address: str) -> Iterator[str]:
         for entry in storage.list_objects(address):
             yield entry.uri
     except NotFoundError as error:
-        raise SourceError(str(error)) from error
+        raise absent(error) from error
+
+
+def absent(error: NotFoundError) -> SourceError:
+    """What it means that an address holds nothing: in a bucket there are no folders, so it only holds no records."""
+    empty = storage.scheme(error.uri) in OBJECT_SCHEMES and not isinstance(error, NoBucketError)
+    return EmptySourceError(str(error)) if empty else SourceError(str(error))
 
 
 def files_of(config: SourceConfig, kind: Kind) -> list[tuple[storage.ObjectInfo, str]]:
@@ -97,7 +106,7 @@ def files_of(config: SourceConfig, kind: Kind) -> list[tuple[storage.ObjectInfo,
                 base = storage.fixed_folder(uri) if info.uri == address else address
                 found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
     if not found:
-        raise SourceError(f"No {_plural(kind)} were found in {', '.join(config.uris)}. {_CURE}")
+        raise EmptySourceError(f"No {_plural(kind)} were found in {', '.join(config.uris)}. {_CURE}")
     return [found[uri] for uri in sorted(found)]
 
 
@@ -108,4 +117,4 @@ def _containers(address: str, kind: Kind) -> Iterator[storage.ObjectInfo]:
             return
         yield from (info for info in storage.list_objects(address) if kind_of(info.uri) == kind)
     except NotFoundError as error:
-        raise SourceError(str(error)) from error
+        raise absent(error) from error

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.credentials import without_credentials
-from pipeline.errors import SourceError
+from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.base import Columns, Sink, SourceSpec, choose_extra
 from pipeline.sources.formats import files_of
 from pipeline.sources.records import RecordCollector
@@ -51,7 +51,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
             break
     collector.flush()
     if columns is None or not collector.rows:
-        raise SourceError(f"The tables in {', '.join(config.uris)} have no rows. Correct the address.")
+        raise EmptySourceError(f"The tables in {', '.join(config.uris)} have no rows. Correct the address.")
     taken = set(role_names(columns))
     extra = choose_extra(pa.schema([column for column in found if column.name not in taken]), config)
     has_images, has_texts = columns.image is not None, columns.text is not None

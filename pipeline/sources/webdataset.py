@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import SourceError
+from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.formats import IMAGE_SUFFIXES, files_of
 from pipeline.sources.records import RecordCollector
@@ -68,7 +68,8 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
             break
     collector.flush()
     if not collector.rows:
-        raise SourceError(f"The tars in {', '.join(config.uris)} hold no samples of images or texts. {_CURE}")
+        kind = SourceError if ignored else EmptySourceError
+        raise kind(f"The tars in {', '.join(config.uris)} hold no samples of images or texts. {_CURE}")
     notes += [f"{ignored:,} members of unknown kinds were left out."] if ignored else []
     caption_key = _caption_key(config, widening.schema(), texts > 0)
     found = pa.schema([column for column in widening.schema() if column.name != caption_key])

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from pipeline.errors import NoBucketError, NotFoundError, SourceError
+from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
 from pipeline.storage.backend import ObjectInfo, backend_for
 from pipeline.storage.border import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -83,7 +83,7 @@ def expand(uris: Iterable[str]) -> list[str]:
     Each address comes once, a pattern's matches sorted. Plain addresses are not looked up.
 
     Raises:
-        SourceError: a pattern matches nothing.
+        EmptySourceError: a pattern matches nothing.
         StorageError: the store refused or could not be reached.
     """
     found: dict[str, None] = {}
@@ -125,7 +125,7 @@ def _glob(pattern: str) -> list[str]:
     else:
         found = _match(pattern)
     if not found:
-        raise SourceError(f"The pattern {pattern} matches nothing. Check it, and quote it against the shell.")
+        raise EmptySourceError(f"The pattern {pattern} matches nothing. Check it, and quote it against the shell.")
     return found
 
 

@@ -1,0 +1,214 @@
+"""A job: several runs one after another in one `Session`, so that Ray is joined once and the model is loaded once.
+
+In: the `job.json` that a submitter wrote. Out: what each run leaves in OUT, the manifest of each run's partition, and
+beside `job.json` the progress and, always, the summary. A run that fails does not keep the others from being done.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+from actors.progress import Progress, State, Summary
+from actors.reporting import POLICY, Background
+from actors.run import Run
+from actors.run_log import RunLog
+from actors.session import Session
+from actors.stopping import StopSignal, Wish
+from pipeline import job_folder, partitions
+from pipeline.config import ClusterConfig
+from pipeline.errors import ConfigError, EmptySourceError, HanclipError, StorageError
+from pipeline.job_folder import Job, JobProgress, JobRun, JobState, JobSummary, RunOutcome, RunState
+from pipeline.partitions import PartitionState, Status
+
+logger = logging.getLogger(__name__)
+
+OnProgress = Callable[[JobProgress], None]
+
+_FILE_EVERY_S = 5.0
+_TOO_MUCH_QUARANTINE = 3
+_STATES: Mapping[State, RunState] = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
+#: What a partition is after a run. One that was stopped stays what it was.
+_MANIFEST: Mapping[RunState, Status] = {"complete": "done", "empty": "empty", "failed": "failed"}
+
+
+class JobDriver:
+    """Carries out the job whose `job.json` is at `uri`; `go` does it once.
+
+    Args:
+        uri: of the job.
+        job: what is in it.
+        on_progress: called about twice a second.
+        wish: stops the job like SIGTERM.
+    """
+
+    def __init__(self, uri: str, job: Job, on_progress: OnProgress | None, wish: Wish | None) -> None:
+        self._job_id = job_folder.job_id_of(uri)
+        self._job = job
+        self._wish = wish
+        self._reports = _Reports(uri, len(job.runs), on_progress)
+        self._outcomes: list[RunOutcome] = []
+        self._stopped_by: int | None = None
+
+    def go(self) -> JobSummary:
+        """Do all runs. Afterwards `summary.json` is there, whatever happened, if the store allows it."""
+        why = ""
+        try:
+            self._all_runs(_cluster_of(self._job))
+        except HanclipError as error:
+            why = str(error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # A signal outside of a run's work: nothing is lost by stopping at once.
+            self._stopped_by = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            if len(self._outcomes) < len(self._job.runs):
+                self._outcomes.append(RunOutcome(self._job.runs[len(self._outcomes)].key, "stopped", "Stopped."))
+        except BaseException as error:
+            self._end(f"A fault of hanclip itself: {error!r}. Please report it with the log of this job.")
+            raise
+        return self._end(why)
+
+    def _all_runs(self, cluster: ClusterConfig) -> None:
+        """Fill `_outcomes`, until a stop.
+
+        Raises:
+            HanclipError: what stands in the way of all runs.
+        """
+        with Session(cluster) as session:
+            for run in self._job.runs:
+                if self._stopped_by is None and self._wish is not None and self._wish.is_set():
+                    self._stopped_by = signal.SIGTERM
+                if self._stopped_by is not None:
+                    return
+                self._one(session, run)
+
+    def _one(self, session: Session, job_run: JobRun) -> None:
+        """One run and the manifest of its partition."""
+        number, began_s = len(self._outcomes), time.monotonic()
+        log = RunLog(f"{job_run.key} (run {number + 1} of {len(self._job.runs)})".lstrip(), job_run.config.source.uris)
+        # Before the run lists the source: what comes in meanwhile must look new to the next one.
+        listed = partitions.input_digest(job_run.config) if job_run.key else ""
+        run = Run(job_run.config, self._reports.of_run(number, log), self._wish)
+        summary: Summary | None = None
+        try:
+            summary = run.embed(session)
+        except EmptySourceError as error:
+            outcome = RunOutcome(job_run.key, "empty", str(error))
+        except HanclipError as error:
+            outcome = RunOutcome(job_run.key, "failed", str(error))
+        else:
+            outcome = _outcome(job_run.key, summary)
+        log.end(outcome.state, outcome.message, summary)
+        self._outcomes.append(outcome)
+        self._stopped_by = run.stop.number
+        if job_run.key and outcome.state in _MANIFEST:
+            state = _state(outcome, summary, run.run_id, time.monotonic() - began_s)
+            spec = partitions.spec_digest(job_run.config)
+            self._write_state(job_run, replace(state, spec=spec, input=listed, job_id=self._job_id))
+
+    def _write_state(self, job_run: JobRun, state: PartitionState) -> None:
+        """Without its manifest a partition is only looked at again, so a store that is down ends nothing."""
+        try:
+            partitions.write_state(job_run.config.output.uri, state)
+        except StorageError as error:
+            logger.warning("The manifest of %s was not written: %s", state.key, error)
+
+    def _end(self, why: str) -> JobSummary:
+        """Tell the end. A second signal waits for it: what is written here is what others will know."""
+        with StopSignal():
+            begun = len(self._outcomes)
+            outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in self._job.runs[begun:]))
+            state, exit_code = self._verdict(outcomes, why)
+            summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, why), outcomes)
+            logger.info("job %s %s. %s", summary.job_id, summary.state, summary.message)
+            self._reports.end(summary)
+        return summary
+
+    def _verdict(self, outcomes: tuple[RunOutcome, ...], why: str) -> tuple[JobState, int]:
+        states = {outcome.state for outcome in outcomes}
+        if self._stopped_by is not None and states & {"stopped", "skipped"}:
+            return "stopped", 128 + self._stopped_by
+        if why or "failed" in states:
+            return "failed", 1
+        codes = [outcome.summary["exit_code"] for outcome in outcomes if outcome.summary]
+        return "complete", max(codes, default=0)
+
+
+class _Reports:
+    """Tells how a job goes: the caller's function, and `progress.json` every few seconds; at last `summary.json`."""
+
+    def __init__(self, uri: str, runs: int, on_progress: OnProgress | None) -> None:
+        self._uri = uri
+        self._now = JobProgress(job_folder.job_id_of(uri), "running", 0, runs)
+        self._on_progress = on_progress or (lambda _: None)
+        self._files = Background()
+        self._written_s = -_FILE_EVERY_S
+
+    def of_run(self, number: int, log: RunLog) -> Callable[[Progress], None]:
+        """What run `number` is to call."""
+
+        def report(progress: Progress) -> None:
+            log.update(progress)
+            self._now = replace(self._now, run=number, progress=progress.to_json())
+            self._on_progress(self._now)
+            if self._files.idle and time.monotonic() - self._written_s >= _FILE_EVERY_S:
+                self._written_s = time.monotonic()
+                self._write_progress()
+
+        return report
+
+    def end(self, summary: JobSummary) -> None:
+        """Report the end, and wait until it is written."""
+        self._now = replace(self._now, state=summary.state)
+        self._on_progress(self._now)
+        self._write_progress()
+        self._files.write(f"The summary of {self._uri}", partial(job_folder.write_summary, self._uri, summary, POLICY))
+        self._files.close()
+
+    def _write_progress(self) -> None:
+        write = partial(job_folder.write_progress, self._uri, self._now, POLICY)
+        self._files.write(f"The progress of {self._uri}", write)
+
+
+def _cluster_of(job: Job) -> ClusterConfig:
+    clusters = {run.config.cluster.address: run.config.cluster for run in job.runs}
+    if len(clusters) > 1:
+        raise ConfigError(
+            f"The runs of a job share one Ray, and these name {len(clusters)}: "
+            f"{', '.join(str(address) for address in clusters)}. Submit a job for each."
+        )
+    return next(iter(clusters.values()))
+
+
+def _outcome(key: str, summary: Summary) -> RunOutcome:
+    message = summary.message
+    if summary.exit_code == _TOO_MUCH_QUARANTINE:
+        message = f"{summary.quarantine_share:.1%} of the dataset's records are in quarantine: see `hanclip status`."
+    return RunOutcome(key, _STATES[summary.state], message, summary.to_json())
+
+
+def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: float) -> PartitionState:
+    return PartitionState(
+        key=outcome.key,
+        status=_MANIFEST[outcome.state],
+        rows=summary.rows_in if summary else 0,
+        embedded=summary.stats.embedded if summary else 0,
+        quarantined=summary.stats.quarantined.total() if summary else 0,
+        run_id=run_id,
+        seconds=seconds,
+        message=outcome.message,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _message(outcomes: tuple[RunOutcome, ...], why: str) -> str:
+    """How many runs ended how, and the first reason why not all is well."""
+    counts = Counter(outcome.state for outcome in outcomes)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    failed = (f"{outcome.key}: {outcome.message}".lstrip(": ") for outcome in outcomes if outcome.state == "failed")
+    return ". ".join(filter(None, [f"Runs: {told}", why or next(failed, "")]))
