@@ -58,7 +58,6 @@ def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
 
     refused = [
         {"lookback_days": -1},
-        {"lookback": 3},
         {"config": {"source": {"read_concurrency": 0}}},
         {"config": {"source": {"urls": ["a/"]}}},
         {"target": {"backend": "slurm"}},

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -112,7 +112,8 @@ class LiveProgress:
         self._told_s = time.monotonic()
         with best_effort():
             if self._id is None:
-                self._id = create_progress_artifact(100 * share, key=f"{self._flow}-progress", description=text)
+                made = create_progress_artifact(100 * share, key=f"{self._flow}-progress", description=text)
+                self._id = cast(UUID, made)
             else:
                 update_progress_artifact(self._id, 100 * share, description=text)
 
@@ -136,14 +137,15 @@ class LiveTable:
         self._told_s = time.monotonic()
         with best_effort():
             if self._id is None:
-                self._id = create_table_artifact(table, key=self._key, description=self._description)
+                made = create_table_artifact(table, key=self._key, description=self._description)
+                self._id = cast(UUID, made)
             else:
                 with get_client(sync_client=True) as client:
                     client.update_artifact(self._id, ArtifactUpdate(data=json.dumps(table)))
 
 
 def fraction(progress: JobProgress) -> float:
-    """How much of a job is done, 0 to 1; its runs count equally, as nobody knows their sizes before they are planned."""
+    """How much of a job is done, 0 to 1; its runs count equally, since their sizes are known when they are planned."""
     if progress.state == "complete":
         return 1.0
     run = progress.progress or {}
@@ -167,4 +169,4 @@ def describe(progress: JobProgress) -> str:
 
 def _done(run: Mapping[str, Any]) -> int:
     stats = run.get("stats") or {}
-    return int(stats.get("embedded", 0)) + sum((stats.get("quarantined") or {}).values())
+    return int(stats.get("embedded", 0) + sum((stats.get("quarantined") or {}).values()))

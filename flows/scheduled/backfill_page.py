@@ -15,7 +15,7 @@ def backfill_verdict(grid: Grid) -> str:
     """`14 partitions: 12 done, 1 empty, 1 failed: 2026-11-03: the first reason`."""
     tally = ", ".join(f"{count} {status}" for status, count in grid.tally().items())
     bad = next((row for row in grid.rows if row.exit_code and row.message), None)
-    return ": ".join(filter(None, [f"{len(grid.rows)} partitions", tally, bad and f"{bad.key}: {bad.message}"]))
+    return ": ".join([f"{len(grid.rows)} partitions", tally, *([f"{bad.key}: {bad.message}"] if bad else [])])
 
 
 def backfill_report(title: str, grid: Grid, config: RunConfig, seconds: float, command: str) -> str:
