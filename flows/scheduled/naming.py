@@ -36,13 +36,18 @@ def logical_date(timezone: str) -> date:
 
 
 def run_name() -> str:
-    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`: read where the run's parameters are known."""
+    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`.
+
+    Whatever the parameters are, there is a name: Prefect calls this before the run begins, and a run whose name cannot
+    be made would stay pending for ever. What is wrong with them, the flow itself says.
+    """
     name, parameters = str(flow_run.flow_name), flow_run.parameters
-    config = _config(parameters)
-    if config is None:
+    try:
+        config = RunConfig.model_validate(parameters["config"])
+        about = _day(parameters) if name == "nightly" else place(*config.source.uris)
+    except (KeyError, ValidationError, ConfigError):
         return f"{name} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
-    about = _day(parameters) if name == "nightly" else place(*config.source.uris)
-    return " ".join(filter(None, (name, about, "->", place(config.output.uri))))
+    return f"{name} {about} -> {place(config.output.uri)}"
 
 
 def place(*uris: str) -> str:
@@ -57,10 +62,3 @@ def place(*uris: str) -> str:
 
 def _day(parameters: Mapping[str, object]) -> str:
     return logical_date(str(parameters.get("timezone") or DEFAULT_TIMEZONE)).isoformat()
-
-
-def _config(parameters: Mapping[str, object]) -> RunConfig | None:
-    try:
-        return RunConfig.model_validate(parameters["config"])
-    except (KeyError, ValidationError):
-        return None
