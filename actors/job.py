@@ -54,6 +54,7 @@ class JobDriver:
         self._wish = wish
         self._reports = _Reports(uri, len(job.runs), on_progress)
         self._outcomes: list[RunOutcome] = []
+        self._under_way: JobRun | None = None
         self._stopped_by: int | None = None
 
     def go(self) -> JobSummary:
@@ -66,8 +67,8 @@ class JobDriver:
         except (KeyboardInterrupt, SystemExit) as error:
             # A signal outside of a run's work: nothing is lost by stopping at once.
             self._stopped_by = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-            if len(self._outcomes) < len(self._job.runs):
-                self._outcomes.append(RunOutcome(self._job.runs[len(self._outcomes)].key, "stopped", "Stopped."))
+            if self._under_way is not None:
+                self._outcomes.append(RunOutcome(self._under_way.key, "stopped", "Stopped before it embedded."))
         except BaseException as error:
             self._end(f"A fault of hanclip itself: {error!r}. Please report it with the log of this job.")
             raise
@@ -89,7 +90,7 @@ class JobDriver:
 
     def _one(self, session: Session, job_run: JobRun) -> None:
         """One run and the manifest of its partition."""
-        number, began_s = len(self._outcomes), time.monotonic()
+        self._under_way, number, began_s = job_run, len(self._outcomes), time.monotonic()
         log = RunLog(f"{job_run.key} (run {number + 1} of {len(self._job.runs)})".lstrip(), job_run.config.source.uris)
         # Before the run lists the source: what comes in meanwhile must look new to the next one.
         listed = partitions.input_digest(job_run.config) if job_run.key else ""
@@ -105,7 +106,7 @@ class JobDriver:
             outcome = _outcome(job_run.key, summary)
         log.end(outcome.state, outcome.message, summary)
         self._outcomes.append(outcome)
-        self._stopped_by = run.stop.number
+        self._under_way, self._stopped_by = None, run.stop.number
         if job_run.key and outcome.state in _MANIFEST:
             state = _state(outcome, summary, run.run_id, time.monotonic() - began_s)
             spec = partitions.spec_digest(job_run.config)
@@ -125,7 +126,7 @@ class JobDriver:
             outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in self._job.runs[begun:]))
             state, exit_code = self._verdict(outcomes, why)
             summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, why), outcomes)
-            logger.info("job %s %s. %s", summary.job_id, summary.state, summary.message)
+            logger.info("Job %s: %s. %s", summary.job_id, summary.state, summary.message)
             self._reports.end(summary)
         return summary
 

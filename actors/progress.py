@@ -53,8 +53,8 @@ class Progress:
     eta_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included."""
-        return {**asdict(self), "stats": self.stats.to_json()}
+        """Plain values, `stats` included; equal to what is read back from JSON."""
+        return {**asdict(self), "stats": self.stats.to_json(), "stages": [asdict(stage) for stage in self.stages]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,5 @@ class Summary:
         return f"{self.rows_in:,} = " + " + ".join(terms)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included."""
-        return {**asdict(self), "stats": self.stats.to_json()}
+        """Plain values, `stats` included; equal to what is read back from JSON."""
+        return {**asdict(self), "stats": self.stats.to_json(), "notes": list(self.notes)}

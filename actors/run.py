@@ -66,6 +66,8 @@ class Run:
         if not self._plan.rows:
             return self._summary("complete", began_s, None, "Nothing to do: every record has an outcome.")
         self._reporter.report()
+        if self.stop.number is not None:
+            return self._stopped(began_s, self.stop.number)
         return self._work(session, began_s)
 
     def _work(self, session: Session, began_s: float) -> Summary:
@@ -78,8 +80,11 @@ class Run:
                 return self._summary("failed", began_s, 1, str(error))
             number, left = self.stop.number, self._plan.rows - self._meter.rows_done
             if number is not None and left:
-                return self._summary("stopped", began_s, 128 + number, "Stopped; the same command goes on.")
+                return self._stopped(began_s, number)
         return self._summary("complete", began_s, None, "")
+
+    def _stopped(self, began_s: float, number: int) -> Summary:
+        return self._summary("stopped", began_s, 128 + number, "Stopped; the same command goes on.")
 
     def _dispatch(self, dispatcher: Dispatcher) -> None:
         def poll() -> None:
@@ -95,7 +100,8 @@ class Run:
         self._meter.close()
         progress = self._meter.progress()
         plan = self._plan
-        share = 0.0 if state == "failed" else self._quarantine_share()
+        # The share is the verdict on what is complete; a stop must not wait for it.
+        share = self._quarantine_share() if state == "complete" else 0.0
         if exit_code is None:
             exit_code = 3 if share > self._config.output.max_quarantine else 0
         busy = self._meter.busy()

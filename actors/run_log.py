@@ -52,7 +52,8 @@ def _balance(summary: Summary) -> str:
 
 def _plan(progress: Progress, source: str) -> str:
     done = f", {progress.rows_already_done:,} already done" if progress.rows_already_done else ""
-    return f"{progress.rows_planned:,} records to do in {progress.shards_planned:,} shards{done}, source {source}"
+    shards = f"{progress.shards_planned:,} shard{'s' * (progress.shards_planned != 1)}"
+    return f"{progress.rows_planned:,} records to do in {shards}{done}, source {source}"
 
 
 def _progress(progress: Progress) -> str:
