@@ -25,8 +25,20 @@ from pipeline.errors import ConfigError
 #: Fields that are positional arguments: `hanclip embed SOURCE... OUT`.
 POSITIONAL = {("source", "uris"), ("output", "uri")}
 #: Options that are not simply their field's name.
-RENAMED = {("model", "name"): "model", ("source", "extra_columns"): "extra_column"}
-PANELS = {"source": "Source", "image": "Images", "model": "Model", "output": "Output", "cluster": "Cluster"}
+RENAMED = {
+    ("model", "name"): "model",
+    ("source", "extra_columns"): "extra_column",
+    ("jobs", "address"): "jobs_address",
+    ("jobs", "timeout_s"): "job_timeout_s",
+}
+PANELS = {
+    "source": "Source",
+    "image": "Images",
+    "model": "Model",
+    "output": "Output",
+    "cluster": "Cluster",
+    "jobs": "Jobs",
+}
 
 
 @dataclass(frozen=True, slots=True)

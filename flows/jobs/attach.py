@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -44,17 +45,16 @@ def ensure(backend: JobBackend, spec: JobSpec, target: TargetConfig) -> JobStatu
         TransientJobError: the cluster was not reachable for `target.lost_after_s`; the same call may succeed later.
         JobError: it does not take the job.
     """
+    status = None
     for attempt in range(1, target.max_attempts + 1):
         job_id = attempt_id(spec.job_id_base, attempt)
-        status = _patiently(lambda job_id=job_id: look(backend, job_id, spec.out), target)  # type: ignore[misc]
-        if status is None:
+        found = _patiently(partial(look, backend, job_id, spec.out), target)
+        if found is None:
             return _submitted(backend, job_id, spec, target)
-        if status.state is JobState.SUCCEEDED or not (status.state.over or _stuck(status, target)):
-            return status
-        if not status.state.over:
-            # A pending job may ignore the request until it begins; should it begin after all, its driver stops.
-            with suppress(TransientJobError):
-                backend.stop(job_id)
+        status = _given_up(backend, found, target) if _stuck(found, target) else found
+        if status.state is JobState.SUCCEEDED or not status.state.over:
+            break
+    assert status
     return status
 
 
@@ -77,13 +77,12 @@ def watch(
     follower = Follower(backend, job_id, out, on_log, on_progress)
     pause_s = min(1.0, target.poll_s)
     while True:
-        status = _patiently(lambda: look(backend, job_id, out), target) or _lost(job_id)
+        status = _patiently(partial(look, backend, job_id, out), target) or _lost(job_id)
         follower.step()
         if status.state.over:
             return status
-        if why := _too_long(status, target):
-            backend.stop(job_id)
-            return replace(status, state=JobState.STOPPED, message=why)
+        if _too_long(status, target):
+            return _given_up(backend, status, target)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, target.poll_s)
 
@@ -130,14 +129,21 @@ def _submitted(backend: JobBackend, job_id: str, spec: JobSpec, target: TargetCo
     limit = {TIMEOUT_KEY: f"{timeout_s:g}"} if timeout_s else {}
     whole = replace(spec, metadata={**spec.metadata, "app": APP, **limit}, timeout_s=timeout_s)
     try:
-        _patiently(lambda: backend.submit(job_id, whole), target)
+        _patiently(partial(backend.submit, job_id, whole), target)
     except RejectedError:
         status = look(backend, job_id, spec.out)
         if status is None:
             raise
         return status
-    status = _patiently(lambda: look(backend, job_id, spec.out), target)
+    status = _patiently(partial(look, backend, job_id, spec.out), target)
     return status or JobStatus(job_id, JobState.PENDING, metadata=whole.metadata)
+
+
+def _given_up(backend: JobBackend, status: JobStatus, target: TargetConfig) -> JobStatus:
+    # A pending job may not heed the request until it begins; should it begin after all, it stops then.
+    with suppress(TransientJobError):
+        backend.stop(status.job_id)
+    return replace(status, state=JobState.STOPPED, message=_too_long(status, target))
 
 
 def _stuck(status: JobStatus, target: TargetConfig) -> bool:

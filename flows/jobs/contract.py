@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pipeline.job_folder import JobRun, JobSummary
+if TYPE_CHECKING:  # It brings the storage clients, and `hanclip --help` reads the target's fields.
+    from pipeline.job_folder import JobRun, JobSummary
 
 #: Value of the metadata key `app` of every job that hanclip submits.
 APP = "hanclip"

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from flows.jobs.http import Http
+from flows.jobs.calls import Http
 from pipeline.errors import ConfigError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from flows.jobs import rayjob
+from flows.jobs.calls import Http
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.errors import JobError, TransientJobError
-from flows.jobs.http import Http
 from flows.jobs.kube_api import connect
 from flows.jobs.ray_jobs import RayJobs, write
 from flows.jobs.target import TargetConfig
@@ -49,7 +49,8 @@ class KubeRay:
         """Write `job.json` and create the RayJob, unless there is one."""
         if self._get(job_id) is not None:
             return
-        body = rayjob.build(job_id, spec, self._target, write(job_id, spec))
+        template = rayjob.template(self._target.rayjob_template)
+        body = rayjob.build(template, job_id, spec, self._target, write(job_id, spec))
         answer = self._http.request("POST", self._path, body)
         if answer.status != 409:
             answer.require(f"create RayJob {job_id} in namespace {self._target.namespace}")
@@ -57,7 +58,7 @@ class KubeRay:
     def status(self, job_id: str) -> JobStatus | None:
         """The operator's view of a job; a RayJob is deleted some minutes after its end."""
         body = self._get(job_id)
-        return body and _status(body)
+        return _status(body) if body else None
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
         """The driver's log, through the cluster's dashboard: no text where this machine cannot reach it."""

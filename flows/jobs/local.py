@@ -9,37 +9,50 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.errors import TransientJobError
 from flows.jobs.ray_jobs import write
+from pipeline.job_folder import JobSummary
+
+#: What a job does: the address of its `job.json` in, its summary out, an end soon after the event is set.
+Drive = Callable[[str, threading.Event], JobSummary]
 
 _STOP_MARGIN_S = 30.0
+logger = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
 _jobs: dict[str, _LocalJob] = {}
 _jobs_lock = threading.Lock()
 
 
+def _run_job(uri: str, stop: threading.Event) -> JobSummary:
+    from actors.driver import run_job
+
+    return run_job(uri, stop=stop)
+
+
 class LocalJobs:
     """Jobs of this process, all of them, whichever instance began them."""
 
-    def __init__(self, stop_wait_s: float) -> None:
+    def __init__(self, stop_wait_s: float, drive: Drive | None = None) -> None:
         self._stop_wait_s = stop_wait_s
+        self._drive = drive or _run_job
 
     def submit(self, job_id: str, spec: JobSpec) -> None:
         """Write `job.json` and start the thread, unless this process knows the job."""
         with _jobs_lock:
             if job_id in _jobs:
                 return
-            _jobs[job_id] = job = _LocalJob(job_id, spec, write(job_id, spec))
+            _jobs[job_id] = job = _LocalJob(job_id, spec, write(job_id, spec), self._drive)
         job.start()
 
     def status(self, job_id: str) -> JobStatus | None:
         """A job of this process."""
         job = _jobs.get(job_id)
-        return job and job.status()
+        return job.status() if job else None
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
         """What the driver's thread logged, as far as this process's logging lets it through."""
@@ -67,9 +80,9 @@ class LocalJobs:
 class _LocalJob(threading.Thread):
     """One job. A daemon thread: a process that ends does not wait for it, and the job is then lost."""
 
-    def __init__(self, job_id: str, spec: JobSpec, uri: str) -> None:
+    def __init__(self, job_id: str, spec: JobSpec, uri: str, drive: Drive) -> None:
         super().__init__(name=job_id, daemon=True)
-        self.job_id, self.spec, self.uri = job_id, spec, uri
+        self.spec, self.uri, self.drive = spec, uri, drive
         self.stopping = threading.Event()
         self.lines: list[str] = []
         self._lock = threading.Lock()
@@ -88,16 +101,11 @@ class _LocalJob(threading.Thread):
                 return
             self._tell(replace(self.status(), state=JobState.RUNNING))
             try:
-                self._drive()
+                self._tell(self.status().told_by(self.drive(self.uri, self.stopping)))
             except BaseException as error:
+                logger.exception("Job %s died", self.name)
                 why = f"{type(error).__name__}: {error}"
                 self._tell(replace(self.status(), state=JobState.FAILED, message=why, exit_code=1))
-                raise
-
-    def _drive(self) -> None:
-        from actors.driver import run_job
-
-        self._tell(self.status().told_by(run_job(self.uri, stop=self.stopping)))
 
     def _tell(self, status: JobStatus) -> None:
         now = datetime.now(UTC)

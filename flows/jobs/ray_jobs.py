@@ -12,9 +12,9 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from flows.jobs.calls import ATTEMPT_S, Answer, Http
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.errors import TransientJobError
-from flows.jobs.http import ATTEMPT_S, Answer, Http
 from flows.jobs.ray_token import CURE, auth_headers
 from flows.jobs.target import TargetConfig
 

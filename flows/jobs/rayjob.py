@@ -25,15 +25,32 @@ ANNOTATION = f"{PREFIX}metadata"
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
-def build(job_id: str, spec: JobSpec, target: TargetConfig, job_json: str) -> dict[str, Any]:
-    """The RayJob that runs the driver once on the template's cluster.
+def template(path: str | None) -> dict[str, Any]:
+    """The RayJob in a YAML file.
 
     Raises:
-        ConfigError: the template or the id is of no use.
+        ConfigError: there is not exactly one with a cluster.
+    """
+    if not path:
+        raise ConfigError("Jobs of the backend kuberay need a rayjob_template: the YAML file of a RayJob.")
+    try:
+        documents = [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the RayJob template {path}: {error}. Give a YAML file.") from error
+    jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]
+    if len(jobs) != 1 or not (jobs[0].get("spec") or {}).get("rayClusterSpec"):
+        raise ConfigError(f"{path} has to hold exactly one RayJob with a spec.rayClusterSpec. See infra/kuberay.")
+    return jobs[0]
+
+
+def build(body: dict[str, Any], job_id: str, spec: JobSpec, target: TargetConfig, job_json: str) -> dict[str, Any]:
+    """The RayJob that runs the driver once on the cluster of the template `body`.
+
+    Raises:
+        ConfigError: the id cannot name one.
     """
     if not is_job_id(job_id):
         raise ConfigError(f"{job_id!r} cannot name a RayJob: lower-case letters, digits and '-', at most 47 of them.")
-    body = _template(target.rayjob_template or "")
     metadata = body.setdefault("metadata", {})
     metadata.pop("generateName", None)
     metadata |= {"name": job_id, "namespace": target.namespace}
@@ -77,14 +94,3 @@ def _runtime_env(given: str | None, stop_wait_s: float) -> str:
     own = runtime_env(stop_wait_s)
     tree = yaml.safe_load(given or "") or {}
     return yaml.safe_dump({**tree, "env_vars": {**(tree.get("env_vars") or {}), **own["env_vars"]}})
-
-
-def _template(path: str) -> dict[str, Any]:
-    try:
-        documents = [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Cannot read the RayJob template {path}: {error}. Give a YAML file.") from error
-    jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]
-    if len(jobs) != 1 or not (jobs[0].get("spec") or {}).get("rayClusterSpec"):
-        raise ConfigError(f"{path} has to hold exactly one RayJob with a spec.rayClusterSpec. See infra/kuberay.")
-    return jobs[0]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows.jobs.contract import JobBackend
 from pipeline.credentials import refuse_credentials
+from pipeline.errors import ConfigError
 
 
 class TargetConfig(BaseModel):
@@ -45,9 +46,16 @@ class TargetConfig(BaseModel):
     def _complete(self) -> Self:
         if self.backend == "ray" and not self.address:
             raise ValueError("backend ray needs an address, such as http://head:8265")
-        if self.backend == "kuberay" and not self.rayjob_template:
-            raise ValueError("backend kuberay needs a rayjob_template: the YAML file of a RayJob")
         return self
+
+
+def parse_target(tree: object) -> TargetConfig:
+    """Validate a tree of plain values; a `ConfigError` names every wrong key."""
+    try:
+        return TargetConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'target'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("Where the jobs shall run is not valid:\n  " + "\n  ".join(lines)) from error
 
 
 def make_backend(target: TargetConfig) -> JobBackend:

@@ -1,0 +1,47 @@
+"""The command line's options of where jobs run, made from the fields of `TargetConfig` as those of a run are.
+
+In: the pydantic model. Out: one Typer option per field, and the target that the given ones make. An address alone
+means the backend `ray`, a template alone `kuberay`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flows.jobs.target import TargetConfig, parse_target
+from flows.options import ConfigOption
+
+_OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
+#: What reaching a backend takes, without what only a submission needs.
+REACH = ("backend", "address", "namespace")
+
+
+def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a keyword per field of `TargetConfig`, or for these alone, in place of `**options`."""
+    wanted = [option for option in _OPTIONS if not fields or option.field in fields]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        signature = inspect.Signature([*own, *(parameter for option in wanted for parameter in option.parameters())])
+        typing.cast(Any, command).__signature__ = signature
+        return command
+
+    return decorate
+
+
+def build_target(given: Mapping[str, object]) -> TargetConfig:
+    """The target that the command line's options make; raises ConfigError."""
+    tree = {option.field: option.value(given) for option in _OPTIONS}
+    tree = {name: value for name, value in tree.items() if value is not None}
+    if "backend" not in tree and "address" in tree:
+        tree["backend"] = "ray"
+    elif "backend" not in tree and "rayjob_template" in tree:
+        tree["backend"] = "kuberay"
+    return parse_target(tree)
