@@ -92,9 +92,9 @@ class JobDriver:
         """One run and the manifest of its partition."""
         self._under_way, number, began_s = job_run, len(self._outcomes), time.monotonic()
         log = RunLog(f"{job_run.key} (run {number + 1} of {len(self._job.runs)})".lstrip(), job_run.config.source.uris)
+        run = Run(job_run.config, self._reports.of_run(number, log), self._wish)
         # Before the run lists the source: what comes in meanwhile must look new to the next one.
         listed = partitions.input_digest(job_run.config) if job_run.key else ""
-        run = Run(job_run.config, self._reports.of_run(number, log), self._wish)
         summary: Summary | None = None
         try:
             summary = run.embed(session)

@@ -1,6 +1,6 @@
 """Log lines about a run for a person who reads them later, in Ray's dashboard or in Prefect, where no display can be.
 
-One line when the plan is made, one every ten seconds, one at the end. The last one adds up.
+A line when planning begins, one when it is done, one every ten seconds, one at the end. The last one adds up.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class RunLog:
         self._told_s: float | None = None
 
     def update(self, progress: Progress) -> None:
-        """Tell the plan once it is made, later the progress if it is time to."""
+        """Tell that planning begins, the plan once it is made, later the progress if it is time to."""
         if progress.state == "planning":
+            logger.info("%s: planning", self._name)
             return
         now = time.monotonic()
         if self._told_s is None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,64 +58,88 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {f"2026-11-0{day}": place / str(day) for day in (1, 2, 3, 4)}
 
 
+class Lines(logging.Handler):
+    """Context that keeps what the driver logs."""
+
+    def __enter__(self) -> list[str]:
+        self.lines: list[str] = []
+        self.level_before = logging.getLogger("actors").level
+        logging.getLogger("actors").setLevel(logging.INFO)
+        logging.getLogger("actors").addHandler(self)
+        return self.lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("actors").removeHandler(self)
+        logging.getLogger("actors").setLevel(self.level_before)
+
+
+@dataclass
+class Night:
+    """A job over the four days that has ended."""
+
+    out: Path
+    summary: JobSummary
+    seen: list[JobProgress]
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def night(local_ray: None, days: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Night:
+    out, seen = tmp_path_factory.mktemp("out"), list[JobProgress]()
+    with Lines() as lines:
+        summary = driver.run_job(write(out, "night-a1", days), seen.append)
+    return Night(out, summary, seen, lines)
+
+
 @pytest.mark.usefixtures("local_ray")
 class TestInOneProcess:
-    def test_each_run_has_its_outcome_and_the_model_is_loaded_once(
-        self, days: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO)
-        seen: list[JobProgress] = []
-        summary = driver.run_job(write(tmp_path, "night-a1", days), seen.append)
+    def test_each_run_has_its_outcome_and_all_rows_are_there(self, days: dict[str, Path], night: Night) -> None:
+        assert list(states(night.summary).values()) == ["complete", "empty", "failed", "complete"]
+        assert (night.summary.state, night.summary.exit_code) == ("failed", 1)
+        assert str(days["2026-11-03"]) in night.summary.message
+        assert [run.summary["stats"]["embedded"] for run in night.summary.runs if run.summary] == [10, 12]
+        assert Dataset.open(str(night.out)).embeddings(["id"]).count_rows() == 22
+        assert job_folder.read_summary(str(night.out), "night-a1") == night.summary
+        assert {progress.run for progress in night.seen} == {0, 1, 2, 3}
+        assert job_folder.read_progress(str(night.out), "night-a1") == night.seen[-1]
+        assert night.seen[-1].state == "failed"
 
-        assert list(states(summary).values()) == ["complete", "empty", "failed", "complete"]
-        assert (summary.state, summary.exit_code) == ("failed", 1)
-        assert str(days["2026-11-03"]) in summary.message
-        assert job_folder.read_summary(str(tmp_path), "night-a1") == summary
-        rows = [run.summary["stats"]["embedded"] for run in summary.runs if run.summary]
-        assert rows == [10, 12]
-        assert Dataset.open(str(tmp_path)).embeddings(["id"]).count_rows() == 22
+    def test_the_model_is_loaded_once_and_the_log_tells_the_job(self, night: Night) -> None:
+        log = "\n".join(night.lines)
+        assert log.count("1 embedder start") == 1
+        assert log.count("1 decoder start") == 2
+        assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in log
+        assert ": 10 = 10 embedded + 0 quarantined" in log
+        assert "Job night-a1: failed. Runs: 2 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]
 
-        assert caplog.text.count("1 embedder start") == 1
-        assert caplog.text.count("1 decoder start") == 2
-        assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in caplog.text
-        assert "10 = 10 embedded + 0 quarantined" in caplog.text
-
-        assert {progress.run for progress in seen} == {0, 1, 2, 3}
-        assert job_folder.read_progress(str(tmp_path), "night-a1") == seen[-1]
-        assert seen[-1].state == "failed"
-
-    def test_the_manifests_tell_what_became_of_each_partition(self, days: dict[str, Path], tmp_path: Path) -> None:
-        driver.run_job(write(tmp_path, "night-a1", days))
-        held = partitions.read_states(str(tmp_path))
-        assert {key: state.status for key, state in held.items()} == dict(
-            zip(days, ["done", "empty", "failed", "done"], strict=True)
-        )
-        last = held["2026-11-04"]
+    def test_the_manifests_tell_what_became_of_each_partition(self, days: dict[str, Path], night: Night) -> None:
+        held = partitions.read_states(str(night.out))
+        statuses = ["done", "empty", "failed", "done"]
+        assert {key: held[key].status for key in held} == dict(zip(days, statuses, strict=True))
+        last, made_from = held["2026-11-04"], config(night.out, days["2026-11-04"])
         assert (last.rows, last.embedded, last.quarantined, last.job_id) == (12, 12, 0, "night-a1")
-        assert last.spec == partitions.spec_digest(config(tmp_path, days["2026-11-04"]))
-        assert last.input == partitions.input_digest(config(tmp_path, days["2026-11-04"])) != ""
+        assert last.spec == partitions.spec_digest(made_from)
+        assert last.input == partitions.input_digest(made_from) != ""
 
-    def test_runs_with_nothing_to_do_start_no_actor(
-        self, days: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_runs_with_nothing_to_do_start_no_actor(self, days: dict[str, Path], night: Night) -> None:
         good = {key: days[key] for key in ("2026-11-01", "2026-11-04")}
-        driver.run_job(write(tmp_path, "a1", good))
-        caplog.set_level(logging.INFO)
-        again = driver.run_job(write(tmp_path, "a2", good))
+        with Lines() as lines:
+            again = driver.run_job(write(night.out, "night-a2", good))
         assert (again.state, again.exit_code) == ("complete", 0)
         assert [run.summary["rows_already_done"] for run in again.runs if run.summary] == [10, 12]
-        assert "start" not in [record.message for record in caplog.records if record.name == "actors.pool"]
+        assert not [line for line in lines if line.endswith(" start")]
 
-    def test_another_model_section_gets_its_own_embedders(
-        self, days: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO)
+    def test_another_model_section_gets_its_own_embedders(self, days: dict[str, Path], tmp_path: Path) -> None:
         first = config(tmp_path / "a", days["2026-11-01"])
         other = config(tmp_path / "b", days["2026-11-04"])
         other = other.model_copy(update={"model": other.model.model_copy(update={"dtype": "fp32"})})
         uri = job_folder.write_job(str(tmp_path / "a"), "a1", Job((JobRun("", first), JobRun("", other))))
-        assert driver.run_job(uri).exit_code == 0
-        assert caplog.text.count("1 embedder start") == 2
+        with Lines() as lines:
+            assert driver.run_job(uri).exit_code == 0
+        assert lines.count("1 embedder start") == 2
 
     def test_a_wish_in_a_thread_stops_like_a_signal(self, days: dict[str, Path], tmp_path: Path) -> None:
         uri, stop, summaries = write(tmp_path, "a1", days), threading.Event(), []
@@ -191,7 +216,12 @@ def test_sigterm_stops_the_run_skips_the_rest_and_says_so(tmp_path: Path) -> Non
 
 
 def submit(head: RayHead, uri: str, job_id: str) -> None:
-    body = {"entrypoint": f"{sys.executable} -m actors.driver {uri}", "submission_id": job_id}
+    body = {
+        "entrypoint": f"{sys.executable} -m actors.driver {uri}",
+        "submission_id": job_id,
+        # Else Ray kills what has not ended three seconds after SIGTERM.
+        "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}},
+    }
     head.request("POST", "/api/jobs/", body)
 
 
@@ -218,3 +248,18 @@ def test_as_a_ray_job_the_driver_joins_the_cluster_that_it_runs_on(
     assert log.count("1 embedder start") == 1
     drivers = [one for one in ray_head.request("GET", "/api/jobs/") if one["submission_id"] == "night-a1"]
     assert drivers[0]["driver_info"]["id"] == drivers[0]["job_id"] != "", json.dumps(drivers)
+
+
+def test_a_ray_job_that_is_stopped_tells_how_far_it_came(ray_head: RayHead, tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_folder(tmp_path / str(day) / "x", 600 if day == 1 else 4)
+    out = tmp_path / "out"
+    uri = write(out, "stopped-a1", {f"2026-11-0{day}": tmp_path / str(day) for day in (1, 2)}, grace_s=0)
+    submit(ray_head, uri, "stopped-a1")
+    until(lambda: (told := job_folder.read_progress(str(out), "stopped-a1")) and told.progress)
+    ray_head.request("POST", "/api/jobs/stopped-a1/stop", {})
+    assert ended(ray_head, "stopped-a1")["status"] == "STOPPED"
+    summary = job_folder.read_summary(str(out), "stopped-a1")
+    assert summary is not None
+    assert list(states(summary).values()) == ["stopped", "skipped"]
+    assert (summary.state, summary.exit_code) == ("stopped", 143)

@@ -40,14 +40,21 @@ def value(lines: list[str], name: str, **tags: str) -> float:
     return float(line.rsplit(" ", 1)[1])
 
 
-def test_the_counters_of_a_run_are_exported(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    for shade in range(20):
-        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(images / f"{shade}.png")
-    (images / "broken.jpg").write_text("no image")
-    config = {"source": {"uris": [str(images)]}, "output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}}
-    summary = driver.run(parse(config))
+def pictures(folder: Path, count: int) -> str:
+    folder.mkdir()
+    for shade in range(count):
+        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(folder / f"{shade}.png")
+    return str(folder)
+
+
+def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> None:
+    uris = [pictures(tmp_path / "first", 20), pictures(tmp_path / "second", 5)]
+    (tmp_path / "first" / "broken.jpg").write_text("no image")
+    configs = [
+        parse({"source": {"uris": [uri]}, "output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}})
+        for uri in uris
+    ]
+    summary, second = [driver.run(config) for config in configs]
     names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}
     lines = scrape_until(summary.run_id, {f"hanclip_{name}" for name in names})
     assert value(lines, "hanclip_records_embedded") == 20
@@ -56,6 +63,7 @@ def test_the_counters_of_a_run_are_exported(tmp_path: Path) -> None:
     assert value(lines, "hanclip_stage_records", stage="decode") == 21
     assert value(lines, "hanclip_bytes", stage="read") == summary.stats.bytes_read
     assert value(lines, "hanclip_stage_seconds", stage="embed") > 0
+    assert value(scrape_until(second.run_id, {"hanclip_records_embedded"}), "hanclip_records_embedded") == 5
 
 
 def test_the_gauges_are_exported_while_they_are_set() -> None:
