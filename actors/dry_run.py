@@ -36,6 +36,7 @@ class DryRun:
         estimate_s: expected seconds; None where nothing can be said.
         estimate_basis: what the estimate rests on.
         notes: what the source's listing found out of place.
+        rows_vanished: ids that the source, a whole catalog, does not hold any more.
     """
 
     source: str
@@ -56,6 +57,7 @@ class DryRun:
     estimate_s: float | None
     estimate_basis: str
     notes: tuple[str, ...]
+    rows_vanished: int = 0
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -88,6 +90,7 @@ def dry_run(config: RunConfig) -> DryRun:
         estimate_s=estimate_s,
         estimate_basis=basis,
         notes=plan.source.notes,
+        rows_vanished=plan.rows_vanished,
     )
 
 

@@ -73,6 +73,7 @@ class Summary:
     Attributes:
         rows_elsewhere: records of shards that another run committed first.
         rows_left: records of shards not committed, for the next run of the same command.
+        rows_vanished: ids that the source, a whole catalog, does not hold any more since the run before.
         quarantine_share: of all records of the dataset with an outcome, not of this run's alone, so that running a
             complete dataset again gives the same verdict.
         notes: what the source's listing found out of place.
@@ -93,6 +94,7 @@ class Summary:
     bottleneck: Bottleneck | None
     exit_code: int
     message: str = ""
+    rows_vanished: int = 0
     quarantine_share: float = 0.0
     notes: tuple[str, ...] = ()
 

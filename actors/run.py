@@ -121,6 +121,7 @@ class Run:
             bottleneck=bottleneck.find(busy, self._meter.working_s(), self._layout),
             exit_code=exit_code,
             message=message,
+            rows_vanished=plan.rows_vanished,
             quarantine_share=share,
             notes=plan.source.notes,
         )

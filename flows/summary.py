@@ -76,6 +76,8 @@ def final(summary: Summary) -> RenderableType:
 
 def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
     yield "rows in", balance(summary)
+    if summary.rows_vanished:
+        yield "vanished", f"{summary.rows_vanished:,} ids that the catalog no longer holds"
     if summary.stats.quarantined:
         yield "quarantine", figures.by_reason(summary.stats.quarantined)
     if summary.rows_planned:
@@ -112,6 +114,7 @@ def plan(dry: DryRun) -> RenderableType:
     pairs = [
         ("source", dry.source),
         ("rows in", f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done"),
+        *([("vanished", f"{dry.rows_vanished:,} ids that the catalog no longer holds")] if dry.rows_vanished else []),
         ("shards", f"{dry.shards:,} of {dry.smallest_shard:,} to {dry.largest_shard:,} records"),
         ("bytes", figures.size(dry.size_bytes)),
         ("actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"),

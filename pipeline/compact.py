@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -81,11 +83,10 @@ def compact(out: str, snapshot: str, on_progress: Callable[[Compaction], None] =
     if left:
         _refuse_later_runs(plan)
     on_progress(_told(dataset, plan, done))
-    for start in range(0, len(left), _SHARDS_AT_ONCE):
-        some = left[start : start + _SHARDS_AT_ONCE]
-        storage.in_threads(lambda shard: _copy(plan, shard), some, _SHARDS_AT_ONCE)
-        done += some
-        on_progress(_told(dataset, plan, done))
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
+        for shard, _ in zip(left, threads.map(partial(_copy, plan), left), strict=True):
+            done.append(shard)
+            on_progress(_told(dataset, plan, done))
     ended = _told(dataset, plan, done)
     summary = json.dumps({"state": "complete", **asdict(ended)}, indent=2, ensure_ascii=False)
     storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), "summary.json"), summary.encode())

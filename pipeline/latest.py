@@ -39,9 +39,9 @@ def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchRead
     """
     dataset = Dataset.open(out)
     schema = choose(dataset.identity.schema, columns).append(RUN_DATE)
-    work = Workspace()
-    files = find_current(dataset, work)
-    return pa.RecordBatchReader.from_batches(schema, _batches(work, files, schema))
+    batches = _batches(dataset, schema)
+    next(batches)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def count(out: str) -> int:
@@ -80,7 +80,8 @@ UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
 """
 
 
-def _batches(work: Workspace, files: list[WordFile], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows, behind an empty batch that comes as soon as it is decided which they are."""
     names = [name for name in schema.names if name != RUN_DATE.name]
 
     def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
@@ -89,7 +90,9 @@ def _batches(work: Workspace, files: list[WordFile], schema: pa.Schema) -> Itera
         day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
         return table.select(names).append_column(RUN_DATE, day).cast(schema)
 
-    with work:
+    with Workspace() as work:
+        files = find_current(dataset, work)
+        yield pa.RecordBatch.from_pylist([], schema=schema)
         current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
         pieces = by_file(current, files)
         while some := list(islice(pieces, _FILES_AT_ONCE)):

@@ -4,8 +4,9 @@ In: a dataset. Out: the table `words` of a workspace, one row for each embedded 
 tombstone, numbered by `place`; and the files they are in, by which a `place` leads back to its row. Only keys are read,
 some files at a time, into a local file: memory stays bounded.
 
-Of two words about an id the one with the larger `place` is newer: runs come in the order of their ids, and one run says
-one thing about an id. Inside a run a shard's quarantine lies beside its embeddings, so neighbours stay neighbours.
+Of two words about an id the one with the larger `place` is newer: runs come in the order of their ids, and one listing
+says one thing about an id. A row speaks for the run that listed it, not for a later one that embedded it. Inside a run
+a shard's quarantine lies beside its embeddings, so neighbours stay neighbours.
 """
 
 from __future__ import annotations
@@ -25,19 +26,14 @@ from pipeline import layout, storage
 from pipeline.dataset import Dataset
 from pipeline.errors import RunError
 from pipeline.layout import QUARANTINE
+from pipeline.schema import TOMBSTONES
 from pipeline.shard_file import PREFIX, read_footers
 from pipeline.workspace import Workspace
 
 _FILES_AT_ONCE = 16
 _KEYS = ["id", "source_fingerprint"]
-_WORDS = pa.schema(
-    [
-        pa.field("place", pa.int64(), nullable=False),
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("source_fingerprint", pa.string()),
-        pa.field("kind", pa.int8(), nullable=False),
-    ]
-)
+_SAID = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind", pa.int8(), nullable=False)])
+_WORDS = pa.schema([pa.field("place", pa.int64(), nullable=False), *_SAID])
 
 
 class Kind(IntEnum):
@@ -56,7 +52,7 @@ class WordFile:
     Attributes:
         uri: its address.
         kind: what its rows say; GONE stands for a file of tombstones of both kinds.
-        run_id: the run that wrote it.
+        run_id: the run whose listing it speaks for.
         shard_id, run_date: of an embeddings or a quarantine file, else empty.
         first: `place` of its first row.
     """
@@ -91,8 +87,8 @@ def _files(dataset: Dataset) -> Iterator[WordFile]:
     embeddings = dataset.files()
     named = {}
     for file, footer in zip(embeddings, read_footers(embeddings), strict=True):
-        named[file.run_date, file.shard_id, footer.attempt] = footer.run_id
-        yield WordFile(file.uri, Kind.EMBEDDED, footer.run_id, file.shard_id, file.run_date)
+        named[file.run_date, file.shard_id, footer.attempt] = footer.planned_by
+        yield WordFile(file.uri, Kind.EMBEDDED, footer.planned_by, file.shard_id, file.run_date)
     for file in layout.data_files(dataset.uri, QUARANTINE):
         run_id = named.get((file.run_date, file.shard_id, file.attempt))
         if run_id is not None:
@@ -102,14 +98,13 @@ def _files(dataset: Dataset) -> Iterator[WordFile]:
 
 
 def _read_words(file: WordFile) -> pa.Table:
-    """Columns id, source_fingerprint, kind."""
     with _opened(file.uri) as parquet:
-        if file.kind != Kind.GONE:
-            keys = parquet.read(_KEYS)
-            return keys.append_column("kind", pa.repeat(pa.scalar(file.kind, pa.int8()), keys.num_rows))
-        told = parquet.read()
-        kinds = pc.if_else(told["gone"], pa.scalar(Kind.GONE, pa.int8()), pa.scalar(Kind.RETURNED, pa.int8()))
-        return told.select(_KEYS).append_column("kind", kinds)
+        table = parquet.read(TOMBSTONES.names if file.kind == Kind.GONE else _KEYS)
+    if file.kind == Kind.GONE:
+        kinds = pc.if_else(table["gone"], pa.scalar(Kind.GONE, pa.int8()), pa.scalar(Kind.RETURNED, pa.int8()))
+    else:
+        kinds = pa.repeat(pa.scalar(file.kind, pa.int8()), table.num_rows)
+    return table.select(_KEYS).append_column("kind", kinds).cast(_SAID)
 
 
 def by_file(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from pipeline import layout, sources, storage
+from pipeline import layout, sources, storage, tombstones
 from pipeline.batch import Shard
 from pipeline.config import RunConfig
 from pipeline.cutting import target_rows
@@ -44,6 +44,7 @@ class Plan:
         rows_in_source: records listed; for a retry, the records once quarantined for one of its reasons.
         rows_already_done: of these, records with an outcome (for a retry: a later one) before the run.
         rows: records to do: rows_in_source - rows_already_done.
+        rows_vanished: ids that the dataset has and a whole catalog does not hold any more, since the run before.
         size_bytes: bytes to read, where known.
         shards: the work.
         uri: the run's folder; empty for a dry plan.
@@ -61,6 +62,7 @@ class Plan:
     uri: str
     source: SourceSpec
     dataset: Dataset
+    rows_vanished: int = 0
 
 
 def new_run_id() -> str:
@@ -97,7 +99,8 @@ def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
             dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
         check_same(dataset.identity, listed.identity, dataset.uri)
         shards = _take(without_done(FullCut(listed.listing, dataset.identity), dataset, work), RecordFiles(""))
-        return _plan(listed, dataset, shards, ("", _wished_date(config), ""))
+        vanished = tombstones.record(work, dataset, config.source, "")
+        return replace(_plan(listed, dataset, shards, ("", _wished_date(config), "")), rows_vanished=vanished)
 
 
 def make_retry_plan(
@@ -175,11 +178,12 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
 
 def _store(listed: _Listed, dataset: Dataset, run_id: str, kind: str, work: Workspace) -> Plan:
     """Cut a listing, store what is to do, claim the date. `kind` is full, or retry for a selection."""
+    vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
     run_uri, full = layout.run_uri(dataset.uri, run_id), FullCut(listed.listing, dataset.identity)
     shards = _take(without_done(full, dataset, work), RecordFiles(run_uri))
     wish = _wished_date(listed.config)
     run_date = claim_run_date(dataset.uri, full.plan_id, wish, run_id) if shards else wish
-    plan = _plan(listed, dataset, shards, (run_id, run_date, run_uri))
+    plan = replace(_plan(listed, dataset, shards, (run_id, run_date, run_uri)), rows_vanished=vanished)
     storage.overwrite(storage.join(run_uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
     facts = {
         "run_id": run_id,

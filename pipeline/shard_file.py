@@ -51,11 +51,15 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What `hanclip.*` in an embeddings file's footer says, and the counts that Parquet itself keeps."""
+    """What `hanclip.*` in an embeddings file's footer says, and the counts that Parquet itself keeps.
+
+    `planned_by` is the run that listed the records, which may have left their embedding to `run_id`.
+    """
 
     shard_id: str
     attempt: str
     run_id: str
+    planned_by: str
     rows_planned: int
     rows_embedded: int
     rows_quarantined: int
@@ -126,6 +130,7 @@ def _read_tail(file: DataFile) -> pq.ParquetFile:
 def _parse(tail: pq.ParquetFile) -> Footer:
     told = {key.decode(): value.decode() for key, value in (tail.metadata.metadata or {}).items()}
     values: dict[str, Any] = {name: told[PREFIX + name] for name in _FOOTER_TEXTS}
+    values["planned_by"] = told.get(PREFIX + "planned_by", values["run_id"])
     values.update({name: int(told[PREFIX + name]) for name in _FOOTER_COUNTS})
     return Footer(**values, rows=tail.metadata.num_rows, schema=tail.schema_arrow.remove_metadata())
 

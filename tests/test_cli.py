@@ -15,7 +15,7 @@ from flows.options import POSITIONAL, all_options
 from pipeline import __version__
 from pipeline.config import RunConfig
 
-COMMANDS = ("embed", "retry", "status", "verify", "demo")
+COMMANDS = ("embed", "retry", "status", "verify", "compact", "demo")
 
 #: A value other than the default for every option of `embed`, as typed and as it must arrive.
 GIVEN: dict[str, tuple[list[str], object]] = {
@@ -26,6 +26,8 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "fingerprint_column": (["--fingerprint-column", "etag"], "etag"),
     "extra_column": (["--extra-column", "a", "--extra-column", "b"], ("a", "b")),
     "limit": (["--limit", "7"], 7),
+    "whole_catalog": (["--whole-catalog"], True),
+    "max_vanished": (["--max-vanished", "0.5"], 0.5),
     "max_image_bytes": (["--max-image-bytes", "1000"], 1000),
     "read_timeout_s": (["--read-timeout-s", "1.5"], 1.5),
     "retry_timeout_s": (["--retry-timeout-s", "0"], 0.0),
@@ -112,12 +114,13 @@ def test_nothing_given_is_the_default_configuration(capfd):
 
 
 def test_every_option_arrives_in_its_field_and_survives_the_yaml(capfd, tmp_path):
-    argv = [word for words, _ in GIVEN.values() for word in words]
+    given = {**GIVEN, "limit": ([], None)}  # the first N records are not the whole catalog
+    argv = [word for words, _ in given.values() for word in words]
     config = printed(capfd, "源/", "b.tar", "s3://bucket/out", *argv)
     assert config.source.uris == ("源/", "b.tar")
     assert config.output.uri == "s3://bucket/out"
     for option in all_options():
-        assert getattr(getattr(config, option.section), option.field) == GIVEN[option.name][1], option.flag
+        assert getattr(getattr(config, option.section), option.field) == given[option.name][1], option.flag
     (tmp_path / "run.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert printed(capfd, "--config", str(tmp_path / "run.yaml")) == config
 

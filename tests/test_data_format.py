@@ -11,7 +11,7 @@ import pytest
 from dataset_fixtures import an_identity, embedded_rows, provenance, quarantined_rows, some_records
 
 from pipeline.dataset import Dataset
-from pipeline.schema import QUARANTINE, RECORDS, embeddings_schema
+from pipeline.schema import QUARANTINE, RECORDS, TOMBSTONES, embeddings_schema
 from pipeline.shard_file import footer_entries
 from pipeline.vocabulary import TRANSIENT_REASONS, Reason, Stage
 
@@ -56,6 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("columns: embeddings", embeddings_schema(True, True, pa.schema([]), DIM)),
         ("columns: quarantine", QUARANTINE),
         ("columns: records", RECORDS),
+        ("columns: tombstones", TOMBSTONES),
     ],
 )
 def test_column_tables_are_the_schemas(marker: str, schema: pa.Schema) -> None:
