@@ -132,20 +132,16 @@ class Backfill:
 
     def _make_lanes(self, chosen: Sequence[Verdict]) -> Lanes:
         out = storage.normalise(self.config.output.uri)
-        runs = {verdict.key: JobRun(verdict.key, self._placed(verdict.partition.config)) for verdict in chosen}
+        runs = {verdict.key: JobRun(verdict.key, verdict.partition.config) for verdict in chosen}
         batches = deque(self._cut(list(runs), out))
         return Lanes(self.backend, self.target, out, self.flow_run_id, runs, batches, self.observer.wants_log)
-
-    def _placed(self, config: RunConfig) -> RunConfig:
-        """A job on a cluster uses that cluster."""
-        if self.target.backend == "local" or config.cluster.address is not None:
-            return config
-        return config.model_copy(update={"cluster": config.cluster.model_copy(update={"address": "auto"})})
 
     def _cut(self, keys: list[str], out: str) -> list[Batch]:
         """Jobs that run already over some of the partitions, whoever started them, and groups of the rest."""
         found: list[Batch] = []
-        for status in self.backend.find(app=APP, out=out):
+        for status in self.backend.find(app=APP):
+            if storage.normalise(status.metadata.get("out", "")) != out:
+                continue
             theirs = status.metadata.get("keys", "").split(",")
             taken = tuple(key for key in theirs if key in keys)
             if taken and not status.state.over:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
-from flows import job_commands
+from flows import backfill_commands, job_commands
 from flows.options import build, config_options
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
@@ -193,6 +193,7 @@ def demo(
     raise typer.Exit(shipped.run(out, tuple(query or ())))
 
 
+backfill_commands.register(app)
 job_commands.register(app)
 
 if __name__ == "__main__":

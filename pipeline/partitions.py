@@ -1,8 +1,8 @@
 """A source template cut into partitions, usually days, and what is known of each in the dataset.
 
 In: a `RunConfig` whose source addresses hold `{date}`, `{date:%Y/%m/%d}` or `{key}`, and keys. Out: one `Partition` per
-key, which is a run of its own, and the manifests in `OUT/_partitions/<key>.json`, each written when such a run ended.
-`pipeline.reprocess` compares the two. The digests in a manifest tell what it was made from without opening an object.
+key, which is a run of its own, and two digests that tell what it is made from without opening an object. Manifests
+(`pipeline.partition_states`) keep them; `pipeline.reprocess` compares.
 """
 
 from __future__ import annotations
@@ -11,18 +11,33 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, NotFoundError, SourceError, StorageError
+from pipeline.partition_states import PartitionState, Status, read_state, read_states, state_uri, write_state
 
-FOLDER = "_partitions"
+__all__ = [
+    "Every",
+    "Partition",
+    "PartitionState",
+    "Status",
+    "dates",
+    "fill",
+    "input_digest",
+    "latest",
+    "partitions",
+    "read_state",
+    "read_states",
+    "spec_digest",
+    "state_uri",
+    "write_state",
+]
 
 Every = Literal["day", "week", "month"]
-Status = Literal["done", "failed", "empty"]
 
 _PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
@@ -52,41 +67,6 @@ class Partition:
 
     key: str
     config: RunConfig
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionState:
-    """How the last run of a partition that came to an end ended.
-
-    Attributes:
-        key: the partition's.
-        status: done (every record has an outcome), empty (the source held no records) or failed.
-        spec: `spec_digest` of the run.
-        input: `input_digest` of what the run listed, taken before it did; empty where it cannot be told.
-        rows: records in the source, those of earlier runs included.
-        embedded, quarantined: records committed by this run.
-        run_id, job_id: who it was; `job_id` is empty for a run outside of a job.
-        seconds: how long the run took.
-        message: why it failed, or a note.
-        finished_at: ISO 8601, UTC.
-    """
-
-    key: str
-    status: Status
-    spec: str = ""
-    input: str = ""
-    rows: int = 0
-    embedded: int = 0
-    quarantined: int = 0
-    run_id: str = ""
-    job_id: str = ""
-    seconds: float = 0.0
-    message: str = ""
-    finished_at: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def dates(start: date, end: date, every: Every = "day") -> list[date]:
@@ -207,48 +187,3 @@ def _objects(uris: Sequence[str]) -> Iterator[storage.ObjectInfo]:
                 yield from storage.list_objects(address)
             except NotFoundError:
                 continue
-
-
-def state_uri(out: str, key: str) -> str:
-    """Where the manifest of a partition lies."""
-    return storage.join(storage.normalise(out), FOLDER, f"{key}.json")
-
-
-def write_state(out: str, state: PartitionState) -> None:
-    """Replace the manifest of a partition."""
-    data = json.dumps(state.to_json(), indent=2, ensure_ascii=False) + "\n"
-    storage.overwrite(state_uri(out, state.key), data.encode())
-
-
-def read_state(out: str, key: str) -> PartitionState | None:
-    """The manifest of one partition, if there is one."""
-    uri = state_uri(out, key)
-    try:
-        return _state(uri, storage.read_bytes(uri))
-    except NotFoundError:
-        return None
-
-
-def read_states(out: str) -> dict[str, PartitionState]:
-    """The manifests in `out` by key, sorted; none where there is no dataset yet.
-
-    Raises:
-        StorageError: the store refused, or a manifest is damaged.
-    """
-    try:
-        infos = sorted(storage.list_objects(storage.join(storage.normalise(out), FOLDER)))
-    except NotFoundError:
-        return {}
-    uris = [info.uri for info in infos if info.uri.endswith(".json")]
-    states = map(_state, uris, storage.read_many(uris, storage.DEFAULT_POLICY))
-    return {state.key: state for state in states}
-
-
-def _state(uri: str, data: bytes | StorageError) -> PartitionState:
-    if isinstance(data, StorageError):
-        raise data
-    try:
-        tree = json.loads(data)
-        return PartitionState(**{name: tree[name] for name in PartitionState.__slots__ if name in tree})
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"{uri} is damaged ({error}): delete it, its partition is then run again.", uri) from error

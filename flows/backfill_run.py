@@ -1,0 +1,78 @@
+"""`hanclip backfill` and `hanclip partitions`: the engine with a display, and an exit code.
+
+In: validated configuration and request. Out: the grid on stdout, the display on stderr. Exit code: the worst of the
+partitions that ran; an empty one is fine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from actors.stopping import StopSignal
+from flows import backfill_display as display
+from flows.backfill import Backfill, Observer, plan
+from flows.backfill_grid import Grid, of_states
+from flows.backfill_request import BackfillRequest
+from flows.display import JsonLines
+from flows.jobs.target import TargetConfig, make_backend
+from flows.runs import absolute
+from pipeline.config import RunConfig
+from pipeline.partitions import read_states
+
+
+def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, as_json: bool, quiet: bool) -> int:
+    """Run the partitions that are due; the exit code is the worst of them."""
+    config = absolute(config)
+    if request.dry_run:
+        _show(plan(request, config).grid, as_json)
+        return 0
+    if as_json:
+        with JsonLines() as lines:
+            grid = _run(config, request, target, display.Json(lines))
+            lines.write("backfill", grid.to_json())
+        return _verdict(grid)
+    if quiet:
+        return _verdict(_run(config, request, target, Observer()))
+    console = Console(stderr=True)
+    with display.Screen(console) if console.is_terminal else display.Lines(console) as screen:
+        grid = _run(config, request, target, screen)
+    _show(grid, as_json=False)
+    return _verdict(grid)
+
+
+def show_partitions(out: str, as_json: bool) -> None:
+    """Print what the manifests of a dataset say."""
+    _show(of_states(read_states(out)), as_json)
+
+
+def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> Grid:
+    with StopSignal() as signal:
+        engine = Backfill(request, config, target, make_backend(target), observer)
+        engine.should_stop = lambda: signal.number is not None
+        return engine.run()
+
+
+def _show(grid: Grid, as_json: bool) -> None:
+    if as_json:
+        with JsonLines() as lines:
+            lines.write("backfill", grid.to_json())
+        return
+    # A job's id is as wide as half a terminal; a grid in a file or a pipe is not folded at all.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(display.table(grid.rows))
+    console.print(Text(display.tally(grid), style="bold"))
+    for line in display.complaints(grid):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _verdict(grid: Grid) -> int:
+    counts = grid.tally()
+    if grid.exit_code:
+        ways = [f"{counts[status]:,} {status}" for status in ("failed", "stopped") if counts[status]]
+        why = ", ".join(ways) or "too much quarantine (`hanclip status` tells the reasons)"
+        typer.secho(f"error: {why}; the same command runs what is missing", fg="red", err=True)
+    return grid.exit_code

@@ -1,0 +1,98 @@
+"""What is known of the partitions of a dataset: one manifest each, `OUT/_partitions/<key>.json`.
+
+In: how the last run of a partition ended. Out: the same, read back. A manifest is written last and replaced whole; a
+run that was stopped leaves the one before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipeline import storage
+from pipeline.errors import NotFoundError, StorageError
+
+FOLDER = "_partitions"
+
+Status = Literal["done", "failed", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """How the last run of a partition that came to an end ended.
+
+    Attributes:
+        key: the partition's.
+        status: done (every record has an outcome), empty (the source held no records) or failed.
+        spec: `spec_digest` of the run.
+        input: `input_digest` of what the run listed, taken before it did; empty where it cannot be told.
+        rows: records in the source, those of earlier runs included.
+        embedded, quarantined: records committed by this run.
+        run_id, job_id: who it was; `job_id` is empty for a run outside of a job.
+        seconds: how long the run took.
+        message: why it failed, or a note.
+        finished_at: ISO 8601, UTC.
+    """
+
+    key: str
+    status: Status
+    spec: str = ""
+    input: str = ""
+    rows: int = 0
+    embedded: int = 0
+    quarantined: int = 0
+    run_id: str = ""
+    job_id: str = ""
+    seconds: float = 0.0
+    message: str = ""
+    finished_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def state_uri(out: str, key: str) -> str:
+    """Where the manifest of a partition lies."""
+    return storage.join(storage.normalise(out), FOLDER, f"{key}.json")
+
+
+def write_state(out: str, state: PartitionState) -> None:
+    """Replace the manifest of a partition."""
+    data = json.dumps(state.to_json(), indent=2, ensure_ascii=False) + "\n"
+    storage.overwrite(state_uri(out, state.key), data.encode())
+
+
+def read_state(out: str, key: str) -> PartitionState | None:
+    """The manifest of one partition, if there is one."""
+    uri = state_uri(out, key)
+    try:
+        return _state(uri, storage.read_bytes(uri))
+    except NotFoundError:
+        return None
+
+
+def read_states(out: str) -> dict[str, PartitionState]:
+    """The manifests in `out` by key, sorted; none where there is no dataset yet.
+
+    Raises:
+        StorageError: the store refused, or a manifest is damaged.
+    """
+    try:
+        infos = sorted(storage.list_objects(storage.join(storage.normalise(out), FOLDER)))
+    except NotFoundError:
+        return {}
+    uris = [info.uri for info in infos if info.uri.endswith(".json")]
+    states = map(_state, uris, storage.read_many(uris, storage.DEFAULT_POLICY))
+    return {state.key: state for state in states}
+
+
+def _state(uri: str, data: bytes | StorageError) -> PartitionState:
+    if isinstance(data, StorageError):
+        raise data
+    try:
+        tree = json.loads(data)
+        return PartitionState(**{name: tree[name] for name in PartitionState.__slots__ if name in tree})
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{uri} is damaged ({error}): delete it, its partition is then run again.", uri) from error

@@ -1,0 +1,204 @@
+"""Backfills: the engine over jobs of milliseconds, and whole ones over real tars on a real cluster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_jobs import ToyJobs
+
+from flows.backfill import Backfill, Observer
+from flows.backfill_grid import Grid
+from flows.backfill_request import BackfillRequest
+from flows.jobs.contract import APP, JobSpec, JobState
+from flows.jobs.target import TargetConfig
+from pipeline.config import RunConfig, parse
+from pipeline.job_folder import JobRun
+from pipeline.partitions import PartitionState, read_states, write_state
+
+TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, max_attempts=3)
+DAYS = [f"2026-11-{day:02d}" for day in range(1, 15)]
+
+
+class Seen(Observer):
+    """Every grid, in order."""
+
+    def __init__(self) -> None:
+        self.grids: list[Grid] = []
+
+    def grid(self, grid: Grid) -> None:
+        self.grids.append(grid)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    for day in DAYS:
+        (tmp_path / f"dt={day}").mkdir()
+        (tmp_path / f"dt={day}" / "0.tar").write_bytes(b"")
+    return parse({"source": {"uris": [f"{tmp_path}/dt={{date}}/*.tar"]}, "output": {"uri": f"{tmp_path}/out"}})
+
+
+def a_backfill(config: RunConfig, jobs: ToyJobs, target: TargetConfig = TARGET, **request: Any) -> Backfill:
+    if not {"partitions", "latest"} & set(request):
+        request = {"start": DAYS[0], "end": DAYS[-1], **request}
+    return Backfill(BackfillRequest(**request), config, target, jobs, Seen())
+
+
+def statuses(grid: Grid) -> list[str]:
+    return [row.status for row in grid.rows]
+
+
+def test_what_is_missing_is_run_and_nothing_else(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[4]: "fail", DAYS[8]: "empty"})
+    first = a_backfill(config, jobs, limit=3, group=2).run()
+    assert statuses(first) == ["done"] * 3 + ["later"] * 11
+    assert (first.exit_code, len(jobs.jobs)) == (0, 2)
+
+    dry = a_backfill(config, jobs, dry_run=True).run()
+    assert [(row.status, row.why) for row in dry.rows] == [("done", "")] * 3 + [("waiting", "never run")] * 11
+    assert len(jobs.jobs) == 2
+
+    second = a_backfill(config, jobs, group=3, max_active=2).run()
+    assert statuses(second) == ["done"] * 4 + ["failed"] + ["done"] * 3 + ["empty"] + ["done"] * 5
+    assert (second.exit_code, second.of(DAYS[4]).message, second.left) == (1, "a flaw", 0)
+    assert len(jobs.jobs) == 2 + 4
+    assert jobs.most_at_once() == 2
+
+    del jobs.behaviour[DAYS[4]]
+    third = a_backfill(config, jobs).run()
+    assert statuses(third) == ["done"] * 8 + ["empty"] + ["done"] * 5
+    assert (third.exit_code, third.of(DAYS[4]).why) == (0, "failed")
+    assert set(jobs.ran.values()) == {1, 2}
+    assert [key for key, times in jobs.ran.items() if times == 2] == [DAYS[4]]
+    assert len(a_backfill(config, jobs).run().rows) == 14
+    assert jobs.ran.total() == 15
+
+
+def test_order_groups_and_live_rows(config: RunConfig) -> None:
+    jobs = ToyJobs()
+    backfill = a_backfill(config, jobs, order="newest", group=5, max_active=1)
+    backfill.run()
+    assert [status.metadata["keys"].split(",")[0] for status in jobs.jobs.values()] == [DAYS[13], DAYS[8], DAYS[3]]
+    assert jobs.most_at_once() == 1
+    seen = [statuses(grid) for grid in backfill.observer.grids]  # type: ignore[attr-defined]
+    assert seen[0] == ["waiting"] * 14
+    assert any("running" in row for row in seen)
+    assert max(row.count("running") + row.count("queued") for row in seen) <= 5
+
+
+@pytest.mark.parametrize("max_active", [1, 3, 5])
+def test_never_more_jobs_at_once_than_asked_for(config: RunConfig, max_active: int) -> None:
+    jobs = ToyJobs()
+    a_backfill(config, jobs, group=1, max_active=max_active).run()
+    assert jobs.most_at_once() == max_active
+    assert len(jobs.jobs) == 14
+
+
+def test_in_this_process_one_job_at_a_time_and_the_grid_says_so(config: RunConfig) -> None:
+    jobs = ToyJobs()
+    grid = a_backfill(config, jobs, TargetConfig(poll_s=0.02), group=7, max_active=2).run()
+    assert jobs.most_at_once() == 1
+    assert grid.notes == ("Jobs in this process run one at a time: max_active has no effect here.",)
+
+
+def test_a_dead_driver_is_followed_by_one_that_does_the_rest(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[2]: "die", DAYS[9]: "dies"})
+    grid = a_backfill(config, jobs, group=7).run()
+    assert statuses(grid) == ["done"] * 9 + ["failed"] * 5
+    assert "No attempt is left: Killed." in grid.of(DAYS[9]).message
+    assert jobs.ran[DAYS[0]] == 1, "done before the death, and not again"
+    assert jobs.ran[DAYS[9]] == 3
+
+
+def test_a_stop_ends_the_jobs_and_starts_no_other(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[1]: "slow", DAYS[4]: "slow"})
+    backfill = a_backfill(config, jobs, group=3, max_active=2)
+    backfill.should_stop = lambda: jobs.ran[DAYS[4]] > 0 and jobs.ran[DAYS[1]] > 0
+    grid = backfill.run()
+    assert statuses(grid) == ["done", "stopped", "stopped"] + ["done", "stopped", "stopped"] + ["stopped"] * 8
+    assert (grid.exit_code, len(jobs.jobs)) == (143, 2)
+    assert {status.state for status in jobs.jobs.values()} == {JobState.STOPPED}
+    jobs.behaviour.clear()
+    assert statuses(a_backfill(config, jobs).run()) == ["done"] * 14
+    assert jobs.ran[DAYS[0]] == 1
+
+
+def test_fail_fast_stops_the_others(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[3]: "fail", DAYS[1]: "slow"})
+    grid = a_backfill(config, jobs, group=3, max_active=2, fail_fast=True).run()
+    assert (grid.exit_code, len(jobs.jobs)) == (1, 2)
+    assert grid.of(DAYS[3]).status == "failed"
+    assert grid.of(DAYS[1]).status == "stopped"
+
+
+def test_a_job_stopped_by_somebody_else_ends_the_backfill(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[0]: "slow"})
+
+    def cancel() -> None:
+        while not jobs.ran[DAYS[0]]:
+            time.sleep(0.01)
+        jobs.stop(next(iter(jobs.jobs)))
+
+    threading.Thread(target=cancel).start()
+    grid = a_backfill(config, jobs, group=2, max_active=1).run()
+    assert (statuses(grid), grid.exit_code, len(jobs.jobs)) == (["stopped"] * 14, 143, 1)
+
+
+def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig) -> None:
+    jobs = ToyJobs()
+
+    class Crash(Observer):
+        def job(self, status: object) -> None:
+            raise MemoryError("the flow's process dies")
+
+    backfill = a_backfill(config, jobs, group=7, max_active=2)
+    backfill.observer = Crash()
+    with pytest.raises(MemoryError):
+        backfill.run()
+    left_running = [status.job_id for status in jobs.jobs.values() if not status.state.over]
+    assert left_running
+    again = a_backfill(config, jobs, group=3, max_active=4)
+    grid = again.run()
+    assert statuses(grid) == ["done"] * 14
+    assert set(jobs.ran.values()) == {1}
+    assert {row.job for row in grid.rows} >= set(left_running)
+
+
+def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[0]: "slow"})
+    out = config.output.uri
+    keys = {"keys": ",".join(DAYS[:2]), "app": APP, "flow_run_id": "somebody-else", "out": out}
+    runs = tuple(JobRun(key, parse({"output": {"uri": out}})) for key in DAYS[:2])
+    jobs.submit("theirs-a1", JobSpec("theirs", out, runs, keys))
+    backfill = a_backfill(config, jobs, partitions=tuple(DAYS[:4]))
+    done = time.monotonic() + 1.0
+    backfill.should_stop = lambda: time.monotonic() > done
+    ended: list[Grid] = []
+    runner = threading.Thread(target=lambda: ended.append(backfill.run()))
+    runner.start()
+    runner.join(2.0)
+    assert jobs.jobs["theirs-a1"].state is JobState.RUNNING
+    jobs.stop("theirs-a1")
+    runner.join(10.0)
+    assert statuses(ended[0]) == ["stopped"] * 2 + ["done"] * 2
+
+
+def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:
+    jobs = ToyJobs()
+    a_backfill(config, jobs).run()
+    (tmp_path / f"dt={DAYS[5]}" / "1.tar").write_bytes(b"more")
+    other = parse({**config.model_dump(mode="json"), "image": {"max_pixels": 5}})
+    assert a_backfill(config, jobs, dry_run=True).run().tally() == {"done": 14}
+    stale = a_backfill(config, jobs, dry_run=True, reprocess="stale").run()
+    assert [(row.key, row.why) for row in stale.rows if row.why] == [(DAYS[5], "source changed")]
+    assert {row.why for row in a_backfill(other, jobs, dry_run=True, reprocess="stale").run().rows} == {
+        "options changed"
+    }
+    assert a_backfill(config, jobs, reprocess="all").run().tally() == {"done": 14}
+    assert set(jobs.ran.values()) == {2}
+    write_state(config.output.uri, PartitionState(DAYS[0], "failed"))
+    assert a_backfill(config, jobs, dry_run=True, reprocess="failed").run().tally() == {"waiting": 1, "done": 13}
+    assert len(read_states(config.output.uri)) == 14
