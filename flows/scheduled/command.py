@@ -13,9 +13,11 @@ from pipeline.config import RunConfig
 _BACKFILL_FLAGS = {"partitions": "--partition", "limit": "--max-partitions"}
 
 
-def embed_command(config: RunConfig) -> str:
-    """`hanclip embed ...`, which runs where it is typed; the cluster of a job is left out."""
-    return shlex.join(["hanclip", "embed", *_run_words(config)])
+def embed_command(config: RunConfig, address: str | None = None) -> str:
+    """`hanclip submit ...` to the cluster whose dashboard is at `address`, else `hanclip embed ...`."""
+    if address is None:
+        return shlex.join(["hanclip", "embed", *_run_words(config)])
+    return shlex.join(["hanclip", "submit", *_run_words(config), "--jobs-address", address])
 
 
 def backfill_command(config: RunConfig, request: BackfillRequest, address: str | None) -> str:

@@ -32,7 +32,7 @@ def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool 
         return _plan_only(config)
     artifacts.plan_table("embed", runs)
     spec = job_spec(storage.name(config.output.uri), runs)
-    return conclude(spec, run_job(spec, target))
+    return conclude(spec, run_job(spec, target), target)
 
 
 def _plan_only(config: RunConfig) -> State[None]:

@@ -38,4 +38,4 @@ def nightly(
     runs = nightly_runs(check(config), day, lookback_days)
     artifacts.plan_table("nightly", runs)
     spec = job_spec(day.isoformat(), runs)
-    return conclude(spec, run_job(spec, target))
+    return conclude(spec, run_job(spec, target), target)

@@ -52,11 +52,19 @@ def total(runs: Sequence[Ended]) -> Summary | None:
         return None
     summaries = [run.summary for run in runs]
     most = max(summaries, key=lambda summary: summary.stats.records)
-    added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED if hasattr(most, name)}
+    added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
     return replace(most, stats=sum((one.stats for one in summaries), Stats()), **added)
 
 
-_ADDED = ("rows_planned", "rows_already_done", "rows_elsewhere", "rows_left", "rows_gone", "seconds", "actors_replaced")
+_ADDED = (
+    "rows_planned",
+    "rows_already_done",
+    "rows_elsewhere",
+    "rows_left",
+    "rows_vanished",
+    "seconds",
+    "actors_replaced",
+)
 
 
 def succeeded(job: JobSummary) -> bool:
@@ -88,8 +96,8 @@ def _bad(job: JobSummary) -> list[RunOutcome]:
     return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
 
 
-def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None) -> str:
-    """The whole page."""
+def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None, address: str | None = None) -> str:
+    """The whole page. `url` is the job's page, `address` the dashboard of the cluster that ran it."""
     done = ended(job)
     whole = total(done)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
@@ -100,7 +108,7 @@ def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None)
     notes = [f"- {note}" for run in done for note in run.summary.notes]
     if notes:
         parts += ["## Source", "\n".join(dict.fromkeys(notes))]
-    parts += ["## Run it again", *_again(job, runs), "## Look at it", _look(runs[0].config.output.uri)]
+    parts += ["## Run it again", *_again(job, runs, address), "## Look at it", _look(runs[0].config.output.uri)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -120,9 +128,8 @@ def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
 
 def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
     yield "rows in", balance(whole)
-    gone = getattr(whole, "rows_gone", 0)
-    if gone:
-        yield "vanished", f"{gone:,} ids that the source no longer holds"
+    if whole.rows_vanished:
+        yield "vanished", f"{whole.rows_vanished:,} ids that the catalog no longer holds"
     yield "time", figures.duration(whole.seconds)
     if whole.stats.records:
         yield "speed", f"{figures.rate(whole.stats.records / max(whole.seconds, 1e-9))} records/s"
@@ -162,10 +169,10 @@ def _runs(job: JobSummary) -> str:
     return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", ""), rows)
 
 
-def _again(job: JobSummary, runs: Sequence[JobRun]) -> Iterator[str]:
+def _again(job: JobSummary, runs: Sequence[JobRun], address: str | None) -> Iterator[str]:
     undone = {run.key for run in job.runs if run.state not in ("complete", "empty")}
     again = [run for run in runs if run.key in undone] or list(runs)
-    lines = [embed_command(run.config) for run in again[-_COMMANDS:]]
+    lines = [embed_command(run.config, address) for run in again[-_COMMANDS:]]
     yield bash(*lines)
     if len(again) > len(lines):
         yield f"{len(again) - len(lines)} more like these: the same for the other dates."
