@@ -1,0 +1,105 @@
+"""The flow `backfill`: many partitions as groups of jobs, a bounded number at once. The engine is `flows.backfill`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.backfill import Backfill, Observer
+from flows.backfill_grid import Grid, Row
+from flows.backfill_request import BackfillRequest
+from flows.jobs.contract import JobStatus
+from flows.jobs.target import TargetConfig, make_backend
+from flows.scheduled.artifacts import LiveProgress, LiveTable, job_link, report_page
+from flows.scheduled.backfill_page import backfill_report, backfill_verdict
+from flows.scheduled.command import backfill_command
+from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.job import THIS_PROCESS
+from flows.scheduled.naming import run_name
+from flows.scheduled.window import check
+from pipeline.config import RunConfig
+
+#: Larger tables make the page of the flow run slow. The dataset's manifests hold all.
+_MOST_ROWS = 500
+
+
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig = THIS_PROCESS) -> State[None]:
+    """Embed partitions of the past: those that are missing, failed or stale, or all of them.
+
+    Args:
+        config: what to read, with {date} in every source address, which model, and where to write.
+        request: which partitions, in what order, how many at once.
+        target: where the jobs run.
+    """
+    shown = _Shown()
+    began_s = time.monotonic()
+    grid = Backfill(request, check(config), target, make_backend(target), shown, str(flow_run.id)).run()
+    shown.table.show(_table(grid), last=True)
+    if not request.dry_run:
+        shown.bar.show(1.0 if not grid.left else _share(grid), _counted(grid), last=True)
+        again = backfill_command(config, request, target.address)
+        page = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
+        report_page("backfill", page)
+    said = ("Dry run, nothing was started: " if request.dry_run else "") + backfill_verdict(grid)
+    return Failed(message=said) if grid.exit_code else Completed(message=said)
+
+
+class _Shown(Observer):
+    """The grid as a table, all of it as a bar, every job as a link."""
+
+    wants_log = True
+
+    def __init__(self) -> None:
+        self.table = LiveTable("backfill-grid", "Every partition, and how far it is")
+        self.bar = LiveProgress("backfill")
+        self._linked: set[str] = set()
+        self._logger = get_run_logger()
+
+    def grid(self, grid: Grid) -> None:
+        """The table and the bar."""
+        self.table.show(_table(grid))
+        self.bar.show(_share(grid), _counted(grid))
+
+    def job(self, status: JobStatus) -> None:
+        """A link when a job begins, a line whenever it changes."""
+        self._logger.info("Job %s is %s %s", status.job_id, status.state, status.message)
+        if status.job_id not in self._linked:
+            self._linked.add(status.job_id)
+            job_link("backfill", status)
+
+    def log(self, job_id: str, text: str) -> None:
+        """The job's log, with its id."""
+        self._logger.info("%s: %s", job_id, text.rstrip())
+
+
+def _share(grid: Grid) -> float:
+    begun = [row for row in grid.rows if row.exit_code is not None]
+    return len(begun) / max(1, len(begun) + grid.left)
+
+
+def _counted(grid: Grid) -> str:
+    return ", ".join(f"{count} {status}" for status, count in grid.tally().items())
+
+
+def _table(grid: Grid) -> list[dict[str, Any]]:
+    return [_cells(row) for row in grid.rows[:_MOST_ROWS]]
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    return {
+        "partition": row.key,
+        "status": row.status,
+        "why": row.why,
+        "rows": row.rows,
+        "embedded": row.embedded,
+        "quarantined": row.quarantined,
+        "seconds": round(row.seconds, 1),
+        "job": row.job,
+        "note": row.message,
+    }

@@ -1,0 +1,44 @@
+"""The flow `embed`: one run of a configuration, as a job."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.jobs.target import TargetConfig
+from flows.scheduled import artifacts
+from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
+from flows.scheduled.naming import run_name
+from flows.scheduled.outcome import conclude
+from flows.scheduled.window import check
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.job_folder import JobRun
+
+
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False) -> State[None]:
+    """Embed what the source holds and the output does not.
+
+    Args:
+        config: what to read, which model, and where to write: the same tree as `hanclip embed --print-config` shows.
+        target: where the job runs.
+        dry_run: plan here, show what there is to do, and start nothing.
+    """
+    runs = (JobRun("", check(config)),)
+    if dry_run:
+        return _plan_only(config)
+    artifacts.plan_table("embed", runs)
+    spec = job_spec(storage.name(config.output.uri), runs)
+    return conclude(spec, run_job(spec, target), target)
+
+
+def _plan_only(config: RunConfig) -> State[None]:
+    from actors.dry_run import dry_run
+
+    here = config.cluster.model_copy(update={"address": None})
+    dry = dry_run(config.model_copy(update={"cluster": here}))
+    artifacts.dry_table("embed", dry)
+    return Completed(message=f"Dry run: {dry.rows:,} of {dry.rows_in:,} records to do; nothing was started")

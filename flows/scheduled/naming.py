@@ -1,0 +1,64 @@
+"""What a flow run is called, and which day it stands for.
+
+In: what Prefect knows of the run that is going on. Out: its name, its logical date. Both hold through retries and
+restarts, because the scheduled start does, and nothing is derived from how often a run was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from prefect.runtime import flow_run
+from pydantic import ValidationError
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+
+DEFAULT_TIMEZONE = "UTC"
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone called `name`; a `ConfigError` for any other word."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(f"{name!r} is no time zone: write a name such as Europe/Paris or Asia/Shanghai.") from error
+
+
+def logical_date(timezone: str) -> date:
+    """The day that the flow run was scheduled for, in `timezone`; the same however late it starts or restarts."""
+    scheduled = flow_run.scheduled_start_time
+    day: date = scheduled.astimezone(zone(timezone)).date()
+    return day
+
+
+def run_name() -> str:
+    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`.
+
+    Whatever the parameters are, there is a name: Prefect calls this before the run begins, and a run whose name cannot
+    be made would stay pending for ever. What is wrong with them, the flow itself says.
+    """
+    name, parameters = str(flow_run.flow_name), flow_run.parameters
+    try:
+        config = RunConfig.model_validate(parameters["config"])
+        about = _day(parameters) if name == "nightly" else place(*config.source.uris)
+    except (KeyError, ValidationError, ConfigError):
+        return f"{name} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M}"
+    return f"{name} {about} -> {place(config.output.uri)}"
+
+
+def place(*uris: str) -> str:
+    """Addresses in a word or two: the last two segments of the first, without wildcards."""
+    if not uris or not uris[0]:
+        return "?"
+    path = storage.printable(uris[0]).rpartition("://")[2]
+    plain = [part for part in path.split("/") if part and not set(part) & set("*?[]")]
+    more = f" and {len(uris) - 1} more" if len(uris) > 1 else ""
+    return "/".join(plain[-2:]) + more
+
+
+def _day(parameters: Mapping[str, object]) -> str:
+    return logical_date(str(parameters.get("timezone") or DEFAULT_TIMEZONE)).isoformat()

@@ -1,0 +1,31 @@
+"""From a job's end to the flow run's: its report as an artifact, its verdict as the state of the flow run."""
+
+from __future__ import annotations
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.jobs.contract import JobSpec, JobStatus
+from flows.jobs.target import TargetConfig
+from flows.scheduled.artifacts import report_page
+from flows.scheduled.report import report, succeeded, verdict
+from pipeline.job_folder import JobSummary, read_summary
+
+
+def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[None]:
+    """Write the report, and tell how the job ended: Completed, or Failed with what to do."""
+    flow, summary = spec.metadata["flow"], read_summary(spec.out, status.job_id)
+    if summary is None:
+        return Failed(message=f"Job {status.job_id} is {status.state} and left no summary: {status.message}")
+    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target.address))
+    return _state(summary)
+
+
+def _state(summary: JobSummary) -> State[None]:
+    said = verdict(summary)
+    if succeeded(summary):
+        return Completed(message=said)
+    if summary.state == "stopped":
+        return Failed(message=f"The job was stopped: {said}. Retry this flow run, and it goes on from there.")
+    return Failed(message=said)

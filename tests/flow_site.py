@@ -1,0 +1,196 @@
+"""Everything that a night needs, for real: a Prefect server, a Ray head with tokens, an S3 server, a runner of flows.
+
+The jobs reach S3 through a proxy, which counts what they read and reads pictures as slowly as a test wants, so that
+there is time to kill something. The flows reach Ray's dashboard through another one, which a test can take away.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+from prefect_server import PrefectServer, Runner, until
+from ray_head import RayHead, processes_below
+from s3_server import FaultyProxy, S3Server, client
+
+from pipeline.verify import Report, verify
+
+_SERVING = """
+from prefect import serve
+from flows.scheduled import embed, nightly, reap
+
+serve(
+    *(flow.to_deployment("test", tags=["hanclip"]) for flow in (embed, nightly, reap)),
+    pause_on_shutdown=False,
+    print_starting_message=False,
+)
+"""
+
+
+@dataclass
+class SlowPictures(FaultyProxy):
+    """Answers each GET of a picture `delay_s` late."""
+
+    delay_s: float = 0.0
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        if request.command == "GET" and ".jpg" in request.path:
+            time.sleep(self.delay_s)
+        super().handle(request)
+
+    def pictures_read(self) -> list[str]:
+        """Names of the pictures that were read, once per GET."""
+        gets = [line for line in self.requests if line.startswith("GET ") and ".jpg" in line]
+        return sorted(line.split("?")[0].rpartition("/")[2] for line in gets)
+
+
+@dataclass
+class FlowSite:
+    """The parts, running; `open_site` starts and stops them."""
+
+    prefect: PrefectServer
+    head: RayHead
+    s3: S3Server
+    proxy: SlowPictures
+    dashboard: FaultyProxy
+    runner: Runner
+    deployments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """The `target` of the flows: quick to notice."""
+        import sys
+
+        return {
+            "backend": "ray",
+            "address": self.dashboard.endpoint,
+            "python": sys.executable,
+            "poll_s": 1.0,
+            "stop_wait_s": 15.0,
+            "lost_after_s": 120.0,
+        }
+
+    def bucket(self) -> str:
+        return self.s3.bucket()
+
+    def put(self, bucket: str, pictures: dict[str, bytes]) -> None:
+        """Store pictures under `photos/`."""
+        store = client(self.s3.endpoint)
+        for name, content in pictures.items():
+            store.put_object(Bucket=bucket.removeprefix("s3://"), Key=f"photos/{name}", Body=content)
+
+    def remove(self, bucket: str, names: Sequence[str]) -> None:
+        for name in names:
+            client(self.s3.endpoint).delete_object(Bucket=bucket.removeprefix("s3://"), Key=f"photos/{name}")
+
+    def config(self, bucket: str, **source: object) -> dict[str, Any]:
+        """What to embed: the pictures of `bucket`, one at a time, so that the proxy's delay adds up."""
+        return {
+            "source": {"uris": [f"{bucket}/photos/"], "read_concurrency": 1, **source},
+            "model": {"name": "demo"},
+            "output": {"uri": f"{bucket}/out", "shard_rows": 256},
+            "cluster": {"decoders": 1, "embedders": 1},
+        }
+
+    def start(self, flow: str, **parameters: object) -> str:
+        """Make a flow run as the UI does; gives its id."""
+        body = {"parameters": {"target": self.target, **parameters}, "state": {"type": "SCHEDULED"}}
+        made = self.prefect.call("POST", f"/deployments/{self.deployments[flow]}/create_flow_run", body)
+        return str(made["id"])
+
+    def state(self, flow_run_id: str) -> str:
+        return str(self.prefect.flow_run(flow_run_id)["state"]["name"])
+
+    def ended(self, flow_run_id: str) -> dict[str, Any]:
+        """The flow run, when it is over."""
+        over = {"Completed", "Failed", "Cancelled", "Crashed"}
+        until(lambda: self.state(flow_run_id) in over, f"the end of {flow_run_id}; {self.runner.log()}")
+        return self.prefect.flow_run(flow_run_id)
+
+    def jobs(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """Ray's jobs of a flow run, oldest first."""
+        jobs = [job for job in self.head.request("GET", "/api/jobs/") if job["type"] == "SUBMISSION"]
+        mine = [job for job in jobs if (job["metadata"] or {}).get("flow_run_id") == flow_run_id]
+        return sorted(mine, key=lambda job: job["start_time"])
+
+    def running(self, flow_run_id: str) -> dict[str, Any]:
+        """The job of a flow run, as soon as it reads pictures."""
+        before = len(self.proxy.requests)
+        reads = lambda: any(".jpg" in line for line in self.proxy.requests[before:])  # noqa: E731
+        until(lambda: reads() or self.state(flow_run_id) in ("Failed", "Crashed"), f"a job; {self.runner.log()}")
+        (job,) = [job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"]
+        return job
+
+    def drivers(self) -> list[int]:
+        """Pids of the drivers of jobs."""
+        return [
+            pid
+            for pid in processes_below(self.head.folder)
+            if b"actors.driver" in _command(pid) and b"-m" in _command(pid).split(b"\0")
+        ]
+
+    def alive(self) -> list[str]:
+        """Ids of Ray's jobs that are not over."""
+        jobs = self.head.request("GET", "/api/jobs/")
+        return [
+            job["submission_id"] for job in jobs if job["status"] in ("PENDING", "RUNNING") and job["submission_id"]
+        ]
+
+    def verified(self, bucket: str) -> Report:
+        """The audit of what was written, read past the proxies."""
+        return verify(f"{bucket}/out")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[FlowSite]:
+    """Start what is missing, register the flows, and end all that was started."""
+    with ExitStack() as stack:
+        proxy = SlowPictures(s3.endpoint)
+        proxy.start()
+        stack.callback(proxy.stop)
+        storage = {**s3.env, "AWS_ENDPOINT_URL": proxy.endpoint}
+        head = RayHead(env=storage)
+        head.start()
+        stack.callback(head.stop)
+        dashboard = FaultyProxy(head.dashboard)
+        dashboard.start()
+        stack.callback(dashboard.stop)
+        env = {**storage, **head.client_env, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        runner = Runner(prefect, folder, _SERVING, env)
+        stack.enter_context(runner)
+        site = FlowSite(prefect, head, s3, proxy, dashboard, runner)
+        for flow in ("embed", "nightly", "reap"):
+            site.deployments[flow] = until(lambda flow=flow: _deployment(prefect, flow), f"{flow}; {runner.log}")
+        with _environment(s3.env):
+            yield site
+
+
+def _deployment(prefect: PrefectServer, flow: str) -> str:
+    body = {"deployments": {"name": {"any_": ["test"]}}, "flows": {"name": {"any_": [flow]}}}
+    found = prefect.call("POST", "/deployments/filter", body)
+    return str(found[0]["id"]) if found else ""
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,339 @@
+"""A real Prefect server on a loopback port of its own, and served flows as processes: started and ended by their pids.
+
+    server = PrefectServer(folder); server.start()
+    with Runner(server, folder, "serving.py") as runner: ...
+
+SQLite in `folder` unless a Postgres is given. Everything that Prefect writes goes to `folder`, nothing to the home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+DEADLINE_S = 180.0
+#: What makes a server that waits for minutes by default answer within seconds.
+_QUICK = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+    "PREFECT_CLI_PROMPT": "false",
+    "NO_PROXY": "127.0.0.1",
+}
+
+
+def until(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S) -> Any:
+    """What `condition` gives as soon as it is true."""
+    end_s = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < end_s, f"waited {within_s:.0f} s in vain for {what}"
+        time.sleep(0.2)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class PrefectServer:
+    """One `prefect server start --no-ui`. It comes back on the same port with the same database."""
+
+    folder: Path
+    database_url: str | None = None
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a client of this server needs."""
+        return {**_QUICK, "PREFECT_HOME": str(self.folder / "home"), "PREFECT_API_URL": self.url}
+
+    def start(self) -> None:
+        (self.folder / "home").mkdir(parents=True, exist_ok=True)
+        database = {"PREFECT_API_DATABASE_CONNECTION_URL": self.database_url} if self.database_url else {}
+        env = {**os.environ, **self.env, **database}
+        env.pop("PREFECT_API_URL")
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [PREFECT, "server", "start", "--no-ui", "--host", "127.0.0.1", "--port", str(self.port)],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._answers, f"the server; its log ends with {self.log()}")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the server and whatever it started."""
+        if self.process:
+            end_session(self.process, number)
+            self.process = None
+
+    def log(self) -> str:
+        path = self.folder / "server.log"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One request to the API."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def answer(self, method: str, path: str, body: object = None) -> int:
+        """The status of an answer, whichever it is."""
+        try:
+            self.call(method, path, body)
+        except urllib.error.HTTPError as error:
+            return error.code
+        return 200
+
+    def flow_runs(self, **where: object) -> list[dict[str, Any]]:
+        """Flow runs, the earliest first."""
+        body = {"sort": "EXPECTED_START_TIME_ASC", "limit": 200, **({"flow_runs": where} if where else {})}
+        found: list[dict[str, Any]] = self.call("POST", "/flow_runs/filter", body)
+        return found
+
+    def flow_run(self, flow_run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call("GET", f"/flow_runs/{flow_run_id}")
+        return found
+
+    def artifacts(self, flow_run_id: str) -> dict[str, dict[str, Any]]:
+        """Artifacts of a flow run by key, the newest of each."""
+        body = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "UPDATED_DESC", "limit": 100}
+        found = self.call("POST", "/artifacts/filter", body)
+        return {artifact["key"]: artifact for artifact in reversed(found)}
+
+    def logs(self, flow_run_id: str) -> str:
+        """What a flow run logged."""
+        body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return "\n".join(line["message"] for line in self.call("POST", "/logs/filter", body))
+
+    def cli(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """`prefect ARGV` against this server."""
+        env = {**os.environ, **self.env}
+        return subprocess.run([PREFECT, *argv], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    def _answers(self) -> bool:
+        assert self.process is None or self.process.poll() is None, self.log()
+        try:
+            return self.call("GET", "/health") is True
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+class Runner:
+    """A process that serves flows: `script` is Python that ends in `serve(...)`."""
+
+    def __init__(self, server: PrefectServer, folder: Path, script: str, env: Mapping[str, str] | None = None) -> None:
+        self._server, self._folder, self._env = server, folder, dict(env or {})
+        self._path = folder / "serving.py"
+        self._path.write_text(script)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self._folder / "runner.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(self._path)],
+                cwd=ROOT,
+                env={**os.environ, **self._server.env, "PYTHONPATH": _python_path(), **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def children(self) -> list[int]:
+        """Pids of the flow processes."""
+        assert self.process
+        return [pid for pid in session_pids(self.process.pid) if pid != self.process.pid and _runs_a_flow(pid)]
+
+    def kill(self) -> None:
+        """SIGKILL the runner and its flow processes."""
+        assert self.process
+        end_session(self.process, signal.SIGKILL)
+        self.process = None
+
+    def stop(self) -> None:
+        if self.process:
+            end_session(self.process, signal.SIGINT)
+            self.process = None
+
+    def log(self) -> str:
+        return (self._folder / "runner.log").read_text(errors="replace")[-6000:]
+
+    def __enter__(self) -> Runner:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def session_pids(leader: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # Behind the name, which is in brackets: state, parent, group, session.
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(stat[3]) == leader and stat[0] != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def _runs_a_flow(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def end_session(process: subprocess.Popen[bytes], number: int) -> None:
+    """Signal a session's leader, give it some seconds, then kill what is left of the session."""
+    if number == signal.SIGKILL:
+        for pid in session_pids(process.pid):
+            _kill(pid)
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+        for pid in session_pids(process.pid):
+            _kill(pid)
+    process.wait(15)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One server on SQLite for the session."""
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prefect_here(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectServer]:
+    """The same, with flows that are called in this process reporting to it."""
+    for name, value in prefect_server.env.items():
+        monkeypatch.setenv(name, value)
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # The heartbeat thread costs each flow a second at its end.
+    with temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield prefect_server
+
+
+def postgres_binaries() -> Path | None:
+    """Folder of the newest Postgres that Debian's packages installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    return found[-1] if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The address of a database of its own; skipped by name where there is no Postgres."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("needs Postgres: apt-get install postgresql")
+    # Not below pytest's folder, which only root may enter.
+    folder = Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp"))
+    database = Postgres(folder, binaries)
+    database.start()
+    yield database.url
+    database.stop()
+    shutil.rmtree(folder)
+
+
+@dataclass
+class Postgres:
+    """A Postgres in `folder`; it refuses to run as root, so root hands it to the user that Debian made for it."""
+
+    folder: Path
+    binaries: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        data.mkdir()
+        if os.getuid() == 0:
+            self.folder.chmod(0o755)
+            shutil.chown(data, "postgres", "postgres")
+        subprocess.run(
+            self._as_owner("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"),
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+        with (self.folder / "postgres.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._as_owner(
+                    *("postgres", "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1"),
+                    *("-c", "unix_socket_directories=", "-c", "fsync=off"),
+                ),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._ready, "Postgres", 60)
+
+    def stop(self) -> None:
+        if self.process:
+            end_session(self.process, signal.SIGINT)
+            self.process = None
+
+    def _ready(self) -> bool:
+        command = [str(self.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def _as_owner(self, program: str, *arguments: str) -> list[str]:
+        words = [str(self.binaries / program), *arguments]
+        return (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *words] if os.getuid() == 0 else words
+        )
