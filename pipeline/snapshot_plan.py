@@ -114,7 +114,7 @@ def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> Sn
         size = max(dataset.identity.shard_rows, target_rows(rows, 1))
         target = Dataset(uri, replace(dataset.identity, shard_rows=size))
         target = Dataset.open_or_create(uri, target.identity) if run_uri else target
-        records = RecordFiles(run_uri)
+        records = RecordFiles(run_uri, Origin(run_id, run_date))
         for cut in _cuts(target.identity, _located(work, files)):
             records.add(cut)
         records.finish_file()

@@ -48,7 +48,7 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
         if state is not None and state.alive:
             return
         _end_all(place, state)
-        _Start(place, State(ports=choose(dict(ports), state and state.ports))).run(start_s)
+        _Start(place, State(ports=choose(dict(ports), state.ports if state else None))).run(start_s)
 
 
 def down(folder: Path) -> int:
