@@ -30,7 +30,7 @@ from pipeline.plan import new_run_id, source_digest
 from pipeline.plan_files import RecordFiles, read_shards, write_shards
 from pipeline.run_history import latest_config
 from pipeline.schema import RECORDS
-from pipeline.shards import Cut, shard_id
+from pipeline.shards import Cut, Origin, shard_id
 from pipeline.workspace import Workspace
 
 
