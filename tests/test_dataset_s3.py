@@ -90,7 +90,8 @@ def test_a_commit_is_retried_as_long_as_the_configuration_says(
     proxy.start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
     proxy.faults.extend([503] * 100)
-    table, aside = embedded_rows(some_records(3), plan.dataset.identity), quarantined_rows([])
+    records = some_records(3)
+    table, aside = embedded_rows(records[1:], plan.dataset.identity), quarantined_rows(records[:1])
     with pytest.raises(UnavailableError):
         plan.dataset.write_shard(f"{7:032x}", "2026-11-21", table, aside, provenance(3))
     assert len(proxy.faults) == 99

@@ -1,4 +1,4 @@
-"""Planning over real Parquet tables and tars: only what is new, the same ids for the same work, one date a plan."""
+"""Planning over real Parquet tables and tars: only what is new, the same ids for the same work, one date a shard."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import pytest
 from dataset_fixtures import carry_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from s3_server import S3Server
 from test_plan import MODEL, Catalog, planned_ids, shard_ids, skus
 
 from pipeline import plan_log
@@ -201,6 +202,29 @@ def test_planners_that_race_take_consecutive_numbers_and_share_every_record(cata
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda plan: finish([plan]), plans))
     assert_sound(catalog, 1500)
+
+
+def test_planners_that_race_in_a_bucket_share_every_record(s3: S3Server, tmp_path: Path) -> None:
+    out = f"{s3.bucket()}/out"
+    configs = []
+    for number in range(2):
+        window = Catalog(tmp_path / f"window-{number}")
+        window.write("part-0", skus(1000)[number * 300 : number * 300 + 700])
+        configs.append(RunConfig(source=window.config().source, output=OutputConfig(uri=out)))
+    with ThreadPoolExecutor(2) as pool:
+        plans = list(pool.map(lambda config: make_plan(config, MODEL, new_run_id(), 2), configs))
+    assert plan_log.newest(out)[0] == 1
+    assert set(holders(plans).values()) == {1}
+    assert sorted(id_ for id_, *_ in holders(plans)) == skus(1000)
+
+
+def test_a_store_without_create_only_writes_keeps_a_log_too(catalog: Catalog) -> None:
+    config = catalog.config().model_copy(update={"output": OutputConfig(uri="memory://plan-log/out")})
+    first = make_plan(config, MODEL, new_run_id(), 2)
+    change(catalog)
+    second = make_plan(config, MODEL, new_run_id(), 2)
+    assert plan_log.newest("memory://plan-log/out")[0] == 1
+    assert set(holders([first, second]).values()) == {1}
 
 
 def test_retries_that_overlap_try_each_record_once(catalog: Catalog) -> None:
