@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.jobs.target import TargetConfig, parse_target
 from flows.options import ConfigOption
+from pipeline.errors import ConfigError
 
 _OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
 #: What reaching a backend takes, without what only a submission needs.
@@ -44,4 +45,8 @@ def build_target(given: Mapping[str, object]) -> TargetConfig:
         tree["backend"] = "ray"
     elif "backend" not in tree and "rayjob_template" in tree:
         tree["backend"] = "kuberay"
+    if "backend" not in tree:
+        raise ConfigError(
+            "Where is the cluster? Give --jobs-address http://head:8265, or --backend kuberay with --rayjob-template."
+        )
     return parse_target(tree)
