@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -45,7 +45,8 @@ class SlowPictures(FaultyProxy):
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         if request.command == "GET" and ".jpg" in request.path:
             time.sleep(self.delay_s)
-        super().handle(request)
+        with suppress(ConnectionError):  # Whoever asked was killed.
+            super().handle(request)
 
     def pictures_read(self) -> list[str]:
         """Names of the pictures that were read, once per GET."""
@@ -123,10 +124,14 @@ class FlowSite:
 
     def running(self, flow_run_id: str) -> dict[str, Any]:
         """The job of a flow run, as soon as it reads pictures."""
+
+        def found() -> dict[str, Any] | None:
+            assert self.state(flow_run_id) not in ("Failed", "Crashed"), self.prefect.flow_run(flow_run_id)["state"]
+            return next((job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"), None)
+
+        job: dict[str, Any] = until(found, f"a job; {self.runner.log()}")
         before = len(self.proxy.requests)
-        reads = lambda: any(".jpg" in line for line in self.proxy.requests[before:])  # noqa: E731
-        until(lambda: reads() or self.state(flow_run_id) in ("Failed", "Crashed"), f"a job; {self.runner.log()}")
-        (job,) = [job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"]
+        until(lambda: any(".jpg" in line for line in self.proxy.requests[before:]), "a picture to be read")
         return job
 
     def job_status(self, job_id: str) -> str:
