@@ -7,9 +7,12 @@ there is time to kill something. The flows reach Ray's dashboard through another
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -42,7 +45,8 @@ class SlowPictures(FaultyProxy):
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         if request.command == "GET" and ".jpg" in request.path:
             time.sleep(self.delay_s)
-        super().handle(request)
+        with suppress(ConnectionError):  # Whoever asked was killed.
+            super().handle(request)
 
     def pictures_read(self) -> list[str]:
         """Names of the pictures that were read, once per GET."""
@@ -61,12 +65,11 @@ class FlowSite:
     dashboard: FaultyProxy
     runner: Runner
     deployments: dict[str, str] = field(default_factory=dict)
+    dashboards: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def target(self) -> dict[str, Any]:
         """The `target` of the flows: quick to notice."""
-        import sys
-
         return {
             "backend": "ray",
             "address": self.dashboard.endpoint,
@@ -89,12 +92,12 @@ class FlowSite:
         for name in names:
             client(self.s3.endpoint).delete_object(Bucket=bucket.removeprefix("s3://"), Key=f"photos/{name}")
 
-    def config(self, bucket: str, **source: object) -> dict[str, Any]:
+    def config(self, bucket: str, out: str = "out", **source: object) -> dict[str, Any]:
         """What to embed: the pictures of `bucket`, one at a time, so that the proxy's delay adds up."""
         return {
             "source": {"uris": [f"{bucket}/photos/"], "read_concurrency": 1, **source},
             "model": {"name": "demo"},
-            "output": {"uri": f"{bucket}/out", "shard_rows": 256},
+            "output": {"uri": f"{bucket}/{out}"},
             "cluster": {"decoders": 1, "embedders": 1},
         }
 
@@ -121,19 +124,46 @@ class FlowSite:
 
     def running(self, flow_run_id: str) -> dict[str, Any]:
         """The job of a flow run, as soon as it reads pictures."""
+
+        def found() -> dict[str, Any] | None:
+            assert self.state(flow_run_id) not in ("Failed", "Crashed"), self.prefect.flow_run(flow_run_id)["state"]
+            return next((job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"), None)
+
+        job: dict[str, Any] = until(found, f"a job; {self.runner.log()}")
         before = len(self.proxy.requests)
-        reads = lambda: any(".jpg" in line for line in self.proxy.requests[before:])  # noqa: E731
-        until(lambda: reads() or self.state(flow_run_id) in ("Failed", "Crashed"), f"a job; {self.runner.log()}")
-        (job,) = [job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"]
+        until(lambda: any(".jpg" in line for line in self.proxy.requests[before:]), "a picture to be read")
         return job
 
-    def drivers(self) -> list[int]:
-        """Pids of the drivers of jobs."""
-        return [
-            pid
-            for pid in processes_below(self.head.folder)
-            if b"actors.driver" in _command(pid) and b"-m" in _command(pid).split(b"\0")
-        ]
+    def job_status(self, job_id: str) -> str:
+        return str(self.head.request("GET", f"/api/jobs/{job_id}")["status"])
+
+    def driver(self, job_id: str) -> int:
+        """Pid of the driver of a job."""
+        word = job_id.encode()
+        pids = [pid for pid, words in commands() if b"actors.driver" in words and any(word in one for one in words)]
+        assert len(pids) == 1, pids
+        return pids[0]
+
+    def restart_dashboard(self, away_s: float) -> None:
+        """End the head's dashboard with its Jobs API, and after a while start another: Ray does not do so itself."""
+        inside = set(processes_below(self.head.folder))
+        (pid, words), *_ = [(pid, words) for pid, words in commands() if pid in inside and _is_dashboard(words)]
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        env = dict(variable.split(b"=", 1) for variable in variables if b"=" in variable)
+        # Ray takes an end by SIGTERM as wanted; after any other it ends the whole node.
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: pid not in dict(commands()), "the end of the dashboard")
+        time.sleep(away_s)
+        with (self.head.folder / "dashboard.log").open("wb") as log:
+            self.dashboards.append(subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        until(self._has_dashboard, "another dashboard")
+
+    def _has_dashboard(self) -> bool:
+        try:
+            self.head.request("GET", "/api/jobs/")
+        except OSError:
+            return False
+        return True
 
     def alive(self) -> list[str]:
         """Ids of Ray's jobs that are not over."""
@@ -142,16 +172,26 @@ class FlowSite:
             job["submission_id"] for job in jobs if job["status"] in ("PENDING", "RUNNING") and job["submission_id"]
         ]
 
-    def verified(self, bucket: str) -> Report:
+    def verified(self, out: str) -> Report:
         """The audit of what was written, read past the proxies."""
-        return verify(f"{bucket}/out")
+        return verify(out)
 
 
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+def commands() -> list[tuple[int, list[bytes]]]:
+    """Pid and words of every living process of this machine."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")[:-1]
+        except OSError:
+            continue  # It ended meanwhile.
+        if words:
+            found.append((int(entry.name), words))
+    return found
+
+
+def _is_dashboard(words: list[bytes]) -> bool:
+    return any(word.endswith(b"dashboard/dashboard.py") for word in words)
 
 
 @contextmanager
@@ -162,7 +202,8 @@ def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[Fl
         proxy.start()
         stack.callback(proxy.stop)
         storage = {**s3.env, "AWS_ENDPOINT_URL": proxy.endpoint}
-        head = RayHead(env=storage)
+        # More than this machine has: two jobs at once must not wait for each other.
+        head = RayHead(num_cpus=8, env=storage)
         head.start()
         stack.callback(head.stop)
         dashboard = FaultyProxy(head.dashboard)
@@ -174,8 +215,14 @@ def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[Fl
         site = FlowSite(prefect, head, s3, proxy, dashboard, runner)
         for flow in ("embed", "nightly", "reap"):
             site.deployments[flow] = until(lambda flow=flow: _deployment(prefect, flow), f"{flow}; {runner.log}")
+        stack.callback(lambda: [end_process(process) for process in site.dashboards])
         with _environment(s3.env):
             yield site
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _deployment(prefect: PrefectServer, flow: str) -> str:

@@ -102,11 +102,19 @@ class PrefectServer:
         return path.read_text(errors="replace")[-3000:] if path.exists() else ""
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """One request to the API."""
+        """One request to the API, made again while the server is too busy to answer (SQLite has one writer)."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            content = answer.read()
+        for attempt in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    content = answer.read()
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or attempt == 19:
+                    raise
+                time.sleep(0.5)
+            else:
+                break
         return json.loads(content) if content else None
 
     def answer(self, method: str, path: str, body: object = None) -> int:

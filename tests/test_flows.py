@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pictures import write_folder
 
+from flows.jobs.target import TargetConfig
 from pipeline.config import parse
 
 ROWS = 24
@@ -69,7 +70,7 @@ def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
 
 def run(flow, *arguments: object, **parameters: object):
     """The final state of a flow that is called here."""
-    return flow(*arguments, return_state=True, **parameters)
+    return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
 def test_embed_plans_runs_reports_and_has_nothing_to_do_the_second_time(prefect_here, local_ray, photos, tmp_path):
@@ -114,7 +115,7 @@ def test_nightly_runs_the_window_up_to_the_day_it_was_scheduled_for(prefect_here
         write_folder(tmp_path / f"dt={day}", 8)
         for picture in (tmp_path / f"dt={day}").iterdir():
             picture.rename(picture.with_name(f"{day}-{picture.name}"))
-    state = run(nightly, config(tmp_path / "dt={date}", tmp_path / "out"), lookback_days=2)
+    state = run(nightly, config(tmp_path / "dt={date}" / "*.jpg", tmp_path / "out"), lookback_days=2)
     assert state.message == "rows in 16 = 16 embedded + 0 quarantined; 1 of 3 dates without files", state.message
     assert sorted(path.name for path in (tmp_path / "out" / "embeddings").iterdir()) == [
         f"run_date={day}" for day in days

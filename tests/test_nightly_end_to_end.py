@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,19 +22,19 @@ def site(prefect_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
         yield site
 
 
-def night(site: FlowSite, seen: set[str]) -> dict[str, Any]:
-    """Let the scheduler make one run, and wait for its end."""
+def night(site: FlowSite) -> dict[str, Any]:
+    """Give the deployment a schedule that is soon due, and wait for the end of the run that the scheduler makes."""
     deployment = f"/deployments/{site.deployments['nightly']}"
-    site.prefect.call("POST", f"{deployment}/resume_deployment")
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    schedule = {"interval": 86400.0, "anchor_date": soon.isoformat(), "timezone": "UTC"}
+    (made,) = site.prefect.call("POST", f"{deployment}/schedules", [{"active": True, "schedule": schedule}])
 
     def begun() -> str:
-        runs = site.prefect.flow_runs(deployment_id={"any_": [site.deployments["nightly"]]})
-        at_work = [run for run in runs if run["id"] not in seen and run["state"]["type"] not in ("SCHEDULED",)]
-        return at_work[0]["id"] if at_work else ""
+        runs = site.prefect.flow_runs(expected_start_time={"after_": (soon - timedelta(seconds=2)).isoformat()})
+        return next((run["id"] for run in runs if run["state"]["type"] != "SCHEDULED" and run["auto_scheduled"]), "")
 
     flow_run_id = until(begun, f"a scheduled run; {site.runner.log()}")
-    site.prefect.call("POST", f"{deployment}/pause_deployment")
-    seen.add(flow_run_id)
+    site.prefect.call("DELETE", f"{deployment}/schedules/{made['id']}")
     return site.ended(flow_run_id)
 
 
@@ -48,15 +49,9 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     names = [f"{number:03d}.jpg" for number in range(ROWS)]
     site.put(bucket, dict(zip(names, pictures, strict=False)))
     parameters = {"config": site.config(bucket, whole_catalog=True), "target": site.target}
-    site.prefect.call(
-        "PATCH", f"/deployments/{site.deployments['nightly']}", {"parameters": parameters, "paused": True}
-    )
-    schedule = [{"active": True, "schedule": {"interval": 5.0, "timezone": "UTC"}}]
-    site.prefect.call("POST", f"/deployments/{site.deployments['nightly']}/schedules", schedule)
-    seen: set[str] = set()
+    site.prefect.call("PATCH", f"/deployments/{site.deployments['nightly']}", {"parameters": parameters})
 
-    first = night(site, seen)
-    assert first["auto_scheduled"], "made by the scheduler"
+    first = night(site)
     assert (first["state"]["name"], first["state"]["message"]) == (
         "Completed",
         f"rows in {ROWS} = {ROWS} embedded + 0 quarantined",
@@ -67,13 +62,13 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     site.put(bucket, dict(zip(new + changed, pictures[ROWS:], strict=False)))
     site.remove(bucket, gone)
     site.proxy.requests.clear()
-    second = night(site, seen)
+    second = night(site)
     assert second["state"]["message"] == "rows in 104 = 7 embedded + 0 quarantined + 97 already done"
     assert site.proxy.pictures_read() == sorted(new + changed)
 
     site.proxy.requests.clear()
     before = embedders(site)
-    third = night(site, seen)
+    third = night(site)
     assert third["state"]["message"] == "rows in 104 = 0 embedded + 0 quarantined + 104 already done"
     assert site.proxy.pictures_read() == []
     assert embedders(site) == before >= 2

@@ -1,0 +1,147 @@
+"""Whatever is killed around a job: its rows are there once in the end, and no job is left running.
+
+One site for all: the runner serves the flows, the proxy reads pictures slowly enough to kill something meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from flow_site import FlowSite, open_site
+from pictures import jpegs
+from prefect_server import until
+
+pytestmark = pytest.mark.slow
+
+ROWS = 64
+ZOMBIES = Path(__file__).parent.parent / "infra" / "prefect" / "automations" / "zombies.yaml"
+
+
+@pytest.fixture(scope="module")
+def site(prefect_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
+    with open_site(prefect_server, s3_server, tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def bucket(site: FlowSite) -> str:
+    bucket = site.bucket()
+    site.put(bucket, {f"{number:03d}.jpg": picture for number, picture in enumerate(jpegs(ROWS))})
+    return bucket
+
+
+def begin(site: FlowSite, bucket: str, out: str, delay_s: float = 0.5) -> tuple[str, str]:
+    """A flow run whose job reads slowly; gives their ids."""
+    site.proxy.delay_s = delay_s
+    flow_run_id = site.start("embed", config=site.config(bucket, out))
+    return flow_run_id, site.running(flow_run_id)["submission_id"]
+
+
+def finish(site: FlowSite, flow_run_id: str) -> str:
+    """Let it go on at full speed; gives its last state."""
+    site.proxy.delay_s = 0
+    return str(site.ended(flow_run_id)["state"]["name"])
+
+
+def assert_whole(site: FlowSite, out: str) -> None:
+    """Every row is there once, and no job is left."""
+    report = site.verified(out)
+    assert (report.planned, report.embedded, report.missing, report.duplicated) == (ROWS, ROWS, 0, 0)
+    assert (report.ok, report.complete) == (True, True)
+    assert site.alive() == []
+
+
+def test_a_cancelled_flow_run_stops_its_job_within_30_seconds(site, bucket):
+    flow_run_id, job_id = begin(site, bucket, "cancelled")
+    assert site.prefect.cli("flow-run", "cancel", flow_run_id).returncode == 0
+    until(lambda: site.job_status(job_id) == "STOPPED", f"the stop of {job_id}; {site.runner.log()}", 30)
+    assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
+    again = site.start("embed", config=site.config(bucket, "cancelled"))
+    assert finish(site, again) == "Completed"
+    assert_whole(site, f"{bucket}/cancelled")
+
+
+def test_a_killed_driver_is_followed_by_another_attempt(site, bucket):
+    flow_run_id, job_id = begin(site, bucket, "driver")
+    os.kill(site.driver(job_id), signal.SIGKILL)
+    assert finish(site, flow_run_id) == "Completed"
+    assert [job["status"] for job in site.jobs(flow_run_id)] == ["FAILED", "SUCCEEDED"]
+    assert_whole(site, f"{bucket}/driver")
+
+
+def test_a_prefect_server_that_restarts_is_waited_for(site, bucket):
+    flow_run_id, job_id = begin(site, bucket, "server")
+    site.prefect.stop()
+    time.sleep(3)
+    site.prefect.start()
+    assert site.job_status(job_id) == "RUNNING"
+    assert finish(site, flow_run_id) == "Completed"
+    assert len(site.jobs(flow_run_id)) == 1
+    assert_whole(site, f"{bucket}/server")
+
+
+def test_a_dashboard_that_restarts_is_waited_for(site, bucket):
+    flow_run_id, job_id = begin(site, bucket, "dashboard")
+    site.restart_dashboard(away_s=5)
+    assert site.job_status(job_id) in ("RUNNING", "SUCCEEDED")
+    assert finish(site, flow_run_id) == "Completed"
+    assert len(site.jobs(flow_run_id)) == 1
+    assert_whole(site, f"{bucket}/dashboard")
+
+
+def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_come_back(site, bucket, tmp_path):
+    """The automation against zombies starts both flow runs again; each finds the job of its first process."""
+    quick = yaml.safe_load(ZOMBIES.read_text())
+    # Flows here send a heartbeat every 30 s, the least that Prefect takes.
+    quick["trigger"]["within"] = 45
+    (tmp_path / "quick.yaml").write_text(yaml.safe_dump(quick))
+    for path in (ZOMBIES, tmp_path / "quick.yaml"):
+        made = site.prefect.cli("automation", "create", "--from-file", str(path))
+        assert made.returncode == 0, made.stdout + made.stderr
+
+    crashed, crashed_job = begin(site, bucket, "crashed", delay_s=3.0)
+    (pid,) = site.runner.children()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: site.state(crashed) == "Crashed", "Prefect to notice")
+    zombie, zombie_job = begin(site, bucket, "zombie", delay_s=3.0)
+    site.runner.kill()
+    site.runner.start()
+    time.sleep(3)
+    assert site.state(zombie) == "Running"
+    assert [site.job_status(job_id) for job_id in (crashed_job, zombie_job)] == ["RUNNING", "RUNNING"]
+
+    for flow_run_id, job_id in ((crashed, crashed_job), (zombie, zombie_job)):
+        until(lambda run=flow_run_id: site.prefect.flow_run(run)["run_count"] == 2, "the run to come back")
+        until(lambda run=flow_run_id, job=job_id: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job")
+    for flow_run_id, out in ((crashed, "crashed"), (zombie, "zombie")):
+        assert finish(site, flow_run_id) == "Completed"
+        assert [job["status"] for job in site.jobs(flow_run_id)] == ["SUCCEEDED"]
+        report = site.verified(f"{bucket}/{out}")
+        assert (report.embedded, report.duplicated, report.ok, report.complete) == (ROWS, 0, True, True)
+    assert site.alive() == []
+
+
+def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucket):
+    orphaned, job_id = begin(site, bucket, "orphan", delay_s=3.0)
+    by_hand = {"entrypoint": "sleep 300", "submission_id": "by-hand", "metadata": {"app": "hanclip"}}
+    site.head.request("POST", "/api/jobs/", by_hand)
+    site.runner.kill()
+    site.prefect.call("DELETE", f"/flow_runs/{orphaned}")
+    site.runner.start()
+    for dry_run, message, status in ((True, "1 to stop", "RUNNING"), (False, "1 stopped", "STOPPED")):
+        reaped = site.ended(site.start("reap", grace_s=0, dry_run=dry_run))
+        assert reaped["state"]["message"] == f"2 jobs alive, {message}"
+        assert site.job_status(job_id) == status
+    assert site.alive() == ["by-hand"]
+    assert "submitted by hand" in site.prefect.artifacts(reaped["id"])["reap-jobs"]["data"]
+    site.head.request("POST", "/api/jobs/by-hand/stop")
+    again = site.start("embed", config=site.config(bucket, "orphan"))
+    assert finish(site, again) == "Completed"
+    until(lambda: not site.alive(), "the end of the last job")
+    assert_whole(site, f"{bucket}/orphan")
