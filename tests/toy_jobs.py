@@ -1,7 +1,8 @@
 """A `JobBackend` in memory whose jobs take milliseconds: for tests of whatever schedules jobs.
 
 A partition does as its behaviour says, by key: done (the default), empty, fail, slow (until it is stopped), die (the
-driver ends without a word, once), dies (always), raced (another job writes the manifest after this one). What a job leaves in OUT is what a driver leaves there.
+driver ends without a word, once), dies (always), raced (another job writes the manifest after this one). What a job
+leaves in OUT is what a driver leaves there.
 """
 
 from __future__ import annotations
