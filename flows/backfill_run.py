@@ -52,7 +52,8 @@ def show_partitions(out: str, as_json: bool) -> None:
 
 
 def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> tuple[Grid, int]:
-    with _Signals() as signals:
+    signals = _Signals()
+    with signals:
         engine = Backfill(request, config, target, make_backend(target), observer)
         engine.should_stop = signals.arrived
         grid = engine.run()
