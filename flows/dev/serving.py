@@ -27,7 +27,7 @@ def main() -> None:
 
 def _deployment(name: str) -> Any:
     """The flow `flows.scheduled.NAME.NAME`, with the stack's Ray as its default target."""
-    from prefect.deployments.runner import EntrypointType
+    from prefect.types.entrypoint import EntrypointType
 
     flow = getattr(import_module(f"flows.scheduled.{name}"), name)
     return flow.to_deployment(
