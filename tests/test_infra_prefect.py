@@ -127,7 +127,7 @@ def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "PREFECT_API_URL": "http://127.0.0.1:9/api", "HOME": str(tmp_path)}
     done = subprocess.run([FOLDER / "deploy"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "HANCLIP_MODEL: is not set" in done.stderr
+    assert "HANCLIP_MODEL is not set" in done.stderr
 
 
 def _remove(server: PrefectServer) -> None:

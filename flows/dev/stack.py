@@ -48,7 +48,8 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
         if state is not None and state.alive:
             return
         _end_all(place, state)
-        _Start(place, State(ports=choose(dict(ports), state.ports if state else None))).run(start_s)
+        before = state.ports if state is not None else None
+        _Start(place, State(ports=choose(dict(ports), before))).run(start_s)
 
 
 def down(folder: Path) -> int:
