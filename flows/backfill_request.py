@@ -12,9 +12,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.dates import Every, dates, latest
 from pipeline.errors import ConfigError
-from pipeline.partitions import Every, dates, latest
-from pipeline.reprocess import Order, Reprocess
+from pipeline.vocabulary import Order, Reprocess
 
 _MOST_PARTITIONS = 10_000
 

@@ -12,8 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Literal
+from datetime import date
 
 from pipeline import storage
 from pipeline.config import RunConfig
@@ -21,14 +20,11 @@ from pipeline.errors import ConfigError, NotFoundError, SourceError, StorageErro
 from pipeline.partition_states import PartitionState, Status, read_state, read_states, state_uri, write_state
 
 __all__ = [
-    "Every",
     "Partition",
     "PartitionState",
     "Status",
-    "dates",
     "fill",
     "input_digest",
-    "latest",
     "partitions",
     "read_state",
     "read_states",
@@ -36,8 +32,6 @@ __all__ = [
     "state_uri",
     "write_state",
 ]
-
-Every = Literal["day", "week", "month"]
 
 _PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
@@ -67,24 +61,6 @@ class Partition:
 
     key: str
     config: RunConfig
-
-
-def dates(start: date, end: date, every: Every = "day") -> list[date]:
-    """Dates from `start` to `end`, both included: each day, each seventh day, or the first of each month."""
-    if every == "month":
-        first, last = start.year * 12 + start.month - 1, end.year * 12 + end.month - 1
-        return [date(month // 12, month % 12 + 1, 1) for month in range(first, last + 1)]
-    step = 7 if every == "week" else 1
-    return [start + timedelta(days=days) for days in range(0, (end - start).days + 1, step)]
-
-
-def latest(count: int, end: date, every: Every = "day") -> list[date]:
-    """The `count` newest dates up to `end`, oldest first."""
-    if every == "month":
-        last = end.year * 12 + end.month - 1
-        return [date(month // 12, month % 12 + 1, 1) for month in range(last - count + 1, last + 1)]
-    step = 7 if every == "week" else 1
-    return [end - timedelta(days=days * step) for days in reversed(range(count))]
 
 
 def partitions(config: RunConfig, keys: Iterable[date | str]) -> list[Partition]:

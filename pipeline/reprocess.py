@@ -15,14 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.partitions import Partition, PartitionState, input_digest, spec_digest
-
-Reprocess = Literal["failed", "missing", "stale", "all"]
-Order = Literal["oldest", "newest"]
+from pipeline.vocabulary import Order, Reprocess
 
 NEVER = "never run"
 FAILED = "failed"

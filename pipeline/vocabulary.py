@@ -1,4 +1,4 @@
-"""The words that hanclip's data is made of: stages, quarantine reasons, column names, the format version.
+"""The words of hanclip's data: stages, quarantine reasons, column names, format version; and those of backfills.
 
 Plain Python, so that the command line can name them without loading Arrow.
 """
@@ -6,6 +6,7 @@ Plain Python, so that the command line can name them without loading Arrow.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 #: Raised when a reader written for the previous number would misread the files.
 FORMAT_VERSION = 1
@@ -61,3 +62,7 @@ RESERVED_COLUMNS = (
     "source_fingerprint",
     "run_date",
 )
+
+#: Which partitions a backfill runs, see `pipeline.reprocess`; and in which order.
+Reprocess = Literal["failed", "missing", "stale", "all"]
+Order = Literal["oldest", "newest"]

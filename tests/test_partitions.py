@@ -16,14 +16,13 @@ from web_site import Site
 from flows.backfill_request import parse_request
 from pipeline import storage
 from pipeline.config import RunConfig, parse
+from pipeline.dates import dates, latest
 from pipeline.errors import ConfigError, StorageError
 from pipeline.partitions import (
     Partition,
     PartitionState,
-    dates,
     fill,
     input_digest,
-    latest,
     partitions,
     read_state,
     read_states,
@@ -31,7 +30,8 @@ from pipeline.partitions import (
     state_uri,
     write_state,
 )
-from pipeline.reprocess import ASKED, FAILED, INPUT, NEVER, SPEC, UNKNOWN, Order, Reprocess, Verdict, due, judge
+from pipeline.reprocess import ASKED, FAILED, INPUT, NEVER, SPEC, UNKNOWN, Verdict, due, judge
+from pipeline.vocabulary import Order, Reprocess
 
 DAYS = st.dates(date(1990, 1, 1), date(2090, 1, 1))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 
 from pipeline.config import RunConfig
+from pipeline.dates import latest
 from pipeline.errors import ConfigError
 from pipeline.job_folder import JobRun
-from pipeline.partitions import fill, latest, partitions
+from pipeline.partitions import fill, partitions
 
 
 def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobRun, ...]:
