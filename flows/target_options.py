@@ -38,15 +38,19 @@ def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 def build_target(given: Mapping[str, object]) -> TargetConfig:
-    """The target that the command line's options make; raises ConfigError."""
+    """The target that the command line's options make, this process if none is given; raises ConfigError."""
     tree = {option.field: option.value(given) for option in _OPTIONS}
     tree = {name: value for name, value in tree.items() if value is not None}
     if "backend" not in tree and "address" in tree:
         tree["backend"] = "ray"
     elif "backend" not in tree and "rayjob_template" in tree:
         tree["backend"] = "kuberay"
-    if "backend" not in tree:
-        raise ConfigError(
-            "Where is the cluster? Give --jobs-address http://head:8265, or --backend kuberay with --rayjob-template."
-        )
     return parse_target(tree)
+
+
+def build_cluster(given: Mapping[str, object]) -> TargetConfig:
+    """The same for commands that are about a cluster, and mean this process only when told so."""
+    target = build_target(given)
+    if target.backend == "local" and given.get("backend") is None:
+        raise ConfigError("Where is the cluster? Give --jobs-address http://head:8265, or --backend kuberay.")
+    return target
