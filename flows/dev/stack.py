@@ -16,7 +16,7 @@ from flows.dev.ports import choose
 from flows.dev.processes import end, marked, spawn
 from flows.dev.services import Service
 from flows.dev.state import Place, State, write_private
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 
 START_S = 180.0
 _STOP_S = 20.0
@@ -40,8 +40,10 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
 
     Raises:
         RunError: a service ended or did not answer in time; the message names its log, and nothing is left running.
-        ConfigError: a port that was asked for is taken.
+        ConfigError: a port that was asked for is taken, or this is no Linux.
     """
+    if not Path("/proc/self/stat").exists():
+        raise ConfigError("hanclip dev tells its processes by /proc, which is Linux's: use infra/compose here.")
     place = Place.at(folder)
     with place.locked():
         state = place.load()
@@ -54,13 +56,17 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
 
 def down(folder: Path) -> int:
     """End every process of the stack; data, logs and ports stay. Gives how many were ended."""
+    if not folder.expanduser().exists():
+        return 0
     place = Place.at(folder)
     with place.locked():
         return _end_all(place, place.load())
 
 
 def look(folder: Path) -> list[Seen]:
-    """How each service is."""
+    """How each service is; none, when there was no stack in this folder yet."""
+    if not folder.expanduser().exists():
+        return []
     place = Place.at(folder)
     state = place.load()
     if state is None:
