@@ -210,3 +210,33 @@ def test_a_call_that_hangs_is_ended_and_its_chunk_tried_again(tmp_path: Path) ->
     meter = toy.run({"a": 32})
     assert toy.rows("a") == (list(range(32)), [])
     assert meter.progress().actors_replaced == 1
+
+
+def test_a_pool_that_rests_serves_the_next_run_and_lets_go_of_who_still_works(tmp_path: Path) -> None:
+    toy, faults = Toy(tmp_path), Faults(str(tmp_path))
+
+    def run(embedders: Pool, shards: dict[str, int]) -> None:
+        decoders, writers = (toy._pool(role, actor, faults) for role, actor in toy._roles() if role != "embedder")
+        try:
+            planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
+            meter = Meter("run", sum(shards.values()), 0, len(shards))
+            Dispatcher(Pools(decoders, embedders, writers), toy.limits, meter).run(planned, lambda: None)
+            embedders.rest()
+        finally:
+            decoders.stop()
+            writers.stop()
+
+    embedders = toy._pool("embedder", ToyEmbedder, faults)
+    run(embedders, {"a": 40})
+    first = list(embedders.workers)
+    run(embedders, {"b": 40})
+    assert embedders.workers == first
+    embedders.take(first[0], suspect=False)
+    embedders.rest()
+    assert embedders.workers == first[1:]
+    ray.kill(first[1].handle)
+    run(embedders, {"c": 40})
+    assert len(embedders.workers) == 2
+    assert not {first[0], first[1]} & set(embedders.workers)
+    assert [toy.rows(shard) for shard in "abc"] == [(list(range(40)), [])] * 3
+    embedders.stop()
