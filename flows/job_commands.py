@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.options import build, config_options
-from flows.target_options import REACH, build_target, target_options
+from flows.target_options import REACH, build_cluster, target_options
 from pipeline.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
@@ -59,7 +59,7 @@ def submit(
     run_config = build(paths or (), config, options)
     if not (run_config.source.uris and run_config.output.uri):
         raise ConfigError("No source and no output were given. Write: hanclip submit SOURCE... OUT")
-    target = build_target(options)
+    target = build_cluster(options)
     from flows import submit as shell
 
     raise typer.Exit(shell.submit(run_config, target, job_name, detach, shell.screen(as_json, quiet)))
@@ -71,7 +71,7 @@ def list_jobs(as_json: Json = False, debug: Debug = False, **options: Any) -> No
     """The jobs that hanclip submitted, the newest first."""
     from flows import submit as shell
 
-    shell.show_list(build_target(options), as_json)
+    shell.show_list(build_cluster(options), as_json)
 
 
 @jobs.command(epilog=_examples("hanclip jobs logs submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265 -f"))
@@ -85,7 +85,7 @@ def logs(
     """The log of a job's driver, on stdout."""
     from flows import submit as shell
 
-    shell.show_logs(build_target(options), job, follow)
+    shell.show_logs(build_cluster(options), job, follow)
 
 
 @jobs.command(epilog=_examples("hanclip jobs stop submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265"))
@@ -99,4 +99,4 @@ def stop(
     """Stop a job and wait for its end; what it committed stays. Stopping it again does nothing."""
     from flows import submit as shell
 
-    shell.stop(build_target(options), job, as_json)
+    shell.stop(build_cluster(options), job, as_json)

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.jobs.target import TargetConfig, parse_target
 from flows.options import ConfigOption
+from pipeline.errors import ConfigError
 
 _OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
 #: What reaching a backend takes, without what only a submission needs.
@@ -37,7 +38,7 @@ def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 def build_target(given: Mapping[str, object]) -> TargetConfig:
-    """The target that the command line's options make; raises ConfigError."""
+    """The target that the command line's options make, this process if none is given; raises ConfigError."""
     tree = {option.field: option.value(given) for option in _OPTIONS}
     tree = {name: value for name, value in tree.items() if value is not None}
     if "backend" not in tree and "address" in tree:
@@ -45,3 +46,11 @@ def build_target(given: Mapping[str, object]) -> TargetConfig:
     elif "backend" not in tree and "rayjob_template" in tree:
         tree["backend"] = "kuberay"
     return parse_target(tree)
+
+
+def build_cluster(given: Mapping[str, object]) -> TargetConfig:
+    """The same for commands that are about a cluster, and mean this process only when told so."""
+    target = build_target(given)
+    if target.backend == "local" and given.get("backend") is None:
+        raise ConfigError("Where is the cluster? Give --jobs-address http://head:8265, or --backend kuberay.")
+    return target

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -36,11 +37,13 @@ class FakeKubernetes:
 
     Attributes:
         jobs: bodies of the RayJobs by name.
+        tls: how to speak https and whom to let in, or None for http.
         hold: while set, the operator leaves new RayJobs as they are (no room in the cluster).
         dashboards: whether the dashboards of the clusters can be reached.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.folder = Path(tempfile.mkdtemp(prefix="fk-"))
         self.jobs: dict[str, dict[str, Any]] = {}
         self.hold = False
@@ -74,7 +77,9 @@ class FakeKubernetes:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
+        self.address = f"http{'s' if self.tls else ''}://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self._operator = threading.Thread(target=self._operate, daemon=True)
         self._operator.start()
@@ -89,13 +94,13 @@ class FakeKubernetes:
             process.kill()
             process.wait()
 
-    def kubeconfig(self, **user: object) -> Path:
-        """A kubeconfig whose user is this one; with the right token unless told otherwise."""
+    def kubeconfig(self, cluster: Mapping[str, object] | None = None, **user: object) -> Path:
+        """A kubeconfig with this on its cluster and this user; with the right token unless told otherwise."""
         path = self.folder / "kubeconfig"
         tree = {
             "current-context": "here",
             "contexts": [{"name": "here", "context": {"cluster": "fake", "user": "me"}}],
-            "clusters": [{"name": "fake", "cluster": {"server": self.address}}],
+            "clusters": [{"name": "fake", "cluster": {"server": self.address, **(cluster or {})}}],
             "users": [{"name": "me", "user": user or {"token": TOKEN}}],
         }
         path.write_text(json.dumps(tree))
@@ -150,7 +155,7 @@ class FakeKubernetes:
 
     def _dashboard(self, method: str, name: str, verb: str | None) -> tuple[int, Any]:
         if not self.dashboards or name not in self._processes:
-            return 404, {}
+            return 404, f"Job {name} does not exist"
         status = self.jobs[name].get("status", {}) if name in self.jobs else {}
         if verb == "/logs":
             return 200, {"logs": (self.folder / f"{name}.log").read_text()}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import toy_driver
 from fake_kubernetes import FakeKubernetes
+from pictures import write_folder
 from ray_head import RayHead
 
 from flows.jobs.attach import ensure, look, watch
@@ -19,7 +20,9 @@ from flows.jobs.contract import JobBackend, JobSpec, JobState
 from flows.jobs.ids import job_id_base
 from flows.jobs.local import LocalJobs
 from flows.jobs.target import TargetConfig, make_backend
-from pipeline.job_folder import JobProgress, read_summary
+from pipeline.config import parse
+from pipeline.dataset import Dataset
+from pipeline.job_folder import JobProgress, JobRun, read_summary
 
 RAYJOB = """
 apiVersion: ray.io/v1
@@ -154,3 +157,19 @@ def test_nobody_knows_a_job_that_never_was(place: Place) -> None:
     assert place.backend.status("test-nothing-a1") is None
     assert place.backend.logs("test-nothing-a1", 7) == ("", 7)
     place.backend.stop("test-nothing-a1")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_the_local_backend_embeds_in_this_process(tmp_path: Path) -> None:
+    target = TargetConfig(poll_s=0.5)
+    tree = {
+        "source": {"uris": [str(write_folder(tmp_path / "photos", 8))]},
+        "model": {"name": "demo"},
+        "output": {"uri": str(tmp_path / "out")},
+        "cluster": {"embedders": 1, "decoders": 1},
+    }
+    spec = JobSpec("test-local", str(tmp_path / "out"), (JobRun("", parse(tree)),))
+    begun = ensure(make_backend(target), spec, target)
+    ended = watch(make_backend(target), begun.job_id, spec.out, target)
+    assert (ended.state, ended.exit_code) == (JobState.SUCCEEDED, 0)
+    assert Dataset.open(spec.out).embeddings(["id"]).count_rows() == 8

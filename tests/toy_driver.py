@@ -1,4 +1,4 @@
-"""A driver that does as the key of its job's first run says: for tests of whatever waits for drivers.
+"""A driver that does as the key of its job's first run says, or its source: for tests of whatever waits for drivers.
 
 ok: five lines, complete. quarantine: complete with exit code 3. fail: a failed run. die: no word, as after SIGKILL.
 sleep: a line and progress five times a second until it is stopped. As a script it takes what a job's entrypoint gives
@@ -37,7 +37,8 @@ def runs(key: str) -> tuple[JobRun, ...]:
 
 def drive(uri: str, stop: threading.Event) -> JobSummary:
     """Do as told; raises for `die`."""
-    job_id, key = job_id_of(uri), read_job(uri).runs[0].key
+    job_id, run = job_id_of(uri), read_job(uri).runs[0]
+    key = run.key or Path(run.config.source.uris[0]).name
     for number in range(5):
         logger.warning("%s line %d", key, number)
     write_progress(uri, JobProgress(job_id, "running", 0, 1, {"rows": 0}))

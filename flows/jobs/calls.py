@@ -43,6 +43,16 @@ class Answer:
                 f"An answer is no JSON: {self.text()!r}. Is the address that of the API?"
             ) from error
 
+    def missing(self, words: bytes) -> bool:
+        """Whether what was asked for does not exist: a 404 in the API's own words, not in those of a proxy before it.
+
+        Raises:
+            UnreachableError: somebody else said 404, as an ingress does while the server behind it restarts.
+        """
+        if self.status == 404 and words not in self.body:
+            raise UnreachableError(f"Not the API, but something before it answered 404: {self.text()!r}. Is it up?")
+        return self.status == 404
+
     def text(self) -> str:
         """The end of the body, where a traceback says what it is about."""
         return self.body[-_EXCERPT:].decode(errors="replace").strip()
@@ -90,9 +100,12 @@ class Http:
         try:
             answer = self._read(method, path, payload, params)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise UnreachableError(
-                f"No answer from {self.base} ({type(error).__name__}). {self.unreachable}"
-            ) from error
+            why = str(error) or type(error).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in why:
+                raise RefusedError(
+                    f"The certificate of {self.base} is not trusted: {why}. Give its authority."
+                ) from error
+            raise UnreachableError(f"No answer from {self.base} ({why}). {self.unreachable}") from error
         if answer.status in (401, 403):
             raise RefusedError(
                 f"{self.base} refuses the credentials ({answer.status}: {answer.text()}). {self.refused}"
@@ -106,7 +119,8 @@ class Http:
         parts: list[bytes] = []
         size = 0
         with (
-            httpx.Client(timeout=self.attempt_s, verify=self.verify) as client,
+            # Loading the system's authorities takes longer than a call, and is for https alone.
+            httpx.Client(timeout=self.attempt_s, verify=self.base.startswith("https:") and self.verify) as client,
             client.stream(method, self.base + path, json=payload, params=params, headers=self.headers()) as response,
         ):
             for part in response.iter_bytes():

@@ -18,6 +18,8 @@ from flows.jobs.kube_api import connect
 from flows.jobs.ray_jobs import RayJobs, write
 from flows.jobs.target import TargetConfig
 
+#: What the API server says of a resource that is not there; of a type that is not there it says something else.
+_MISSING = b'"NotFound"'
 #: A dashboard answers at once, or is out of this machine's reach.
 _DASHBOARD_S = 3.0
 #: The operator stops the driver and takes the cluster away before it lets go of the resource.
@@ -73,7 +75,7 @@ class KubeRay:
         except JobError:
             pass  # The operator stops the driver too, and leaves it less time.
         answer = self._http.request("DELETE", f"{self._path}/{job_id}", {"propagationPolicy": "Foreground"})
-        if answer.status == 404:
+        if answer.missing(_MISSING):
             return
         answer.require(f"delete RayJob {job_id}")
         end_s = time.monotonic() + _GONE_S
@@ -94,7 +96,7 @@ class KubeRay:
 
     def _get(self, job_id: str) -> dict[str, Any] | None:
         answer = self._http.request("GET", f"{self._path}/{job_id}")
-        return None if answer.status == 404 else answer.require(f"look at RayJob {job_id}").json()
+        return None if answer.missing(_MISSING) else answer.require(f"look at RayJob {job_id}").json()
 
     def _dashboard(self, job_id: str) -> RayJobs | None:
         body = self._get(job_id)

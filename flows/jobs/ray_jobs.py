@@ -19,6 +19,8 @@ from flows.jobs.ray_token import CURE, auth_headers
 from flows.jobs.target import TargetConfig
 
 UNREACHABLE = "Check the address of the dashboard, that the cluster runs, and that this machine may reach it."
+#: What Ray says of a job that it does not know.
+_MISSING = b"does not exist"
 #: Ray's message holds the end of the log; so much of it is kept.
 _MESSAGE_CHARS = 2000
 #: Beyond the driver's own time to finish: Ray looks once a second, and kills what is left.
@@ -57,12 +59,12 @@ class RayJobs:
     def status(self, job_id: str) -> JobStatus | None:
         """Ray's view of a job."""
         answer = self._http.request("GET", f"/api/jobs/{job_id}")
-        return None if answer.status == 404 else self._status(answer.require(f"look at job {job_id}").json())
+        return None if answer.missing(_MISSING) else self._status(answer.require(f"look at job {job_id}").json())
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
         """The driver's log from character `offset` on. Ray sends it whole; very long logs are cut at their end."""
         answer = self._http.request("GET", f"/api/jobs/{job_id}/logs")
-        if answer.status == 404:
+        if answer.missing(_MISSING):
             return "", offset
         text = _log(answer.require(f"read the log of job {job_id}"))
         return text[offset:], max(offset, len(text))
