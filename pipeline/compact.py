@@ -30,7 +30,7 @@ from pipeline.schema import QUARANTINE
 from pipeline.shard_file import PREFIX, Provenance
 from pipeline.snapshot_plan import SnapshotPlan, dry_snapshot, plan_snapshot
 
-_SHARDS_AT_ONCE = 4
+_SHARDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
     assert "decode (busy: read 10 %, decode 97 %, embed 40 %). add CPU cores" in text
     assert "/data/my out (run_date=2026-01-31)" in text
     assert "1 replaced after they died" in text
+    assert "vanished" not in text
+    assert "1,234 ids that the catalog no longer holds" in drawn(replace(DONE, rows_vanished=1234))
 
 
 def test_a_path_with_brackets_is_shown_as_it_is():
