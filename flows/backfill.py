@@ -99,14 +99,16 @@ class Backfill:
 
     def run(self) -> Grid:
         """Run what is due and wait for it; the grid at the end, whose `exit_code` is the backfill's."""
+        # Before the manifests are read, or a job that ends in between would be neither running nor done.
+        running = [] if self.request.dry_run else self._running()
         planned = plan(self.request, self.config)
         self._grid = planned.grid
-        if self.at_once < self.request.max_active:
+        if self.at_once < min(self.request.max_active, -(-len(planned.chosen) // self.request.group)):
             self._grid = self._grid.noted("Jobs in this process run one at a time: max_active has no effect here.")
         self.observer.grid(self._grid)
         if self.request.dry_run or not planned.chosen:
             return self._grid
-        self._lanes = lanes = self._make_lanes(planned.chosen)
+        self._lanes = lanes = self._make_lanes(planned.chosen, running)
         if self._stop_asked:
             lanes.stop()
         lanes.start(min(self.at_once, len(lanes.batches)))
@@ -130,22 +132,25 @@ class Backfill:
         """Jobs at once: one where they run in this process, which has one Ray."""
         return 1 if self.target.backend == "local" else self.request.max_active
 
-    def _make_lanes(self, chosen: Sequence[Verdict]) -> Lanes:
+    def _make_lanes(self, chosen: Sequence[Verdict], running: Sequence[JobStatus]) -> Lanes:
         out = storage.normalise(self.config.output.uri)
         runs = {verdict.key: JobRun(verdict.key, verdict.partition.config) for verdict in chosen}
-        batches = deque(self._cut(list(runs), out))
+        batches = deque(self._cut(list(runs), running))
         return Lanes(self.backend, self.target, out, self.flow_run_id, runs, batches, self.observer.wants_log)
 
-    def _cut(self, keys: list[str], out: str) -> list[Batch]:
-        """Jobs that run already over some of the partitions, whoever started them, and groups of the rest."""
+    def _running(self) -> list[JobStatus]:
+        """Jobs over partitions of this output that are not over, whoever started them."""
+        out = storage.normalise(self.config.output.uri)
+        found = self.backend.find(app=APP)
+        return [job for job in found if not job.state.over and storage.normalise(job.metadata.get("out", "")) == out]
+
+    def _cut(self, keys: list[str], running: Sequence[JobStatus]) -> list[Batch]:
+        """What running jobs do already, and groups of the rest."""
         found: list[Batch] = []
-        for status in self.backend.find(app=APP):
-            if storage.normalise(status.metadata.get("out", "")) != out:
-                continue
-            theirs = status.metadata.get("keys", "").split(",")
-            taken = tuple(key for key in theirs if key in keys)
-            if taken and not status.state.over:
-                found.append(Batch(taken, status.job_id))
+        for job in running:
+            taken = tuple(key for key in job.metadata.get("keys", "").split(",") if key in keys)
+            if taken:
+                found.append(Batch(taken, job.job_id))
                 keys = [key for key in keys if key not in taken]
         size = self.request.group
         return found + [Batch(tuple(keys[at : at + size])) for at in range(0, len(keys), size)]

@@ -29,15 +29,18 @@ _LIVE_ROWS = 20
 _NUMBERS = ("rows", "embedded", "quarantined", "took")
 
 
-def table(rows: Iterable[Row]) -> Table:
-    """The grid for a person. What a failed partition says stands below it."""
+def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
+    """The grid for a person, a job's id whole where it is shown."""
     grid = Table(box=None, header_style="dim", padding=(0, 2))
-    for name in ("partition", "status", "why", *_NUMBERS, "job"):
+    for name in ("partition", "status", "why", *_NUMBERS):
         grid.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name in ("partition", "status"))
+    if with_jobs:
+        grid.add_column("job", overflow="fold")
     for row in rows:
         took = figures.duration(row.seconds) if row.seconds else ""
         status = Text(row.status, style=STYLES.get(row.status, ""))
-        grid.add_row(row.key, status, row.why, *map(_count, _counts(row)), took, Text(row.job))
+        job = (Text(row.job),) if with_jobs else ()
+        grid.add_row(row.key, status, row.why, *map(_count, _counts(row)), took, *job)
     return grid
 
 
@@ -131,7 +134,7 @@ class Screen(Observer, AbstractContextManager["Screen"]):
         head.add_row(ProgressBar(total=max(1, len(rows)), completed=ended, width=40), tally(self._grid))
         told = [Text(f"{job}: {doing(progress)}", style="dim") for job, progress in self._jobs.items()]
         moving = [row for row in rows if row.status in ("queued", "running") or row.exit_code]
-        return Group(head, *told, table(moving[:_LIVE_ROWS]))
+        return Group(head, *told, table(moving[:_LIVE_ROWS], with_jobs=False))
 
 
 class Json(Observer):

@@ -20,10 +20,12 @@ from flows.jobs.ids import job_id_base
 from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 from pipeline.job_folder import JobProgress, JobRun, RunOutcome, read_summary
-from pipeline.partitions import PartitionState, read_state
+from pipeline.partitions import PartitionState, Status, read_state
 
 FLOW = "backfill"
 FAILED, STOPPED = 1, 143
+#: How a run ended, as a partition's status; a run that was stopped or not begun is none of these.
+_TOLD: Mapping[str, Status] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,9 @@ class Lanes:
         state = read_state(self.out, key)
         if state is not None and state.job_id == status.job_id:
             return _of_manifest(state, told)
-        if told is not None and told.state == "failed":
-            return Outcome(key, "failed", FAILED, told.message)
+        if told is not None and told.state in _TOLD:
+            # The manifest could not be written, or another job over the same partition wrote a later one.
+            return Outcome(key, _TOLD[told.state], _exit_code(_TOLD[told.state], told), told.message)
         return Outcome(key, "stopped", STOPPED, (told and told.message) or status.message)
 
     def _stop_job(self, job_id: str) -> None:
@@ -234,5 +237,8 @@ class Lanes:
 
 
 def _of_manifest(state: PartitionState, told: RunOutcome | None) -> Outcome:
-    verdict = int((told.summary or {}).get("exit_code", 0)) if told else 0
-    return Outcome(state.key, state.status, FAILED if state.status == "failed" else verdict, state.message, state)
+    return Outcome(state.key, state.status, _exit_code(state.status, told), state.message, state)
+
+
+def _exit_code(status: Status, told: RunOutcome | None) -> int:
+    return FAILED if status == "failed" else int(((told and told.summary) or {}).get("exit_code", 0))

@@ -6,6 +6,7 @@ partitions that ran; an empty one is fine.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -16,6 +17,7 @@ from actors.stopping import StopSignal
 from flows import backfill_display as display
 from flows.backfill import Backfill, Observer, plan
 from flows.backfill_grid import Grid, of_states
+from flows.backfill_lanes import STOPPED
 from flows.backfill_request import BackfillRequest
 from flows.display import JsonLines
 from flows.jobs.target import TargetConfig, make_backend
@@ -32,16 +34,16 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, 
         return 0
     if as_json:
         with JsonLines() as lines:
-            grid = _run(config, request, target, display.Json(lines))
-            lines.write("backfill", grid.to_json())
-        return _verdict(grid)
+            grid, code = _run(config, request, target, display.Json(lines))
+            lines.write("backfill", {**grid.to_json(), "exit_code": code})
+        return _told(grid, code)
     if quiet:
-        return _verdict(_run(config, request, target, Observer()))
+        return _told(*_run(config, request, target, Observer()))
     console = Console(stderr=True)
     with display.Screen(console) if console.is_terminal else display.Lines(console) as screen:
-        grid = _run(config, request, target, screen)
+        grid, code = _run(config, request, target, screen)
     _show(grid, as_json=False)
-    return _verdict(grid)
+    return _told(grid, code)
 
 
 def show_partitions(out: str, as_json: bool) -> None:
@@ -49,11 +51,24 @@ def show_partitions(out: str, as_json: bool) -> None:
     _show(of_states(read_states(out)), as_json)
 
 
-def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> Grid:
-    with StopSignal() as signal:
+def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> tuple[Grid, int]:
+    signals = _Signals()
+    with signals:
         engine = Backfill(request, config, target, make_backend(target), observer)
-        engine.should_stop = lambda: signal.number is not None
-        return engine.run()
+        engine.should_stop = signals.arrived
+        grid = engine.run()
+    by_signal = grid.exit_code == STOPPED and signals.number
+    return grid, 128 + by_signal if by_signal else grid.exit_code
+
+
+class _Signals(StopSignal):
+    """SIGTERM and Ctrl-C for a process in which other threads run jobs."""
+
+    def arrived(self) -> bool:
+        """Whether one came. Ray, when a job starts it, takes SIGTERM for itself: it is taken back at each call."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+        return self.number is not None
 
 
 def _show(grid: Grid, as_json: bool) -> None:
@@ -69,10 +84,10 @@ def _show(grid: Grid, as_json: bool) -> None:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def _verdict(grid: Grid) -> int:
+def _told(grid: Grid, code: int) -> int:
     counts = grid.tally()
-    if grid.exit_code:
+    if code:
         ways = [f"{counts[status]:,} {status}" for status in ("failed", "stopped") if counts[status]]
         why = ", ".join(ways) or "too much quarantine (`hanclip status` tells the reasons)"
         typer.secho(f"error: {why}; the same command runs what is missing", fg="red", err=True)
-    return grid.exit_code
+    return code

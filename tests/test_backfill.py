@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import threading
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from toy_jobs import ToyJobs
 
+from flows import backfill_commands
 from flows.backfill import Backfill, Observer
+from flows.backfill_display import Lines
 from flows.backfill_grid import Grid
 from flows.backfill_request import BackfillRequest
+from flows.cli import app, main
 from flows.jobs.contract import APP, JobSpec, JobState
 from flows.jobs.target import TargetConfig
 from pipeline.config import RunConfig, parse
@@ -113,6 +121,12 @@ def test_a_dead_driver_is_followed_by_one_that_does_the_rest(config: RunConfig) 
     assert jobs.ran[DAYS[9]] == 3
 
 
+def test_a_manifest_of_another_job_does_not_hide_the_outcome(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[2]: "raced"})
+    grid = a_backfill(config, jobs, limit=4).run()
+    assert (statuses(grid)[:4], grid.exit_code, len(jobs.jobs)) == (["done"] * 4, 0, 1)
+
+
 def test_a_stop_ends_the_jobs_and_starts_no_other(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[1]: "slow", DAYS[4]: "slow"})
     backfill = a_backfill(config, jobs, group=3, max_active=2)
@@ -152,7 +166,8 @@ def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig)
 
     class Crash(Observer):
         def job(self, status: object) -> None:
-            raise MemoryError("the flow's process dies")
+            if len(jobs.jobs) == 2:
+                raise MemoryError("the flow's process dies")
 
     backfill = a_backfill(config, jobs, group=7, max_active=2)
     backfill.observer = Crash()
@@ -162,7 +177,7 @@ def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig)
     assert left_running
     again = a_backfill(config, jobs, group=3, max_active=4)
     grid = again.run()
-    assert statuses(grid) == ["done"] * 14
+    assert statuses(grid) == ["done"] * 14, grid.rows
     assert set(jobs.ran.values()) == {1}
     assert {row.job for row in grid.rows} >= set(left_running)
 
@@ -202,3 +217,62 @@ def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:
     write_state(config.output.uri, PartitionState(DAYS[0], "failed"))
     assert a_backfill(config, jobs, dry_run=True, reprocess="failed").run().tally() == {"waiting": 1, "done": 13}
     assert len(read_states(config.output.uri)) == 14
+
+
+def commands(text: str) -> list[list[str]]:
+    """The `hanclip backfill` lines of a text, as words."""
+    return [shlex.split(line.partition("#")[0]) for line in re.findall(r"hanclip (backfill .+?)(?:`|\n|$)", text)]
+
+
+def test_commands_of_the_docs_and_the_help_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    [shown] = [command.epilog for command in app.registered_commands if command.callback is backfill_commands.backfill]
+    written = commands(readme) + commands(str(shown))
+    assert len(written) > 8
+    for words in written:
+        local = [word.removeprefix("s3://") for word in words]
+        with pytest.raises(SystemExit) as ended:
+            main([*local, "--dry-run", "--json"])
+        assert ended.value.code == 0, words
+        [told] = capfd.readouterr().out.splitlines()
+        grid = json.loads(told)
+        assert grid["tally"] == {"waiting": len(grid["partitions"])}
+        assert grid["partitions"], words
+    assert list(tmp_path.iterdir()) == [], "a dry run leaves nothing"
+
+
+def test_the_manifest_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- keys: partition -->")[2].strip().partition("\n\n")[0].splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in table] == list(PartitionState("a", "done").to_json())
+
+
+def test_a_grid_for_people(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    a_backfill(config, ToyJobs({DAYS[1]: "fail", DAYS[3]: "fail", DAYS[2]: "empty"}), limit=4).run()
+    with pytest.raises(SystemExit):
+        main(["partitions", config.output.uri])
+    table = capsys.readouterr().out
+    assert [line.split()[:2] for line in table.splitlines()[1:5]] == [
+        [DAYS[0], "done"],
+        [DAYS[1], "failed"],
+        [DAYS[2], "empty"],
+        [DAYS[3], "failed"],
+    ]
+    assert "4 partitions: 1 done, 2 failed, 1 empty" in table
+    assert f"{DAYS[1]} and 1 more: a flaw" in table
+
+
+def test_lines_while_it_goes(config: RunConfig) -> None:
+    console = Console(file=StringIO(), width=60)
+    backfill = a_backfill(config, ToyJobs({DAYS[1]: "fail"}), limit=3)
+    with Lines(console) as backfill.observer:
+        backfill.run()
+    told = [line.split(" ", 1)[1] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [line for line in told if not line.startswith("job")] == [
+        f"{DAYS[0]} done, 10 records in 0.0 s (2 left)",
+        f"{DAYS[1]} failed, 0 records in 0.0 s: a flaw (1 left)",
+        f"{DAYS[2]} done, 10 records in 0.0 s (0 left)",
+    ]

@@ -103,8 +103,9 @@ def test_keys_and_templates_never_leave_their_folder(text: str, day: date) -> No
     assert fill("a/{date}/{date:%d.%m.%Y}", day) == f"a/{day}/{day:%d.%m.%Y}"
 
 
-def test_manifests_are_read_as_they_were_written(tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
+@pytest.mark.parametrize("store", ["disk", "bucket"])
+def test_manifests_are_read_as_they_were_written(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    out = str(tmp_path / "out") if store == "disk" else f"{request.getfixturevalue('s3').bucket()}/out"
     assert (read_states(out), read_state(out, "a")) == ({}, None)
     first = PartitionState("a", "done", "1" * 16, "2" * 16, 10, 8, 2, "run", "job", 1.5, "", "2026-11-21T00:00:00Z")
     second = PartitionState("b", "failed", message="坏了")
@@ -112,7 +113,7 @@ def test_manifests_are_read_as_they_were_written(tmp_path: Path) -> None:
         write_state(out, state)
     assert read_states(out) == {"a": first, "b": second}
     assert read_state(out, "b") == second
-    Path(state_uri(out, "b")).write_text("{}")
+    storage.overwrite(state_uri(out, "b"), b"{}")
     with pytest.raises(StorageError, match=r"b\.json is damaged .* delete it"):
         read_states(out)
 

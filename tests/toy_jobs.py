@@ -1,7 +1,8 @@
 """A `JobBackend` in memory whose jobs take milliseconds: for tests of whatever schedules jobs.
 
 A partition does as its behaviour says, by key: done (the default), empty, fail, slow (until it is stopped), die (the
-driver ends without a word, once), dies (always). What a job leaves in OUT is what a driver leaves there.
+driver ends without a word, once), dies (always), raced (another job writes the manifest after this one). What a job
+leaves in OUT is what a driver leaves there.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class ToyJobs:
         rows = 10 if status == "done" else 0
         spec, listed = spec_digest(config), input_digest(config)  # type: ignore[arg-type]
         message = "a flaw" if word == "fail" else ""
+        job_id = "another-a1" if word == "raced" else job_id
         state = PartitionState(key, status, spec, listed, rows, rows, 0, "run", job_id, RUN_S, message)  # type: ignore[arg-type]
         write_state(config.output.uri, state)  # type: ignore[attr-defined]
 
