@@ -5,20 +5,21 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from typer.testing import CliRunner
 
 from actors.progress import Bottleneck, Summary
+from flows.backfill_request import BackfillRequest
 from flows.cli import app
 from flows.scheduled.artifacts import describe, fraction
-from flows.scheduled.command import embed_command
+from flows.scheduled.command import backfill_command, embed_command
 from flows.scheduled.report import report, summary_of, verdict
 from flows.scheduled.window import check, nightly_runs
 from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError
-from pipeline.job_folder import JobProgress, JobRun, JobSummary, RunOutcome
+from pipeline.job_folder import JobProgress, JobSummary, RunOutcome
 from pipeline.stats import Stats
 
 CONFIG = parse(
@@ -92,8 +93,8 @@ def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
         (a_job(complete("", a_summary())), "rows in 1,000 = 57 embedded + 3 quarantined + 940 already done"),
         (a_job(RunOutcome("2026-11-21", "empty")), "1 of 1 dates without files"),
         (a_job(complete("", a_summary(quarantine_share=0.4)), exit_code=3), "40 % of the dataset's records"),
-        (a_job(RunOutcome("", "failed", "No bucket. Make it."), state="failed", exit_code=2), "No bucket. Make it."),
-        (a_job(state="failed", exit_code=1, message="The store is down. Wait."), "The store is down. Wait."),
+        (a_job(RunOutcome("", "failed", "No bucket. Make it."), state="failed", exit_code=2), "No bucket. Make it"),
+        (a_job(state="failed", exit_code=1, message="The store is down. Wait."), "The store is down. Wait"),
     ],
 )
 def test_the_verdict_says_how_it_ended_in_a_line(job, said):
@@ -126,6 +127,50 @@ def test_a_dated_source_is_a_run_per_day_of_the_window_and_another_one_run():
     assert (run.key, run.config.output.run_date) == ("", date(2026, 3, 1))
 
 
+def test_the_command_of_a_backfill_gives_the_same_request_back():
+    from flows.backfill_options import request_of
+
+    request = BackfillRequest(partitions=("a", "b"), limit=3, group=2, fail_fast=True, order="newest")
+    words = shlex.split(backfill_command(CONFIG, request, "http://ray:8265"))
+    given = {flag: words[at + 1] for at, flag in enumerate(words) if flag.startswith("--")}
+    assert given["--jobs-address"] == "http://ray:8265"
+    parsed = request_of(
+        {
+            "partition": [words[at + 1] for at, word in enumerate(words) if word == "--partition"],
+            "max_partitions": int(given["--max-partitions"]),
+            "group": int(given["--group"]),
+            "order": given["--order"],
+            "fail_fast": "--fail-fast" in words,
+        }
+    )
+    assert parsed == request
+
+
+def test_the_logical_date_is_the_scheduled_one_in_its_time_zone(monkeypatch):
+    from prefect.runtime import flow_run
+
+    from flows.scheduled.naming import logical_date, place, run_name
+
+    scheduled = datetime(2026, 11, 20, 20, 30, tzinfo=UTC)
+    monkeypatch.setitem(flow_run.FIELDS, "scheduled_start_time", lambda: scheduled)
+    assert logical_date("UTC") == date(2026, 11, 20)
+    assert logical_date("Asia/Shanghai") == date(2026, 11, 21)
+    monkeypatch.setitem(flow_run.FIELDS, "flow_name", lambda: "nightly")
+    assert run_name() == "nightly 2026-11-20 20:30"
+    assert place("s3://b/shop/dt=2026-11-20/*.tar", "more/") == "shop/dt=2026-11-20 and 1 more"
+
+
+def test_no_flow_is_in_a_file_that_hides_another_module():
+    """A loader that runs `flows/scheduled/x.py` by its path puts its folder before all others."""
+    import sys
+    from importlib.metadata import packages_distributions
+    from pathlib import Path
+
+    folder = Path(__file__).parent.parent / "flows" / "scheduled"
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert names & ({*sys.stdlib_module_names, "pipeline", "actors", "flows"} | set(packages_distributions())) == set()
+
+
 @pytest.mark.parametrize(
     "tree", [{"output": {"uri": "out"}}, {"source": {"uris": ["a/"]}}, CONFIG.model_dump(mode="json")]
 )
@@ -147,4 +192,3 @@ def test_progress_is_a_share_of_the_job_and_a_sentence():
     assert describe(progress) == "run 2 of 4: running, 100 of 200 records, 20.0 records/s, 5.0 s left"
     assert fraction(JobProgress("j", "running", 0, 1, None)) == 0
     assert fraction(replace(progress, state="complete")) == 1
-    assert JobRun("", CONFIG)

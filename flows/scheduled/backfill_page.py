@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows import figures
 from flows.backfill_grid import Grid
-from flows.scheduled.markdown import bash, table
+from flows.scheduled.page_markup import bash, table
 from pipeline.config import RunConfig
 
 #: Rows that a person looks through; those that are well are counted only.
@@ -31,7 +31,7 @@ def backfill_report(title: str, grid: Grid, config: RunConfig, seconds: float, c
         ("output", f"`{config.output.uri}`"),
         *(("note", note) for note in grid.notes),
     ]
-    parts = [f"# {title}", backfill_verdict(grid), table(("", ""), facts)]
+    parts = [f"# {title}", backfill_verdict(grid), table(facts[0], facts[1:])]
     bad = [row for row in grid.rows if row.exit_code or row.status == "failed"]
     if bad:
         rows = [(row.key, row.status, row.message) for row in bad[:_MOST_ROWS]]

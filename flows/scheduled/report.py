@@ -15,7 +15,7 @@ from typing import Any
 from actors.progress import Bottleneck, Summary
 from flows import figures
 from flows.scheduled.command import embed_command
-from flows.scheduled.markdown import bash, table
+from flows.scheduled.page_markup import bash, table
 from flows.summary import balance
 from pipeline.job_folder import JobRun, JobSummary, RunOutcome
 from pipeline.stats import Stats
@@ -89,7 +89,7 @@ def verdict(job: JobSummary) -> str:
     empty = sum(run.state == "empty" for run in job.runs if run.key)
     if empty:
         said.append(f"{empty} of {len(job.runs)} dates without files")
-    return "; ".join(filter(None, said)) or "nothing to do"
+    return "; ".join(text.rstrip(".") for text in said if text) or "nothing to do"
 
 
 def _bad(job: JobSummary) -> list[RunOutcome]:
@@ -123,7 +123,7 @@ def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
     if whole:
         pairs = list(_figures(whole))
     pairs.append(("job", f"[{job.job_id}]({url})" if url else job.job_id))
-    return table(("", ""), pairs)
+    return table(pairs[0], pairs[1:])
 
 
 def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
@@ -152,7 +152,7 @@ def _quarantine(whole: Summary) -> str:
     ]
     passing = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
     retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *passing])) if passing else ""
-    return table(("reason", "records", ""), rows) + retry
+    return table(("reason", "records", "what to do"), rows) + retry
 
 
 def _runs(job: JobSummary) -> str:
@@ -166,7 +166,7 @@ def _runs(job: JobSummary) -> str:
         )
         time = figures.duration(one.seconds) if one else ""
         rows.append((run.key, run.state, *(f"{n:,}" if n != "" else "" for n in counts), time, run.message))
-    return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", ""), rows)
+    return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", "note"), rows)
 
 
 def _again(job: JobSummary, runs: Sequence[JobRun], address: str | None) -> Iterator[str]:
