@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -139,11 +139,16 @@ def local_resources() -> Resources:
 
 
 @contextmanager
-def connected(cluster: ClusterConfig) -> Iterator[Resources]:
+def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) -> Iterator[Resources]:
     """A connection to Ray: to `cluster.address`, else a local Ray that ends with the block.
+
+    Args:
+        cluster: which Ray.
+        noted: called at a signal to stop, which Ray's start holds up for some seconds.
 
     Raises:
         RunError: the cluster cannot be reached.
+        SystemExit: a signal to stop came meanwhile.
     """
     if ray.is_initialized():
         yield _cluster_resources()
@@ -152,7 +157,7 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
-        with own_sigterm(), StopSignal() as stop:
+        with own_sigterm(), StopSignal(noted) as stop:
             if cluster.address is None:
                 _start_local()
             else:

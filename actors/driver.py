@@ -54,13 +54,21 @@ def retry(
     on_progress: OnProgress | None = None,
 ) -> Summary:
     """Try the quarantined records of `out` with one of `reasons` again, with the source and model of `config`."""
-    return _Run(config, on_progress).go(lambda run: make_retry_plan(run.config, run.model, run.run_id, out, reasons))
+    return _Run(config, on_progress, "Nothing to try again.").go(
+        lambda run: make_retry_plan(run.config, run.model, run.run_id, out, reasons)
+    )
 
 
 class _Run:
     """The parts of one run that its steps share."""
 
-    def __init__(self, config: RunConfig, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        on_progress: OnProgress | None,
+        nothing: str = "Nothing to do: every record has an outcome.",
+    ) -> None:
+        self.nothing = nothing
         self.run_id = new_run_id()
         self.on_progress = on_progress or (lambda _: None)
         self.on_progress(Progress(self.run_id, "planning"))
@@ -73,7 +81,7 @@ class _Run:
         began_s, config = time.monotonic(), self.config
         with ExitStack() as stack:
             if self.config.cluster.address is not None:
-                resources = stack.enter_context(connected(self.config.cluster))
+                resources = stack.enter_context(connected(self.config.cluster, self._stop_noted))
             else:
                 resources = local_resources()
             self.layout = arrange(
@@ -83,11 +91,18 @@ class _Run:
             self.meter = Meter(self.run_id, self.plan.rows, self.plan.rows_already_done, len(self.plan.shards))
             self.reporter = Reporter(self.plan.uri, self.meter, self.on_progress)
             if not self.plan.rows:
-                return self._summary("complete", began_s, None, "Nothing to do: every record has an outcome.")
+                return self._summary("complete", began_s, None, self.nothing)
             self.reporter.report()
             if self.config.cluster.address is None:
-                stack.enter_context(connected(self.config.cluster))
+                try:
+                    stack.enter_context(connected(self.config.cluster, self._stop_noted))
+                except SystemExit as stopped:
+                    code = stopped.code if isinstance(stopped.code, int) else 1
+                    return self._summary("stopped", began_s, code, "Stopped while Ray started; the same command goes on.")
             return self._embed(began_s)
+
+    def _stop_noted(self) -> None:
+        self.on_progress(Progress(self.run_id, "stopping", waiting_for="Ray to finish starting"))
 
     def _embed(self, began_s: float) -> Summary:
         pools = make_pools(self.config, self.plan, self.model, self.layout)
@@ -115,10 +130,11 @@ class _Run:
         self.meter.state(state)
         progress = self.meter.progress()
         plan = self.plan
-        share = 0.0 if state == "failed" else self._quarantine_share()
+        held = None if state == "failed" else status(plan.dataset.uri)
+        share = held.quarantine_share if held else 0.0
         if exit_code is None:
             exit_code = 3 if share > self.config.output.max_quarantine else 0
-        busy = self.meter.busy()
+        busy, seconds = self.meter.busy(), time.monotonic() - began_s
         summary = Summary(
             run_id=self.run_id,
             state=progress.state,
@@ -130,21 +146,18 @@ class _Run:
             rows_elsewhere=self.meter.rows_elsewhere,
             rows_left=plan.rows - self.meter.rows_done,
             stats=progress.stats,
-            seconds=time.monotonic() - began_s,
+            seconds=seconds,
             actors_replaced=progress.actors_replaced,
+            startup_s=seconds - self.meter.working_s(),
             bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
             exit_code=exit_code,
             message=message,
             quarantine_share=share,
             notes=plan.source.notes,
+            examples={} if held is None else {reason: held.examples[reason] for reason in progress.stats.quarantined},
         )
         self.reporter.close(summary)
         return summary
-
-    def _quarantine_share(self) -> float:
-        held = status(self.plan.dataset.uri)
-        quarantined = held.quarantined.total()
-        return quarantined / max(1, held.rows + quarantined)
 
 
 def main(arguments: list[str] | None = None) -> int:

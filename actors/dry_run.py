@@ -130,7 +130,7 @@ def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
         return None
     few = config.source.model_copy(update={"limit": _SAMPLE_RECORDS})
     records: list[Record] = []
-    scan(few, lambda batch: records.extend(Record(**row) for row in batch.to_pylist()))
+    scan(few, lambda batch: records.extend(Record(**row) for row in batch.to_pylist()), config.output.uri)
     source = reader(plan.source)
     began = time.perf_counter()
     for one in source.read(records):

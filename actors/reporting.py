@@ -58,7 +58,7 @@ class Reporter:
         self._on_progress(self._meter.progress())
         if summary.rows_planned:
             self._thread.submit(self._write, "progress.json", self._meter.progress().to_json())
-            self._thread.submit(self._write, "summary.json", summary.to_json())
+        self._thread.submit(self._write, "summary.json", summary.to_json())
         self._thread.shutdown(wait=True)
 
     def _write(self, name: str, plain: dict[str, object]) -> None:

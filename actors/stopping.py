@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
@@ -34,12 +34,16 @@ def own_sigterm() -> Iterator[None]:
 class StopSignal:
     """Context in which the first SIGTERM or SIGINT is noted; a second SIGINT interrupts at once.
 
+    Args:
+        noted: called when the first signal arrives, so that a person sees at once that it did.
+
     Attributes:
         number: of the signal that arrived, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noted: Callable[[], None] = lambda: None) -> None:
         self.number: int | None = None
+        self._noted = noted
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopSignal:
@@ -52,7 +56,9 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = self.number or number
+        if self.number is None:
+            self.number = number
+            self._noted()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

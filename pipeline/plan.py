@@ -82,6 +82,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         SourceError: duplicate ids, no records, or what `sources.scan` refuses.
         IdentityError: the dataset was made by something else.
     """
+    storage.check_writable(config.output.uri)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
         dataset = Dataset.open_or_create(config.output.uri, listed.identity)
@@ -90,6 +91,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
 
 def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
     """What `make_plan` would give, with nothing written to the output; raises the same."""
+    storage.check_writable(config.output.uri, probe=False)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
         dataset = Dataset.find(config.output.uri)
@@ -165,7 +167,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     if existing is not None:
         check_model(existing.identity, model, existing.uri)
     with Listing(work) as listing:
-        source = sources.scan(config.source, listing.add)
+        source = sources.scan(config.source, listing.add, config.output.uri)
     if not listing.rows:
         raise SourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
     listing.check_unique()
