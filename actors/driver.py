@@ -98,7 +98,9 @@ class _Run:
                     stack.enter_context(connected(self.config.cluster, self._stop_noted))
                 except SystemExit as stopped:
                     code = stopped.code if isinstance(stopped.code, int) else 1
-                    return self._summary("stopped", began_s, code, "Stopped while Ray started; the same command goes on.")
+                    return self._summary(
+                        "stopped", began_s, code, "Stopped while Ray started; the same command goes on."
+                    )
             return self._embed(began_s)
 
     def _stop_noted(self) -> None:
@@ -154,7 +156,9 @@ class _Run:
             message=message,
             quarantine_share=share,
             notes=plan.source.notes,
-            examples={} if held is None else {reason: held.examples[reason] for reason in progress.stats.quarantined},
+            examples={}
+            if held is None
+            else {reason: held.examples[reason] for reason in progress.stats.quarantined if reason in held.examples},
         )
         self.reporter.close(summary)
         return summary

@@ -26,6 +26,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.identity import Identity, ModelFacts, check_model, check_same, identify
 from pipeline.listing import Listing
 from pipeline.plan_files import RecordFiles, claim_run_date, read_records, write_shards
+from pipeline.retry_notes import retry_notes
 from pipeline.shards import Cut, FullCut, without_done
 from pipeline.sources import SourceSpec
 from pipeline.vocabulary import Reason
@@ -123,6 +124,7 @@ def make_retry_plan(
     unknown = sorted(set(reasons) - set(Reason))
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} is no quarantine reason. Choose from {', '.join(sorted(Reason))}.")
+    storage.check_writable(config.output.uri)
     with Workspace() as work:
         dataset = Dataset.open(out)
         listed = _list(config, model, 1, work)
@@ -133,7 +135,8 @@ def make_retry_plan(
         with Listing(work, "selection") as selection:
             for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
                 selection.add(batch)
-        return _store(_Listed(selection, listed.source, listed.identity, config), dataset, run_id, "retry", work)
+        told = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
+        return _store(_Listed(selection, told, listed.identity, config), dataset, run_id, "retry", work)
 
 
 _SELECTION = """
