@@ -60,7 +60,7 @@ class Progress:
     waiting_for: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included, and `at`, the time now: who reads the file later sees whether the run lives."""
+        """Plain values, `stats` included, and `at`, the time now: a reader of the file sees whether the run lives."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return {**asdict(self), "stats": self.stats.to_json(), "at": at}
 
@@ -110,7 +110,7 @@ class Summary:
 
     @property
     def records_per_s(self) -> float:
-        """Records with an outcome per second of work, without the start-up; work of less than a second counts as one."""
+        """Records with an outcome per second of work, start-up not counted; less than a second counts as one."""
         return self.stats.records / max(1.0, self.seconds - self.startup_s)
 
     @property

@@ -46,10 +46,8 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
-    yield (
-        "embedded",
-        f"{figures.count(found.rows, 'row')} in {figures.count(found.shards, 'shard')}, {figures.size(found.size_bytes)}",
-    )
+    rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
+    yield "embedded", f"{rows} in {shards}, {figures.size(found.size_bytes)}"
     yield "quarantined", f"{found.quarantined.total():,} {_in_brackets(figures.by_reason(found.quarantined))}"
     if found.examples:
         yield "for example", figures.examples(found.examples)
