@@ -68,7 +68,7 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if found and os.path.realpath(found) == os.path.realpath(own):
         return name
-    near = os.path.relpath(own)
+    near = os.path.relpath(os.path.realpath(own.parent) + f"/{name}")
     return shlex.quote(str(own) if near.startswith("..") else near)
 
 

@@ -188,9 +188,9 @@ def test_a_bucket_pairs_images_with_texts(s3: S3Server) -> None:
 
 def test_what_lies_below_the_output_folder_in_a_bucket_is_no_record(s3: S3Server) -> None:
     base = s3.bucket()
-    for name in ("c.jsonl", "out/embeddings/x.parquet", "out.jsonl"):
+    for name in ("c.jsonl", "out/x.jsonl", "out.jsonl"):
         storage.overwrite(f"{base}/data/{name}", b'{"text": "a"}')
-    for source in (f"{base}/data/", f"{base}/data/**"):
+    for source in (f"{base}/data/", f"{base}/data/**/*.jsonl"):
         assert [record.container for record in scan(source, out=f"{base}/data/out/")[1]] == [
             f"{base}/data/c.jsonl",
             f"{base}/data/out.jsonl",

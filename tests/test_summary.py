@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -67,7 +68,7 @@ def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
 
 
 def test_a_path_with_brackets_is_shown_as_it_is():
-    assert "output      /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
+    assert " /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
 
 
 def test_a_message_with_brackets_does_not_break_the_panel():
@@ -115,7 +116,7 @@ def test_no_bottleneck_is_named_where_no_stage_was_busy_for_long():
     for seconds, shares in ((3.0, busy), (60.0, busy | {"decode": 0.35})):
         none = find(shares, seconds, layout)
         assert none.stage is None
-        assert "bottleneck  no stage was busy for long" in drawn(replace(DONE, bottleneck=none))
+        assert re.search("bottleneck +no stage was busy for long", drawn(replace(DONE, bottleneck=none)))
     named = find(busy, 60.0, layout)
     assert (named.stage, named.advice.partition(":")[0]) == ("decode", "2 decoders worked 55 % of the time")
 
