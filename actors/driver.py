@@ -150,7 +150,7 @@ class _Run:
             stats=progress.stats,
             seconds=seconds,
             actors_replaced=progress.actors_replaced,
-            startup_s=seconds - self.meter.working_s(),
+            startup_s=seconds - self.meter.flowing_s(),
             bottleneck=bottleneck.find(busy, self.meter.working_s(), self.layout),
             exit_code=exit_code,
             message=message,

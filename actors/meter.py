@@ -135,8 +135,7 @@ class Meter:
         """The run right now."""
         rate = self._rate("embed").per_s()
         left = self._progress.rows_planned - self.rows_done
-        flowing_s = 0.0 if self._embedding_s is None else time.monotonic() - self._embedding_s
-        steady = self._progress.state == "running" and rate > 0 and flowing_s >= _STEADY_S
+        steady = self._progress.state == "running" and rate > 0 and self.flowing_s() >= _STEADY_S
         work = self.work
         stats = replace(
             self._progress.stats,
@@ -152,6 +151,10 @@ class Meter:
             bytes_per_s=self._bytes.per_s(),
             eta_s=left / rate if steady else None,
         )
+
+    def flowing_s(self) -> float:
+        """Seconds since the first chunk was embedded: the time before, in which the model was loaded, is start-up."""
+        return 0.0 if self._embedding_s is None else time.monotonic() - self._embedding_s
 
     def working_s(self) -> float:
         """Seconds since the first chunk was begun, without the start of Ray and the loading of the model."""

@@ -7,6 +7,7 @@ rows in = embedded + quarantined (+ already done + committed by another run + le
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -26,6 +27,8 @@ from pipeline.vocabulary import TRANSIENT_REASONS
 if TYPE_CHECKING:
     from actors.dry_run import DryRun
 
+#: What the shell, or Python's quotes, would not leave as it is; otherwise a line is readable without escapes.
+_UNSAFE = re.compile(r"['\"$`\\!]")
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red"}
 
 
@@ -76,8 +79,11 @@ def _query(columns: str, out: str, folder: str) -> str:
     """A shell line that shows some rows."""
     files = f"{out}/{folder}/**/*.parquet".replace("'", "''")
     sql = f"select {columns} from '{files}' limit 20"
-    code = f'import duckdb; duckdb.sql("""{sql}""").show()'
-    return f"{_program('python')} -c {shlex.quote(code)}"
+    if _UNSAFE.search(out):
+        code = shlex.quote(f"import duckdb; duckdb.sql({sql!r}).show()")
+    else:
+        code = f"\"import duckdb; duckdb.sql('''{sql}''').show()\""
+    return f"{_program('python')} -c {code}"
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Table:
@@ -103,7 +109,7 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
         yield "quarantine", figures.by_reason(summary.stats.quarantined)
         if summary.examples:
             yield "for example", figures.examples(summary.examples)
-    if summary.rows_planned:
+    if summary.stats.records:
         yield "speed", _speed(summary)
     if summary.bottleneck:
         yield "bottleneck", _bottleneck(summary)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pytest
 from rich.console import Console
 
 from actors.bottleneck import find
@@ -83,16 +84,16 @@ def test_only_reasons_that_may_pass_are_offered_for_another_try():
     assert not any("reason" in command for command in next_commands(replace(DONE, stats=Stats(embedded=1))))
 
 
-def test_the_duckdb_lines_are_commands_that_run(tmp_path):
-    out = tmp_path / "it's out"
-    for folder, columns in (
-        ("embeddings", "0.5 as similarity, [1.0] as image_embedding"),
-        ("_quarantine", "'x' as reason, 'y' as detail"),
-    ):
+@pytest.mark.parametrize("name", ["my out", "it's $out"])
+def test_the_duckdb_lines_are_commands_that_run(tmp_path, name):
+    out = tmp_path / name
+    columns = {
+        "embeddings": "0.5 as similarity, [1.0] as image_embedding",
+        "_quarantine": "'x' as reason, 'y' as detail",
+    }
+    for folder, values in columns.items():
         (out / folder / "run_date=2026-01-31").mkdir(parents=True)
-        duckdb.sql(f"select 'a' as id, {columns}").write_parquet(
-            str(out / folder / "run_date=2026-01-31" / "x.parquet")
-        )
+        duckdb.sql(f"select 'a' as id, {values}").write_parquet(str(out / folder / "run_date=2026-01-31" / "x.parquet"))
     *others, failed, command = next_commands(replace(DONE, output=str(out)))
     for line, words in ((command, ("0.5", "similarity")), (failed, ("reason", "detail"))):
         shown = subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout
