@@ -1,7 +1,7 @@
 """What a run would do, without doing it: the plan's counts and an estimate of its time. Writes nothing, starts no Ray.
 
-The estimate comes from the steady rate of the newest finished run of the same dataset; without one, from reading and decoding a few of
-the planned records here, which says nothing about the model and says so.
+The estimate comes from the steady rate of the newest finished run of the same dataset; without one, from reading and
+decoding a few of the planned records here, which says nothing about the model and says so. Start-up is on top.
 """
 
 from __future__ import annotations
