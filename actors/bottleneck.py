@@ -14,7 +14,7 @@ _SHORT_S = 5.0
 
 
 def find(busy: Mapping[str, float], seconds: float, layout: Layout) -> Bottleneck | None:
-    """The stage whose actors were busiest.
+    """The stage whose actors were busiest; no stage is named when none was busy for long.
 
     Args:
         busy: share of their time that each stage's actors worked: read, decode, embed, write.
@@ -27,21 +27,21 @@ def find(busy: Mapping[str, float], seconds: float, layout: Layout) -> Bottlenec
     stage = max(working, key=lambda name: working[name])
     if busy["read"] > working[stage] and working["decode"] < _BUSY:
         stage = "read"
-    advice = _advice(stage, layout)
-    if busy[stage] < _BUSY:
-        advice = f"no stage was busy for long: too few records or shards for {layout.decoders} decoders, or start-up"
-    elif seconds < _SHORT_S:
-        advice += " (a short run: measure on more records)"
-    return Bottleneck(stage, dict(busy), advice)
+    if seconds < _SHORT_S or busy[stage] < _BUSY:
+        return Bottleneck(None, dict(busy), "no stage was busy for long: too few records to tell")
+    return Bottleneck(stage, dict(busy), _advice(stage, f"{busy[stage]:.0%}".replace("%", " % of the time"), layout))
 
 
-def _advice(stage: str, layout: Layout) -> str:
+def _advice(stage: str, share: str, layout: Layout) -> str:
     if stage == "read":
-        return "the decoders waited for bytes: raise --read-concurrency or --decoders, or run nearer to the storage"
+        return (
+            f"the decoders waited {share} for bytes: raise --read-concurrency or --decoders,"
+            " or run nearer to the storage"
+        )
     if stage == "decode":
-        return f"{layout.decoders} decoders kept their cores busy: add CPU cores or nodes, then raise --decoders"
+        return f"{layout.decoders} decoders worked {share}: add CPU cores or nodes, then raise --decoders"
     if stage == "write":
-        return "the writers were busy: write to faster storage, or use --embedding-dtype float16"
+        return f"the writers worked {share}: write to faster storage, or use --embedding-dtype float16"
     if layout.gpus_per_embedder:
-        return f"{layout.embedders} GPUs were busy: add GPUs, or try --compile and a larger --batch-size"
-    return "the model kept the CPU cores busy: use a GPU, a smaller model, or more nodes"
+        return f"{layout.embedders} embedders worked {share}: add GPUs, or try --compile and a larger --batch-size"
+    return f"the model computed {share}: use a GPU, a smaller model, or more nodes"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -151,11 +151,16 @@ def address_of(cluster: ClusterConfig) -> str | None:
 
 
 @contextmanager
-def connected(cluster: ClusterConfig) -> Iterator[Resources]:
+def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) -> Iterator[Resources]:
     """A connection to Ray: to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
+
+    Args:
+        cluster: which Ray.
+        noted: called at a signal to stop, which Ray's start holds up for some seconds.
 
     Raises:
         RunError: the cluster cannot be reached.
+        SystemExit: a signal to stop came meanwhile.
     """
     if ray.is_initialized():
         yield cluster_resources()
@@ -165,7 +170,7 @@ def connected(cluster: ClusterConfig) -> Iterator[Resources]:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
-        with own_sigterm(), StopSignal() as stop:
+        with own_sigterm(), StopSignal(noted=noted) as stop:
             if address is None:
                 _start_local()
             else:

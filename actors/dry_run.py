@@ -1,7 +1,7 @@
 """What a run would do, without doing it: the plan's counts and an estimate of its time. Writes nothing, starts no Ray.
 
-The estimate comes from the newest finished run of the same dataset; without one, from reading and decoding a few of
-the planned records here, which says nothing about the model and says so.
+The estimate comes from the steady rate of the newest finished run of the same dataset; without one, from reading and
+decoding a few of the planned records here, which says nothing about the model and says so. Start-up is on top.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from pipeline.plan import Plan, dry_plan
 from pipeline.sources import reader, scan
 
 _SAMPLE_RECORDS = 48
+#: Ray and a model of base size on two CPU cores; a run of the same dataset tells better.
+_STARTUP_S = 15.0
+#: A run that worked for so long tells a rate.
+_STEADY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,10 @@ class DryRun:
 
     Attributes:
         rows_in, rows_already_done, rows: of the source; with an outcome; to do.
-        size_bytes: bytes to read, where the source tells.
+        size_bytes: bytes to read; None where the source does not tell.
         smallest_shard, largest_shard: records.
-        estimate_s: expected seconds; None where nothing can be said.
+        estimate_s: expected seconds, start-up included; None where nothing can be said.
+        startup_s: of these, before the first record: Ray, the actors, the model.
         estimate_basis: what the estimate rests on.
         notes: what the source's listing found out of place.
         rows_vanished: ids that the source, a whole catalog, does not hold any more.
@@ -48,13 +53,14 @@ class DryRun:
     rows_already_done: int
     rows: int
     shards: int
-    size_bytes: int
+    size_bytes: int | None
     smallest_shard: int
     largest_shard: int
     decoders: int
     embedders: int
     chunk_rows: int
     estimate_s: float | None
+    startup_s: float
     estimate_basis: str
     notes: tuple[str, ...]
     rows_vanished: int = 0
@@ -70,7 +76,7 @@ def dry_run(config: RunConfig) -> DryRun:
             crew = arrange(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
     plan = dry_plan(config, model, crew.decoders)
     sizes = [shard.rows for shard in plan.shards] or [0]
-    estimate_s, basis = _estimate(config, plan, model, crew)
+    work_s, startup_s, basis = _estimate(config, plan, model, crew)
     return DryRun(
         source=plan.source.describe(),
         output=plan.dataset.uri,
@@ -81,13 +87,14 @@ def dry_run(config: RunConfig) -> DryRun:
         rows_already_done=plan.rows_already_done,
         rows=plan.rows,
         shards=len(plan.shards),
-        size_bytes=plan.size_bytes,
+        size_bytes=plan.size_bytes or (None if plan.rows else 0),
         smallest_shard=min(sizes),
         largest_shard=max(sizes),
         decoders=crew.decoders,
         embedders=crew.embedders,
         chunk_rows=crew.chunk_rows,
-        estimate_s=estimate_s,
+        estimate_s=None if work_s is None else work_s + startup_s,
+        startup_s=startup_s,
         estimate_basis=basis,
         notes=plan.source.notes,
         rows_vanished=plan.rows_vanished,
@@ -99,21 +106,27 @@ def weights_bytes(model: ModelSpec) -> int:
     return sum(file.stat().st_size for file in Path(model.folder).iterdir() if file.suffix in (".safetensors", ".bin"))
 
 
-def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> tuple[float | None, str]:
+def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> tuple[float | None, float, str]:
+    """Seconds of work (None: unknown), seconds of start-up, and what they rest on."""
     if not plan.rows:
-        return 0.0, "nothing to do"
-    rate = _earlier_rate(plan.dataset.uri)
-    if rate is not None:
-        return plan.rows / rate, f"the last run's {rate:.1f} records/s"
+        return 0.0, 0.0, "nothing to do"
+    if earlier := _earlier(plan.dataset.uri):
+        work_s, startup_s, records = earlier
+        short = ", a short one" if work_s < _STEADY_S else ""
+        return plan.rows * work_s / records, startup_s, f"the last run's {records / work_s:.1f} records/s{short}"
     seconds = _sample_s(config, plan, model)
     if seconds is None:
-        return None, "no earlier run of this dataset; try --limit 1000 first"
+        return None, _STARTUP_S, "no earlier run of this dataset; try --limit 1000 first"
     basis = f"{seconds * 1000:.1f} ms to read and decode a record here, {crew.decoders} decoders; without the model"
-    return plan.rows * seconds / crew.decoders, basis
+    return plan.rows * seconds / crew.decoders, _STARTUP_S, basis
 
 
-def _earlier_rate(out: str) -> float | None:
-    """Records/s of the newest run of `out` that worked for some time."""
+def _earlier(out: str) -> tuple[float, float, int] | None:
+    """Seconds of work and of start-up, and records, of the newest run of `out` that worked for some time, else of any.
+
+    A short run says little: its last chunks wait for each other.
+    """
+    short = None
     for _, objects in reversed(list(layout.runs(out).items())):
         for info in objects:
             if info.uri.endswith("/summary.json"):
@@ -121,10 +134,13 @@ def _earlier_rate(out: str) -> float | None:
                     summary: dict[str, Any] = json.loads(storage.read_bytes(info.uri))
                 except (StorageError, ValueError):
                     continue
-                records = summary["rows_planned"] - summary["rows_left"]
-                if records and summary["seconds"] > 0:
-                    return float(records / summary["seconds"])
-    return None
+                startup_s = float(summary.get("startup_s", 0.0))
+                records, work_s = summary["rows_planned"] - summary["rows_left"], summary["seconds"] - startup_s
+                if records and work_s >= _STEADY_S:
+                    return work_s, startup_s, records
+                if records and work_s > 0:
+                    short = short or (work_s, startup_s, records)
+    return short
 
 
 def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
@@ -133,7 +149,7 @@ def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
         return None
     few = config.source.model_copy(update={"limit": _SAMPLE_RECORDS})
     records: list[Record] = []
-    scan(few, lambda batch: records.extend(Record(**row) for row in batch.to_pylist()))
+    scan(few, lambda batch: records.extend(Record(**row) for row in batch.to_pylist()), config.output.uri)
     source = reader(plan.source)
     began = time.perf_counter()
     for one in source.read(records):

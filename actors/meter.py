@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from actors.writer import Written
 
 _WINDOW_S = 30.0
+#: A rate is of at least so long: the first chunk, a moment after the beginning, tells no rate.
+_LEAST_S = 2.0
+#: So long records flow before the time left is told: until then the rate is that of the first chunks.
+_STEADY_S = 10.0
 
 
 class Rate:
@@ -40,7 +44,7 @@ class Rate:
         now = time.monotonic()
         while self._events and now - self._events[0][0] > _WINDOW_S:
             self._events.popleft()
-        span_s = min(_WINDOW_S, max(now - self._began_s, 1e-3))
+        span_s = min(_WINDOW_S, max(now - self._began_s, _LEAST_S))
         return sum(amount for _, amount in self._events) / span_s
 
 
@@ -64,6 +68,7 @@ class Meter:
         self._bytes = Rate()
         self._began_s = time.monotonic()
         self._first_work_s: float | None = None
+        self._embedding_s: float | None = None
         self._levels_sent_s = 0.0
         self.rows_elsewhere = 0
         self.rows_done = 0
@@ -79,7 +84,8 @@ class Meter:
         """A chunk of `rows` records passed the stage `kind`."""
         if self._first_work_s is None:
             self._first_work_s = time.monotonic() - stats.read_s - stats.decode_s
-            self.state("running")
+        if kind == "embed" and self._embedding_s is None:
+            self._embedding_s = time.monotonic() - stats.embed_s
         self.work += stats
         self._rate(kind).add(rows)
         self._bytes.add(stats.bytes_read)
@@ -117,7 +123,10 @@ class Meter:
             "embed": pools.embedders.ready,
             "write": pools.writers.ready,
         }
-        self._progress = replace(self._progress, inflight_bytes=inflight_bytes)
+        waiting_for = _not_ready(pools)
+        self._progress = replace(self._progress, inflight_bytes=inflight_bytes, waiting_for=waiting_for)
+        if self._progress.state == "starting" and not waiting_for:
+            self.state("running")
         if time.monotonic() - self._levels_sent_s >= 1.0:
             self._levels_sent_s = time.monotonic()
             self._metrics.levels(queued, inflight_bytes, self._actors)
@@ -132,7 +141,7 @@ class Meter:
         """The run right now."""
         rate = self._rate("embed").per_s()
         left = self._progress.rows_planned - self.rows_done
-        running = self._progress.state == "running" and rate > 0
+        steady = self._progress.state == "running" and rate > 0 and self.flowing_s() >= _STEADY_S
         work = self.work
         stats = replace(
             self._progress.stats,
@@ -146,8 +155,12 @@ class Meter:
             stages=tuple(self._stages()),
             records_per_s=rate,
             bytes_per_s=self._bytes.per_s(),
-            eta_s=left / rate if running else None,
+            eta_s=left / rate if steady else None,
         )
+
+    def flowing_s(self) -> float:
+        """Seconds since the first chunk was embedded: the time before, in which the model was loaded, is start-up."""
+        return 0.0 if self._embedding_s is None else time.monotonic() - self._embedding_s
 
     def working_s(self) -> float:
         """Seconds since the first chunk was begun, without the start of Ray and the loading of the model."""
@@ -182,3 +195,13 @@ class Meter:
 
     def _rate(self, kind: str) -> Rate:
         return self._rates.setdefault(kind, Rate())
+
+
+def _not_ready(pools: Pools) -> str:
+    """The crew that holds the others up because none of it is ready yet; empty when all crews work."""
+    crews = {
+        "the decoders to start": pools.decoders,
+        "the embedders to load the model": pools.embedders,
+        "the writers to start": pools.writers,
+    }
+    return next((what for what, pool in crews.items() if not pool.ready), "")

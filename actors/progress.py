@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pipeline.stats import Stats
@@ -35,7 +36,12 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at one moment. Rows count records: planned = done in this run + still to do."""
+    """A run at one moment. Rows count records: planned = done in this run + still to do.
+
+    Attributes:
+        eta_s: seconds left, once the rate is steady enough to tell.
+        waiting_for: what holds the run up while nothing flows, such as a crew that is not ready; empty for nothing.
+    """
 
     run_id: str
     state: State
@@ -51,17 +57,20 @@ class Progress:
     inflight_bytes: int = 0
     actors_replaced: int = 0
     eta_s: float | None = None
+    waiting_for: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included; equal to what is read back from JSON."""
-        return {**asdict(self), "stats": self.stats.to_json(), "stages": [asdict(stage) for stage in self.stages]}
+        """Plain values, `stats` included, and `at`, the time now: a reader of the file sees whether the run lives."""
+        stages = [asdict(stage) for stage in self.stages]
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        return {**asdict(self), "stats": self.stats.to_json(), "stages": stages, "at": at}
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """The stage that set the pace, and one sentence on what to change."""
+    """The stage that set the pace, None where none did for long, and one sentence on what to change."""
 
-    stage: str
+    stage: str | None
     busy: Mapping[str, float]
     advice: str
 
@@ -77,6 +86,8 @@ class Summary:
         quarantine_share: of all records of the dataset with an outcome, not of this run's alone, so that running a
             complete dataset again gives the same verdict.
         notes: what the source's listing found out of place.
+        startup_s: of `seconds`, those before the first record: planning, Ray, the actors, the model.
+        examples: the id of one record in quarantine for each reason met.
     """
 
     run_id: str
@@ -97,6 +108,13 @@ class Summary:
     rows_vanished: int = 0
     quarantine_share: float = 0.0
     notes: tuple[str, ...] = ()
+    startup_s: float = 0.0
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def records_per_s(self) -> float:
+        """Records with an outcome per second of work, start-up not counted; less than a second counts as one."""
+        return self.stats.records / max(1.0, self.seconds - self.startup_s)
 
     @property
     def rows_in(self) -> int:

@@ -84,7 +84,7 @@ class Reporter:
         self._on_progress(self._meter.progress())
         if summary.rows_planned:
             self._write("progress.json", self._meter.progress().to_json())
-            self._write("summary.json", summary.to_json())
+        self._write("summary.json", summary.to_json())
         self._files.close()
 
     def _write(self, name: str, plain: dict[str, object]) -> None:

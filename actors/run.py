@@ -7,7 +7,7 @@ progress and summary. What a run commits stays whatever happens to it; the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from actors import bottleneck
 from actors.crew import limits
@@ -20,7 +20,7 @@ from actors.stopping import StopSignal, Wish
 from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
 from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
-from pipeline.status import status
+from pipeline.status import Status, status
 
 OnProgress = Callable[[Progress], None]
 
@@ -47,10 +47,12 @@ class Run:
 
     def embed(self, session: Session) -> Summary:
         """Embed everything in the source that has no outcome in the output yet."""
+        self._nothing = "Nothing to do: every record has an outcome."
         return self._go(session, lambda: make_plan(self._config, self._model, self.run_id, self._layout.decoders))
 
     def retry(self, session: Session, out: str, reasons: tuple[str, ...]) -> Summary:
         """Try the quarantined records of `out` with one of `reasons` again."""
+        self._nothing = "Nothing to try again."
         return self._go(session, lambda: make_retry_plan(self._config, self._model, self.run_id, out, reasons))
 
     def _go(self, session: Session, plan: Callable[[], Plan]) -> Summary:
@@ -64,7 +66,7 @@ class Run:
         self._meter = Meter(self.run_id, self._plan.rows, self._plan.rows_already_done, len(self._plan.shards))
         self._reporter = Reporter(self._plan.uri, self._meter, self._on_progress)
         if not self._plan.rows:
-            return self._summary("complete", began_s, None, "Nothing to do: every record has an outcome.")
+            return self._summary("complete", began_s, None, self._nothing)
         self._reporter.report()
         if self.stop.number is not None:
             return self._stopped(began_s, self.stop.number)
@@ -73,15 +75,22 @@ class Run:
     def _work(self, session: Session, began_s: float) -> Summary:
         with self.stop:
             try:
-                with session.crew(self._config, self._plan, self._model, self._layout) as pools:
+                with session.crew(self._config, self._plan, self._model, self._layout, self._stop_noted) as pools:
                     bounds = limits(self._config, self._plan, self._model, self._layout)
                     self._dispatch(Dispatcher(pools, bounds, self._meter))
+            except SystemExit as early:  # A signal came while Ray started, which hears of it only afterwards.
+                code = early.code if isinstance(early.code, int) else 1
+                self.stop.note(code - 128)
+                return self._summary("stopped", began_s, code, "Stopped while Ray started; the same command goes on.")
             except HanclipError as error:
                 return self._summary("failed", began_s, 1, str(error))
             number, left = self.stop.number, self._plan.rows - self._meter.rows_done
             if number is not None and left:
                 return self._stopped(began_s, number)
         return self._summary("complete", began_s, None, "")
+
+    def _stop_noted(self) -> None:
+        self._on_progress(Progress(self.run_id, "stopping", waiting_for="Ray to finish starting"))
 
     def _stopped(self, began_s: float, number: int) -> Summary:
         return self._summary("stopped", began_s, 128 + number, "Stopped; the same command goes on.")
@@ -101,10 +110,11 @@ class Run:
         progress = self._meter.progress()
         plan = self._plan
         # The share is the verdict on what is complete; a stop must not wait for it.
-        share = self._quarantine_share() if state == "complete" else 0.0
+        held = status(plan.dataset.uri) if state == "complete" else None
+        share = held.quarantine_share if held else 0.0
         if exit_code is None:
             exit_code = 3 if share > self._config.output.max_quarantine else 0
-        busy = self._meter.busy()
+        busy, seconds = self._meter.busy(), time.monotonic() - began_s
         summary = Summary(
             run_id=self.run_id,
             state=progress.state,
@@ -116,19 +126,21 @@ class Run:
             rows_elsewhere=self._meter.rows_elsewhere,
             rows_left=plan.rows - self._meter.rows_done,
             stats=progress.stats,
-            seconds=time.monotonic() - began_s,
+            seconds=seconds,
             actors_replaced=progress.actors_replaced,
+            startup_s=seconds - self._meter.flowing_s(),
             bottleneck=bottleneck.find(busy, self._meter.working_s(), self._layout),
             exit_code=exit_code,
             message=message,
             rows_vanished=plan.rows_vanished,
             quarantine_share=share,
             notes=plan.source.notes,
+            examples=_examples(held, progress.stats.quarantined) if held else {},
         )
         self._reporter.close(summary)
         return summary
 
-    def _quarantine_share(self) -> float:
-        held = status(self._plan.dataset.uri)
-        quarantined = held.quarantined.total()
-        return quarantined / max(1, held.rows + quarantined)
+
+def _examples(held: Status, reasons: Iterable[str]) -> dict[str, str]:
+    """One quarantined id for each reason of this run."""
+    return {reason: held.examples[reason] for reason in reasons if reason in held.examples}

@@ -10,7 +10,7 @@ want the same; decoders and writers hold a plan and are made for each run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -80,9 +80,11 @@ class Session:
         return arrange(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
     @contextmanager
-    def crew(self, config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout) -> Iterator[Pools]:
-        """The actors of a run; the embedders rest afterwards, unless the run failed."""
-        self._connect()
+    def crew(
+        self, config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout, noted: Callable[[], None]
+    ) -> Iterator[Pools]:
+        """The actors of a run; the embedders rest afterwards, unless the run failed. `noted` as in `connected`."""
+        self._connect(noted)
         kept = self._embedders(config, layout)
         pools = Pools(crew.decoders(config, plan, model, layout), kept, crew.writers(plan, layout))
         try:
@@ -95,9 +97,9 @@ class Session:
             pools.decoders.stop()
             pools.writers.stop()
 
-    def _connect(self) -> None:
+    def _connect(self, noted: Callable[[], None] = lambda: None) -> None:
         if not self._connected:
-            self._stack.enter_context(connected(self._cluster))
+            self._stack.enter_context(connected(self._cluster, noted))
             self._connected = True
 
     def _embedders(self, config: RunConfig, layout: Layout) -> Pool:

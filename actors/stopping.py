@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Protocol
@@ -44,11 +44,13 @@ class StopSignal:
 
     Args:
         wish: stops like SIGTERM; for runs in a thread, which no signal reaches.
+        noted: called when the first signal arrives, so that a person sees at once that it did.
     """
 
-    def __init__(self, wish: Wish | None = None) -> None:
+    def __init__(self, wish: Wish | None = None, noted: Callable[[], None] = lambda: None) -> None:
         self._number: int | None = None
         self._wish = wish
+        self._noted = noted
         self._before: dict[int, object] = {}
 
     @property
@@ -62,13 +64,19 @@ class StopSignal:
         # Only the main thread may set handlers; elsewhere whoever owns the process decides about signals.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int) -> None:
+        """Note a signal that somebody else received."""
+        if self._number is None:
+            self._number = number
+            self._noted()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._number = self._number or number
+        self.note(number)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -16,10 +16,12 @@ from rich.panel import Panel
 
 from flows import figures
 from flows.summary import facts
-from pipeline.status import Status, status
+from pipeline.status import RunStatus, Status, status
 from pipeline.verify import Report, verify
 
 SHOWN = 20
+#: A living run tells its progress every ten seconds; listing a source takes longer, and tells nothing.
+SILENT_S = 120.0
 
 
 def show_status(out: str, as_json: bool) -> None:
@@ -27,6 +29,7 @@ def show_status(out: str, as_json: bool) -> None:
     found = status(out)
     if as_json:
         identity = json.loads(found.identity.to_json())
+        del identity["extra_schema"]  # Arrow's own encoding, for readers of `_dataset.json`; `extra` says the same.
         write_json(
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
@@ -34,7 +37,7 @@ def show_status(out: str, as_json: bool) -> None:
         Console(highlight=False).print(Panel(facts(_status(found)), title=f"status of {found.uri}", title_align="left"))
 
 
-_COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined")
+_COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples")
 
 
 def _runs(found: Status) -> list[dict[str, Any]]:
@@ -43,15 +46,43 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
-    yield "embedded", f"{found.rows:,} rows in {found.shards:,} shards, {figures.size(found.size_bytes)}"
+    rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
+    yield "embedded", f"{rows} in {shards}, {figures.size(found.size_bytes)}"
     yield "quarantined", f"{found.quarantined.total():,} {_in_brackets(figures.by_reason(found.quarantined))}"
+    if found.examples:
+        yield "for example", figures.examples(found.examples)
+    completed = False
     for run in found.runs[:SHOWN]:
-        left = run.report.get("rows_left")
-        yield f"run {run.run_id}", f"{run.state}{f', {left:,} rows left' if left else ''}"
+        yield f"run {run.run_id}", _run(run, completed)
+        completed = completed or run.state == "complete"
+    if len(found.runs) > SHOWN:
+        yield "", f"and {len(found.runs) - SHOWN:,} earlier runs; --json has them all"
 
 
 def _in_brackets(text: str) -> str:
     return f"({text})" if text else ""
+
+
+def _run(run: RunStatus, completed_since: bool) -> str:
+    """One run in a line. What an ended run left is news only until a later one was complete."""
+    if run.silent_s is None:
+        left = run.report.get("rows_left")
+        return f"{run.state}, {left:,} rows left" if left and not completed_since else run.state
+    if run.silent_s >= SILENT_S:
+        return f"{run.state} when last seen: no sign of life for {figures.duration(run.silent_s)}"
+    return ", ".join([run.state, *_flow(run.report)])
+
+
+def _flow(report: dict[str, Any]) -> Iterator[str]:
+    """How far a living run is, from its last progress."""
+    stats, planned = report.get("stats", {}), report.get("rows_planned", 0)
+    done = stats.get("embedded", 0) + sum(stats.get("quarantined", {}).values())
+    if planned:
+        yield f"{done:,}/{planned:,} records ({figures.share(done / planned)})"
+    if report.get("records_per_s"):
+        yield f"{figures.rate(report['records_per_s'])} records/s"
+    if report.get("eta_s") is not None:
+        yield f"{figures.duration(report['eta_s'])} left"
 
 
 def show_verify(out: str, as_json: bool) -> int:
@@ -68,7 +99,7 @@ def show_verify(out: str, as_json: bool) -> int:
 
 
 def _verified(report: Report) -> Iterator[tuple[str, object]]:
-    yield "dataset", f"{report.uri}, {report.shards:,} shards"
+    yield "dataset", f"{report.uri}, {figures.count(report.shards, 'shard')}"
     yield (
         "planned",
         (
@@ -78,6 +109,8 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
     )
     if report.missing:
         yield "cure", "run the same `hanclip embed` command again: it embeds what is missing"
+    if report.replaced:
+        yield "replaced", f"{report.replaced:,} quarantined, but changed in the source since and planned anew"
     if report.abandoned:
         yield "abandoned", f"{report.abandoned:,} records of older plans that the source dropped or changed"
     for problem in report.problems[:SHOWN]:

@@ -67,7 +67,7 @@ class _Signals(StopSignal):
     def arrived(self) -> bool:
         """Whether one came. Ray, when a job starts it, takes SIGTERM for itself: it is taken back at each call."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+            signal.signal(number, self._handle)
         return self.number is not None
 
 

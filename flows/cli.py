@@ -7,6 +7,7 @@ heavy (Ray, torch, Arrow) is imported by the command that needs it, so that `--h
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ RETRY_OPTIONS = (
     "cluster",
 )
 
-REASON_HELP = f"Quarantine reason to run again; may be given several times. One of: {', '.join(Reason)}."
+REASON_HELP = f"Quarantine reason to run again, several if given several times, else all. One of: {', '.join(Reason)}."
 
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the output dataset; local path or URL.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
@@ -68,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except HanclipError as error:
         if "--debug" in given:
             raise
+        if "--json" in given:
+            failure = {"event": "error", "message": str(error), "exit_code": error.exit_code}
+            typer.echo(json.dumps(failure, ensure_ascii=False))
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -127,6 +131,7 @@ def embed(
 
 @app.command(
     epilog=examples(
+        "hanclip retry out/",
         "hanclip retry out/ --reason timeout",
         "hanclip retry s3://bucket/embeddings --reason unavailable --reason not_found",
     )
@@ -134,7 +139,7 @@ def embed(
 @config_options(*RETRY_OPTIONS)
 def retry(
     out: Output,
-    reason: Annotated[list[Reason], typer.Option(metavar="REASON", help=REASON_HELP)],
+    reason: Annotated[list[Reason] | None, typer.Option(metavar="REASON", help=REASON_HELP)] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -143,7 +148,7 @@ def retry(
     """Run quarantined records again, and nothing else. Options not given are those of the newest run."""
     from flows import runs
 
-    raise typer.Exit(runs.retry(out, tuple(reason), options, as_json, quiet))
+    raise typer.Exit(runs.retry(out, tuple(reason or ()), options, as_json, quiet))
 
 
 @app.command(epilog=examples("hanclip status out/", "hanclip status s3://bucket/embeddings --json"))

@@ -26,6 +26,7 @@ from flows import figures
 
 FIRST_LINE_S = 2.0
 LINE_EVERY_S = 10.0
+JSON_EVERY_S = 2.0
 DOING = {
     "planning": "Planning: listing the source and what is already done",
     "starting": "Starting: Ray, the actors and the model",
@@ -62,8 +63,11 @@ class JsonLines(AbstractContextManager["JsonLines"]):
     the lines go to a private copy of the original.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lines: TextIO | None = None
+        self._clock = clock
+        self._told: tuple[str, str] | None = None
+        self._due_s = 0.0
 
     def __enter__(self) -> JsonLines:
         sys.stdout.flush()
@@ -84,17 +88,20 @@ class JsonLines(AbstractContextManager["JsonLines"]):
         self._lines.flush()
 
     def update(self, progress: Progress) -> None:
-        """Write a progress line."""
-        self.write("progress", progress.to_json())
+        """Write a progress line when two seconds have passed, or what the run does has changed."""
+        doing, now = (progress.state, progress.waiting_for), self._clock()
+        if doing != self._told or now >= self._due_s:
+            self._told, self._due_s = doing, now + JSON_EVERY_S
+            self.write("progress", progress.to_json())
 
 
 class LogLines(AbstractContextManager["LogLines"]):
-    """A line after two seconds, then one about every ten, and one whenever the run's state changes."""
+    """A line after two seconds, then one about every ten, and one whenever what the run does changes."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
-        self._state = ""
+        self._doing = ""
         self._due = clock() + FIRST_LINE_S
 
     def __exit__(self, *exc: object) -> None:
@@ -102,13 +109,14 @@ class LogLines(AbstractContextManager["LogLines"]):
 
     def update(self, progress: Progress) -> None:
         """Write a line if one is due."""
-        changed = progress.state != self._state
+        doing = doing_now(progress)
+        changed = doing != self._doing
         now = self._clock()
         if progress.state not in DOING or (not changed and now < self._due):
             return
         if now >= self._due:
             self._due = now + LINE_EVERY_S
-        self._state = progress.state
+        self._doing = doing
         self._write(line(progress))
 
 
@@ -132,7 +140,7 @@ class LivePanel(AbstractContextManager["LivePanel"]):
         self._progress = progress
 
     def _frame(self) -> RenderableType:
-        self._spinner.update(text=Text(DOING.get(self._progress.state, "Finishing: stopping the actors")))
+        self._spinner.update(text=Text(doing_now(self._progress)))
         return panel(self._progress, self._spinner)
 
 
@@ -146,11 +154,19 @@ def choose(quiet: bool) -> Display:
     return LogLines(lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False))
 
 
+def doing_now(progress: Progress) -> str:
+    """What the run does, or waits for, in a few words."""
+    doing = DOING.get(progress.state, "Finishing: stopping the actors")
+    if not progress.waiting_for or progress.state not in ("starting", "stopping"):
+        return doing
+    return f"{doing.partition(':')[0]}: waiting for {progress.waiting_for}"
+
+
 def line(progress: Progress) -> str:
     """One log line."""
     clock = time.strftime("%H:%M:%S")
     if not progress.rows_planned or progress.state in ("planning", "starting"):
-        return f"{clock} {DOING.get(progress.state, progress.state)}"
+        return f"{clock} {doing_now(progress)}"
     done, stats = progress.stats.records, progress.stats
     parts = [
         f"{clock} {progress.state} {done:,}/{progress.rows_planned:,} records"

@@ -37,7 +37,17 @@ def share(part: float) -> str:
     return f"{part:.0%}".replace("%", " %")
 
 
+def count(number: int, thing: str) -> str:
+    """`1` -> `1 shard`, `1200` -> `1,200 shards`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def by_reason(counts: Mapping[str, int]) -> str:
     """`truncated 12, empty_text 3`, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{reason} {count:,}" for reason, count in ordered)
+
+
+def examples(by_reason: Mapping[str, str]) -> str:
+    """`empty_text shop/7, truncated shop/3`: one record for each reason."""
+    return ", ".join(f"{reason} {record_id}" for reason, record_id in sorted(by_reason.items()))

@@ -6,7 +6,8 @@ here, when a run is really wanted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from flows import display, figures, summary
 from flows.options import overrides
 from pipeline.config import RunConfig, parse
 from pipeline.vocabulary import Reason
+
+STOPPED = "Stopped before anything was embedded; the same command goes on."
 
 OnProgress = Callable[[Progress], None]
 
@@ -46,9 +49,11 @@ def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], 
 
 
 def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
-    """The configuration of the newest run of `out`, but for `options`."""
+    """The configuration of the newest run of `out`, but for `options`. Raises IdentityError for no dataset."""
+    from pipeline.dataset import Dataset
     from pipeline.run_history import latest_config
 
+    Dataset.open(out)
     tree = latest_config(out).model_dump()
     for section, values in overrides(options).items():
         tree[section] |= values
@@ -86,10 +91,11 @@ def _absolute(uri: str) -> str:
 def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
     if as_json:
         with display.JsonLines() as lines:
-            ended = go(lines.update)
+            with _stop_told(lambda code: lines.write("error", {"message": STOPPED, "exit_code": code})):
+                ended = go(lines.update)
             lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
     else:
-        with display.choose(quiet) as screen:
+        with _stop_told(lambda code: None if quiet else typer.echo(STOPPED, err=True)), display.choose(quiet) as screen:
             ended = go(screen.update)
         if not quiet:
             show_end(ended)
@@ -97,6 +103,19 @@ def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) ->
     if why and (as_json or quiet or not ended.message):
         typer.secho(f"error: {why}", fg="red", err=True)
     return ended.exit_code
+
+
+@contextmanager
+def _stop_told(tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell the exit code of a run that is stopped before it has a plan: later its summary says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(130)
+        raise
+    except SystemExit as stopped:
+        tell(stopped.code if isinstance(stopped.code, int) else 1)
+        raise
 
 
 def show_end(ended: Summary) -> None:

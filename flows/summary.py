@@ -6,7 +6,8 @@ rows in = embedded + quarantined (+ already done + committed by another run + le
 
 from __future__ import annotations
 
-import json
+import os
+import re
 import shlex
 import shutil
 import sys
@@ -26,6 +27,8 @@ from pipeline.vocabulary import TRANSIENT_REASONS
 if TYPE_CHECKING:
     from actors.dry_run import DryRun
 
+#: What the shell, or Python's quotes, would not leave as it is; otherwise a line is readable without escapes.
+_UNSAFE = re.compile(r"['\"$`\\!]")
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red"}
 
 
@@ -44,17 +47,43 @@ def balance(summary: Summary) -> str:
 
 def next_commands(summary: Summary) -> list[str]:
     """Shell lines that make sense now, and work whether or not the environment is activated."""
-    program = "hanclip" if shutil.which("hanclip") else shlex.quote(str(Path(sys.executable).with_name("hanclip")))
-    out = shlex.quote(summary.output)
-    commands = [f"{program} verify {out}"]
-    passing = [reason for reason in summary.stats.quarantined if reason in TRANSIENT_REASONS]
+    out, quarantined = shlex.quote(summary.output), summary.stats.quarantined
+    commands = [f"{_program('hanclip')} verify {out}"]
+    passing = [reason for reason in quarantined if reason in TRANSIENT_REASONS]
     if passing:
-        commands.append(f"{program} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing)))
-    if "://" not in summary.output and summary.state == "complete":
-        files = json.dumps(f"{summary.output}/embeddings/**/*.parquet", ensure_ascii=False)
-        code = shlex.quote(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()")
-        commands.append(f"{shlex.quote(sys.executable)} -c {code}")
+        commands.append(
+            f"{_program('hanclip')} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing))
+        )
+    if "://" not in summary.output:
+        if quarantined:
+            commands.append(_query("id, reason, detail", summary.output, "_quarantine"))
+        if summary.state == "complete":
+            # The vectors would fill the screen, and not every dataset has texts.
+            commands.append(
+                _query("columns(lambda c: c in ('id', 'text', 'similarity'))", summary.output, "embeddings")
+            )
     return commands
+
+
+def _program(name: str) -> str:
+    """The shortest spelling of a program of this environment that the shell finds."""
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found and os.path.realpath(found) == os.path.realpath(own):
+        return name
+    near = os.path.relpath(os.path.realpath(own.parent) + f"/{name}")
+    return shlex.quote(str(own) if near.startswith("..") else near)
+
+
+def _query(columns: str, out: str, folder: str) -> str:
+    """A shell line that shows some rows."""
+    files = f"{out}/{folder}/**/*.parquet".replace("'", "''")
+    sql = f"select {columns} from '{files}' limit 20"
+    if _UNSAFE.search(out):
+        code = shlex.quote(f"import duckdb; duckdb.sql({sql!r}).show()")
+    else:
+        code = f"\"import duckdb; duckdb.sql('''{sql}''').show()\""
+    return f"{_program('python')} -c {code}"
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Table:
@@ -80,7 +109,9 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
         yield "vanished", f"{summary.rows_vanished:,} ids that the catalog no longer holds"
     if summary.stats.quarantined:
         yield "quarantine", figures.by_reason(summary.stats.quarantined)
-    if summary.rows_planned:
+        if summary.examples:
+            yield "for example", figures.examples(summary.examples)
+    if summary.stats.records:
         yield "speed", _speed(summary)
     if summary.bottleneck:
         yield "bottleneck", _bottleneck(summary)
@@ -95,33 +126,49 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
 
 
 def _speed(summary: Summary) -> str:
-    stats, seconds = summary.stats, max(summary.seconds, 1e-9)
+    stats = summary.stats
     return (
-        f"{figures.rate(stats.records / seconds)} records/s, read {figures.size(stats.bytes_read)},"
-        f" wrote {figures.size(stats.bytes_written)}"
+        f"{figures.rate(summary.records_per_s)} records/s after {figures.duration(summary.startup_s)} of start-up,"
+        f" read {figures.size(stats.bytes_read)}, wrote {figures.size(stats.bytes_written)}"
     )
 
 
 def _bottleneck(summary: Summary) -> str:
     assert summary.bottleneck is not None
     busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in summary.bottleneck.busy.items())
+    if summary.bottleneck.stage is None:
+        return f"{summary.bottleneck.advice} (busy: {busy})"
     return f"{summary.bottleneck.stage} (busy: {busy}). {summary.bottleneck.advice}"
 
 
 def plan(dry: DryRun) -> RenderableType:
     """What `--dry-run` prints."""
-    took = "unknown" if dry.estimate_s is None else f"about {figures.duration(dry.estimate_s)}"
     pairs = [
         ("source", dry.source),
         ("rows in", f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done"),
         *([("vanished", f"{dry.rows_vanished:,} ids that the catalog no longer holds")] if dry.rows_vanished else []),
-        ("shards", f"{dry.shards:,} of {dry.smallest_shard:,} to {dry.largest_shard:,} records"),
-        ("bytes", figures.size(dry.size_bytes)),
+        ("shards", _shards(dry)),
+        ("bytes", "unknown: the source does not tell" if dry.size_bytes is None else figures.size(dry.size_bytes)),
         ("actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"),
         ("model", f"{dry.model} ({dry.dtype})"),
         ("output", dry.output),
         ("run_date", dry.run_date),
-        ("estimate", f"{took} ({dry.estimate_basis})"),
+        ("estimate", f"{_time(dry)} ({dry.estimate_basis})"),
         *(("source", Text(note, style="yellow")) for note in dry.notes),
     ]
     return Panel(facts(pairs), title="plan (nothing was started)", title_align="left")
+
+
+def _shards(dry: DryRun) -> str:
+    least, most = dry.smallest_shard, dry.largest_shard
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{dry.shards:,} of {each} records" if dry.shards else "none"
+
+
+def _time(dry: DryRun) -> str:
+    if dry.estimate_s is None:
+        return "unknown"
+    if not dry.rows:
+        return "no time"
+    working = figures.duration(dry.estimate_s - dry.startup_s)
+    return f"about {working} plus about {figures.duration(dry.startup_s)} start-up"

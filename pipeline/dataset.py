@@ -194,8 +194,10 @@ def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:
     """`table` with the columns, order and types of `wanted`; this rounds vectors where float16 is stored."""
     missing = set(wanted.names) ^ set(table.column_names)
     if missing:
-        raise RunError(f"Shard {shard_id}: columns {sorted(missing)} are not as planned. Plan again, with a new run.")
+        raise RunError(f"Shard {shard_id}: columns {sorted(missing)} are not as planned. Run the same command again.")
     try:
         return table.select(wanted.names).cast(wanted)
     except pa.ArrowException as error:
-        raise RunError(f"Shard {shard_id}: {error}. The source's column types changed: plan again.") from error
+        raise RunError(
+            f"Shard {shard_id}: {error}. The source's column types changed: run the same command again."
+        ) from error

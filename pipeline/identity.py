@@ -30,8 +30,8 @@ _COMPARED = {
     "dim": _MODEL_CURE,
     "has_images": _OTHER_OUT,
     "has_texts": _OTHER_OUT,
-    "extra": "write to another OUT, or choose the same columns with source.extra_columns",
-    "embedding_dtype": "write to another OUT, or set output.embedding_dtype to the dataset's",
+    "extra": "write to another OUT, or choose the same columns with --extra-column",
+    "embedding_dtype": "write to another OUT, or set --embedding-dtype to the dataset's",
 }
 
 

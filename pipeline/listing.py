@@ -74,7 +74,7 @@ class Listing:
         lines = "\n".join(f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in shown)
         raise SourceError(
             f"{ids} ids belong to more than one record ({surplus} records too many), for example:\n{lines}\n"
-            "Ids must be unique: name another id column (source.id_column), or leave one of the inputs out."
+            "Ids must be unique: name another column with --id-column, or leave one of the inputs out."
         )
 
     def tar_rows(self) -> dict[str, int]:

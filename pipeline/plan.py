@@ -29,6 +29,7 @@ from pipeline.identity import ModelFacts, check_model, check_same, identify
 from pipeline.listing import Listing
 from pipeline.plan_files import read_records, write_shards
 from pipeline.plan_log import Kind
+from pipeline.retry_notes import retry_notes
 from pipeline.vocabulary import Reason
 from pipeline.workspace import Workspace
 
@@ -56,6 +57,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         SourceError: duplicate ids, no records (EmptySourceError), or what `sources.scan` refuses.
         IdentityError: the dataset was made by something else.
     """
+    storage.check_writable(config.output.uri)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
         dataset = Dataset.open_or_create(config.output.uri, listed.identity)
@@ -64,6 +66,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
 
 def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
     """What `make_plan` would give, with nothing written to the output; raises the same."""
+    storage.check_writable(config.output.uri, probe=False)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
         dataset = Dataset.find(config.output.uri)
@@ -95,6 +98,7 @@ def make_retry_plan(
     unknown = sorted(set(reasons) - set(Reason))
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} is no quarantine reason. Choose from {', '.join(sorted(Reason))}.")
+    storage.check_writable(config.output.uri)
     with Workspace() as work:
         dataset = Dataset.open(out)
         listed = _list(config, model, 1, work)
@@ -105,7 +109,8 @@ def make_retry_plan(
         with Listing(work, "selection") as selection:
             for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
                 selection.add(batch)
-        return _store(Listed(selection, listed.source, listed.identity, config), dataset, run_id, "retry", work)
+        told = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
+        return _store(Listed(selection, told, listed.identity, config), dataset, run_id, "retry", work)
 
 
 _SELECTION = """
@@ -129,7 +134,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     if existing is not None:
         check_model(existing.identity, model, existing.uri)
     with Listing(work) as listing:
-        source = sources.scan(config.source, listing.add)
+        source = sources.scan(config.source, listing.add, config.output.uri)
     if not listing.rows:
         raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
     listing.check_unique()

@@ -122,7 +122,7 @@ def read_records(shard: Shard) -> list[Record]:
             rows = pq.ParquetFile(source).read_row_group(shard.row_group).to_pylist()
     except pa.ArrowException as error:
         raise RunError(
-            f"{shard.records_uri}, row group {shard.row_group}: {error}. Plan again, with a new run."
+            f"{shard.records_uri}, row group {shard.row_group}: {error}. Run the same command again."
         ) from error
     return [Record(**row) for row in rows]
 

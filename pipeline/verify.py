@@ -33,6 +33,7 @@ class Report:
         embedded: of these, records with vectors.
         quarantined: records whose latest outcome is quarantine.
         missing: records without an outcome yet: the dataset is incomplete, which the same command cures.
+        replaced: quarantined states of records that a newer plan has in another state; counted nowhere else.
         abandoned: records of older plans that were neither done nor planned again: the source dropped or changed them.
         duplicated: rows too many: the same record embedded twice, or quarantined twice in one attempt.
         unplanned: records with an outcome that no plan lists.
@@ -46,6 +47,7 @@ class Report:
     embedded: int
     quarantined: int
     missing: int
+    replaced: int
     abandoned: int
     duplicated: int
     unplanned: int
@@ -117,11 +119,12 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
     work.register("embedded", scan([found.file for found in audits], choose(dataset.identity.schema, keys)))
     work.register("quarantined", scan(asides, choose(QUARANTINE_ROWS, [*keys, "attempts"])))
     work.execute(_OUTCOMES)
-    names = ["planned", "embedded", "quarantined", "missing", "abandoned", "duplicated", "unplanned"]
+    names = ["planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned"]
     [row] = work.rows(
         """
-        SELECT count(*) FILTER (outcome OR missing), count(*) FILTER (n_embedded > 0),
-               count(*) FILTER (outcome AND n_embedded = 0), count(*) FILTER (missing),
+        SELECT count(*) FILTER (outcome AND NOT replaced OR missing), count(*) FILTER (n_embedded > 0),
+               count(*) FILTER (outcome AND n_embedded = 0 AND NOT replaced), count(*) FILTER (missing),
+               count(*) FILTER (replaced),
                count(*) FILTER (NOT outcome AND NOT missing), coalesce(sum(surplus), 0),
                count(*) FILTER (NOT planned)
         FROM outcomes
@@ -163,6 +166,7 @@ WITH plans AS (
     FULL JOIN quarantine AS q USING (id, source_fingerprint)
 )
 SELECT id, n_embedded, surplus, joined.run IS NOT NULL AS planned, n_embedded + n_quarantined > 0 AS outcome,
-       current AND n_embedded + n_quarantined = 0 AND joined.run = newest.run AS missing
+       current AND n_embedded + n_quarantined = 0 AND joined.run = newest.run AS missing,
+       n_embedded = 0 AND n_quarantined > 0 AND coalesce(joined.run < newest.run, false) AS replaced
 FROM joined LEFT JOIN newest USING (id)
 """

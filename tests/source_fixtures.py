@@ -18,11 +18,11 @@ from pipeline.schema import RECORDS
 from pipeline.sources import SourceSpec
 
 
-def scan(*uris: object, **options: Any) -> tuple[SourceSpec, list[Record]]:
+def scan(*uris: object, out: object = "", **options: Any) -> tuple[SourceSpec, list[Record]]:
     """The spec of a source and all its records, every batch checked against the contract."""
     batches: list[pa.RecordBatch] = []
     options = {"retry_timeout_s": 0, "read_timeout_s": 5, **options}
-    spec = sources.scan(SourceConfig(uris=tuple(map(str, uris)), **options), batches.append)
+    spec = sources.scan(SourceConfig(uris=tuple(map(str, uris)), **options), batches.append, str(out))
     assert all(batch.schema.equals(RECORDS) and 0 < batch.num_rows <= 8192 for batch in batches)
     records = [Record(**row) for batch in batches for row in batch.to_pylist()]
     assert spec.records == len(records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import date
@@ -174,7 +175,7 @@ def test_a_wrong_yaml_file_is_wrong_use_and_the_message_says_where(capfd, tmp_pa
         (["embed"], "hanclip embed SOURCE... OUT"),
         (["embed", "a", "o", "--config", "/no/such.yaml"], "Cannot read the configuration /no/such.yaml"),
         (["embed", "a", "o", "--extra-column", "similarity"], "hanclip writes similarity itself"),
-        (["retry", "out"], "--reason"),
+        (["retry", "no-such-folder"], "There is no dataset at no-such-folder"),
         (["retry", "out", "--reason", "tired"], "--reason"),
         (["verify"], "OUT"),
         (["nonsense"], "nonsense"),
@@ -185,6 +186,11 @@ def test_wrong_use_exits_2_with_a_message_and_no_traceback(capfd, argv, message)
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_failure_is_a_json_line_too(capfd):
+    code, out, err = hanclip(capfd, "status", "no-such-folder", "--json")
+    assert (code, json.loads(out)) == (2, {"event": "error", "message": err[7:].strip(), "exit_code": 2})
 
 
 @pytest.mark.parametrize("paths", [("https://u:hunter2@h/a.tar", "o"), ("a", "s3://key:hunter2@bucket/o")])

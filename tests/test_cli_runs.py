@@ -93,7 +93,7 @@ def test_status_and_verify_count_the_same_rows(place, embedded):
 
 
 def test_status_and_verify_speak_to_people(place, embedded):
-    assert f"{IMAGES} rows in 1 shards" in hanclip(place, "status", "out").stdout
+    assert f"{IMAGES} rows in 1 shard," in hanclip(place, "status", "out").stdout
     assert f"{IMAGES + 1} = {IMAGES} embedded + 1 quarantined + 0 missing" in hanclip(place, "verify", "out").stdout
 
 
@@ -130,7 +130,10 @@ def test_verify_fails_for_a_damaged_file_and_names_it(place, embedded, tmp_path)
         (["embed", "photos", "o", "--model", "no-such-model"], 2, "no-such-model"),
         (["status", "photos"], 2, "There is no dataset at"),
         (["verify", "nowhere"], 2, "There is no dataset at"),
-        (["retry", "nowhere", "--reason", "timeout"], 2, "nowhere"),
+        (["retry", "nowhere"], 2, "There is no dataset at"),
+        (["embed", "photos", "photos/page.jpg/o", "--model", "model"], 2, "page.jpg is no folder"),
+        (["embed", "photos", "photos/page.jpg/o", "--model", "model", "--dry-run"], 2, "page.jpg is no folder"),
+        (["embed", "photos", ".", "--model", "model"], 2, "hanclip's own"),
     ],
 )
 def test_what_cannot_be_done_is_one_message_without_a_traceback(place, argv, code, message):

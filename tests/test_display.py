@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 
 import pytest
 from rich.console import Console
 
 from actors.progress import Progress, StageProgress
-from flows.display import LogLines, line, panel
+from flows.display import JsonLines, LogLines, line, panel
 from pipeline.stats import Stats
 
 RUNNING = Progress(
@@ -59,6 +60,32 @@ def test_a_log_line_holds_the_same_facts():
         "running 500/2,000 records (25 %), 410 records/s, 3.2 MB/s, 3.6 s left, busy decode 97 % embed 40 %,"
         " quarantined 20 (truncated 15, empty_text 5), actors replaced 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting_for", "text"),
+    [
+        ("starting", "the embedders to load the model", "Starting: waiting for the embedders to load the model"),
+        ("stopping", "Ray to finish starting", "Stopping: waiting for Ray to finish starting"),
+    ],
+)
+def test_what_holds_a_run_up_is_told_at_once(state, waiting_for, text):
+    written: list[str] = []
+    lines = LogLines(written.append, clock=lambda: 0.0)
+    lines.update(Progress(run_id="r1", state="starting"))
+    lines.update(Progress(run_id="r1", state=state, waiting_for=waiting_for))
+    assert written[-1].endswith(text)
+
+
+def test_json_lines_come_every_two_seconds_and_at_each_change(capfd):
+    now = 0.0
+    with JsonLines(clock=lambda: now) as lines:
+        for half_seconds in range(14):
+            now = half_seconds / 2
+            lines.update(Progress(run_id="r1", state="starting" if now < 2.5 else "running", elapsed_s=now))
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["elapsed_s"] for line in told] == [0, 2, 2.5, 4.5, 6.5]
+    assert datetime.fromisoformat(told[0]["at"]).tzinfo
 
 
 def test_log_lines_come_after_two_seconds_then_every_ten_and_at_each_change_of_state():

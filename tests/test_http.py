@@ -42,7 +42,7 @@ def read(url: str, policy: ReadPolicy) -> bytes | StorageError:
 def test_a_private_address_is_refused_before_anything_is_sent(site: Site) -> None:
     result = read(site.url("/a.jpg?token=secret"), GUARDED)
     assert isinstance(result, AddressRefusedError)
-    assert "allow_private_hosts" in str(result)
+    assert "--allow-private-hosts" in str(result)
     assert "secret" not in str(result)
     assert site.requests == []
 

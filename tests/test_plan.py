@@ -253,7 +253,7 @@ def test_duplicate_ids_are_named_with_places_and_cure(catalog: Catalog) -> None:
     assert message.startswith("2 ids belong to more than one record (2 records too many)")
     assert "'sku-000001': 2 records, in " in message
     assert "part-0.parquet and " in message
-    assert message.endswith("(source.id_column), or leave one of the inputs out.")
+    assert message.endswith("with --id-column, or leave one of the inputs out.")
     assert not catalog.out.exists()
 
 

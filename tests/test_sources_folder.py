@@ -101,6 +101,30 @@ def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
     assert len(scan(tmp_path, limit=7)[1]) == 7
 
 
+def test_what_lies_below_the_output_folder_is_no_record(tmp_path: Path) -> None:
+    put(tmp_path, {"data/1.jpg": b"one", "data/out/embeddings/x.parquet": b"", "data/out/2.jpg": b"two"})
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for source in ("data", "data/*", "data/**/*.jpg", "link"):
+        for out in ("data/out", "link/out/"):
+            spec, records = scan(tmp_path / source, out=f"{tmp_path}/{out}")
+            assert (spec.kind, {record.id.rpartition("/")[2] for record in records}) == ("folder", {"1.jpg"})
+    assert len(scan(tmp_path / "data", out=f"{tmp_path}/data/ou", format="folder")[1]) == 2
+
+
+def test_a_source_that_is_the_output_folder_or_lies_in_it_is_refused_with_the_cure(tmp_path: Path) -> None:
+    put(tmp_path, {"data/1.jpg": b"one"})
+    for out in (f"{tmp_path}/data/", tmp_path):
+        with pytest.raises(SourceError, match=r"hanclip's own\. Choose an OUT beside the source or inside it"):
+            scan(tmp_path / "data", out=out)
+
+
+def test_it_is_told_how_many_images_have_a_text(tmp_path: Path) -> None:
+    put(tmp_path, {"1.jpg": b"one", "1.txt": "a", "2.jpg": b"two"})
+    assert scan(tmp_path)[0].describe().startswith("2 images, 1 of them with a text, from a folder")
+    put(tmp_path, {"2.txt": "b"})
+    assert scan(tmp_path)[0].describe().startswith("2 image-text pairs from")
+
+
 def test_a_name_that_is_not_unicode_is_refused_by_name(tmp_path: Path) -> None:
     with open(bytes(tmp_path) + b"/\xff.jpg", "wb"):
         pass
@@ -116,7 +140,7 @@ def test_what_cannot_be_a_source_says_why(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No source was given"):
         scan()
     put(tmp_path / "mixed", {"a.jpg": b"", "b.csv": "id,text\n1,a\n"})
-    with pytest.raises(SourceError, match=r"holds images and tables\. Say what to read with format"):
+    with pytest.raises(SourceError, match=r"holds images and tables\. Say what to read with --format"):
         scan(tmp_path / "mixed")
     assert scan(tmp_path / "mixed", format="folder")[0].kind == "folder"
     assert scan(tmp_path / "mixed", format="table")[0].kind == "table"
@@ -160,6 +184,19 @@ def test_a_bucket_pairs_images_with_texts(s3: S3Server) -> None:
     assert spec.notes == ("1 text files have no image of the same name and were left out.",)
     storage.delete(storage.join(base, "1.jpg"))
     assert reasons(read(spec, records)) == {"1.jpg": "read/not_found"}
+
+
+def test_what_lies_below_the_output_folder_in_a_bucket_is_no_record(s3: S3Server) -> None:
+    base = s3.bucket()
+    for name in ("c.jsonl", "out/x.jsonl", "out.jsonl"):
+        storage.overwrite(f"{base}/data/{name}", b'{"text": "a"}')
+    for source in (f"{base}/data/", f"{base}/data/**/*.jsonl"):
+        assert [record.container for record in scan(source, out=f"{base}/data/out/")[1]] == [
+            f"{base}/data/c.jsonl",
+            f"{base}/data/out.jsonl",
+        ]
+    with pytest.raises(SourceError, match="hanclip's own"):
+        scan(f"{base}/data", out=f"{base}/data")
 
 
 def test_a_store_that_is_down_is_not_the_records_fault(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

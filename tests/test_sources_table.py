@@ -51,12 +51,37 @@ def test_every_format_gives_the_same_records(catalog: Path) -> None:
     found = read(spec, records)
     assert reasons(found) == {}
     assert [raw.image for raw in found.values()] == [b"one", b"two", b"two"]
-    assert [raw.text for raw in found.values()] == [row["text"] for row in ROWS]
+    empty = None if catalog.name.split(".")[1] in ("csv", "tsv") else ""
+    assert [raw.text for raw in found.values()] == [row["text"] or empty for row in ROWS]
     assert [raw.extra for raw in found.values()] == [
         {"price": 3.0, "brand": "好"},
-        {"price": 2.5, "brand": ""},
+        {"price": 2.5, "brand": empty},
         {"price": None, "brand": "007"},
     ]
+
+
+def test_an_empty_cell_is_null_and_a_blank_one_is_blank(tmp_path: Path) -> None:
+    put(tmp_path, IMAGES | {"c.csv": "id,image,title\na,img/1.jpg,\nb,img/2.jpg,  \nc,,没有图\nd,img/1.jpg\n"})
+    spec, records = scan(tmp_path / "c.csv")
+    assert spec.describe().startswith("4 images, 2 of them with a text,")
+    found = read(spec, records)
+    assert {key: raw.text for key, raw in found.items() if raw.image} == {"a": None, "b": "  ", "d": None}
+    assert reasons(found) == {"c": "read/missing_image"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.csv", "id;title\na;x, y\n"),
+        ("c.csv", '"id";"title"\n"a";"x, y"\n'),
+        ("c.csv", 'id\ttitle\na\t"x, y"\n'),
+        ("c.tsv", "\nid;title\na;x, y\n"),
+        ("c.csv", 'id,title\na,"x, y"\n'),
+    ],
+)
+def test_the_header_tells_what_parts_the_cells(tmp_path: Path, name: str, content: str) -> None:
+    put(tmp_path, {name: content})
+    assert [raw.text for raw in read(*scan(tmp_path / name)).values()] == ["x, y"]
 
 
 def test_fingerprints_are_those_of_uri_and_text(tmp_path: Path) -> None:
@@ -196,7 +221,7 @@ def test_damaged_tables_say_so(tmp_path: Path, name: str, content: bytes, messag
 def test_empty_cells_behind_the_last_column_and_inches_inside_a_cell_are_fine(tmp_path: Path) -> None:
     put(tmp_path, {"c.csv": 'id,text\n1,a 5" phone,\n2,b,,\n3\n', "c.tsv": 'id\ttext\n1\ta 5" phone\n'})
     found = read(*scan(tmp_path / "c.csv"))
-    assert [raw.text for raw in found.values()] == ['a 5" phone', "b", ""]
+    assert [raw.text for raw in found.values()] == ['a 5" phone', "b", None]
     assert [raw.text for raw in read(*scan(tmp_path / "c.tsv")).values()] == ['a 5" phone']
 
 

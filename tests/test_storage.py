@@ -16,6 +16,7 @@ from pipeline.config import SourceConfig
 from pipeline.errors import (
     AlreadyExistsError,
     BadUriError,
+    ConfigError,
     ForbiddenError,
     NotFoundError,
     SourceError,
@@ -219,3 +220,25 @@ def test_arrow_reads_what_storage_wrote(tmp_path: Path) -> None:
         storage.overwrite(storage.join(base, "t.parquet"), sink.getvalue().to_pybytes())
         fs, path = storage.arrow_filesystem(storage.join(base, "t.parquet"))
         assert pq.read_table(path, filesystem=fs).equals(table)
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
+    storage.check_writable(f"{tmp_path}/new/folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=f"{tmp_path}/file/out cannot be written: {tmp_path}/file is no folder"):
+        storage.check_writable(f"{tmp_path}/file/out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_missing_permission_is_named(tmp_path: Path) -> None:
+    told, here = os.pipe()
+    if not (child := os.fork()):
+        os.setuid(65534)
+        try:
+            storage.check_writable(f"{tmp_path}/out")
+        except ConfigError as error:
+            os.write(here, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert "cannot be written: there is no permission to write in" in os.read(told, 1000).decode()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
+import pytest
 from rich.console import Console
 
+from actors.bottleneck import find
+from actors.cluster import Layout
 from actors.progress import Bottleneck, Summary
 from flows.runs import absolute
 from flows.summary import balance, final, next_commands
@@ -30,6 +37,8 @@ DONE = Summary(
     actors_replaced=1,
     bottleneck=Bottleneck("decode", {"read": 0.1, "decode": 0.97, "embed": 0.4}, "add CPU cores"),
     exit_code=3,
+    startup_s=2.0,
+    examples={"truncated": "b.jpg", "timeout": "a.jpg"},
 )
 
 
@@ -51,7 +60,8 @@ def test_rows_in_equals_the_sum_of_what_became_of_them():
 def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
     text = drawn(DONE)
     assert "complete in 4.0 s" in text
-    assert "25.0 records/s, read 2.0 MB, wrote 70.0 kB" in text
+    assert "50.0 records/s after 2.0 s of start-up, read 2.0 MB, wrote 70.0 kB" in text
+    assert "timeout a.jpg, truncated b.jpg" in text
     assert "timeout 5, truncated 2" in text
     assert "decode (busy: read 10 %, decode 97 %, embed 40 %). add CPU cores" in text
     assert "/data/my out (run_date=2026-01-31)" in text
@@ -61,7 +71,7 @@ def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
 
 
 def test_a_path_with_brackets_is_shown_as_it_is():
-    assert "output      /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
+    assert " /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
 
 
 def test_a_message_with_brackets_does_not_break_the_panel():
@@ -70,18 +80,48 @@ def test_a_message_with_brackets_does_not_break_the_panel():
 
 def test_only_reasons_that_may_pass_are_offered_for_another_try():
     assert any(c.endswith("hanclip retry '/data/my out' --reason timeout") for c in next_commands(DONE))
+    assert any("id, reason, detail" in command for command in next_commands(DONE))
     unreadable = replace(DONE, stats=Stats(embedded=1, quarantined=Counter(truncated=2)))
     assert not any("retry" in command for command in next_commands(unreadable))
+    assert not any("reason" in command for command in next_commands(replace(DONE, stats=Stats(embedded=1))))
 
 
-def test_the_duckdb_line_is_a_command_that_runs(tmp_path):
-    folder = tmp_path / "it's out" / "embeddings" / "run_date=2026-01-31"
-    folder.mkdir(parents=True)
-    duckdb.sql("select 'a' as id, 0.5 as similarity").write_parquet(str(folder / "x.parquet"))
-    *others, command = next_commands(replace(DONE, output=str(tmp_path / "it's out")))
-    shown = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
-    assert "0.5" in shown.stdout
+@pytest.mark.parametrize("name", ["my out", "it's $out"])
+def test_the_duckdb_lines_are_commands_that_run(tmp_path, name):
+    out = tmp_path / name
+    columns = {
+        "embeddings": "0.5 as similarity, [1.0] as image_embedding",
+        "_quarantine": "'x' as reason, 'y' as detail",
+    }
+    for folder, values in columns.items():
+        (out / folder / "run_date=2026-01-31").mkdir(parents=True)
+        duckdb.sql(f"select 'a' as id, {values}").write_parquet(str(out / folder / "run_date=2026-01-31" / "x.parquet"))
+    *others, failed, command = next_commands(replace(DONE, output=str(out)))
+    for line, words in ((command, ("0.5", "similarity")), (failed, ("reason", "detail"))):
+        shown = subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout
+        assert all(word in shown for word in words)
+        assert "embedding" not in shown
     assert len(others) == len(next_commands(replace(DONE, output="s3://bucket/out")))
+
+
+def test_commands_are_as_short_as_the_shell_finds_them(tmp_path, monkeypatch):
+    folder = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    assert next_commands(DONE)[0] == "hanclip verify '/data/my out'"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(folder.parent)
+    assert next_commands(DONE)[0] == "bin/hanclip verify '/data/my out'"
+
+
+def test_no_bottleneck_is_named_where_no_stage_was_busy_for_long():
+    layout = Layout(2, 2, 1, 0.5, 0.5, 0, 1, 64, 1)
+    busy = {"read": 0.1, "decode": 0.55, "embed": 0.3, "write": 0.0}
+    for seconds, shares in ((3.0, busy), (60.0, busy | {"decode": 0.35})):
+        none = find(shares, seconds, layout)
+        assert none.stage is None
+        assert re.search("bottleneck +no stage was busy for long", drawn(replace(DONE, bottleneck=none)))
+    named = find(busy, 60.0, layout)
+    assert (named.stage, named.advice.partition(":")[0]) == ("decode", "2 decoders worked 55 % of the time")
 
 
 def test_a_stored_configuration_names_places_that_hold_from_any_folder(tmp_path, monkeypatch):

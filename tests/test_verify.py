@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def counts(report: Report) -> dict[str, int]:
-    names = ("planned", "embedded", "quarantined", "missing", "abandoned", "duplicated", "unplanned")
+    names = ("planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned")
     return {name: getattr(report, name) for name in names if getattr(report, name)}
 
 
@@ -235,6 +236,44 @@ def test_status_counts_without_reading_the_rows(catalog: Catalog) -> None:
     assert told.quarantined == Counter(timeout=1, not_found=1)
     assert told.size_bytes == sum(path.stat().st_size for path in data_files(catalog))
     assert told.identity == first.dataset.identity
+
+
+def test_a_quarantined_record_that_was_mended_is_no_longer_counted(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "not_an_image", "sku-000002": "not_an_image"})
+    assert status(str(catalog.out)).examples == {"not_an_image": "sku-000001"}
+    catalog.write("part-0", skus(1500), changed=["sku-000001"])
+    mended = catalog.plan()
+    retry = catalog.retry("not_an_image")
+    assert retry.source.notes == ("1 record changed since: `hanclip embed` takes it.",)
+    carry_out(mended)
+    for _again in range(2):
+        told, report = status(str(catalog.out)), verify(str(catalog.out))
+        assert (told.rows, told.quarantined, told.examples) == (
+            1499,
+            {"not_an_image": 1},
+            {"not_an_image": "sku-000002"},
+        )
+        assert counts(report) == {"planned": 1500, "embedded": 1499, "quarantined": 1, "replaced": 1}
+        assert report.ok
+        assert catalog.retry("not_an_image").source.notes == ()
+
+
+def test_a_retry_says_which_reasons_there_are(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "not_found"})
+    assert catalog.retry("timeout").source.notes == (
+        "No quarantined record has reason timeout; there are: not_found 1.",
+    )
+    assert (catalog.retry().rows, catalog.retry().source.notes) == (1, ())
+
+
+def test_status_tells_how_long_a_run_is_silent(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    then = (datetime.now(UTC) - timedelta(minutes=7)).isoformat()
+    Path(plan.uri, "progress.json").write_text(json.dumps({"state": "running", "at": then}))
+    (run,) = status(str(catalog.out)).runs
+    assert run.silent_s == pytest.approx(420, abs=30)
+    Path(plan.uri, "summary.json").write_text(json.dumps({"state": "complete"}))
+    assert status(str(catalog.out)).runs[0].silent_s is None
 
 
 def test_status_of_a_dataset_whose_plans_are_gone_reads_the_footers(catalog: Catalog) -> None:

@@ -68,7 +68,7 @@ def dry_table(flow: str, dry: DryRun) -> None:
         "source": dry.source,
         "rows in": f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done",
         "shards": f"{dry.shards:,} of {dry.smallest_shard:,} to {dry.largest_shard:,} records",
-        "bytes": figures.size(dry.size_bytes),
+        "bytes": "unknown" if dry.size_bytes is None else figures.size(dry.size_bytes),
         "model": f"{dry.model} ({dry.dtype})",
         "output": dry.output,
         "run_date": dry.run_date,

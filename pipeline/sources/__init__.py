@@ -8,8 +8,13 @@ from pipeline.sources.base import RecordReader, Sink, SourceSpec, is_sequential
 __all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "scan"]
 
 
-def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List the whole source: batches of `schema.RECORDS`, at most 8,192 rows each, go to `sink`.
+
+    Args:
+        config: the source.
+        sink: takes the batches.
+        out: the output folder; what lies below it is no part of any source.
 
     Raises:
         SourceError: the source cannot be planned as a whole.
@@ -19,7 +24,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     from pipeline.sources.formats import detect
 
     scans = {"folder": folder.scan, "webdataset": webdataset.scan, "table": table.scan}
-    return scans[detect(config)](config, sink)
+    return scans[detect(config, out)](config, sink, out)
 
 
 def reader(spec: SourceSpec) -> RecordReader:

@@ -59,6 +59,7 @@ class SourceSpec:
         columns: the roles of a table's columns.
         caption_key: key of the text in a tar's .json members, used where there is no .txt.
         notes: sentences for the user about what was left out or found damaged.
+        texts: how many of the records have a text, where listing them tells.
     """
 
     kind: Kind
@@ -70,13 +71,19 @@ class SourceSpec:
     columns: Columns | None = None
     caption_key: str | None = None
     notes: tuple[str, ...] = field(default=())
+    texts: int | None = None
 
     def describe(self) -> str:
         """One line for people."""
-        held = {(True, True): "image-text pairs", (True, False): "images", (False, True): "texts"}
+        held = {(True, True): self._pairs(), (True, False): "images", (False, True): "texts"}
         what = held.get((self.has_images, self.has_texts), "records")
         carried = f", carrying {', '.join(self.extra.names)}" if self.extra.names else ""
         return f"{self.records:,} {what} from a {self.kind} source ({', '.join(self.config.uris)}){carried}"
+
+    def _pairs(self) -> str:
+        if self.texts is None:
+            return "images, some with texts,"
+        return "image-text pairs" if self.texts == self.records else f"images, {self.texts:,} of them with a text,"
 
 
 def is_sequential(container: str | None) -> bool:
@@ -141,12 +148,12 @@ def choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
     if missing:
         raise SourceError(
             f"The source has no column {', '.join(missing)}; it has {', '.join(found.names) or 'none'}. "
-            "Correct extra_columns."
+            "Correct --extra-column."
         )
     taken = sorted(set(wanted) & set(RESERVED_COLUMNS))
     if taken:
         raise SourceError(
             f"The source's column {', '.join(taken)} has a name that hanclip writes itself. "
-            "Rename it, or list the columns to keep in extra_columns."
+            "Rename it, or name the columns to keep with --extra-column."
         )
     return pa.schema([found.field(name) for name in wanted])

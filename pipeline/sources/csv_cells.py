@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 
 from pipeline.errors import SourceError
 
 _LONGEST_CELL = 2**27
+_QUOTED = re.compile(r'"[^"]*"')
 _CURE = 'Put texts that hold quotes, marks or line breaks in quotes and double the quotes inside ("")'
+
+
+def mark_of(sample: str, own: str) -> str:
+    """What parts the cells: the format's `own` mark, or the one that the header has in its place, semicolons or tabs.
+
+    Args:
+        sample: the file's beginning.
+        own: comma or tab.
+    """
+    header = _QUOTED.sub("", next((line for line in sample.splitlines() if line.strip()), ""))
+    return next((mark for mark in (own, ";", "\t") if mark in header), own)
 
 
 def cells_of(lines: Iterable[str], mark: str, uri: str) -> Iterator[list[str]]:

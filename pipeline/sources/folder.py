@@ -13,9 +13,10 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.batch import Failure, RawRecord, Record
 from pipeline.config import SourceConfig
-from pipeline.errors import EmptySourceError, NotFoundError, StorageError
+from pipeline.errors import EmptySourceError, StorageError
+from pipeline.sources.addresses import addresses, entries
 from pipeline.sources.base import Sink, SourceSpec, raise_if_all_unavailable, read_failure
-from pipeline.sources.formats import absent, is_folder, is_image
+from pipeline.sources.formats import is_folder, is_image
 from pipeline.sources.records import RecordCollector
 from pipeline.sources.texts import decode_text
 from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
@@ -25,7 +26,7 @@ from pipeline.vocabulary import Reason, Stage
 Pair = tuple[ObjectInfo | None, ObjectInfo | None]
 
 
-def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List the images, or the texts where there is no image at all.
 
     Raises:
@@ -33,9 +34,9 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
         StorageError: the listing fails.
     """
     collector = RecordCollector(sink, config.limit)
-    has_texts, lonely = False, 0
-    for base, entries in _listings(config):
-        for image, text in _pairs_on_disk(entries) if storage.is_local(base) else _pairs_in_bucket(entries):
+    texts = lonely = 0
+    for base, listed in _listings(config, out):
+        for image, text in _pairs_on_disk(listed) if storage.is_local(base) else _pairs_in_bucket(listed):
             if image is None:
                 lonely += 1
                 continue
@@ -43,12 +44,12 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
             size_bytes = image.size_bytes + (text.size_bytes if text else 0)
             text_uri = text.uri if text else None
             collector.add(storage.relative(image.uri, base), image.uri, text_uri, None, None, size_bytes, fingerprint)
-            has_texts = has_texts or text is not None
+            texts += text is not None
             if collector.full:
                 break
     has_images = collector.rows > 0
     if not has_images:
-        _list_texts(config, collector)
+        _list_texts(config, collector, out)
     collector.flush()
     if not collector.rows:
         raise EmptySourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
@@ -56,12 +57,13 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
         (f"{lonely:,} text files have no image of the same name and were left out.",) if has_images and lonely else ()
     )
     no_extra = pa.schema([])
-    return SourceSpec("folder", config, has_images, has_texts or not has_images, no_extra, collector.rows, notes=notes)
+    has_texts = texts > 0 or not has_images
+    return SourceSpec("folder", config, has_images, has_texts, no_extra, collector.rows, notes=notes, texts=texts)
 
 
-def _list_texts(config: SourceConfig, collector: RecordCollector) -> None:
-    for base, entries in _listings(config):
-        for info in entries:
+def _list_texts(config: SourceConfig, collector: RecordCollector, out: str) -> None:
+    for base, listed in _listings(config, out):
+        for info in listed:
             if info.uri.lower().endswith(".txt"):
                 record_id = storage.relative(info.uri, base)
                 collector.add(record_id, None, info.uri, None, None, info.size_bytes, info.fingerprint)
@@ -69,30 +71,22 @@ def _list_texts(config: SourceConfig, collector: RecordCollector) -> None:
                 return
 
 
-def _listings(config: SourceConfig) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
-    """Each address with the folder that its ids are relative to and everything below it."""
-    for uri in config.uris:
-        for address in storage.expand([uri]):
-            yield (address if is_folder(address) else storage.fixed_folder(uri)), _entries(address)
+def _listings(config: SourceConfig, out: str) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
+    """Everything below each address, with the folder that its ids are relative to."""
+    for uri, address in addresses(config.uris, out):
+        yield (address if is_folder(address) else storage.fixed_folder(uri)), entries(address, out)
 
 
-def _entries(address: str) -> Iterator[ObjectInfo]:
-    try:
-        yield from storage.list_objects(address)
-    except NotFoundError as error:
-        raise absent(error) from error
-
-
-def _pairs_on_disk(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:
+def _pairs_on_disk(listed: Iterator[ObjectInfo]) -> Iterator[Pair]:
     """Images with the text beside them, looked up one by one: a disk lists in any order."""
-    for info in entries:
+    for info in listed:
         if is_image(info.uri):
             yield info, _text_file(_stem_of(info.uri))
 
 
-def _pairs_in_bucket(entries: Iterator[ObjectInfo]) -> Iterator[Pair]:
+def _pairs_in_bucket(listed: Iterator[ObjectInfo]) -> Iterator[Pair]:
     """Images with the text beside them, and texts without an image: a bucket lists in order, so they are near."""
-    for _stem, neighbours in groupby(entries, key=_first_stem):
+    for _stem, neighbours in groupby(listed, key=_first_stem):
         group = list(neighbours)
         texts = {_stem_of(info.uri): info for info in group if info.uri.endswith(".txt")}
         for info in group:

@@ -8,9 +8,9 @@ from itertools import islice
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
+from pipeline.errors import EmptySourceError, NotFoundError, SourceError
+from pipeline.sources.addresses import absent, addresses, entries
 from pipeline.sources.base import Kind
-from pipeline.storage.uris import OBJECT_SCHEMES
 
 IMAGE_SUFFIXES = frozenset(
     "jpg jpeg jpe jfif png webp bmp dib gif tif tiff avif heic heif jp2 ico ppm pgm pbm tga".split()  # noqa: SIM905
@@ -21,7 +21,7 @@ TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 TABLE_SUFFIXES = PARQUET_SUFFIXES + TEXT_TABLE_SUFFIXES + tuple(f"{suffix}.gz" for suffix in TEXT_TABLE_SUFFIXES)
 
 _PEEK = 2000
-_CURE = "Say what to read with format: folder, webdataset or table."
+_CURE = "Say what to read with --format folder, webdataset or table."
 
 
 def kind_of(uri: str) -> Kind | None:
@@ -44,7 +44,7 @@ def is_folder(uri: str) -> bool:
     return os.path.isdir(uri) if storage.is_local(uri) else kind_of(uri) is None
 
 
-def detect(config: SourceConfig) -> Kind:
+def detect(config: SourceConfig, out: str = "") -> Kind:
     """The kind of the source as a whole, from the names of its first files.
 
     Raises:
@@ -54,7 +54,7 @@ def detect(config: SourceConfig) -> Kind:
         raise SourceError("No source was given. Name a folder, tars or tables.")
     if config.format != "auto":
         return config.format
-    kinds = {kind for uri in config.uris for kind in _kinds(uri)}
+    kinds = {kind for uri in config.uris for kind in _kinds(uri, out)}
     if not kinds:
         raise EmptySourceError(
             f"Nothing to embed was found in {', '.join(config.uris)}: no images, tars, tables or texts."
@@ -68,53 +68,42 @@ def _plural(kind: Kind) -> str:
     return {"folder": "images", "webdataset": "tars", "table": "tables"}[kind]
 
 
-def _kinds(uri: str) -> set[Kind]:
+def _kinds(uri: str, out: str) -> set[Kind]:
     """Kinds among the first files of one address; texts count only where nothing else is."""
-    found = storage.expand([uri])
-    names = list(islice((entry for address in found for entry in _peek(address)), _PEEK))
+    found = list(addresses([uri], out))
+    names = list(islice((entry for _, address in found for entry in _peek(address, out)), _PEEK))
     kinds = {kind for name in names if not name.endswith(".txt") and (kind := kind_of(name))}
     return kinds or {kind for name in names if (kind := kind_of(name))}
 
 
-def _peek(address: str) -> Iterator[str]:
+def _peek(address: str, out: str) -> Iterator[str]:
     if kind_of(address) and not is_folder(address):
         yield address
         return
-    try:
-        for entry in storage.list_objects(address):
-            yield entry.uri
-    except NotFoundError as error:
-        raise absent(error) from error
+    yield from (entry.uri for entry in entries(address, out))
 
 
-def absent(error: NotFoundError) -> SourceError:
-    """What it means that an address holds nothing: in a bucket there are no folders, so it only holds no records."""
-    empty = storage.scheme(error.uri) in OBJECT_SCHEMES and not isinstance(error, NoBucketError)
-    return EmptySourceError(str(error)) if empty else SourceError(str(error))
-
-
-def files_of(config: SourceConfig, kind: Kind) -> list[tuple[storage.ObjectInfo, str]]:
+def files_of(config: SourceConfig, kind: Kind, out: str = "") -> list[tuple[storage.ObjectInfo, str]]:
     """Every container of the source, sorted, with its name relative to the address it was found by.
 
     Raises:
         SourceError: there is none.
     """
     found: dict[str, tuple[storage.ObjectInfo, str]] = {}
-    for uri in config.uris:
-        for address in storage.expand([uri]):
-            for info in _containers(address, kind):
-                base = storage.fixed_folder(uri) if info.uri == address else address
-                found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
+    for uri, address in addresses(config.uris, out):
+        for info in _containers(address, kind, out):
+            base = storage.fixed_folder(uri) if info.uri == address else address
+            found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
     if not found:
         raise EmptySourceError(f"No {_plural(kind)} were found in {', '.join(config.uris)}. {_CURE}")
     return [found[uri] for uri in sorted(found)]
 
 
-def _containers(address: str, kind: Kind) -> Iterator[storage.ObjectInfo]:
-    try:
-        if kind_of(address) == kind and not is_folder(address):
+def _containers(address: str, kind: Kind, out: str) -> Iterator[storage.ObjectInfo]:
+    if kind_of(address) == kind and not is_folder(address):
+        try:
             yield storage.stat(address)
-            return
-        yield from (info for info in storage.list_objects(address) if kind_of(info.uri) == kind)
-    except NotFoundError as error:
-        raise absent(error) from error
+        except NotFoundError as error:
+            raise absent(error) from error
+        return
+    yield from (info for info in entries(address, out) if kind_of(info.uri) == kind)

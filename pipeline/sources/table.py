@@ -28,7 +28,7 @@ from pipeline.sources.table_files import TableFile, open_table
 from pipeline.storage import ObjectInfo, ReadPolicy
 
 
-def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every row of every table.
 
     Raises:
@@ -37,13 +37,13 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     """
     collector = RecordCollector(sink, config.limit)
     columns: Columns | None = None
-    found = pa.schema([])
-    for info, name in files_of(config, "table"):
+    found, texts = pa.schema([]), 0
+    for info, name in files_of(config, "table", out):
         table = open_table(info.uri, ReadPolicy.of(config))
         try:
             columns = columns or resolve_columns(table.schema, config, info.uri)
             check_columns(columns, table.schema, info.uri)
-            _scan_file(_File(info, name, table, columns), collector)
+            texts += _scan_file(_File(info, name, table, columns), collector)
             found = _unite(found, table.schema, info.uri)
         finally:
             table.close()
@@ -55,7 +55,8 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     taken = set(role_names(columns))
     extra = choose_extra(pa.schema([column for column in found if column.name not in taken]), config)
     has_images, has_texts = columns.image is not None, columns.text is not None
-    return SourceSpec("table", config, has_images, has_texts, extra, collector.rows, columns)
+    known = None if collector.full else texts
+    return SourceSpec("table", config, has_images, has_texts, extra, collector.rows, columns, texts=known)
 
 
 def _unite(known: pa.Schema, new: pa.Schema, uri: str) -> pa.Schema:
@@ -77,8 +78,9 @@ class _File:
     columns: Columns
 
 
-def _scan_file(file: _File, collector: RecordCollector) -> None:
-    columns, start = file.columns, 0
+def _scan_file(file: _File, collector: RecordCollector) -> int:
+    """Collect the rows; returns how many of them have a text."""
+    columns, start, texts = file.columns, 0, 0
     image = columns.image if columns.image_is_uri else None
     names = [name for name in (columns.id, image, columns.text, columns.fingerprint) if name]
     size_bytes = None if image or not columns.image else file.table.mean_bytes(columns.image)
@@ -92,8 +94,10 @@ def _scan_file(file: _File, collector: RecordCollector) -> None:
         count, nothing = len(rows), [None] * len(rows)
         container = [file.info.uri] * count
         collector.add_columns(ids, uris, nothing, container, list(rows), [size_bytes] * count, fingerprints)
+        texts += sum(text is not None for text in batch[columns.text]) if columns.text else 0
         if collector.full:
-            return
+            break
+    return texts
 
 
 def _ids(file: _File, rows: range, batch: dict[str, list[Any]], written: list[Any] | None) -> list[str]:

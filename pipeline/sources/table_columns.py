@@ -29,18 +29,19 @@ def resolve_columns(schema: pa.Schema, config: SourceConfig, uri: str) -> Column
         SourceError: a column asked for is missing, or there is neither an image nor a text.
     """
     kinds = {column.name: column.type for column in schema}
-    id_column = _asked(config.id_column, kinds, "id_column", uri) or _first(ID_NAMES, kinds, _is_name)
-    image = _asked(config.image_column, kinds, "image_column", uri) or _image(kinds)
-    text = _asked(config.text_column, kinds, "text_column", uri) or _first(TEXT_NAMES, kinds, _is_string)
-    fingerprint = _asked(config.fingerprint_column, kinds, "fingerprint_column", uri)
+    id_column = _asked(config.id_column, kinds, "--id-column", uri) or _first(ID_NAMES, kinds, _is_name)
+    image = _asked(config.image_column, kinds, "--image-column", uri) or _image(kinds)
+    text = _asked(config.text_column, kinds, "--text-column", uri) or _first(TEXT_NAMES, kinds, _is_string)
+    fingerprint = _asked(config.fingerprint_column, kinds, "--fingerprint-column", uri)
     if image is None and text is None:
         raise SourceError(
             f"{uri} has no column for images and none for texts; it has {', '.join(kinds) or 'no columns'}. "
-            "Name one with image_column or text_column."
+            "Name one with --image-column or --text-column."
         )
     if image and not (is_bytes(kinds[image]) or _is_string(kinds[image])):
         raise SourceError(
-            f"The column {image} of {uri} holds {kinds[image]}, neither bytes nor URIs. Name another with image_column."
+            f"The column {image} of {uri} holds {kinds[image]}, neither bytes nor URIs. "
+            "Name another with --image-column."
         )
     return Columns(id_column, image, image is not None and not is_bytes(kinds[image]), text, fingerprint)
 

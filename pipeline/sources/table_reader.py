@@ -92,7 +92,9 @@ class TableReader:
         try:
             values = row.values(self._wanted)
         except ValueError as error:
-            return failed(record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Plan again.")
+            return failed(
+                record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Run the same command again."
+            )
         if columns.id and without_credentials(str(values[columns.id])) != record.id:
             return _changed(record)
         if columns.image is None:
@@ -109,7 +111,9 @@ class TableReader:
         """The same, unless policy forbids reading it."""
         limit = self._spec.config.max_image_bytes
         if part.image is not None and len(part.image) > limit:
-            detail = f"The image has {len(part.image):,} bytes, more than {limit:,}. Raise max_image_bytes to read it."
+            detail = (
+                f"The image has {len(part.image):,} bytes, more than {limit:,}. Raise --max-image-bytes to read it."
+            )
             return failed(part.record, Reason.TOO_LARGE, detail)
         if part.uri and not _is_allowed(part.uri, part.record.container or ""):
             detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct it in the table."
@@ -154,5 +158,5 @@ def _image(value: Any, columns: Columns) -> tuple[bytes | None, str | None]:
 
 
 def _changed(record: Record) -> RawRecord:
-    detail = f"Row {record.position} of {record.container} is not the one that was planned. Plan again."
+    detail = f"Row {record.position} of {record.container} is not the one that was planned. Run the same command again."
     return failed(record, Reason.CHANGED, detail)

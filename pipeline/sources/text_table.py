@@ -1,7 +1,8 @@
 """CSV, TSV and JSON lines, plain or gzipped, as a table. Types are learned from all rows, not guessed from the first.
 
 UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows. TSV is quoted like CSV, as Excel and
-pandas write it; what a quote that is never closed would swallow is an error in both.
+pandas write it; what a quote that is never closed would swallow is an error in both. An empty cell is null in both.
+Where the header has no comma (in TSV: no tab), semicolons or tabs part the cells, as Excel writes them in many places.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.errors import SourceError
-from pipeline.sources.csv_cells import cells_of
+from pipeline.sources.csv_cells import cells_of, mark_of
 from pipeline.sources.cursor import Item
 from pipeline.sources.table_files import Row
 from pipeline.sources.texts import encoding_of
@@ -64,7 +65,9 @@ class TextTable:
         self._name = storage.name(uri).lower().removesuffix(".gz")
         self._is_json = self._name.endswith((".jsonl", ".ndjson"))
         with storage.open_seekable(uri, policy) as file, self._readable():
-            self._encoding = encoding_of(self._unzipped(file).read(_SAMPLE_BYTES))
+            sample = self._unzipped(file).read(_SAMPLE_BYTES)
+        self._encoding = encoding_of(sample)
+        self._mark = mark_of(sample.decode(self._encoding, "replace"), "\t" if self._name.endswith(".tsv") else ",")
         self._widening = Widening()
         for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
             pass
@@ -102,7 +105,7 @@ class TextTable:
         for place, row in enumerate(rows):
             if isinstance(row, CsvRow):
                 self._widening.see_texts(row.header, row.cells)
-                yield dict(zip(row.header, row.cells, strict=False))
+                yield {name: cell or None for name, cell in zip(row.header, row.cells, strict=False)}
                 continue
             try:
                 values = json_object(row.line)
@@ -117,7 +120,7 @@ class TextTable:
             if self._is_json:
                 yield from (JsonRow(line) for line in text if line.strip())
                 return
-            rows = cells_of(text, "\t" if self._name.endswith(".tsv") else ",", self._uri)
+            rows = cells_of(text, self._mark, self._uri)
             header = next(rows, [])
             if len(set(header)) < len(header):
                 raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")

@@ -106,9 +106,9 @@ def fit(value: Any, kind: pa.DataType) -> Any:
 
 
 def fit_text(text: str, kind: pa.DataType) -> Any:
-    """The same for a CSV cell; "" is null in a column of numbers."""
-    if pa.types.is_string(kind):
-        return text
+    """The same for a CSV cell; an empty one is null, which CSV cannot say in another way."""
     if not text:
         return None
+    if pa.types.is_string(kind):
+        return text
     return int(text) if pa.types.is_integer(kind) else float(text)

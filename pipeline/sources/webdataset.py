@@ -48,7 +48,7 @@ class _TarListing:
     damage: str = ""
 
 
-def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every sample of every tar.
 
     Raises:
@@ -58,7 +58,7 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     collector, widening = RecordCollector(sink, config.limit), Widening()
     images = texts = ignored = 0
     notes: list[str] = []
-    for listing in _listings(config):
+    for listing in _listings(config, out):
         images += sum(image is not None for *_, image in listing.samples)
         texts, ignored = texts + listing.texts, ignored + listing.ignored
         notes += [f"{listing.info.uri} is damaged: {listing.damage}."] if listing.damage else []
@@ -76,7 +76,15 @@ def scan(config: SourceConfig, sink: Sink) -> SourceSpec:
     extra = _choose_extra(found, config)
     has_texts = texts > 0 or caption_key is not None
     return SourceSpec(
-        "webdataset", config, images > 0, has_texts, extra, collector.rows, caption_key=caption_key, notes=tuple(notes)
+        "webdataset",
+        config,
+        images > 0,
+        has_texts,
+        extra,
+        collector.rows,
+        caption_key=caption_key,
+        notes=tuple(notes),
+        texts=None if caption_key or collector.full else texts,
     )
 
 
@@ -88,7 +96,7 @@ def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str |
         if config.text_column not in found.names:
             raise SourceError(
                 f"The .json members have no key {config.text_column}; they have {', '.join(found.names) or 'none'}. "
-                "Correct text_column."
+                "Correct --text-column."
             )
         return config.text_column
     return None if has_txt else next((key for key in CAPTION_KEYS if key in found.names), None)
@@ -98,7 +106,7 @@ def _choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
     if config.extra_columns is None and len(found) > _MOST_COLUMNS:
         raise SourceError(
             f"The .json members have {len(found):,} different keys, more than {_MOST_COLUMNS:,} columns. "
-            "Name those to keep in extra_columns."
+            "Name those to keep with --extra-column."
         )
     return choose_extra(found, config)
 
@@ -120,8 +128,8 @@ def _fingerprint(listing: _TarListing, key: str) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def _listings(config: SourceConfig) -> Iterator[_TarListing]:
-    listings = [_TarListing(info, name) for info, name in files_of(config, "webdataset")]
+def _listings(config: SourceConfig, out: str) -> Iterator[_TarListing]:
+    listings = [_TarListing(info, name) for info, name in files_of(config, "webdataset", out)]
     policy = ReadPolicy.of(config)
     at_once = 1 if config.limit else _TARS_AT_ONCE
     for start in range(0, len(listings), at_once):

@@ -110,7 +110,9 @@ class WebDatasetReader:
             if not whole:
                 return failed(record, Reason.TRUNCATED, f"{record.container} ends inside this record. Repair the tar.")
         if not parts or (image_name and "image" not in parts):
-            detail = f"{record.container} no longer holds {record.id} at byte {record.position}. Plan again."
+            detail = (
+                f"{record.container} no longer holds {record.id} at byte {record.position}. Run the same command again."
+            )
             return failed(record, Reason.CHANGED, detail)
         return self._raw(record, parts)
 
@@ -154,4 +156,4 @@ def _damage(record: Record) -> RawRecord:
 
 
 def _too_large(member: Member, limit: int) -> str:
-    return f"{member.name} has {member.size_bytes:,} bytes, more than {limit:,}. Raise max_image_bytes to read it."
+    return f"{member.name} has {member.size_bytes:,} bytes, more than {limit:,}. Raise --max-image-bytes to read it."

@@ -13,13 +13,14 @@ from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
 from pipeline.storage.uris import is_local, join, name, normalise, parent, printable, relative, scheme
-from pipeline.storage.writing import create, delete, overwrite, supports_create
+from pipeline.storage.writing import check_writable, create, delete, overwrite, supports_create
 
 __all__ = [
     "DEFAULT_POLICY",
     "ObjectInfo",
     "ReadPolicy",
     "arrow_filesystem",
+    "check_writable",
     "create",
     "delete",
     "exists",

@@ -75,5 +75,6 @@ class PublicResolver(AbstractResolver):
 def refused(uri_text: str, uri: str, host: str) -> AddressRefusedError:
     """The error for a URL that leads to `host`."""
     return AddressRefusedError(
-        f"{uri_text} leads to {host}, which is no public address. Set allow_private_hosts if you trust the table.", uri
+        f"{uri_text} leads to {host}, which is no public address. Give --allow-private-hosts if you trust the table.",
+        uri,
     )

@@ -61,7 +61,7 @@ def translate(error: Exception, uri: str) -> StorageError:
     if kind in _REFUSALS or isinstance(error, PermissionError):
         return _forbidden(uri, kind)
     if isinstance(error, TimeoutError) or "kind: Timeout" in text:
-        return TimedOutError(f"{printable(uri)} gave no answer in time. Try again, or raise read_timeout_s.", uri)
+        return TimedOutError(f"{printable(uri)} gave no answer in time. Try again, or raise --read-timeout-s.", uri)
     if isinstance(error, ConnectionError) or kind in {"GenericError", "JoinError"}:
         return _unavailable(uri, _network_cause(text))
     if isinstance(error, ValueError):
@@ -102,7 +102,10 @@ def _by_status(status: int, code: str, uri: str) -> StorageError:
 
 
 def _not_found(uri: str) -> NotFoundError:
-    return NotFoundError(f"{printable(uri)} does not exist. Check the name; if it did when planning, plan again.", uri)
+    return NotFoundError(
+        f"{printable(uri)} does not exist. Check the name; if it did when the run began, run the same command again.",
+        uri,
+    )
 
 
 def _no_bucket(uri: str) -> NoBucketError:

@@ -100,7 +100,7 @@ def publish(staged: str, uri: str, create: bool) -> None:
 
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> str:
     """The sentence for an object above the limit."""
-    return f"{uri} has {size_bytes:,} bytes, more than the limit of {max_bytes:,}. Raise max_image_bytes to read it."
+    return f"{uri} has {size_bytes:,} bytes, more than the limit of {max_bytes:,}. Raise --max-image-bytes to read it."
 
 
 LOCAL = LocalBackend()

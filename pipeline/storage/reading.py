@@ -75,7 +75,7 @@ def read_spans(uri: str, spans: Sequence[tuple[int, int]], policy: ReadPolicy) -
     limit = policy.max_bytes
     results: list[bytes | StorageError] = [
         TooLargeError(
-            f"{length:,} bytes at {start} of {printable(uri)} are above the limit. Raise max_image_bytes.", uri
+            f"{length:,} bytes at {start} of {printable(uri)} are above the limit. Raise --max-image-bytes.", uri
         )
         if limit is not None and length > limit
         else b""

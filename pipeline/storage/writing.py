@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from functools import partial
 
-from pipeline.errors import AlreadyExistsError, ForbiddenError
+from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
 from pipeline.storage.backend import backend_for
 from pipeline.storage.border import translated
 from pipeline.storage.listing import exists
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes
 from pipeline.storage.s3_session import s3_environment
-from pipeline.storage.uris import is_local, join, normalise, parent, scheme, split_bucket
+from pipeline.storage.uris import is_local, join, normalise, parent, printable, scheme, split_bucket
 
 
 def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
@@ -71,6 +72,40 @@ def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
             backend_for(uri).delete(uri)
 
     with_retries(attempt, policy)
+
+
+def check_writable(uri: str, probe: bool = True) -> None:
+    """Refuse an output folder that cannot be written, before anything is begun.
+
+    Args:
+        uri: the folder; it need not exist.
+        probe: try it, where looking does not tell, with an object that is deleted again.
+
+    Raises:
+        ConfigError: it cannot be written, and why.
+        StorageError: the store does not answer.
+    """
+    uri = normalise(uri)
+    if is_local(uri):
+        if why := _unwritable(uri):
+            raise ConfigError(f"The output folder {uri} cannot be written: {why}. Make it writable, or choose another.")
+    elif probe:
+        try:
+            supports_create(uri)
+        except (ForbiddenError, NotFoundError, BadUriError) as error:
+            raise ConfigError(f"The output folder {printable(uri)} cannot be written. {error}") from error
+
+
+def _unwritable(path: str) -> str:
+    """What stands in the way of writing below a local folder; empty when nothing does, as far as one can see."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        return f"{path} is no folder"
+    if os.access(path, os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    return f"{path} is on a read-only file system" if read_only else f"there is no permission to write in {path}"
 
 
 def supports_create(base_uri: str) -> bool:

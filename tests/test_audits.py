@@ -1,0 +1,30 @@
+"""`hanclip status`: what it says of runs that live, that are silent, and that left something behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.audits import _run
+from pipeline.status import RunStatus
+
+FLOWING = {
+    "rows_planned": 200,
+    "stats": {"embedded": 45, "quarantined": {"timeout": 5}},
+    "records_per_s": 12.5,
+    "eta_s": 12.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("run", "completed_since", "text"),
+    [
+        (RunStatus("r", "running", FLOWING, 4.0), False, "running, 50/200 records (25 %), 12.5 records/s, 12 s left"),
+        (RunStatus("r", "running", FLOWING, 420.0), False, "running when last seen: no sign of life for 7 min 00 s"),
+        (RunStatus("r", "planning", {}, 5.0), False, "planning"),
+        (RunStatus("r", "stopped", {"rows_left": 40}), False, "stopped, 40 rows left"),
+        (RunStatus("r", "stopped", {"rows_left": 40}), True, "stopped"),
+        (RunStatus("r", "complete", {"rows_left": 0}), False, "complete"),
+    ],
+)
+def test_a_run_in_one_line(run, completed_since, text):
+    assert _run(run, completed_since) == text
