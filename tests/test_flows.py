@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pictures import write_folder
+from prefect_server import until
 
 from flows.backfill_request import BackfillRequest
 from flows.jobs.target import TargetConfig
@@ -91,7 +92,7 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     assert "| not_an_image | 1 | mend the source |" in shown["embed-report"]["data"]
     flow_run = prefect_here.flow_run(flow_run_id)
     assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
-    assert "embedded" in prefect_here.logs(flow_run_id)
+    until(lambda: "embedded" in prefect_here.logs(flow_run_id), "the log of the job", 20)
 
     for number in range(6):
         (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
