@@ -48,10 +48,7 @@ class Call:
 
 
 class Dispatcher:
-    """Feeds three pools until every shard is committed, or `stop_within` is called and its time is over.
-
-    One dispatcher, one run. Who made the pools ends them, or lets a pool rest for the next run.
-    """
+    """Feeds three pools until every shard is committed, or `stop_within` is called and its time is over."""
 
     def __init__(self, pools: Pools, limits: Limits, meter: Meter) -> None:
         self._pools = pools
