@@ -67,7 +67,7 @@ def plan(request: BackfillRequest, config: RunConfig) -> BackfillPlan:
     """
     if not config.output.uri:
         raise ConfigError("output.uri is not set: say where the dataset goes.")
-    wanted = partitions(config, request.keys())
+    wanted = partitions(config, request.chosen_keys())
     verdicts = judge(wanted, read_states(config.output.uri), request.reprocess)
     chosen = due(verdicts, request.order, request.limit)
     return BackfillPlan(tuple(chosen), first_grid(verdicts, chosen))

@@ -64,8 +64,11 @@ class BackfillRequest(BaseModel):
             raise ValueError(f"start {self.start} is after end {self.end}: swap them")
         return self
 
-    def keys(self, today: date | None = None) -> Sequence[date | str]:
-        """The partitions asked for, oldest first. `today` is the day that is not whole yet; the present (UTC)."""
+    def chosen_keys(self, today: date | None = None) -> Sequence[date | str]:
+        """The partitions asked for, oldest first. `today` is the day that is not whole yet; the present (UTC).
+
+        Not called `keys`: whatever has a method of that name looks like a mapping to `dict`, and so to Prefect.
+        """
         if self.partitions:
             return self.partitions
         end = self.end or (today or datetime.now(UTC).date()) - timedelta(days=1)

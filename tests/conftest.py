@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect_server import postgres_url, prefect_here, prefect_server  # noqa: F401
+from prefect_server import postgres_server, prefect_here, prefect_server  # noqa: F401
 from ray_head import RayHead
 from s3_server import S3Server, weed_binary
 from web_site import Site

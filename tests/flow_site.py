@@ -26,10 +26,10 @@ from pipeline.verify import Report, verify
 
 _SERVING = """
 from prefect import serve
-from flows.scheduled import embed, nightly, reap
+from flows.scheduled import backfill, embed, nightly, reap
 
 serve(
-    *(flow.to_deployment("test", tags=["hanclip"]) for flow in (embed, nightly, reap)),
+    *(flow.to_deployment("test", tags=["hanclip"]) for flow in (backfill, embed, nightly, reap)),
     pause_on_shutdown=False,
     print_starting_message=False,
 )
@@ -122,17 +122,18 @@ class FlowSite:
         mine = [job for job in jobs if (job["metadata"] or {}).get("flow_run_id") == flow_run_id]
         return sorted(mine, key=lambda job: job["start_time"])
 
-    def running(self, flow_run_id: str) -> dict[str, Any]:
-        """The job of a flow run, as soon as it reads pictures."""
+    def running(self, flow_run_id: str, count: int = 1) -> list[str]:
+        """Ids of the jobs of a flow run, as soon as there are `count` and pictures are read."""
 
-        def found() -> dict[str, Any] | None:
+        def found() -> list[str]:
             assert self.state(flow_run_id) not in ("Failed", "Crashed"), self.prefect.flow_run(flow_run_id)["state"]
-            return next((job for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"), None)
+            jobs = [job["submission_id"] for job in self.jobs(flow_run_id) if job["status"] == "RUNNING"]
+            return jobs if len(jobs) == count else []
 
-        job: dict[str, Any] = until(found, f"a job; {self.runner.log()}")
+        jobs: list[str] = until(found, f"{count} jobs; {self.runner.log()}")
         before = len(self.proxy.requests)
         until(lambda: any(".jpg" in line for line in self.proxy.requests[before:]), "a picture to be read")
-        return job
+        return jobs
 
     def job_status(self, job_id: str) -> str:
         return str(self.head.request("GET", f"/api/jobs/{job_id}")["status"])
@@ -213,7 +214,7 @@ def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[Fl
         runner = Runner(prefect, folder, _SERVING, env)
         stack.enter_context(runner)
         site = FlowSite(prefect, head, s3, proxy, dashboard, runner)
-        for flow in ("embed", "nightly", "reap"):
+        for flow in ("backfill", "embed", "nightly", "reap"):
             site.deployments[flow] = until(lambda flow=flow: _deployment(prefect, flow), f"{flow}; {runner.log}")
         stack.callback(lambda: [end_process(process) for process in site.dashboards])
         with _environment(s3.env):

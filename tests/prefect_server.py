@@ -278,18 +278,20 @@ def postgres_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The address of a database of its own; skipped by name where there is no Postgres."""
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server of its own on Postgres; on SQLite where Debian's package is not installed."""
     binaries = postgres_binaries()
-    if binaries is None:
-        pytest.skip("needs Postgres: apt-get install postgresql")
-    # Not below pytest's folder, which only root may enter.
-    folder = Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp"))
-    database = Postgres(folder, binaries)
-    database.start()
-    yield database.url
-    database.stop()
-    shutil.rmtree(folder)
+    with contextlib.ExitStack() as stack:
+        server = PrefectServer(tmp_path_factory.mktemp("prefect-postgres"))
+        if binaries:
+            # Not below pytest's folder, which only root may enter.
+            database = Postgres(Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp")), binaries)
+            stack.callback(database.stop)
+            database.start()
+            server.database_url = database.url
+        stack.callback(server.stop)
+        server.start()
+        yield server
 
 
 @dataclass
@@ -335,6 +337,7 @@ class Postgres:
         if self.process:
             end_session(self.process, signal.SIGINT)
             self.process = None
+        shutil.rmtree(self.folder)
 
     def _ready(self) -> bool:
         command = [str(self.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

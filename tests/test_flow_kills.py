@@ -24,8 +24,8 @@ ZOMBIES = Path(__file__).parent.parent / "infra" / "prefect" / "automations" / "
 
 
 @pytest.fixture(scope="module")
-def site(prefect_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
-    with open_site(prefect_server, s3_server, tmp_path_factory.mktemp("site")) as site:
+def site(postgres_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
+    with open_site(postgres_server, s3_server, tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
@@ -40,7 +40,8 @@ def begin(site: FlowSite, bucket: str, out: str, delay_s: float = 0.5) -> tuple[
     """A flow run whose job reads slowly; gives their ids."""
     site.proxy.delay_s = delay_s
     flow_run_id = site.start("embed", config=site.config(bucket, out))
-    return flow_run_id, site.running(flow_run_id)["submission_id"]
+    (job_id,) = site.running(flow_run_id)
+    return flow_run_id, job_id
 
 
 def finish(site: FlowSite, flow_run_id: str) -> str:
@@ -49,22 +50,30 @@ def finish(site: FlowSite, flow_run_id: str) -> str:
     return str(site.ended(flow_run_id)["state"]["name"])
 
 
-def assert_whole(site: FlowSite, out: str) -> None:
+def assert_whole(site: FlowSite, out: str, rows: int = ROWS) -> None:
     """Every row is there once, and no job is left."""
     report = site.verified(out)
-    assert (report.planned, report.embedded, report.missing, report.duplicated) == (ROWS, ROWS, 0, 0)
+    assert (report.planned, report.embedded, report.missing, report.duplicated) == (rows, rows, 0, 0)
     assert (report.ok, report.complete) == (True, True)
     assert site.alive() == []
 
 
-def test_a_cancelled_flow_run_stops_its_job_within_30_seconds(site, bucket):
-    flow_run_id, job_id = begin(site, bucket, "cancelled")
+def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(site, bucket):
+    config = site.config(bucket, "cancelled")
+    config["source"]["uris"] = [f"{bucket}/photos/{{key}}*.jpg"]
+    request = {"partitions": ["00", "01", "02", "03"], "group": 1, "max_active": 2}
+    site.proxy.delay_s = 3.0
+    flow_run_id = site.start("backfill", config=config, request=request)
+    jobs = site.running(flow_run_id, 2)
     assert site.prefect.cli("flow-run", "cancel", flow_run_id).returncode == 0
-    until(lambda: site.job_status(job_id) == "STOPPED", f"the stop of {job_id}; {site.runner.log()}", 30)
+    stopped = lambda: [site.job_status(job_id) for job_id in jobs] == ["STOPPED"] * 2  # noqa: E731
+    until(stopped, f"the stop of {jobs}; {site.runner.log()}", 30)
     assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
-    again = site.start("embed", config=site.config(bucket, "cancelled"))
-    assert finish(site, again) == "Completed"
-    assert_whole(site, f"{bucket}/cancelled")
+    assert len(site.jobs(flow_run_id)) == 2
+    again = site.start("backfill", config=config, request=request)
+    assert finish(site, again) == "Completed", site.prefect.flow_run(again)["state"]
+    assert site.prefect.flow_run(again)["state"]["message"] == "4 partitions: 4 done"
+    assert_whole(site, f"{bucket}/cancelled", rows=40)
 
 
 def test_a_killed_driver_is_followed_by_another_attempt(site, bucket):
@@ -75,24 +84,17 @@ def test_a_killed_driver_is_followed_by_another_attempt(site, bucket):
     assert_whole(site, f"{bucket}/driver")
 
 
-def test_a_prefect_server_that_restarts_is_waited_for(site, bucket):
-    flow_run_id, job_id = begin(site, bucket, "server")
+def test_a_prefect_server_and_a_dashboard_that_restart_are_waited_for(site, bucket):
+    flow_run_id, job_id = begin(site, bucket, "restarts", delay_s=2.0)
     site.prefect.stop()
     time.sleep(3)
     site.prefect.start()
     assert site.job_status(job_id) == "RUNNING"
+    site.restart_dashboard(away_s=4)
+    assert site.job_status(job_id) == "RUNNING"
     assert finish(site, flow_run_id) == "Completed"
     assert len(site.jobs(flow_run_id)) == 1
-    assert_whole(site, f"{bucket}/server")
-
-
-def test_a_dashboard_that_restarts_is_waited_for(site, bucket):
-    flow_run_id, job_id = begin(site, bucket, "dashboard")
-    site.restart_dashboard(away_s=5)
-    assert site.job_status(job_id) in ("RUNNING", "SUCCEEDED")
-    assert finish(site, flow_run_id) == "Completed"
-    assert len(site.jobs(flow_run_id)) == 1
-    assert_whole(site, f"{bucket}/dashboard")
+    assert_whole(site, f"{bucket}/restarts")
 
 
 def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_come_back(site, bucket, tmp_path):
@@ -127,21 +129,26 @@ def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_com
     assert site.alive() == []
 
 
-def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucket):
+def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucket, monkeypatch):
     orphaned, job_id = begin(site, bucket, "orphan", delay_s=3.0)
     by_hand = {"entrypoint": "sleep 300", "submission_id": "by-hand", "metadata": {"app": "hanclip"}}
     site.head.request("POST", "/api/jobs/", by_hand)
     site.runner.kill()
     site.prefect.call("DELETE", f"/flow_runs/{orphaned}")
-    site.runner.start()
-    for dry_run, message, status in ((True, "1 to stop", "RUNNING"), (False, "1 stopped", "STOPPED")):
-        reaped = site.ended(site.start("reap", grace_s=0, dry_run=dry_run))
-        assert reaped["state"]["message"] == f"2 jobs alive, {message}"
-        assert site.job_status(job_id) == status
+    for name, value in {**site.prefect.env, **site.head.client_env}.items():
+        monkeypatch.setenv(name, value)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.jobs.target import TargetConfig
+    from flows.scheduled import reap
+
+    target = TargetConfig(**site.target)
+    with temporary_settings({PREFECT_API_URL: site.prefect.url}):
+        for dry_run, message, status in ((True, "1 to stop", "RUNNING"), (False, "1 stopped", "STOPPED")):
+            reaped = reap(target, grace_s=0, dry_run=dry_run, return_state=True)
+            assert reaped.message == f"2 jobs alive, {message}"
+            assert site.job_status(job_id) == status
     assert site.alive() == ["by-hand"]
-    assert "submitted by hand" in site.prefect.artifacts(reaped["id"])["reap-jobs"]["data"]
+    shown = site.prefect.artifacts(str(reaped.state_details.flow_run_id))
+    assert "submitted by hand" in shown["reap-jobs"]["data"]
     site.head.request("POST", "/api/jobs/by-hand/stop")
-    again = site.start("embed", config=site.config(bucket, "orphan"))
-    assert finish(site, again) == "Completed"
-    until(lambda: not site.alive(), "the end of the last job")
-    assert_whole(site, f"{bucket}/orphan")

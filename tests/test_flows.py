@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pictures import write_folder
+from prefect_server import until
 
+from flows.backfill_request import BackfillRequest
 from flows.jobs.target import TargetConfig
 from pipeline.config import parse
 
@@ -29,7 +32,7 @@ def config(source: Path | str, out: Path):
     )
 
 
-@pytest.mark.parametrize("name", ["embed", "nightly", "reap"])
+@pytest.mark.parametrize("name", ["backfill", "embed", "nightly", "reap"])
 def test_the_form_of_every_flow_is_complete(name):
     """Every parameter and every field has a type and a description, and nonsense is refused when a run is made."""
     from prefect.utilities.callables import parameter_schema
@@ -73,7 +76,7 @@ def run(flow, *arguments: object, **parameters: object):
     return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
-def test_embed_plans_runs_reports_and_has_nothing_to_do_the_second_time(prefect_here, local_ray, photos, tmp_path):
+def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path):
     from flows.scheduled import embed
 
     (photos / "broken.jpg").write_bytes(b"not a picture")
@@ -83,25 +86,20 @@ def test_embed_plans_runs_reports_and_has_nothing_to_do_the_second_time(prefect_
     assert not (tmp_path / "out").exists()
     state = run(embed, wanted)
     assert (state.name, state.message) == ("Completed", "rows in 25 = 24 embedded + 1 quarantined")
-    again = run(embed, wanted)
-    assert again.message == "rows in 25 = 0 embedded + 0 quarantined + 25 already done"
     flow_run_id = str(state.state_details.flow_run_id)
     shown = prefect_here.artifacts(flow_run_id)
     assert set(shown) >= {"embed-plan", "embed-progress", "embed-report"}
     assert "| not_an_image | 1 | mend the source |" in shown["embed-report"]["data"]
     flow_run = prefect_here.flow_run(flow_run_id)
     assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
-    assert "embedded" in prefect_here.logs(flow_run_id)
-
-
-def test_too_much_quarantine_fails_the_flow_with_its_report_written(prefect_here, local_ray, photos, tmp_path):
-    from flows.scheduled import embed
+    until(lambda: "embedded" in prefect_here.logs(flow_run_id), "the log of the job", 20)
 
     for number in range(6):
         (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
-    state = run(embed, config(photos, tmp_path / "out"))
+    state = run(embed, wanted)
     assert state.name == "Failed"
-    assert state.message.startswith("rows in 30 = 24 embedded + 6 quarantined; 20 % of the dataset's records")
+    said = "rows in 31 = 0 embedded + 6 quarantined + 25 already done; 23 % of the dataset's records are in quarantine"
+    assert state.message.startswith(said)
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
     assert "complete, but too much in quarantine" in shown["embed-report"]["data"]
 
@@ -122,6 +120,29 @@ def test_nightly_runs_the_window_up_to_the_day_it_was_scheduled_for(prefect_here
     ]
     flow_run = prefect_here.flow_run(str(state.state_details.flow_run_id))
     assert flow_run["name"] == f"nightly {today} -> {tmp_path.name}/out"
+
+
+def test_backfill_shows_its_grid_and_runs_what_is_missing(prefect_here, local_ray, tmp_path):
+    from flows.scheduled import backfill
+
+    for name in ("a", "b"):
+        for picture in write_folder(tmp_path / name, 4).iterdir():
+            picture.rename(picture.with_name(f"{name}-{picture.name}"))
+    wanted = config(tmp_path / "{key}" / "*.jpg", tmp_path / "out")
+    request = BackfillRequest(partitions=("a", "b", "c"))
+    dry = run(backfill, wanted, request.model_copy(update={"dry_run": True}))
+    assert dry.message == "Dry run, nothing was started: 3 partitions: 3 waiting"
+    state = run(backfill, wanted, request)
+    assert (state.name, state.message) == ("Completed", "3 partitions: 2 done, 1 empty")
+    shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
+    grid = json.loads(shown["backfill-grid"]["data"])
+    assert [(row["partition"], row["status"], row["embedded"]) for row in grid] == [
+        ("a", "done", 4),
+        ("b", "done", 4),
+        ("c", "empty", 0),
+    ]
+    assert "8 records, 0 quarantined, in 3 partitions" in shown["backfill-report"]["data"]
+    assert shown["backfill-progress"]["data"] == 100
 
 
 def test_what_makes_no_sense_fails_before_a_job_is_made(prefect_here, photos, tmp_path):

@@ -95,7 +95,10 @@ def test_a_job_outlives_whoever_follows_it_and_is_stopped_by_name(
         assert process.stdout
         assert process.stderr
         job_id = process.stdout.readline().strip()
-        assert any("row 2" in line for line in process.stderr)
+        told: list[str] = []
+        while "row 2" not in "".join(told):
+            told.append(process.stderr.readline())
+            assert told[-1], told
         process.send_signal(signal.SIGINT)
         assert f"The job goes on. Stop it: hanclip jobs stop {job_id}" in process.stderr.read()
         assert process.wait(30) == 130
