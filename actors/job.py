@@ -23,7 +23,7 @@ from actors.session import Session
 from actors.stopping import StopSignal, Wish
 from pipeline import job_folder, partitions
 from pipeline.config import ClusterConfig
-from pipeline.errors import ConfigError, EmptySourceError, HanclipError, StorageError
+from pipeline.errors import ConfigError, EmptySourceError, HanclipError, IdentityError, StorageError
 from pipeline.job_folder import Job, JobProgress, JobRun, JobState, JobSummary, RunOutcome, RunState
 from pipeline.partitions import PartitionState, Status
 
@@ -96,18 +96,21 @@ class JobDriver:
         # Before the run lists the source: what comes in meanwhile must look new to the next one.
         listed = partitions.input_digest(job_run.config) if job_run.key else ""
         summary: Summary | None = None
+        told = bool(job_run.key)
         try:
             summary = run.embed(session)
         except EmptySourceError as error:
             outcome = RunOutcome(job_run.key, "empty", str(error))
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
+            # Another model for this dataset is a wrong request; it says nothing about the partition.
+            told = told and not isinstance(error, IdentityError)
         else:
             outcome = _outcome(job_run.key, summary)
         log.end(outcome.state, outcome.message, summary)
         self._outcomes.append(outcome)
         self._under_way, self._stopped_by = None, run.stop.number
-        if job_run.key and outcome.state in _MANIFEST:
+        if told and outcome.state in _MANIFEST:
             state = _state(outcome, summary, run.run_id, time.monotonic() - began_s)
             spec = partitions.spec_digest(job_run.config)
             self._write_state(job_run, replace(state, spec=spec, input=listed, job_id=self._job_id))

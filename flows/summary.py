@@ -32,19 +32,6 @@ _UNSAFE = re.compile(r"['\"$`\\!]")
 _STYLES = {"complete": "green", "stopped": "yellow", "failed": "red"}
 
 
-def balance(summary: Summary) -> str:
-    """`rows in 10 = 8 embedded + 2 quarantined`, with the other terms where they are not zero."""
-    stats = summary.stats
-    terms = [f"{stats.embedded:,} embedded", f"{stats.quarantined.total():,} quarantined"]
-    others = {
-        "already done": summary.rows_already_done,
-        "committed by another run": summary.rows_elsewhere,
-        "left": summary.rows_left,
-    }
-    terms += [f"{rows:,} {name}" for name, rows in others.items() if rows]
-    return f"{summary.rows_in:,} = " + " + ".join(terms)
-
-
 def next_commands(summary: Summary) -> list[str]:
     """Shell lines that make sense now, and work whether or not the environment is activated."""
     out, quarantined = shlex.quote(summary.output), summary.stats.quarantined
@@ -104,7 +91,7 @@ def final(summary: Summary) -> RenderableType:
 
 
 def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
-    yield "rows in", balance(summary)
+    yield "rows in", summary.balance
     if summary.rows_vanished:
         yield "vanished", f"{summary.rows_vanished:,} ids that the catalog no longer holds"
     if summary.stats.quarantined:

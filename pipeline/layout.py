@@ -6,6 +6,8 @@
     OUT/_plans/<number>.json                                     the log of plans, one entry each
     OUT/_tombstones/<run>.parquet                                ids that a whole listing found gone, or back
     OUT/_snapshot.json                                           in a snapshot: what it is one of
+    OUT/_jobs/<job>/                                             what a job is to do, how far it is, how it ended
+    OUT/_partitions/<key>.json                                   how the last run of a partition ended
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
 A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.

@@ -64,8 +64,8 @@ def test_same_weights_under_another_name_are_the_same_identity() -> None:
         ({"preprocessing": "crop"}, ["preprocessing", "squash-bicubic-8", "crop", "another OUT"]),
         ({"dim": 512}, ["dim", "8", "512"]),
         ({"has_texts": False}, ["has_texts", "True", "False", "another OUT"]),
-        ({"extra": pa.schema([("price", pa.int64())])}, ["extra", "price", "extra_columns"]),
-        ({"embedding_dtype": "float16"}, ["float32", "float16", "output.embedding_dtype"]),
+        ({"extra": pa.schema([("price", pa.int64())])}, ["extra", "price", "--extra-column"]),
+        ({"embedding_dtype": "float16"}, ["float32", "float16", "--embedding-dtype"]),
     ],
 )
 def test_another_identity_is_refused_with_both_values_and_the_cure(

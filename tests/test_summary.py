@@ -18,7 +18,7 @@ from actors.bottleneck import find
 from actors.cluster import Layout
 from actors.progress import Bottleneck, Summary
 from flows.runs import absolute
-from flows.summary import balance, final, next_commands
+from flows.summary import final, next_commands
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.stats import Stats
 
@@ -50,9 +50,9 @@ def drawn(summary: Summary) -> str:
 
 
 def test_rows_in_equals_the_sum_of_what_became_of_them():
-    assert balance(DONE) == "120 = 93 embedded + 7 quarantined + 20 already done"
+    assert DONE.balance == "120 = 93 embedded + 7 quarantined + 20 already done"
     stopped = replace(DONE, state="stopped", rows_planned=150, rows_elsewhere=10, rows_left=40)
-    assert balance(stopped) == (
+    assert stopped.balance == (
         "170 = 93 embedded + 7 quarantined + 20 already done + 10 committed by another run + 40 left"
     )
 

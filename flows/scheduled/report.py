@@ -16,7 +16,6 @@ from actors.progress import Bottleneck, Summary
 from flows import figures
 from flows.scheduled.command import embed_command
 from flows.scheduled.page_markup import bash, table
-from flows.summary import balance
 from pipeline.job_folder import JobRun, JobSummary, RunOutcome
 from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
@@ -76,7 +75,7 @@ def verdict(job: JobSummary) -> str:
     """How the job ended, in one line that fits beside the state of a flow run."""
     runs = ended(job)
     whole = total(runs)
-    said = [f"rows in {balance(whole)}"] if whole else []
+    said = [f"rows in {whole.balance}"] if whole else []
     if job.exit_code == 3:
         worst = max(run.summary.quarantine_share for run in runs)
         said.append(
@@ -127,7 +126,7 @@ def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
 
 
 def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
-    yield "rows in", balance(whole)
+    yield "rows in", whole.balance
     if whole.rows_vanished:
         yield "vanished", f"{whole.rows_vanished:,} ids that the catalog no longer holds"
     yield "time", figures.duration(whole.seconds)

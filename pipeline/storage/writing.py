@@ -28,7 +28,7 @@ def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
         StorageError: refused or not to be reached.
     """
     uri = normalise(uri)
-    if is_local(uri) or supports_create(parent(uri)):
+    if is_local(uri) or supports_create(parent(uri), policy):
         _create_once(uri, data, policy)
     elif exists(uri, policy):
         raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
@@ -108,7 +108,7 @@ def _unwritable(path: str) -> str:
     return f"{path} is on a read-only file system" if read_only else f"there is no permission to write in {path}"
 
 
-def supports_create(base_uri: str) -> bool:
+def supports_create(base_uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> bool:
     """Whether the store keeps create-only writes; tried once per bucket and process, under `base_uri`.
 
     Raises:
@@ -118,25 +118,25 @@ def supports_create(base_uri: str) -> bool:
     bucket = base_uri if is_local(base_uri) else f"{scheme(base_uri)}://{split_bucket(base_uri)[0]}"
     store = (bucket, *s3_environment())
     if store not in _KEEPS_CREATE:
-        _KEEPS_CREATE[store] = _probe(join(base_uri, f"_probe-{uuid.uuid4().hex}"))
+        _KEEPS_CREATE[store] = _probe(join(base_uri, f"_probe-{uuid.uuid4().hex}"), policy)
     return _KEEPS_CREATE[store]
 
 
 _KEEPS_CREATE: dict[tuple[str | None, ...], bool] = {}
 
 
-def _probe(uri: str) -> bool:
+def _probe(uri: str, policy: ReadPolicy) -> bool:
     """Create one name twice: the second must fail."""
     try:
         for data in (b"1", b"2"):
-            with_retries(partial(_put, uri, data, True, DEFAULT_POLICY), DEFAULT_POLICY)
+            with_retries(partial(_put, uri, data, True, policy), policy)
     except AlreadyExistsError:
         return True
     except NotImplementedError:
         return False
     finally:
         with suppress(ForbiddenError):
-            delete(uri)
+            delete(uri, policy)
     return False
 
 
