@@ -69,7 +69,7 @@ def plan(request: BackfillRequest, config: RunConfig) -> BackfillPlan:
         raise ConfigError("output.uri is not set: say where the dataset goes.")
     if config.source.whole_catalog:
         raise ConfigError(
-            "--whole-catalog does not fit a backfill: each partition would call the ids of all others gone. Leave it out."
+            "--whole-catalog does not fit a backfill: each partition would call the others' ids gone. Leave it out."
         )
     wanted = partitions(config, request.chosen_keys())
     verdicts = judge(wanted, read_states(config.output.uri), request.reprocess)

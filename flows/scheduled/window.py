@@ -18,10 +18,14 @@ def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobR
     that were missed. A source without `{date}` is listed whole; what it holds that is new or changed is embedded.
 
     Raises:
-        ConfigError: some addresses hold `{date}` and others do not.
+        ConfigError: some addresses hold `{date}` and others do not, or a date would pass for the whole catalog.
     """
     dated = [fill(uri, day) != uri for uri in config.source.uris]
     if any(dated):
+        if config.source.whole_catalog:
+            raise ConfigError(
+                "source.whole_catalog does not fit addresses with {date}: each date would call the others' ids gone."
+            )
         days = latest(lookback_days + 1, day)
         return tuple(JobRun(part.key, part.config) for part in partitions(config, days))
     output = config.output.model_copy(update={"run_date": day})
