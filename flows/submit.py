@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,9 @@ from flows.jobs.target import TargetConfig, make_backend
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.job_folder import JobProgress, JobRun, JobSummary, read_summary
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FLOW = "submit"
 _STOPPED = 143
@@ -99,11 +103,15 @@ def show_list(target: TargetConfig, as_json: bool) -> None:
         for job in found:
             typer.echo(json.dumps({"event": "job", **asdict(job)}, ensure_ascii=False, default=str))
         return
-    table = Table("job", "state", "began", "out", box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    for column in ("job", "state", "began"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("out", overflow="fold")
     for job in found:
         began = job.started_at.strftime("%Y-%m-%d %H:%M:%SZ") if job.started_at else ""
         table.add_row(job.job_id, job.state, began, job.metadata.get("out", ""))
-    Console(highlight=False, soft_wrap=True).print(table if found else "No jobs.")
+    # Into a pipe each job is one line, whole.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 500).print(table if found else "No jobs.")
 
 
 def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
@@ -158,7 +166,7 @@ def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
 
 
 def _end(ended: JobStatus, told: JobSummary | None, shown: Screen) -> int:
-    summaries = [TypeAdapter(Summary).validate_python(run.summary) for run in told.runs if run.summary] if told else []
+    summaries = [found for run in (told.runs if told else ()) if (found := _parsed(Summary, run.summary))]
     if shown.event is None and not shown.quiet:
         for summary in summaries:
             runs.show_end(summary)
@@ -177,5 +185,14 @@ def _exit_code(ended: JobStatus) -> int:
 
 
 def _update(shown: display.Display, progress: JobProgress) -> None:
-    if progress.progress is not None:
-        shown.update(TypeAdapter(Progress).validate_python(progress.progress))
+    if found := _parsed(Progress, progress.progress):
+        shown.update(found)
+
+
+def _parsed(kind: type[T], values: dict[str, Any] | None) -> T | None:
+    """What a driver told; None for nothing, and for what a driver of another version tells in other words."""
+    try:
+        return TypeAdapter(kind).validate_python(values) if values else None
+    except ValidationError as error:
+        logger.debug("Not shown: %s", error)
+        return None
