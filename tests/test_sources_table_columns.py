@@ -56,7 +56,7 @@ def test_wrong_columns_are_explained(tmp_path: Path) -> None:
 
     path = f"{tmp_path}/c.csv"
     assert error("c.csv", image_column="image") == (
-        f"{path} has no column image; it has sku, pic, name, id. Correct image_column."
+        f"{path} has no column image; it has sku, pic, name, id. Correct --image-column."
     )
     assert "no column for images and none for texts; it has x, y" in error("d.csv")
     assert "column id has a name that hanclip writes itself" in error("c.csv", id_column="sku", text_column="name")
