@@ -76,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     exit_on_sigterm()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    for package in ("pipeline", "actors", __name__):
+        logging.getLogger(package).setLevel(logging.INFO)  # Other packages have their say about faults only.
     try:
         tree = _load(paths[0])
         return run_job(paths[0]).exit_code if job_folder.is_job(tree) else _run_logged(configs.parse(tree))

@@ -59,7 +59,11 @@ def _plan(progress: Progress, source: str) -> str:
 
 def _progress(progress: Progress) -> str:
     done, planned = progress.stats.records, progress.rows_planned
-    parts = [f"{progress.state}, {done:,} of {planned:,} records", f"{progress.records_per_s:,.1f} records/s"]
+    parts = [f"{progress.state}, {done:,} of {planned:,} records"]
+    if done:
+        parts.append(f"{progress.records_per_s:,.1f} records/s")
+    elif progress.waiting_for:
+        parts.append(f"waiting for {progress.waiting_for}")
     if progress.eta_s is not None:
         parts.append(f"{_duration(progress.eta_s)} left")
     if progress.stats.quarantined:

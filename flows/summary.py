@@ -20,7 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from actors.progress import Summary
+from actors.progress import Bottleneck, Summary
 from flows import figures
 from pipeline.vocabulary import TRANSIENT_REASONS
 
@@ -101,7 +101,7 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
     if summary.stats.records:
         yield "speed", _speed(summary)
     if summary.bottleneck:
-        yield "bottleneck", _bottleneck(summary)
+        yield "bottleneck", pace(summary.bottleneck)
     if summary.actors_replaced:
         yield "actors", f"{summary.actors_replaced} replaced after they died"
     yield "model", summary.model
@@ -120,12 +120,12 @@ def _speed(summary: Summary) -> str:
     )
 
 
-def _bottleneck(summary: Summary) -> str:
-    assert summary.bottleneck is not None
-    busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in summary.bottleneck.busy.items())
-    if summary.bottleneck.stage is None:
-        return f"{summary.bottleneck.advice} (busy: {busy})"
-    return f"{summary.bottleneck.stage} (busy: {busy}). {summary.bottleneck.advice}"
+def pace(found: Bottleneck) -> str:
+    """Which stage set the pace, and what would make the run faster."""
+    busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in found.busy.items())
+    if found.stage is None:
+        return f"{found.advice} (busy: {busy})"
+    return f"{found.stage} (busy: {busy}). {found.advice}"
 
 
 def plan(dry: DryRun) -> RenderableType:

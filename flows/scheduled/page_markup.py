@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
+
+_LINE_CHARACTERS = 76
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -12,8 +15,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def bash(*commands: str) -> str:
-    """Shell lines to copy."""
-    return "\n".join(["```bash", *commands, "```"])
+    """Shell lines to copy; long ones go on in further lines, so that they can be read without scrolling."""
+    return "\n".join(["```bash", *map(_folded, commands), "```"])
+
+
+def _folded(command: str) -> str:
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        new_line = len(lines[-1]) + len(word) > _LINE_CHARACTERS and word.startswith("--")
+        lines = [*lines, word] if new_line else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+    return " \\\n    ".join(lines)
 
 
 def _cell(value: str) -> str:

@@ -16,6 +16,7 @@ from actors.progress import Bottleneck, Summary
 from flows import figures
 from flows.scheduled.command import embed_command
 from flows.scheduled.page_markup import bash, table
+from flows.summary import pace
 from pipeline.job_folder import JobRun, JobSummary, RunOutcome
 from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
@@ -62,6 +63,7 @@ _ADDED = (
     "rows_left",
     "rows_vanished",
     "seconds",
+    "startup_s",
     "actors_replaced",
 )
 
@@ -100,6 +102,8 @@ def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None,
     done = ended(job)
     whole = total(done)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
+    if whole and whole.bottleneck:
+        parts.append(f"**Bottleneck**: {pace(whole.bottleneck)}")
     if whole and whole.stats.quarantined:
         parts += ["## Quarantine", _quarantine(whole)]
     if len(job.runs) > 1:
@@ -131,12 +135,9 @@ def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
         yield "vanished", f"{whole.rows_vanished:,} ids that the catalog no longer holds"
     yield "time", figures.duration(whole.seconds)
     if whole.stats.records:
-        yield "speed", f"{figures.rate(whole.stats.records / max(whole.seconds, 1e-9))} records/s"
+        yield "speed", f"{figures.rate(whole.records_per_s)} records/s, start-up not counted"
         read, wrote = whole.stats.bytes_read, whole.stats.bytes_written
         yield "bytes", f"read {figures.size(read)}, wrote {figures.size(wrote)}"
-    if whole.bottleneck:
-        busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in whole.bottleneck.busy.items())
-        yield "bottleneck", f"{whole.bottleneck.stage} (busy: {busy}). {whole.bottleneck.advice}"
     if whole.actors_replaced:
         yield "actors", f"{whole.actors_replaced} replaced after they died"
     yield "model", f"`{whole.model}`"
