@@ -11,25 +11,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import Postgres, postgres_binaries
+from sessions import end_session, free_port, runs_a_flow, session_pids, until
+
+__all__ = ["PREFECT", "PrefectServer", "Runner", "until"]
 
 ROOT = Path(__file__).parent.parent
 PREFECT = str(Path(sys.executable).with_name("prefect"))
-DEADLINE_S = 180.0
 #: What makes a server that waits for minutes by default answer within seconds.
 _QUICK = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -39,21 +40,6 @@ _QUICK = {
     "PREFECT_CLI_PROMPT": "false",
     "NO_PROXY": "127.0.0.1",
 }
-
-
-def until(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S) -> Any:
-    """What `condition` gives as soon as it is true."""
-    end_s = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < end_s, f"waited {within_s:.0f} s in vain for {what}"
-        time.sleep(0.2)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -183,7 +169,7 @@ class Runner:
     def children(self) -> list[int]:
         """Pids of the flow processes."""
         assert self.process
-        return [pid for pid in session_pids(self.process.pid) if pid != self.process.pid and _runs_a_flow(pid)]
+        return [pid for pid in session_pids(self.process.pid) if pid != self.process.pid and runs_a_flow(pid)]
 
     def kill(self) -> None:
         """SIGKILL the runner and its flow processes."""
@@ -211,45 +197,6 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-def session_pids(leader: int) -> list[int]:
-    """Living processes of a session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # Behind the name, which is in brackets: state, parent, group, session.
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[3]) == leader and stat[0] != "Z":
-                    found.append(int(entry.name))
-    return found
-
-
-def _runs_a_flow(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
-
-
-def end_session(process: subprocess.Popen[bytes], number: int) -> None:
-    """Signal a session's leader, give it some seconds, then kill what is left of the session."""
-    if number == signal.SIGKILL:
-        for pid in session_pids(process.pid):
-            _kill(pid)
-    else:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        for pid in session_pids(process.pid):
-            _kill(pid)
-    process.wait(15)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """One server on SQLite for the session."""
@@ -271,12 +218,6 @@ def prefect_here(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch)
         yield prefect_server
 
 
-def postgres_binaries() -> Path | None:
-    """Folder of the newest Postgres that Debian's packages installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-    return found[-1] if found else None
-
-
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A server of its own on Postgres; on SQLite where Debian's package is not installed."""
@@ -292,59 +233,3 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefec
         stack.callback(server.stop)
         server.start()
         yield server
-
-
-@dataclass
-class Postgres:
-    """A Postgres in `folder`; it refuses to run as root, so root hands it to the user that Debian made for it."""
-
-    folder: Path
-    binaries: Path
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        data = self.folder / "data"
-        data.mkdir()
-        if os.getuid() == 0:
-            self.folder.chmod(0o755)
-            shutil.chown(data, "postgres", "postgres")
-        subprocess.run(
-            self._as_owner("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"),
-            check=True,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-        )
-        with (self.folder / "postgres.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self._as_owner(
-                    *("postgres", "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1"),
-                    *("-c", "unix_socket_directories=", "-c", "fsync=off"),
-                ),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        until(self._ready, "Postgres", 60)
-
-    def stop(self) -> None:
-        if self.process:
-            end_session(self.process, signal.SIGINT)
-            self.process = None
-        shutil.rmtree(self.folder)
-
-    def _ready(self) -> bool:
-        command = [str(self.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(command, check=False).returncode == 0
-
-    def _as_owner(self, program: str, *arguments: str) -> list[str]:
-        words = [str(self.binaries / program), *arguments]
-        return (
-            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *words] if os.getuid() == 0 else words
-        )
