@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import Drivers, assert_adds_up, assert_agents_gone, committed, rows_visible
+from driving import Driver, Drivers, assert_adds_up, assert_agents_gone, committed, rows_visible
 from pictures import write_folder, write_tars
 
 pytestmark = pytest.mark.slow
@@ -62,28 +62,32 @@ def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Pa
     assert_adds_up(drivers, str(out), ROWS)
 
 
-@pytest.mark.parametrize("commits", [0, 1, TARS - 1])
-def test_a_killed_driver_leaves_whole_shards_and_the_next_one_goes_on(alone, drivers, tars, out, commits):
+def test_a_driver_killed_three_times_leaves_whole_shards_and_the_next_one_goes_on(alone, drivers, tars, out):
     command = embed(tars, out)
-    first = (drivers if commits == 1 else alone).start(*command)
-    first.until(lambda: committed(out) >= commits if commits else first.reached("starting"))
-    assert first.end() == -signal.SIGKILL
-    done = rows_visible(out)
-    assert commits * EACH <= done < ROWS or commits == TARS - 1
-    second = drivers.run(*command)
-    assert (second["rows_already_done"], second["stats"]["embedded"]) == (done, ROWS - done)
+    done = 0
+    for place, commits in ((alone, 0), (drivers, 1), (alone, TARS // 2)):
+        driver = place.start(*command)
+        driver.until(
+            lambda commits=commits, driver=driver: committed(out) >= commits if commits else driver.reached("starting")
+        )
+        assert driver.end() == -signal.SIGKILL
+        assert done <= rows_visible(out)
+        done = rows_visible(out)
+        assert commits * EACH <= done < ROWS
+    last = drivers.run(*command)
+    assert (last["rows_already_done"], last["stats"]["embedded"]) == (done, ROWS - done)
     assert rows_visible(out) == ROWS
     assert_adds_up(drivers, str(out), ROWS)
 
 
-@pytest.mark.parametrize("role", ["Decoder", "Embedder", "Writer"])
-def test_a_killed_actor_is_replaced_and_the_run_ends_complete(drivers, tars, out, role):
+def test_killed_actors_are_replaced_and_the_run_ends_complete(drivers, tars, out):
     command = embed(tars, out)
     driver = drivers.start(*command)
-    driver.until(lambda: committed(out))
-    driver.kill(f"ray::{role}")
+    for commits, role in enumerate(("Decoder", "Embedder", "Writer"), 1):
+        driver.until(lambda commits=commits: committed(out) >= commits)
+        driver.kill(f"ray::{role}")
     summary = driver.finish()
-    assert summary["actors_replaced"] >= 1
+    assert summary["actors_replaced"] >= 3
     assert (summary["stats"]["embedded"], summary["stats"]["quarantined"]) == (ROWS, {})
     assert_complete_and_done(drivers, command, out)
 
@@ -120,26 +124,35 @@ def test_two_drivers_on_one_output_commit_every_shard_once(drivers, tars, out):
     assert_complete_and_done(drivers, command, out)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("state", ["planning", "starting", "running"])
-def test_a_stopped_run_says_so_by_its_exit_code_and_the_next_one_goes_on(
-    alone, drivers, tars, out, state, number, code
-):
-    command = embed(tars, out)
-    first = alone.start(*command)
-    first.until(lambda: first.reached(state))
+def stop(driver: Driver, number: int) -> None:
+    """Send a signal as a scheduler does, or as a terminal does; the exit code must tell which one."""
     if number == signal.SIGINT:
-        os.killpg(first.process.pid, number)  # as a terminal does
+        os.killpg(driver.process.pid, number)
     else:
-        os.kill(first.process.pid, number)
-    first.wait()
-    assert (first.process.returncode, "Traceback" in first.stderr()) == (code, False)
+        os.kill(driver.process.pid, number)
+    driver.wait()
+    assert (driver.process.returncode, "Traceback" in driver.stderr()) == (128 + number, False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("state", ["planning", "starting"])
+def test_a_run_that_is_stopped_early_says_so_by_its_exit_code(alone, tars, out, state, number):
+    driver = alone.start(*embed(tars, out))
+    driver.until(lambda: driver.reached(state))
+    stop(driver, number)
+    assert rows_visible(out) == 0
+
+
+def test_a_stopped_run_commits_what_is_nearly_done_and_the_next_one_goes_on(alone, drivers, tars, out):
+    command = embed(tars, out)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        driver = alone.start(*command)
+        driver.until(lambda driver=driver: driver.reached("running"))
+        stop(driver, number)
+        assert driver.events[-1]["state"] == "stopped"
+        assert driver.events[-1]["rows_left"] == ROWS - rows_visible(out)
     done = rows_visible(out)
-    if state != "running":
-        return
-    assert first.events[-1]["state"] == "stopped"
-    assert first.events[-1]["rows_left"] == ROWS - done
-    second = drivers.run(*command)
-    assert (second["rows_already_done"], second["stats"]["embedded"]) == (done, ROWS - done)
+    last = drivers.run(*command)
+    assert (last["rows_already_done"], last["stats"]["embedded"]) == (done, ROWS - done)
     assert rows_visible(out) == ROWS
     assert_adds_up(drivers, str(out), ROWS)
