@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import ray
 
 from actors.machine import available_memory_bytes, usable_cpus, visible_gpus
-from actors.stopping import StopSignal, own_sigterm
+from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError, RunError
 
@@ -170,7 +170,7 @@ def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) 
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
-        with own_sigterm(), StopSignal(noted=noted) as stop:
+        with _without_rays_handlers(), StopSignal(noted=noted) as stop:
             if address is None:
                 _start_local()
             else:
@@ -186,6 +186,18 @@ def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) 
         yield cluster_resources()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_rays_handlers() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM: its handlers exit with 1 or 15, and where they interrupt a callback, not at all."""
+    utils = ray._private.utils
+    theirs = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
 
 
 def _start_local() -> None:

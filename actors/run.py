@@ -74,6 +74,8 @@ class Run:
 
     def _work(self, session: Session, began_s: float) -> Summary:
         with self.stop:
+            if self.stop.number is not None:
+                return self._stopped(began_s, self.stop.number)
             try:
                 with session.crew(self._config, self._plan, self._model, self._layout, self._stop_noted) as pools:
                     bounds = limits(self._config, self._plan, self._model, self._layout)

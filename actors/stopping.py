@@ -8,28 +8,27 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Protocol
+
+#: A signal whose exception was raised. Python drops exceptions that are raised in finalizers; then the run goes on,
+#: and the next `StopSignal` takes notice.
+_raised: int | None = None
 
 
 def exit_on_sigterm() -> None:
     """Let SIGTERM end the process with 143 by an exception, so that Ray is shut down and, as process 1, at all."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _raise)
+    signal.signal(signal.SIGINT, _raise)
 
 
-@contextmanager
-def own_sigterm() -> Iterator[None]:
-    """Around starting Ray, which takes SIGTERM for itself and exits with 1 or 15: gives it back, exits with 143."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit as error:
-        raise SystemExit(128 + signal.SIGTERM) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _raised
+    _raised = number
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 class Wish(Protocol):
@@ -65,6 +64,8 @@ class StopSignal:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._handle)
+            if _raised is not None:
+                self.note(_raised)
         return self
 
     def note(self, number: int) -> None:
