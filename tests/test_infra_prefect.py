@@ -23,9 +23,12 @@ from prefect.cli.deploy._models import (
     RawScheduleConfig,
     WorkPoolConfig,
 )
+from prefect.events.schemas.automations import AutomationCore
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_server import PREFECT, PrefectServer, until
 from pydantic import BaseModel, TypeAdapter
+
+from flows.dev.zombies import HEARTBEAT_S, zombies
 
 FOLDER = Path(__file__).parents[1] / "infra" / "prefect"
 VARIABLES = {
@@ -90,6 +93,13 @@ def test_parameters_are_those_of_the_flow(entry: dict[str, Any]) -> None:
     for name, value in entry.get("parameters", {}).items():
         assert name in inspect.signature(function).parameters
         TypeAdapter(hints[name]).validate_python(value)
+
+
+def test_a_local_stack_has_the_same_automation() -> None:
+    written = yaml.safe_load((FOLDER / "automations" / "zombies.yaml").read_text())
+    assert AutomationCore.model_validate(zombies()) == AutomationCore.model_validate(written)
+    (environment,) = {str(entry["work_pool"]["job_variables"]["env"]) for entry in DEPLOYMENTS}
+    assert environment == str({"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)})
 
 
 def test_the_dataset_of_a_whole_catalog_has_no_other_source() -> None:
