@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 from prefect_server import until
@@ -63,6 +66,7 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
         printed = _every_night(tmp_path)
         assert [line for line in printed if "rows" in line and "20" in line], printed
         assert [line for line in printed if "SUCCEEDED" in line], printed
+        _scheduled_nights_have_their_parameters(folder)
         env_file = Place.at(folder).env_file
         assert env_file.stat().st_mode & 0o077 == 0
         # As after a crash of the machine's owner: the flows are gone, what they started may not be.
@@ -74,6 +78,33 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
     assert not Place.at(folder).ray_folder.exists()
     assert stack.down(folder) == 0
     assert {one.state for one in stack.look(folder)} == {"gone"}
+
+
+def _scheduled_nights_have_their_parameters(folder: Path) -> None:
+    place = Place.at(folder)
+    state = place.load()
+    assert state
+    url = f"http://127.0.0.1:{state.ports.prefect}/api"
+    assert httpx.post(f"{url}/flow_runs/filter", json={}, trust_env=False).status_code == 401, "strangers may nothing"
+    user, _, password = place.secrets().prefect_auth.partition(":")
+    with httpx.Client(base_url=url, auth=(user, password), timeout=30, trust_env=False) as client:
+        automations = client.post("/automations/filter", json={}).json()
+        assert [one["name"] for one in automations] == ["hanclip-zombies"]
+        nightly = client.get("/deployments/name/nightly/dev").json()
+        (schedule,) = nightly["schedules"]
+        assert schedule["schedule"] == {**schedule["schedule"], "cron": "30 4 * * *", "timezone": "Asia/Shanghai"}
+
+        def scheduled() -> list[dict[str, Any]]:
+            mine = {"deployments": {"id": {"any_": [nightly["id"]]}}}
+            runs = client.post("/flow_runs/filter", json=mine).json()
+            return [run for run in runs if run["auto_scheduled"]]
+
+        for run in until(scheduled, "a night that the scheduler made", 120):
+            assert run["parameters"]["timezone"] == "Asia/Shanghai"
+            config = run["parameters"]["config"]
+            assert config["source"]["whole_catalog"]
+            assert config["source"]["uris"] == [str(folder.parent / "photos/")], json.dumps(config["source"])
+            assert config["output"]["uri"] == "s3://hanclip/photos"
 
 
 def _every_night(home: Path) -> list[str]:

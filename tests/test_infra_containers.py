@@ -168,6 +168,19 @@ def test_pods_run_as_nobody_in_particular_and_read_secrets_by_name() -> None:
                     assert not _SECRET.search(variable["name"].removesuffix("_MODE")) or "valueFrom" in variable
 
 
+def test_the_autoscaler_runs_as_the_namespace_wants_it() -> None:
+    specs = [document["spec"] for _, document in documents() if document["apiVersion"] == "ray.io/v1"]
+    scaling = [spec for spec in (spec.get("rayClusterSpec", spec) for spec in specs) if "autoscalerOptions" in spec]
+    assert scaling == [spec for spec in scaling if spec["enableInTreeAutoscaling"]]
+    assert len(scaling) == 1
+    assert scaling[0]["autoscalerOptions"]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
 def test_kustomize_builds_it() -> None:
     program = shutil.which("kubectl")
     if program is None:

@@ -23,14 +23,18 @@ from prefect.cli.deploy._models import (
     RawScheduleConfig,
     WorkPoolConfig,
 )
+from prefect.events.schemas.automations import AutomationCore
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_server import PREFECT, PrefectServer, until
 from pydantic import BaseModel, TypeAdapter
+
+from flows.dev.zombies import HEARTBEAT_S, zombies
 
 FOLDER = Path(__file__).parents[1] / "infra" / "prefect"
 VARIABLES = {
     "HANCLIP_SOURCE": "s3://catalog/images/",
     "HANCLIP_PARTITIONS": "s3://catalog/dt={date}/*.tar",
+    "HANCLIP_PARTITIONS_OUT": "s3://catalog/embeddings-by-day",
     "HANCLIP_OUT": "s3://catalog/embeddings",
     "HANCLIP_MODEL": "demo",
     "HANCLIP_RAY_ADDRESS": "http://127.0.0.1:8265",
@@ -89,6 +93,25 @@ def test_parameters_are_those_of_the_flow(entry: dict[str, Any]) -> None:
     for name, value in entry.get("parameters", {}).items():
         assert name in inspect.signature(function).parameters
         TypeAdapter(hints[name]).validate_python(value)
+
+
+def test_a_local_stack_has_the_same_automation() -> None:
+    written = yaml.safe_load((FOLDER / "automations" / "zombies.yaml").read_text())
+    assert AutomationCore.model_validate(zombies()) == AutomationCore.model_validate(written)
+    (environment,) = {str(entry["work_pool"]["job_variables"]["env"]) for entry in DEPLOYMENTS}
+    assert environment == str({"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)})
+
+
+def test_the_dataset_of_a_whole_catalog_has_no_other_source() -> None:
+    configs = [entry["parameters"]["config"] for entry in DEPLOYMENTS if "config" in entry["parameters"]]
+    for whole in (config for config in configs if config["source"].get("whole_catalog")):
+        fed = [config["source"]["uris"] for config in configs if config["output"] == whole["output"]]
+        assert all(uris == whole["source"]["uris"] for uris in fed)
+
+
+def test_a_night_that_hangs_ends_before_the_next() -> None:
+    (entry,) = [entry for entry in DEPLOYMENTS if entry["entrypoint"].endswith(".nightly")]
+    assert entry["parameters"]["target"]["timeout_s"] < 24 * 3600
 
 
 def test_a_schedule_and_its_flow_mean_the_same_day() -> None:

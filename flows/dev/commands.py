@@ -1,11 +1,14 @@
-"""`hanclip dev up|down|status`: parse, call one function of `flows.dev.stack`, show what it says."""
+"""`hanclip dev up|down|status|nightly`: parse, call one function of `flows.dev.stack`, show what it says."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from flows.options import build, config_options
+from pipeline.errors import ConfigError
 
 app = typer.Typer(
     name="dev",
@@ -55,6 +58,32 @@ def status(folder: Folder = _HOME) -> None:
     raise typer.Exit(0 if seen and all(one.state == "healthy" for one in seen) else 1)
 
 
+@app.command(
+    epilog="[bold]Example[/bold]\n\n"
+    '  hanclip dev nightly photos/ out/ --whole-catalog --cron "30 4 * * *" --timezone Asia/Shanghai'
+)
+@config_options()
+def nightly(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE... OUT", help="As for embed; last, the output folder.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any options of `hanclip embed`.")] = None,
+    cron: Annotated[str, typer.Option(help="When: minute, hour, day, month, weekday.")] = "30 4 * * *",
+    timezone: Annotated[str, typer.Option(help="Of the cron line, and in which a night has its date.")] = "UTC",
+    folder: Folder = _HOME,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    **options: Any,
+) -> None:
+    """Embed what is new every night; the same OUT again replaces its schedule."""
+    run_config = build(paths or (), config, options)
+    if not (run_config.source.uris and run_config.output.uri):
+        raise ConfigError("No source and no output were given. Write: hanclip dev nightly SOURCE... OUT")
+    from flows.dev import nightly as schedules
+
+    schedules.schedule(folder, run_config, cron, timezone)
+    typer.echo(f"scheduled: {cron} ({timezone}) -> {run_config.output.uri}; prefect deployment schedule ls nightly/dev")
+
+
 def _show(folder: Path) -> None:
     from flows.dev import services, stack
     from flows.dev.state import Place
@@ -69,5 +98,6 @@ def _show(folder: Path) -> None:
         typer.echo(_NO_S3)
     else:
         typer.echo(f"bucket   s3://{services.BUCKET}")
+    typer.echo("Prefect's page asks for PREFECT_API_AUTH_STRING, which is in the file below.")
     typer.echo(f"\nIn a shell:  source {Place.at(folder).env_file}")
     typer.echo("Then:        prefect deployment run embed/dev --watch -p config='...'   or open the Prefect page")

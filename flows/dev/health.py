@@ -5,6 +5,7 @@ In: the stack's folder and ports. Out: yes or no. A service that answers with an
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -27,12 +28,13 @@ _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 def checks(place: Place, ports: Ports) -> dict[str, Callable[[], bool]]:
     """The question for each service, by its name."""
     bearer = {"Authorization": f"Bearer {place.secrets().ray_token}"}
+    user = {"Authorization": f"Basic {base64.b64encode(place.secrets().prefect_auth.encode()).decode()}"}
     api = f"http://127.0.0.1:{ports.prefect}/api"
     return {
         "s3": lambda: _s3_serves(ports.s3),
         "prefect": lambda: _get(f"{api}/health") == (200, True),
         "ray": lambda: _get(f"http://127.0.0.1:{ports.dashboard}/api/jobs/", bearer)[0] == 200,
-        "flows": lambda: all(_is_served(f"{api}/deployments/name/{flow}/{DEPLOYMENT}") for flow in FLOWS),
+        "flows": lambda: all(_is_served(f"{api}/deployments/name/{flow}/{DEPLOYMENT}", user) for flow in FLOWS),
     }
 
 
@@ -43,9 +45,9 @@ def _s3_serves(port: int) -> bool:
     return status == 403 and "DataNodes" in json.dumps(topology)
 
 
-def _is_served(url: str) -> bool:
+def _is_served(url: str, user: dict[str, str]) -> bool:
     """Somebody asked for work of this deployment just now."""
-    _, deployment = _get(url)
+    _, deployment = _get(url, user)
     polled = deployment.get("last_polled") if isinstance(deployment, dict) else None
     if polled is None:
         return False

@@ -18,6 +18,7 @@ from flows.dev import s3
 from flows.dev.ports import Ports
 from flows.dev.processes import MARK
 from flows.dev.state import Place
+from flows.dev.zombies import HEARTBEAT_S
 
 BUCKET = "hanclip"
 _BIN = Path(sys.executable).parent
@@ -42,6 +43,7 @@ def client_env(place: Place, ports: Ports) -> dict[str, str]:
     """What a shell needs to talk to the stack."""
     env = {
         "PREFECT_API_URL": f"http://127.0.0.1:{ports.prefect}/api",
+        "PREFECT_API_AUTH_STRING": place.secrets().prefect_auth,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(place.ray_token_file),
         "HANCLIP_RAY_ADDRESS": f"http://127.0.0.1:{ports.dashboard}",
@@ -60,6 +62,8 @@ def service_env(place: Place, ports: Ports) -> dict[str, str]:
         "PATH": os.pathsep.join([str(_BIN), os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(place.folder / "prefect"),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{place.folder}/prefect/prefect.db",
+        "PREFECT_SERVER_API_AUTH_STRING": place.secrets().prefect_auth,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "3",
         "DO_NOT_TRACK": "1",

@@ -22,6 +22,9 @@ def main() -> None:
     """Serve until a signal."""
     from prefect import serve
 
+    from flows.dev.zombies import watch_for_zombies
+
+    watch_for_zombies()
     serve(*(_deployment(name) for name in FLOWS), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
 
 

@@ -30,9 +30,17 @@ class _File(BaseModel):
 class Secrets(_File):
     """What the servers of this stack ask of their clients."""
 
+    prefect_password: str = Field(
+        default_factory=lambda: secrets.token_hex(32), description="Password of the user hanclip at the Prefect server."
+    )
     ray_token: str = Field(default_factory=lambda: secrets.token_hex(32), description="Bearer token of the Ray head.")
     s3_key: str = Field(default_factory=lambda: secrets.token_hex(10), description="S3 access key.")
     s3_secret: str = Field(default_factory=lambda: secrets.token_hex(20), description="S3 secret key.")
+
+    @property
+    def prefect_auth(self) -> str:
+        """User and password, as Prefect's server, its clients and its pages want them."""
+        return f"hanclip:{self.prefect_password}"
 
 
 class State(_File):
@@ -85,11 +93,13 @@ class Place:
     def secrets(self) -> Secrets:
         """The secrets; made at the first call."""
         path = self.folder / "secrets" / "secrets.json"
-        if not path.exists():
-            made = Secrets()
+        written = path.read_text() if path.exists() else "{}"
+        made = Secrets.model_validate_json(written)
+        # Also where the file is older than one of the secrets.
+        if made.model_dump_json() != written:
             write_private(path, made.model_dump_json())
             write_private(self.ray_token_file, made.ray_token)
-        return Secrets.model_validate_json(path.read_bytes())
+        return made
 
     def load(self) -> State | None:
         """The saved state; None: this stack was never started."""
