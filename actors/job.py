@@ -66,7 +66,7 @@ class JobDriver:
             why = str(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # A signal outside of a run's work: nothing is lost by stopping at once.
-            self._stopped_by = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            self._stopped_by = _signal_of(error)
             if self._under_way is not None:
                 self._outcomes.append(RunOutcome(self._under_way.key, "stopped", "Stopped before it embedded."))
         except BaseException as error:
@@ -177,6 +177,13 @@ class _Reports:
     def _write_progress(self) -> None:
         write = partial(job_folder.write_progress, self._uri, self._now, POLICY)
         self._files.write(f"The progress of {self._uri}", write)
+
+
+def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
+    """Number of the signal that ended the process: its exit code less 128."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return error.code - 128 if isinstance(error.code, int) and error.code > 128 else signal.SIGTERM
 
 
 def _cluster_of(job: Job) -> ClusterConfig:
