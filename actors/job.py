@@ -23,7 +23,16 @@ from actors.session import Session
 from actors.stopping import StopSignal, Wish
 from pipeline import job_folder, partitions
 from pipeline.config import ClusterConfig
-from pipeline.errors import ConfigError, EmptySourceError, HanclipError, IdentityError, StorageError
+from pipeline.errors import (
+    ConfigError,
+    EmptySourceError,
+    HanclipError,
+    IdentityError,
+    NoBucketError,
+    NotFoundError,
+    SourceError,
+    StorageError,
+)
 from pipeline.job_folder import Job, JobProgress, JobRun, JobState, JobSummary, RunOutcome, RunState
 from pipeline.partitions import PartitionState, Status
 
@@ -99,8 +108,8 @@ class JobDriver:
         told = bool(job_run.key)
         try:
             summary = run.embed(session)
-        except EmptySourceError as error:
-            outcome = RunOutcome(job_run.key, "empty", str(error))
+        except SourceError as error:
+            outcome = RunOutcome(job_run.key, "empty" if _is_empty(error, job_run.key) else "failed", str(error))
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
             # Another model for this dataset is a wrong request; it says nothing about the partition.
@@ -179,6 +188,12 @@ class _Reports:
         self._files.write(f"The progress of {self._uri}", write)
 
 
+def _is_empty(error: SourceError, key: str) -> bool:
+    """Whether the source only holds no records. For one of many partitions, a folder that is not there is that too."""
+    absent = isinstance(error.__cause__, NotFoundError) and not isinstance(error.__cause__, NoBucketError)
+    return isinstance(error, EmptySourceError) or bool(key and absent)
+
+
 def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
     """Number of the signal that ended the process: its exit code less 128."""
     if isinstance(error, KeyboardInterrupt):
@@ -207,7 +222,7 @@ def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: f
     return PartitionState(
         key=outcome.key,
         status=_MANIFEST[outcome.state],
-        rows=summary.rows_in if summary else 0,
+        rows=summary.rows_in_source if summary else 0,
         embedded=summary.stats.embedded if summary else 0,
         quarantined=summary.stats.quarantined.total() if summary else 0,
         run_id=run_id,

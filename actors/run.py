@@ -109,7 +109,7 @@ class Run:
     def _look(self) -> tuple[Status | None, tuple[str, ...]]:
         """The dataset after the run; without a look at it, a note: what is committed is complete, judged or not."""
         try:
-            return status(self._plan.dataset.uri), ()
+            return status(self._plan.dataset.uri, reports=False), ()
         except HanclipError as error:
             note = f"The share of quarantined records is not known, `hanclip status` tells it later: {error}"
             return None, (note,)
@@ -142,6 +142,7 @@ class Run:
             bottleneck=bottleneck.find(busy, self._meter.working_s(), self._layout),
             exit_code=exit_code,
             message=message,
+            rows_in_source=plan.rows_in_source,
             rows_vanished=plan.rows_vanished,
             quarantine_share=share,
             notes=(*plan.source.notes, *notes),

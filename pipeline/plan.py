@@ -4,7 +4,7 @@
 
 Streamed all the way: memory is bounded however long the source is. Nothing in the dataset changes by planning, apart
 from `_dataset.json` of a new one, the folder of the run and the log of plans. A plan counts from the moment it has its
-number: a run that dies before leaves nothing that another one would look at.
+number: of a run that dies before, only what its whole listing said is gone counts.
 """
 
 from __future__ import annotations

@@ -147,6 +147,16 @@ def test_the_input_is_what_the_source_lists(tmp_path: Path) -> None:
     assert input_digest(a_config(f"{tmp_path}/in")) != folder
 
 
+def test_what_a_run_writes_into_its_source_is_no_input(tmp_path: Path) -> None:
+    put(tmp_path, {"in/a.jpg": b"a"})
+    config = a_config(f"{tmp_path}/in", output={"uri": f"{tmp_path}/in/out"})
+    before = input_digest(config)
+    put(tmp_path, {"in/out/embeddings/x.parquet": b"x", "in/out/_runs/1/a.jpg": b"y"})
+    assert input_digest(config) == before
+    put(tmp_path, {"in/b.jpg": b"b"})
+    assert input_digest(config) != before
+
+
 def test_the_input_in_a_bucket_changes_with_an_object(s3: S3Server) -> None:
     base = f"{s3.bucket()}/dt=1"
     storage.create(f"{base}/a.jpg", b"a")
