@@ -7,8 +7,8 @@ A record that is to do and lies in a pending shard must not be cut anew: that sh
 commit the record a second time. So the whole shard is adopted under its own name and date, and whoever comes first
 commits it. Only where its records lie is taken from the new listing, since a table may have been written again since.
 A record whose id the new listing lacks keeps its place, and fails there if it is gone. One that is listed in another
-state has no place any more: what lies there now is that other state, so its reader answers `changed`. A pending shard without
-any record to do is of another source, and stays with its planner.
+state has no place any more: what lies there now is that other state, so its reader answers `changed`. A pending shard
+without any record to do is of another source, and stays with its planner.
 """
 
 from __future__ import annotations

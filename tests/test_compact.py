@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -119,6 +121,16 @@ def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
     compact(shop.out, snapshot)
     assert shard_names(snapshot) == wanted
     assert verify(snapshot).complete
+
+
+def test_two_compactions_at_once_make_one_snapshot(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(partial(compact, shop.out), [snapshot] * 2)
+    assert first == second
+    assert rows(snapshot) == rows(shop.out)
+    report = verify(snapshot)
+    assert (report.ok, report.complete, report.duplicated) == (True, True, 0)
 
 
 def test_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:
