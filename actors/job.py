@@ -109,7 +109,7 @@ class JobDriver:
         try:
             summary = run.embed(session)
         except SourceError as error:
-            outcome = RunOutcome(job_run.key, "empty" if _is_empty(error, job_run.key) else "failed", str(error))
+            outcome = RunOutcome(job_run.key, "empty" if _is_empty(error, job_run) else "failed", str(error))
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
             # Another model for this dataset is a wrong request; it says nothing about the partition.
@@ -188,10 +188,10 @@ class _Reports:
         self._files.write(f"The progress of {self._uri}", write)
 
 
-def _is_empty(error: SourceError, key: str) -> bool:
-    """Whether the source only holds no records. For one of many partitions, a folder that is not there is that too."""
+def _is_empty(error: SourceError, run: JobRun) -> bool:
+    """Whether the source only holds no records. For a partition of one folder, no such folder is that too."""
     absent = isinstance(error.__cause__, NotFoundError) and not isinstance(error.__cause__, NoBucketError)
-    return isinstance(error, EmptySourceError) or bool(key and absent)
+    return isinstance(error, EmptySourceError) or (absent and run.key != "" and len(run.config.source.uris) == 1)
 
 
 def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
