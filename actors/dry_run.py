@@ -134,6 +134,8 @@ def _earlier(out: str) -> tuple[float, float, int] | None:
                     summary: dict[str, Any] = json.loads(storage.read_bytes(info.uri))
                 except (StorageError, ValueError):
                     continue
+                if "rows_planned" not in summary:
+                    continue  # A compaction copied and embedded nothing.
                 startup_s = float(summary.get("startup_s", 0.0))
                 records, work_s = summary["rows_planned"] - summary["rows_left"], summary["seconds"] - startup_s
                 if records and work_s >= _STEADY_S:

@@ -23,7 +23,16 @@ from actors.session import Session
 from actors.stopping import StopSignal, Wish
 from pipeline import job_folder, partitions
 from pipeline.config import ClusterConfig
-from pipeline.errors import ConfigError, EmptySourceError, HanclipError, IdentityError, StorageError
+from pipeline.errors import (
+    ConfigError,
+    EmptySourceError,
+    HanclipError,
+    IdentityError,
+    NoBucketError,
+    NotFoundError,
+    SourceError,
+    StorageError,
+)
 from pipeline.job_folder import Job, JobProgress, JobRun, JobState, JobSummary, RunOutcome, RunState
 from pipeline.partitions import PartitionState, Status
 
@@ -66,7 +75,7 @@ class JobDriver:
             why = str(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # A signal outside of a run's work: nothing is lost by stopping at once.
-            self._stopped_by = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            self._stopped_by = _signal_of(error)
             if self._under_way is not None:
                 self._outcomes.append(RunOutcome(self._under_way.key, "stopped", "Stopped before it embedded."))
         except BaseException as error:
@@ -99,8 +108,8 @@ class JobDriver:
         told = bool(job_run.key)
         try:
             summary = run.embed(session)
-        except EmptySourceError as error:
-            outcome = RunOutcome(job_run.key, "empty", str(error))
+        except SourceError as error:
+            outcome = RunOutcome(job_run.key, "empty" if _is_empty(error, job_run) else "failed", str(error))
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
             # Another model for this dataset is a wrong request; it says nothing about the partition.
@@ -179,6 +188,19 @@ class _Reports:
         self._files.write(f"The progress of {self._uri}", write)
 
 
+def _is_empty(error: SourceError, run: JobRun) -> bool:
+    """Whether the source only holds no records. For a partition of one folder, no such folder is that too."""
+    absent = isinstance(error.__cause__, NotFoundError) and not isinstance(error.__cause__, NoBucketError)
+    return isinstance(error, EmptySourceError) or (absent and run.key != "" and len(run.config.source.uris) == 1)
+
+
+def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
+    """Number of the signal that ended the process: its exit code less 128."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return error.code - 128 if isinstance(error.code, int) and error.code > 128 else signal.SIGTERM
+
+
 def _cluster_of(job: Job) -> ClusterConfig:
     clusters = {run.config.cluster.address: run.config.cluster for run in job.runs}
     if len(clusters) > 1:
@@ -200,7 +222,7 @@ def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: f
     return PartitionState(
         key=outcome.key,
         status=_MANIFEST[outcome.state],
-        rows=summary.rows_in if summary else 0,
+        rows=summary.rows_in_source if summary else 0,
         embedded=summary.stats.embedded if summary else 0,
         quarantined=summary.stats.quarantined.total() if summary else 0,
         run_id=run_id,

@@ -82,6 +82,7 @@ class Summary:
     Attributes:
         rows_elsewhere: records of shards that another run committed first.
         rows_left: records of shards not committed, for the next run of the same command.
+        rows_in_source: records in the source; `rows_in` counts those of adopted shards beside them too.
         rows_vanished: ids that the source, a whole catalog, does not hold any more since the run before.
         quarantine_share: of all records of the dataset with an outcome, not of this run's alone, so that running a
             complete dataset again gives the same verdict.
@@ -105,6 +106,7 @@ class Summary:
     bottleneck: Bottleneck | None
     exit_code: int
     message: str = ""
+    rows_in_source: int = 0
     rows_vanished: int = 0
     quarantine_share: float = 0.0
     notes: tuple[str, ...] = ()

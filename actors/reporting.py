@@ -1,7 +1,7 @@
 """Tells the world how a run goes: the caller's function twice a second, `progress.json` in OUT every ten seconds.
 
 A store that is down must not stop the scheduler, so files are written by a thread of their own, and a write that fails
-is logged and counted, not raised: the next one replaces it.
+is logged, not raised: the next one replaces it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Background:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reporting")
         self._last: Future[None] | None = None
-        self.failed_writes = 0
 
     @property
     def idle(self) -> bool:
@@ -51,7 +50,6 @@ class Background:
         try:
             write()
         except StorageError as error:
-            self.failed_writes += 1
             logger.warning("%s was not written: %s", name, error)
 
 

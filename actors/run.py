@@ -66,7 +66,8 @@ class Run:
         self._meter = Meter(self.run_id, self._plan.rows, self._plan.rows_already_done, len(self._plan.shards))
         self._reporter = Reporter(self._plan.uri, self._meter, self._on_progress)
         if not self._plan.rows:
-            return self._summary("complete", began_s, None, self._nothing)
+            with self.stop:
+                return self._summary("complete", began_s, None, self._nothing)
         self._reporter.report()
         if self.stop.number is not None:
             return self._stopped(began_s, self.stop.number)
@@ -89,7 +90,8 @@ class Run:
             number, left = self.stop.number, self._plan.rows - self._meter.rows_done
             if number is not None and left:
                 return self._stopped(began_s, number)
-        return self._summary("complete", began_s, None, "")
+            # A signal now waits for the summary: everything is committed.
+            return self._summary("complete", began_s, None, "")
 
     def _stop_noted(self) -> None:
         self._on_progress(Progress(self.run_id, "stopping", waiting_for="Ray to finish starting"))
@@ -106,13 +108,21 @@ class Run:
 
         dispatcher.run(iter(self._plan.shards), poll)
 
+    def _look(self) -> tuple[Status | None, tuple[str, ...]]:
+        """The dataset after the run; without a look at it, a note: what is committed is complete, judged or not."""
+        try:
+            return status(self._plan.dataset.uri, reports=False), ()
+        except HanclipError as error:
+            note = f"The share of quarantined records is not known, `hanclip status` tells it later: {error}"
+            return None, (note,)
+
     def _summary(self, state: State, began_s: float, exit_code: int | None, message: str) -> Summary:
         self._meter.state(state)
         self._meter.close()
         progress = self._meter.progress()
         plan = self._plan
         # The share is the verdict on what is complete; a stop must not wait for it.
-        held = status(plan.dataset.uri) if state == "complete" else None
+        held, notes = self._look() if state == "complete" else (None, ())
         share = held.quarantine_share if held else 0.0
         if exit_code is None:
             exit_code = 3 if share > self._config.output.max_quarantine else 0
@@ -134,9 +144,10 @@ class Run:
             bottleneck=bottleneck.find(busy, self._meter.working_s(), self._layout),
             exit_code=exit_code,
             message=message,
+            rows_in_source=plan.rows_in_source,
             rows_vanished=plan.rows_vanished,
             quarantine_share=share,
-            notes=plan.source.notes,
+            notes=(*plan.source.notes, *notes),
             examples=_examples(held, progress.stats.quarantined) if held else {},
         )
         self._reporter.close(summary)

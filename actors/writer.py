@@ -36,7 +36,6 @@ class Writer:
     """Commits shards.
 
     Args:
-        output: URI of the dataset.
         dataset: where to.
         run_id: of this run.
     """

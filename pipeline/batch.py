@@ -31,6 +31,11 @@ class Record:
     size_bytes: int | None
     source_fingerprint: str
 
+    @property
+    def placed(self) -> bool:
+        """Whether it lies anywhere: an adopted record that the source lists in another state now does not."""
+        return bool(self.image_uri or self.text_uri or self.container)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -114,7 +114,7 @@ def _refuse_later_runs(plan: SnapshotPlan) -> None:
     if others:
         raise UsageError(
             f"{plan.target.uri} is not finished, but run {others[0]} went on in it: choose another folder for the "
-            "snapshot, or complete this dataset with `hanclip embed`."
+            "snapshot."
         )
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline import storage
 from pipeline.config import RunConfig
@@ -42,7 +42,7 @@ class JobRun:
 class Job:
     """Runs that one driver carries out, one after another."""
 
-    runs: tuple[JobRun, ...]
+    runs: Annotated[tuple[JobRun, ...], Field(min_length=1)]
     format: Literal[1] = 1
 
 

@@ -11,13 +11,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError, NotFoundError, SourceError, StorageError
+from pipeline.errors import ConfigError, SourceError, StorageError
 from pipeline.partition_states import PartitionState, Status, read_state, read_states, state_uri, write_state
+from pipeline.sources.addresses import addresses, entries
 
 __all__ = [
     "Partition",
@@ -141,25 +143,24 @@ def input_digest(config: RunConfig) -> str:
     look at them either. Empty where the store refuses, or does not tell a change (a web server without etags and
     dates): then nobody knows whether the input changed, and the run itself says what is wrong.
     """
-    digest = hashlib.sha256()
+    total = 0  # A sum needs no order, so that no listing is held in memory.
     try:
-        for info in sorted(set(_objects(config.source.uris))):
+        for info in _objects(config.source.uris, config.output.uri):
             if info.fingerprint.endswith("-"):
                 return ""
-            digest.update(f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}\0".encode("utf-8", "surrogatepass"))
+            told = f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}".encode("utf-8", "surrogatepass")
+            total += int.from_bytes(hashlib.sha256(told).digest()[:16])
     except StorageError:
         return ""
-    return digest.hexdigest()[:16]
+    return f"{total % 2**128:032x}"[:16]
 
 
-def _objects(uris: Sequence[str]) -> Iterator[storage.ObjectInfo]:
+def _objects(uris: Sequence[str], out: str) -> Iterator[storage.ObjectInfo]:
+    """What the addresses lead to, but not what hanclip wrote."""
+    found: dict[str, None] = {}
     for uri in uris:
-        try:
-            addresses = storage.expand([uri])
-        except SourceError:
-            continue  # A pattern that matches nothing.
-        for address in addresses:
-            try:
-                yield from storage.list_objects(address)
-            except NotFoundError:
-                continue
+        with suppress(SourceError):  # A pattern that matches nothing.
+            found.update((address, None) for _, address in addresses([uri], out))
+    for address in found:
+        with suppress(SourceError):  # Nothing is there.
+            yield from entries(address, out)

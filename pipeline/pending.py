@@ -6,8 +6,9 @@ plan cut and dated them, and the runs that stay open.
 A record that is to do and lies in a pending shard must not be cut anew: that shard's planner may be alive and would
 commit the record a second time. So the whole shard is adopted under its own name and date, and whoever comes first
 commits it. Only where its records lie is taken from the new listing, since a table may have been written again since.
-A record that the new listing lacks keeps its place, and fails there if it is gone. A pending shard without any record
-to do is of another source, and stays with its planner.
+A record whose id the new listing lacks keeps its place, and fails there if it is gone. One that is listed in another
+state has no place any more: what lies there now is that other state, so its reader answers `changed`. A pending shard
+without any record to do is of another source, and stays with its planner.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from pipeline.spool import Spool
 from pipeline.workspace import Workspace
 
 _PLANNED = RECORDS.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
-_PLACE = [name for name in RECORDS.names if name not in ("id", "source_fingerprint")]
+_SAME = "l.source_fingerprint = a.source_fingerprint"
+_PLACE = ("image_uri", "text_uri", "container", "position")
 _RELOCATED = f"""
-SELECT a.id, a.source_fingerprint, a.shard,
-       {", ".join(f"CASE WHEN l.id IS NULL THEN a.{name} ELSE l.{name} END AS {name}" for name in _PLACE)}
-FROM adopted AS a LEFT JOIN listing AS l ON l.id = a.id AND l.source_fingerprint = a.source_fingerprint
+SELECT a.id, a.source_fingerprint, a.shard, coalesce(l.size_bytes, a.size_bytes) AS size_bytes,
+       {", ".join(f"CASE WHEN l.id IS NULL THEN a.{name} WHEN {_SAME} THEN l.{name} END AS {name}" for name in _PLACE)}
+FROM adopted AS a LEFT JOIN listing AS l ON l.id = a.id
 ORDER BY a.shard, a.row
 """
 
@@ -61,6 +63,7 @@ class Pending:
             shard.shard_id: shard for run_id in run_ids if run_id not in self._runs for shard in self._read(run_id)
         }
         fresh = [shard for shard_id, shard in found.items() if shard_id not in self._shards]
+        fresh.sort(key=lambda shard: (shard.records_uri, shard.row_group))  # A file is read once for a row of shards.
         self._shards.update(found)
         return bool(fresh) and self._adopt(fresh)
 

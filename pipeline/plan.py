@@ -4,7 +4,7 @@
 
 Streamed all the way: memory is bounded however long the source is. Nothing in the dataset changes by planning, apart
 from `_dataset.json` of a new one, the folder of the run and the log of plans. A plan counts from the moment it has its
-number: a run that dies before leaves nothing that another one would look at.
+number: of a run that dies before, only what its whole listing said is gone counts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,7 +25,7 @@ from pipeline.config import RunConfig
 from pipeline.cutting import target_rows
 from pipeline.dataset import Dataset
 from pipeline.draft import Draft, Listed, Plan
-from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError
+from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, NotFoundError, UsageError
 from pipeline.identity import ModelFacts, check_model, check_same, identify
 from pipeline.listing import Listing
 from pipeline.plan_files import read_records, write_shards
@@ -130,6 +131,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     """List the source; refuses another model before listing anything."""
     if not config.output.uri:
         raise ConfigError("output.uri is not set: say where the dataset goes.")
+    _refuse_unfinished_snapshot(config.output.uri)
     existing = Dataset.find(config.output.uri)
     if existing is not None:
         check_model(existing.identity, model, existing.uri)
@@ -140,6 +142,18 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     listing.check_unique()
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
     return Listed(listing, source, identify(model, source, config.output.embedding_dtype, rows), config)
+
+
+def _refuse_unfinished_snapshot(out: str) -> None:
+    """What a run embeds of a snapshot in the making would be there twice when it is finished."""
+    name = storage.join(storage.normalise(out), layout.SNAPSHOT)
+    with suppress(NotFoundError):
+        claim = json.loads(storage.read_bytes(name))
+        if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), "summary.json")):
+            raise UsageError(
+                f"{out} is a snapshot in the making: finish `hanclip compact {claim['source']} {out}` first, "
+                "or choose another OUT."
+            )
 
 
 def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:

@@ -46,13 +46,15 @@ class RecordFiles:
     Args:
         run_uri: the run's folder; empty counts shards and writes nothing.
         origin: of the shards that this plan cut itself.
+        folder: for the files, below the run's.
 
     Attributes:
         shards: what was added.
     """
 
-    def __init__(self, run_uri: str, origin: Origin) -> None:
+    def __init__(self, run_uri: str, origin: Origin, folder: str = layout.RECORDS) -> None:
         self._run_uri = run_uri
+        self._folder = folder
         self._origin = origin
         self._files = 0
         self._row_groups = 0
@@ -61,9 +63,11 @@ class RecordFiles:
         self.shards: list[Shard] = []
 
     def add(self, cut: Cut) -> None:
-        """Append one shard."""
-        uri = storage.join(self._run_uri, layout.RECORDS, f"{self._files:05d}.parquet")
+        """Append one shard. An adopted one lies in another file: the records of a file were listed by one run."""
         origin = cut.origin or self._origin
+        if self._row_groups and self.shards[-1].planned_by != origin.run_id:
+            self.finish_file()
+        uri = storage.join(self._run_uri, self._folder, f"{self._files:05d}.parquet")
         self.shards.append(
             Shard(
                 shard_id=cut.shard_id,
@@ -93,14 +97,18 @@ class RecordFiles:
         self._files, self._row_groups = self._files + 1, 0
 
 
-def write_shards(run_uri: str, shards: list[Shard], facts: Mapping[str, Any]) -> None:
-    """Write `plan.parquet`, with `facts` in its footer. `records_uri` is stored relative to the run's folder."""
+def write_shards(run_uri: str, shards: list[Shard], facts: Mapping[str, Any], once: bool = False) -> None:
+    """Write `plan.parquet`, with `facts` in its footer. `records_uri` is stored relative to the run's folder.
+
+    With `once` the first plan stays: raises AlreadyExistsError where there is one.
+    """
     rows = [asdict(replace(shard, records_uri=shard.records_uri.removeprefix(run_uri + "/"))) for shard in shards]
     schema = SHARDS.with_metadata({PREFIX + key: str(value) for key, value in facts.items()})
     table = pa.Table.from_pylist(rows, schema=schema)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    storage.overwrite(storage.join(run_uri, layout.PLAN), sink.getvalue().to_pybytes())
+    write = storage.create if once else storage.overwrite
+    write(storage.join(run_uri, layout.PLAN), sink.getvalue().to_pybytes())
 
 
 def read_shards(run_uri: str) -> tuple[list[Shard], dict[str, str]]:

@@ -19,7 +19,7 @@ def retry_notes(work: Workspace, dataset: Dataset, reasons: Sequence[str]) -> tu
 
 
 def _without(dataset: Dataset, reasons: Sequence[str]) -> Iterator[str]:
-    held = status(dataset.uri).quarantined
+    held = status(dataset.uri, reports=False).quarantined
     absent = [str(reason) for reason in reasons if not held[reason]]
     if absent or not held:
         there = ", ".join(f"{reason} {count:,}" for reason, count in held.most_common())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -15,6 +17,8 @@ from pipeline.errors import NotFoundError, UsageError
 from pipeline.plan_files import read_shards
 from pipeline.schema import RECORDS
 
+_PLANS_KEPT = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -25,30 +29,31 @@ class PlannedRun:
         shards: what it planned.
         kind: "full", or "retry" for a selection of quarantined records.
         source: digest of the source's configuration.
-        record_files: URIs of its records.
+        record_files: URIs of its records, with the run that planned them first: of an adopted shard an earlier one.
     """
 
     run_id: str
-    shards: list[Shard]
+    shards: tuple[Shard, ...]
     kind: str
     source: str
-    record_files: list[str]
+    record_files: Mapping[str, str]
 
 
-def planned_runs(out: str) -> list[PlannedRun]:
-    """All runs with a finished plan, oldest first."""
-    return storage.in_threads(_read, [run for run in layout.runs(out).items() if _has_plan(run)], 16)
+def planned_runs(runs: Mapping[str, list[storage.ObjectInfo]]) -> list[PlannedRun]:
+    """Those of `runs`, as `layout.runs` gives them, that have a finished plan, oldest first."""
+    plans = [info for run_id, infos in runs.items() for info in infos if info.uri.endswith(f"/{run_id}/{layout.PLAN}")]
+    return storage.in_threads(_read, plans, 16)
 
 
-def _has_plan(run: tuple[str, list[storage.ObjectInfo]]) -> bool:
-    return any(info.uri.endswith(f"/{run[0]}/{layout.PLAN}") for info in run[1])
-
-
-def _read(run: tuple[str, list[storage.ObjectInfo]]) -> PlannedRun:
-    run_id, infos = run
-    plan_uri = next(info.uri for info in infos if info.uri.endswith(f"/{run_id}/{layout.PLAN}"))
-    shards, facts = read_shards(storage.parent(plan_uri))
-    return PlannedRun(run_id, shards, facts["kind"], facts["source"], sorted({shard.records_uri for shard in shards}))
+@lru_cache(_PLANS_KEPT)
+def _read(plan: storage.ObjectInfo) -> PlannedRun:
+    """A plan, once for each of its states: a job of many runs looks at the same plans after each."""
+    run_uri = storage.parent(plan.uri)
+    shards, facts = read_shards(run_uri)
+    files: dict[str, str] = {}
+    for shard in shards:
+        files[shard.records_uri] = max(shard.planned_by, files.get(shard.records_uri, ""))
+    return PlannedRun(storage.name(run_uri), tuple(shards), facts["kind"], facts["source"], files)
 
 
 def current_runs(runs: list[PlannedRun]) -> set[str]:
@@ -57,20 +62,23 @@ def current_runs(runs: list[PlannedRun]) -> set[str]:
 
 
 def records(runs: list[PlannedRun]) -> pads.Dataset:
-    """Every planned record: rows of `schema.RECORDS` with `run` (its id) and `current` (the run is a current one)."""
+    """Every planned record: rows of `schema.RECORDS` with `run` and `current`.
+
+    `run` is the run that listed the record as it is here; `current` tells whether a current run has it in its plan.
+    """
     full = RECORDS.append(pa.field("run", pa.string())).append(pa.field("current", pa.bool_()))
     current = current_runs(runs)
-    files = [(uri, run.run_id) for run in runs for uri in run.record_files]
+    files = [(uri, listed_by, run.run_id in current) for run in runs for uri, listed_by in run.record_files.items()]
     if not files:
         return pads.dataset(full.empty_table())
     filesystem, first = storage.arrow_filesystem(files[0][0])
     scheme = files[0][0].removesuffix(first)
     return pads.FileSystemDataset.from_paths(
-        [uri.removeprefix(scheme) for uri, _ in files],
+        [uri.removeprefix(scheme) for uri, *_ in files],
         schema=full,
         format=pads.ParquetFileFormat(),
         filesystem=filesystem,
-        partitions=[(pads.field("run") == run) & (pads.field("current") == (run in current)) for _, run in files],
+        partitions=[(pads.field("run") == run) & (pads.field("current") == is_current) for _, run, is_current in files],
     )
 
 

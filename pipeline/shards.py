@@ -52,7 +52,8 @@ class Cut:
     @property
     def sequential(self) -> bool:
         """Whether the records lie where reading out of order is expensive."""
-        return is_sequential(self.records["container"][0].as_py())
+        known = self.records["container"].drop_null()
+        return len(known) > 0 and is_sequential(known[0].as_py())
 
 
 def shard_id(identity: Identity, records: pa.Table, attempts: int) -> str:

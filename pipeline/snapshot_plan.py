@@ -8,6 +8,7 @@ a finished plan pins what the snapshot holds.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -61,10 +62,10 @@ def plan_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
     """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError."""
     claim = _claim(dataset.uri, uri)
     run_uri = layout.run_uri(uri, claim["run_id"])
-    try:
-        shards, facts = read_shards(run_uri)
-    except NotFoundError:
-        return _make(dataset, uri, claim, run_uri)
+    if not storage.exists(storage.join(run_uri, layout.PLAN)):
+        with suppress(AlreadyExistsError):  # Two compactions plan at once: both carry out the plan that came first.
+            return _make(dataset, uri, claim, run_uri)
+    shards, facts = read_shards(run_uri)
     return SnapshotPlan(Dataset.open(uri), claim["run_id"], facts["run_date"], shards, facts)
 
 
@@ -114,14 +115,15 @@ def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> Sn
         size = max(dataset.identity.shard_rows, target_rows(rows, 1))
         target = Dataset(uri, replace(dataset.identity, shard_rows=size))
         target = Dataset.open_or_create(uri, target.identity) if run_uri else target
-        records = RecordFiles(run_uri, Origin(run_id, run_date))
+        # A folder of its own, so that another compaction which plans now does not write to the same files.
+        folder = storage.join(layout.RECORDS, secrets.token_hex(4))
+        records = RecordFiles(run_uri, Origin(run_id, run_date), folder)
         for cut in _cuts(target.identity, _located(work, files)):
             records.add(cut)
         records.finish_file()
     facts = {
         "run_id": run_id,
         "run_date": run_date,
-        "plan_id": run_id,
         "kind": "full",
         "source": _source(dataset.uri, run_uri, uri),
         "rows_in_source": str(rows),
@@ -130,7 +132,7 @@ def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> Sn
         **_arithmetic(files),
     }
     if run_uri:
-        write_shards(run_uri, records.shards, facts)
+        write_shards(run_uri, records.shards, facts, once=True)
     return SnapshotPlan(target, run_id, run_date, records.shards, facts)
 
 

@@ -22,6 +22,8 @@ from pipeline.schema import QUARANTINE
 from pipeline.shard_file import read_footers
 from pipeline.workspace import Workspace
 
+_READS_AT_ONCE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
@@ -70,11 +72,18 @@ class Status:
         return quarantined / max(1, self.rows + quarantined)
 
 
-def status(uri: str) -> Status:
-    """Look at the dataset at `uri`. Raises IdentityError when there is none."""
+def status(uri: str, reports: bool = True) -> Status:
+    """Look at the dataset at `uri`; without `reports`, `runs` stays empty and no summary is read.
+
+    Raises:
+        IdentityError: there is none.
+        StorageError: it cannot be read.
+    """
     dataset = Dataset.open(uri)
-    files, quarantine = dataset.files(), dataset.quarantine_files()
-    runs = planned_runs(dataset.uri)
+    files = dataset.files()
+    quarantine = dataset.quarantine_files(files)
+    found_runs = layout.runs(dataset.uri)
+    runs = planned_runs(found_runs)
     planned = {shard.shard_id: shard for run in runs for shard in run.shards}
     unknown = [file for file in files if file.shard_id not in planned]
     rows = sum(planned[file.shard_id].rows for file in files if file.shard_id in planned)
@@ -84,7 +93,9 @@ def status(uri: str) -> Status:
     return Status(
         uri=dataset.uri,
         identity=dataset.identity,
-        runs=tuple(_run_status(run_id, infos) for run_id, infos in reversed(layout.runs(dataset.uri).items())),
+        runs=tuple(
+            storage.in_threads(_run_status, list(reversed(found_runs.items())), _READS_AT_ONCE) if reports else ()
+        ),
         shards=len(files),
         rows=rows - failed,
         size_bytes=sum(file.size_bytes for file in files),
@@ -124,7 +135,8 @@ def _count_quarantine(
     return int(rows), [(str(reason), int(count), str(example)) for reason, count, example in reasons]
 
 
-def _run_status(run_id: str, infos: list[storage.ObjectInfo]) -> RunStatus:
+def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:
+    run_id, infos = run
     names = {storage.name(info.uri): info.uri for info in infos}
     for name in ("summary.json", "progress.json"):
         if name in names:

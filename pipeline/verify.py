@@ -83,6 +83,8 @@ def verify(uri: str) -> Report:
 
 
 def _audit_files(dataset: Dataset) -> list[Audit]:
+    # A shard's quarantine is there before its embeddings: in this order none is missed of what is committed just now.
+    files = dataset.files()
     candidates: dict[tuple[str, str], list[DataFile]] = {}
     for file in layout.data_files(dataset.uri, QUARANTINE):
         candidates.setdefault((file.run_date, file.shard_id), []).append(file)
@@ -90,7 +92,7 @@ def _audit_files(dataset: Dataset) -> list[Audit]:
     def check(file: DataFile) -> Audit:
         return audit(file, candidates.get((file.run_date, file.shard_id), []), dataset.identity)
 
-    return storage.in_threads(check, dataset.files(), _FILES_AT_ONCE)
+    return storage.in_threads(check, files, _FILES_AT_ONCE)
 
 
 def _twice(dataset: Dataset) -> list[str]:
@@ -113,7 +115,7 @@ def _leftovers(dataset: Dataset, audits: list[Audit]) -> list[str]:
 
 def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, int]:
     """Counts of the report, from a table `outcomes` with one row for each record that was planned or has an outcome."""
-    work.register("records", records(planned_runs(dataset.uri)))
+    work.register("records", records(planned_runs(layout.runs(dataset.uri))))
     keys = ["id", "source_fingerprint"]
     asides = [found.quarantine for found in audits if found.quarantine is not None]
     work.register("embedded", scan([found.file for found in audits], choose(dataset.identity.schema, keys)))

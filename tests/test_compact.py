@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,9 +15,11 @@ from dataset_fixtures import FakeModel, carry_out
 from nightly_fixtures import Shop, skus, states
 from s3_server import S3Server
 
+from actors.dry_run import _earlier
 from flows.cli import main
 from pipeline.compact import compact
 from pipeline.dataset import Dataset, latest
+from pipeline.errors import UsageError
 from pipeline.plan import make_retry_plan, new_run_id
 from pipeline.run_history import latest_config
 from pipeline.status import status
@@ -62,6 +66,7 @@ def test_a_snapshot_is_the_latest_state_as_a_dataset_of_its_own(shop: Shop) -> N
     assert len(sizes) < len(Dataset.open(shop.out).files())
     assert sorted(sizes)[1] >= 200
     assert status(snapshot).runs[0].state == "complete"
+    assert _earlier(snapshot) is None  # What copying took says nothing about embedding.
 
 
 def test_nightly_runs_and_retries_go_on_in_a_snapshot(shop: Shop) -> None:
@@ -92,6 +97,8 @@ def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
     command = [sys.executable, "-c", script, shop.out, snapshot]
     assert subprocess.run(command, check=False).returncode == 9
     assert not verify(snapshot).complete
+    with pytest.raises(UsageError, match="finish `hanclip compact"):
+        shop.plan(snapshot)
     shop.night(shop.goods | {"late": "A", "sku-00001": "C"})
     told = compact(shop.out, snapshot)
     assert told.complete
@@ -114,6 +121,16 @@ def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
     compact(shop.out, snapshot)
     assert shard_names(snapshot) == wanted
     assert verify(snapshot).complete
+
+
+def test_two_compactions_at_once_make_one_snapshot(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(partial(compact, shop.out), [snapshot] * 2)
+    assert first == second
+    assert rows(snapshot) == rows(shop.out)
+    report = verify(snapshot)
+    assert (report.ok, report.complete, report.duplicated) == (True, True, 0)
 
 
 def test_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:

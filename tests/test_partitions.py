@@ -147,6 +147,16 @@ def test_the_input_is_what_the_source_lists(tmp_path: Path) -> None:
     assert input_digest(a_config(f"{tmp_path}/in")) != folder
 
 
+def test_what_a_run_writes_into_its_source_is_no_input(tmp_path: Path) -> None:
+    put(tmp_path, {"in/a.jpg": b"a"})
+    config = a_config(f"{tmp_path}/in", output={"uri": f"{tmp_path}/in/out"})
+    before = input_digest(config)
+    put(tmp_path, {"in/out/embeddings/x.parquet": b"x", "in/out/_runs/1/a.jpg": b"y"})
+    assert input_digest(config) == before
+    put(tmp_path, {"in/b.jpg": b"b"})
+    assert input_digest(config) != before
+
+
 def test_the_input_in_a_bucket_changes_with_an_object(s3: S3Server) -> None:
     base = f"{s3.bucket()}/dt=1"
     storage.create(f"{base}/a.jpg", b"a")
@@ -232,7 +242,7 @@ def test_requests_that_make_no_sense_are_refused(values: dict[str, object], said
 
 def test_a_range_without_an_end_stops_yesterday() -> None:
     today = date(2026, 11, 21)
-    assert parse_request({"latest": 2}).keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
-    assert parse_request({"start": "2026-11-19"}).keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert parse_request({"latest": 2}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert parse_request({"start": "2026-11-19"}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
     with pytest.raises(ConfigError, match="after yesterday"):
-        parse_request({"start": "2026-11-21"}).keys(today)
+        parse_request({"start": "2026-11-21"}).chosen_keys(today)

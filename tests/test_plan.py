@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_fixtures import FakeModel, carry_out
 
+from pipeline import layout
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
 from pipeline.listing import Listing
@@ -358,7 +359,7 @@ def test_runs_are_remembered_in_order(catalog: Catalog) -> None:
     runs = [catalog.plan().run_id, catalog.plan().run_id]
     Path(catalog.out, "_runs", "unfinished").mkdir()
     Path(catalog.out, "_runs", "unfinished", "config.json").write_text("{}")
-    assert [run.run_id for run in planned_runs(str(catalog.out))] == runs
+    assert [run.run_id for run in planned_runs(layout.runs(str(catalog.out)))] == runs
 
 
 def test_run_ids_sort_by_time() -> None:

@@ -24,6 +24,7 @@ from pipeline.errors import AlreadyExistsError, RunError
 from pipeline.plan import Plan, dry_plan, make_plan, new_run_id, read_records
 from pipeline.plan_log import Entry
 from pipeline.sources import reader
+from pipeline.status import status
 from pipeline.verify import verify
 
 
@@ -137,6 +138,26 @@ def test_an_adopted_record_that_is_gone_is_quarantined_as_not_found(tmp_path: Pa
     assert (plan.rows_in_source, plan.rows) == (2, 3)
     read = reader(plan.source).read(read_records(plan.shards[0]))
     assert [one.failure and one.failure.reason for one in read] == [None, "not_found", None]
+
+
+def test_an_adopted_record_in_another_state_now_is_quarantined_as_changed(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    config = RunConfig(source=SourceConfig(uris=(str(photos),)), output=OutputConfig(uri=str(tmp_path / "out")))
+    early = make_plan(config, MODEL, new_run_id(), 1)
+    (photos / "1.jpg").write_bytes(b"\xff\xd8another\xff\xd9")
+    plan = make_plan(config, MODEL, new_run_id(), 1)
+    new, adopted = plan.shards
+    assert (new.rows, adopted.shard_id) == (1, early.shards[0].shard_id)
+    read = reader(plan.source).read(read_records(adopted))
+    assert [one.failure and one.failure.reason for one in read] == [None, "changed", None]
+    carry_out(plan, {"1.jpg": "changed"}, slice(1, 2))
+    carry_out(plan, shards=slice(0, 1))
+    report = verify(str(tmp_path / "out"))
+    assert (report.ok, report.complete, report.embedded, report.quarantined, report.replaced) == (True, True, 3, 0, 1)
+    assert not status(str(tmp_path / "out")).quarantined
 
 
 def test_another_sources_pending_shards_are_left_alone_and_stay_open(catalog: Catalog) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config import SourceConfig
-from pipeline.sources.base import RecordReader, Sink, SourceSpec, is_sequential
+from pipeline.sources.base import PlacedReader, RecordReader, Sink, SourceSpec, is_sequential
 
 __all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "scan"]
 
@@ -29,6 +29,10 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
 
 def reader(spec: SourceSpec) -> RecordReader:
     """A reader of the scanned source's records. Close it when done."""
+    return PlacedReader(_reader(spec))
+
+
+def _reader(spec: SourceSpec) -> RecordReader:
     if spec.kind == "folder":
         from pipeline.sources.folder import FolderReader
 

@@ -105,6 +105,24 @@ class RecordReader(Protocol):
         """Close what is open."""
 
 
+class PlacedReader:
+    """Reads with `reader` the records that have a place; one without is `changed`."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """See `RecordReader.read`."""
+        found = iter(self._reader.read([record for record in records if record.placed]))
+        return [next(found) if record.placed else failed(record, Reason.CHANGED, _CHANGED) for record in records]
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._reader.close()
+
+
+_CHANGED = "The source lists this id in another state now, which is planned as a record of its own."
+
 #: What a record fails with when its store says nothing about it.
 NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE})
 
