@@ -5,26 +5,29 @@ In: a `BackfillRequest`, a `RunConfig` whose source holds `{date}`, and where jo
 tells what is running, so whatever happens to this process, the same call goes on.
 
 The observer is called in the thread that called `run`. An exception there (Ctrl-C twice, a crash of the flow) leaves
-the jobs running, for the next call to find; only `stop` stops them.
+the jobs running, for the next call to find; only `stop` stops them. Jobs of others that do the same are waited for and
+never stopped by us: who began one stops it, or `hanclip jobs stop`. Should one end early, one of ours does the rest.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty
 
 from flows.backfill_grid import Grid, Row, first_grid
 from flows.backfill_lanes import FAILED, STOPPED, Advanced, Batch, Began, Ended, Event, GivenUp, Lanes, Logged, Outcome
 from flows.backfill_request import BackfillRequest
+from flows.jobs.attach import patiently
 from flows.jobs.contract import APP, JobBackend, JobStatus
 from flows.jobs.target import TargetConfig
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError
-from pipeline.job_folder import JobProgress, JobRun
+from pipeline.errors import ConfigError, NotFoundError
+from pipeline.job_folder import JobProgress, JobRun, job_uri, read_job
 from pipeline.partitions import partitions, read_states
 from pipeline.reprocess import Verdict, due, judge
 
@@ -85,7 +88,8 @@ class Backfill:
         request, config: what to run.
         target, backend: where jobs run.
         observer: sees it go.
-        flow_run_id: owner of the jobs; the same one finds its own again.
+        flow_run_id: of the Prefect flow run that asks, which owns the jobs and finds its own again; else None. Jobs
+            of a flow run that is over are orphans to the flow `reap`, so nothing but Prefect's ids belongs here.
         should_stop: asked twice a second.
     """
 
@@ -94,7 +98,7 @@ class Backfill:
     target: TargetConfig
     backend: JobBackend
     observer: Observer = field(default_factory=Observer)
-    flow_run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    flow_run_id: str | None = None
     should_stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
@@ -139,25 +143,37 @@ class Backfill:
     def _make_lanes(self, chosen: Sequence[Verdict], running: Sequence[JobStatus]) -> Lanes:
         out = storage.normalise(self.config.output.uri)
         runs = {verdict.key: JobRun(verdict.key, verdict.partition.config) for verdict in chosen}
-        batches = deque(self._cut(list(runs), running))
-        return Lanes(self.backend, self.target, out, self.flow_run_id, runs, batches, self.observer.wants_log)
+        batches = deque(self._cut(runs, running))
+        owner = {"backfill_id": self.flow_run_id or uuid.uuid4().hex}
+        if self.flow_run_id:
+            owner["flow_run_id"] = self.flow_run_id
+        return Lanes(self.backend, self.target, out, owner, runs, batches, self.observer.wants_log)
 
     def _running(self) -> list[JobStatus]:
         """Jobs over partitions of this output that are not over, whoever started them."""
         out = storage.normalise(self.config.output.uri)
-        found = self.backend.find(app=APP)
-        return [job for job in found if not job.state.over and storage.normalise(job.metadata.get("out", "")) == out]
+        found = patiently(partial(self.backend.find, app=APP), self.target)
+        return [job for job in found if not job.state.over and _out(job) == out]
 
-    def _cut(self, keys: list[str], running: Sequence[JobStatus]) -> list[Batch]:
-        """What running jobs do already, and groups of the rest."""
-        found: list[Batch] = []
+    def _cut(self, runs: Mapping[str, JobRun], running: Sequence[JobStatus]) -> list[Batch]:
+        """What running jobs do already just as we would, and groups of the rest."""
+        keys, found = list(runs), list[Batch]()
         for job in running:
-            taken = tuple(key for key in job.metadata.get("keys", "").split(",") if key in keys)
+            theirs = self._runs_of(job)
+            taken = tuple(key for key in keys if _alike(theirs.get(key), runs[key].config))
             if taken:
                 found.append(Batch(taken, job.job_id))
                 keys = [key for key in keys if key not in taken]
         size = self.request.group
         return found + [Batch(tuple(keys[at : at + size])) for at in range(0, len(keys), size)]
+
+    def _runs_of(self, job: JobStatus) -> dict[str, RunConfig]:
+        """What a job was asked to do, by partition; nothing where its folder does not tell."""
+        try:
+            asked = read_job(job_uri(_out(job), job.job_id))
+        except (NotFoundError, ConfigError):
+            return {}
+        return {run.key: run.config for run in asked.runs}
 
     def _turn(self, lanes: Lanes) -> None:
         if self.should_stop():
@@ -217,3 +233,13 @@ class Backfill:
         if newer != self._grid:
             self._grid = newer
             self.observer.grid(newer)
+
+
+def _out(job: JobStatus) -> str:
+    out = job.metadata.get("out")
+    return storage.normalise(out) if out else ""
+
+
+def _alike(theirs: RunConfig | None, ours: RunConfig) -> bool:
+    """Whether a job's run is the one that we want, on however many actors."""
+    return theirs is not None and theirs.model_copy(update={"cluster": ours.cluster}) == ours

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Literal
 
-from flows.jobs.attach import ensure, watch
+from flows.jobs.attach import ensure, patiently, watch
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
-from flows.jobs.ids import job_id_base
+from flows.jobs.errors import TransientJobError
+from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 from pipeline.job_folder import JobProgress, JobRun, RunOutcome, read_summary
@@ -105,19 +108,21 @@ class Lanes:
     """What all lanes share.
 
     Attributes:
-        backend, target, out, flow_run_id: where jobs run, where their folders are, whose they are.
+        backend, target, out: where jobs run, where their folders are.
+        owner: whose the jobs are, as metadata: `backfill_id`, and `flow_run_id` if a flow run asked for them.
         runs: the run of each partition.
         batches: still to be begun.
         wants_log: whether to fetch the jobs' logs.
         events: what the lanes learned.
-        stopping: begin nothing more; `stop` sets it and stops the jobs, and so does a job that somebody stopped.
+        stopping: begin nothing more. `stop` sets it and stops the jobs. A job of ours that somebody else stopped sets
+            it too, and so does one that cannot be watched, since it may run on and holds its place.
         detached: begin nothing more; the jobs go on.
     """
 
     backend: JobBackend
     target: TargetConfig
     out: str
-    flow_run_id: str
+    owner: Mapping[str, str]
     runs: Mapping[str, JobRun]
     batches: deque[Batch]
     wants_log: bool = False
@@ -141,7 +146,7 @@ class Lanes:
         return any(thread.is_alive() for thread in self._threads) or not self.events.empty()
 
     def stop(self) -> None:
-        """Begin nothing more and stop the jobs of this flow run, without waiting for them."""
+        """Begin nothing more and stop the jobs of this backfill, without waiting for them."""
         self.stopping.set()
         for job_id in list(self._own_jobs):
             threading.Thread(target=self._stop_job, args=(job_id,), daemon=True).start()
@@ -163,37 +168,53 @@ class Lanes:
 
     def _see_through(self, batch: Batch) -> None:
         """Jobs until each partition has an outcome; each attempt takes what the one before left."""
-        keys, adopted, before = batch.keys, batch.adopted, ""
+        keys, adopted, tried = batch.keys, batch.adopted, 0
         while keys and not self._leaving:
-            status = self._begin(batch, keys, adopted)
-            if status.job_id == before:
-                self.events.put(GivenUp(keys, f"No attempt is left: {status.message}"))
-                return
+            status = self._begin(batch, keys, adopted, tried)
+            own = status.job_id in self._own_jobs
             self.events.put(Began(status, keys))
             last = status if status.state.over else self._watch(status, keys)
             outcomes = self._outcomes(keys, last)
-            if last.state is JobState.STOPPED:
+            if last.state is JobState.STOPPED and own and not status.state.over:
                 # Somebody wanted it to end; to go on with the next group would defy that.
                 self.stopping.set()
             self.events.put(Ended(last, outcomes))
             keys = tuple(outcome.key for outcome in outcomes if outcome.status == "stopped")
-            adopted, before = "", status.job_id
+            tried = 0 if adopted else attempt_of(status.job_id)
+            adopted = ""
+            if keys and last.timed_out and own:
+                self.events.put(GivenUp(keys, last.message))
+                return
+            if keys and tried >= self.target.max_attempts:
+                self.events.put(GivenUp(keys, f"No attempt is left: {last.message}"))
+                return
 
-    def _begin(self, batch: Batch, keys: Sequence[str], adopted: str) -> JobStatus:
-        status = self.backend.status(adopted) if adopted else None
-        if status is None:
-            status = ensure(self.backend, self._spec(batch, keys), self.target)
-        if status.metadata.get("flow_run_id", self.flow_run_id) == self.flow_run_id:
+    def _begin(self, batch: Batch, keys: Sequence[str], adopted: str, tried: int) -> JobStatus:
+        with self._in_doubt(TransientJobError):
+            status = patiently(partial(self.backend.status, adopted), self.target) if adopted else None
+            own = status is None or status.metadata.get("backfill_id") == self.owner["backfill_id"]
+            if status is None:
+                status = ensure(self.backend, self._spec(batch, keys), self.target, tried)
+        if own:
             self._own_jobs.add(status.job_id)
             if self.stopping.is_set():
                 self._stop_job(status.job_id)
         return status
 
+    @contextmanager
+    def _in_doubt(self, error: type[HanclipError]) -> Iterator[None]:
+        """After such an error a job may run that nobody watches: another one beside it could be one too many."""
+        try:
+            yield
+        except error:
+            self.stopping.set()
+            raise
+
     def _spec(self, batch: Batch, keys: Sequence[str]) -> JobSpec:
         digest = hashlib.sha256(",".join(batch.keys).encode()).hexdigest()[:6]
-        owner = {"app": APP, "flow": FLOW, "flow_run_id": self.flow_run_id, "out": self.out}
+        owner = {"app": APP, "flow": FLOW, **self.owner, "out": self.out}
         return JobSpec(
-            job_id_base(FLOW, self.flow_run_id, f"{batch.keys[0]}-{digest}"),
+            job_id_base(FLOW, self.owner["backfill_id"], f"{batch.keys[0]}-{digest}"),
             self.out,
             tuple(self.runs[key] for key in keys),
             {**owner, "keys": ",".join(keys)},
@@ -212,7 +233,9 @@ class Lanes:
         def on_log(text: str) -> None:
             self.events.put(Logged(job_id, text))
 
-        return watch(self.backend, job_id, self.out, self.target, on_log if self.wants_log else None, on_progress)
+        told_log = on_log if self.wants_log else None
+        with self._in_doubt(HanclipError):
+            return watch(self.backend, job_id, self.out, self.target, told_log, on_progress)
 
     def _outcomes(self, keys: Sequence[str], status: JobStatus) -> tuple[Outcome, ...]:
         """What a job that is over made of its partitions: its manifests, then its summary, then its own end."""

@@ -21,11 +21,12 @@ from flows.backfill_display import Lines
 from flows.backfill_grid import Grid
 from flows.backfill_request import BackfillRequest
 from flows.cli import app, main
-from flows.jobs.contract import APP, JobSpec, JobState
+from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
+from flows.jobs.errors import UnreachableError
 from flows.jobs.target import TargetConfig
 from pipeline.config import RunConfig, parse
 from pipeline.job_folder import JobRun
-from pipeline.partitions import PartitionState, read_states, write_state
+from pipeline.partitions import PartitionState, partitions, read_states, write_state
 
 TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, max_attempts=3)
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 15)]
@@ -185,8 +186,8 @@ def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig)
 def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[0]: "slow"})
     out = config.output.uri
-    keys = {"keys": ",".join(DAYS[:2]), "app": APP, "flow_run_id": "somebody-else", "out": out}
-    runs = tuple(JobRun(key, parse({"output": {"uri": out}})) for key in DAYS[:2])
+    keys = {"keys": ",".join(DAYS[:2]), "app": APP, "backfill_id": "somebody-else", "out": out}
+    runs = tuple(JobRun(part.key, part.config) for part in partitions(config, DAYS[:2]))
     jobs.submit("theirs-a1", JobSpec("theirs", out, runs, keys))
     backfill = a_backfill(config, jobs, partitions=tuple(DAYS[:4]))
     done = time.monotonic() + 1.0
@@ -199,6 +200,71 @@ def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
     jobs.stop("theirs-a1")
     runner.join(10.0)
     assert statuses(ended[0]) == ["stopped"] * 2 + ["done"] * 2
+
+
+def begin_theirs(jobs: ToyJobs, config: RunConfig, made_from: RunConfig) -> None:
+    """A job over two days that somebody else began, and that is stopped after a while."""
+    keys = {"keys": ",".join(DAYS[:2]), "app": APP, "backfill_id": "somebody-else", "out": config.output.uri}
+    runs = tuple(JobRun(part.key, part.config) for part in partitions(made_from, DAYS[:2]))
+    jobs.submit("theirs-a1", JobSpec("theirs", config.output.uri, runs, keys))
+
+    def end() -> None:
+        time.sleep(0.5)
+        jobs.behaviour.clear()
+        jobs.stop("theirs-a1")
+
+    threading.Thread(target=end).start()
+
+
+def test_what_others_stop_is_done_by_a_job_of_ours(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[1]: "slow"})
+    begin_theirs(jobs, config, config)
+    grid = a_backfill(config, jobs, partitions=tuple(DAYS[:4])).run()
+    assert (statuses(grid), grid.exit_code) == (["done"] * 4, 0)
+    assert jobs.ran[DAYS[0]] == 1, "done by them, and waited for"
+
+
+def test_a_job_that_does_something_else_is_not_waited_for(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[1]: "slow"})
+    other = parse({**config.model_dump(mode="json"), "image": {"max_pixels": 5}})
+    begin_theirs(jobs, config, other)
+    grid = a_backfill(config, jobs, partitions=tuple(DAYS[:2])).run()
+    assert "theirs-a1" not in {row.job for row in grid.rows}
+
+
+def test_only_a_flow_run_s_jobs_carry_its_id(config: RunConfig) -> None:
+    jobs = ToyJobs()
+    a_backfill(config, jobs, limit=1).run()
+    backfill = a_backfill(config, jobs, limit=1)
+    backfill.flow_run_id = "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1"
+    backfill.run()
+    told = [status.metadata.get("flow_run_id") for status in jobs.jobs.values()]
+    assert told == [None, backfill.flow_run_id]
+
+
+class Unwatchable(ToyJobs):
+    """Once a job runs nobody can look at it."""
+
+    def status(self, job_id: str) -> JobStatus | None:
+        found = super().status(job_id)
+        if found and self.ran:
+            raise UnreachableError("No answer. Check the address.")
+        return found
+
+
+def test_beside_a_job_that_cannot_be_watched_no_other_is_begun(config: RunConfig) -> None:
+    jobs = Unwatchable({DAYS[0]: "slow"})
+    grid = a_backfill(config, jobs, TARGET.model_copy(update={"lost_after_s": 0.1}), group=2, max_active=1).run()
+    assert (statuses(grid), len(jobs.jobs)) == (["failed"] * 2 + ["stopped"] * 12, 1)
+    assert grid.of(DAYS[0]).message == "No answer. Check the address."
+
+
+def test_a_job_that_runs_too_long_fails_and_the_others_go_on(config: RunConfig) -> None:
+    jobs = ToyJobs({DAYS[0]: "slow"})
+    target = TARGET.model_copy(update={"timeout_s": 1.0})
+    grid = a_backfill(config, jobs, target, group=2, max_active=1, partitions=tuple(DAYS[:4])).run()
+    assert (statuses(grid), grid.exit_code, len(jobs.jobs)) == (["failed"] * 2 + ["done"] * 2, 1, 2)
+    assert "raise timeout_s" in grid.of(DAYS[0]).message
 
 
 def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:

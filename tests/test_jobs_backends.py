@@ -147,7 +147,7 @@ def test_a_job_that_runs_too_long_is_stopped(place: Place) -> None:
     begun = ensure(place.backend, spec, target)
     place.until(begun.job_id, lambda _: "row 1" in place.backend.logs(begun.job_id, 0)[0])
     ended = watch(place.backend, begun.job_id, spec.out, target)
-    assert ended.state is JobState.STOPPED
+    assert (ended.state, ended.timed_out) == (JobState.FAILED, True)
     assert "timeout_s" in ended.message
     summary = read_summary(spec.out, begun.job_id)
     assert summary is not None

@@ -164,7 +164,7 @@ def test_a_job_that_never_begins_makes_room_for_the_next(tmp_path: Path, monkeyp
     backend, spec = KubeRay.of(target), spec_of("ok", tmp_path)
     begun = ensure(backend, spec, target)
     ended = watch(backend, begun.job_id, spec.out, target)
-    assert (ended.state, "pending_timeout_s" in ended.message) == (JobState.STOPPED, True)
+    assert (ended.state, "pending_timeout_s" in ended.message) == (JobState.FAILED, True)
     assert kubernetes.jobs == {}
     kubernetes.hold, kubernetes.dashboards = False, False
     lines: list[str] = []

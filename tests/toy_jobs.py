@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from pipeline.job_folder import (
@@ -43,7 +44,7 @@ class ToyJobs:
             return
         write_job(spec.out, job_id, Job(spec.runs))
         self.stops[job_id] = threading.Event()
-        self.jobs[job_id] = JobStatus(job_id, JobState.RUNNING, metadata=spec.metadata)
+        self.jobs[job_id] = JobStatus(job_id, JobState.RUNNING, metadata=spec.metadata, started_at=datetime.now(UTC))
         self.spans[job_id] = [time.monotonic()]
         threading.Thread(target=self._drive, args=(job_id, spec), daemon=True).start()
 

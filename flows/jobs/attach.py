@@ -8,6 +8,7 @@ into its folder outranks what the backend believes, since clusters forget jobs a
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,20 +36,21 @@ HEARTBEAT_S = 60.0
 TIMEOUT_KEY = "timeout_s"
 
 
-def ensure(backend: JobBackend, spec: JobSpec, target: TargetConfig) -> JobStatus:
+def ensure(backend: JobBackend, spec: JobSpec, target: TargetConfig, after: int = 0) -> JobStatus:
     """The job that does `spec`: running already, over with success, or submitted now.
 
     An attempt that failed, was stopped or got lost is followed by the next one; after `target.max_attempts` of them
-    the last is returned as it ended.
+    the last is returned as it ended. Attempts up to number `after`, fewer than these, are known to be over; a backend
+    may have forgotten one that never began.
 
     Raises:
         TransientJobError: the cluster was not reachable for `target.lost_after_s`; the same call may succeed later.
         JobError: it does not take the job.
     """
     status = None
-    for attempt in range(1, target.max_attempts + 1):
+    for attempt in range(after + 1, target.max_attempts + 1):
         job_id = attempt_id(spec.job_id_base, attempt)
-        found = _patiently(partial(look, backend, job_id, spec.out), target)
+        found = patiently(partial(look, backend, job_id, spec.out), target)
         if found is None:
             return _submitted(backend, job_id, spec, target)
         status = _given_up(backend, found, target) if _stuck(found, target) else found
@@ -77,7 +79,7 @@ def watch(
     follower = Follower(backend, job_id, out, on_log, on_progress)
     pause_s = min(1.0, target.poll_s)
     while True:
-        status = _patiently(partial(look, backend, job_id, out), target) or _lost(job_id)
+        status = patiently(partial(look, backend, job_id, out), target) or _lost(job_id)
         follower.step()
         if status.state.over:
             return status
@@ -129,13 +131,13 @@ def _submitted(backend: JobBackend, job_id: str, spec: JobSpec, target: TargetCo
     limit = {TIMEOUT_KEY: f"{timeout_s:g}"} if timeout_s else {}
     whole = replace(spec, metadata={**spec.metadata, "app": APP, **limit}, timeout_s=timeout_s)
     try:
-        _patiently(partial(backend.submit, job_id, whole), target)
+        patiently(partial(backend.submit, job_id, whole), target)
     except RejectedError:
         status = look(backend, job_id, spec.out)
         if status is None:
             raise
         return status
-    status = _patiently(partial(look, backend, job_id, spec.out), target)
+    status = patiently(partial(look, backend, job_id, spec.out), target)
     return status or JobStatus(job_id, JobState.PENDING, metadata=whole.metadata)
 
 
@@ -143,7 +145,9 @@ def _given_up(backend: JobBackend, status: JobStatus, target: TargetConfig) -> J
     # A pending job may not heed the request until it begins; should it begin after all, it stops then.
     with suppress(TransientJobError):
         backend.stop(status.job_id)
-    return replace(status, state=JobState.STOPPED, message=_too_long(status, target))
+    # Not STOPPED: that is what somebody else wanted. A job that was never begun is worth another attempt.
+    why, timed_out = _too_long(status, target), status.state is JobState.RUNNING
+    return replace(status, state=JobState.FAILED, message=why, timed_out=timed_out)
 
 
 def _stuck(status: JobStatus, target: TargetConfig) -> bool:
@@ -167,8 +171,8 @@ def _age_s(status: JobStatus) -> float:
     return (datetime.now(UTC) - status.started_at).total_seconds() if status.started_at else 0.0
 
 
-def _patiently(call: Callable[[], T], target: TargetConfig) -> T:
-    """`call()`, repeated while nobody answers, for at most `lost_after_s`."""
+def patiently(call: Callable[[], T], target: TargetConfig, at_most_s: float = math.inf) -> T:
+    """`call()`, repeated while nobody answers, for at most `lost_after_s`, and at most `at_most_s`."""
 
     def warn(state: RetryCallState) -> None:
         logger.warning("%s Trying again.", state.outcome.exception() if state.outcome else "")
@@ -176,7 +180,7 @@ def _patiently(call: Callable[[], T], target: TargetConfig) -> T:
     retrying = Retrying(
         retry=retry_if_exception_type((TransientJobError, UnavailableError)),
         wait=wait_exponential(1.0, max=target.poll_s),
-        stop=stop_after_delay(target.lost_after_s),
+        stop=stop_after_delay(min(target.lost_after_s, at_most_s)),
         before_sleep=warn,
         reraise=True,
     )

@@ -51,6 +51,7 @@ class JobStatus:
         exit_code: of the driver. 3 goes with SUCCEEDED when the job is complete, and too much is in quarantine.
         started_at: while the job is PENDING, when it was submitted.
         url: a page for people.
+        timed_out: it was stopped because it ran for longer than `timeout_s`; no further attempt is to follow.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class JobStatus:
     ended_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
+    timed_out: bool = False
 
     def told_by(self, summary: JobSummary) -> JobStatus:
         """The same job, ended as its own driver says."""

@@ -31,7 +31,7 @@ class Follower:
         self._progress: JobProgress | None = None
 
     def step(self) -> None:
-        """Fetch and pass on. A log or a progress file that cannot be read now is read at the next step."""
+        """Fetch and pass on. What cannot be read now, by us or by whom we tell, is told at the next step."""
         if self._on_log:
             self._log(self._on_log)
         if self._on_progress:
@@ -52,9 +52,8 @@ class Follower:
     def _tell(self, on_progress: OnProgress) -> None:
         try:
             progress = read_progress(self._out, self._job_id)
+            if progress is not None and progress != self._progress:
+                on_progress(progress)
+                self._progress = progress
         except StorageError as error:
-            logger.debug("The progress of %s cannot be read now: %s", self._job_id, error)
-            return
-        if progress is not None and progress != self._progress:
-            self._progress = progress
-            on_progress(progress)
+            logger.debug("The progress of %s cannot be told now: %s", self._job_id, error)

@@ -1,7 +1,8 @@
 """Ids of jobs: derived and never drawn, so that whoever comes back finds the job, and valid as Kubernetes names.
 
-In: the flow, the id of its run, a word for the piece of work. Out: `<flow>-<12 of the run's id>-<slug>`, to which each
-attempt adds `-a<n>`. KubeRay takes at most 47 characters, of lower-case letters, digits and dashes.
+In: the flow, the id of its run, a word for the piece of work. Out: `<flow>-<last 12 of the run's id>-<slug>`, to which
+each attempt adds `-a<n>`. The last, because a UUIDv7 begins with the time: runs made in one loop begin alike. KubeRay
+takes at most 47 characters, of lower-case letters, digits and dashes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ def job_id_base(flow: str, flow_run_id: str, slug: str) -> str:
     """Id of a piece of work without its attempt; a long slug is cut, with a digest that keeps it distinct.
 
     >>> job_id_base("embed", "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1", "2026-11-01")
-    'embed-0690a4de77c1-2026-11-01'
+    'embed-5c1c4b0ff0c1-2026-11-01'
     """
-    head = f"{slugged(flow)}-{flow_run_id.replace('-', '').lower()[:12]}"
+    head = f"{slugged(flow)}-{flow_run_id.replace('-', '').lower()[-12:]}"
     tail = slugged(slug)
     room = MAX_LENGTH - _ATTEMPT_LENGTH - len(head) - 1
     if tail != slug.lower() or len(tail) > room:
@@ -42,6 +43,12 @@ def is_job_id(text: str) -> bool:
 def attempt_id(base: str, attempt: int) -> str:
     """Id of the job that is attempt number `attempt`, from 1 on."""
     return f"{base}-a{attempt}"
+
+
+def attempt_of(job_id: str) -> int:
+    """Which attempt a job is; 1 for a job that is named otherwise."""
+    number = job_id.rpartition("-a")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 def slugged(text: str) -> str:

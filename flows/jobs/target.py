@@ -30,7 +30,9 @@ class TargetConfig(BaseModel):
     python: str = Field(default="python", description="Interpreter on the cluster that has hanclip installed.")
     max_attempts: int = Field(default=3, ge=1, le=99, description="Jobs that one piece of work may use up.")
     lost_after_s: float = Field(default=900.0, ge=0, description="Bear a cluster that does not answer for this long.")
-    pending_timeout_s: float = Field(default=900.0, gt=0, description="Replace a job that has not begun by then.")
+    pending_timeout_s: float = Field(
+        default=900.0, gt=0, description="Replace a job that has not begun by then with the next attempt."
+    )
     stop_wait_s: float = Field(default=28.0, ge=0, description="Time a driver has to finish between stop and kill.")
     poll_s: float = Field(default=15.0, gt=0, description="Longest pause between two looks at a job.")
     timeout_s: float | None = Field(default=None, gt=0, description="Stop a job that has run for longer.")
