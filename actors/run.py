@@ -63,35 +63,34 @@ class Run:
         self._config = self._config.model_copy(update={"model": pinned})
         self._layout = session.layout(self._config, self._model)
         self._plan = plan()
+        # From here on a signal is noted and not raised: an exception between a thread's start and its registration
+        # would leave a thread that nobody can end.
+        with self.stop:
+            return self._carry_out(session, began_s)
+
+    def _carry_out(self, session: Session, began_s: float) -> Summary:
         self._meter = Meter(self.run_id, self._plan.rows, self._plan.rows_already_done, len(self._plan.shards))
         self._reporter = Reporter(self._plan.uri, self._meter, self._on_progress)
         if not self._plan.rows:
-            with self.stop:
-                return self._summary("complete", began_s, None, self._nothing)
+            return self._summary("complete", began_s, None, self._nothing)
         self._reporter.report()
         if self.stop.number is not None:
             return self._stopped(began_s, self.stop.number)
-        return self._work(session, began_s)
-
-    def _work(self, session: Session, began_s: float) -> Summary:
-        with self.stop:
-            if self.stop.number is not None:
-                return self._stopped(began_s, self.stop.number)
-            try:
-                with session.crew(self._config, self._plan, self._model, self._layout, self._stop_noted) as pools:
-                    bounds = limits(self._config, self._plan, self._model, self._layout)
-                    self._dispatch(Dispatcher(pools, bounds, self._meter))
-            except SystemExit as early:  # A signal came while Ray started, which hears of it only afterwards.
-                code = early.code if isinstance(early.code, int) else 1
-                self.stop.note(code - 128)
-                return self._summary("stopped", began_s, code, "Stopped while Ray started; the same command goes on.")
-            except HanclipError as error:
-                return self._summary("failed", began_s, 1, str(error))
-            number, left = self.stop.number, self._plan.rows - self._meter.rows_done
-            if number is not None and left:
-                return self._stopped(began_s, number)
-            # A signal now waits for the summary: everything is committed.
-            return self._summary("complete", began_s, None, "")
+        try:
+            with session.crew(self._config, self._plan, self._model, self._layout, self._stop_noted) as pools:
+                bounds = limits(self._config, self._plan, self._model, self._layout)
+                self._dispatch(Dispatcher(pools, bounds, self._meter))
+        except SystemExit as early:  # A signal came while Ray started, which hears of it only afterwards.
+            code = early.code if isinstance(early.code, int) else 1
+            self.stop.note(code - 128)
+            return self._summary("stopped", began_s, code, "Stopped while Ray started; the same command goes on.")
+        except HanclipError as error:
+            return self._summary("failed", began_s, 1, str(error))
+        number, left = self.stop.number, self._plan.rows - self._meter.rows_done
+        if number is not None and left:
+            return self._stopped(began_s, number)
+        # A signal now waits for the summary: everything is committed.
+        return self._summary("complete", began_s, None, "")
 
     def _stop_noted(self) -> None:
         self._on_progress(Progress(self.run_id, "stopping", waiting_for="Ray to finish starting"))
