@@ -15,14 +15,14 @@ from flows.jobs.target import TargetConfig, parse_target
 from flows.options import ConfigOption
 from pipeline.errors import ConfigError
 
-_OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
+TARGET_OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
 #: What reaching a backend takes, without what only a submission needs.
 REACH = ("backend", "address", "namespace")
 
 
 def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a keyword per field of `TargetConfig`, or for these alone, in place of `**options`."""
-    wanted = [option for option in _OPTIONS if not fields or option.field in fields]
+    wanted = [option for option in TARGET_OPTIONS if not fields or option.field in fields]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
@@ -39,7 +39,7 @@ def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[...
 
 def build_target(given: Mapping[str, object]) -> TargetConfig:
     """The target that the command line's options make, this process if none is given; raises ConfigError."""
-    tree = {option.field: option.value(given) for option in _OPTIONS}
+    tree = {option.field: option.value(given) for option in TARGET_OPTIONS}
     tree = {name: value for name, value in tree.items() if value is not None}
     if "backend" not in tree and "address" in tree:
         tree["backend"] = "ray"

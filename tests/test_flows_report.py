@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from actors.progress import Bottleneck, Summary
 from flows.backfill_request import BackfillRequest
 from flows.cli import app
+from flows.jobs.target import TargetConfig
 from flows.scheduled.artifacts import describe, fraction
 from flows.scheduled.command import backfill_command, embed_command
 from flows.scheduled.report import report, summary_of, verdict
@@ -74,7 +76,7 @@ def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
         exit_code=1,
     )
     runs = nightly_runs(parse(one_source(CONFIG)), date(2026, 11, 22), 2)
-    text = report("nightly 2026-11-22 -> shop", job, runs, "http://ray:8265/#/jobs/nightly-1-a1")
+    text = report("nightly 2026-11-22 -> shop", job, runs, "http://ray:8265/#/jobs/nightly-1-a1", TargetConfig())
     assert text.startswith("# nightly 2026-11-22 -> shop: failed")
     assert "| rows in | 1,000 = 57 embedded + 3 quarantined + 940 already done |" in text
     assert "| truncated | 2 | mend the source |" in text
@@ -85,6 +87,22 @@ def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
     assert "decode (busy: decode 97 %). Add cores." in text
     (command,) = [line for line in text.splitlines() if line.startswith("hanclip embed")]
     assert "dt=2026-11-22" in command
+    assert "*Retry*" in text
+    for over in (replace(job, job_id="nightly-1-a3"), a_job(complete("", a_summary()), exit_code=3)):
+        assert "*Retry*" not in report("nightly", over, runs, None, TargetConfig())
+
+
+def test_the_command_runs_it_where_it_ran():
+    for target in (
+        TargetConfig(backend="kuberay", namespace="jobs", rayjob_template="infra/rayjob.yaml"),
+        TargetConfig(backend="ray", address="http://ray:8265"),
+    ):
+        words = shlex.split(embed_command(CONFIG, target))
+        assert words[:2] == ["hanclip", "submit"]
+        given = {flag: value for flag, value in pairwise(words) if flag.startswith("--")}
+        assert given["--backend"] == target.backend
+        assert given.get("--rayjob-template") == target.rayjob_template
+        assert given.get("--jobs-address") == target.address
 
 
 @pytest.mark.parametrize(
@@ -131,7 +149,7 @@ def test_the_command_of_a_backfill_gives_the_same_request_back():
     from flows.backfill_options import request_of
 
     request = BackfillRequest(partitions=("a", "b"), limit=3, group=2, fail_fast=True, order="newest")
-    words = shlex.split(backfill_command(CONFIG, request, "http://ray:8265"))
+    words = shlex.split(backfill_command(CONFIG, request, TargetConfig(backend="ray", address="http://ray:8265")))
     given = {flag: words[at + 1] for at, flag in enumerate(words) if flag.startswith("--")}
     assert given["--jobs-address"] == "http://ray:8265"
     parsed = request_of(

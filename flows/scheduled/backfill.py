@@ -19,7 +19,7 @@ from flows.scheduled.artifacts import LiveProgress, LiveTable, job_link, report_
 from flows.scheduled.backfill_page import backfill_report, backfill_verdict
 from flows.scheduled.command import backfill_command
 from flows.scheduled.hooks import stop_jobs
-from flows.scheduled.job import THIS_PROCESS
+from flows.scheduled.job import THIS_PROCESS, check_starts
 from flows.scheduled.naming import run_name
 from flows.scheduled.window import check
 from pipeline.config import RunConfig
@@ -37,13 +37,14 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
         request: which partitions, in what order, how many at once.
         target: where the jobs run.
     """
+    check_starts()
     shown = _Shown()
     began_s = time.monotonic()
     grid = Backfill(request, check(config), target, make_backend(target), shown, str(flow_run.id)).run()
     shown.table.show(_table(grid), last=True)
     if not request.dry_run:
         shown.bar.show(1.0 if not grid.left else _share(grid), _counted(grid), last=True)
-        again = backfill_command(config, request, target.address)
+        again = backfill_command(config, request, target)
         page = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
         report_page("backfill", page)
     said = ("Dry run, nothing was started: " if request.dry_run else "") + backfill_verdict(grid)

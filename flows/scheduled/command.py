@@ -6,27 +6,34 @@ import shlex
 from collections.abc import Iterator
 
 from flows.backfill_request import BackfillRequest
+from flows.jobs.target import TargetConfig
 from flows.options import ConfigOption, all_options
+from flows.target_options import TARGET_OPTIONS
 from pipeline.config import RunConfig
 
 #: Options of `hanclip backfill` that are not called like their field.
 _BACKFILL_FLAGS = {"partitions": "--partition", "limit": "--max-partitions"}
 
 
-def embed_command(config: RunConfig, address: str | None = None) -> str:
-    """`hanclip submit ...` to the cluster whose dashboard is at `address`, else `hanclip embed ...`."""
-    if address is None:
+def embed_command(config: RunConfig, target: TargetConfig | None = None) -> str:
+    """`hanclip submit ...` to where `target` has its jobs run; `hanclip embed ...` for this process."""
+    if target is None or target.backend == "local":
         return shlex.join(["hanclip", "embed", *_run_words(config)])
-    return shlex.join(["hanclip", "submit", *_run_words(config), "--jobs-address", address])
+    return shlex.join(["hanclip", "submit", *_run_words(config), *_target_words(target)])
 
 
-def backfill_command(config: RunConfig, request: BackfillRequest, address: str | None) -> str:
+def backfill_command(config: RunConfig, request: BackfillRequest, target: TargetConfig) -> str:
     """`hanclip backfill ...`, with its jobs where this backfill had them."""
     words = ["hanclip", "backfill", *_run_words(config)]
     for name, info in BackfillRequest.model_fields.items():
         flag = _BACKFILL_FLAGS.get(name, f"--{name.replace('_', '-')}")
         words += _words(flag, getattr(request, name), info.default)
-    return shlex.join([*words, *(("--jobs-address", address) if address else ())])
+    return shlex.join([*words, *_target_words(target)])
+
+
+def _target_words(target: TargetConfig) -> Iterator[str]:
+    for option in TARGET_OPTIONS:
+        yield from _words(option.flag, getattr(target, option.field), option.info.default)
 
 
 def _run_words(config: RunConfig) -> Iterator[str]:

@@ -6,21 +6,18 @@ from the flow run's id and finds out by asking how far that job is.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
-from prefect.tasks import Task
 
-from flows.jobs.attach import ensure, watch
+from flows.jobs.attach import ensure, patiently, watch
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
-from flows.jobs.errors import TransientJobError
-from flows.jobs.ids import job_id_base
+from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.artifacts import LiveProgress, job_link
-from pipeline.errors import RunError, UnavailableError
+from pipeline.errors import RunError
 from pipeline.job_folder import JobRun, read_summary
 
 THIS_PROCESS = TargetConfig()
@@ -33,13 +30,9 @@ def job_spec(slug: str, runs: tuple[JobRun, ...]) -> JobSpec:
     """What the flow run that is going on asks for; `slug` names the piece of work among those of the same flow run.
 
     Raises:
-        RunError: the flow run was started so often that something else is wrong.
+        RunError: see `check_starts`.
     """
-    if flow_run.run_count > _MAX_STARTS:
-        raise RunError(
-            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: look at the logs"
-            " of the runner or worker (memory?), then run it anew. What is embedded stays."
-        )
+    check_starts()
     flow, flow_run_id, out = str(flow_run.flow_name), str(flow_run.id), runs[0].config.output.uri
     metadata = {
         "app": APP,
@@ -51,25 +44,29 @@ def job_spec(slug: str, runs: tuple[JobRun, ...]) -> JobSpec:
     return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata)
 
 
-def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), (TransientJobError, UnavailableError))
+def check_starts() -> None:
+    """Refuse a flow run that the automation against zombies starts for ever.
+
+    Raises:
+        RunError: the flow run was started so often that something else is wrong.
+    """
+    if flow_run.run_count > _MAX_STARTS:
+        raise RunError(
+            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: look at the logs"
+            " of the runner or worker (memory?), then run it anew. What is embedded stays."
+        )
 
 
-@task(
-    name="job",
-    task_run_name="{spec.job_id_base}",
-    retries=5,
-    retry_delay_seconds=[2, 5, 15, 30, 60],
-    retry_jitter_factor=0.3,
-    retry_condition_fn=_may_pass,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(name="job", task_run_name="{spec.job_id_base}", cache_policy=NO_CACHE, persist_result=False)
 def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
-    """Bring `spec` to an end; a job whose driver died without a word is followed by the next attempt."""
+    """Bring `spec` to an end; a job that never began, or whose driver died silently, is followed by the next attempt.
+
+    Prefect does not retry it: every call here has been repeated for `target.lost_after_s` before it gives up.
+    """
     backend, flow, logger = make_backend(target), spec.metadata["flow"], get_run_logger()
+    tried = 0
     while True:
-        status = ensure(backend, spec, target)
+        status = ensure(backend, spec, target, tried)
         logger.info("Job %s is %s%s", status.job_id, status.state, f": {status.url}" if status.url else "")
         job_link(flow, status)
         if status.state.over:
@@ -78,9 +75,12 @@ def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
         status = watch(backend, status.job_id, spec.out, target, _log_lines, bar.update)
         if status.state is JobState.SUCCEEDED:
             bar.finish()
-        if status.state is not JobState.FAILED or read_summary(spec.out, status.job_id) is not None:
+        tried = attempt_of(status.job_id)
+        if status.state is not JobState.FAILED or status.timed_out or tried >= target.max_attempts:
             return status
-        logger.warning("The driver of job %s died; another attempt goes on. %s", status.job_id, status.message)
+        if patiently(partial(read_summary, spec.out, status.job_id), target) is not None:
+            return status
+        logger.warning("Job %s came to no end; another attempt goes on. %s", status.job_id, status.message)
 
 
 def _log_lines(text: str) -> None:

@@ -9,7 +9,7 @@ from prefect.states import Completed, Failed
 from flows.jobs.contract import JobSpec, JobStatus
 from flows.jobs.target import TargetConfig
 from flows.scheduled.artifacts import report_page
-from flows.scheduled.report import report, succeeded, verdict
+from flows.scheduled.report import report, retry_helps, succeeded, verdict
 from pipeline.job_folder import JobSummary, read_summary
 
 
@@ -18,14 +18,17 @@ def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[No
     flow, summary = spec.metadata["flow"], read_summary(spec.out, status.job_id)
     if summary is None:
         return Failed(message=f"Job {status.job_id} is {status.state} and left no summary: {status.message}")
-    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target.address))
-    return _state(summary)
+    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target))
+    return _state(summary, status, target)
 
 
-def _state(summary: JobSummary) -> State[None]:
+def _state(summary: JobSummary, status: JobStatus, target: TargetConfig) -> State[None]:
     said = verdict(summary)
+    if status.timed_out:
+        return Failed(message=status.message)
     if succeeded(summary):
         return Completed(message=said)
     if summary.state == "stopped":
-        return Failed(message=f"The job was stopped: {said}. Retry this flow run, and it goes on from there.")
+        way = "Retry this flow run" if retry_helps(summary, target) else "Run the deployment once more"
+        return Failed(message=f"The job was stopped: {said}. {way}, and it goes on from there.")
     return Failed(message=said)

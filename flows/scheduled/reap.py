@@ -6,7 +6,7 @@ that was deleted. Jobs that were submitted by hand belong to nobody and are left
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -16,11 +16,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import figures
 from flows.jobs.contract import APP, JobStatus
+from flows.jobs.errors import JobError
+from flows.jobs.stopping import stop_all
 from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
@@ -44,23 +46,29 @@ def reap(
     backend, logger = make_backend(target), get_run_logger()
     alive = [job for job in backend.find(app=APP) if not job.state.over]
     with get_client(sync_client=True) as client:
-        found = [(job, _why(client, job, grace_s)) for job in alive]
-    for job, why in found:
-        if why and not dry_run:
-            logger.info("Stopping job %s: %s", job.job_id, why)
-            backend.stop(job.job_id)
-    _table(found, dry_run)
-    stopped = sum(bool(why) for _, why in found)
-    return Completed(message=f"{len(found)} jobs alive, {stopped} {'to stop' if dry_run else 'stopped'}")
+        found = [(job, reason(client, job, grace_s)) for job in alive]
+    orphans = {job.job_id: why for job, why in found if why}
+    for job_id, why in {} if dry_run else orphans.items():
+        logger.info("Stopping job %s: %s", job_id, why)
+    failed = {} if dry_run else stop_all(backend, orphans, target)
+    _table(found, dry_run, failed)
+    said = f"{len(found)} jobs alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
+    if failed:
+        return Failed(message=f"{said}, {len(failed)} not: {next(iter(failed.values()))}")
+    return Completed(message=said)
 
 
-def _why(client: SyncPrefectClient, job: JobStatus, grace_s: float) -> str:
+def reason(client: SyncPrefectClient, job: JobStatus, grace_s: float) -> str:
     """Why a job has to go; empty when it may stay."""
     owner = job.metadata.get("flow_run_id")
     if not owner:
         return ""
     try:
-        state = client.read_flow_run(UUID(owner)).state
+        flow_run_id = UUID(owner)
+    except ValueError:
+        return ""  # No id of Prefect's: somebody else's job.
+    try:
+        state = client.read_flow_run(flow_run_id).state
     except ObjectNotFound:
         return "its flow run is gone" if _age_s(job.started_at) >= grace_s else ""
     if state is None or not state.is_final() or _age_s(state.timestamp) < grace_s:
@@ -72,14 +80,18 @@ def _age_s(moment: datetime | None) -> float:
     return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
 
 
-def _table(found: list[tuple[JobStatus, str]], dry_run: bool) -> None:
-    deed: Callable[[str], str] = lambda why: "left alone" if not why else "would stop" if dry_run else "stopped"  # noqa: E731
+def _table(found: list[tuple[JobStatus, str]], dry_run: bool, failed: Mapping[str, JobError]) -> None:
+    def deed(job_id: str, why: str) -> str:
+        if error := failed.get(job_id):
+            return f"not stopped: {error}"
+        return "left alone" if not why else "would stop" if dry_run else "stopped"
+
     table = [
         {
             "job": job.job_id,
             "state": str(job.state),
             "flow run": job.metadata.get("flow_run_id", "none: submitted by hand"),
-            "what": deed(why),
+            "what": deed(job.job_id, why),
             "why": why or "its flow run is not over, or not for long enough",
         }
         for job, why in found

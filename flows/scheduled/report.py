@@ -14,6 +14,8 @@ from typing import Any
 
 from actors.progress import Bottleneck, Summary
 from flows import figures
+from flows.jobs.ids import attempt_of
+from flows.jobs.target import TargetConfig
 from flows.scheduled.command import embed_command
 from flows.scheduled.page_markup import bash, table
 from flows.summary import pace
@@ -97,8 +99,8 @@ def _bad(job: JobSummary) -> list[RunOutcome]:
     return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
 
 
-def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None, address: str | None = None) -> str:
-    """The whole page. `url` is the job's page, `address` the dashboard of the cluster that ran it."""
+def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None, target: TargetConfig) -> str:
+    """The whole page. `url` is the job's page, `target` where it ran."""
     done = ended(job)
     whole = total(done)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
@@ -111,7 +113,7 @@ def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None,
     notes = [f"- {note}" for run in done for note in run.summary.notes]
     if notes:
         parts += ["## Source", "\n".join(dict.fromkeys(notes))]
-    parts += ["## Run it again", *_again(job, runs, address), "## Look at it", _look(runs[0].config.output.uri)]
+    parts += ["## Run it again", *_again(job, runs, target), "## Look at it", _look(runs[0].config.output.uri)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -169,14 +171,20 @@ def _runs(job: JobSummary) -> str:
     return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", "note"), rows)
 
 
-def _again(job: JobSummary, runs: Sequence[JobRun], address: str | None) -> Iterator[str]:
+def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig) -> Iterator[str]:
     undone = {run.key for run in job.runs if run.state not in ("complete", "empty")}
     again = [run for run in runs if run.key in undone] or list(runs)
-    lines = [embed_command(run.config, address) for run in again[-_COMMANDS:]]
+    lines = [embed_command(run.config, target) for run in again[-_COMMANDS:]]
     yield bash(*lines)
     if len(again) > len(lines):
         yield f"{len(again) - len(lines)} more like these: the same for the other dates."
-    yield "What is done is not done again. In Prefect: *Retry* on this flow run, or run the deployment once more."
+    way = "*Retry* on this flow run, or run" if retry_helps(job, target) else "run"
+    yield f"What is done is not done again. In Prefect: {way} the deployment once more."
+
+
+def retry_helps(job: JobSummary, target: TargetConfig) -> bool:
+    """Whether the same flow run, begun again, starts another attempt: not after success, and not after the last."""
+    return job.state != "complete" and attempt_of(job.job_id) < target.max_attempts
 
 
 def _look(out: str) -> str:
