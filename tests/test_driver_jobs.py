@@ -50,10 +50,12 @@ def states(summary: JobSummary) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Four days: pictures, none, no such folder, pictures. Ids of the days differ by the folder above them."""
+    """Four days: pictures, none, a tar that is none, pictures. Ids of the days differ by the folder above them."""
     place = tmp_path_factory.mktemp("days")
     write_folder(place / "1" / "a", 10)
     (place / "2").mkdir()
+    (place / "3").mkdir()
+    (place / "3" / "0.tar").write_bytes(b"not a tar")
     write_folder(place / "4" / "b", 12)
     return {f"2026-11-0{day}": place / str(day) for day in (1, 2, 3, 4)}
 
