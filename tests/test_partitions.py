@@ -261,7 +261,7 @@ def test_requests_that_make_no_sense_are_refused(values: dict[str, object], said
 
 def test_a_range_without_an_end_stops_yesterday() -> None:
     today = date(2026, 11, 21)
-    assert parse_request({"latest": 2}).keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
-    assert parse_request({"start": "2026-11-19"}).keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert parse_request({"latest": 2}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert parse_request({"start": "2026-11-19"}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
     with pytest.raises(ConfigError, match="after yesterday"):
-        parse_request({"start": "2026-11-21"}).keys(today)
+        parse_request({"start": "2026-11-21"}).chosen_keys(today)
