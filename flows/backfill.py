@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty
 
+from flows.backfill_events import Advanced, Began, Ended, Event, GivenUp, Logged, Outcome
 from flows.backfill_grid import Grid, Row, first_grid
-from flows.backfill_lanes import FAILED, STOPPED, Advanced, Batch, Began, Ended, Event, GivenUp, Lanes, Logged, Outcome
+from flows.backfill_lanes import FAILED, STOPPED, Batch, Lanes
 from flows.backfill_request import BackfillRequest
 from flows.jobs.attach import patiently
 from flows.jobs.contract import APP, JobBackend, JobStatus

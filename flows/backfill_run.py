@@ -20,6 +20,7 @@ from flows.backfill_grid import Grid, of_states
 from flows.backfill_lanes import STOPPED
 from flows.backfill_request import BackfillRequest
 from flows.display import JsonLines
+from flows.jobs.contract import APP
 from flows.jobs.target import TargetConfig, make_backend
 from flows.runs import absolute
 from pipeline.config import RunConfig
@@ -54,7 +55,9 @@ def show_partitions(out: str, as_json: bool) -> None:
 def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> tuple[Grid, int]:
     signals = _Signals()
     with signals:
-        engine = Backfill(request, config, target, make_backend(target), observer)
+        backend = make_backend(target)
+        backend.find(app=APP)  # Told at once when nobody answers; patience is for later.
+        engine = Backfill(request, config, target, backend, observer)
         engine.should_stop = signals.arrived
         grid = engine.run()
     by_signal = grid.exit_code == STOPPED and signals.number

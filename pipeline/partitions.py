@@ -30,6 +30,8 @@ __all__ = [
     "partitions",
     "read_state",
     "read_states",
+    "same_options",
+    "same_places",
     "spec_digest",
     "state_uri",
     "write_state",
@@ -131,9 +133,25 @@ def _check_template(uris: Sequence[str]) -> None:
 
 
 def spec_digest(config: RunConfig) -> str:
-    """16 hex digits over what decides the result apart from the input: which rows, and by which model."""
+    """16 hex digits over what decides the result apart from the input, `-`, and 8 over the source's addresses."""
     tree = config.model_dump(mode="json", include=_DECIDING)
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+    places = [storage.normalise(uri) for uri in config.source.uris]
+    return f"{_digest(tree)[:16]}-{_digest(places)[:8]}"
+
+
+def same_options(one: str, other: str) -> bool:
+    """Whether two spec digests tell of the same options, wherever the source was."""
+    return one.partition("-")[0] == other.partition("-")[0]
+
+
+def same_places(one: str, other: str) -> bool:
+    """Whether two spec digests tell of the same addresses, as far as both tell."""
+    first, second = one.partition("-")[2], other.partition("-")[2]
+    return not (first and second) or first == second
+
+
+def _digest(tree: object) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def input_digest(config: RunConfig) -> str:

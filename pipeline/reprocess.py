@@ -3,7 +3,8 @@
 Four words, each of which takes in the one before:
 
     failed    the last run of the partition failed
-    missing   ... or it has no outcome: never run, stopped, or empty and no longer so
+    missing   ... or it has no outcome: never run, stopped, run from another source, or empty and no longer so; or it
+              is a day that was not over when it was run, and its source's objects have changed since
     stale     ... or it is done and its options or its source's objects have changed since
     all       every partition
 
@@ -15,15 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.partitions import Partition, PartitionState, input_digest, spec_digest
+from pipeline.partitions import Partition, PartitionState, input_digest, same_options, same_places, spec_digest
 from pipeline.vocabulary import Order, Reprocess
 
 NEVER = "never run"
 FAILED = "failed"
 SPEC = "options changed"
+PLACE = "another source"
 INPUT = "source changed"
 UNKNOWN = "source cannot be compared"
 ASKED = "asked for"
@@ -74,18 +77,30 @@ def _why(
         return "" if reprocess == "failed" else NEVER
     if state.status == "failed":
         return FAILED
-    if state.status in _COMPARED[reprocess]:
+    spec = spec_digest(partition.config)
+    if reprocess in ("missing", "stale") and not same_places(state.spec, spec):
+        return PLACE
+    compared = state.status in _COMPARED[reprocess]
+    if compared and not same_options(state.spec, spec):
+        return SPEC
+    if compared or (reprocess == "missing" and _early(state)):
         return _changed(partition, state, digest_of)
     return ASKED if reprocess == "all" else ""
 
 
 def _changed(partition: Partition, state: PartitionState, digest_of: Callable[[RunConfig], str]) -> str:
-    if state.spec != spec_digest(partition.config):
-        return SPEC
     now = digest_of(partition.config)
     if not (now and state.input):
         return UNKNOWN
     return INPUT if now != state.input else ""
+
+
+def _early(state: PartitionState) -> bool:
+    """Whether a day was run before it was over everywhere: by the end of the day after it, UTC."""
+    try:
+        return datetime.fromisoformat(state.finished_at).date() <= date.fromisoformat(state.key) + timedelta(days=1)
+    except ValueError:
+        return False  # No day, or nobody knows when.
 
 
 def due(verdicts: Sequence[Verdict], order: Order = "oldest", limit: int | None = None) -> list[Verdict]:

@@ -112,7 +112,7 @@ def test_wrong_credentials_are_named_and_not_shown(drivers, s3, tmp_path, side):
     places = (f"{bucket}/in", str(tmp_path / "out")) if side == "source" else (photos, f"{bucket}/out")
     wrong = "wrong-secret-wrong-secret"
     driver = drivers.start(*embed(*places), env={"AWS_SECRET_ACCESS_KEY": wrong})
-    assert driver.wait() == 1
+    assert driver.wait() == (1 if side == "source" else 2)
     told = driver.stderr()
     assert f"Access to {bucket}/" in told
     assert "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
@@ -142,9 +142,11 @@ def test_a_missing_bucket_of_the_output_is_named(drivers, tmp_path):
     server = NoBuckets(upstream="")
     server.start()
     driver = drivers.start(*embed(photos, f"{MISSING}/out"), env={"AWS_ENDPOINT_URL": server.endpoint})
-    assert driver.wait() == 1
+    assert driver.wait() == 2
     server.stop()
-    assert driver.stderr().startswith(f"error: The bucket {MISSING} does not exist. Check its name")
+    told = driver.stderr()
+    assert told.startswith(f"error: The output folder {MISSING}/out cannot be written.")
+    assert f"The bucket {MISSING} does not exist. Check its name" in told
 
 
 def test_objects_that_vanish_after_planning_are_quarantined(drivers, s3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -26,11 +27,13 @@ from pipeline.partitions import (
     partitions,
     read_state,
     read_states,
+    same_options,
+    same_places,
     spec_digest,
     state_uri,
     write_state,
 )
-from pipeline.reprocess import ASKED, FAILED, INPUT, NEVER, SPEC, UNKNOWN, Verdict, due, judge
+from pipeline.reprocess import ASKED, FAILED, INPUT, NEVER, PLACE, SPEC, UNKNOWN, Verdict, due, judge
 from pipeline.vocabulary import Order, Reprocess
 
 DAYS = st.dates(date(1990, 1, 1), date(2090, 1, 1))
@@ -127,14 +130,15 @@ def test_the_spec_is_what_decides_the_rows() -> None:
             "cluster": {"decoders": 2},
         }
     )
-    assert spec_digest(same) == spec_digest(base.config)
+    assert same_options(spec_digest(same), spec_digest(base.config))
+    assert not same_places(spec_digest(same), spec_digest(base.config))
     for section, values in {
         "source": {"text_column": "title"},
         "image": {"max_pixels": 5},
         "model": {"revision": "v2"},
         "output": {"embedding_dtype": "float16"},
     }.items():
-        assert spec_digest(parse({section: values})) != spec_digest(base.config)
+        assert not same_options(spec_digest(parse({section: values})), spec_digest(base.config))
 
 
 def test_the_input_is_what_the_source_lists(tmp_path: Path) -> None:
@@ -215,10 +219,35 @@ def test_each_word_takes_in_the_one_before(
         (("done", True, ""), ["", "", UNKNOWN, ASKED]),
         (("empty", True, "same"), ["", "", "", ASKED]),
         (("empty", True, "other"), ["", INPUT, INPUT, ASKED]),
+        (("empty", False, "same"), ["", SPEC, SPEC, ASKED]),
     ],
 )
 def test_why_a_partition_is_due(fact: tuple[str, bool, str] | None, why: list[str]) -> None:
     assert [verdicts_of([fact], word)[0].why for word in REPROCESS] == why
+
+
+@pytest.mark.parametrize(
+    ("finished_at", "now", "why"),
+    [
+        ("2026-11-01T04:30:00Z", "more", INPUT),
+        ("2026-11-02T04:30:00+00:00", "more", INPUT),
+        ("2026-11-01T04:30:00Z", "same", ""),
+        ("2026-11-03T04:30:00Z", "more", ""),
+        ("", "more", ""),
+    ],
+)
+def test_a_day_that_was_not_over_is_compared(finished_at: str, now: str, why: str) -> None:
+    [day] = partitions(a_config("/in/{date}"), ["2026-11-01"])
+    state = PartitionState(day.key, "done", spec_digest(day.config), "same", finished_at=finished_at)
+    assert judge([day], {day.key: state}, "missing", lambda _: now)[0].why == why
+
+
+def test_another_source_is_not_done() -> None:
+    [first], [second] = (partitions(a_config(uri), ["2026-11-01"]) for uri in ("/in/{date}", "/more/{date}"))
+    state = PartitionState(first.key, "done", spec_digest(first.config), "same")
+    for spec, why in ((state.spec, PLACE), (state.spec[:16], "")):
+        verdict = judge([second], {first.key: replace(state, spec=spec)}, "missing", lambda _: "same")[0]
+        assert verdict.why == why
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """HTTP with a deadline: one request, tried again when nobody answered, its failures told as `JobError`s.
 
 In: method, path, JSON. Out: an `Answer`, whatever its status, but for a refused token. Every request made here may be
-repeated, since each names the job it means; the deadline is that of the whole answer and not of one read.
+repeated, since each names the job it means. Each wait has a deadline: connecting, the first part of an answer, any
+further part; and so has the reading of an answer that trickles in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop
 
 from flows.jobs.errors import RefusedError, RejectedError, TransientJobError, UnreachableError
 
-#: One attempt, whole; and no further attempt begins after twice that.
+#: Each wait of an attempt, and the reading as a whole; no further attempt begins after twice that.
 ATTEMPT_S = 15.0
 #: An answer above this is cut.
 MAX_BYTES = 32 * 2**20
