@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.backfill_options import backfill_options, request_of
-from flows.options import build
+from flows.options import build, examples
 from flows.target_options import build_target, target_options
 from pipeline.errors import ConfigError
 
@@ -28,7 +28,7 @@ TEMPLATE_HELP = (
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
-        epilog=_examples(
+        epilog=examples(
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --start 2026-11-01 --dry-run",
             "hanclip backfill 'photos/{date:%Y/%m/%d}' out/ --latest 30 --order newest",
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --latest 30 --jobs-address http://head:8265",
@@ -36,11 +36,7 @@ def register(app: typer.Typer) -> None:
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out-2 --start 2026-11-01 --model MODEL",
         )
     )(backfill)
-    app.command(epilog=_examples("hanclip partitions out/", "hanclip partitions s3://bucket/out --json"))(partitions)
-
-
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+    app.command(epilog=examples("hanclip partitions out/", "hanclip partitions s3://bucket/out --json"))(partitions)
 
 
 @target_options()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import build, config_options
+from flows.options import build, config_options, examples
 from flows.target_options import REACH, build_cluster, target_options
 from pipeline.errors import ConfigError
 
@@ -25,17 +25,13 @@ jobs = typer.Typer(name="jobs", help="List, read and stop jobs on a Ray cluster.
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
-        epilog=_examples(
+        epilog=examples(
             "hanclip submit 's3://bucket/tars/*.tar' s3://bucket/embeddings --jobs-address http://head:8265",
             "hanclip submit s3://bucket/photos/ s3://bucket/out --jobs-address http://head:8265 --job-name november",
             "hanclip submit s3://bucket/photos/ s3://bucket/out --rayjob-template infra/kuberay/rayjob.yaml --detach",
         )
     )(submit)
     app.add_typer(jobs, rich_help_panel=None)
-
-
-def _examples(*lines: str) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
 @target_options()
@@ -65,7 +61,7 @@ def submit(
     raise typer.Exit(shell.submit(run_config, target, job_name, detach, shell.screen(as_json, quiet)))
 
 
-@jobs.command("list", epilog=_examples("hanclip jobs list --jobs-address http://head:8265"))
+@jobs.command("list", epilog=examples("hanclip jobs list --jobs-address http://head:8265"))
 @target_options(*REACH)
 def list_jobs(as_json: Json = False, debug: Debug = False, **options: Any) -> None:
     """The jobs that hanclip submitted, the newest first."""
@@ -74,7 +70,7 @@ def list_jobs(as_json: Json = False, debug: Debug = False, **options: Any) -> No
     shell.show_list(build_cluster(options), as_json)
 
 
-@jobs.command(epilog=_examples("hanclip jobs logs submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265 -f"))
+@jobs.command(epilog=examples("hanclip jobs logs submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265 -f"))
 @target_options(*REACH)
 def logs(
     job: JobId,
@@ -88,7 +84,7 @@ def logs(
     shell.show_logs(build_cluster(options), job, follow)
 
 
-@jobs.command(epilog=_examples("hanclip jobs stop submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265"))
+@jobs.command(epilog=examples("hanclip jobs stop submit-1f2e3d4c5b6a-november-a1 --jobs-address http://head:8265"))
 @target_options(*REACH, "stop_wait_s")
 def stop(
     job: JobId,

@@ -128,6 +128,12 @@ def config_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
     """Give a command a keyword per field in place of `**options`: all, or those of a `section`, or `section.field`."""
     wanted = [o for o in all_options() if not names or {o.section, f"{o.section}.{o.field}"} & set(names)]
 
+    return with_options(wanted)
+
+
+def with_options(wanted: Sequence[ConfigOption]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the keywords of these options in place of `**options`."""
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
             parameter
@@ -139,6 +145,11 @@ def config_options(*names: str) -> Callable[[Callable[..., None]], Callable[...,
         return command
 
     return decorate
+
+
+def examples(*lines: str) -> str:
+    """An epilog with one command a line."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
 def overrides(given: Mapping[str, object]) -> dict[str, dict[str, object]]:

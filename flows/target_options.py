@@ -6,13 +6,10 @@ means the backend `ray`, a template alone `kuberay`.
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from flows.jobs.target import TargetConfig, parse_target
-from flows.options import ConfigOption
+from flows.options import ConfigOption, with_options
 from pipeline.errors import ConfigError
 
 TARGET_OPTIONS = tuple(ConfigOption("jobs", name, info) for name, info in TargetConfig.model_fields.items())
@@ -22,19 +19,7 @@ REACH = ("backend", "address", "namespace")
 
 def target_options(*fields: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a keyword per field of `TargetConfig`, or for these alone, in place of `**options`."""
-    wanted = [option for option in TARGET_OPTIONS if not fields or option.field in fields]
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            parameter
-            for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        signature = inspect.Signature([*own, *(parameter for option in wanted for parameter in option.parameters())])
-        typing.cast(Any, command).__signature__ = signature
-        return command
-
-    return decorate
+    return with_options([option for option in TARGET_OPTIONS if not fields or option.field in fields])
 
 
 def build_target(given: Mapping[str, object]) -> TargetConfig:
