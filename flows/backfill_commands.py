@@ -11,13 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from flows.backfill_options import backfill_options, request_of
-from flows.options import build, examples
+from flows.options import Debug, Json, build, examples
 from flows.target_options import build_target, target_options
 from pipeline.errors import ConfigError
 
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no grid; errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 TEMPLATE_HELP = (
     "Source addresses with {date}, {date:%Y/%m/%d} or {key} in them; last, the output folder. "

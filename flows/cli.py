@@ -18,7 +18,7 @@ import typer
 from actors.stopping import exit_on_sigterm
 from flows import backfill_commands, job_commands
 from flows.dev.commands import app as dev_app
-from flows.options import build, config_options, examples
+from flows.options import Debug, Json, build, config_options, examples
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
 from pipeline.vocabulary import Reason
@@ -50,9 +50,7 @@ RETRY_OPTIONS = (
 REASON_HELP = f"Quarantine reason to run again, several if given several times, else all. One of: {', '.join(Reason)}."
 
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the output dataset; local path or URL.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no summary; errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,13 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import build, config_options, examples
+from flows.options import Debug, Json, build, config_options, examples
 from flows.target_options import REACH, build_cluster, target_options
 from pipeline.errors import ConfigError
 
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no log; the job's id, and errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, as `hanclip jobs list` shows it.")]
 
 jobs = typer.Typer(name="jobs", help="List, read and stop jobs on a Ray cluster.", no_args_is_help=True)

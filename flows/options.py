@@ -22,6 +22,10 @@ from pydantic.fields import FieldInfo
 from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import ConfigError
 
+#: Options that every command has.
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
 #: Fields that are positional arguments: `hanclip embed SOURCE... OUT`.
 POSITIONAL = {("source", "uris"), ("output", "uri")}
 #: Options that are not simply their field's name.
