@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from actors.meter import Meter
 from actors.progress import Progress, Summary
-from pipeline import storage
+from pipeline import layout, storage
 from pipeline.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -75,14 +75,14 @@ class Reporter:
         self._on_progress(progress)
         if self._files.idle and self._called_s - self._written_s >= _FILE_EVERY_S:
             self._written_s = self._called_s
-            self._write("progress.json", progress.to_json())
+            self._write(layout.PROGRESS, progress.to_json())
 
     def close(self, summary: Summary) -> None:
         """Report the end, and write `summary.json`."""
         self._on_progress(self._meter.progress())
         if summary.rows_planned:
-            self._write("progress.json", self._meter.progress().to_json())
-        self._write("summary.json", summary.to_json())
+            self._write(layout.PROGRESS, self._meter.progress().to_json())
+        self._write(layout.SUMMARY, summary.to_json())
         self._files.close()
 
     def _write(self, name: str, plain: dict[str, object]) -> None:

@@ -89,7 +89,7 @@ def compact(out: str, snapshot: str, on_progress: Callable[[Compaction], None] =
             on_progress(_told(dataset, plan, done))
     ended = _told(dataset, plan, done)
     summary = json.dumps({"state": "complete", **asdict(ended)}, indent=2, ensure_ascii=False)
-    storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), "summary.json"), summary.encode())
+    storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), layout.SUMMARY), summary.encode())
     return ended
 
 

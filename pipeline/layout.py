@@ -31,6 +31,8 @@ SNAPSHOT = "_snapshot.json"
 RUNS = "_runs"
 PLAN = "plan.parquet"
 CONFIG = "config.json"
+PROGRESS = "progress.json"
+SUMMARY = "summary.json"
 RECORDS = "records"
 
 _DATA_FILE = re.compile(r"/run_date=(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})(?:-([0-9a-f]{8}))?\.parquet$")

@@ -149,7 +149,7 @@ def _refuse_unfinished_snapshot(out: str) -> None:
     name = storage.join(storage.normalise(out), layout.SNAPSHOT)
     with suppress(NotFoundError):
         claim = json.loads(storage.read_bytes(name))
-        if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), "summary.json")):
+        if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
             raise UsageError(
                 f"{out} is a snapshot in the making: finish `hanclip compact {claim['source']} {out}` first, "
                 "or choose another OUT."

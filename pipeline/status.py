@@ -138,13 +138,13 @@ def _count_quarantine(
 def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:
     run_id, infos = run
     names = {storage.name(info.uri): info.uri for info in infos}
-    for name in ("summary.json", "progress.json"):
+    for name in (layout.SUMMARY, layout.PROGRESS):
         if name in names:
             try:
                 report = json.loads(storage.read_bytes(names[name]))
             except (NotFoundError, ValueError):
                 continue
-            silent_s = _age_s(report.get("at")) if name == "progress.json" else None
+            silent_s = _age_s(report.get("at")) if name == layout.PROGRESS else None
             return RunStatus(run_id, str(report.get("state", "unknown")), report, silent_s)
     return RunStatus(run_id, "planned" if layout.PLAN in names else "planning", {}, _age_s(run_id.partition(".")[0]))
 
