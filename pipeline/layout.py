@@ -8,6 +8,9 @@
     OUT/_snapshot.json                                           in a snapshot: what it is one of
     OUT/_jobs/<job>/                                             what a job is to do, how far it is, how it ended
     OUT/_partitions/<key>.json                                   how the last run of a partition ended
+    OUT/dedup/dedup.parquet                                      which rows are duplicates, and of which
+    OUT/classes/<name>.parquet                                   labels and their probabilities
+    OUT/similarity/similarity.parquet                            similarities beside those of the whole dataset
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
 A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.
@@ -28,6 +31,9 @@ QUARANTINE = "_quarantine"
 PLANS = "_plans"
 TOMBSTONES = "_tombstones"
 SNAPSHOT = "_snapshot.json"
+DEDUP = "dedup"
+CLASSES = "classes"
+SIMILARITY = "similarity"
 RUNS = "_runs"
 PLAN = "plan.parquet"
 CONFIG = "config.json"
@@ -62,6 +68,21 @@ def quarantine_uri(out: str, run_date: str, shard_id: str, attempt: str) -> str:
 def run_uri(out: str, run_id: str) -> str:
     """Folder of one run."""
     return storage.join(out, RUNS, run_id)
+
+
+def dedup_uri(out: str) -> str:
+    """The table of duplicates."""
+    return storage.join(out, DEDUP, "dedup.parquet")
+
+
+def classes_uri(out: str, name: str) -> str:
+    """The table of one classification."""
+    return storage.join(out, CLASSES, f"{name}.parquet")
+
+
+def similarity_uri(out: str) -> str:
+    """The table of similarities in their dataset."""
+    return storage.join(out, SIMILARITY, "similarity.parquet")
 
 
 def tombstones_uri(out: str, run_id: str) -> str:

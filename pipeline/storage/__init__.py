@@ -13,7 +13,7 @@ from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
 from pipeline.storage.uris import is_local, join, name, normalise, parent, printable, relative, scheme
-from pipeline.storage.writing import check_writable, create, delete, overwrite, supports_create
+from pipeline.storage.writing import check_writable, create, delete, overwrite, supports_create, upload
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -45,4 +45,5 @@ __all__ = [
     "stat",
     "supports_create",
     "translated",
+    "upload",
 ]

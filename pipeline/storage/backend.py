@@ -6,6 +6,7 @@ Backends raise foreign errors; `translated` and `with_retries` stand around ever
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pyarrow.fs as pafs
@@ -39,6 +40,9 @@ class Backend(Protocol):
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
         """Write whole or not at all; with `create`, FileExistsError or its like when the name is taken."""
+
+    def upload(self, uri: str, file: Path) -> None:
+        """Replace the object by a file of this machine, whole or not at all."""
 
     def delete(self, uri: str) -> None:
         """Remove one object; no error when it is gone."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -25,7 +26,7 @@ from pipeline.storage.addresses import PublicResolver, RefusedHostError, refuse_
 from pipeline.storage.backend import ObjectInfo
 from pipeline.storage.border import HttpStatusError
 from pipeline.storage.local import too_large
-from pipeline.storage.policy import ReadPolicy
+from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.uris import printable
 
 T = TypeVar("T")
@@ -82,6 +83,10 @@ class HttpBackend:
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
         """Not possible."""
         raise StorageError(f"{printable(uri)} cannot be written: http is for reading. Give a folder or a bucket.", uri)
+
+    def upload(self, uri: str, file: Path) -> None:
+        """Not possible."""
+        self.put(uri, b"", False, DEFAULT_POLICY)
 
     def delete(self, uri: str) -> None:
         """Not possible."""

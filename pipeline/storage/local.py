@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from stat import S_ISREG
 
 import pyarrow.fs as pafs
@@ -71,6 +73,20 @@ class LocalBackend:
                 file.flush()
                 os.fsync(file.fileno())
             publish(staged, uri, create)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+
+    def upload(self, uri: str, file: Path) -> None:
+        """Copy beside the name, then rename: the file may lie on another disk."""
+        folder, name = os.path.split(uri)
+        os.makedirs(folder, exist_ok=True)
+        staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(file, staged)
+            with open(staged, "rb+") as copy:
+                os.fsync(copy.fileno())
+            os.replace(staged, uri)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(staged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -69,6 +70,12 @@ class OtherBackend:
         fs, path = _locate(uri)
         fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         fs.pipe_file(path, data)
+
+    def upload(self, uri: str, file: Path) -> None:
+        """`put_file`, as whole as the scheme makes it."""
+        fs, path = _locate(uri)
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        fs.put_file(str(file), path)
 
     def delete(self, uri: str) -> None:
         """Remove a file."""

@@ -6,6 +6,7 @@ import os
 import uuid
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
 from pipeline.storage.backend import backend_for
@@ -61,6 +62,17 @@ def overwrite(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> Non
     """Write `data`, replacing what was there; a reader sees the old or the new object, never a part."""
     uri = normalise(uri)
     with_retries(lambda: _put(uri, data, False, policy), policy)
+
+
+def upload(uri: str, file: Path, policy: ReadPolicy = DEFAULT_POLICY) -> None:
+    """Put a file of this machine under the name, replacing what was there; a reader sees the old or the new, whole."""
+    uri = normalise(uri)
+
+    def attempt() -> None:
+        with translated(uri):
+            backend_for(uri).upload(uri, file)
+
+    with_retries(attempt, policy)
 
 
 def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:

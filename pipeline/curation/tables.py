@@ -1,0 +1,63 @@
+"""Tables that are made of a dataset: one Parquet file each, whole or not at all, the newer in place of the older.
+
+In: batches of rows, the first columns of which name the state of a record (`KEY`). Out: a file whose footer says what
+made it, as `hanclip.*` entries. It is staged on this machine's disk, so that a table of any size needs little memory,
+and appears under its name when it is complete: whoever is killed while writing leaves the table that was there before.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import __version__, storage
+from pipeline.errors import NotFoundError
+from pipeline.shard_file import PREFIX
+
+_GROUP_ROWS = 2**18
+
+
+def write_table(
+    uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table], facts: Mapping[str, Any]
+) -> int:
+    """Write the table at `uri`, in place of one that may be there; returns its number of rows.
+
+    Args:
+        uri: name of the file.
+        schema: columns of the table.
+        batches: its rows, in order.
+        facts: what made it, JSON values by name; they go to the footer.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    told = {PREFIX + "version": __version__, **{PREFIX + name: json.dumps(value) for name, value in facts.items()}}
+    rows = 0
+    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
+        staged = Path(folder) / "table.parquet"
+        with pq.ParquetWriter(staged, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as file:
+            for batch in batches:
+                table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+                file.write_table(table.select(schema.names).cast(schema), row_group_size=_GROUP_ROWS)
+                rows += table.num_rows
+        storage.upload(uri, staged)
+    return rows
+
+
+def read_facts(uri: str) -> dict[str, Any] | None:
+    """What the footer of the table at `uri` says made it; None when there is no table."""
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        with storage.translated(uri), filesystem.open_input_file(path) as file:
+            entries = pq.read_schema(file).metadata or {}
+    except NotFoundError:
+        return None
+    own = {key.decode(): value for key, value in entries.items() if key.startswith(PREFIX.encode())}
+    own.pop(PREFIX + "version", None)
+    return {key.removeprefix(PREFIX): json.loads(value) for key, value in own.items()}
