@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,23 @@ from pipeline.stats import Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The texts of B rows: vectors (B, D), which rows have one (B,), whose is too long (B,), and how many differ."""
+
+    vectors: Vectors
+    present: npt.NDArray[np.bool_]
+    too_long: npt.NDArray[np.bool_]
+    distinct: int
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> _Texts:
+        return _Texts(self.vectors[rows], self.present[rows], self.too_long[rows], self.distinct)
+
+    def counted(self) -> Stats:
+        texts, too_long = int(self.present.sum()), int(self.too_long.sum())
+        return Stats(texts=texts, texts_too_long=too_long, texts_encoded=self.distinct)
 
 
 class Embedder:
@@ -51,7 +69,7 @@ class Embedder:
         set_threads(self._threads)
         config = self._model_config
         self._clip = ChineseClip.load(
-            resolve(config), config.dtype, self._device, batch_size=config.batch_size, compile=config.compile
+            resolve(config), config.dtype, self._device, config.batch_size, config.compile, config.text_overflow
         )
         self._facts = {
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
@@ -63,15 +81,25 @@ class Embedder:
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`."""
         began = time.perf_counter()
-        images = None if batch.pixels is None else self._encode_images(batch.pixels)
-        texts, distinct = self._encode_texts(batch.rows)
-        table, bad = self._assemble(batch.rows, images, texts)
-        quarantine = pa.concat_tables([batch.quarantine, _not_finite(bad, attempts)])
-        stats = Stats(
+        rows, pixels = batch.rows, batch.pixels
+        texts = self._encode_texts(rows) if "text" in rows.column_names else None
+        stats = Stats() if texts is None else texts.counted()
+        failed = rows.slice(0, 0)
+        if self._model_config.text_overflow == "quarantine" and stats.texts_too_long and texts is not None:
+            failed, fits = rows.filter(pa.array(texts.too_long)), ~texts.too_long
+            rows, pixels, texts = (
+                rows.filter(pa.array(fits)),
+                None if pixels is None else pixels[fits],
+                texts.only(fits),
+            )
+        table, bad = self._assemble(rows, None if pixels is None else self._encode_images(pixels), texts)
+        long_texts = _quarantined(failed, Stage.TEXT, Reason.TEXT_TOO_LONG, attempts)
+        not_finite = _quarantined(bad, Stage.EMBED, Reason.NOT_FINITE, attempts)
+        quarantine = pa.concat_tables([batch.quarantine, long_texts, not_finite])
+        stats += Stats(
             embedded=table.num_rows,
-            quarantined=Counter({str(Reason.NOT_FINITE): bad.num_rows} if bad.num_rows else {}),
+            quarantined=Counter((*long_texts["reason"].to_pylist(), *not_finite["reason"].to_pylist())),
             embed_s=time.perf_counter() - began,
-            texts_encoded=distinct,
         )
         return EmbeddingBatch(table, quarantine), stats
 
@@ -80,19 +108,17 @@ class Embedder:
             return np.empty((0, self._clip.dim), dtype=np.float32)
         return self._clip.encode_images(pixels)
 
-    def _encode_texts(self, rows: pa.Table) -> tuple[tuple[Vectors, npt.NDArray[np.bool_]] | None, int]:
-        """(B, D) vectors and (B,) which of them exist, and the number of distinct texts; None without texts."""
-        if "text" not in rows.column_names:
-            return None, 0
+    def _encode_texts(self, rows: pa.Table) -> _Texts:
         texts = rows["text"].to_pylist()
         place = {text: i for i, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
-        encoded = self._clip.encode_texts(list(place)) if place else np.zeros((1, self._clip.dim), dtype=np.float32)
-        vectors = encoded[[place.get(text, 0) for text in texts]].reshape(len(texts), self._clip.dim)
-        return (vectors, np.array([text is not None for text in texts], dtype=bool)), len(place)
+        present = np.array([text is not None for text in texts], dtype=bool)
+        if not place:
+            return _Texts(np.zeros((len(texts), self._clip.dim), dtype=np.float32), present, present, 0)
+        encoded = self._clip.embed_texts(list(place))
+        rows_of = [place.get(text, 0) for text in texts]
+        return _Texts(encoded.vectors[rows_of], present, encoded.too_long[rows_of] & present, len(place))
 
-    def _assemble(
-        self, rows: pa.Table, images: Vectors | None, texts: tuple[Vectors, npt.NDArray[np.bool_]] | None
-    ) -> tuple[pa.Table, pa.Table]:
+    def _assemble(self, rows: pa.Table, images: Vectors | None, texts: _Texts | None) -> tuple[pa.Table, pa.Table]:
         """The output table, and the rows left out because a vector is not finite."""
         columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
         finite = np.ones(rows.num_rows, dtype=bool)
@@ -100,7 +126,7 @@ class Embedder:
             columns["image_embedding"] = _vector_column(images)
             finite &= np.isfinite(images).all(axis=1)
         if texts is not None:
-            vectors, present = texts
+            vectors, present = texts.vectors, texts.present
             columns["text_embedding"] = _vector_column(vectors, present)
             finite &= np.isfinite(vectors).all(axis=1) | ~present
             if images is not None:
@@ -125,15 +151,21 @@ def _vector_column(vectors: Vectors, present: npt.NDArray[np.bool_] | None = Non
     return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, vectors.shape[1]), mask=mask)
 
 
-def _not_finite(bad: pa.Table, attempts: int) -> pa.Table:
+_DETAILS = {
+    Reason.NOT_FINITE: "the model gave a vector with NaN or infinity; try --dtype fp32",
+    Reason.TEXT_TOO_LONG: "the text has more tokens than the model takes: shorten it, or change --text-overflow",
+}
+
+
+def _quarantined(bad: pa.Table, stage: Stage, reason: Reason, attempts: int) -> pa.Table:
     uris = bad["image_uri"].to_pylist() if "image_uri" in bad.column_names else [None] * bad.num_rows
     failed = [
         {
             "id": row["id"],
             "image_uri": uri,
-            "stage": str(Stage.EMBED),
-            "reason": str(Reason.NOT_FINITE),
-            "detail": "the model gave a vector with NaN or infinity; try --dtype fp32",
+            "stage": str(stage),
+            "reason": str(reason),
+            "detail": _DETAILS[reason],
             "attempts": attempts,
             "source_fingerprint": row["source_fingerprint"],
         }

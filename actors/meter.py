@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from actors.pool import Pools
     from actors.writer import Written
 
+#: What is counted as it is done, also in shards that are not committed yet.
+_OF_WORK = ("bytes_read", "read_s", "decode_s", "embed_s", "write_s", "texts", "texts_too_long", "texts_encoded")
 _WINDOW_S = 30.0
 #: A rate is of at least so long: the first chunk, a moment after the beginning, tells no rate.
 _LEAST_S = 2.0
@@ -145,8 +147,7 @@ class Meter:
         work = self.work
         stats = replace(
             self._progress.stats,
-            **{name: getattr(work, name) for name in ("bytes_read", "read_s", "decode_s", "embed_s", "write_s")},
-            texts_encoded=work.texts_encoded,
+            **{name: getattr(work, name) for name in _OF_WORK},
         )
         return replace(
             self._progress,

@@ -98,6 +98,8 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
         yield "quarantine", figures.by_reason(summary.stats.quarantined)
         if summary.examples:
             yield "for example", figures.examples(summary.examples)
+    if summary.stats.texts:
+        yield "long texts", figures.long_texts(summary.stats)
     if summary.stats.records:
         yield "speed", _speed(summary)
     if summary.bottleneck:

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
-from pipeline.vocabulary import RESERVED_COLUMNS
+from pipeline.vocabulary import RESERVED_COLUMNS, TextOverflow
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
@@ -103,6 +103,10 @@ class ModelConfig(_Section):
         default="auto", description="Arithmetic: auto is bf16 where the hardware has it, else fp32."
     )
     batch_size: int | None = Field(default=None, ge=1, description="Records per forward pass; chosen if not given.")
+    text_overflow: TextOverflow = Field(
+        default="truncate",
+        description="A text of more than 52 tokens: cut it, take the mean of its windows, or put it in quarantine.",
+    )
     compile: bool = Field(default=False, description="Run the towers through torch.compile.")
 
     @field_validator("name")

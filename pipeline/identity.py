@@ -16,13 +16,15 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipeline.config import RunConfig
 from pipeline.errors import IdentityError
 from pipeline.schema import embeddings_schema
-from pipeline.vocabulary import FORMAT_VERSION
+from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
 
 #: What must agree, in the order in which differences are reported, with the cure of each.
 _OTHER_OUT = "write to another OUT"
 _MODEL_CURE = "write to another OUT, or use the model that the dataset was made with"
+_TRUNCATE: TextOverflow = "truncate"
 _COMPARED = {
     "format_version": "write to another OUT, or use the hanclip version that made the dataset",
     "weights_sha256": _MODEL_CURE,
@@ -31,6 +33,7 @@ _COMPARED = {
     "has_images": _OTHER_OUT,
     "has_texts": _OTHER_OUT,
     "extra": "write to another OUT, or choose the same columns with --extra-column",
+    "text_overflow": "write to another OUT, or set --text-overflow to the dataset's",
     "embedding_dtype": "write to another OUT, or set --embedding-dtype to the dataset's",
 }
 
@@ -88,6 +91,8 @@ class Identity:
         extra: the source's own columns, carried through.
         embedding_dtype: "float32" or "float16", the type of a vector's elements.
         shard_rows: target of the cut into shards, fixed at the first planning; told, not compared.
+        text_overflow: how the vectors of long texts were made; those that are left out have none, so "quarantine" is
+            "truncate" here.
     """
 
     model: str
@@ -100,6 +105,7 @@ class Identity:
     extra: pa.Schema = field(default_factory=lambda: pa.schema([]))
     embedding_dtype: str = "float32"
     shard_rows: int = 4096
+    text_overflow: TextOverflow = _TRUNCATE
     format_version: int = FORMAT_VERSION
 
     @property
@@ -115,7 +121,10 @@ class Identity:
 
     def digest(self) -> bytes:
         """SHA-256 over everything that is compared: what shard ids start from."""
-        return hashlib.sha256(json.dumps(dict(_told(self)), sort_keys=True).encode()).digest()
+        told = dict(_told(self))
+        if self.text_overflow == _TRUNCATE:
+            del told["text_overflow"]  # as it was before there was a choice: ids of shards stay
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
 
     def to_json(self) -> str:
         """`extra` appears twice: names and types for people, the exact Arrow schema for machines."""
@@ -147,7 +156,7 @@ class Identity:
             raise IdentityError(f"{uri} is damaged or not written by hanclip ({error!r}): {cure}.") from error
 
 
-def identify(model: ModelFacts, source: SourceFacts, embedding_dtype: str, shard_rows: int) -> Identity:
+def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_rows: int) -> Identity:
     """The identity that a run of `model` over `source` gives a new dataset."""
     return Identity(
         model=model.name,
@@ -158,8 +167,9 @@ def identify(model: ModelFacts, source: SourceFacts, embedding_dtype: str, shard
         has_images=source.has_images,
         has_texts=source.has_texts,
         extra=source.extra.remove_metadata(),
-        embedding_dtype=embedding_dtype,
+        embedding_dtype=config.output.embedding_dtype,
         shard_rows=shard_rows,
+        text_overflow=_TRUNCATE if config.model.text_overflow == "quarantine" else config.model.text_overflow,
     )
 
 

@@ -141,7 +141,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
         raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
     listing.check_unique()
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
-    return Listed(listing, source, identify(model, source, config.output.embedding_dtype, rows), config)
+    return Listed(listing, source, identify(model, source, config, rows), config)
 
 
 def _refuse_unfinished_snapshot(out: str) -> None:

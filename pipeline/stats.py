@@ -20,6 +20,8 @@ class Stats:
         decode_s: seconds a decoder worked on pixels.
         embed_s: seconds an embedder worked.
         write_s: seconds a writer worked.
+        texts: records that have a text.
+        texts_too_long: those whose text has more tokens than the model takes, whatever became of them.
         texts_encoded: distinct texts that went through the text tower.
     """
 
@@ -31,6 +33,8 @@ class Stats:
     decode_s: float = 0.0
     embed_s: float = 0.0
     write_s: float = 0.0
+    texts: int = 0
+    texts_too_long: int = 0
     texts_encoded: int = 0
 
     @property

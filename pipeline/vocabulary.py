@@ -40,6 +40,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     EMPTY_TEXT = "empty_text"
     BAD_TEXT = "bad_text"
+    TEXT_TOO_LONG = "text_too_long"
     NOT_FINITE = "not_finite"
     CRASHED_WORKER = "crashed_worker"
 
@@ -62,6 +63,9 @@ RESERVED_COLUMNS = (
     "source_fingerprint",
     "run_date",
 )
+
+#: What becomes of a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
+TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 
 #: Which partitions a backfill runs, see `pipeline.reprocess`; and in which order.
 Reprocess = Literal["failed", "missing", "stale", "all"]

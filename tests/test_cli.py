@@ -40,6 +40,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "weights_sha256": (["--weights-sha256", "0" * 64], "0" * 64),
     "dtype": (["--dtype", "fp32"], "fp32"),
     "batch_size": (["--batch-size", "3"], 3),
+    "text_overflow": (["--text-overflow", "mean-of-windows"], "mean-of-windows"),
     "compile": (["--compile"], True),
     "embedding_dtype": (["--embedding-dtype", "float16"], "float16"),
     "run_date": (["--run-date", "2024-02-29"], date(2024, 2, 29)),

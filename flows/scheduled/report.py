@@ -140,6 +140,8 @@ def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
         yield "speed", f"{figures.rate(whole.records_per_s)} records/s, start-up not counted"
         read, wrote = whole.stats.bytes_read, whole.stats.bytes_written
         yield "bytes", f"read {figures.size(read)}, wrote {figures.size(wrote)}"
+    if whole.stats.texts:
+        yield "long texts", figures.long_texts(whole.stats)
     if whole.actors_replaced:
         yield "actors", f"{whole.actors_replaced} replaced after they died"
     yield "model", f"`{whole.model}`"

@@ -41,4 +41,4 @@ def encoder_of(
         check_model(made_by, spec, dataset.uri)
     except IdentityError as error:
         raise IdentityError(f"{error}\nName the model that made the dataset with --model.") from error
-    return ChineseClip.load(spec, dtype)
+    return ChineseClip.load(spec, dtype, text_overflow=made_by.text_overflow)

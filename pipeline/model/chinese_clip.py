@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.tokenizer import Tokenizer, Tokens
 from pipeline.model.towers import Towers, load_towers
+from pipeline.vocabulary import TextOverflow
 
 __all__ = ["ChineseClip", "default_batch_size", "set_threads"]
 
@@ -26,6 +28,13 @@ __all__ = ["ChineseClip", "default_batch_size", "set_threads"]
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 _TEXTS_PER_IMAGE = 4  # a text of up to 52 tokens is a quarter of an image's 197 or more
+
+
+class TextVectors(NamedTuple):
+    """(T, D) float32 vectors of norm 1, and (T,) which texts have more tokens than the model takes."""
+
+    vectors: npt.NDArray[np.float32]
+    too_long: npt.NDArray[np.bool_]
 
 
 class ChineseClip:
@@ -36,9 +45,18 @@ class ChineseClip:
         image_size: images are N x N pixels.
         logit_scale: the trained factor on cosines, already exponentiated (100 in the released models). Not applied.
         device, device_name, dtype: where and how it computes.
+        text_overflow: what is done with a text that is too long; "quarantine" cuts it and says so.
     """
 
-    def __init__(self, towers: Towers, tokenizer: Tokenizer, spec: ModelSpec, batch_size: int) -> None:
+    def __init__(
+        self,
+        towers: Towers,
+        tokenizer: Tokenizer,
+        spec: ModelSpec,
+        batch_size: int,
+        text_overflow: TextOverflow = "truncate",
+    ) -> None:
+        self.text_overflow = text_overflow
         self.dim, self.image_size = spec.dim, spec.image_size
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
         self.device_name = device_name(towers.device)
@@ -57,6 +75,7 @@ class ChineseClip:
         device: str | None = None,
         batch_size: int | None = None,
         compile: bool = False,  # noqa: A002
+        text_overflow: TextOverflow = "truncate",
     ) -> ChineseClip:
         """Load a checkpoint.
 
@@ -66,6 +85,7 @@ class ChineseClip:
             device: "cpu", "cuda", "cuda:1"; the first GPU, else the CPU, if not given.
             batch_size: images in one forward pass; `default_batch_size` if not given.
             compile: run the towers through torch.compile.
+            text_overflow: what is done with texts that are too long.
 
         Raises:
             ModelError: the files are damaged, unsafe or do not fit together.
@@ -75,7 +95,7 @@ class ChineseClip:
         towers = load_towers(spec, where, choose_dtype(dtype, where), tokenizer.size)
         if compile:
             towers.compile()
-        return cls(towers, tokenizer, spec, batch_size or default_batch_size(spec, str(where)))
+        return cls(towers, tokenizer, spec, batch_size or default_batch_size(spec, str(where)), text_overflow)
 
     @property
     def batch_size(self) -> int:
@@ -92,12 +112,29 @@ class ChineseClip:
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """T texts -> (T, D) float32 of norm 1, in their order. A row that is not finite is left so."""
-        if not texts:
+        return self.embed_texts(texts).vectors
+
+    def embed_texts(self, texts: Sequence[str]) -> TextVectors:
+        """The same, and which of the texts have more tokens than the model takes."""
+        words = self._tokenizer.words(texts) if texts else []
+        too_long = np.array([len(ids) > self._tokenizer.room for ids in words], dtype=bool)
+        if self.text_overflow != "mean-of-windows" or not too_long.any():
+            return TextVectors(self._encode_words(words), too_long)
+        windows = [self._tokenizer.windows(ids) for ids in words]
+        vectors = self._encode_words([window for some in windows for window in some])
+        starts = np.cumsum([0, *(len(some) for some in windows[:-1])])
+        # Windows of a text are equally long, so that none weighs more.
+        means = np.add.reduceat(vectors, starts) / np.array([[len(some)] for some in windows], dtype=np.float32)
+        return TextVectors(self._unit_rows(torch.from_numpy(means)), too_long)
+
+    def _encode_words(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """T texts as token ids -> (T, D) float32 of norm 1."""
+        if not words:
             return np.empty((0, self.dim), dtype=np.float32)
-        order = np.argsort([len(text) for text in texts], kind="stable")  # alike lengths together: less padding
-        ordered = [texts[i] for i in order]
+        order = np.argsort([len(ids) for ids in words], kind="stable")  # alike lengths together: less padding
+        ordered = [words[i] for i in order]
         rows = self._unit_rows(
-            self._text_passes.run(len(texts), lambda part: self._towers.texts(self._tokens(ordered[part])))
+            self._text_passes.run(len(words), lambda part: self._towers.texts(self._tokens(ordered[part])))
         )
         vectors = np.empty_like(rows)
         vectors[order] = rows
@@ -110,8 +147,8 @@ class ChineseClip:
             levels = levels.pin_memory().to(self.device, non_blocking=True)
         return levels.permute(0, 3, 1, 2).float().mul_(self._scale).sub_(self._shift).to(self.dtype)
 
-    def _tokens(self, texts: Sequence[str]) -> Tokens:
-        ids, mask = self._tokenizer.encode(texts)
+    def _tokens(self, words: Sequence[Sequence[int]]) -> Tokens:
+        ids, mask = self._tokenizer.tokens(words)
         return Tokens(ids.to(self.device), mask.to(self.device))
 
     @staticmethod

@@ -3,20 +3,28 @@
 BERT WordPiece, lower-cased, cut to 52 tokens with [CLS] and [SEP]. Like the reference's evaluation (and unlike its bare
 `tokenize`), texts are lower-cased by Python first and the quotes “ ”, which the vocabulary lacks, become `"`. Special
 tokens written out in a text, such as `[MASK]`, are ordinary characters.
+
+52 tokens are about 50 Chinese characters, and titles of goods are often longer. A text that is too long may also be cut
+into windows, whose vectors' mean stands for it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from pipeline.errors import ModelError
 
 _QUOTES = str.maketrans({"“": '"', "”": '"'})
+#: What is beyond is cut: a text of 800 tokens is a page, and no caption.
+MOST_WINDOWS = 16
+
 _NEEDED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -32,13 +40,15 @@ class Tokenizer:
 
     Attributes:
         size: number of known tokens.
+        room: tokens of a text that the model takes, [CLS] and [SEP] not counted.
     """
 
     def __init__(self, vocabulary: dict[str, int], context_length: int) -> None:
         from transformers import BertTokenizer
 
         self.size = max(vocabulary.values()) + 1
-        self._context_length = context_length
+        self.room = context_length - 2
+        self._pad, self._cls, self._sep = (vocabulary[token] for token in ("[PAD]", "[CLS]", "[SEP]"))
         self._bert = BertTokenizer(vocab=vocabulary, do_lower_case=True)
 
     @classmethod
@@ -55,18 +65,32 @@ class Tokenizer:
             raise ModelError(f"{path} lacks the tokens {', '.join(missing)}: take vocab.txt from the model's page.")
         return cls(vocabulary, context_length)
 
-    def encode(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of one or more texts, padded to the longest of them."""
-        words = self._bert(
+    def words(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each whole text, without [CLS] and [SEP]."""
+        ids: list[list[int]] = self._bert(
             [text.lower().translate(_QUOTES) for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=self._context_length,
+            add_special_tokens=False,
             split_special_tokens=True,
+            return_attention_mask=False,
             return_token_type_ids=False,
-            return_tensors="pt",
-        )
-        return Tokens(words["input_ids"], words["attention_mask"])
+        )["input_ids"]
+        return ids
+
+    def tokens(self, texts: Sequence[Sequence[int]]) -> Tokens:
+        """What the tower takes, of one or more texts as `words` gives them: cut, between [CLS] and [SEP], padded."""
+        framed = [[self._cls, *words[: self.room], self._sep] for words in texts]
+        ids = np.full((len(framed), max(map(len, framed))), self._pad, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, words in enumerate(framed):
+            ids[row, : len(words)], mask[row, : len(words)] = words, 1
+        return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
+
+    def windows(self, words: Sequence[int]) -> list[Sequence[int]]:
+        """A long text in consecutive pieces of nearly equal length, as few as fit, at most `MOST_WINDOWS`."""
+        words = words[: self.room * MOST_WINDOWS]
+        count = max(1, -(-len(words) // self.room))
+        cuts = [len(words) * i // count for i in range(count + 1)]
+        return [words[start:end] for start, end in pairwise(cuts)]
 
 
 def _lines(text: str) -> dict[str, int]:
