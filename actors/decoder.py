@@ -135,6 +135,7 @@ class Decoder:
         row["image_uri"] = one.record.image_uri
         row["image_sha256"] = hashlib.sha256(one.image).hexdigest()
         row["image_phash"] = image.phash
+        row["image_pixels_xxh128"] = image.pixels_xxh128
         row["image_width"], row["image_height"] = image.width, image.height
         return row
 

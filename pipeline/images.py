@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import ImageError
@@ -52,12 +53,14 @@ class DecodedImage:
         pixels: (N, N, 3) uint8 RGB, C-contiguous, read-only.
         width, height: pixels as encoded, before resizing; an EXIF rotation is not applied.
         phash: 64-bit perceptual hash of `pixels`, see `pipeline.phash`.
+        pixels_xxh128: XXH3 digest of `pixels`, 32 hex digits: equal for a picture that was only stored otherwise.
     """
 
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
     phash: int
+    pixels_xxh128: str
 
 
 def decode(data: bytes, size: int, max_pixels: int) -> DecodedImage:
@@ -74,7 +77,9 @@ def decode(data: bytes, size: int, max_pixels: int) -> DecodedImage:
             image.load()
             squashed = _squash(image, size)
             pixels = np.ascontiguousarray(squashed, dtype=np.uint8)
-            return DecodedImage(pixels, image.width, image.height, phash(pixels))
+            return DecodedImage(
+                pixels, image.width, image.height, phash(pixels), xxhash.xxh3_128_hexdigest(pixels.data)
+            )
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

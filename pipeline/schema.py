@@ -52,6 +52,7 @@ def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schem
             pa.field("image_uri", pa.string()),
             pa.field("image_sha256", pa.string(), nullable=False),
             pa.field("image_phash", pa.uint64(), nullable=False),
+            pa.field("image_pixels_xxh128", pa.string(), nullable=False),
             pa.field("image_width", pa.int32(), nullable=False),
             pa.field("image_height", pa.int32(), nullable=False),
         ]

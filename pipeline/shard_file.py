@@ -29,7 +29,9 @@ _FOOTER_TEXTS = ("shard_id", "attempt", "run_id", "weights_sha256", "preprocessi
 _FOOTER_COUNTS = ("rows_planned", "rows_embedded", "rows_quarantined")
 _ROW_GROUP_BYTES = 16 * 2**20
 #: Columns whose values hardly ever repeat, so that a dictionary only costs.
-_DISTINCT = frozenset({"id", "image_uri", "image_sha256", "image_phash", "source_fingerprint", "similarity"})
+_DISTINCT = frozenset(
+    "id image_uri image_sha256 image_phash image_pixels_xxh128 source_fingerprint similarity".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ RESERVED_COLUMNS = (
     "image_uri",
     "image_sha256",
     "image_phash",
+    "image_pixels_xxh128",
     "image_width",
     "image_height",
     "text",

@@ -73,6 +73,7 @@ def embedded_rows(records: Sequence[Record], identity: Identity) -> pa.Table:
         "image_uri": pa.array([record.image_uri for record in records], pa.string()),
         "image_sha256": pa.array([f"{zlib.crc32(id_.encode()):064x}" for id_ in ids], pa.string()),
         "image_phash": pa.array([zlib.crc32(id_.encode()) << 32 for id_ in ids], pa.uint64()),
+        "image_pixels_xxh128": pa.array([f"{zlib.crc32(id_.encode()):032x}" for id_ in ids], pa.string()),
         "image_width": pa.array([640] * len(ids), pa.int32()),
         "image_height": pa.array([480] * len(ids), pa.int32()),
         "text": pa.array([f"红色连衣裙 {id_}" for id_ in ids], pa.string()),

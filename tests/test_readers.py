@@ -78,6 +78,7 @@ def test_duckdb(out: str) -> None:
         "image_uri": "VARCHAR",
         "image_sha256": "VARCHAR",
         "image_phash": "UBIGINT",
+        "image_pixels_xxh128": "VARCHAR",
         "image_width": "INTEGER",
         "image_height": "INTEGER",
         "text": "VARCHAR",

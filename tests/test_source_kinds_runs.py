@@ -12,7 +12,15 @@ from pictures import write_folder
 
 pytestmark = pytest.mark.slow
 
-IMAGE_COLUMNS = {"image_uri", "image_sha256", "image_phash", "image_width", "image_height", "image_embedding"}
+IMAGE_COLUMNS = {
+    "image_uri",
+    "image_sha256",
+    "image_phash",
+    "image_pixels_xxh128",
+    "image_width",
+    "image_height",
+    "image_embedding",
+}
 TEXT_COLUMNS = {"text", "text_embedding"}
 
 
