@@ -71,7 +71,7 @@ class ChineseClip:
             ModelError: the files are damaged, unsafe or do not fit together.
         """
         where = choose_device(device)
-        tokenizer = Tokenizer.load(Path(spec.folder), spec.context_length)
+        tokenizer = Tokenizer.load(Path(spec.vocabulary_folder or spec.folder), spec.context_length)
         towers = load_towers(spec, where, choose_dtype(dtype, where), tokenizer.size)
         if compile:
             towers.compile()
