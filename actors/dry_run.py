@@ -19,6 +19,7 @@ from pipeline.batch import Record
 from pipeline.config import RunConfig
 from pipeline.errors import ImageError, StorageError
 from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.tensors import stored_bytes
 from pipeline.plan import Plan, dry_plan
 from pipeline.sources import reader, scan
 
@@ -103,7 +104,7 @@ def dry_run(config: RunConfig) -> DryRun:
 
 def weights_bytes(model: ModelSpec) -> int:
     """Size of the model's weights as stored."""
-    return sum(file.stat().st_size for file in Path(model.folder).iterdir() if file.suffix in (".safetensors", ".bin"))
+    return stored_bytes(Path(model.folder), model.weights_file)
 
 
 def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> tuple[float | None, float, str]:

@@ -13,12 +13,14 @@ from typing import Any
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.images import preprocessing_id
-from pipeline.model.folders import demo_folder, file_names, find_folder
-from pipeline.model.preprocessor import read_preprocessing
-from pipeline.model.weights import find_weights, weights_digest
+from pipeline.images import CLIP_MEAN, CLIP_STD, preprocessing_id
+from pipeline.model import original
+from pipeline.model.architecture import RESNET, VIT, Architecture, from_config
+from pipeline.model.folders import ModelFiles, demo_folder, find_files
+from pipeline.model.preprocessor import Preprocessing, read_preprocessing
+from pipeline.model.weights import weights_digest
 
-__all__ = ["CONTEXT_LENGTH", "ModelSpec", "demo_folder", "resolve"]
+__all__ = ["CONTEXT_LENGTH", "ModelSpec", "demo_folder", "preprocessing_of", "read_architecture", "resolve"]
 
 #: Tokens of a text, [CLS] and [SEP] included; the same for every Chinese CLIP.
 CONTEXT_LENGTH = 52
@@ -29,7 +31,7 @@ class ModelSpec:
     """A checkpoint on this machine, ready to load.
 
     Attributes:
-        name: as configured: `demo`, a folder, a URL or a hub id.
+        name: as configured: `demo`, a folder, a `.pt` file, a URL or a hub id, which also stands for a short name.
         folder: local path of its files.
         revision: commit, for a hub id.
         weights_sha256: hex digest of the weights, see `weights.weights_digest`.
@@ -39,6 +41,7 @@ class ModelSpec:
         dim: length D of a vector.
         preprocessing: id of the way from image bytes to the tower's input.
         context_length: texts are cut after so many tokens.
+        vocabulary_folder: local path of the vocabulary, where it is not in `folder`.
     """
 
     name: str
@@ -52,6 +55,7 @@ class ModelSpec:
     dim: int
     preprocessing: str
     context_length: int = CONTEXT_LENGTH
+    vocabulary_folder: str | None = None
 
 
 def resolve(config: ModelConfig) -> ModelSpec:
@@ -61,44 +65,53 @@ def resolve(config: ModelConfig) -> ModelSpec:
         ModelError: files are missing, damaged, of another kind, or not the pinned ones.
         StorageError: the store behind a URL failed.
     """
-    folder, commit = find_folder(config.name, config.revision)
-    dim, tower_size = _read_architecture(folder)
-    images = read_preprocessing(folder)
-    if images.size != tower_size:
+    files = find_files(config.name, config.revision)
+    sizes = read_architecture(files)
+    images = preprocessing_of(files, sizes)
+    if images.size != sizes.image_size:
         raise ModelError(
-            f"{folder}: the preprocessor makes {images.size} pixels, the image tower takes {tower_size}. "
+            f"{files.folder}: the preprocessor makes {images.size} pixels, the image tower takes {sizes.image_size}. "
             "Take config.json and preprocessor_config.json from the same model."
         )
-    weights_file = find_weights(file_names(folder)) or ""
     return ModelSpec(
-        name=config.name,
-        folder=str(folder),
-        revision=commit,
-        weights_sha256=_pinned_digest(config, folder, weights_file),
-        weights_file=weights_file,
+        name=files.name,
+        folder=str(files.folder),
+        revision=files.revision,
+        weights_sha256=_pinned_digest(config, files.folder, files.weights_file),
+        weights_file=files.weights_file,
         image_size=images.size,
         image_mean=images.mean,
         image_std=images.std,
-        dim=dim,
+        dim=sizes.dim,
         preprocessing=preprocessing_id(images.size, images.mean, images.std),
+        vocabulary_folder=None if files.vocabulary == files.folder else str(files.vocabulary),
     )
 
 
-def _read_architecture(folder: Path) -> tuple[int, int]:
-    """Length of the vectors and side of the image tower's input, from config.json."""
-    path = folder / "config.json"
+def read_architecture(files: ModelFiles) -> Architecture:
+    """Sizes of both towers, from config.json, or from the shapes in a `.pt` file. Raises ModelError."""
+    if files.is_original:
+        return original.read_architecture(files.folder / files.weights_file)
+    path = files.folder / "config.json"
     try:
         tree: dict[str, Any] = json.loads(path.read_bytes())
-        if tree.get("model_type") != "chinese_clip":
+        if tree.get("model_type") not in (VIT, RESNET):
             raise ModelError(
-                f"{path} describes a model of type {tree.get('model_type')!r}, not chinese_clip: use a Chinese CLIP "
+                f"{path} describes a model of type {tree.get('model_type')!r}, not {VIT}: use a Chinese CLIP "
                 "model in the Hugging Face format."
             )
-        return int(tree.get("projection_dim", 512)), int(tree["vision_config"].get("image_size", 224))
+        return from_config(tree)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} cannot be understood ({error!r}): download it again from the model's page."
         ) from error
+
+
+def preprocessing_of(files: ModelFiles, sizes: Architecture) -> Preprocessing:
+    """What happens to images: as the preprocessor's file says; for a `.pt` file as Chinese CLIP was trained."""
+    if files.is_original:
+        return Preprocessing(sizes.image_size, CLIP_MEAN, CLIP_STD)
+    return read_preprocessing(files.folder)
 
 
 def _pinned_digest(config: ModelConfig, folder: Path, weights_file: str) -> str:

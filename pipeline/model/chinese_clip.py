@@ -18,6 +18,7 @@ import torch
 from pipeline.model.arithmetic import choose_device, choose_dtype, device_name, set_threads
 from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.memory import TEXTS_PER_IMAGE, default_rows
 from pipeline.model.tokenizer import Tokenizer, Tokens
 from pipeline.model.towers import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
@@ -26,8 +27,6 @@ __all__ = ["ChineseClip", "default_batch_size", "set_threads"]
 
 # Pixels from shared memory are read-only, and they are only read here.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-
-_TEXTS_PER_IMAGE = 4  # a text of up to 52 tokens is a quarter of an image's 197 or more
 
 
 class TextVectors(NamedTuple):
@@ -62,7 +61,7 @@ class ChineseClip:
         self.device_name = device_name(towers.device)
         self._towers = towers
         self._tokenizer = tokenizer
-        self._image_passes, self._text_passes = Passes(batch_size), Passes(batch_size * _TEXTS_PER_IMAGE)
+        self._image_passes, self._text_passes = Passes(batch_size), Passes(batch_size * TEXTS_PER_IMAGE)
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in (spec.image_mean, spec.image_std))
         self._scale = (1 / (255 * std)).view(1, 3, 1, 1).to(self.device)
         self._shift = (mean / std).view(1, 3, 1, 1).to(self.device)
@@ -91,7 +90,7 @@ class ChineseClip:
             ModelError: the files are damaged, unsafe or do not fit together.
         """
         where = choose_device(device)
-        tokenizer = Tokenizer.load(Path(spec.folder), spec.context_length)
+        tokenizer = Tokenizer.load(Path(spec.vocabulary_folder or spec.folder), spec.context_length)
         towers = load_towers(spec, where, choose_dtype(dtype, where), tokenizer.size)
         if compile:
             towers.compile()
@@ -158,11 +157,5 @@ class ChineseClip:
 
 
 def default_batch_size(spec: ModelSpec, device: str) -> int:
-    """Images in one forward pass where nobody chose: enough to keep the device busy, and not more.
-
-    On a CPU 8 to 16 images of the base model are the fastest; at 32 the activations no longer fit its caches. Smaller
-    images take less of them, and 64 are the fastest for the demo model.
-    """
-    if not device.startswith("cuda"):
-        return min(64, max(8, 16 * 224**2 // spec.image_size**2))
-    return max(1, 256 * 224**2 // spec.image_size**2) if spec.image_size > 224 else 256
+    """Images in one forward pass where nobody chose."""
+    return default_rows(spec.image_size, device.startswith("cuda"))

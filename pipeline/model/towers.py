@@ -1,11 +1,13 @@
-"""The two towers of a Chinese CLIP as transformers implements them. A folder in, a strictly loaded model out.
+"""The two towers of a Chinese CLIP. A checkpoint in, a strictly loaded model out.
 
-The whole `ChineseCLIPModel` is loaded and its weights must fit exactly: a text tower loaded alone from the same file
-starts with random weights and only a log line says so.
+Vision transformers and BERT are transformers' own, a ResNet is `pipeline.model.resnet`'s; the authors' `.pt` files are
+renamed in memory. The whole model is loaded and its weights must fit exactly: a text tower loaded alone from the same
+file starts with random weights and only a log line says so.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,10 @@ from typing import Any, Protocol
 import torch
 
 from pipeline.errors import ModelError
+from pipeline.model import original
+from pipeline.model.architecture import RESNET
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.tensors import unreadable
 from pipeline.model.tokenizer import Tokens
 
 #: Buffers and BERT's pooler, which old checkpoints carry and Chinese CLIP does not use.
@@ -44,7 +49,7 @@ class Towers(Protocol):
 
 
 class LoadedTowers:
-    """`Towers` over a `ChineseCLIPModel`."""
+    """`Towers` over a `ChineseCLIPModel` or a `ResNetModel`."""
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         # Before the cast: in bf16 the trained 4.6052 would become 4.59375, and the scale 98.9 instead of 100.
@@ -69,51 +74,79 @@ class LoadedTowers:
 
 
 def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype, vocabulary_size: int) -> LoadedTowers:
-    """Load the weights of `spec`. Raises ModelError when they are damaged, unsafe or do not fit.
+    """Load the weights of `spec`. Raises ModelError when they are damaged, unsafe or do not fit."""
+    model = load_model(spec)
+    words = model.config.text_config
+    if words.vocab_size < vocabulary_size or words.max_position_embeddings < spec.context_length:
+        raise ModelError(
+            f"{spec.vocabulary_folder or spec.folder}: {vocabulary_size} tokens and {spec.context_length} positions do "
+            f"not fit the text tower, which has {words.vocab_size} and {words.max_position_embeddings}. Take all files "
+            "from one model."
+        )
+    return LoadedTowers(model, device, dtype)
+
+
+def load_model(spec: ModelSpec) -> Any:
+    """The model in float32 on the CPU, for inference. Raises ModelError when its weights are damaged or do not fit.
 
     Pickled weights are read with `weights_only=True`, and code beside the weights is never run.
     """
     with _quiet():
         model, report = _read_model(spec)
-    path = Path(spec.folder) / spec.weights_file
     unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_HARMLESS)]
     wrong = [*report["missing_keys"], *unexpected, *(str(item[0]) for item in report["mismatched_keys"])]
     if wrong:
+        source = "its other weights" if spec.weights_file.endswith(".pt") else "config.json"
         raise ModelError(
-            f"{path}: the weights do not fit config.json in {len(wrong)} places, {sorted(wrong)[0]} first. Take all "
-            "files from one model."
+            f"{Path(spec.folder) / spec.weights_file}: the weights do not fit {source} in {len(wrong)} places, "
+            f"{sorted(wrong)[0]} first. Take all files from one model."
         )
-    words = model.config.text_config
-    if words.vocab_size < vocabulary_size or words.max_position_embeddings < spec.context_length:
-        raise ModelError(
-            f"{spec.folder}: {vocabulary_size} tokens and {spec.context_length} positions do not fit the text tower, "
-            f"which has {words.vocab_size} and {words.max_position_embeddings}. Take all files from one model."
-        )
-    return LoadedTowers(model.eval(), device, dtype)
+    return model.eval()
 
 
 def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
     """Weights in float32 on the CPU, whatever format they are stored in, and transformers' report on their keys."""
-    from transformers import ChineseCLIPModel
-
+    path = Path(spec.folder) / spec.weights_file
     try:
-        model, report = ChineseCLIPModel.from_pretrained(
-            spec.folder,
+        if path.suffix == ".pt":
+            tree = original.read_architecture(path).config()
+            source: Any = None
+            given = {"config": _config(tree), "state_dict": original.load_state(path)}
+        else:
+            tree = json.loads((path.parent / "config.json").read_bytes())
+            source, given = spec.folder, {"use_safetensors": ".safetensors" in spec.weights_file}
+        model, report = _model_class(tree).from_pretrained(
+            source,
+            **given,
             dtype=torch.float32,
             attn_implementation="sdpa",
-            use_safetensors=".safetensors" in spec.weights_file,
             ignore_mismatched_sizes=True,  # reported instead, and refused above
             weights_only=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
+    except ModelError:
+        raise
     except Exception as error:  # transformers, torch, pickle and safetensors each raise their own
-        raise ModelError(
-            f"{Path(spec.folder) / spec.weights_file} cannot be loaded ({type(error).__name__}: "
-            f"{str(error).strip().partition(chr(10))[0]}): download the model's files again."
-        ) from error
+        raise unreadable(path, error) from error
     return model, report
+
+
+def _model_class(tree: dict[str, Any]) -> Any:
+    """The class for a config.json."""
+    if tree["model_type"] == RESNET:
+        from pipeline.model.resnet import ResNetModel
+
+        return ResNetModel
+    from transformers import ChineseCLIPModel
+
+    return ChineseCLIPModel
+
+
+def _config(tree: dict[str, Any]) -> Any:
+    """The configuration object for the tree of a config.json."""
+    return _model_class(tree).config_class(**{key: value for key, value in tree.items() if key != "model_type"})
 
 
 def _vectors(output: Any) -> torch.Tensor:

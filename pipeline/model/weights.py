@@ -26,11 +26,16 @@ def find_weights(files: Collection[str]) -> str | None:
 
 def weights_digest(folder: Path, name: str) -> str:
     """SHA-256 hex digest of one weights file; of several, the digest of their `sha256sum` listing in name order."""
-    files = _shards(folder, name) if name.endswith(".index.json") else [name]
+    files = weights_files(folder, name)
     if files == [name]:
         return file_sha256(folder / name)
     listing = "".join(f"{file_sha256(folder / file)}  {file}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def weights_files(folder: Path, name: str) -> list[str]:
+    """The file itself, or those that an index lists."""
+    return _shards(folder, name) if name.endswith(".index.json") else [name]
 
 
 def _shards(folder: Path, index: str) -> list[str]:

@@ -1,0 +1,161 @@
+"""What can be told of a model without loading it: sizes, parameters, memory, and where its files are.
+
+In: a name as `--model` takes it. Out: a `Card`. A released model is described even where it is not on this machine;
+then `missing` says what to fetch. Nothing is downloaded, and torch is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.model.architecture import Architecture
+from pipeline.model.checkpoints import CONTEXT_LENGTH, preprocessing_of, read_architecture
+from pipeline.model.folders import ModelFiles, find_files
+from pipeline.model.tensors import Stored, read_scalar, stored_tensors
+from pipeline.model.variants import Variant, variant
+from pipeline.model.weights import weights_digest
+
+#: The vocabulary of every released Chinese CLIP: Google's of BERT for Chinese, 21,128 lines.
+STANDARD_VOCABULARY_SHA256 = "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c"
+#: exp of the trained parameter, which training keeps at most there.
+_RELEASED_LOGIT_SCALE = 100.0
+_IMAGE_PREFIXES = ("vision_model.", "visual_projection.", "visual.")
+_NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids", "token_type_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The files of a model on this machine.
+
+    Attributes:
+        path: the weights file, or the index of several.
+        revision: commit, for a model of the hub.
+        sha256: hex digest of the weights, as datasets store it.
+        size_bytes: of the weights, without an optimizer's state beside them.
+        dtype: format of most of their numbers, by safetensors' name.
+        vocabulary: path of the vocabulary.
+        vocabulary_is_standard: whether it is the released models'.
+    """
+
+    path: str
+    revision: str | None
+    sha256: str
+    size_bytes: int
+    dtype: str
+    vocabulary: str
+    vocabulary_is_standard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model as a person asks about it.
+
+    Attributes:
+        name: as asked for.
+        hub_id: of a released model.
+        sizes: of both towers.
+        image_parameters, text_parameters: of each tower with its projection.
+        logit_scale: the trained factor on cosines; None where it is not known.
+        context_length: texts are cut after so many tokens.
+        weights: its files; None where they are not on this machine.
+        missing: then, what to fetch and where to put it.
+    """
+
+    name: str
+    hub_id: str | None
+    sizes: Architecture
+    image_parameters: int
+    text_parameters: int
+    logit_scale: float | None
+    weights: Weights | None
+    missing: str | None
+    context_length: int = CONTEXT_LENGTH
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model, the logit scale included."""
+        return self.image_parameters + self.text_parameters + 1
+
+
+def card(name: str, revision: str | None = None) -> Card:
+    """Describe model `name`. Raises ModelError for a model that is neither released nor on this machine."""
+    known = variant(name)
+    try:
+        files = find_files(name, revision, fetch=False)
+    except ModelError as error:
+        if known is None:
+            raise
+        return _released(name, known, str(error))
+    return _described(name, known, files)
+
+
+def _released(name: str, known: Variant, missing: str) -> Card:
+    return Card(
+        name=name,
+        hub_id=known.hub_id,
+        sizes=known.architecture,
+        image_parameters=known.image_parameters,
+        text_parameters=known.text_parameters,
+        logit_scale=_RELEASED_LOGIT_SCALE,
+        weights=None,
+        missing=missing,
+    )
+
+
+def _described(name: str, known: Variant | None, files: ModelFiles) -> Card:
+    sizes = read_architecture(files)
+    preprocessing_of(files, sizes)  # refuses what `hanclip embed` would refuse
+    stored = stored_tensors(files.folder, files.weights_file)
+    parameters = {key: tensor.elements for key, tensor in stored.items() if _is_parameter(key)}
+    image = sum(count for key, count in parameters.items() if _plain(key).startswith(_IMAGE_PREFIXES))
+    return Card(
+        name=name,
+        hub_id=known.hub_id if known else None,
+        sizes=sizes,
+        image_parameters=image,
+        text_parameters=sum(parameters.values()) - image - 1,
+        logit_scale=_logit_scale(files, stored),
+        weights=_weights(files, stored),
+        missing=None,
+    )
+
+
+def _weights(files: ModelFiles, stored: dict[str, Stored]) -> Weights:
+    words = next(path for name in ("vocab.txt", "tokenizer.json") if (path := files.vocabulary / name).is_file())
+    formats: Counter[str] = Counter()
+    for tensor in stored.values():
+        formats[tensor.dtype] += tensor.elements
+    return Weights(
+        path=str(files.folder / files.weights_file),
+        revision=files.revision,
+        sha256=weights_digest(files.folder, files.weights_file),
+        size_bytes=sum(tensor.n_bytes for tensor in stored.values()),
+        dtype=formats.most_common(1)[0][0],
+        vocabulary=str(words),
+        vocabulary_is_standard=_sha256(words) == STANDARD_VOCABULARY_SHA256,
+    )
+
+
+def _logit_scale(files: ModelFiles, stored: dict[str, Stored]) -> float | None:
+    if files.weights_file.endswith(".json"):
+        return None  # in one of several files
+    found = next((tensor for key, tensor in stored.items() if _plain(key) == "logit_scale"), None)
+    value = read_scalar(files.folder / files.weights_file, found) if found else None
+    return None if value is None else math.exp(value)
+
+
+def _is_parameter(key: str) -> bool:
+    return not key.endswith(_NO_PARAMETERS) and ".pooler." not in key
+
+
+def _plain(key: str) -> str:
+    return key.removeprefix("module.")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,79 @@
+"""Writes a `.pt` checkpoint of the authors' as a folder: config.json, preprocessor_config.json, vocabulary, weights.
+
+In: the files of a `.pt` model. Out: a folder that hanclip loads, and for a ViT transformers' `ChineseCLIPModel` too. A
+ResNet gets a config.json of type `chinese_clip_resnet`, which hanclip alone reads. The folder appears whole or not at
+all: it is written beside its name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from pipeline.images import CLIP_MEAN, CLIP_STD
+from pipeline.model.checkpoints import CONTEXT_LENGTH, ModelSpec, resolve
+from pipeline.model.contents import VOCABULARY_NAMES
+
+_BICUBIC = 3
+
+
+def check_target(out: str) -> Path:
+    """The folder to make, which must be new or empty. Raises ConfigError."""
+    if "://" in out:
+        raise ConfigError(f"{out} is no folder of this machine: convert into a local folder, then copy that there.")
+    folder = Path(out).expanduser().absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{out} exists and is not an empty folder: give another name, or remove it.")
+    return folder
+
+
+def check_source(spec: ModelSpec) -> None:
+    """Only a `.pt` file needs converting. Raises ConfigError."""
+    if not spec.weights_file.endswith(".pt"):
+        raise ConfigError(
+            f"{spec.name} is in the Hugging Face format already: give {spec.folder} as --model, or a .pt file here."
+        )
+
+
+def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Write the model of `spec` into `folder`; returns what is there now.
+
+    Raises:
+        ModelError: the checkpoint is damaged, unsafe or no Chinese CLIP.
+    """
+    from pipeline.config import ModelConfig
+    from pipeline.model.tokenizer import Tokenizer
+    from pipeline.model.towers import load_model
+
+    words = Path(spec.vocabulary_folder or spec.folder)
+    Tokenizer.load(words, CONTEXT_LENGTH)  # refuses a vocabulary that is none
+    model = load_model(spec)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
+        staged = Path(made) / folder.name
+        model.save_pretrained(staged, max_shard_size="100GB")
+        _write_preprocessor(staged, spec.image_size)
+        name = next(name for name in VOCABULARY_NAMES if (words / name).is_file())
+        shutil.copyfile(words / name, staged / name)
+        staged.rename(folder)  # replaces an empty folder
+    return resolve(ModelConfig(name=str(folder)))
+
+
+def _write_preprocessor(folder: Path, image_size: int) -> None:
+    tree = {
+        "do_center_crop": False,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": CLIP_MEAN,
+        "image_processor_type": "ChineseCLIPImageProcessor",
+        "image_std": CLIP_STD,
+        "resample": _BICUBIC,
+        "rescale_factor": 1 / 255,
+        "size": {"height": image_size, "width": image_size},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
