@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
-from flows import backfill_commands, job_commands
+from flows import backfill_commands, evaluate_commands, job_commands
 from flows.dev.commands import app as dev_app
 from flows.options import Debug, Json, build, config_options, examples
 from pipeline import __version__
@@ -200,6 +200,7 @@ def demo(
     raise typer.Exit(shipped.run(out, tuple(query or ())))
 
 
+evaluate_commands.register(app)
 backfill_commands.register(app)
 job_commands.register(app)
 
