@@ -147,7 +147,7 @@ def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> It
     if told.set and not beside:
         yield f"No figures of {told.set} were published for the split {told.split}; --split names another."
     elif told.set and all(figure.model != told.published_model for figure in beside):
-        yield f"No such figures were published for {told.model or 'a model without a name'}; --published-model names one."
+        yield f"No such figures were published for {told.model or 'a model without name'}; --published-model names it."
     if beside:
         yield "Published: " + "; ".join(dict.fromkeys(figure.source for figure in beside)) + "."
 
