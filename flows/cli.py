@@ -16,7 +16,12 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
-from flows import backfill_commands, job_commands, model_commands
+from flows import (
+    backfill_commands,
+    evaluate_commands,
+    job_commands,
+    model_commands,
+)
 from flows.dev.commands import app as dev_app
 from flows.options import Debug, Json, build, config_options, examples
 from pipeline import __version__
@@ -201,6 +206,7 @@ def demo(
 
 
 backfill_commands.register(app)
+evaluate_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
 

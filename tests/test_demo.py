@@ -13,35 +13,26 @@ import numpy as np
 import pytest
 
 from flows import figures
-from flows.demo import Gallery, nearest, recalls, report
+from flows.demo import Gallery, nearest, report
+from pipeline.curation.retrieval import Recall
+from pipeline.curation.retrieval_search import Direction, Outcome
 
 ROOT = Path(__file__).parent.parent
 EYE = np.eye(12, dtype=np.float32)
 NAMES = [f"名{i}" for i in range(12)]
 
 
-def gallery(captions: np.ndarray) -> Gallery:
-    return Gallery([f"id{i}" for i in range(12)], NAMES, EYE, captions.astype(np.float32))
-
-
 def test_nearest_are_sorted_by_similarity_and_five():
     query = np.array([0, 0.1, 0.9, 0.2, 0, 0.3, 0, 0.05, 0, 0, 0, 0.4], dtype=np.float32)
-    assert nearest(query, gallery(EYE)) == [
+    assert nearest(query, Gallery([f"id{i}" for i in range(12)], NAMES, EYE)) == [
         (f"id{i}", f"名{i}", pytest.approx(s)) for i, s in [(2, 0.9), (11, 0.4), (5, 0.3), (3, 0.2), (1, 0.1)]
     ]
 
 
-def test_recall_counts_the_images_that_are_nearer_than_a_captions_own():
-    assert recalls(gallery(EYE)) == (100.0, 100.0, 100.0)
-    # Caption i has i images before its own: rank i.
-    ranked = np.stack([np.where(np.arange(12) == i, 0.5, (np.arange(12) < i).astype(float)) for i in range(12)])
-    assert recalls(gallery(ranked)) == (8.3, 41.7, 83.3)
-
-
 def test_the_report_states_both_recalls_and_the_vendor():
     metrics = {"held_out_vendor": "twemoji", "candidates": 1550, "text_to_image": [30.0, 60.0, 70.0]}
-    here, then = report(gallery(EYE), json.loads(json.dumps(metrics)))
-    assert "twemoji, whose drawings the model was not trained on: 100.0 / 100.0 / 100.0 %" in here
+    here, then = report(Outcome(Direction.TEXT_TO_IMAGE, 12, 12, Recall(12, (1, 5, 10))), metrics)
+    assert "twemoji, whose drawings the model was not trained on: 8.3 / 41.7 / 83.3 %" in here
     assert "12 candidates" in here
     assert "30.0 / 60.0 / 70.0 % (1,550 candidates" in then
 

@@ -1,0 +1,55 @@
+"""Which rows of a dataset take part: a condition in DuckDB's SQL over its columns.
+
+In: what stands after WHERE, such as `vendor = 'twemoji' AND id NOT IN (SELECT id FROM 'left-out.parquet')`. Out: the
+numbers of the rows of a block for which it is true.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.workspace import Workspace
+
+_NUMBER = "_row_number"
+
+
+class RowFilter:
+    """Use as a context manager. Without a condition every row takes part.
+
+    Attributes:
+        columns: those of the dataset that the condition may speak of; blocks must have them.
+    """
+
+    def __init__(self, where: str | None, schema: pa.Schema) -> None:
+        """`schema` is the dataset's. Raises ConfigError: the condition is no SQL, or names no column of the dataset."""
+        self._where, self._work = where, Workspace()
+        spoken = (where or "").lower()
+        scalars = [field for field in schema if not pa.types.is_fixed_size_list(field.type)]
+        self.columns = [field.name for field in scalars if field.name.lower() in spoken]
+        try:
+            self.rows(pa.schema(scalars).empty_table())
+        except RunError as error:
+            self._work.__exit__(None, None, None)
+            raise ConfigError(
+                f"--where {where} cannot be used: {error.__cause__}\nCorrect it; the columns are "
+                f"{', '.join(field.name for field in scalars)}."
+            ) from error
+
+    def __enter__(self) -> RowFilter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._work.__exit__(kind, error, at)
+
+    def rows(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Numbers of the rows that take part, ascending."""
+        if self._where is None:
+            return np.arange(table.num_rows)
+        self._work.register("rows", table.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
+        found = self._work.rows(f"SELECT {_NUMBER} FROM rows WHERE ({self._where}\n) ORDER BY {_NUMBER}")
+        return np.array([number for (number,) in found], np.int64)
