@@ -76,4 +76,6 @@ def _tuple(left: _Bytes) -> list[Value]:
         if code not in _SKIPPED:
             raise ValueError(f"it holds the pickle opcode 0x{code:02x} behind its tuple")
         left.take(_SKIPPED[code])
+    if left.at < len(left.data):
+        raise ValueError("it goes on behind its end")
     return stack
