@@ -23,6 +23,8 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "hanclip export out/ features/ --to chinese-clip --split valid",
             "hanclip export out/ features/ --to chinese-clip --number-ids",
+            "hanclip export out/ matrices/ --to npy --column text --column image_uri",
+            "hanclip export out/ s3://bucket/points --to qdrant --vectors both",
         )
     )(export)
 

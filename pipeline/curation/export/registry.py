@@ -13,10 +13,17 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["chinese-clip"]
+Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector"]
 
 FORMATS: dict[Format, str] = {
     "chinese-clip": "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
+    "npy": "matrices beside Parquet metadata, as clip-retrieval and embedding-reader lay them out",
+    "faiss": "an exact index, and the id at each position",
+    "lance": "a LanceDB table",
+    "hf": "a folder for Hugging Face datasets",
+    "milvus": "Parquet for its bulk import, and the collection's schema",
+    "qdrant": "points as JSON lines, and the collection",
+    "pgvector": "files for COPY, and the script that loads them",
 }
 
 
@@ -58,8 +65,7 @@ class Exported:
     """What was written.
 
     Attributes:
-        files: URIs by what is in them, in the order in which they were written.
-        rows: rows of each file, or of all files of one kind.
+        files: rows of each file, or of all files of one kind, by URI.
         left_out: rows of the dataset that lack a vector and are not in the export.
         next: what a user may do with it.
     """
