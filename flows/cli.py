@@ -19,6 +19,7 @@ from actors.stopping import exit_on_sigterm
 from flows import (
     backfill_commands,
     evaluate_commands,
+    export_commands,
     job_commands,
     model_commands,
 )
@@ -207,6 +208,7 @@ def demo(
 
 backfill_commands.register(app)
 evaluate_commands.register(app)
+export_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
 

@@ -32,8 +32,14 @@ class SourceConfig(_Section):
     """Where records come from."""
 
     uris: tuple[str, ...] = Field(default=(), description="Folders, tars, tables; local paths, URLs, globs.")
-    format: Literal["auto", "folder", "webdataset", "table"] = Field(
+    format: Literal["auto", "folder", "webdataset", "table", "chinese-clip"] = Field(
         default="auto", description="How to read the source; auto decides by what is there."
+    )
+    split: str | None = Field(
+        default=None, min_length=1, description="Chinese-CLIP data: the split to take, such as valid."
+    )
+    records: Literal["auto", "images", "texts", "pairs"] = Field(
+        default="auto", description="Chinese-CLIP data: what a record is; auto is images, where there are any."
     )
     id_column: str | None = Field(default=None, description="Table column with the record's id.")
     image_column: str | None = Field(default=None, description="Table column with image bytes or image URIs.")

@@ -196,7 +196,7 @@ def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:
     if missing:
         raise RunError(f"Shard {shard_id}: columns {sorted(missing)} are not as planned. Run the same command again.")
     try:
-        return table.select(wanted.names).cast(wanted)
+        return schema.conform(table, wanted)
     except pa.ArrowException as error:
         raise RunError(
             f"Shard {shard_id}: {error}. The source's column types changed: run the same command again."

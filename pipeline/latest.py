@@ -23,6 +23,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.dataset import RUN_DATE, Dataset, choose
 from pipeline.outcomes import Kind, WordFile, by_file, gather, read_rows
+from pipeline.schema import conform
 from pipeline.workspace import Workspace
 
 _FILES_AT_ONCE = 4
@@ -88,7 +89,7 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         file, rows = piece
         table = read_rows(file.uri, rows, names)
         day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
-        return table.select(names).append_column(RUN_DATE, day).cast(schema)
+        return conform(table.select(names).append_column(RUN_DATE, day), schema)
 
     with Workspace() as work:
         files = find_current(dataset, work)

@@ -124,6 +124,7 @@ def source_digest(config: RunConfig) -> str:
     """Equal for runs over the same source: 16 hex digits over where it is and how it is read."""
     deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
     tree = config.source.model_dump(mode="json", include=deciding)
+    tree |= config.source.model_dump(mode="json", include={"split", "records"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
 
 

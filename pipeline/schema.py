@@ -87,3 +87,29 @@ def embeddings_schema(
         fields.append(pa.field("similarity", pa.float32()))
     fields.append(pa.field("source_fingerprint", pa.string(), nullable=False))
     return pa.schema([*fields, *extra])
+
+
+def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """`table` with the columns, order and types of `wanted`. Raises ArrowException where a value does not fit.
+
+    Arrow reads the elements of a null vector as nulls and then refuses to call them non-nullable, as they were written.
+    """
+    columns = [_conformed(table[field.name], field.type) for field in wanted]
+    for field, column in zip(wanted, columns, strict=True):
+        if column.null_count and not field.nullable:
+            raise pa.ArrowInvalid(f"the column {field.name} may hold no nulls and holds {column.null_count:,}")
+    return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _conformed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if not (pa.types.is_fixed_size_list(kind) and column.null_count):
+        return column.cast(kind)
+    return pa.chunked_array([_vectors(chunk, kind) for chunk in column.chunks], kind)
+
+
+def _vectors(chunk: pa.FixedSizeListArray, kind: pa.FixedSizeListType) -> pa.FixedSizeListArray:
+    size = kind.list_size
+    elements = chunk.values.slice(chunk.offset * size, len(chunk) * size)
+    return pa.FixedSizeListArray.from_arrays(
+        elements.fill_null(0).cast(kind.value_type), type=kind, mask=chunk.is_null()
+    )

@@ -1,8 +1,9 @@
-"""Where records come from: folders, WebDataset tars, tables. `base` has the contract, one file a format the rest."""
+"""Where records come from: folders, tars, tables, the Chinese-CLIP authors' files. `base` has the contract."""
 
 from __future__ import annotations
 
 from pipeline.config import SourceConfig
+from pipeline.errors import SourceError
 from pipeline.sources.base import PlacedReader, RecordReader, Sink, SourceSpec, is_sequential
 
 __all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "scan"]
@@ -21,10 +22,22 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         StorageError: listing or reading it failed.
     """
     from pipeline.sources import folder, table, webdataset
+    from pipeline.sources.chinese_clip import scan as chinese_clip
     from pipeline.sources.formats import detect
 
-    scans = {"folder": folder.scan, "webdataset": webdataset.scan, "table": table.scan}
-    return scans[detect(config, out)](config, sink, out)
+    scans = {
+        "folder": folder.scan,
+        "webdataset": webdataset.scan,
+        "table": table.scan,
+        "chinese-clip": chinese_clip.scan,
+    }
+    kind = detect(config, out)
+    if kind != "chinese-clip" and (config.split or config.records != "auto"):
+        raise SourceError(
+            f"--split and --records are for Chinese-CLIP data, and {', '.join(config.uris)} was taken for a {kind} "
+            "source. Leave them out, or read it with --format chinese-clip."
+        )
+    return scans[kind](config, sink, out)
 
 
 def reader(spec: SourceSpec) -> RecordReader:
@@ -41,6 +54,10 @@ def _reader(spec: SourceSpec) -> RecordReader:
         from pipeline.sources.webdataset_reader import WebDatasetReader
 
         return WebDatasetReader(spec)
+    if spec.kind == "chinese-clip":
+        from pipeline.sources.chinese_clip.reader import ChineseClipReader
+
+        return ChineseClipReader(spec)
     from pipeline.sources.table_reader import TableReader
 
     return TableReader(spec)

@@ -6,7 +6,7 @@ travels to the workers, where `reader(spec)` makes the matching `RecordReader`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -27,7 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
-Kind = Literal["folder", "webdataset", "table"]
+Kind = Literal["folder", "webdataset", "table", "chinese-clip"]
 Sink = Callable[[pa.RecordBatch], None]
 
 #: Containers that can only be read from their beginning.
@@ -60,6 +60,7 @@ class SourceSpec:
         caption_key: key of the text in a tar's .json members, used where there is no .txt.
         notes: sentences for the user about what was left out or found damaged.
         texts: how many of the records have a text, where listing them tells.
+        classes: index and name of each class folder's class, where folders are classes.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class SourceSpec:
     caption_key: str | None = None
     notes: tuple[str, ...] = field(default=())
     texts: int | None = None
+    classes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line for people."""

@@ -11,6 +11,7 @@ from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, NotFoundError, SourceError
 from pipeline.sources.addresses import absent, addresses, entries
 from pipeline.sources.base import Kind
+from pipeline.sources.chinese_clip.holdings import is_chinese_clip
 
 IMAGE_SUFFIXES = frozenset(
     "jpg jpeg jpe jfif png webp bmp dib gif tif tiff avif heic heif jp2 ico ppm pgm pbm tga".split()  # noqa: SIM905
@@ -21,7 +22,7 @@ TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 TABLE_SUFFIXES = PARQUET_SUFFIXES + TEXT_TABLE_SUFFIXES + tuple(f"{suffix}.gz" for suffix in TEXT_TABLE_SUFFIXES)
 
 _PEEK = 2000
-_CURE = "Say what to read with --format folder, webdataset or table."
+_CURE = "Say what to read with --format folder, webdataset, table or chinese-clip."
 
 
 def kind_of(uri: str) -> Kind | None:
@@ -65,13 +66,15 @@ def detect(config: SourceConfig, out: str = "") -> Kind:
 
 
 def _plural(kind: Kind) -> str:
-    return {"folder": "images", "webdataset": "tars", "table": "tables"}[kind]
+    return {"folder": "images", "webdataset": "tars", "table": "tables", "chinese-clip": "Chinese-CLIP data"}[kind]
 
 
 def _kinds(uri: str, out: str) -> set[Kind]:
     """Kinds among the first files of one address; texts count only where nothing else is."""
     found = list(addresses([uri], out))
     names = list(islice((entry for _, address in found for entry in _peek(address, out)), _PEEK))
+    if is_chinese_clip(storage.normalise(uri), names):
+        return {"chinese-clip"}
     kinds = {kind for name in names if not name.endswith(".txt") and (kind := kind_of(name))}
     return kinds or {kind for name in names if (kind := kind_of(name))}
 

@@ -1,0 +1,50 @@
+"""`hanclip export`: what may be typed; what it does is in `flows.export`.
+
+In: the command line. Out: a call with parsed values. Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from flows.options import Debug, Json, examples
+from pipeline.curation.export.registry import FORMATS, ExportOptions, Format
+
+_TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
+_ABOUT = {name: str(field.description) for name, field in ExportOptions.model_fields.items()}
+_DEFAULT = {name: field.default for name, field in ExportOptions.model_fields.items()}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(
+        epilog=examples(
+            "hanclip export out/ features/ --to chinese-clip --split valid",
+            "hanclip export out/ features/ --to chinese-clip --number-ids",
+            "hanclip export out/ matrices/ --to npy --column text --column image_uri",
+            "hanclip export out/ s3://bucket/points --to qdrant --vectors both",
+        )
+    )(export)
+
+
+def export(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="Folder to write to; local path or URL.")],
+    to: Annotated[Format, typer.Option("--to", help=_TO)],
+    vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_ABOUT["vectors"])] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_ABOUT["columns"])] = None,
+    rows_per_file: Annotated[int, typer.Option(min=1, help=_ABOUT["rows_per_file"])] = _DEFAULT["rows_per_file"],
+    split: Annotated[str, typer.Option(help=_ABOUT["split"])] = _DEFAULT["split"],
+    number_ids: Annotated[bool, typer.Option("--number-ids", help=_ABOUT["number_ids"])] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the latest vectors in another format, ids beside them; the same command again writes the same."""
+    from flows import export as shell
+
+    chosen = {"vectors": vectors, "columns": column and tuple(column), "rows_per_file": rows_per_file}
+    options = shell.options({**chosen, "split": split, "number_ids": number_ids})
+    shell.write_export(shell.Target(out, dest, to), options, dry_run, as_json)

@@ -1,0 +1,94 @@
+"""Parquet files for Milvus's bulk import, and the schema of the collection that they go into.
+
+rows-00000.parquet    vectors as list<float>, which every release imports; row groups of about 32 MB
+schema.json           the fields, by the names and types of Milvus
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.curation.export.cells import plain_columns, plain_type
+from pipeline.curation.export.parts import Parts, drop_parts
+from pipeline.curation.export.registry import Exported, Request
+from pipeline.curation.export.staging import staged_file
+from pipeline.curation.vectors import Vectors, matrix
+
+_GROUP_BYTES = 32 * 2**20
+_LONGEST_VARCHAR = 65535
+_TYPES = {
+    pa.bool_(): "Bool",
+    pa.int8(): "Int8",
+    pa.uint8(): "Int16",
+    pa.int16(): "Int16",
+    pa.uint16(): "Int32",
+    pa.int32(): "Int32",
+    pa.uint32(): "Int64",
+    pa.int64(): "Int64",
+    pa.float16(): "Float",
+    pa.float32(): "Float",
+    pa.float64(): "Double",
+    pa.string(): "VarChar",
+}
+_ARROW = {
+    "Bool": pa.bool_(),
+    "Int8": pa.int8(),
+    "Int16": pa.int16(),
+    "Int32": pa.int32(),
+    "Int64": pa.int64(),
+    "Float": pa.float32(),
+    "Double": pa.float64(),
+    "VarChar": pa.string(),
+}
+
+
+def export(request: Request) -> Exported:
+    """Write the parts, then the schema."""
+    parts, numbers = Parts(request), 0
+    fields = [_field(column, parts) for column in parts.schema]
+    schema = pa.schema([_column(field) for field in fields])
+    group_rows = max(1, _GROUP_BYTES // (4 * parts.dim * len(parts.vectors)))
+    for numbers, table in enumerate(parts, 1):
+        plain = plain_columns(table.select(parts.others))
+        for vector in parts.vectors:
+            plain = plain.append_column(vector, _lists(matrix(table[vector])))
+        rows = plain.select(schema.names).cast(schema)
+        with staged_file(_uri(request, numbers - 1)) as path:
+            pq.write_table(rows, path, row_group_size=group_rows, use_dictionary=False, store_schema=False)
+    drop_parts(partial(_uri, request), numbers)
+    told = {"enable_dynamic_field": False, "fields": fields}
+    storage.overwrite(storage.join(request.dest, "schema.json"), json.dumps(told, indent=2).encode())
+    return Exported({storage.join(request.dest, "rows-*.parquet"): parts.rows}, parts.left_out)
+
+
+def _uri(request: Request, number: int) -> str:
+    return storage.join(request.dest, f"rows-{number:05d}.parquet")
+
+
+def _lists(vectors: Vectors) -> pa.ListArray:
+    """(B, D) as lists of no fixed length."""
+    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.reshape(-1)))
+
+
+def _field(column: pa.Field, parts: Parts) -> dict[str, Any]:
+    """A column as Milvus describes a field."""
+    if column.name in parts.vectors:
+        return {"name": column.name, "data_type": "FloatVector", "dim": parts.dim}
+    told: dict[str, Any] = {"name": column.name, "data_type": _TYPES[plain_type(column.type)]}
+    if told["data_type"] == "VarChar":
+        told["max_length"] = _LONGEST_VARCHAR
+    return told | ({"is_primary": True} if column.name == "id" else {"nullable": True})
+
+
+def _column(field: dict[str, Any]) -> pa.Field:
+    if "dim" in field:
+        return pa.field(field["name"], pa.list_(pa.float32()))
+    return pa.field(field["name"], _ARROW[field["data_type"]])

@@ -1,0 +1,47 @@
+"""NumPy matrices beside Parquet metadata, in the layout of clip-retrieval and embedding-reader.
+
+img_emb/img_emb_0000.npy    (B, D), float32 or float16 as stored        likewise text_emb
+metadata/metadata_0000.parquet    id and the other columns, in the same order
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.curation.export.parts import Parts, drop_parts
+from pipeline.curation.export.registry import Exported, Request
+from pipeline.curation.export.staging import staged_file
+from pipeline.curation.vectors import IMAGE, TEXT, matrix
+
+_FOLDERS = {IMAGE: "img_emb", TEXT: "text_emb"}
+_METADATA = "metadata"
+
+
+def export(request: Request) -> Exported:
+    """Write the matrices of a part, then its metadata."""
+    parts, numbers = Parts(request), 0
+    for numbers, table in enumerate(parts, 1):
+        for vector in parts.vectors:
+            with staged_file(_uri(request, _FOLDERS[vector], numbers - 1)) as path:
+                np.save(path, _matrix(table[vector]))
+        with staged_file(_uri(request, _METADATA, numbers - 1)) as path:
+            pq.write_table(table.select(parts.others), path, compression="zstd")
+    folders = [*(_FOLDERS[vector] for vector in parts.vectors), _METADATA]
+    for folder in folders:
+        drop_parts(partial(_uri, request, folder), numbers)
+    return Exported({storage.join(request.dest, folder): parts.rows for folder in folders}, parts.left_out)
+
+
+def _uri(request: Request, folder: str, number: int) -> str:
+    suffix = "parquet" if folder == _METADATA else "npy"
+    return storage.join(request.dest, folder, f"{folder}_{number:04d}.{suffix}")
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray[tuple[int, ...], np.dtype[np.float16 | np.float32]]:
+    vectors = matrix(column)
+    return vectors.astype(np.float16) if pa.types.is_float16(column.type.value_type) else vectors

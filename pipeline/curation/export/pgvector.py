@@ -1,0 +1,103 @@
+r"""Files for PostgreSQL's COPY with the extension pgvector, and the script that loads them.
+
+    rows-00000.copy    text format: tabs between cells, \N for null, vectors as [x,y,...]
+    load.sql           run it in this folder: psql -v ON_ERROR_STOP=1 -f load.sql
+
+The script is one transaction: it creates the table `hanclip`, empties it if it was there, and loads all files.
+PostgreSQL's texts hold no NUL character: it is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.curation.export.cells import plain_columns, plain_type
+from pipeline.curation.export.parts import Parts, drop_parts
+from pipeline.curation.export.registry import Exported, Request
+from pipeline.curation.export.staging import staged_file
+from pipeline.curation.vectors import matrix
+
+_ROWS = 4096
+_SMALL, _WHOLE, _LARGE = "smallint", "integer", "bigint"
+_TYPES = {
+    pa.bool_(): "boolean",
+    pa.int8(): _SMALL,
+    pa.uint8(): _SMALL,
+    pa.int16(): _SMALL,
+    pa.uint16(): _WHOLE,
+    pa.int32(): _WHOLE,
+    pa.uint32(): _LARGE,
+    pa.int64(): _LARGE,
+    pa.float16(): "real",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+}
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
+
+
+def export(request: Request) -> Exported:
+    """Write the rows, then the script."""
+    parts, numbers = Parts(request), 0
+    for numbers, table in enumerate(parts, 1):
+        with staged_file(_uri(request, numbers - 1)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(_lines(table, parts))
+    drop_parts(partial(_uri, request), numbers)
+    names = [storage.name(_uri(request, number)) for number in range(numbers)]
+    storage.overwrite(storage.join(request.dest, "load.sql"), _script(parts, names).encode())
+    return Exported(
+        {storage.join(request.dest, "rows-*.copy"): parts.rows},
+        parts.left_out,
+        f"cd {request.dest} && psql -v ON_ERROR_STOP=1 -f load.sql",
+    )
+
+
+def _uri(request: Request, number: int) -> str:
+    return storage.join(request.dest, f"rows-{number:05d}.copy")
+
+
+def _lines(table: pa.Table, parts: Parts) -> Iterator[str]:
+    for at in range(0, table.num_rows, _ROWS):
+        some = table.slice(at, _ROWS)
+        others = plain_columns(some.select(parts.others))
+        columns = [[_cell(value) for value in others[name].to_pylist()] for name in parts.others]
+        columns += [[_vector(value) for value in matrix(some[name]).tolist()] for name in parts.vectors]
+        yield from ("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    return value.translate(_ESCAPES) if isinstance(value, str) else str(value)
+
+
+def _vector(values: list[float]) -> str:
+    return json.dumps(values, separators=(",", ":"))
+
+
+def _script(parts: Parts, files: list[str]) -> str:
+    names = [*parts.others, *parts.vectors]
+    kinds = [_TYPES[plain_type(parts.schema.field(name).type)] for name in parts.others]
+    kinds += [f"vector({parts.dim})"] * len(parts.vectors)
+    columns = [f"    {_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
+    columns[0] += " PRIMARY KEY"
+    listed = ", ".join(map(_quoted, names))
+    lines = [
+        "BEGIN;",
+        "CREATE EXTENSION IF NOT EXISTS vector;",
+        "CREATE TABLE IF NOT EXISTS hanclip (\n" + ",\n".join(columns) + "\n);",
+        "TRUNCATE hanclip;",
+        *(f"\\copy hanclip ({listed}) FROM '{file}'" for file in files),
+        "COMMIT;",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

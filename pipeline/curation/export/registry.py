@@ -1,0 +1,89 @@
+"""The formats that `hanclip export --to` knows, and what writes each.
+
+A format is a module of this package with a function `export(request) -> Exported`; its name has a line in `FORMATS`.
+Plain Python, so that the command line can list the formats without loading Arrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector"]
+
+FORMATS: dict[Format, str] = {
+    "chinese-clip": "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
+    "npy": "matrices beside Parquet metadata, as clip-retrieval and embedding-reader lay them out",
+    "faiss": "an exact index, and the id at each position",
+    "lance": "a LanceDB table",
+    "hf": "a folder for Hugging Face datasets",
+    "milvus": "Parquet for its bulk import, and the collection's schema",
+    "qdrant": "points as JSON lines, and the collection",
+    "pgvector": "files for COPY, and the script that loads them",
+}
+
+
+class ExportOptions(BaseModel):
+    """What a user may choose; a format leaves alone what does not concern it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vectors: Literal["image", "text", "both"] | None = Field(
+        default=None, description="Which vectors; if not given, those of the images, or of texts where there are none."
+    )
+    columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
+    rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
+    split: str = Field(default="valid", min_length=1, description="chinese-clip: the first part of the files' names.")
+    number_ids: bool = Field(
+        default=False, description="chinese-clip: number the rows, and write which number is which id."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One export.
+
+    Attributes:
+        out: the dataset.
+        dest: the folder to write to.
+        options: what the user chose.
+        advance: is told the number of rows each time that some were gone through.
+    """
+
+    out: str
+    dest: str
+    options: ExportOptions
+    advance: Callable[[int], None] = field(default=lambda rows: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        files: rows of each file, or of all files of one kind, by URI.
+        left_out: rows of the dataset that lack a vector and are not in the export.
+        next: what a user may do with it.
+    """
+
+    files: dict[str, int]
+    left_out: int = 0
+    next: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the largest file."""
+        return max(self.files.values(), default=0)
+
+
+Exporter = Callable[[Request], Exported]
+
+
+def exporter(name: Format) -> Exporter:
+    """The function that writes a format; what it needs is loaded now."""
+    module = import_module(f"{__package__}.{name.replace('-', '_')}")
+    return cast(Exporter, module.export)

@@ -1,0 +1,90 @@
+"""A folder with class names beside class folders: `label_cn.txt`, `test/<class>/*.jpg`.
+
+Line n of `label_cn.txt` names class n. Class folders are classes in sorted order, as ImageFolder counts them; where all
+their names are numbers of one width (`007`), the number is the class, so that a class without images shifts nothing.
+Each image has the columns `label` and `label_index`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.errors import EmptySourceError, SourceError
+from pipeline.sources.addresses import entries
+from pipeline.sources.base import Sink, SourceSpec, choose_extra
+from pipeline.sources.chinese_clip.holdings import LABELS
+from pipeline.sources.formats import is_image
+from pipeline.sources.records import RecordCollector
+from pipeline.sources.texts import decode_text
+
+COLUMNS = pa.schema([("label", pa.string()), ("label_index", pa.int32())])
+
+_DEFAULT_SPLIT = "test"
+_MAX_LABELS_BYTES = 16 * 2**20
+
+
+def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> SourceSpec:
+    """List the images of a split; ids are paths below the folder.
+
+    Raises:
+        SourceError: no such split, no images, or class folders that do not fit the class names.
+    """
+    if len(folders) > 1 or config.records not in ("auto", "images"):
+        raise SourceError(
+            f"{', '.join(folders)}: a folder with {LABELS} is embedded alone, and its records are images. "
+            "Give one such folder, without --records."
+        )
+    base, split = folders[0], config.split or _DEFAULT_SPLIT
+    names = _class_names(storage.join(base, LABELS))
+    collector, seen = RecordCollector(sink, config.limit), set()
+    for info in entries(storage.join(base, split), out):
+        path = storage.relative(info.uri, base)
+        if is_image(info.uri) and path.count("/") > 1:
+            seen.add(path.split("/")[1])
+            collector.add(path, info.uri, None, None, None, info.size_bytes, info.fingerprint)
+    collector.flush()
+    if not collector.rows:
+        raise EmptySourceError(f"{storage.join(base, split)} has no images in class folders. Correct --split.")
+    classes = _classes(sorted(seen), names, storage.join(base, split))
+    extra = choose_extra(COLUMNS, config)
+    return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, classes=classes)
+
+
+def class_folder(record_id: str) -> str:
+    """The class folder in a record's id, `test/007/a.jpg`."""
+    return record_id.split("/")[1]
+
+
+def _class_names(uri: str) -> list[str]:
+    try:
+        text = decode_text(storage.read_bytes(uri, _MAX_LABELS_BYTES))
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{uri} is neither UTF-8 nor GB18030. Convert it to UTF-8.") from error
+    return [line.strip() for line in text.splitlines()]
+
+
+def _classes(folders: Sequence[str], names: Sequence[str], where: str) -> dict[str, tuple[int, str]]:
+    """Index and name of each class folder."""
+    numbers = all(folder.isascii() and folder.isdigit() for folder in folders)
+    if numbers and len({len(folder) for folder in folders}) == 1:
+        found = {folder: int(folder) for folder in folders}
+    elif numbers and len(folders) > 10:
+        raise SourceError(
+            f"The class folders in {where} are numbers of several widths ({folders[0]} ... {folders[-1]}), which sort "
+            "otherwise than they count. Give them leading zeros."
+        )
+    else:
+        found = {folder: index for index, folder in enumerate(folders)}
+        if len(folders) != len(names):
+            raise SourceError(
+                f"{where} has {len(folders):,} class folders and {LABELS} names {len(names):,} classes. "
+                "Make them as many: folder n in sorted order is the class of line n."
+            )
+    beyond = next((folder for folder, index in found.items() if index >= len(names)), None)
+    if beyond is not None:
+        raise SourceError(f"The class folder {beyond} in {where} has no line in {LABELS}, which has {len(names):,}.")
+    return {folder: (index, names[index]) for folder, index in found.items()}

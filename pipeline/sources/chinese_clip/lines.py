@@ -1,0 +1,81 @@
+"""Lines of `*_imgs.tsv` and `*_texts.jsonl`, found once by byte offset, so that any of them can be read alone.
+
+A line's fingerprint is the hash of its bytes: a file that was copied or touched holds the same records as before.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from pipeline import storage
+from pipeline.storage import ReadPolicy
+
+#: No line is held beyond this; what is longer is hashed piece by piece and fails by name when it is read.
+PIECE_BYTES = 16 * 2**20
+_BUFFER_BYTES = 4 * 2**20
+_BOM = b"\xef\xbb\xbf"
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: where it lies, its bytes (of a very long one the first 16 MiB), and the hash of all of them."""
+
+    position: int
+    size_bytes: int
+    data: bytes
+    fingerprint: str
+
+
+def lines_of(uri: str, policy: ReadPolicy) -> Iterator[Line]:
+    """Every line of a file that is not blank, in order, one at a time."""
+    with storage.open_seekable(uri, policy, _BUFFER_BYTES) as file:
+        position = 0
+        while data := file.readline(PIECE_BYTES):
+            piece, size_bytes, digest = data, len(data), blake2b(data.rstrip(b"\n"), digest_size=16)
+            while not piece.endswith(b"\n") and (piece := file.readline(PIECE_BYTES)):
+                size_bytes += len(piece)
+                digest.update(piece.rstrip(b"\n"))
+            if data.strip(b"\r\n"):
+                yield Line(position, size_bytes, data, digest.hexdigest())
+            position += size_bytes
+
+
+def fingerprint(data: bytes) -> str:
+    """The same hash for a line, or a value, that was read alone."""
+    return blake2b(data.rstrip(b"\n"), digest_size=16).hexdigest()
+
+
+def image_id(line: bytes) -> str:
+    """The id of an image's line.
+
+    Raises:
+        ValueError: it is no such line.
+    """
+    key, tab, rest = line.removeprefix(_BOM).partition(b"\t")
+    if not tab or b"\t" in rest or not (name := key.decode("utf-8").strip()):
+        raise ValueError("it is not `image_id<TAB>base64`")
+    return canonical_id(name)
+
+
+def encoded_image(line: bytes) -> bytes:
+    """The base64 of an image's line."""
+    return line.partition(b"\t")[2].strip(b"\r\n ")
+
+
+def canonical_id(name: str) -> str:
+    """One spelling of a number, since texts name images by number: `007` is 7."""
+    return str(int(name)) if name.isascii() and name.isdigit() else name
+
+
+def decode_image(encoded: bytes) -> bytes:
+    """Bytes of base64 in the standard or the URL-safe alphabet, with or without padding.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    plain = encoded.translate(_URLSAFE)
+    return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)

@@ -1,0 +1,198 @@
+"""The rows of a split in each of its forms: images, texts, pairs, out of text files or out of LMDB folders.
+
+    images   id = image id       container, position, size: the line of the TSV; or container: the LMDB folder
+    texts    id = text id        text_uri: the line of the JSON lines, `file#offset+bytes`; or `pairs#key`
+    pairs    id = text id:image id, both of these
+
+A line that is not what it should be is a record too, named by its place, and fails when it is read. Joins go through
+DuckDB, so that a split of any size passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.chinese_clip_files import parse_text
+from pipeline.errors import SourceError
+from pipeline.schema import RECORDS
+from pipeline.sources.chinese_clip.holdings import Split
+from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of
+from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder, opened
+from pipeline.sources.chinese_clip.pickled_pair import Pair, parse_pair
+from pipeline.sources.records import RecordCollector
+from pipeline.spool import Spool
+from pipeline.storage import ReadPolicy, name
+from pipeline.workspace import Workspace
+
+
+class Row(NamedTuple):
+    """A row of `schema.RECORDS`."""
+
+    id: str
+    image_uri: str | None
+    text_uri: str | None
+    container: str
+    position: int | None
+    size_bytes: int | None
+    fingerprint: str
+
+
+class SplitRows:
+    """`notes` says what was left out; it is complete when the rows were gone through."""
+
+    def __init__(self, split: Split, policy: ReadPolicy) -> None:
+        self._split, self._policy = split, policy
+        self.notes: list[str] = []
+
+    def images(self) -> Iterator[Row]:
+        """One row an image."""
+        if self._split.images is None:
+            yield from self._lmdb_images()
+            return
+        uri = self._split.images.uri
+        for line in lines_of(uri, self._policy):
+            place = (uri, line.position, line.size_bytes, line.fingerprint)
+            try:
+                key = image_id(line.data)
+            except ValueError:
+                yield Row(_damaged(uri, line.position), None, None, *place)
+            else:
+                yield Row(key, f"{uri}#{key}", None, *place)
+
+    def texts(self) -> Iterator[Row]:
+        """One row a text; in LMDB a text stands once for each of its images."""
+        if self._split.texts is None:
+            yield from self._once(self._lmdb_texts)
+            return
+        yield from self._text_rows(lambda text_id, image_ids: [(text_id, None)])
+
+    def pairs(self) -> Iterator[Row]:
+        """One row a pair, joined outside of memory. A pair that is named twice is one."""
+        in_files = self._split.images is not None and self._split.texts is not None
+        with Workspace() as work:
+            _spool(work, "images", self.images() if in_files else self._lmdb_images())
+            _spool(work, "pairs", self._file_pairs() if in_files else self._lmdb_pairs())
+            [(alone,)] = work.rows("SELECT count(*) FROM images ANTI JOIN pairs USING (image_uri)")
+            if alone:
+                self.notes.append(f"{alone:,} images are named by no text and make no pair.")
+            yield from _rows(work, _JOINED)
+
+    def _file_pairs(self) -> Iterator[Row]:
+        assert self._split.images is not None
+        images, lonely = self._split.images.uri, 0
+
+        def named(text_id: str, image_ids: tuple[str, ...]) -> list[tuple[str, str | None]]:
+            nonlocal lonely
+            lonely += not image_ids
+            return [(f"{text_id}:{key}", f"{images}#{key}") for key in image_ids]
+
+        yield from self._text_rows(named)
+        if lonely:
+            self.notes.append(f"{lonely:,} texts name no image and make no pair.")
+
+    def _text_rows(self, named: Callable[[str, tuple[str, ...]], list[tuple[str, str | None]]]) -> Iterator[Row]:
+        """Rows of the JSON lines; `named` gives the ids and image URIs of those that one line stands for."""
+        assert self._split.texts is not None
+        uri = self._split.texts.uri
+        for line in lines_of(uri, self._policy):
+            place = (uri, line.position, line.size_bytes, line.fingerprint)
+            text_uri = f"{uri}#{line.position}+{line.size_bytes}"
+            try:
+                found = parse_text(line.data)
+            except ValueError:
+                yield Row(_damaged(uri, line.position), None, text_uri, *place)
+            else:
+                for id_, image_uri in named(found.text_id, found.image_ids):
+                    yield Row(id_, image_uri, text_uri, *place)
+
+    def _lmdb_images(self) -> Iterator[Row]:
+        folder = self._split.lmdb_images or ""
+        with opened(folder) as held:
+            rows = 0
+            for key, value in held.items():
+                rows += 1
+                id_ = _key(key, folder)
+                yield Row(id_, f"{folder}#{id_}", None, folder, None, len(value), fingerprint(value))
+            self._check_count(held, rows, folder)
+
+    def _lmdb_pairs(self) -> Iterator[Row]:
+        images = self._split.lmdb_images
+        yield from self._pair_rows(
+            lambda pair, value: (f"{pair.text_id}:{pair.image_id}", f"{images}#{pair.image_id}", fingerprint(value))
+        )
+
+    def _lmdb_texts(self) -> Iterator[Row]:
+        yield from self._pair_rows(lambda pair, value: (pair.text_id, None, text_fingerprint(pair)))
+
+    def _pair_rows(self, row: Callable[[Pair, bytes], tuple[str, str | None, str]]) -> Iterator[Row]:
+        folder, rows = self._split.lmdb_pairs or "", 0
+        with opened(folder) as held:
+            for key, value in held.items():
+                rows += 1
+                text_uri = f"{folder}#{_key(key, folder)}"
+                try:
+                    id_, image_uri, mark = row(parse_pair(value), value)
+                except ValueError:
+                    id_, image_uri, mark = f"{name(folder)}#{key.decode()}", None, fingerprint(value)
+                yield Row(id_, image_uri, text_uri, folder, None, len(value), mark)
+            self._check_count(held, rows, folder)
+
+    def _once(self, rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+        with Workspace() as work:
+            _spool(work, "texts", rows())
+            yield from _rows(work, _DISTINCT)
+
+    def _check_count(self, held: LmdbFolder, rows: int, folder: str) -> None:
+        told = held.count()
+        if told is not None and told != rows:
+            self.notes.append(f"{folder} says that it holds {told:,} entries, and holds {rows:,}.")
+
+
+_JOINED = """
+SELECT p.id, p.image_uri, min(p.text_uri) AS text_uri, coalesce(i.container, p.container) AS container,
+       CASE WHEN i.id IS NULL THEN min(p.position) ELSE i.position END AS position,
+       CASE WHEN i.id IS NULL THEN min(p.size_bytes) ELSE i.size_bytes END AS size_bytes,
+       coalesce(i.source_fingerprint || '+', '') || p.source_fingerprint AS source_fingerprint
+FROM pairs AS p LEFT JOIN images AS i USING (image_uri)
+GROUP BY p.id, p.image_uri, p.container, p.source_fingerprint,
+         i.id, i.container, i.position, i.size_bytes, i.source_fingerprint
+"""
+_DISTINCT = """
+SELECT id, any_value(image_uri) AS image_uri, min(text_uri) AS text_uri, any_value(container) AS container,
+       min(position) AS position, min(size_bytes) AS size_bytes, source_fingerprint
+FROM texts GROUP BY id, source_fingerprint
+"""
+
+
+def _spool(work: Workspace, table: str, rows: Iterator[Row]) -> None:
+    with Spool(work, table, RECORDS) as spool:
+        collector = RecordCollector(lambda batch: spool.add(pa.Table.from_batches([batch])), None)
+        for row in rows:
+            collector.add(*row)
+        collector.flush()
+
+
+def _rows(work: Workspace, sql: str) -> Iterator[Row]:
+    for batch in work.batches(sql):
+        columns: list[list[Any]] = [batch.column(field).to_pylist() for field in RECORDS.names]
+        yield from (Row(*values) for values in zip(*columns, strict=True))
+
+
+def _damaged(uri: str, position: int) -> str:
+    """The id of a record that stands for a line without an id."""
+    return f"{name(uri)}#{position}"
+
+
+def _key(key: bytes, folder: str) -> str:
+    try:
+        return key.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{folder} has a key that is no text: {key!r}. Build it again.") from error
+
+
+def text_fingerprint(pair: Pair) -> str:
+    """A text's own, whichever of its pairs it is read from."""
+    return fingerprint(f"{pair.text_id}\0{pair.text}".encode("utf-8", "surrogatepass"))
