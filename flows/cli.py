@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.stopping import exit_on_sigterm
-from flows import backfill_commands, classify_commands, job_commands
+from flows import backfill_commands, classify_commands, job_commands, similarity_commands
 from flows.dev.commands import app as dev_app
 from flows.options import Debug, Json, build, config_options, examples
 from pipeline import __version__
@@ -203,6 +203,7 @@ def demo(
 backfill_commands.register(app)
 job_commands.register(app)
 classify_commands.register(app)
+similarity_commands.register(app)
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
 """The file that the ELEVATER benchmark takes: probabilities of all classes, block by block, in; one JSON object out.
 
 Rows stand as `ImageFolder` lists a test set: by folder, then by file name, each in the order of code points. The
-`index.json` of a set, where there is one, rearranges them: row i of the file is row index[i] of that order. Probabilities
-wait on this machine's disk, four bytes each; the file appears under its name when it is complete.
+`index.json` of a set, where there is one, rearranges them: row i of the file is row index[i] of that order.
+Probabilities wait on this machine's disk, four bytes each; the file appears under its name when it is complete.
 """
 
 from __future__ import annotations
