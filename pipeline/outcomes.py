@@ -136,7 +136,27 @@ def read_rows(uri: str, rows: npt.NDArray[np.int64], columns: Sequence[str] | No
                 table = parquet.read_row_group(group, columns)
                 tables.append(table if len(wanted) == size else table.take(wanted))
             first += size
-    return pa.concat_tables(tables)
+    return _with_items(pa.concat_tables(tables))
+
+
+def _with_items(table: pa.Table) -> pa.Table:
+    """Vectors typed as the dataset's schema does: Parquet calls their values `element`, and where a vector is null they
+    are null as well, which Arrow does not cast away.
+    """
+    for number, field in enumerate(table.schema):
+        if pa.types.is_fixed_size_list(field.type):
+            kind = pa.list_(pa.field("item", field.type.value_type, nullable=False), field.type.list_size)
+            chunks = [_non_null(chunk, kind) for chunk in table.column(number).chunks]
+            table = table.set_column(number, field.with_type(kind), pa.chunked_array(chunks, kind))
+    return table
+
+
+def _non_null(vectors: pa.FixedSizeListArray, kind: pa.DataType) -> pa.FixedSizeListArray:
+    """The same vectors, with zeros inside the null ones."""
+    size = kind.list_size
+    values = vectors.values.slice(vectors.offset * size, len(vectors) * size)
+    values = pc.fill_null(values, pa.scalar(0, kind.value_type)) if values.null_count else values
+    return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=vectors.is_null() if vectors.null_count else None)
 
 
 @contextmanager
