@@ -18,10 +18,12 @@ import typer
 from actors.stopping import exit_on_sigterm
 from flows import (
     backfill_commands,
+    classify_commands,
     evaluate_commands,
     export_commands,
     job_commands,
     model_commands,
+    similarity_commands,
 )
 from flows.dev.commands import app as dev_app
 from flows.options import Debug, Json, build, config_options, examples
@@ -207,10 +209,12 @@ def demo(
 
 
 backfill_commands.register(app)
+classify_commands.register(app)
 evaluate_commands.register(app)
 export_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
+similarity_commands.register(app)
 
 if __name__ == "__main__":
     main()

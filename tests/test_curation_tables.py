@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from dataset_fixtures import an_identity, commit, some_records, unit_vectors
+from dataset_fixtures import an_identity, commit, embedded_rows, provenance, some_records, unit_vectors
 
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.curation.vectors import vector_blocks
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
+from pipeline.latest import latest
+from pipeline.schema import QUARANTINE
 
 SCHEMA = pa.schema([("id", pa.string()), ("source_fingerprint", pa.string())])
 
@@ -65,3 +68,21 @@ def test_a_table_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
         write_table(uri, SCHEMA, broken(), {})  # type: ignore[arg-type]
     assert pq.read_table(uri).num_rows == 1
     assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
+
+
+def test_vectors_of_records_without_a_text_are_read_and_copied(tmp_path: Path) -> None:
+    identity = an_identity()
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), identity)
+    records = some_records(60)
+    table, silent = embedded_rows(records, identity), np.arange(60) % 3 == 0
+    for name in ("text", "text_embedding", "similarity"):
+        empty = pa.nulls(60, table[name].type)
+        column = pc.if_else(pa.array(silent), empty, table[name].combine_chunks())
+        table = table.set_column(table.column_names.index(name), name, column)
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(60))
+    [block] = vector_blocks(dataset.uri, "text_embedding")
+    assert block.ids == [record.id for record, mute in zip(records, silent, strict=True) if not mute]
+    np.testing.assert_array_equal(block.vectors, unit_vectors(block.ids, identity.dim, "text"))
+    whole = pa.Table.from_batches(list(latest(dataset.uri)))
+    assert whole["text_embedding"].null_count == 20
+    assert whole.schema.field("text_embedding").type == identity.schema.field("text_embedding").type

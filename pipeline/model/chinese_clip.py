@@ -43,6 +43,7 @@ class ChineseClip:
         dim: length D of a vector.
         image_size: images are N x N pixels.
         logit_scale: the trained factor on cosines, already exponentiated (100 in the released models). Not applied.
+        parameters: trained values of the whole model, and of its image tower with its projection.
         device, device_name, dtype: where and how it computes.
         text_overflow: what is done with a text that is too long; "quarantine" cuts it and says so.
     """
@@ -58,6 +59,7 @@ class ChineseClip:
         self.text_overflow = text_overflow
         self.dim, self.image_size = spec.dim, spec.image_size
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
+        self.parameters = towers.parameters
         self.device_name = device_name(towers.device)
         self._towers = towers
         self._tokenizer = tokenizer

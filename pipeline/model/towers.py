@@ -24,6 +24,8 @@ from pipeline.model.tokenizer import Tokens
 
 #: Buffers and BERT's pooler, which old checkpoints carry and Chinese CLIP does not use.
 _HARMLESS = ("position_ids", "token_type_ids", "text_model.pooler.dense.weight", "text_model.pooler.dense.bias")
+#: Names of the image tower's parameters.
+_VISUAL = ("vision_model.", "visual_projection.")
 
 
 class Towers(Protocol):
@@ -41,6 +43,10 @@ class Towers(Protocol):
     def logit_scale(self) -> float:
         """Factor that the model was trained to multiply cosines with: exp of the parameter, 100 in released models."""
 
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Numbers of trained values: of the whole model, and of its image tower with its projection."""
+
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, N, N) normalised pixels -> (B, D)."""
 
@@ -55,6 +61,9 @@ class LoadedTowers:
         # Before the cast: in bf16 the trained 4.6052 would become 4.59375, and the scale 98.9 instead of 100.
         self.logit_scale = float(model.logit_scale.detach().double().exp())
         self.device, self.dtype = device, dtype
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        visual = (size for name, size in sizes.items() if name.startswith(_VISUAL))
+        self.parameters = (sum(sizes.values()), sum(visual))
         self._model = model.to(device=device, dtype=dtype)
         self._image_features = model.get_image_features
         self._text_features = model.get_text_features

@@ -1,0 +1,71 @@
+"""`hanclip similarity`: what may be typed; what it does is in `flows.similarity`.
+
+In: the command line. Out: one call with parsed values. Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.options import Debug, Json, examples
+from pipeline.errors import ConfigError
+
+TEXTS_HELP = "A text to compare, several if given several times; the dataset's model encodes it."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(
+        epilog=examples(
+            "hanclip similarity out/",
+            "hanclip similarity out/ --image shop/7.jpg --text 杰尼龟 --text 妙蛙种子 --text 皮卡丘",
+            "hanclip similarity out/ --image shop/7.jpg --texts names.txt --top 5",
+            "hanclip similarity out/ --image shop/7.jpg",
+            "hanclip similarity out/ --text 红色连衣裙 --top 50 --json",
+            "hanclip similarity out/ --text-id shop/7.jpg",
+        )
+    )(similarity)
+
+
+def similarity(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Compare this record's image: with the texts given, else with all stored."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help=TEXTS_HELP)] = None,
+    texts: Annotated[str | None, typer.Option(metavar="FILE", help="File with one such text a line.")] = None,
+    text_id: Annotated[
+        list[str] | None, typer.Option("--text-id", metavar="ID", help="The stored text of this record, not encoded.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 20,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Where the dataset's model is now, if not where it was when the dataset was made."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Arithmetic of the text tower: auto, bf16, fp16 or fp32.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a similarity is worth: its logit, its place in the dataset, and how often chance reaches it.
+
+    Alone it writes OUT/similarity/similarity.parquet for all pairs. With --image it ranks texts for one image, with
+    one --text or --text-id alone all stored images for one text; then nothing is written, and no image is read again.
+    """
+    asking = image is not None or bool(text or texts or text_id)
+    if asking and dry_run:
+        raise ConfigError("A question writes nothing: leave --dry-run out.")
+    if dtype not in ("auto", "bf16", "fp16", "fp32"):
+        raise ConfigError(f"--dtype {dtype} is no arithmetic: take auto, bf16, fp16 or fp32.")
+    if not asking:
+        from flows import similarity as flow
+
+        flow.write(out, dry_run, as_json)
+        return
+    from flows import similarity_question as question
+
+    asked = question.Question(out, image, tuple(text or ()), texts, tuple(text_id or ()), top)
+    question.answer(asked, question.Encoding(model, dtype), as_json)

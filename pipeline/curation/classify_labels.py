@@ -1,0 +1,83 @@
+"""The classes that images are sorted into: a labels file in, what each class is called out.
+
+A file has one class a line, as `label_cn.txt` of the published sets: line n is class n. Tabs separate further names of
+a class. JSON is a list of names, or of lists of names, or an object of such lists by label. Two classes may have one
+name; the class's number tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline import storage
+from pipeline.errors import ConfigError
+from pipeline.sources.texts import decode_text
+
+_JSON: TypeAdapter[list[str | list[str]] | dict[str, list[str]]] = TypeAdapter(
+    list[str | list[str]] | dict[str, list[str]]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """C classes; their order is their number.
+
+    Attributes:
+        synonyms: names of each class; the first is its label.
+    """
+
+    synonyms: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.synonyms)
+
+    @property
+    def labels(self) -> list[str]:
+        """The C labels."""
+        return [names[0] for names in self.synonyms]
+
+    @property
+    def repeated(self) -> list[str]:
+        """Labels that several classes have."""
+        return [label for label, count in Counter(self.labels).items() if count > 1]
+
+
+def read_classes(uri: str) -> Classes:
+    """Read a labels file. Raises ConfigError, StorageError."""
+    if uri.lower().endswith(".json"):
+        rows = _from_json(uri)
+    else:
+        rows = [[name.strip() for name in line.split("\t")] for line in read_lines(uri)]
+    for number, names in enumerate(rows):
+        if not names or not all(names):
+            raise ConfigError(f"{uri}: class {number} has an empty name. Give every class a name, one class a line.")
+    if len(rows) < 2:
+        raise ConfigError(
+            f"{uri} names {len(rows)} classes, and probabilities of one class are all 1: give two or more, or use "
+            "`hanclip similarity OUT --text LABEL`."
+        )
+    return Classes(tuple(tuple(dict.fromkeys(names)) for names in rows))
+
+
+def _from_json(uri: str) -> list[list[str]]:
+    try:
+        tree = _JSON.validate_json(storage.read_bytes(storage.normalise(uri)))
+    except ValidationError as error:
+        raise ConfigError(
+            f'{uri} is no labels file: write ["苹果", "梨"], [["苹果", "红苹果"], ["梨"]] or {{"苹果": ["红苹果"]}}.'
+        ) from error
+    if isinstance(tree, dict):
+        return [[label, *names] for label, names in tree.items()]
+    return [[item] if isinstance(item, str) else item for item in tree]
+
+
+def read_lines(uri: str) -> list[str]:
+    """Lines of a text file, without line ends; an empty last line is none. Raises ConfigError, StorageError."""
+    try:
+        text = decode_text(storage.read_bytes(storage.normalise(uri)))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{uri} is neither UTF-8 nor GB18030: save it as UTF-8.") from error
+    return [line.rstrip("\r") for line in text.split("\n")] if text else []
