@@ -44,9 +44,9 @@ class PlannedFile:
 
 
 def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
-    """Make the table `located`: the rows of the table `wanted`, which have `id` and `source_fingerprint`, and `hanclip_place`.
+    """Make the table `located`: the rows of the table `wanted`, each beside its `hanclip_place`.
 
-    `hanclip_place` is null, or a struct of `image_uri`, `text_uri`, `container`, `position`, `size_bytes` as the source was
+    That is null, or a struct of `image_uri`, `text_uri`, `container`, `position` and `size_bytes`, as the source was
     listed, and `plan`, the number of the file in the list that is returned.
     """
     files = list(_planned_files(out))
