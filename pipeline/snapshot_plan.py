@@ -37,7 +37,7 @@ from pipeline.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Some of the latest rows. `path` is a local Parquet file of their `id` and `source_fingerprint`, `digest` its name."""
+    """Some of the latest rows: a local Parquet file of their `id` and `source_fingerprint`, and what names the set."""
 
     path: str
     digest: str

@@ -15,7 +15,7 @@ from pipeline.errors import RunError
 
 
 class Outcome(NamedTuple):
-    """Rows that failed the same rules: bit i of `failed` stands for rule i not being true, of `unknown` for its NULL."""
+    """Rows that failed the same rules: bit i of `failed` says that rule i is not true, of `unknown` that it is NULL."""
 
     failed: int
     unknown: int

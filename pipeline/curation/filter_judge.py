@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.curation.filter_columns import Column, Columns, remake
 from pipeline.curation.filter_counts import Counts, Outcome, count
-from pipeline.curation.filter_rules import Checker, Rule, locked, wrapped
+from pipeline.curation.filter_rules import Checker, Rule, locked
 from pipeline.curation.vectors import KEY
 from pipeline.dataset import RUN_DATE, Dataset
 from pipeline.errors import RunError, UsageError
@@ -78,7 +78,8 @@ class Judge:
         reader = latest(self._dataset.uri, names)
         path = self._work.path("rows.parquet")
         self.total = _write(path, reader.schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
-        self._publish("rows", path)
+        self._work.view("rows", path)
+        self._locked.register("loaded", pads.dataset(path, format="parquet"))
         for table in tables:
             self._locked.register(f"hanclip_{table}", self.columns.tables[table])
             self._refuse_gaps(table)
@@ -96,7 +97,7 @@ class Judge:
         path = self._work.path("judged.parquet")
         with self.blamed(rules):
             _write(path, _JUDGED, self._locked.batches(f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"))
-        self._publish("judged", path)
+        self._work.view("judged", path)
         outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
         told = [(rule.name, rule.sql) for rule in rules]
         return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
@@ -105,9 +106,8 @@ class Judge:
         """A small result of `query`, in which `kept` has the `value` of `column` in the rows that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
         with self.blamed(rules):
-            return self._locked.rows(
-                f'WITH kept AS (SELECT "{column.name}" AS value FROM ({self._joined}) AS rows WHERE {condition}) {query}'
-            )
+            kept = f'SELECT "{_quoted(column.name)}" AS value FROM ({self._joined}) AS rows WHERE {condition}'
+            return self._locked.rows(f"WITH kept AS ({kept}) {query}")
 
     @contextmanager
     def blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
@@ -116,24 +116,18 @@ class Judge:
             yield
         except RunError:
             for rule in rules:
-                try:
-                    self._locked.execute(f"{wrapped(rule.sql)} FROM ({self._joined}) AS rows")
-                except RunError as error:
-                    raise self._checker.translated(rule, error) from error
+                self._checker.run(rule, f"({self._joined})")
             raise
-
-    def _publish(self, name: str, path: str) -> None:
-        """A scratch file as a table of both workspaces; the locked one may not open files itself."""
-        self._work.view(name, path)
-        self._locked.register(name, pads.dataset(path, format="parquet"))
 
     def _refuse_gaps(self, table: str) -> None:
         # A row without a text has no similarity, and no place among the others'.
         expected = f"WHERE {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
         [(lost,)] = self._locked.rows(
-            f'SELECT count(*) FROM rows ANTI JOIN "hanclip_{table}" USING ({_KEYS}) {expected}'
+            f'SELECT count(*) FROM loaded ANTI JOIN "hanclip_{table}" USING ({_KEYS}) {expected}'
         )
-        same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
+        same = (
+            f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN loaded USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
+        )
         [(twice,)] = self._locked.rows(f"SELECT count(*) FROM ({same})")
         cure = f"run `{remake(self._dataset.uri, table)}` first"
         if lost:
@@ -153,7 +147,7 @@ def _join(columns: Sequence[Column], tables: Sequence[str]) -> str:
         + " AND ".join(f'rows.{name} = "{table}".{name}' for name in KEY)
         for table in tables
     ]
-    return f"SELECT {', '.join([*keys, *named])} FROM rows {' '.join(joins)}"
+    return f"SELECT {', '.join([*keys, *named])} FROM loaded AS rows {' '.join(joins)}"
 
 
 def _quoted(name: str) -> str:

@@ -26,7 +26,9 @@ from pipeline.workspace import Workspace
 #: One bit for each in an int64.
 MOST_RULES = 62
 WHERE = "where"
+#: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
 _HEAD = "SELECT (\n"
+_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {_HEAD}"
 _ALONE = {
     "SUBQUERY": "a rule is about the columns of one row, so it holds no query",
     "WINDOW": "a rule is about one row at a time, so it holds no window",
@@ -117,7 +119,7 @@ class Checker:
             raise mistake(rule, "it is no single expression, but more of a query", None)
         if len(node["select_list"]) != 1:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
-        columns = {}
+        columns: dict[str, Column] = {}
         for part in _parts(node["select_list"]):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
@@ -126,7 +128,7 @@ class Checker:
         return Rule(rule.name, rule.sql, tuple(columns.values()))
 
     def _parsed(self, rule: Rule) -> dict[str, Any]:
-        quoted = wrapped(rule.sql).replace("'", "''")
+        quoted = f"{_HEAD}{rule.sql}\n)".replace("'", "''")
         [(text,)] = self._work.rows(f"SELECT json_serialize_sql('{quoted}')")
         tree = json.loads(text)
         if tree["error"]:
@@ -146,41 +148,41 @@ class Checker:
             raise mistake(rule, f"{part['function_name']} gives another value at every call", place)
 
     def _bind(self, rule: Rule) -> None:
-        query = f"{wrapped(rule.sql)} FROM rows"
-        try:
-            self._work.execute(query)
-        except RunError as error:
-            raise self.translated(rule, error) from error
-        [(_, kind, *_)] = self._work.rows(f"DESCRIBE {query}")
+        self.run(rule, "rows")
+        [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_said")
         if kind != "BOOLEAN":
             raise mistake(rule, f"it gives {kind}, neither true nor false; compare it with something", None)
 
-    def translated(self, rule: Rule, error: RunError) -> UsageError:
+    def run(self, rule: Rule, rows: str) -> None:
+        """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError where it fails."""
+        try:
+            self._work.execute(f"{_RUN}{rule.sql}\n) AS said FROM {rows} AS rows")
+        except RunError as error:
+            raise self._translated(rule, error) from error
+
+    def _translated(self, rule: Rule, error: RunError) -> UsageError:
         """What DuckDB says about a rule, with the place in the rule."""
         told = _told(error)
         message = str(told["exception_message"]).partition("\n")[0]
         if told.get("error_subtype") != "COLUMN_NOT_FOUND":
             hint = str(told["exception_message"]).partition("\n")[2].replace('"', "").strip()
-            return mistake(rule, message, told.get("location"), hint)
+            return mistake(rule, message, told.get("location"), hint, _RUN)
         name = str(told["name"])
         if cure := self._columns.cure(name):
-            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.")
+            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.", _RUN)
         names = [column.name for column in self._columns.by_name.values()]
         near = get_close_matches(name.lower(), self._columns.by_name, n=1)
         hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""
         hint += f"There are: {', '.join(names)}."
-        return mistake(rule, f"there is no column {name}", told.get("location"), hint)
+        return mistake(rule, f"there is no column {name}", told.get("location"), hint, _RUN)
 
 
-def mistake(rule: Rule, message: str, location: str | None, hint: str = "") -> UsageError:
-    """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in the wrapped expression."""
-    lines = [f"The rule {rule.name} is wrong: {message.rstrip('.!')}.", *_shown(rule.sql, location)]
+def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = _HEAD) -> UsageError:
+    """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in a query that began with `head`."""
+    start, length = json.loads(location) if location else (len(head), 0)
+    shown = _shown(rule.sql, start - len(head), length)
+    lines = [f"The rule {rule.name} is wrong: {message.rstrip('.!')}.", *shown]
     return UsageError("\n".join([*lines, hint or "Correct it."]))
-
-
-def wrapped(sql: str) -> str:
-    """The beginning of a query that gives the expression; a comment at its end ends there."""
-    return f"{_HEAD}{sql}\n)"
 
 
 def _parts(tree: Any) -> Iterator[dict[str, Any]]:
@@ -209,16 +211,14 @@ def _told(error: RunError) -> dict[str, Any]:
     return told
 
 
-def _shown(sql: str, location: str | None) -> Iterator[str]:
-    """The line of the expression with the mistake, and marks under it."""
-    start, length = json.loads(location) if location else (len(_HEAD), 0)
-    before = sql.encode()[: max(start - len(_HEAD), 0)].decode(errors="ignore")
-    place = min(len(before), max(len(sql) - 1, 0))
+def _shown(sql: str, start: int, length: int) -> Iterator[str]:
+    """The line of the expression with the mistake, and marks under it; `start` and `length` in bytes."""
+    data = sql.encode()
+    place = min(len(data[: max(start, 0)].decode(errors="ignore")), max(len(sql) - 1, 0))
     first = sql.rfind("\n", 0, place) + 1
-    line = sql[first:].partition("\n")[0]
-    yield f"  {line}"
-    if location:
-        marked = sql.encode()[len(before.encode()) :][:length].decode(errors="ignore").partition("\n")[0]
+    yield "  " + sql[first:].partition("\n")[0]
+    if length:
+        marked = data[max(start, 0) :][:length].decode(errors="ignore").partition("\n")[0]
         yield "  " + " " * _width(sql[first:place]) + "^" * max(1, _width(marked))
 
 
