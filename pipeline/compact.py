@@ -28,7 +28,7 @@ from pipeline.outcomes import read_rows
 from pipeline.plan_files import read_records
 from pipeline.schema import QUARANTINE
 from pipeline.shard_file import PREFIX, Provenance
-from pipeline.snapshot_plan import SnapshotPlan, dry_snapshot, plan_snapshot
+from pipeline.snapshot_plan import Selection, SnapshotPlan, dry_snapshot, plan_snapshot
 
 _SHARDS_AT_ONCE = 2
 
@@ -68,15 +68,20 @@ def dry_compact(out: str, snapshot: str) -> Compaction:
     return _told(dataset, dry_snapshot(dataset, storage.normalise(snapshot)), [])
 
 
-def compact(out: str, snapshot: str, on_progress: Callable[[Compaction], None] = lambda _: None) -> Compaction:
-    """Write the latest state of `out` to `snapshot`, or go on with that.
+def compact(
+    out: str,
+    snapshot: str,
+    on_progress: Callable[[Compaction], None] = lambda _: None,
+    only: Selection | None = None,
+) -> Compaction:
+    """Write the latest state of `out` to `snapshot`, or go on with that; with `only` no more than these of its rows.
 
     Raises:
         UsageError: `snapshot` is not empty and no snapshot of `out`, or runs have gone on in it already.
         StorageError, RunError: reading or writing failed; the same call goes on.
     """
     dataset = Dataset.open(out)
-    plan = plan_snapshot(dataset, storage.normalise(snapshot))
+    plan = plan_snapshot(dataset, storage.normalise(snapshot), only)
     committed = plan.target.committed()
     done = [shard for shard in plan.shards if shard.shard_id in committed]
     left = [shard for shard in plan.shards if shard.shard_id not in committed]

@@ -36,6 +36,14 @@ from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Some of the latest rows: a local Parquet file of their `id` and `source_fingerprint`, and what names the set."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotPlan:
     """What a snapshot will hold.
 
@@ -58,13 +66,16 @@ class SnapshotPlan:
         return sum(shard.rows for shard in self.shards)
 
 
-def plan_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
-    """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError."""
-    claim = _claim(dataset.uri, uri)
+def plan_snapshot(dataset: Dataset, uri: str, only: Selection | None = None) -> SnapshotPlan:
+    """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError.
+
+    With `only` the snapshot holds these rows and nothing else.
+    """
+    claim = _claim(dataset.uri, uri, only)
     run_uri = layout.run_uri(uri, claim["run_id"])
     if not storage.exists(storage.join(run_uri, layout.PLAN)):
         with suppress(AlreadyExistsError):  # Two compactions plan at once: both carry out the plan that came first.
-            return _make(dataset, uri, claim, run_uri)
+            return _make(dataset, uri, claim, run_uri, only)
     shards, facts = read_shards(run_uri)
     return SnapshotPlan(Dataset.open(uri), claim["run_id"], facts["run_date"], shards, facts)
 
@@ -75,42 +86,48 @@ def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
     return _make(dataset, uri, _new_claim(dataset.uri), "")
 
 
-def refuse_strangers(out: str, uri: str) -> None:
-    """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one."""
+def refuse_strangers(out: str, uri: str, only: Selection | None = None) -> None:
+    """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one of the same rows."""
     nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
     if nested:
         raise UsageError(f"The snapshot {uri} and the dataset {out} lie in one another: choose another folder.")
     try:
-        source = json.loads(storage.read_bytes(storage.join(uri, layout.SNAPSHOT)))["source"]
+        claim = json.loads(storage.read_bytes(storage.join(uri, layout.SNAPSHOT)))
     except NotFoundError:
         if next(iter(layout.objects(uri)), None):
             raise UsageError(f"{uri} is not empty, and no snapshot of {out}: choose another folder.") from None
         return
-    if source != out:
-        raise UsageError(f"{uri} is a snapshot of {source}, not of {out}: choose another folder.")
+    if claim["source"] != out:
+        raise UsageError(f"{uri} is a snapshot of {claim['source']}, not of {out}: choose another folder.")
+    if claim.get("selection") != (only.digest if only else None):
+        raise UsageError(f"{uri} is a snapshot of other rows of {out}: choose another folder.")
 
 
-def _claim(out: str, uri: str) -> dict[str, Any]:
+def _claim(out: str, uri: str, only: Selection | None) -> dict[str, Any]:
     """The run that makes the snapshot at `uri`: whoever came first has named it."""
-    refuse_strangers(out, uri)
+    refuse_strangers(out, uri, only)
     name = storage.join(uri, layout.SNAPSHOT)
     with suppress(AlreadyExistsError):
-        storage.create(name, json.dumps(_new_claim(out), indent=2, ensure_ascii=False).encode())
+        storage.create(name, json.dumps(_new_claim(out, only), indent=2, ensure_ascii=False).encode())
     claim: dict[str, Any] = json.loads(storage.read_bytes(name))
     return claim
 
 
-def _new_claim(out: str) -> dict[str, Any]:
+def _new_claim(out: str, only: Selection | None = None) -> dict[str, Any]:
     today = datetime.now(UTC).date().isoformat()
-    return {"hanclip_snapshot": 1, "source": out, "run_id": new_run_id(), "run_date": today}
+    claim = {"hanclip_snapshot": 1, "source": out, "run_id": new_run_id(), "run_date": today}
+    return claim | ({"selection": only.digest} if only else {})
 
 
-def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> SnapshotPlan:
+def _make(
+    dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str, only: Selection | None = None
+) -> SnapshotPlan:
     """Plan anew; an empty `run_uri` stores nothing."""
     run_id, run_date = claim["run_id"], claim["run_date"]
     with Workspace() as work:
         files = find_current(dataset, work)
-        [(rows, quarantined)] = work.rows(f"SELECT count(*), count(*) FILTER (kind = {Kind.QUARANTINED}) FROM current")
+        _choose(work, only)
+        [(rows, quarantined)] = work.rows(f"SELECT count(*), count(*) FILTER (kind = {Kind.QUARANTINED}) FROM chosen")
         # A dataset that began small has small shards for ever; its snapshot may have those of its size today.
         size = max(dataset.identity.shard_rows, target_rows(rows, 1))
         target = Dataset(uri, replace(dataset.identity, shard_rows=size))
@@ -134,6 +151,18 @@ def _make(dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str) -> Sn
     if run_uri:
         write_shards(run_uri, records.shards, facts, once=True)
     return SnapshotPlan(target, run_id, run_date, records.shards, facts)
+
+
+def _choose(work: Workspace, only: Selection | None) -> None:
+    """Make the view `chosen`: those of `current` that the snapshot holds."""
+    if only is None:
+        work.execute("CREATE VIEW chosen AS SELECT * FROM current")
+        return
+    work.view("selected", only.path)
+    work.execute(
+        f"CREATE TABLE chosen AS SELECT current.* FROM current JOIN words USING (place) "
+        f"SEMI JOIN selected USING (id, source_fingerprint) WHERE current.kind = {Kind.EMBEDDED}"
+    )
 
 
 def _source(out: str, run_uri: str, uri: str) -> str:
@@ -163,7 +192,7 @@ def _located(work: Workspace, files: list[WordFile]) -> Iterator[pa.Table]:
     firsts = np.array([file.first for file in files], np.int64)
     uris = pa.array([file.uri for file in files], pa.string())
     for batch in work.batches(
-        "SELECT place, id, source_fingerprint FROM words SEMI JOIN current USING (place) ORDER BY place"
+        "SELECT place, id, source_fingerprint FROM words SEMI JOIN chosen USING (place) ORDER BY place"
     ):
         places = batch["place"].to_numpy()
         numbers = np.searchsorted(firsts, places, side="right") - 1

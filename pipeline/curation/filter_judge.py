@@ -1,0 +1,181 @@
+"""Every latest row of a dataset against every rule, in bounded memory.
+
+In: checked rules, and the columns that they name. Out: for each row the rules that do not keep it. A derived table
+must know every row: one that it lacks (tonight's, in last week's dedup) has been judged by nobody, so a table that is
+behind is refused, with the command that brings it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from pipeline.curation.filter_columns import Column, Columns, remake
+from pipeline.curation.filter_counts import Counts, Outcome, count
+from pipeline.curation.filter_rules import Checker, Rule, locked
+from pipeline.curation.vectors import KEY
+from pipeline.dataset import RUN_DATE, Dataset
+from pipeline.errors import RunError, UsageError
+from pipeline.latest import latest
+from pipeline.workspace import Workspace
+
+#: Columns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
+ROW, FAILED, UNKNOWN = "hanclip_row", "hanclip_failed", "hanclip_unknown"
+_KEYS = ", ".join(KEY)
+_JUDGED = pa.schema(
+    [(ROW, pa.int64()), *((name, pa.string()) for name in KEY), (FAILED, pa.int64()), (UNKNOWN, pa.int64())]
+)
+_SIMILARITY = "similarity"
+OnRows = Callable[[int], None]
+
+
+class Judge:
+    """The rows of one dataset before the rules. Use as a context manager.
+
+    Args:
+        dataset: whose latest rows.
+        work: its queries find the rows in the table `rows` and, once judged, in `judged`, both numbered by ROW.
+
+    Attributes:
+        columns: what rules can name.
+        total: how many rows there are.
+    """
+
+    def __init__(self, dataset: Dataset, work: Workspace) -> None:
+        self._dataset, self._work = dataset, work
+        self._locked = locked()
+        self.columns = Columns.of(dataset)
+        self._checker = Checker(self._locked, self.columns)
+        self._joined = ""
+        self.total = 0
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._locked.__exit__(*exc)
+
+    def check(self, rules: Sequence[Rule]) -> list[Rule]:
+        """The rules with their columns. Raises UsageError for one that is wrong."""
+        return self._checker.check(list(rules))
+
+    def load(self, columns: Iterable[Column], also: Sequence[str], on_rows: OnRows) -> None:
+        """Read every latest row: these columns for the rules, and `also` the dataset's columns of these names.
+
+        Raises:
+            UsageError: a derived table lacks some of the rows.
+        """
+        columns = list({column.name: column for column in columns}.values())
+        tables = sorted({column.table for column in columns} - {""})
+        own = [column.source for column in columns if not column.table]
+        own += [_SIMILARITY] if _SIMILARITY in tables else []
+        names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name != RUN_DATE.name]
+        reader = latest(self._dataset.uri, names)
+        path = self._work.path("rows.parquet")
+        self.total = _write(path, reader.schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
+        self._work.view("rows", path)
+        self._locked.register("loaded", pads.dataset(path, format="parquet"))
+        for table in tables:
+            self._locked.register(f"hanclip_{table}", self.columns.tables[table])
+            self._refuse_gaps(table)
+        self._joined = _join(columns, tables)
+
+    def judge(self, rules: Sequence[Rule]) -> Counts:
+        """Make the table `judged`: ROW, the key, FAILED and UNKNOWN of every row.
+
+        Raises:
+            UsageError: a rule fails on a value.
+            RunError: the rows do not add up.
+        """
+        said = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
+        query = f"SELECT {ROW}, {_KEYS}, {said} FROM ({self._joined}) AS rows"
+        path = self._work.path("judged.parquet")
+        with self.blamed(rules):
+            _write(path, _JUDGED, self._locked.batches(f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"))
+        self._work.view("judged", path)
+        outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
+        told = [(rule.name, rule.sql) for rule in rules]
+        return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
+
+    def values(self, column: Column, rules: Sequence[Rule], query: str) -> list[tuple[Any, ...]]:
+        """A small result of `query`, in which `kept` has the `value` of `column` in the rows that `rules` keep."""
+        condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
+        with self.blamed(rules):
+            kept = f'SELECT "{_quoted(column.name)}" AS value FROM ({self._joined}) AS rows WHERE {condition}'
+            return self._locked.rows(f"WITH kept AS ({kept}) {query}")
+
+    @contextmanager
+    def blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
+        """Raise a UsageError for the rule that fails on the rows, if it is one of them that does."""
+        try:
+            yield
+        except RunError:
+            for rule in rules:
+                self._checker.run(rule, f"({self._joined})")
+            raise
+
+    def _refuse_gaps(self, table: str) -> None:
+        # A row without a text has no similarity, and no place among the others'.
+        expected = f"WHERE {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
+        [(lost,)] = self._locked.rows(
+            f'SELECT count(*) FROM loaded ANTI JOIN "hanclip_{table}" USING ({_KEYS}) {expected}'
+        )
+        same = (
+            f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN loaded USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
+        )
+        [(twice,)] = self._locked.rows(f"SELECT count(*) FROM ({same})")
+        cure = f"run `{remake(self._dataset.uri, table)}` first"
+        if lost:
+            raise UsageError(f"The table {table} lacks {lost:,} of the {self.total:,} rows, newer than it is: {cure}.")
+        if twice:
+            raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it, and {cure}.")
+
+
+def _join(columns: Sequence[Column], tables: Sequence[str]) -> str:
+    """A query that gives each row beside what the derived tables say about it, by the names that rules use."""
+    named = [f'"{column.table or "rows"}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"' for column in columns]
+    taken = {column.name for column in columns}
+    keys = [f"rows.{name}" for name in (ROW, *KEY) if name not in taken]
+    joins = [
+        f'LEFT JOIN "hanclip_{table}" AS "{table}" '
+        + "ON "
+        + " AND ".join(f'rows.{name} = "{table}".{name}' for name in KEY)
+        for table in tables
+    ]
+    return f"SELECT {', '.join([*keys, *named])} FROM loaded AS rows {' '.join(joins)}"
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', '""')
+
+
+def _bits(rules: int) -> str:
+    """FAILED and UNKNOWN, from the columns that have what each rule said."""
+    columns = []
+    for name, condition in ((FAILED, "IS NOT TRUE"), (UNKNOWN, "IS NULL")):
+        terms = [f"CASE WHEN hanclip_rule_{place} {condition} THEN {1 << place} ELSE 0 END" for place in range(rules)]
+        columns.append(f"({' + '.join(['0::BIGINT', *terms])})::BIGINT AS {name}")
+    return ", ".join(columns)
+
+
+def _numbered(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in batches:
+        yield batch.append_column(ROW, pa.array(range(rows, rows + batch.num_rows), pa.int64()))
+        rows += batch.num_rows
+        on_rows(rows)
+
+
+def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """A scratch file; returns its rows."""
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for batch in batches:
+            file.write_table(pa.Table.from_batches([batch]).cast(schema))
+            rows += batch.num_rows
+    return rows

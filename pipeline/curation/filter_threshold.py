@@ -1,0 +1,97 @@
+"""A cut-off that keeps a share of the rows: `keep=30%` of the highest similarities, or of another column's values.
+
+In: the share, and the rows that the other rules keep. Out: one of the column's own values, so that the rule
+`column >= value` keeps no fewer rows than asked for, and more only where rows share that value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.curation.filter_columns import Column
+from pipeline.curation.filter_judge import Judge
+from pipeline.curation.filter_rules import Rule
+from pipeline.errors import ConfigError, UsageError
+
+NAME = "threshold"
+_WANTED = re.compile(r"(?:(\w+)\s+)?keep\s*=\s*(\d+(?:\.\d+)?)\s*%")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What was asked for: keep `share` (above 0, at most 1) of the rows, those with the highest values of `column`."""
+
+    column: str
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> Threshold:
+        """`keep=30%`, or with a column: `percentile keep=30%`. Raises ConfigError."""
+        match = _WANTED.fullmatch(text.strip())
+        share = float(match[2]) / 100 if match else 0.0
+        if match is None or not 0 < share <= 1:
+            raise ConfigError(
+                f"{text!r} is no threshold: write keep=30%, or 'image_width keep=30%' for another column."
+            )
+        return cls(match[1] or "similarity", share)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A cut-off, and what it means among the rows that the other rules keep.
+
+    Attributes:
+        column: what is cut.
+        value: the lowest value that is kept.
+        rows: rows that the other rules keep.
+        without_value: of these, rows that have no value and are dropped.
+        above: rows with a higher value; equal: rows with this very value, which are kept all.
+    """
+
+    column: str
+    value: float | int
+    rows: int
+    without_value: int
+    above: int
+    equal: int
+
+    @property
+    def rule(self) -> Rule:
+        """As SQL that anybody may use again: every digit of the value is there."""
+        name = (
+            self.column
+            if re.fullmatch(r"[a-z_][a-z0-9_]*", self.column) and self.column != "group"
+            else f'"{self.column}"'
+        )
+        return Rule(NAME, f"{name} >= {self.value!r}")
+
+
+def column_of(wanted: Threshold, judge: Judge) -> Column:
+    """The column to cut. Raises UsageError when there is no such one, or it holds no numbers."""
+    [rule] = judge.check([Rule(NAME, f'"{wanted.column}" IS NOT NULL')])
+    [column] = rule.columns
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise UsageError(f"The column {column.name} holds {column.type}, no numbers: choose another for the threshold.")
+    return column
+
+
+def find_cut(wanted: Threshold, column: Column, rules: Sequence[Rule], judge: Judge) -> Cut:
+    """The cut-off among the rows that `rules` keep. Raises UsageError when none of them has a value."""
+    valued = "value IS NOT NULL" + (" AND NOT isnan(value)" if pa.types.is_floating(column.type) else "")
+    [(rows, with_value)] = judge.values(column, rules, f"SELECT count(*), count(*) FILTER ({valued}) FROM kept")
+    if not with_value:
+        raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: there is nothing to cut.")
+    last = min(max(1, int(wanted.share * rows + 0.5)), with_value) - 1
+    [(value,)] = judge.values(
+        column, rules, f"SELECT value FROM kept WHERE {valued} ORDER BY value DESC LIMIT 1 OFFSET {last}"
+    )
+    [(above, equal)] = judge.values(
+        column,
+        rules,
+        f"SELECT count(*) FILTER (value > {value!r}), count(*) FILTER (value = {value!r}) FROM kept WHERE {valued}",
+    )
+    return Cut(column.name, value, int(rows), int(rows - with_value), int(above), int(equal))
