@@ -4,7 +4,7 @@
 
 Each search runs in a process of its own over the same vectors, which are made in blocks from a seed; ours holds one
 block at a time, faiss the whole index. The time is that of searching, faiss's without filling the index. The peak is
-the process's largest resident set. Both must find the same ten, up to products that rounding leaves equal.
+the process's largest resident set. Both must find ten of the same scores: which of two comes first is rounding's choice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.curation.vectors import Vectors
 
 DIM, BLOCK_ROWS = 512, 65536
 _RATIO_AT_MOST = 1.5
-_SAME_AT_LEAST = 0.9999
+_APART_AT_MOST = 1e-6
 
 
 def vectors(seed: int, rows: int) -> Vectors:
@@ -44,31 +44,31 @@ def blocks(rows: int) -> Iterator[Vectors]:
 
 
 def search_hanclip(queries: Vectors, images: int) -> tuple[float, np.ndarray]:
-    """Seconds and positions of our search."""
+    """Seconds and the scores that our search found."""
     nearest, seconds = Nearest(queries), 0.0
     for block in blocks(images):
         began_s = time.perf_counter()
         nearest.add(block)
         seconds += time.perf_counter() - began_s
-    return seconds, nearest.positions
+    return seconds, nearest.scores
 
 
 def search_faiss(queries: Vectors, images: int) -> tuple[float, np.ndarray]:
-    """Seconds and positions of faiss's."""
+    """Seconds and the scores that faiss found."""
     import faiss
 
     index = faiss.IndexFlatIP(DIM)
     for block in blocks(images):
         index.add(block)
     began_s = time.perf_counter()
-    _, positions = index.search(queries, NEAREST)
-    return time.perf_counter() - began_s, positions
+    scores, _ = index.search(queries, NEAREST)
+    return time.perf_counter() - began_s, scores
 
 
 def child(which: str, texts: int, images: int, found: Path) -> None:
     """Search once; print seconds and the peak."""
-    seconds, positions = {"hanclip": search_hanclip, "faiss": search_faiss}[which](vectors(0, texts), images)
-    np.save(found, positions)
+    seconds, scores = {"hanclip": search_hanclip, "faiss": search_faiss}[which](vectors(0, texts), images)
+    np.save(found, scores)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(json.dumps({"seconds": seconds, "peak_mib": int(peak.group(1)) // 1024 if peak else 0}))
 
@@ -91,12 +91,12 @@ def main() -> None:
     for _ in range(given.repeats):
         for which, told in runs.items():
             told.append(_measured(which, given.texts, given.images, given.work))
-    same = float((np.load(given.work / "hanclip.npy") == np.load(given.work / "faiss.npy")).mean())
+    apart = float(np.abs(np.load(given.work / "hanclip.npy") - np.load(given.work / "faiss.npy")).max())
     rows = [_row(which, told, given.texts, given.images) for which, told in runs.items()]
     ratio = rows[0]["seconds"] / rows[1]["seconds"]
     goals = [
         Goal("seconds, of faiss's", ratio, at_most=_RATIO_AT_MOST),
-        Goal("share of the ten that are the same", same, at_least=_SAME_AT_LEAST),
+        Goal("largest difference of two scores", apart, at_most=_APART_AT_MOST),
     ]
     save("retrieval", load, goals, rows, runs=runs)
 
