@@ -4,7 +4,7 @@
 
 Each search runs in a process of its own over the same vectors, which are made in blocks from a seed; ours holds one
 block at a time, faiss the whole index. The time is that of searching, faiss's without filling the index. The peak is
-the process's largest resident set. Both must find ten of the same scores: which of two comes first is rounding's choice.
+the process's largest resident set. Both must find ten of the same scores: rounding decides which of two is first.
 """
 
 from __future__ import annotations
