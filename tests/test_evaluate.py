@@ -103,8 +103,9 @@ def spoil(how: str, lines: list[dict[str, Any]], texts: Features, images: Featur
     elif how == "text without a vector":
         del texts[4]
     elif how == "text id twice":
-        lines.append({**lines[2], "image_ids": lines[9]["image_ids"]})
-        texts += some_features(rng, [lines[2]["text_id"]])
+        lines.append({**lines[2], "image_ids": [images[9][0]]})
+        lines[2]["image_ids"] = []
+        texts.append((lines[2]["text_id"], [2 * value for value in images[9][1]]))
     elif how == "image id twice":
         images += some_features(rng, [images[5][0]])
     elif how == "image id twice among the best":
