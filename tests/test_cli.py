@@ -21,6 +21,8 @@ COMMANDS = ("embed", "retry", "status", "verify", "compact", "demo")
 #: A value other than the default for every option of `embed`, as typed and as it must arrive.
 GIVEN: dict[str, tuple[list[str], object]] = {
     "format": (["--format", "table"], "table"),
+    "split": (["--split", "valid"], "valid"),
+    "records": (["--records", "pairs"], "pairs"),
     "id_column": (["--id-column", "sku"], "sku"),
     "image_column": (["--image-column", "url"], "url"),
     "text_column": (["--text-column", "标题"], "标题"),
