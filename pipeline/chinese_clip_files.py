@@ -2,10 +2,9 @@
 
     {split}_texts.jsonl            {"text_id": 1, "text": "...", "image_ids": [7, 8]}
     {split}_imgs.img_feat.jsonl    {"image_id": 7, "feature": [...]}        likewise txt_feat with text_id
-    {split}_predictions.jsonl      {"text_id": 1, "image_ids": [best, ...]}  likewise tr_predictions
-    output.json                    {"success": true, "score": ..., "scoreJson": {...}}
 
-In: addresses of such files, or rows to write. Out: values, a block at a time; files that appear whole or not at all.
+In: addresses of such files, or rows to write. Out: values; files that appear whole or not at all. Features are read by
+`pipeline.curation.feature_files`, predictions are written by `pipeline.curation.retrieval_files`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +27,6 @@ from pipeline.sources.values import json_object
 Vectors = npt.NDArray[np.float32]
 
 _ID_KEYS, _TEXT_KEYS, _IMAGES_KEYS = ("text_id", "query_id"), ("text", "query_text"), ("image_ids", "item_ids")
-_FEATURE_IDS = ("image_id", "text_id")
-_BLOCK_ROWS = 8192
 _BUFFER_BYTES = 4 * 2**20
 
 
@@ -71,26 +67,6 @@ def read_texts(uri: str) -> Iterator[TextLine]:
             raise SourceError(f"Line {number} of {uri} is not a text of this format: {error}. Correct it.") from error
 
 
-def read_features(uri: str, rows: int = _BLOCK_ROWS) -> Iterator[tuple[list[str], Vectors]]:
-    """Vectors of `*.img_feat.jsonl` or `*.txt_feat.jsonl`: (ids, (B, D) float32), at most `rows` at a time.
-
-    Raises:
-        SourceError: a line is no such line, or its vector has another length than the one before; it is named.
-        StorageError: the file cannot be read.
-    """
-    lines, dim = _lines(uri), 0
-    while some := list(islice(lines, rows)):
-        parsed = [_feature(number, line, uri) for number, line in some]
-        dim = dim or len(parsed[0][1])
-        for (number, _), (_, vector) in zip(some, parsed, strict=True):
-            if len(vector) != dim:
-                raise SourceError(
-                    f"Line {number} of {uri} has a feature of {len(vector)} numbers, those before have {dim}. "
-                    "Write the file again with one model."
-                )
-        yield [id_ for id_, _ in parsed], np.array([vector for _, vector in parsed], np.float32)
-
-
 def write_features(
     uri: str, key: Literal["image_id", "text_id"], blocks: Iterable[tuple[Sequence[int], Vectors]]
 ) -> int:
@@ -101,21 +77,6 @@ def write_features(
         for id_, vector in zip(ids, vectors.tolist(), strict=True)
     )
     return write_lines(uri, rows)
-
-
-def write_predictions(uri: str, rows: Iterable[tuple[int, Sequence[int]]], of: Literal["text", "image"]) -> int:
-    """Write the ids found for each text (`of="text"`: images, best first) or for each image; returns the rows."""
-    asked, found = (("text_id", "image_ids"), ("image_id", "text_ids"))[of == "image"]
-    return write_lines(uri, ({asked: id_, found: list(ids)} for id_, ids in rows))
-
-
-def write_output_json(uri: str, scores: Mapping[str, float] | None, error: str = "") -> None:
-    """Write the result of an evaluation: `mean_recall`, `r1`, `r5`, `r10`, in percent; or why there is none."""
-    result: dict[str, Any] = {"success": False, "score": 0.0, "errorMsg": error}
-    if scores is not None:
-        mean = scores["mean_recall"]
-        result = {"success": True, "score": mean, "scoreJson": {"score": mean, **scores}}
-    storage.overwrite(uri, json.dumps(result).encode())
 
 
 def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -135,17 +96,6 @@ def _lines(uri: str) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, with their numbers from 1."""
     with storage.open_seekable(uri, buffer_bytes=_BUFFER_BYTES) as file:
         yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
-
-
-def _feature(number: int, line: bytes, uri: str) -> tuple[str, list[float]]:
-    try:
-        found = json_object(line)
-        feature = found["feature"]
-        if not isinstance(feature, list) or not all(type(value) in (float, int) for value in feature):
-            raise ValueError("its feature is no list of numbers")  # noqa: TRY301
-        return _id(_value(found, _FEATURE_IDS)), feature
-    except (ValueError, KeyError) as error:
-        raise SourceError(f"Line {number} of {uri} is no image_id or text_id with a feature: {error}.") from error
 
 
 def _value(found: Mapping[str, Any], keys: Sequence[str]) -> Any:

@@ -382,7 +382,7 @@ def test_options_that_do_not_go_together(arguments: list[str], message: str, run
         ("t.jsonl", '{"text_id": 1}', "Line 61 of .*KeyError"),
         ("t.jsonl", '{"text_id": 1, "feature": [1, 2, 3, 4, 5, "x"]}', "not of numbers"),
         ("t.jsonl", '{"text_id": 1, "feature": [1, 2, 3, 4, 5, NaN]}', "NaN or Infinity"),
-        ("valid_texts.jsonl", '{"text_id": 1.5, "text": "x"}', "Line 61 of .*text_id"),
+        ("valid_texts.jsonl", '{"text_id": 1.5, "text": "x"}', "Line 61 of .* is not a text"),
     ],
 )
 def test_a_damaged_line_is_named(file: str, line: str, message: str, tmp_path: Path, run: Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,7 +18,8 @@ from dataset_fixtures import an_identity, commit, some_records
 from pictures import jpegs
 
 from flows.cli import main
-from pipeline.chinese_clip_files import read_features, read_texts, write_output_json, write_predictions
+from pipeline.chinese_clip_files import read_texts
+from pipeline.curation.feature_files import read_features
 from pipeline.dataset import Dataset
 
 IMAGES = dict(zip([12, 7, 1024, 3], jpegs(4), strict=True))
@@ -48,7 +48,7 @@ def run(capfd) -> Run:
 
 
 def features(path: Path) -> dict[str, np.ndarray]:
-    return {id_: vector for ids, block in read_features(str(path)) for id_, vector in zip(ids, block, strict=True)}
+    return {str(id_): vector for ids, block in read_features(str(path)) for id_, vector in zip(ids, block, strict=True)}
 
 
 def stored(out: Path, column: str) -> dict[str, np.ndarray]:
@@ -153,21 +153,3 @@ def test_float16_vectors_are_of_unit_length_again(run, tmp_path):
     for vector, half in zip(features(tmp_path / "f" / "valid_imgs.img_feat.jsonl").values(), wanted, strict=True):
         assert abs(np.linalg.norm(vector) - 1) < 1e-6
         assert np.allclose(vector, half, atol=1e-3)
-
-
-def test_predictions_and_results_are_written_as_the_authors_read_them(tmp_path):
-    write_predictions(str(tmp_path / "p.jsonl"), [(1, [7, 12]), (2, [3])], of="text")
-    write_predictions(str(tmp_path / "tr.jsonl"), [(7, [1])], of="image")
-    assert [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()] == [
-        {"text_id": 1, "image_ids": [7, 12]},
-        {"text_id": 2, "image_ids": [3]},
-    ]
-    assert json.loads((tmp_path / "tr.jsonl").read_text()) == {"image_id": 7, "text_ids": [1]}
-    scores = {"mean_recall": 71.1, "r1": 52.1, "r5": 76.7, "r10": 84.4}
-    write_output_json(str(tmp_path / "output.json"), scores)
-    found = json.loads((tmp_path / "output.json").read_text())
-    assert found == {"success": True, "score": 71.1, "scoreJson": {"score": 71.1, **scores}}
-    write_output_json(str(tmp_path / "output.json"), None, "a text is missing")
-    found = json.loads((tmp_path / "output.json").read_text())
-    assert found == {"success": False, "score": 0.0, "errorMsg": "a text is missing"}
-    assert os.listdir(tmp_path).count("output.json") == 1

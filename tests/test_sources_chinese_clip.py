@@ -19,7 +19,8 @@ from source_fixtures import put, read, reasons, scan
 
 from flows.cli import main
 from pipeline import storage
-from pipeline.chinese_clip_files import read_features, read_texts
+from pipeline.chinese_clip_files import read_texts
+from pipeline.curation.feature_files import read_features
 from pipeline.errors import SourceError
 
 IMAGES = dict(zip([12, 7, 1024, 3, 99], jpegs(5), strict=True))
@@ -267,10 +268,10 @@ def test_features_made_elsewhere_are_read_in_blocks(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     blocks = list(read_features(str(path), rows=3))
     assert [len(ids) for ids, _ in blocks] == [3, 3, 1]
-    assert [id_ for ids, _ in blocks for id_ in ids] == [str(at) for at in range(7)]
+    assert [id_ for ids, _ in blocks for id_ in ids] == list(range(7))
     assert np.array_equal(np.concatenate([part for _, part in blocks]), vectors)
     path.write_text("\n".join([*lines, '{"image_id": 8, "feature": [1.0]}']))
-    with pytest.raises(SourceError, match=r"Line 8 of .* has a feature of 1 numbers, those before have 16"):
+    with pytest.raises(SourceError, match=r"Line 8 of .* has 1 numbers, the first line has 16"):
         list(read_features(str(path)))
 
 

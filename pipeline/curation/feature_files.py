@@ -21,8 +21,8 @@ _BUFFER_BYTES = 4 * 2**20
 _ID_KEYS = ("image_id", "text_id")
 
 
-def read_features(uri: str) -> Iterator[tuple[list[int], Vectors]]:
-    """Ids and vectors of the file at `uri`, (B, D) float32, a block at a time.
+def read_features(uri: str, rows: int = _BLOCK_ROWS) -> Iterator[tuple[list[int], Vectors]]:
+    """Ids and vectors of the file at `uri`, (B, D) float32, at most `rows` at a time.
 
     Raises:
         SourceError: a line is no feature, or is of another length than the first; the message has its number.
@@ -31,7 +31,7 @@ def read_features(uri: str) -> Iterator[tuple[list[int], Vectors]]:
     dim = 0
     with storage.open_seekable(uri, buffer_bytes=_BUFFER_BYTES) as file:
         lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
-        while some := list(islice(lines, _BLOCK_ROWS)):
+        while some := list(islice(lines, rows)):
             features = [_feature(line, f"Line {number} of {uri}") for number, line in some]
             dim = dim or len(features[0][1])
             for (number, _), (_, feature) in zip(some, features, strict=True):

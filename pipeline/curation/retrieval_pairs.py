@@ -14,32 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
-
-from pipeline import storage
+from pipeline.chinese_clip_files import TextLine, read_texts
 from pipeline.curation.retrieval import NEAREST, RANKS, Recall
 from pipeline.errors import SourceError
 
 Truth = Mapping[str, frozenset[str]]
 
 
-class Annotation(BaseModel):
-    """One line of the file; keys that other tools added are passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    text_id: StrictInt | StrictStr = Field(
-        validation_alias=AliasChoices("text_id", "query_id"), description="Id of the text."
-    )
-    text: str = Field(validation_alias=AliasChoices("text", "query_text"), description="The text.")
-    image_ids: tuple[StrictInt | StrictStr, ...] = Field(
-        (), validation_alias=AliasChoices("image_ids", "item_ids"), description="The images that are right for it."
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The lines of a file, in order; ids compare as text, so that 7 and "7" are one.
+    """The lines of a file, in order; ids compare as text, so that 7, "7" and "007" are one.
 
     Attributes:
         text_ids, texts: of each line.
@@ -53,11 +37,11 @@ class Pairs:
     texts_of: Truth
 
     @classmethod
-    def of(cls, lines: Iterable[Annotation]) -> Pairs:
+    def of(cls, lines: Iterable[TextLine]) -> Pairs:
         """Both directions of `lines`."""
         text_ids, texts, images_of, texts_of = [], [], {}, dict[str, set[str]]()
         for line in lines:
-            text_id, image_ids = str(line.text_id), frozenset(map(str, line.image_ids))
+            text_id, image_ids = line.text_id, frozenset(line.image_ids)
             text_ids.append(text_id)
             texts.append(line.text)
             images_of[text_id] = image_ids
@@ -73,19 +57,7 @@ def read_pairs(uri: str) -> Pairs:
         SourceError: a line is not of this format; the message has its number. Or there are none.
         StorageError: the file cannot be read.
     """
-    lines = []
-    with storage.open_seekable(uri) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                lines.append(Annotation.model_validate_json(line))
-            except ValidationError as error:
-                wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors()[:3])
-                raise SourceError(
-                    f'Line {number} of {uri} is not {{"text_id": 1, "text": "...", "image_ids": [7]}} ({wrong}). '
-                    "Correct it."
-                ) from error
+    lines = list(read_texts(uri))
     if not lines:
         raise SourceError(f"{uri} is empty: give a file with a JSON object a line.")
     return Pairs.of(lines)
