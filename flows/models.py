@@ -110,13 +110,14 @@ def _facts(told: Card) -> Iterator[tuple[str, object]]:
         each = f"{figures.size(weights)} + {figures.size(needed)} for a batch of {rows}"
         yield f"memory, {dtype}", f"{figures.size(weights + needed)} = {each}"
     if told.weights is None:
-        yield "weights", f"not on this machine. {told.missing}"
+        yield "weights", told.missing
         return
     held = told.weights
     at = f", commit {held.revision}" if held.revision else ""
     yield "weights", f"{held.path} ({figures.size(held.size_bytes)}, {held.dtype}{at})"
     yield "sha256", held.sha256
-    yield "vocabulary", f"{held.vocabulary} ({'the' if held.vocabulary_is_standard else 'not the'} released models')"
+    whose = "the released models'" if held.vocabulary_is_standard else "not the released models'"
+    yield "vocabulary", f"{held.vocabulary} ({whose})" if held.vocabulary else told.missing
 
 
 def _towers(told: Card) -> Iterator[tuple[str, object]]:

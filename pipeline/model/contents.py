@@ -55,6 +55,11 @@ def has_vocabulary(files: Collection[str]) -> bool:
     return any(name in files for name in VOCABULARY_NAMES)
 
 
+def vocabulary_file(folder: Path) -> Path:
+    """The file in `folder` that names the words."""
+    return next(folder / name for name in VOCABULARY_NAMES if (folder / name).is_file())
+
+
 def is_needed(file: str) -> bool:
     """Whether a file of a model folder may take part in computing; nested ones never do."""
     wanted = (*SMALL_FILES, *SAFETENSORS, *PICKLES, f"*{ORIGINAL}")

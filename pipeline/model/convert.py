@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 from pipeline.images import CLIP_MEAN, CLIP_STD
 from pipeline.model.checkpoints import CONTEXT_LENGTH, ModelSpec, resolve
-from pipeline.model.contents import VOCABULARY_NAMES
+from pipeline.model.contents import vocabulary_file
 
 _BICUBIC = 3
 
@@ -46,23 +46,24 @@ def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
     """
     from pipeline.config import ModelConfig
     from pipeline.model.tokenizer import Tokenizer
-    from pipeline.model.towers import load_model
+    from pipeline.model.towers import load_model, quiet
 
-    words = Path(spec.vocabulary_folder or spec.folder)
-    Tokenizer.load(words, CONTEXT_LENGTH)  # refuses a vocabulary that is none
+    words = vocabulary_file(Path(spec.vocabulary_folder or spec.folder))
+    Tokenizer.load(words.parent, CONTEXT_LENGTH)  # refuses a vocabulary that is none
     model = load_model(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
         staged = Path(made) / folder.name
-        model.save_pretrained(staged, max_shard_size="100GB")
-        _write_preprocessor(staged, spec.image_size)
-        name = next(name for name in VOCABULARY_NAMES if (words / name).is_file())
-        shutil.copyfile(words / name, staged / name)
+        with quiet():
+            model.save_pretrained(staged, max_shard_size="100GB")
+        written = _write_preprocessor(staged, spec.image_size)
+        (staged / "model.safetensors").chmod(written.stat().st_mode)  # safetensors lets nobody else read it
+        shutil.copyfile(words, staged / words.name)
         staged.rename(folder)  # replaces an empty folder
     return resolve(ModelConfig(name=str(folder)))
 
 
-def _write_preprocessor(folder: Path, image_size: int) -> None:
+def _write_preprocessor(folder: Path, image_size: int) -> Path:
     tree = {
         "do_center_crop": False,
         "do_convert_rgb": True,
@@ -76,4 +77,6 @@ def _write_preprocessor(folder: Path, image_size: int) -> None:
         "rescale_factor": 1 / 255,
         "size": {"height": image_size, "width": image_size},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    return path

@@ -32,14 +32,14 @@ class ModelFiles:
         name: as given, or the hub id for which a short name stands.
         folder: of the weights; in transformers' layout of everything else too.
         weights_file: name of the weights, or of the index of several, in `folder`.
-        vocabulary: folder of the vocabulary.
+        vocabulary: folder of the vocabulary; None where a `.pt` file has none, and none was to be fetched.
         revision: commit, for a model of the hub.
     """
 
     name: str
     folder: Path
     weights_file: str
-    vocabulary: Path
+    vocabulary: Path | None
     revision: str | None = None
 
     @property

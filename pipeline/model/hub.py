@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.model.contents import PICKLES, SAFETENSORS, SMALL_FILES, file_names, where_from
+from pipeline.model.contents import EXAMPLE, PICKLES, SAFETENSORS, SMALL_FILES, file_names, where_from
 from pipeline.model.variants import VARIANTS
 from pipeline.model.weights import find_weights
 
@@ -26,7 +26,7 @@ def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
         if find_weights(file_names(folder)) is None:  # asked second, to fetch one of the two; most have pickles only
             folder = _snapshot(hub_id, revision, [*SMALL_FILES, *PICKLES], fetch)
     except Exception as error:  # its errors and its HTTP client's have no base of their own
-        raise _absent(hub_id, revision, error, where_from(hub_id)) from error
+        raise _absent(hub_id, revision, error if fetch else None, where_from(hub_id)) from error
     if find_weights(file_names(folder)) is None and fetch:
         raise ModelError(
             f"The repository {hub_id} holds no model in the Hugging Face format: where it has .pt files, name one of "
@@ -45,11 +45,14 @@ def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
     except ImportError as error:
         raise _no_library() from error
     except Exception as error:  # as above
-        raise _absent(f"{hub_id}/{file}", revision, error, cure) from error
+        raise _absent(f"{hub_id}/{file}", revision, error if fetch else None, cure) from error
 
 
-def vocabulary_folder(fetch: bool) -> Path:
-    """A folder of the hub's cache with the `vocab.txt` that every Chinese CLIP has; downloaded where none is there."""
+def vocabulary_folder(fetch: bool) -> Path | None:
+    """A folder of the hub's cache with the `vocab.txt` that every Chinese CLIP has; downloaded where none is there.
+
+    Without `fetch` None where none is there.
+    """
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
     except ImportError as error:
@@ -59,13 +62,20 @@ def vocabulary_folder(fetch: bool) -> Path:
         cached = try_to_load_from_cache(hub_id, "vocab.txt")
         if isinstance(cached, str):
             return Path(cached).parent
+    if not fetch:
+        return None
     try:
-        return Path(hf_hub_download(known[0], "vocab.txt", local_files_only=not fetch)).parent
+        return Path(hf_hub_download(known[0], "vocab.txt")).parent
     except Exception as error:  # as above
         raise ModelError(
-            f"A .pt file holds no vocabulary, and none could be downloaded ({type(error).__name__}): put "
-            f"https://huggingface.co/{known[0]}/resolve/main/vocab.txt beside the .pt file."
+            f"A .pt file holds no vocabulary, and none could be downloaded ({type(error).__name__}): "
+            f"{vocabulary_cure()}."
         ) from error
+
+
+def vocabulary_cure() -> str:
+    """What to fetch by hand where a `.pt` file has no vocabulary."""
+    return f"download https://huggingface.co/{EXAMPLE}/resolve/main/vocab.txt and put it beside the .pt file"
 
 
 def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: bool) -> Path:
@@ -78,13 +88,16 @@ def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: boo
     return folder
 
 
-def _absent(what: str, revision: str | None, error: Exception, cure: str) -> ModelError:
+def _absent(what: str, revision: str | None, error: Exception | None, cure: str) -> ModelError:
+    """The sentence for a model that is not in the cache; `error` is what the download ended with, if one was tried."""
     if isinstance(error, ModelError):
         return error
     at = f" at revision {revision}" if revision else ""
+    where = f"The model {what}{at} is not in this machine's hub cache"
+    if error is None:
+        return ModelError(f"{where}: its first use downloads it; without a network, {cure}.")
     return ModelError(
-        f"The model {what}{at} is not in this machine's hub cache and could not be downloaded "
-        f"({type(error).__name__}): check the name and the network, or {cure}."
+        f"{where} and could not be downloaded ({type(error).__name__}): check the name and the network, or {cure}."
     )
 
 

@@ -3,7 +3,7 @@
 An estimate of tensors, without the process around them (Python and torch take about 0.5 GB, a CUDA context as much
 again). Inference keeps one layer's numbers at a time. In a transformer the fullest moment is the activation inside the
 MLP: three copies of the hidden layer, beside a layer's input and its normalised copy. In a ResNet it is the sum at the
-end of a block of the first stage: three and a half maps as large as the stem's.
+end of a block of the first stage: five maps as large as the stem's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEXTS_PER_IMAGE = 4
 _CHANNELS = 3
 _PIXEL_BYTES = 5  # as uint8 and, while it is normalised, as float32
 _HIDDEN_COPIES, _WIDTH_COPIES = 3, 2
-_MAP_COPIES = 3.5
+_MAP_COPIES = 5
 
 
 def default_rows(image_size: int, on_gpu: bool) -> int:

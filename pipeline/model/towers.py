@@ -100,7 +100,7 @@ def load_model(spec: ModelSpec) -> Any:
 
     Pickled weights are read with `weights_only=True`, and code beside the weights is never run.
     """
-    with _quiet():
+    with quiet():
         model, report = _read_model(spec)
     unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_HARMLESS)]
     wrong = [*report["missing_keys"], *unexpected, *(str(item[0]) for item in report["mismatched_keys"])]
@@ -165,7 +165,7 @@ def _vectors(output: Any) -> torch.Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Transformers without advice and progress bars: what matters of them is checked here."""
     from transformers.utils import logging
 
