@@ -28,6 +28,7 @@ from pipeline.curation.classify_report import Report, Tally
 from pipeline.curation.classify_request import ClassifyRequest
 from pipeline.curation.classify_truth import Truth
 from pipeline.curation.encoder import encoder_of
+from pipeline.curation.published import Figure, figures, model_key
 from pipeline.curation.templates import prompts, read_templates, shipped_sets
 from pipeline.curation.vectors import IMAGE, require_vectors
 from pipeline.dataset import Dataset
@@ -177,16 +178,25 @@ def _no_bar(doing: str, total: int) -> Callable[[int], None]:
 
 def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool, dry_run: bool) -> None:
     if as_json:
-        measures = {"report": asdict(report) if report else None}
+        published = [figure.model_dump() for figure in _published(job)]
+        measures = {"report": asdict(report) if report else None, "published": published}
         write_json("classify", {"dry_run": dry_run, **job.told, **result, **({} if dry_run else measures)})
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
     console.print(Panel(facts(_told(job, result, dry_run)), title=title, title_align="left"))
     if report:
-        show_report(report, console)
+        show_report(report, _published(job), console)
     elif job.request.truth and not dry_run:
         console.print("No image's truth is one of the classes: compare --truth with the labels.", style="yellow")
+
+
+def _published(job: Job) -> tuple[Figure, ...]:
+    """Published accuracies of the set to compare with: of the same model, or of all where it has none."""
+    if job.request.compare is None:
+        return ()
+    own = figures("classification", job.request.compare, model_key(job.dataset.identity.model) or "")
+    return own or figures("classification", job.request.compare)
 
 
 def _told(job: Job, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:

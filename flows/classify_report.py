@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.panel import Panel
@@ -10,22 +10,25 @@ from rich.table import Table
 
 from flows.summary import facts
 from pipeline.curation.classify_report import ClassReport, Report
+from pipeline.curation.published import Figure
 
 SHOWN = 20
 
 
-def show_report(report: Report, console: Console) -> None:
+def show_report(report: Report, published: Sequence[Figure], console: Console) -> None:
     """Print it; `--json` and `--report` have every class and the whole confusion."""
-    console.print(Panel(facts(_measures(report)), title="zero-shot accuracy", title_align="left"))
+    console.print(Panel(facts(_measures(report, published)), title="zero-shot accuracy", title_align="left"))
     met = [entry for entry in report.classes if entry.support]
     worst = sorted(met, key=lambda entry: (entry.f1, -entry.support))[:SHOWN]
     title = "classes" if len(met) <= SHOWN else f"the {SHOWN} classes of the lowest F1, of {len(met):,} with images"
     console.print(_classes(worst, title))
 
 
-def _measures(report: Report) -> Iterator[tuple[str, object]]:
+def _measures(report: Report, published: Sequence[Figure]) -> Iterator[tuple[str, object]]:
     yield "images", f"{report.rows:,} with a known class"
     yield "accuracy", percent(report.accuracy)
+    for figure in published:
+        yield "published", f"{figure.top1:.1f} % by {figure.model} on {figure.set} ({figure.source})"
     if report.top5 is not None:
         yield "top-5", percent(report.top5)
     yield "per class", f"{percent(report.mean_per_class)} (mean of the classes' recalls)"

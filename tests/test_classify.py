@@ -92,7 +92,22 @@ def test_accuracy_on_the_unseen_vendor_equals_an_independent_computation(
     out: Path, rows: pa.Table, hanclip: Run, groups: Path, templates: Path
 ) -> None:
     truth = UNSEEN.format('"group"')
-    told = hanclip("classify", out, "--labels", groups, "--templates", templates, "--truth", truth, "--dtype", "fp32")
+    told = hanclip(
+        "classify",
+        out,
+        "--labels",
+        groups,
+        "--templates",
+        templates,
+        "--truth",
+        truth,
+        "--dtype",
+        "fp32",
+        "--compare",
+        "cifar100",
+    )
+    beside = {figure["model"]: figure["top1"] for figure in told["published"]}
+    assert (beside["rn50"], beside["vit-b-16"], beside["vit-h-14"]) == (40.6, 64.4, 79.7)
     expected = probabilities(rows, [[name] for name in GROUPS], TEMPLATES)
     order = np.argsort(-expected, axis=1, kind="stable")
     seen = np.array(rows["vendor"].to_pylist()) == "twemoji"
@@ -287,6 +302,8 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--logit-scale", "hot"], "--logit-scale hot"),
         (["--elevater", "x.json"], "belong together"),
         (["--report", "x.json"], "--report needs --truth"),
+        (["--compare", "dtd"], "--compare needs --truth"),
+        (["--truth", "vendor", "--compare", "muge"], "no figures of muge, but of cifar10"),
     ],
 )
 def test_wrong_use_is_told_before_any_work(

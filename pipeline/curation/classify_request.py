@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.curation.published import sets
 from pipeline.errors import ConfigError
 
 
@@ -35,6 +36,9 @@ class ClassifyRequest(BaseModel):
         "with id and label (or label_index). Names of classes, or their numbers from 0.",
     )
     report: str | None = Field(default=None, description="JSON file for the whole report: every class, confusion.")
+    compare: str | None = Field(
+        default=None, description="Show the published accuracies of this set beside it, such as imagenet or cifar100."
+    )
     logit_scale: Literal["model"] | float = Field(
         default=100.0,
         union_mode="left_to_right",
@@ -54,6 +58,10 @@ class ClassifyRequest(BaseModel):
             raise ValueError("--elevater FILE, --dataset-name NAME and perhaps --index FILE belong together")
         if self.report and not self.truth:
             raise ValueError("--report needs --truth: without it there is nothing to compare with")
+        if self.compare and not self.truth:
+            raise ValueError("--compare needs --truth: without it there is no accuracy")
+        if self.compare and self.compare not in sets("classification"):
+            raise ValueError(f"there are no figures of {self.compare}, but of {', '.join(sets('classification'))}")
         return self
 
 
