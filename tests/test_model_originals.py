@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 from checkpoints import vocabulary
 from originals import FULL, SMALL, TEXTS, tensors, write_original, write_pictures
+from web_site import Site
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
@@ -112,6 +114,19 @@ def test_a_resnet_is_one_graph_for_torch_compile(resnet: Path) -> None:
 def test_what_training_leaves_behind_changes_nothing(name: str, tmp_path: Path, pictures: list[Path]) -> None:
     trained = write(tmp_path, name, training=True)
     assert_equal_directions(features(trained, pictures), golden(name), 0.999999)
+
+
+def test_a_number_that_an_older_numpy_left_is_read(tmp_path: Path, pictures: list[Path]) -> None:
+    path = write(tmp_path, "vit-b-16", training=True)
+    old = tmp_path / "old.pt"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith("data.pkl"):
+                assert b"cnumpy._core.multiarray\n" in data
+                data = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+            target.writestr(name, data)
+    assert_equal_directions(features(old, pictures), golden("vit-b-16"), 0.999999)
 
 
 def test_float16_copies_are_computed_in_float32(tmp_path: Path, pictures: list[Path]) -> None:
@@ -252,6 +267,13 @@ def test_a_url_is_copied_with_the_vocabulary_beside_it(plain: Path, tmp_path: Pa
     assert sorted(path.name for path in Path(spec.folder).iterdir()) == ["clip.pt", "vocab.txt"]
     assert spec.weights_sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
     assert spec.folder != str(remote)
+
+
+def test_a_file_on_a_web_server_is_copied(plain: Path, site: Site) -> None:
+    site.files = {"/models/clip.pt": plain.read_bytes(), "/models/vocab.txt": (plain.parent / "vocab.txt").read_bytes()}
+    spec = spec_of(site.url("/models/clip.pt"))
+    assert spec.weights_sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
+    assert sorted(path.name for path in Path(spec.folder).iterdir()) == ["clip.pt", "vocab.txt"]
 
 
 def without(plain: Path, tmp_path: Path, change: Any) -> Path:

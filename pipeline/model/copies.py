@@ -9,12 +9,15 @@ import tempfile
 from pathlib import Path
 
 from pipeline import storage
+from pipeline.config import SourceConfig
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.model.cache import cache_folder
 from pipeline.model.contents import ORIGINAL, choose_weights, is_needed
-from pipeline.storage import ObjectInfo
+from pipeline.storage import ObjectInfo, ReadPolicy
 
 _COPY_BYTES = 8 * 2**20
+#: A person names a model, and may well keep it on a server of their own network.
+_POLICY = ReadPolicy.of(SourceConfig(allow_private_hosts=True))
 
 
 def copied(url: str, fetch: bool) -> Path:
@@ -49,10 +52,10 @@ def _folder(url: str) -> dict[str, ObjectInfo]:
 def _file(url: str) -> dict[str, ObjectInfo]:
     """One `.pt` file, and `vocab.txt` where that lies beside it."""
     uri = storage.normalise(url)
-    objects = {uri: storage.stat(uri)}
+    objects = {uri: storage.stat(uri, _POLICY)}
     words = storage.join(storage.parent(uri), "vocab.txt")
     try:
-        objects[words] = storage.stat(words)
+        objects[words] = storage.stat(words, _POLICY)
     except NotFoundError:
         return objects  # the standard vocabulary will do
     return objects
@@ -63,7 +66,8 @@ def _copy_whole(uris: list[str], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staged:
         for uri in uris:
-            with storage.open_seekable(uri) as source, (Path(staged) / uri.rpartition("/")[2]).open("wb") as target:
+            to = Path(staged) / uri.rpartition("/")[2]
+            with storage.open_seekable(uri, _POLICY) as source, to.open("wb") as target:
                 shutil.copyfileobj(source, target, _COPY_BYTES)
         try:
             os.rename(staged, folder)
