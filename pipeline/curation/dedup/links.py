@@ -19,7 +19,7 @@ from pipeline.curation.dedup.rows import PLAIN_TEXT, Numbers, Rows
 from pipeline.curation.dedup.settings import Rung
 
 #: What is the same in rows that are equal on a rung.
-EQUAL = {Rung.BYTES: "image_sha256", Rung.PIXELS: "image_pixels_sha256", Rung.TEXT: PLAIN_TEXT}
+EQUAL = {Rung.BYTES: "image_sha256", Rung.PIXELS: "image_pixels_xxh128", Rung.TEXT: PLAIN_TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def vector_link(rows: Rows, rung: Rung, vector: str, threshold: float, firsts: N
     def holds(one: Numbers, other: Numbers) -> Mask:
         known = (firsts[one] >= 0) & (firsts[other] >= 0)
         near: Mask = cosines(vectors, firsts[one], vectors, firsts[other]) >= threshold
-        return np.asarray(known & (near | _same(firsts, one, other)))
+        return known & (near | _same(firsts, one, other))
 
     return Link(
         rung,
@@ -91,4 +91,6 @@ def _later(firsts: Numbers) -> Numbers:
 
 
 def _same(firsts: Numbers, one: Numbers, other: Numbers) -> Mask:
-    return (firsts[one] == firsts[other]) & (firsts[one] >= 0)
+    first = firsts[one]
+    same: Mask = (first == firsts[other]) & (first >= 0)
+    return same

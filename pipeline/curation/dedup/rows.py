@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix
+from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
 from pipeline.dataset import Dataset, choose
 from pipeline.latest import latest
 from pipeline.spool import Spool
@@ -135,4 +135,4 @@ def filled(column: pa.ChunkedArray) -> Vectors:
 
 
 #: What makes two rows have the same vector.
-VECTOR_KEYS = {"image_embedding": "image_sha256", TEXT: "sha256(text)"}
+VECTOR_KEYS = {IMAGE: "image_pixels_xxh128", TEXT: "sha256(text)"}

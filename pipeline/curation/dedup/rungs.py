@@ -29,9 +29,9 @@ def needs(rung: Rung) -> set[str]:
     """Columns of the dataset that a rung is about."""
     return {
         Rung.BYTES: {"image_sha256"},
-        Rung.PIXELS: {"image_pixels_sha256"},
+        Rung.PIXELS: {"image_pixels_xxh128"},
         Rung.PHASH: {"image_phash"},
-        Rung.IMAGE: {"image_sha256", IMAGE},
+        Rung.IMAGE: {"image_pixels_xxh128", IMAGE},
         Rung.TEXT: {"text"},
         Rung.NEAR_TEXT: {"text", TEXT},
     }[rung]
