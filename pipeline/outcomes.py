@@ -136,17 +136,7 @@ def read_rows(uri: str, rows: npt.NDArray[np.int64], columns: Sequence[str] | No
                 table = parquet.read_row_group(group, columns)
                 tables.append(table if len(wanted) == size else table.take(wanted))
             first += size
-    table = pa.concat_tables(tables)
-    for number, field in enumerate(table.schema):
-        if pa.types.is_fixed_size_list(field.type) and table.column(number).null_count:
-            table = table.set_column(number, field.name, _with_whole_lists(table.column(number)))
-    return table
-
-
-def _with_whole_lists(column: pa.ChunkedArray) -> pa.Array:
-    """The same with zeros below the null lists: Parquet's reader leaves nulls there, which no schema of ours has."""
-    lists = column.combine_chunks()
-    return pa.FixedSizeListArray.from_arrays(lists.values.fill_null(0), type=lists.type, mask=lists.is_null())
+    return pa.concat_tables(tables)
 
 
 @contextmanager
