@@ -21,7 +21,7 @@ from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
 from pipeline.dataset import Dataset, choose
 from pipeline.latest import latest
 from pipeline.spool import Spool
-from pipeline.workspace import BATCH_ROWS, Workspace
+from pipeline.workspace import Workspace
 
 Numbers = npt.NDArray[np.int64]
 
@@ -54,8 +54,7 @@ class Rows:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers without nulls, whole."""
-        batches = pq.ParquetFile(self.work.path("rows.parquet")).iter_batches(BATCH_ROWS, columns=[name])
-        return np.concatenate([batch[name].to_numpy() for batch in batches])
+        return pq.read_table(self.work.path("rows.parquet"), columns=[name])[name].to_numpy()
 
     def numbers(self, sql: str) -> Numbers:
         """One number for every row: `sql` is a SELECT of `row` and `value` over `rows`; rows that it lacks get -1."""

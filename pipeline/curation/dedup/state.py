@@ -82,7 +82,7 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
     with storage.open_seekable(storage.join(uri, "vectors.parquet")) as source:
         file = pq.ParquetFile(source)
         number = _numbers(file, rows, key, first_rows)
-        crowded = np.concatenate([batch["crowded"].to_numpy(False) for batch in file.iter_batches(columns=["crowded"])])
+        crowded = file.read(["crowded"])["crowded"].to_numpy()
         first, second = _entries(file, "near")
         number = _forget(number, crowded, first, second)
         first, second = number[first], number[second]
@@ -142,7 +142,7 @@ def _entries(file: pq.ParquetFile, column: str) -> tuple[Numbers, Numbers]:
 
 def _places(file: pq.ParquetFile, number: Numbers, count: int) -> Places:
     home = np.zeros(count, np.int32)
-    stored = np.concatenate([batch["home"].to_numpy() for batch in file.iter_batches(columns=["home"])])
+    stored = file.read(["home"])["home"].to_numpy()
     home[number[number >= 0]] = stored[number >= 0]
     visited, guest = _entries(file, "visited")
     guest = number[guest]
