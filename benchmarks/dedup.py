@@ -3,9 +3,10 @@
     python -m benchmarks.dedup
 
 Each search is a fresh process that starts from the dataset on the local disk, imports included, and ends with its pairs
-on disk. `hanclip` is the whole of `hanclip dedup --rung image`, its table included. `ivf` is faiss in one process as its
-documentation has it: IndexIVFFlat with as many lists as hanclip has cells, range_search for all vectors, with the least
-nprobe whose recall on a sample is 0.99. `flat` is faiss' IndexFlatIP.range_search: every pair is compared.
+on disk. `hanclip` is the whole of `hanclip dedup --rung image`, its table included. `ivf` is faiss in one process as
+its documentation has it: IndexIVFFlat with as many lists as hanclip has cells, range_search for all vectors, with the
+least nprobe (1, 2, 4, ...) whose recall on a sample is 0.99. `flat` is faiss' IndexFlatIP.range_search: every pair is
+compared.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def hanclip(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
 
 
 def ivf(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
-    """faiss with an inverted file."""
+    """An inverted file of faiss."""
     import faiss
 
     vectors = _all_vectors(out)
@@ -96,7 +97,7 @@ def _least_nprobe(index: object, vectors: npt.NDArray[np.float32], cosine: float
 
 
 def flat(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
-    """faiss, every pair."""
+    """Every pair, by faiss."""
     import faiss
 
     vectors = _all_vectors(out)

@@ -1,8 +1,8 @@
 """Vectors that lie as those of a CLIP model do, with near neighbours planted among them, written as a dataset.
 
-A common direction (two images that have nothing to do with each other have a cosine of about 0.5), many clusters of very
-different sizes, a spectrum that falls slowly, and a fifth of all rows neighbours of another row at cosines from 0.9 to
-0.999. Everything is drawn from the number of rows, so the same everywhere.
+A common direction (two images that have nothing to do with each other have a cosine of about 0.5), many clusters of
+very different sizes, a spectrum that falls slowly, and a fifth of all rows neighbours of another row at cosines from
+0.9 to 0.999. Everything is drawn from the number of rows, so the same everywhere.
 """
 
 from __future__ import annotations

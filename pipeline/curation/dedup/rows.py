@@ -54,7 +54,8 @@ class Rows:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers without nulls, whole."""
-        return pq.read_table(self.work.path("rows.parquet"), columns=[name])[name].to_numpy()
+        column: npt.NDArray[Any] = pq.read_table(self.work.path("rows.parquet"), columns=[name])[name].to_numpy()
+        return column
 
     def numbers(self, sql: str) -> Numbers:
         """One number for every row: `sql` is a SELECT of `row` and `value` over `rows`; rows that it lacks get -1."""
