@@ -6,7 +6,7 @@ Each search is a fresh process that starts from the dataset on the local disk, i
 on disk. `hanclip` is the whole of `hanclip dedup --rung image`, its table included. `ivf` is faiss in one process as
 its documentation has it: IndexIVFFlat with as many lists as hanclip has cells, range_search for all vectors, with the
 least nprobe (1, 2, 4, ...) whose recall on a sample is 0.99. `flat` is faiss' IndexFlatIP.range_search: every pair is
-compared.
+compared. `peak_mib` is the largest resident set, mapped files included; `peak_own_mib` is it without them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,7 +157,7 @@ def measured(way: str, count: int, work: Path, cosine: float, border: float) -> 
         "wall_s": round(cost.wall_s, 1),
         "cpu_s": round(cost.cpu_s, 1),
         "peak_mib": round(cost.peak_mib),
-        **{name: json.loads(cost.printed).get(name) for name in ("compared", "nprobe")},
+        **{name: json.loads(cost.printed).get(name) for name in ("peak_own_mib", "compared", "nprobe")},
     }
 
 
@@ -166,9 +169,19 @@ def _recall(found: Path, true: Path) -> float | None:
 
 
 def _child(way: str, out: str, cosine: str, border: str, pairs: str) -> None:
+    own_mib = [0.0]
+    threading.Thread(target=_watch, args=(own_mib,), daemon=True).start()
     found, told = _WAYS[way](out, float(cosine), float(border))
     np.save(pairs, found)
-    print(json.dumps(told))
+    print(json.dumps({**told, "peak_own_mib": round(max(own_mib))}))
+
+
+def _watch(own_mib: list[float]) -> None:
+    """Note the memory of this process without the mapped files, which the kernel may take back at any time."""
+    while True:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        own_mib.append(int(found.group(1)) / 1024 if found else 0.0)
+        time.sleep(0.05)
 
 
 def _goals(rows: list[Row]) -> list[Goal]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil, sqrt
 
 import numpy as np
@@ -51,30 +50,27 @@ class Places:
     visited: npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cells:
-    """Centroids.
+    """A space cut up.
 
     Attributes:
         centroids: (K, D) float32.
+        halves: (K,) a vector is nearest to the centroid with the largest `vector @ centroid - half`.
+        gaps: (K, K) distances between centroids.
     """
 
     centroids: Vectors
+    halves: Vectors
+    gaps: Vectors
 
-    @cached_property
-    def _halves(self) -> Vectors:
-        """A vector is nearest to the centroid with the largest `vector @ centroid - half`."""
-        halves: Vectors = (self.centroids.astype(np.float64) ** 2).sum(axis=1).astype(np.float32) / 2
-        return halves
-
-    @cached_property
-    def _gaps(self) -> Vectors:
-        """(K, K) distances between centroids."""
-        exact = self.centroids.astype(np.float64)
+    @classmethod
+    def around(cls, centroids: Vectors) -> Cells:
+        """The cells of these centroids."""
+        exact = centroids.astype(np.float64)
         halves = (exact**2).sum(axis=1) / 2
         squares = 2 * (halves[:, None] + halves - exact @ exact.T)
-        gaps: Vectors = np.sqrt(np.maximum(squares, 0)).astype(np.float32)
-        return gaps
+        return cls(centroids, halves.astype(np.float32), np.sqrt(np.maximum(squares, 0)).astype(np.float32))
 
     def place(self, vectors: Vectors, reach: float) -> Places:
         """Where `vectors` belong; they visit the cells whose border is at most `reach` away."""
@@ -84,11 +80,11 @@ class Cells:
 
     def _place(self, vectors: Vectors, reach: float) -> Places:
         scores = vectors @ self.centroids.T
-        scores -= self._halves
+        scores -= self.halves
         home = scores.argmax(axis=1)
         every = np.arange(len(home))
         scores -= scores[every, home][:, None]  # now minus the distance to a border, times the gap of its centroids
-        scores += reach * self._gaps[home] + _SLACK
+        scores += reach * self.gaps[home] + _SLACK
         scores[every, home] = -1
         guest, visited = np.divmod(np.flatnonzero(scores >= 0), len(self.centroids))
         return Places(home.astype(np.int32), guest, visited.astype(np.int32))
@@ -107,7 +103,7 @@ def train(vectors: Vectors, rows: Numbers) -> Cells:
     """Cells for the vectors at `rows`, by k-means over an even sample of them; the same for the same vectors."""
     count = cells_for(len(rows))
     if count == 1:
-        return Cells(np.zeros((1, vectors.shape[1]), np.float32))
+        return Cells.around(np.zeros((1, vectors.shape[1]), np.float32))
     try:
         import faiss
     except ImportError as error:
@@ -122,7 +118,7 @@ def train(vectors: Vectors, rows: Numbers) -> Cells:
         max_points_per_centroid=_SAMPLE_PER_CELL + 1,
     )
     kmeans.train(np.ascontiguousarray(vectors[rows[sample]]))
-    return Cells(np.array(kmeans.centroids, np.float32).reshape(count, -1))
+    return Cells.around(np.array(kmeans.centroids, np.float32).reshape(count, -1))
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

@@ -157,7 +157,7 @@ def _read_centroids(uri: str, digest: str) -> Cells | None:
         data = storage.read_bytes(storage.join(uri, f"centroids-{digest}.npy"))
     except NotFoundError:
         return None
-    return Cells(np.load(io.BytesIO(data)))
+    return Cells.around(np.load(io.BytesIO(data)))
 
 
 def write_state(uri: str, keys: Iterable[pa.Array], known: Known) -> None:

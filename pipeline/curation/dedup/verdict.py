@@ -100,7 +100,10 @@ def _joined_by(links: Sequence[Link], count: int, dropped: Numbers, kept: Number
 def _cosines(
     rows: Rows, dropped: Numbers, kept: Numbers, rung: npt.NDArray[np.int8], rungs: Sequence[Rung]
 ) -> npt.NDArray[np.float64]:
-    """Cosine of the vectors that a row's rung is about, where this run has read them; NaN for a row without one."""
+    """Cosine of the vectors that a row's rung is about, where this run has read them; NaN for a row without one.
+
+    Equal pixels have one vector, though a model that saw them in different batches may have rounded otherwise.
+    """
     found = np.full(len(dropped), np.nan)
     about_texts = np.isin(rung, [place for place, name in enumerate(rungs) if name in TEXT_RUNGS])
     for vector, mask in ((IMAGE, ~about_texts), (TEXT, about_texts)):
@@ -108,4 +111,6 @@ def _cosines(
             vectors = rows.matrix(vector)
             products = cosines(vectors, dropped[mask], vectors, kept[mask])
             found[mask] = np.where(products == 0, np.nan, np.minimum(products, 1))
+    same = np.isin(rung, [place for place, name in enumerate(rungs) if name in (Rung.BYTES, Rung.PIXELS)])
+    found[same & ~np.isnan(found)] = 1
     return found
