@@ -62,7 +62,7 @@ def _bar(as_json: bool) -> Iterator[Tell]:
         yield lambda doing, done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Reading rows", total=None)
         doing_now = ""
 
@@ -95,7 +95,7 @@ def _planned(found: Plan) -> Iterator[tuple[str, object]]:
     yield "rows", f"{found.rows:,}"
     yield "rungs", ", ".join(found.rungs)
     for vector, known in found.known.items():
-        yield vector, f"{known:,} distinct ones compared by an earlier run"
+        yield "known", f"{known:,} of its distinct vectors ({vector}) were compared by an earlier run"
     if found.pairs:
         yield "to compare", f"about {found.pairs:,} pairs of vectors, at most"
         yield "disk", f"{figures.size(found.scratch_bytes)} in the temporary folder"

@@ -20,6 +20,8 @@ _ORDERS = {
     Keep.FIRST: "id",
 }
 _NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: ("image_width", "image_height"), Keep.FIRST: ()}
+#: Columns of our own beside those of the dataset; one of its own that has such a name cannot be used in an order.
+_OURS = ("row", "_group")
 
 
 def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
@@ -36,12 +38,12 @@ def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
 def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     """Columns that the order is over; for an order in SQL, all but the vectors."""
     if settings.keep_sql:
-        return [name for name in identity.schema.names if name not in identity.vector_columns]
+        return [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
     return list(_NEEDED[keep_of(settings, identity)])
 
 
 def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSettings, identity: Identity) -> pa.Table:
-    """Of each group (`group`, ascending) the row that stays (`row`, `id`) and the smallest id (`name`).
+    """Of each group (`_group`, ascending) the row that stays (`row`, `id`) and the smallest id (`_name`).
 
     Args:
         rows: the gathered rows.
@@ -63,7 +65,7 @@ def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSett
         )
         try:
             return duck.sql(
-                f'SELECT _group AS "group", row, id, min(id) OVER (PARTITION BY _group) AS name '
+                "SELECT _group, row, id, min(id) OVER (PARTITION BY _group) AS _name "
                 f"FROM read_parquet('{path}') "
                 f"QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}, id) = 1 ORDER BY _group"
             ).to_arrow_table()

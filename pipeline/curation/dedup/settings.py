@@ -45,8 +45,8 @@ class DedupSettings(BaseModel):
 
     rungs: tuple[Rung, ...] = Field(
         default=(),
-        description="Rungs of the ladder: bytes, pixels, phash, image, text, near-text. Unless named: bytes, pixels "
-        "(where the dataset has their digest) and image; in a dataset without images text and near-text.",
+        description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
+        "text, near-text. Unless given: bytes, pixels and image; in a dataset without images text and near-text.",
     )
     phash_radius: int = Field(
         default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most so many of 64 bits."

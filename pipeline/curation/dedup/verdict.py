@@ -70,7 +70,7 @@ def judge(rows: Rows, links: Sequence[Link], settings: DedupSettings, identity: 
     members = np.flatnonzero(size[groups.smallest] > 1)
     chosen = kept_rows(rows, members, groups.smallest[members], settings, identity)
     group = np.full(rows.count, _NONE)
-    group[members] = np.searchsorted(chosen["group"].to_numpy(), groups.smallest[members])
+    group[members] = np.searchsorted(chosen["_group"].to_numpy(), groups.smallest[members])
     kept_row = chosen["row"].to_numpy()
     keep = np.ones(rows.count, bool)
     keep[members] = False
@@ -81,7 +81,7 @@ def judge(rows: Rows, links: Sequence[Link], settings: DedupSettings, identity: 
     rung[dropped] = _joined_by(links, rows.count, dropped, kept_row[group[dropped]])
     cosine = np.full(rows.count, np.nan, np.float32)
     cosine[dropped] = _cosines(rows, dropped, kept_row[group[dropped]], rung[dropped], rungs)
-    names, kept = chosen["name"].combine_chunks(), chosen["id"].combine_chunks()
+    names, kept = chosen["_name"].combine_chunks(), chosen["id"].combine_chunks()
     return Verdict(names, kept, group, rung, rungs, cosine, keep)
 
 
