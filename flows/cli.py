@@ -19,6 +19,7 @@ from actors.stopping import exit_on_sigterm
 from flows import (
     backfill_commands,
     classify_commands,
+    dedup_commands,
     evaluate_commands,
     export_commands,
     job_commands,
@@ -210,6 +211,7 @@ def demo(
 
 backfill_commands.register(app)
 classify_commands.register(app)
+dedup_commands.register(app)
 evaluate_commands.register(app)
 export_commands.register(app)
 job_commands.register(app)

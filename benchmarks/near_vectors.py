@@ -1,0 +1,98 @@
+"""Vectors that lie as those of a CLIP model do, with near neighbours planted among them, written as a dataset.
+
+A common direction (two images that have nothing to do with each other have a cosine of about 0.5), many clusters of
+very different sizes, a spectrum that falls slowly, and a fifth of all rows neighbours of another row at cosines from
+0.9 to 0.999. Everything is drawn from the number of rows, so the same everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.dataset import Dataset
+from pipeline.identity import Identity
+from pipeline.schema import QUARANTINE
+from pipeline.shard_file import Provenance
+
+DIM = 512
+_PLANTED = 0.2
+_COSINES = (0.9, 0.999)
+_ROWS_PER_CLUSTER = 60
+_BETWEEN, _WITHIN = 0.8, 0.55
+_BLOCK = 65536
+_SHARD_ROWS = 16384
+
+Vectors = npt.NDArray[np.float32]
+
+
+def near_vectors(count: int) -> Vectors:
+    """(count, DIM) float32 of norm 1."""
+    draw = np.random.default_rng(count)
+    spectrum = (np.arange(DIM) + 8.0) ** -0.5
+    spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
+    own = count - int(count * _PLANTED)
+    clusters = max(1, own // _ROWS_PER_CLUSTER)
+    shares = np.arange(1, clusters + 1) ** -0.7
+    cluster = draw.choice(clusters, own, p=shares / shares.sum())
+    centres = _noise(draw, clusters, spectrum) * _BETWEEN
+    vectors = np.empty((count, DIM), np.float32)
+    for start in range(0, own, _BLOCK):
+        some = slice(start, min(own, start + _BLOCK))
+        vectors[some] = centres[cluster[some]] + _noise(draw, some.stop - start, spectrum) * _WITHIN
+        vectors[some, -1] += 1
+        vectors[some] = _unit(vectors[some])
+    for start in range(own, count, _BLOCK):
+        some = slice(start, min(count, start + _BLOCK))
+        vectors[some] = _beside(draw, vectors[draw.choice(own, some.stop - start)], spectrum)
+    return vectors[draw.permutation(count)]
+
+
+def _noise(draw: np.random.Generator, rows: int, spectrum: Vectors) -> Vectors:
+    return draw.standard_normal((rows, DIM), np.float32) * spectrum
+
+
+def _beside(draw: np.random.Generator, vectors: Vectors, spectrum: Vectors) -> Vectors:
+    """A neighbour of each, at a drawn cosine."""
+    away = _noise(draw, len(vectors), spectrum)
+    away = _unit(away - (away * vectors).sum(axis=1, keepdims=True) * vectors)
+    cosine = draw.uniform(*_COSINES, (len(vectors), 1)).astype(np.float32)
+    return _unit(cosine * vectors + np.sqrt(1 - cosine**2) * away)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_dataset(out: Path, vectors: Vectors) -> None:
+    """A dataset whose images have these vectors; an image's digest of pixels is its number in 32 hex digits."""
+    identity = Identity(
+        model="benchmark", revision=None, weights_sha256="0" * 64, preprocessing="none", dim=DIM,
+        has_images=True, has_texts=False, shard_rows=_SHARD_ROWS,
+    )  # fmt: skip
+    dataset = Dataset.open_or_create(str(out), identity)
+    for shard, start in enumerate(range(0, len(vectors), _SHARD_ROWS)):
+        table = _rows(start, vectors[start : start + _SHARD_ROWS]).select(identity.schema.names)
+        told = Provenance(run_id="benchmark", rows_planned=len(table), logit_scale=100.0, compute_dtype="fp32")
+        dataset.write_shard(f"{shard:032x}", "2026-01-01", table, QUARANTINE.empty_table(), told)
+
+
+def _rows(first: int, vectors: Vectors) -> pa.Table:
+    numbers = range(first, first + len(vectors))
+    digests = [f"{number:032x}" for number in numbers]
+    return pa.table(
+        {
+            "id": [f"image-{number:08d}" for number in numbers],
+            "image_uri": [f"s3://images/{number}.jpg" for number in numbers],
+            "image_sha256": [digest * 2 for digest in digests],
+            "image_phash": pa.array(numbers, pa.uint64()),
+            "image_pixels_xxh128": digests,
+            "image_width": pa.repeat(pa.scalar(640, pa.int32()), len(digests)),
+            "image_height": pa.repeat(pa.scalar(480, pa.int32()), len(digests)),
+            "image_embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM),
+            "source_fingerprint": digests,
+        }
+    )

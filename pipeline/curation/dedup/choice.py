@@ -1,0 +1,75 @@
+"""Which row of a group stays.
+
+In: the members of all groups with their columns, and an order. Out: of each group its first row in that order; equals
+are decided by the smaller id. An order that a user wrote is read by a DuckDB that sees these rows and nothing else.
+"""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.curation.dedup.rows import Numbers, Rows
+from pipeline.curation.dedup.settings import DedupSettings, Keep
+from pipeline.errors import ConfigError
+from pipeline.identity import Identity
+
+_ORDERS = {
+    Keep.SIMILARITY: "similarity DESC NULLS LAST",
+    Keep.LARGEST: "image_width::BIGINT * image_height DESC",
+    Keep.FIRST: "id",
+}
+_NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: ("image_width", "image_height"), Keep.FIRST: ()}
+#: Columns of our own beside those of the dataset; one of its own that has such a name cannot be used in an order.
+_OURS = ("row", "_group")
+
+
+def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
+    """The rule, chosen by what the dataset has unless it is named. Raises ConfigError."""
+    if settings.keep is None:
+        possible = (keep for keep in Keep if set(_NEEDED[keep]) <= set(identity.schema.names))
+        return next(possible)
+    missing = sorted(set(_NEEDED[settings.keep]) - set(identity.schema.names))
+    if missing:
+        raise ConfigError(f"--keep {settings.keep} needs {' and '.join(missing)}, which the dataset lacks.")
+    return settings.keep
+
+
+def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
+    """Columns that the order is over; for an order in SQL, all but the vectors."""
+    if settings.keep_sql:
+        return [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
+    return list(_NEEDED[keep_of(settings, identity)])
+
+
+def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSettings, identity: Identity) -> pa.Table:
+    """Of each group (`_group`, ascending) the row that stays (`row`, `id`) and the smallest id (`_name`).
+
+    Args:
+        rows: the gathered rows.
+        members: rows that are in groups.
+        groups: of each of them its group.
+        settings: the rule.
+        identity: of the dataset.
+
+    Raises:
+        ConfigError: DuckDB does not understand the order.
+    """
+    order = settings.keep_sql or _ORDERS[keep_of(settings, identity)]
+    rows.work.register("members", pa.table({"row": members, "_group": groups}))
+    path = rows.work.path("members.parquet")
+    rows.work.execute(f"COPY (SELECT * FROM rows JOIN members USING (row)) TO '{path}' (FORMAT parquet)")
+    with duckdb.connect(config={"threads": 2}) as duck:
+        duck.execute(
+            f"SET allowed_paths = ['{path}']; SET enable_external_access = false; SET lock_configuration = true"
+        )
+        try:
+            return duck.sql(
+                "SELECT _group, row, id, min(id) OVER (PARTITION BY _group) AS _name "
+                f"FROM read_parquet('{path}') "
+                f"QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}, id) = 1 ORDER BY _group"
+            ).to_arrow_table()
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"--keep-sql {order!r} is no ORDER BY over the columns {', '.join(rows.columns)}: {error}"
+            ) from error

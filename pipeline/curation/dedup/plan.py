@@ -1,0 +1,53 @@
+"""What finding duplicates would take, from counts alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline import layout
+from pipeline.curation.dedup.cells import cells_for
+from pipeline.curation.dedup.choice import needed_columns
+from pipeline.curation.dedup.rungs import rungs_of, searches
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.dedup.state import covered
+from pipeline.dataset import Dataset
+from pipeline.latest import count
+
+_FLOAT_BYTES = 4
+#: Of its own cell a vector meets every other, and it visits about two more.
+_CELLS_MET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is to do.
+
+    Attributes:
+        uri: the table that would be written.
+        rungs: of the ladder.
+        rows: latest rows.
+        known: by vector column, the distinct vectors that an earlier run compared.
+        pairs: of vectors that would be compared, about; fewer, where rows share a vector.
+        scratch_bytes: space that vectors take in the temporary folder: once as they come, once in order.
+    """
+
+    uri: str
+    rungs: tuple[str, ...]
+    rows: int
+    known: dict[str, int]
+    pairs: int
+    scratch_bytes: int
+
+
+def plan(out: str, settings: DedupSettings) -> Plan:
+    """Plan; raises what `run.dedup` raises before it begins."""
+    dataset = Dataset.open(out)
+    rungs = rungs_of(settings, dataset.identity)
+    needed_columns(settings, dataset.identity)
+    wanted = searches(settings, rungs)
+    rows = count(out)
+    known = {search.vector: covered(dataset.uri, search.name) for search in wanted.values()}
+    met = min(rows, _CELLS_MET * rows // cells_for(rows))
+    pairs = sum(max(0, rows - covered) * met for covered in known.values())
+    size = len(wanted) * rows * dataset.identity.dim * _FLOAT_BYTES
+    return Plan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, 2 * size)

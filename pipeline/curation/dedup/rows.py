@@ -1,0 +1,138 @@
+"""The latest rows of a dataset, gathered once on this machine's disk, so that all rungs see the same state of it.
+
+In: a dataset, and which columns and vectors are needed. Out: a table `rows` in a workspace, numbered by `row` from 0 in
+the dataset's own order, and files of vectors in the same order. A dataset of any size needs little memory; its vectors
+need their space in the temporary folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
+from pipeline.dataset import Dataset, choose
+from pipeline.latest import latest
+from pipeline.spool import Spool
+from pipeline.workspace import Workspace
+
+Numbers = npt.NDArray[np.int64]
+
+#: A text as rung `text` compares it.
+PLAIN_TEXT = "plain_text"
+_SPACE = r"[\s\p{Z}]+"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows on this machine's disk.
+
+    Attributes:
+        work: the workspace that holds them as its table `rows`.
+        count: N of them.
+        columns: names of the table's columns.
+        vectors: file of (N, D) float32 by vector column; a row without that vector is zero.
+        dim: D.
+    """
+
+    work: Workspace
+    count: int
+    columns: tuple[str, ...]
+    vectors: dict[str, str]
+    dim: int
+
+    def matrix(self, vector: str) -> Vectors:
+        """The vectors, mapped into memory and not read."""
+        return mapped(self.vectors[vector], self.count, self.dim)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers without nulls, whole."""
+        column: npt.NDArray[Any] = pq.read_table(self.work.path("rows.parquet"), columns=[name])[name].to_numpy()
+        return column
+
+    def numbers(self, sql: str) -> Numbers:
+        """One number for every row: `sql` is a SELECT of `row` and `value` over `rows`; rows that it lacks get -1."""
+        found = np.full(self.count, -1)
+        for batch in self.work.batches(sql):
+            found[batch["row"].to_numpy()] = batch["value"].to_numpy()
+        return found
+
+    def firsts(self, expression: str) -> Numbers:
+        """Of every row the first row for which `expression` is the same; -1 where that is null."""
+        return self.numbers(
+            f"SELECT row, min(row) OVER (PARTITION BY {expression}) AS value FROM rows WHERE {expression} IS NOT NULL"
+        )
+
+
+def gather_rows(
+    dataset: Dataset,
+    work: Workspace,
+    columns: Sequence[str],
+    vectors: Sequence[str],
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Rows:
+    """Copy the latest rows of `dataset` into `work`.
+
+    Args:
+        dataset: what to read.
+        work: the workspace.
+        columns: beside the key; `PLAIN_TEXT` is made of the text.
+        vectors: vector columns.
+        on_rows: told how many rows there are so far.
+    """
+    stored = [*dict.fromkeys([*KEY, *("text" if name == PLAIN_TEXT else name for name in columns)])]
+    schema = choose(dataset.identity.schema, stored)
+    if PLAIN_TEXT in columns:
+        schema = schema.append(pa.field(PLAIN_TEXT, pa.string()))
+    files = {name: work.path(f"{name}.f32") for name in vectors}
+    opened = {name: open(path, "wb") for name, path in files.items()}  # noqa: SIM115
+    spool = Spool(work, "rows", schema.append(pa.field("row", pa.int64())))
+    try:
+        with spool:
+            for batch in latest(dataset.uri, [*stored, *vectors]):
+                if batch.num_rows:
+                    table = pa.Table.from_batches([batch])
+                    spool.add(_with_plain_text(table.select(stored), schema))
+                    for name, file in opened.items():
+                        file.write(filled(table[name]).tobytes())
+                    on_rows(spool.rows)
+    finally:
+        for file in opened.values():
+            file.close()
+    return Rows(work, spool.rows, tuple(schema.names), files, dataset.identity.dim)
+
+
+def mapped(path: str, rows: int, dim: int) -> Vectors:
+    """A file of (rows, dim) float32, mapped into memory and not read."""
+    if not rows:
+        return np.empty((0, dim), np.float32)
+    return np.asarray(np.memmap(path, np.float32, "r", shape=(rows, dim)))
+
+
+def _with_plain_text(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    return table.append_column(PLAIN_TEXT, plain(table["text"])) if PLAIN_TEXT in schema.names else table
+
+
+def plain(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts in Unicode's form NFKC, with single spaces and none at the ends."""
+    spaced = pc.replace_substring_regex(pc.utf8_normalize(texts, form="NFKC"), _SPACE, " ")
+    return pc.utf8_trim_whitespace(spaced)
+
+
+def filled(column: pa.ChunkedArray) -> Vectors:
+    """A vector column as (B, D) of norm 1, also where storage rounded it; zero where there is none."""
+    found = np.zeros((len(column), column.type.list_size), np.float32)
+    vectors = matrix(column.drop_null())
+    found[column.is_valid().to_numpy()] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
+
+
+#: What makes two rows have the same vector.
+VECTOR_KEYS = {IMAGE: "image_pixels_xxh128", TEXT: "sha256(text)"}

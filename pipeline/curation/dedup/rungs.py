@@ -1,0 +1,46 @@
+"""Which rungs a dataset has, and what each needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.curation.dedup.nearness import Search
+from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, Rung
+from pipeline.curation.vectors import IMAGE, TEXT
+from pipeline.errors import UsageError
+from pipeline.identity import Identity
+
+
+def rungs_of(settings: DedupSettings, identity: Identity) -> tuple[Rung, ...]:
+    """The rungs, strongest first, chosen by what the dataset has unless they are named. Raises UsageError."""
+    columns = set(identity.schema.names)
+    missing = {rung for rung in Rung if not needs(rung) <= columns}
+    if not settings.rungs:
+        preferred = (Rung.BYTES, Rung.PIXELS, Rung.IMAGE) if identity.has_images else TEXT_RUNGS
+        return tuple(rung for rung in preferred if rung not in missing)
+    for rung in settings.rungs:
+        if rung in missing:
+            lacks = ", ".join(sorted(needs(rung) - columns))
+            raise UsageError(f"--rung {rung} needs {lacks}, which the dataset lacks: choose other rungs.")
+    return tuple(rung for rung in Rung if rung in settings.rungs)
+
+
+def needs(rung: Rung) -> set[str]:
+    """Columns of the dataset that a rung is about."""
+    return {
+        Rung.BYTES: {"image_sha256"},
+        Rung.PIXELS: {"image_pixels_xxh128"},
+        Rung.PHASH: {"image_phash"},
+        Rung.IMAGE: {"image_pixels_xxh128", IMAGE},
+        Rung.TEXT: {"text"},
+        Rung.NEAR_TEXT: {"text", TEXT},
+    }[rung]
+
+
+def searches(settings: DedupSettings, rungs: Sequence[Rung]) -> dict[Rung, Search]:
+    """The searches for near vectors that some rungs need."""
+    every = {
+        Rung.IMAGE: Search(IMAGE, settings.image_cosine, settings.border),
+        Rung.NEAR_TEXT: Search(TEXT, settings.text_cosine, settings.border),
+    }
+    return {rung: wanted for rung, wanted in every.items() if rung in rungs}

@@ -1,0 +1,93 @@
+"""What counts as a duplicate, and which row of a group stays. Parsed here once and trusted inside.
+
+Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+
+class Rung(StrEnum):
+    """A way in which two rows are duplicates, strongest first."""
+
+    BYTES = "bytes"
+    PIXELS = "pixels"
+    PHASH = "phash"
+    IMAGE = "image"
+    TEXT = "text"
+    NEAR_TEXT = "near-text"
+
+
+#: Rungs that compare images; the others compare texts.
+IMAGE_RUNGS = (Rung.BYTES, Rung.PIXELS, Rung.PHASH, Rung.IMAGE)
+TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
+
+
+class Keep(StrEnum):
+    """Which row of a group stays; equals are decided by the smaller id."""
+
+    SIMILARITY = "similarity"
+    LARGEST = "largest"
+    FIRST = "first"
+
+
+class DedupSettings(BaseModel):
+    """One way of looking for duplicates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    rungs: tuple[Rung, ...] = Field(
+        default=(),
+        description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
+        "text, near-text. Unless given: bytes, pixels and image; in a dataset without images text and near-text.",
+    )
+    phash_radius: int = Field(
+        default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most so many of 64 bits."
+    )
+    image_cosine: float = Field(
+        default=0.985, ge=0.5, lt=1, description="Rung image: image vectors with at least this cosine."
+    )
+    text_cosine: float = Field(
+        default=0.985, ge=0.5, lt=1, description="Rung near-text: text vectors with at least this cosine."
+    )
+    border: float = Field(
+        default=0.5,
+        ge=0,
+        le=0.5,
+        description="How near to the border of its cell a vector is compared across it, in parts of the distance that "
+        "duplicates may have. With 0.5 no pair can be missed; less is faster.",
+    )
+    keep: Keep | None = Field(
+        default=None,
+        description="Which row of a group stays: that of the highest similarity, of the largest image, or of the first "
+        "id. Unless named: similarity where the dataset has it, else largest, else first.",
+    )
+    keep_sql: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The same as an ORDER BY of DuckDB over the dataset's columns; its first row stays.",
+    )
+
+
+def parse_settings(values: dict[str, object]) -> DedupSettings:
+    """Settings from options that were given. Raises ConfigError."""
+    if values.get("keep") and values.get("keep_sql"):
+        raise ConfigError("--keep and --keep-sql exclude each other: give one of them.")
+    try:
+        return DedupSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"{option}: {first['msg']}. See `hanclip dedup --help`.") from error
+
+
+def digest(**values: object) -> str:
+    """A name for these values, the same everywhere."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
