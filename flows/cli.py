@@ -21,6 +21,7 @@ from flows import (
     classify_commands,
     evaluate_commands,
     export_commands,
+    filter_commands,
     job_commands,
     model_commands,
     similarity_commands,
@@ -212,6 +213,7 @@ backfill_commands.register(app)
 classify_commands.register(app)
 evaluate_commands.register(app)
 export_commands.register(app)
+filter_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
 similarity_commands.register(app)
