@@ -33,7 +33,7 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def embed(source: Source, out: Path) -> None:
+def embed(source: Source, out: Path | str) -> None:
     """Plan and commit what is new in the source."""
     config = RunConfig(
         source=SourceConfig(uris=(str(source.uri),), retry_timeout_s=0, **source.options),

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from embedded_sources import embed, folder
+from s3_server import S3Server
 from source_fixtures import read as read_source
 from source_fixtures import scan
 
@@ -369,3 +370,15 @@ def test_a_person_sees_where_every_row_went(out: Path, capsys: pytest.CaptureFix
     assert "kept (" in shown
     assert "dropped" in shown
     assert "keeps" in shown
+
+
+def test_everything_may_lie_in_a_bucket(s3: S3Server, tmp_path: Path, hanclip: Run) -> None:
+    source, bucket = folder(tmp_path / "source"), s3.bucket()
+    out = f"{bucket}/out"
+    embed(source, out)
+    told = hanclip("filter", out, f"{bucket}/tars", "--as", "tars", "--tar-rows", 30, "--where", "similarity > -2")
+    assert (told["written"]["written"], told["written"]["tars"]) == (len(source.images), 2)
+    _, records = scan(f"{bucket}/tars")
+    assert {record.id for record in records} == {key_of(id_) for id_ in source.images}
+    hanclip("filter", out, f"{bucket}/clean", "--as", "dataset", "--where", "similarity > -2")
+    assert len(latest(f"{bucket}/clean", ["id"]).read_all()) == len(source.images)
