@@ -22,6 +22,7 @@ from flows import (
     dedup_commands,
     evaluate_commands,
     export_commands,
+    filter_commands,
     job_commands,
     model_commands,
     similarity_commands,
@@ -214,6 +215,7 @@ classify_commands.register(app)
 dedup_commands.register(app)
 evaluate_commands.register(app)
 export_commands.register(app)
+filter_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
 similarity_commands.register(app)
