@@ -117,7 +117,7 @@ def _facts(told: Card) -> Iterator[tuple[str, object]]:
     yield "weights", f"{held.path} ({figures.size(held.size_bytes)}, {held.dtype}{at})"
     yield "sha256", held.sha256
     whose = "the released models'" if held.vocabulary_is_standard else "not the released models'"
-    yield "vocabulary", f"{held.vocabulary} ({whose})" if held.vocabulary else told.missing
+    yield "vocabulary", f"{held.vocabulary} ({whose})"
 
 
 def _towers(told: Card) -> Iterator[tuple[str, object]]:

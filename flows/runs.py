@@ -18,6 +18,7 @@ from actors.progress import Progress, Summary
 from flows import display, figures, summary
 from flows.options import overrides
 from pipeline.config import RunConfig, parse
+from pipeline.model.variants import variant
 from pipeline.vocabulary import Reason
 
 STOPPED = "Stopped before anything was embedded; the same command goes on."
@@ -77,7 +78,8 @@ def show_plan(config: RunConfig, as_json: bool) -> None:
 def absolute(config: RunConfig) -> RunConfig:
     """The same places by names that hold from any working directory: a run's stored configuration is used again."""
     model = config.model
-    if "://" not in model.name and model.name != "demo" and Path(model.name).expanduser().is_dir():
+    known = model.name == "demo" or "://" in model.name or variant(model.name)
+    if not known and Path(model.name).expanduser().exists():
         model = model.model_copy(update={"name": _absolute(model.name)})
     source = config.source.model_copy(update={"uris": tuple(map(_absolute, config.source.uris))})
     output = config.output.model_copy(update={"uri": _absolute(config.output.uri)})

@@ -100,7 +100,10 @@ class ImageConfig(_Section):
 class ModelConfig(_Section):
     """Which model, and how it computes."""
 
-    name: str = Field(default=DEFAULT_MODEL, description="Hub id, local folder, fsspec URL of a folder, or 'demo'.")
+    name: str = Field(
+        default=DEFAULT_MODEL,
+        description="Name (vit-b-16, rn50, ...), hub id, local folder or .pt file, URL of either, or 'demo'.",
+    )
     revision: str | None = Field(default=None, description="Hub commit, branch or tag.")
     weights_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="Refuse weights with any other digest."

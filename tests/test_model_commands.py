@@ -131,12 +131,12 @@ def test_a_file_is_described_from_its_tensors(capsys: pytest.CaptureFixture[str]
     assert str(path) in said(capsys, "model", "show", path)[1]
 
 
-def test_a_file_without_a_vocabulary_is_shown_with_what_to_fetch(original: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_file_without_a_vocabulary_has_the_one_that_ships(original: tuple[str, Path], tmp_path: Path) -> None:
     shutil.copy(original[1], tmp_path / "alone.pt")
     run = in_empty_home(tmp_path, "show", str(tmp_path / "alone.pt"), "--json")
     card = json.loads(run.stdout)
-    assert card["weights"]["vocabulary"] is None
-    assert card["missing"].endswith("vocab.txt and put it beside the .pt file.")
+    assert card["weights"]["vocabulary_is_standard"] is True
+    assert card["missing"] is None
 
 
 def test_a_converted_model_gives_the_same_vectors(

@@ -17,7 +17,6 @@ from pipeline.model.architecture import Architecture
 from pipeline.model.checkpoints import CONTEXT_LENGTH, preprocessing_of, read_architecture
 from pipeline.model.contents import vocabulary_file
 from pipeline.model.folders import ModelFiles, find_files
-from pipeline.model.hub import vocabulary_cure
 from pipeline.model.tensors import Stored, read_scalar, stored_tensors
 from pipeline.model.variants import Variant, variant
 from pipeline.model.weights import weights_digest
@@ -40,7 +39,7 @@ class Weights:
         sha256: hex digest of the weights, as datasets store it.
         size_bytes: of the weights, without an optimizer's state beside them.
         dtype: format of most of their numbers, by safetensors' name.
-        vocabulary: path of the vocabulary; None where a `.pt` file has none and none was downloaded yet.
+        vocabulary: path of the vocabulary.
         vocabulary_is_standard: whether it is the released models'.
     """
 
@@ -49,7 +48,7 @@ class Weights:
     sha256: str
     size_bytes: int
     dtype: str
-    vocabulary: str | None
+    vocabulary: str
     vocabulary_is_standard: bool
 
 
@@ -65,7 +64,7 @@ class Card:
         logit_scale: the trained factor on cosines; None where it is not known.
         context_length: texts are cut after so many tokens.
         weights: its files; None where they are not on this machine.
-        missing: what to fetch and where to put it, where something is not on this machine.
+        missing: what to fetch and where to put it, where they are not.
     """
 
     name: str
@@ -123,12 +122,12 @@ def _described(name: str, known: Variant | None, files: ModelFiles) -> Card:
         text_parameters=sum(parameters.values()) - image - 1,
         logit_scale=_logit_scale(files, stored),
         weights=_weights(files, stored),
-        missing=None if files.vocabulary else f"A .pt file holds no vocabulary; {vocabulary_cure()}.",
+        missing=None,
     )
 
 
 def _weights(files: ModelFiles, stored: dict[str, Stored]) -> Weights:
-    words = vocabulary_file(files.vocabulary) if files.vocabulary else None
+    words = vocabulary_file(files.vocabulary)
     formats: Counter[str] = Counter()
     for tensor in stored.values():
         formats[tensor.dtype] += tensor.elements
@@ -138,8 +137,8 @@ def _weights(files: ModelFiles, stored: dict[str, Stored]) -> Weights:
         sha256=weights_digest(files.folder, files.weights_file),
         size_bytes=sum(tensor.n_bytes for tensor in stored.values()),
         dtype=formats.most_common(1)[0][0],
-        vocabulary=str(words) if words else None,
-        vocabulary_is_standard=words is not None and _sha256(words) == STANDARD_VOCABULARY_SHA256,
+        vocabulary=str(words),
+        vocabulary_is_standard=_sha256(words) == STANDARD_VOCABULARY_SHA256,
     )
 
 

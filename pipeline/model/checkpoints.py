@@ -84,7 +84,7 @@ def resolve(config: ModelConfig) -> ModelSpec:
         image_std=images.std,
         dim=sizes.dim,
         preprocessing=preprocessing_id(images.size, images.mean, images.std),
-        vocabulary_folder=str(files.vocabulary) if files.vocabulary not in (None, files.folder) else None,
+        vocabulary_folder=str(files.vocabulary) if files.vocabulary != files.folder else None,
     )
 
 

@@ -32,14 +32,14 @@ class ModelFiles:
         name: as given, or the hub id for which a short name stands.
         folder: of the weights; in transformers' layout of everything else too.
         weights_file: name of the weights, or of the index of several, in `folder`.
-        vocabulary: folder of the vocabulary; None where a `.pt` file has none, and none was to be fetched.
+        vocabulary: folder of the vocabulary.
         revision: commit, for a model of the hub.
     """
 
     name: str
     folder: Path
     weights_file: str
-    vocabulary: Path | None
+    vocabulary: Path
     revision: str | None = None
 
     @property
@@ -61,18 +61,18 @@ def find_files(name: str, revision: str | None, fetch: bool = True) -> ModelFile
         StorageError: the store behind a URL failed.
     """
     if name == "demo":
-        return _in_folder(name, demo_folder(), None, fetch)
+        return _in_folder(name, demo_folder())
     if known := variant(name):
         if not known.has_hub_format:
-            return _original(known.hub_id, hub.original(known.hub_id, known.original, revision, fetch), fetch, True)
+            return _original(known.hub_id, hub.original(known.hub_id, known.original, revision, fetch), True)
         name = known.hub_id
     local = Path(name).expanduser()
     if "://" in name:
-        return _in_folder(name, copied(name, fetch), None, fetch)
+        return _in_folder(name, copied(name, fetch))
     if local.is_file() and name.endswith(ORIGINAL):
-        return _original(name, local.resolve(), fetch)
+        return _original(name, local.resolve())
     if local.is_dir():
-        return _in_folder(name, local.resolve(), None, fetch)
+        return _in_folder(name, local.resolve())
     return _on_hub(name, revision, fetch)
 
 
@@ -87,21 +87,21 @@ def demo_folder() -> Path:
 
 def _on_hub(name: str, revision: str | None, fetch: bool) -> ModelFiles:
     if file := hub.HUB_FILE.fullmatch(name):
-        return _original(name, hub.original(file[1], file[2], revision, fetch), fetch, True)
+        return _original(name, hub.original(file[1], file[2], revision, fetch), True)
     if not hub.HUB_ID.fullmatch(name) or name.endswith(ORIGINAL):
         raise no_such_model(name)
     folder = hub.snapshot(name, revision, fetch)
-    return _in_folder(name, folder, folder.name, fetch)
+    return _in_folder(name, folder, folder.name)
 
 
-def _in_folder(name: str, folder: Path, revision: str | None, fetch: bool) -> ModelFiles:
+def _in_folder(name: str, folder: Path, revision: str | None = None) -> ModelFiles:
     weights_file = choose_weights(file_names(folder), name, str(folder))
     if weights_file.endswith(ORIGINAL):
-        return _original(name, folder / weights_file, fetch)
+        return _original(name, folder / weights_file)
     return ModelFiles(name, folder, weights_file, vocabulary=folder, revision=revision)
 
 
-def _original(name: str, path: Path, fetch: bool, is_snapshot: bool = False) -> ModelFiles:
-    """A `.pt` file, with the vocabulary beside it or the standard one."""
-    words = path.parent if has_vocabulary(file_names(path.parent)) else hub.vocabulary_folder(fetch)
+def _original(name: str, path: Path, is_snapshot: bool = False) -> ModelFiles:
+    """A `.pt` file, with the vocabulary beside it or the one that every Chinese CLIP has, which ships."""
+    words = path.parent if has_vocabulary(file_names(path.parent)) else Path(__file__).parent / "vocabulary"
     return ModelFiles(name, path.parent, path.name, words, path.parent.name if is_snapshot else None)

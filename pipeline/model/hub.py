@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.model.contents import EXAMPLE, PICKLES, SAFETENSORS, SMALL_FILES, file_names, where_from
-from pipeline.model.variants import VARIANTS
+from pipeline.model.contents import PICKLES, SAFETENSORS, SMALL_FILES, file_names, where_from
 from pipeline.model.weights import find_weights
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -46,36 +45,6 @@ def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
         raise _no_library() from error
     except Exception as error:  # as above
         raise _absent(f"{hub_id}/{file}", revision, error if fetch else None, cure) from error
-
-
-def vocabulary_folder(fetch: bool) -> Path | None:
-    """A folder of the hub's cache with the `vocab.txt` that every Chinese CLIP has; downloaded where none is there.
-
-    Without `fetch` None where none is there.
-    """
-    try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    except ImportError as error:
-        raise _no_library() from error
-    known = [variant.hub_id for variant in VARIANTS if variant.has_hub_format]
-    for hub_id in known:
-        cached = try_to_load_from_cache(hub_id, "vocab.txt")
-        if isinstance(cached, str):
-            return Path(cached).parent
-    if not fetch:
-        return None
-    try:
-        return Path(hf_hub_download(known[0], "vocab.txt")).parent
-    except Exception as error:  # as above
-        raise ModelError(
-            f"A .pt file holds no vocabulary, and none could be downloaded ({type(error).__name__}): "
-            f"{vocabulary_cure()}."
-        ) from error
-
-
-def vocabulary_cure() -> str:
-    """What to fetch by hand where a `.pt` file has no vocabulary."""
-    return f"download https://huggingface.co/{EXAMPLE}/resolve/main/vocab.txt and put it beside the .pt file"
 
 
 def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: bool) -> Path:
