@@ -4,6 +4,7 @@ embedded catalog a session.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,19 +22,32 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).pare
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that processes which share the files out among them end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """One Ray on this machine for all tests that need it; runs in this process join it."""
+def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One Ray on this machine for all tests that need it; runs in this process join it.
+
+    Its workers can reach the S3 server of the session, where there is one.
+    """
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=200 * 2**20,
-        _system_config={"metrics_report_interval_ms": 2000},
-    )
+    storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in storage.items():
+            environment.setenv(name, value)
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=200 * 2**20,
+            _system_config={"metrics_report_interval_ms": 2000},
+        )
     yield
     ray.shutdown()
 
@@ -51,12 +65,18 @@ def demo_dataset(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> P
     """The demo catalog, embedded once with the demo model in fp32: 1,945 rows = 1,928 + 17. To be read, not changed."""
     from flows.cli import main
 
-    out = tmp_path_factory.mktemp("demo") / "out"
-    catalog = Path(__file__).parents[1] / "demo" / "catalog"
+    place = tmp_path_factory.getbasetemp()
+    # Test processes that run side by side have neighbouring folders, and embed it once for all.
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    out, done = place / "demo-catalog", place / "demo-catalog.done"
     options = ("--model", "demo", "--dtype", "fp32", "--decoders", "1", "--embedders", "1", "--quiet")
-    with pytest.raises(SystemExit) as ended:
-        main(["embed", str(catalog), str(out), *options])
-    assert ended.value.code == 0
+    with (place / "demo-catalog.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            with pytest.raises(SystemExit) as ended:
+                main(["embed", str(Path(__file__).parents[1] / "demo" / "catalog"), str(out), *options])
+            assert ended.value.code == 0
+            done.touch()
     return out
 
 

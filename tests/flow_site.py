@@ -204,7 +204,7 @@ def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[Fl
         stack.callback(proxy.stop)
         storage = {**s3.env, "AWS_ENDPOINT_URL": proxy.endpoint}
         # More than this machine has: two jobs at once must not wait for each other.
-        head = RayHead(num_cpus=8, env=storage)
+        head = RayHead(num_cpus=4, env=storage)
         head.start()
         stack.callback(head.stop)
         dashboard = FaultyProxy(head.dashboard)

@@ -17,7 +17,14 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 def config(folder: Path, **output: object) -> RunConfig:
     tree = {"uri": str(folder / "out"), **output}
-    return parse({"source": {"uris": [str(folder / "in")]}, "model": {"name": "demo"}, "output": tree})
+    return parse(
+        {
+            "source": {"uris": [str(folder / "in")]},
+            "model": {"name": "demo"},
+            "output": tree,
+            "cluster": {"decoders": 1, "embedders": 1},
+        }
+    )
 
 
 @pytest.fixture

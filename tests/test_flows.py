@@ -28,6 +28,7 @@ def config(source: Path | str, out: Path):
             "source": {"uris": [str(source)]},
             "model": {"name": "demo"},
             "output": {"uri": str(out) if out != Path() else ""},
+            "cluster": {"decoders": 1, "embedders": 1},
         }
     )
 

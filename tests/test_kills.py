@@ -65,7 +65,7 @@ def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Pa
 def test_a_driver_killed_three_times_leaves_whole_shards_and_the_next_one_goes_on(alone, drivers, tars, out):
     command = embed(tars, out)
     done = 0
-    for place, commits in ((alone, 0), (drivers, 1), (alone, TARS // 2)):
+    for place, commits in ((alone, 0), (alone, 1), (drivers, TARS // 2)):
         driver = place.start(*command)
         driver.until(
             lambda commits=commits, driver=driver: committed(out) >= commits if commits else driver.reached("starting")
@@ -145,8 +145,8 @@ def test_a_run_that_is_stopped_early_says_so_by_its_exit_code(alone, tars, out, 
 
 def test_a_stopped_run_commits_what_is_nearly_done_and_the_next_one_goes_on(alone, drivers, tars, out):
     command = embed(tars, out)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        driver = alone.start(*command)
+    for place, number in ((drivers, signal.SIGTERM), (alone, signal.SIGINT)):
+        driver = place.start(*command)
         driver.until(lambda driver=driver: driver.reached("running"))
         stop(driver, number)
         assert driver.events[-1]["state"] == "stopped"

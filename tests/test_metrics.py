@@ -19,6 +19,8 @@ from pipeline.config import parse
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
+ONE_OF_EACH = {"decoders": 1, "embedders": 1}
+
 
 def exported_page() -> list[str]:
     """What Prometheus would read from this node."""
@@ -57,10 +59,8 @@ def pictures(folder: Path, count: int) -> str:
 def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> None:
     uris = [pictures(tmp_path / "first", 20), pictures(tmp_path / "second", 5)]
     (tmp_path / "first" / "broken.jpg").write_text("no image")
-    configs = [
-        parse({"source": {"uris": [uri]}, "output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}})
-        for uri in uris
-    ]
+    others = {"output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}, "cluster": ONE_OF_EACH}
+    configs = [parse({"source": {"uris": [uri]}, **others}) for uri in uris]
     summary, second = [driver.run(config) for config in configs]
     names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}
     lines = scrape_until(summary.run_id, {f"hanclip_{name}" for name in names})

@@ -25,8 +25,8 @@ TEXT_COLUMNS = {"text", "text_embedding"}
 
 
 @pytest.fixture
-def drivers(tmp_path: Path) -> Iterator[Drivers]:
-    with Drivers(tmp_path) as drivers:
+def drivers(tmp_path: Path, local_ray_address: str) -> Iterator[Drivers]:
+    with Drivers(tmp_path, address=local_ray_address) as drivers:
         yield drivers
 
 

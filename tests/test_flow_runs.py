@@ -1,6 +1,7 @@
-"""Whatever is killed around a job: its rows are there once in the end, and no job is left running.
+"""Flows on a site with all that belongs to it: nights that read what is new, and whatever is killed around a job.
 
-One site for all: the runner serves the flows, the proxy reads pictures slowly enough to kill something meanwhile.
+One site for all: Prefect's scheduler makes runs, the runner serves the flows, Ray runs the jobs, S3 holds the data, and
+the proxy reads pictures slowly enough to kill something meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +23,7 @@ from prefect_server import until
 pytestmark = pytest.mark.slow
 
 ROWS = 64
+NIGHTLY = 100
 ZOMBIES = Path(__file__).parent.parent / "infra" / "prefect" / "automations" / "zombies.yaml"
 
 
@@ -27,6 +31,66 @@ ZOMBIES = Path(__file__).parent.parent / "infra" / "prefect" / "automations" / "
 def site(postgres_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
     with open_site(postgres_server, s3_server, tmp_path_factory.mktemp("site")) as site:
         yield site
+
+
+def night(site: FlowSite) -> dict[str, Any]:
+    """Give the deployment a schedule that is soon due, and wait for the end of the run that the scheduler makes."""
+    deployment = f"/deployments/{site.deployments['nightly']}"
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    schedule = {"interval": 86400.0, "anchor_date": soon.isoformat(), "timezone": "UTC"}
+    (made,) = site.prefect.call("POST", f"{deployment}/schedules", [{"active": True, "schedule": schedule}])
+
+    def begun() -> str:
+        runs = site.prefect.flow_runs(expected_start_time={"after_": (soon - timedelta(seconds=2)).isoformat()})
+        return next((run["id"] for run in runs if run["state"]["type"] != "SCHEDULED" and run["auto_scheduled"]), "")
+
+    flow_run_id = until(begun, f"a scheduled run; {site.runner.log()}")
+    site.prefect.call("DELETE", f"{deployment}/schedules/{made['id']}")
+    return site.ended(flow_run_id)
+
+
+def embedders(site: FlowSite) -> int:
+    """How many embedders the cluster has ever had."""
+    answer = site.head.request("GET", "/api/v0/actors?limit=10000&detail=1")
+    return sum("Embedder" in actor["class_name"] for actor in answer["data"]["result"]["result"])
+
+
+def test_three_nights_read_only_what_is_new_or_changed(site):
+    bucket, pictures = site.bucket(), list(jpegs(NIGHTLY + 10))
+    names = [f"{number:03d}.jpg" for number in range(NIGHTLY)]
+    site.put(bucket, dict(zip(names, pictures, strict=False)))
+    parameters = {"config": site.config(bucket, whole_catalog=True), "target": site.target}
+    site.prefect.call("PATCH", f"/deployments/{site.deployments['nightly']}", {"parameters": parameters})
+
+    first = night(site)
+    assert (first["state"]["name"], first["state"]["message"]) == (
+        "Completed",
+        f"rows in {NIGHTLY} = {NIGHTLY} embedded + 0 quarantined",
+    )
+    assert site.proxy.pictures_read() == names
+
+    changed, gone, new = names[10:12], names[50:51], [f"new-{number}.jpg" for number in range(5)]
+    site.put(bucket, dict(zip(new + changed, pictures[NIGHTLY:], strict=False)))
+    site.remove(bucket, gone)
+    site.proxy.requests.clear()
+    second = night(site)
+    assert second["state"]["message"] == "rows in 104 = 7 embedded + 0 quarantined + 97 already done"
+    assert site.proxy.pictures_read() == sorted(new + changed)
+
+    site.proxy.requests.clear()
+    before = embedders(site)
+    third = night(site)
+    assert third["state"]["message"] == "rows in 104 = 0 embedded + 0 quarantined + 104 already done"
+    assert site.proxy.pictures_read() == []
+    assert embedders(site) == before >= 2
+
+    shown = site.prefect.artifacts(second["id"])
+    assert set(shown) >= {"nightly-plan", "nightly-job", "nightly-report"}
+    assert second["name"].startswith("nightly 20")
+    report = shown["nightly-report"]["data"]
+    assert "| vanished | 1 ids" in report
+    assert site.jobs(second["id"])[0]["submission_id"] in report
+    assert site.alive() == []
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +134,7 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     until(stopped, f"the stop of {jobs}; {site.runner.log()}", 30)
     assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
     assert len(site.jobs(flow_run_id)) == 2
-    again = site.start("backfill", config=config, request=request)
+    again = site.start("backfill", config=config, request={**request, "group": 2})
     assert finish(site, again) == "Completed", site.prefect.flow_run(again)["state"]
     assert site.prefect.flow_run(again)["state"]["message"] == "2 partitions: 2 done"
     assert_whole(site, f"{bucket}/cancelled", rows=20)
