@@ -15,9 +15,9 @@ from flows.options import Debug, Json, examples
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(
-        epilog=examples("hanclip report out/", "hanclip report s3://bucket/embeddings --to catalog.html")
-    )(report)
+    app.command(epilog=examples("hanclip report out/", "hanclip report s3://bucket/embeddings --to catalog.html"))(
+        report
+    )
 
 
 def report(

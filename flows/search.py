@@ -1,7 +1,7 @@
 """`hanclip search` and `hanclip index`: what was asked becomes vectors, what was found a table, a page or JSON.
 
-In: queries as they were typed. Out: results on stdout, one line about how they were found on stderr. The model is loaded
-only where a query is not a row that has its vector already.
+In: queries as they were typed. Out: results on stdout, one line about how they were found on stderr. The model is
+loaded only where a query is not a row that has its vector already.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class Wanted:
     model: str | None
 
 
-def parse_queries(
-    given: Sequence[str], texts: Sequence[str], images: Sequence[str], ids: Sequence[str]
-) -> list[Query]:
+def parse_queries(given: Sequence[str], texts: Sequence[str], images: Sequence[str], ids: Sequence[str]) -> list[Query]:
     """The queries in the order of the command line, arguments first. Raises UsageError."""
     queries = [*(Query("image" if _is_image(value) else "text", value) for value in given)]
     queries += [*(Query("text", value) for value in texts), *(Query("image", value) for value in images)]
@@ -120,7 +118,9 @@ def _read_image(address: str) -> bytes:
     try:
         return storage.read_bytes(address, max_bytes=_MAX_IMAGE_BYTES)
     except NotFoundError as error:
-        raise UsageError(f"There is no image {address}: check its name, or search for the words with --text.") from error
+        raise UsageError(
+            f"There is no image {address}: check its name, or search for the words with --text."
+        ) from error
 
 
 def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
@@ -206,7 +206,10 @@ def show_index(out: str, kind: Any, searched: str, as_json: bool) -> None:
 
 
 def _effort(facts: Any) -> str:
-    looked = {"ivf": f", looking at {facts.effort} of {facts.lists} lists", "hnsw": f", keeping {facts.effort} candidates"}
+    looked = {
+        "ivf": f", looking at {facts.effort} of {facts.lists} lists",
+        "hnsw": f", keeping {facts.effort} candidates",
+    }
     return str(looked.get(facts.kind, ""))
 
 

@@ -44,9 +44,9 @@ def register(app: typer.Typer) -> None:
             "hanclip search out/ --id shop/1234 --in texts",
         )
     )(search)
-    app.command(
-        epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check")
-    )(index)
+    app.command(epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check"))(
+        index
+    )
 
 
 def search(

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.curation.index_files import IndexFacts, Kind, map_uri, publish, set_effort, state_of
 from pipeline.curation.current_rows import CurrentRows
+from pipeline.curation.index_files import IndexFacts, Kind, map_uri, publish, set_effort, state_of
 from pipeline.curation.search import text_columns
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, vector_blocks
@@ -117,7 +117,7 @@ def _filled(kind: Kind, vectors: Vectors) -> _Made:
     rows, dim = vectors.shape
     lists = max(1, min(round(4 * rows**0.5), rows // _LEAST_PER_LIST)) if kind == "ivf" else 0
     name = {"flat": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{_HNSW_LINKS},Flat"}[kind]
-    index = faiss.index_factory(dim, name, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(dim, name, faiss.METRIC_INNER_PRODUCT)
     if kind == "ivf":
         index.cp.min_points_per_centroid = 1
         every = max(1, rows // (lists * _TRAINING_PER_LIST))

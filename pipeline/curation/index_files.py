@@ -1,6 +1,6 @@
 """Where a dataset's search indexes lie, and which state of the dataset each was made of.
 
-    OUT/_index/<vector column>.json              what the index is; written last, so an index is there whole or not at all
+    OUT/_index/<vector column>.json              what the index is; written last, so it is there whole or not at all
     OUT/_index/<vector column>/<name>.faiss      the index; vector n in it is
     OUT/_index/<vector column>/<name>.parquet    row n here: id, source_fingerprint, text
 
@@ -98,7 +98,7 @@ def load(out: str, facts: IndexFacts) -> Any:
             index = faiss.read_index(uri, faiss.IO_FLAG_MMAP_IFC)
         else:
             with storage.open_seekable(uri, buffer_bytes=2**23) as source:
-                index = faiss.read_index(faiss.PyCallbackIOReader(source.read))
+                index = faiss.read_index(faiss.PyCallbackIOReader(source.read))  # type: ignore[attr-defined]
     except (RuntimeError, NotFoundError) as error:
         raise RunError(f"The index {uri} cannot be read ({error}): run `hanclip index {out}` again.") from error
     set_effort(index, facts.kind, facts.effort)

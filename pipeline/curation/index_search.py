@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from pipeline import storage
-from pipeline.curation.index_files import IndexFacts, load, map_uri, read_facts, state_of
 from pipeline.curation.current_rows import CurrentRows
+from pipeline.curation.index_files import IndexFacts, load, map_uri, read_facts, state_of
 from pipeline.curation.search import Answer, Nearest, search, text_columns
 from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix
 from pipeline.dataset import Dataset
@@ -39,9 +39,7 @@ class _Gap:
     later: list[tuple[pa.Table, Vectors]]
 
 
-def find(
-    out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()
-) -> Answer:
+def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()) -> Answer:
     """As `search.search`, with the index where there is one that is of use.
 
     Raises:

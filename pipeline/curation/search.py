@@ -96,9 +96,7 @@ def candidates(similarities: npt.NDArray[np.float32], top: int) -> npt.NDArray[n
     return np.flatnonzero(similarities >= least - 2 * 10.0**-DECIMALS)
 
 
-def search(
-    out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()
-) -> Answer:
+def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()) -> Answer:
     """The `top` rows of the dataset at `out` nearest to each of the (Q, D) `queries`, compared one by one.
 
     Args:
@@ -142,4 +140,3 @@ def vectors_of(out: str, ids: Sequence[str], vector: str = IMAGE) -> Vectors:
 def text_columns(dataset: Dataset) -> tuple[str, ...]:
     """What a hit shows beside its id."""
     return ("text",) if dataset.identity.has_texts else ()
-

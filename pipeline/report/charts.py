@@ -59,7 +59,7 @@ def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[in
     every = max(1, math.ceil(len(counts) / 8))
     at = list(range(0, len(edges) - every // 2, every))
     ticks = [Tick(100 * i / len(counts), names[i]) for i in at]
-    if at[-1] != len(counts):
+    if len(counts) - at[-1] > every // 2:
         ticks.append(Tick(100, names[-1]))
     return Chart(label, bars(counts, titles), ticks, axis, f"{max(counts, default=0):,} rows in the tallest bar")
 

@@ -22,13 +22,13 @@ from pipeline.report.pictures import Shown
 
 SAMPLE_ROWS = 16_384
 _MOST_CLUSTERS, _ROWS_PER_CLUSTER = 16, 60
-_SHOWN, _NAMES, _NAME_LENGTH = 7, 3, 16
+_SHOWN, _NAMES, _NAME_LENGTH = 9, 3, 16
 _SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One cluster: its share of the sample, names from the list of broad words, names from texts, rows at its centre."""
+    """One cluster: its share of the sample, names from the broad words and from the texts, rows at its centre."""
 
     share: float
     words: list[str]
@@ -58,12 +58,13 @@ def clusters(material: Material, model: str | None) -> Clusters | None:
         vectors.shape[1], number, niter=25, seed=_SEED, spherical=True, min_points_per_centroid=1, nredo=3
     )
     means.train(vectors)
-    centres: Vectors = means.centroids
+    centres = np.asarray(means.centroids, np.float32)
     belongs = (vectors @ centres.T).argmax(1)
-    apart = centres - np.average(centres, axis=0, weights=np.bincount(belongs, minlength=number))
+    sizes = np.bincount(belongs, minlength=number)
+    apart = (centres - np.average(centres, axis=0, weights=sizes)).astype(np.float32)
     words, why = _words(material, apart, model)
     texts = _texts(rows, apart)
-    order = np.argsort(-np.bincount(belongs, minlength=number), kind="stable")
+    order = np.argsort(-sizes, kind="stable")
     found = []
     for at in order:
         members = np.flatnonzero(belongs == at)

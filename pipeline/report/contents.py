@@ -14,6 +14,8 @@ _SIDES = [0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 _SHAPES = [0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2, 3, 5]
 _LENGTHS = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]
 _LISTED = 8
+_SMALL = (32, 64, 224)
+_FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'not told'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Sizes in pixels and formats. `smallest` is the median-free summary: quantiles of the shorter side."""
+    """Sizes in pixels and formats. `below` counts rows whose shorter side is less than so many pixels."""
 
     sides: Chart
     shapes: Chart
@@ -55,19 +57,21 @@ def images(material: Material) -> Images | None:
     distinct, median = material.one(
         "SELECT count(DISTINCT (image_width, image_height)), median(least(image_width, image_height)) FROM facts"
     )
+    sides = ("Rows by the shorter side of the image", "shorter side, pixels (steps grow)")
+    shapes = ("Rows by the shape of the image", "width divided by height: 1 is square")
     return Images(
-        sides=_histogram(material, "Rows by the shorter side of the image", "shorter side, pixels (steps grow)",
-                         "least(image_width, image_height)", _SIDES, 0),
-        shapes=_histogram(material, "Rows by the shape of the image", "width divided by height: 1 is square",
-                          "image_width / image_height", _SHAPES, 2),
-        formats=_shares(material, "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''),"
-                                  " 'not told'))"),
+        sides=_histogram(material, *sides, "least(image_width, image_height)", _SIDES, 0),
+        shapes=_histogram(material, *shapes, "image_width / image_height", _SHAPES, 2),
+        formats=_shares(material, _FORMAT),
         sizes=_shares(material, "image_width || ' × ' || image_height"),
         distinct_sizes=int(distinct),
         median_side=int(median),
-        below=[(side, int(material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")[0]))
-               for side in (32, 64, 224)],
-    )  # fmt: skip
+        below=[(side, _below(material, side)) for side in _SMALL],
+    )
+
+
+def _below(material: Material, side: int) -> int:
+    return int(material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")[0])
 
 
 def texts(material: Material) -> Texts | None:
@@ -98,6 +102,7 @@ def _histogram(
 
 def _shares(material: Material, value: str) -> list[Share]:
     rows = material.work.rows(
-        f"SELECT {value} AS v, count(*) AS n FROM facts WHERE v IS NOT NULL GROUP BY v ORDER BY n DESC, v LIMIT {_LISTED}"
+        f"SELECT {value} AS v, count(*) AS n FROM facts WHERE v IS NOT NULL GROUP BY v "
+        f"ORDER BY n DESC, v LIMIT {_LISTED}"
     )
     return [Share(str(name), int(n), int(n) / material.rows) for name, n in rows]

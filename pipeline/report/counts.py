@@ -116,7 +116,8 @@ def _total(material: Material) -> Total:
         FROM planned AS p FULL JOIN done USING (id, source_fingerprint)
         """
     )
-    return Total(*map(int, row), current=material.rows)
+    planned, embedded, quarantined, still_open, unplanned = map(int, row)
+    return Total(planned, embedded, quarantined, still_open, unplanned, material.rows)
 
 
 def _run(run: RunStatus) -> Run:
@@ -152,7 +153,7 @@ def _stats(plain: dict[str, Any]) -> Stats:
 def _started(run_id: str) -> str:
     """`20261122T011423.901Z-4fdc1e` -> `2026-11-22 01:14`; another name as it is."""
     try:
-        return datetime.strptime(run_id.partition(".")[0], "%Y%m%dT%H%M%S").strftime("%Y-%m-%d %H:%M")  # noqa: DTZ007
+        return datetime.strptime(run_id.partition(".")[0], "%Y%m%dT%H%M%S").strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return run_id
 
@@ -164,4 +165,6 @@ def _rates(runs: list[Run]) -> Chart | None:
     at = spread(range(len(runs)), 5)
     ticks = [Tick(100 * (i + 0.5) / len(runs), runs[i].started) for i in at]
     top = f"{max(run.per_s for run in runs):,.1f} records/s in the fastest run"
-    return Chart("Records per second of each run", bars([r.per_s for r in runs], titles), ticks, "start of the run (UTC)", top)
+    return Chart(
+        "Records per second of each run", bars([r.per_s for r in runs], titles), ticks, "start of the run (UTC)", top
+    )

@@ -47,11 +47,13 @@ def duplicates(material: Material) -> Duplicates | None:
         'CREATE VIEW alike AS SELECT d.id, d.source_fingerprint, d."group" AS name, rung, cosine, keep, '
         f"{material.text_sql} AS text FROM dedup AS d JOIN facts USING (id, source_fingerprint)"
     )
-    rows, kept, groups = material.one(
-        "SELECT count(*), count(*) FILTER (keep), count(DISTINCT name) FROM alike"
+    rows, kept, groups = material.one("SELECT count(*), count(*) FILTER (keep), count(DISTINCT name) FROM alike")
+    [largest] = material.one(
+        "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name)"
     )
-    [largest] = material.one("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name)")  # fmt: skip
-    rungs = work.rows("SELECT coalesce(rung, 'not told'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung")  # fmt: skip
+    rungs = work.rows(
+        "SELECT coalesce(rung, 'not told'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung"
+    )
     return Duplicates(
         rows=int(rows),
         kept=int(kept),

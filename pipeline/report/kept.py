@@ -46,7 +46,8 @@ def kept(material: Material, dropped: str | None) -> Kept | None:
     if material.derived("dropped", dropped) is None:
         raise UsageError(f"There is no table {dropped}: name the one that `hanclip filter` wrote.")
     [named] = material.one(
-        f"SELECT count(*) FROM (DESCRIBE SELECT * FROM dropped) WHERE column_name IN ('id', 'source_fingerprint', '{RULE}')"
+        "SELECT count(*) FROM (DESCRIBE SELECT * FROM dropped) "
+        f"WHERE column_name IN ('id', 'source_fingerprint', '{RULE}')"
     )
     if named != 3:
         raise UsageError(f"{dropped} has no columns id, source_fingerprint and {RULE}: name the table of dropped rows.")

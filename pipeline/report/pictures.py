@@ -7,7 +7,7 @@ one that was embedded, leaves a gap with a label. A page has its pictures read i
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -59,11 +59,12 @@ class Picture:
 def pictures(out: str, shown: Iterable[Shown]) -> dict[Key, Picture]:
     """Pictures of these rows of the dataset at `out`, by key."""
     keys = list(dict.fromkeys(row.key for row in shown))
-    rows = pa.table({name: pa.array(values, pa.string()) for name, values in zip(KEY, zip(*keys), strict=True)}) if keys else None  # fmt: skip
+    columns = zip(*keys, strict=True) if keys else ([], [])
+    rows = pa.table({name: pa.array(values, pa.string()) for name, values in zip(KEY, columns, strict=True)})
     found: dict[Key, Picture] = {}
     held = 0
     try:
-        for key, original in zip(keys, originals(out, rows) if rows else (), strict=bool(rows)):
+        for key, original in zip(keys, originals(out, rows) if keys else (), strict=True):
             picture = _picture(original, MOST_BYTES - held)
             held += len(picture.uri)
             found[key] = picture
@@ -84,9 +85,3 @@ def _picture(original: Original, room: int) -> Picture:
     if len(small) > min(room, _MOST_EACH):
         return Picture(gap="left out: page full")
     return Picture(f"data:image/webp;base64,{base64.b64encode(small).decode()}")
-
-
-def all_shown(*groups: Iterable[Shown]) -> Iterator[Shown]:
-    """The rows of several rows of pictures."""
-    for group in groups:
-        yield from group

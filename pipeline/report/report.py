@@ -64,8 +64,8 @@ def write_report(out: str, to: str, model: str | None, dropped: str | None, tell
         shown = list(_shown(sections))
         tell(f"reading {len(shown):,} pictures")
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
-        html = render("report.html.j2", dataset=material.dataset, name=storage.name(material.dataset.uri), counts=counted,
-                      pictures=album, rows=material.rows, **sections).encode()  # fmt: skip
+        about = {"dataset": material.dataset, "name": storage.name(material.dataset.uri), "rows": material.rows}
+        html = render("report.html.j2", **about, **sections, counts=counted, pictures=album).encode()
     storage.overwrite(to, html)
     gaps = sum(not picture.uri for picture in album.values())
     return Written(to, len(html), material.rows, len(album), gaps)

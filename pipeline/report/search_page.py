@@ -29,9 +29,7 @@ class Found:
     hits: list[Shown]
 
 
-def write_search_page(
-    out: str, queries: Sequence[tuple[str, str]], answer: Answer, searched: str, page: Path
-) -> None:
+def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answer, searched: str, page: Path) -> None:
     """Write what `queries` (kind and value) found in the dataset at `out` to the file `page`."""
     dataset = Dataset.open(out)
     found = [

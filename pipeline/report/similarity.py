@@ -12,7 +12,7 @@ from pipeline.report.material import Material
 from pipeline.report.pictures import Shown
 
 SHOWN = 18
-_BINS = 40
+_BINS = 60
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -42,7 +42,9 @@ def similarity(material: Material) -> Similarity | None:
     return Similarity(
         rows=int(rows),
         without=material.rows - int(rows),
-        chart=histogram("Rows by similarity", "similarity: cosine of image and text", edges, _counts(material, edges), 2),
+        chart=histogram(
+            "Rows by similarity", "similarity: cosine of image and text", edges, _counts(material, edges), 2
+        ),
         quantiles=[(100 * part, value) for part, value in zip(_QUANTILES, values, strict=True)],
         lowest=_shown(material, "similarity"),
         median=_shown(material, f"abs(similarity - {middle!r})"),
@@ -53,8 +55,8 @@ def similarity(material: Material) -> Similarity | None:
 def _counts(material: Material, edges: list[float]) -> list[int]:
     width = edges[1] - edges[0]
     rows = material.work.rows(
-        f"SELECT least(floor((similarity - {edges[0]!r}) / {width!r}), {len(edges) - 2})::INT AS bin, count(*) FROM facts "
-        "WHERE similarity IS NOT NULL GROUP BY bin"
+        f"SELECT least(floor((similarity - {edges[0]!r}) / {width!r}), {len(edges) - 2})::INT AS bin, count(*) "
+        "FROM facts WHERE similarity IS NOT NULL GROUP BY bin"
     )
     found = {int(place): int(n) for place, n in rows}
     return [found.get(i, 0) for i in range(len(edges) - 1)]
