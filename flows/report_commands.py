@@ -26,13 +26,10 @@ def report(
     model: Annotated[
         str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
     ] = None,
-    dropped: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Table of dropped rows that `hanclip filter` wrote, to show it.")
-    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write one HTML page that shows what is in a dataset, and what is wrong with it."""
     from flows import report_page
 
-    report_page.show(out, to, model, dropped, as_json)
+    report_page.show(out, to, model, as_json)

@@ -14,12 +14,12 @@ from flows.audits import write_json
 from flows.summary import facts
 
 
-def show(out: str, to: str, model: str | None, dropped: str | None, as_json: bool) -> None:
+def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     """Write the report of the dataset at `out` to `to`."""
     from pipeline.report.report import write_report
 
     with Console(stderr=True).status("Reporting") as doing:
-        written = write_report(out, to, model, dropped, lambda what: doing.update(f"Reporting: {what}"))
+        written = write_report(out, to, model, lambda what: doing.update(f"Reporting: {what}"))
     if as_json:
         write_json("report", asdict(written))
         return

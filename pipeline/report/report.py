@@ -34,14 +34,13 @@ class Written:
     gaps: int
 
 
-def write_report(out: str, to: str, model: str | None, dropped: str | None, tell: Callable[[str], None]) -> Written:
+def write_report(out: str, to: str, model: str | None, tell: Callable[[str], None]) -> Written:
     """Write the report of the dataset at `out` to `to`.
 
     Args:
         out: the dataset.
         to: path or URL of the page.
         model: where the dataset's model is now; only names of clusters need it.
-        dropped: a table of rows that a filter dropped.
         tell: called with what is being done.
 
     Raises:
@@ -57,7 +56,7 @@ def write_report(out: str, to: str, model: str | None, dropped: str | None, tell
             "texts": texts(material),
             "similarity": similarity(material),
             "duplicates": duplicates(material),
-            "kept": kept(material, dropped),
+            "kept": kept(material),
             "clusters": clusters(material, model),
             "provenance": provenance(material),
         }
