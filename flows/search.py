@@ -86,7 +86,8 @@ def show_search(out: str, queries: Sequence[Query], wanted: Wanted, as_json: boo
         vectors = _vectors(out, queries, vector, wanted.model)
         doing.update("Searching")
         begun = time.perf_counter()
-        answer = _search(out, vectors, vector, wanted, [query.value for query in queries if query.kind == "id"])
+        own = [query.value if query.kind == "id" else None for query in queries]
+        answer = _search(out, vectors, vector, wanted, own)
         seconds = time.perf_counter() - begun
         if wanted.html:
             doing.update("Reading the pictures")
@@ -134,14 +135,14 @@ def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
     return encoder.encode_images(pixels[None])[0]
 
 
-def _search(out: str, vectors: Vectors, vector: str, wanted: Wanted, ids: list[str]) -> Answer:
+def _search(out: str, vectors: Vectors, vector: str, wanted: Wanted, own: list[str | None]) -> Answer:
     if wanted.exact:
-        return search(out, vectors, wanted.top, vector, ids)
+        return search(out, vectors, wanted.top, vector, own)
     try:
         from pipeline.curation.index_search import find
     except ModuleNotFoundError:  # faiss comes with the extra `curate`; a search needs it only for an index
-        return search(out, vectors, wanted.top, vector, ids)
-    return find(out, vectors, wanted.top, vector, ids)
+        return search(out, vectors, wanted.top, vector, own)
+    return find(out, vectors, wanted.top, vector, own)
 
 
 def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: Wanted) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-_VOID = {"meta", "img", "rect", "br", "link"}
+_VOID = {"meta", "img"}
 
 
 class Page(HTMLParser):
@@ -37,6 +37,9 @@ class Page(HTMLParser):
             self.cards.setdefault(self._section(), []).append({"marked": str("marked" in (known["class"] or ""))})
         if tag not in _VOID:
             self._open.append((tag, known))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop()[0] != tag:

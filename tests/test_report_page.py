@@ -138,11 +138,17 @@ def test_the_page_is_whole_small_and_always_the_same(
     assert again.source == page.source
 
 
+def lost(rows: pa.Table, folder: Path) -> pa.Table:
+    """The rows with images that are not there."""
+    uris = pa.array([f"{folder}/gone/{id_}.jpg" for id_ in rows["id"].to_pylist()])
+    return rows.set_column(rows.column_names.index("image_uri"), "image_uri", uris)
+
+
 def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
-    rows = embedded_rows(some_records(40), dataset.identity)
+    rows = lost(embedded_rows(some_records(40), dataset.identity), tmp_path)
     bad = "</title></style><script>alert('字')</script><img src=x onerror=alert(1)>\"'"
     for name in ("id", "text"):
         values = [f"{bad}{value}" for value in rows[name].to_pylist()]
@@ -177,7 +183,7 @@ def test_a_dataset_without_texts_and_one_without_rows_have_reports_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = Dataset.open_or_create(str(tmp_path / "images"), an_identity(has_texts=False))
-    rows = embedded_rows(some_records(150), images.identity)
+    rows = lost(embedded_rows(some_records(150), images.identity), tmp_path)
     images.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(150))
     page, _ = report(images.uri, tmp_path / "images.html", capsys)
     sections = {attrs["id"] for tag, attrs in page.tags if tag == "section"}

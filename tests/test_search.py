@@ -146,10 +146,10 @@ def growing(tmp_path: Path) -> Dataset:
 def test_rows_that_came_after_the_index_are_found_and_old_states_are_not(growing: Dataset, run: Run) -> None:
     query = ("search", growing.uri, "--id", "item-00007", "--top", "400")
     before = run(*query)
-    run("index", growing.uri)
+    run("index", growing.uri, "--kind", "flat")
     assert run(*query)["queries"] == before["queries"]
     commit(growing, 2, some_records(60, first=400))
-    changed = [record for record in some_records(5)]
+    changed = some_records(5)
     states = embedded_rows(changed, growing.identity).set_column(
         growing.identity.schema.names.index("source_fingerprint"),
         growing.identity.schema.field("source_fingerprint"),

@@ -7,7 +7,7 @@ where that is much, the index does not pay and the note says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,16 +17,16 @@ import pyarrow.dataset as pads
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.index_files import IndexFacts, load, map_uri, read_facts, state_of
-from pipeline.curation.search import Answer, Nearest, search, text_columns
+from pipeline.curation.index_files import IndexFacts, load, map_uri, read_facts, set_effort, state_of
+from pipeline.curation.search import TIE, Answer, Nearest, search, text_columns
 from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix
 from pipeline.dataset import Dataset
 from pipeline.errors import RunError
 from pipeline.outcomes import read_rows
 from pipeline.workspace import Workspace
 
-#: Hits beyond those asked for, so that rows that tie are all there to be put in order.
-_SPARE = 32
+#: Hits beyond those asked for, so that rows that tie are all there to be put in order; and how far that is taken.
+_SPARE, _MOST_WANTED = 32, 8192
 #: More rows than this that are no longer current, or that came later, and comparing with every row is the better way.
 _MOST_STALE, _MOST_LATER = 4096, 200_000
 
@@ -39,7 +39,7 @@ class _Gap:
     later: list[tuple[pa.Table, Vectors]]
 
 
-def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()) -> Answer:
+def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Sequence[str | None] = ()) -> Answer:
     """As `search.search`, with the index where there is one that is of use.
 
     Raises:
@@ -57,7 +57,7 @@ def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Co
 
 
 def search_index(
-    out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()
+    out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Sequence[str | None] = ()
 ) -> Answer | None:
     """As `search.search`, with the index; None when there is none, or one that is too old to be of use.
 
@@ -71,9 +71,7 @@ def search_index(
     gap = _Gap(frozenset(), []) if facts.state == state_of(dataset) else _gap(dataset, facts)
     if gap is None:
         return None
-    index = load(dataset.uri, facts)
-    wanted = min(facts.rows, top + len(left_out) + len(gap.stale) + _SPARE)
-    similarities, at = index.search(queries, wanted)
+    similarities, at = _nearest(load(dataset.uri, facts), facts, queries, top + len(gap.stale) + 1)
     nearest = Nearest(queries, top, left_out)
     _offer(nearest, map_uri(dataset.uri, facts), similarities, at, gap.stale)
     for rows, vectors in gap.later:
@@ -81,6 +79,24 @@ def search_index(
     notes = (f"{nearest.rows:,} rows came after the index: run `hanclip index {out}`",) if nearest.rows else ()
     covered = facts.rows - len(gap.stale)
     return Answer(nearest.hits, covered + nearest.rows, covered, notes)
+
+
+def _nearest(index: Any, facts: IndexFacts, queries: Vectors, needed: int) -> tuple[Vectors, Any]:
+    """(Q, N) similarities and numbers of vectors: the `needed` nearest, and all that tie with the last of them."""
+    wanted, effort = min(facts.rows, needed + _SPARE), facts.effort
+    while True:
+        effort = max(effort, wanted) if facts.kind == "hnsw" else effort
+        set_effort(index, facts.kind, effort)
+        similarities, at = index.search(queries, wanted)
+        if wanted == facts.rows or wanted >= _MOST_WANTED + needed:
+            tied = False
+        else:
+            tied = bool((similarities[:, needed - 1] - similarities[:, -1] <= TIE).any())
+        short = bool((at < 0).any()) and effort < facts.lists
+        if not (tied or short):
+            return similarities, at
+        wanted = min(facts.rows, 4 * wanted) if tied else wanted
+        effort = min(facts.lists, 4 * effort) if short else effort
 
 
 def _offer(nearest: Nearest, uri: str, similarities: Vectors, at: Any, stale: Collection[tuple[str, str]]) -> None:

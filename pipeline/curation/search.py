@@ -7,7 +7,7 @@ same however the rows are stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ SEARCHED = {"images": IMAGE, "texts": TEXT}
 
 #: Decimals in which similarities are told and compared.
 DECIMALS = 6
+#: What differs by less may tie once it is rounded.
+TIE = 2 * 10.0**-DECIMALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class Answer:
 class Nearest:
     """The `top` nearest rows to each of Q queries, among all that were added."""
 
-    def __init__(self, queries: Vectors, top: int, left_out: Collection[str] = ()) -> None:
-        self._queries, self._top, self._left_out = queries, top, frozenset(left_out)
+    def __init__(self, queries: Vectors, top: int, left_out: Sequence[str | None] = ()) -> None:
+        self._queries, self._top = queries, top
+        self._left_out = tuple(left_out) or (None,) * len(queries)
         self.hits: list[list[Hit]] = [[] for _ in queries]
         self.rows = 0
 
@@ -72,7 +75,7 @@ class Nearest:
         """Compare B rows (`KEY`, perhaps `text`) and their (B, D) vectors with every query."""
         self.rows += len(vectors)
         for number, similarities in enumerate(self._queries @ vectors.T):
-            self.offer(number, rows, candidates(similarities, self._top + len(self._left_out)), similarities)
+            self.offer(number, rows, candidates(similarities, self._top + 1), similarities)
 
     def offer(
         self, query: int, rows: pa.Table, at: npt.NDArray[np.intp], similarities: npt.NDArray[np.float32]
@@ -80,7 +83,7 @@ class Nearest:
         """Let the rows `at` compete for a place among the hits of one query."""
         picked = rows.take(pa.array(at)).to_pylist()
         found = [_hit(row, value) for row, value in zip(picked, similarities[at].tolist(), strict=True)]
-        kept = [*self.hits[query], *(hit for hit in found if hit.id not in self._left_out)]
+        kept = [*self.hits[query], *(hit for hit in found if hit.id != self._left_out[query])]
         self.hits[query] = sorted(kept, key=lambda hit: (-hit.similarity, hit.id))[: self._top]
 
 
@@ -93,10 +96,10 @@ def candidates(similarities: npt.NDArray[np.float32], top: int) -> npt.NDArray[n
     if len(similarities) <= top:
         return np.arange(len(similarities))
     least = np.partition(similarities, -top)[-top]
-    return np.flatnonzero(similarities >= least - 2 * 10.0**-DECIMALS)
+    return np.flatnonzero(similarities >= least - TIE)
 
 
-def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Collection[str] = ()) -> Answer:
+def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Sequence[str | None] = ()) -> Answer:
     """The `top` rows of the dataset at `out` nearest to each of the (Q, D) `queries`, compared one by one.
 
     Args:
@@ -104,7 +107,7 @@ def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: 
         queries: unit vectors.
         top: how many rows a query gets.
         vector: column that is searched.
-        left_out: ids that are not wanted.
+        left_out: for each query an id that is not wanted, such as the one it asks about.
 
     Raises:
         UsageError: the dataset has no such vectors.
@@ -113,7 +116,7 @@ def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: 
     return exact(vector_blocks(out, vector, text_columns(Dataset.open(out))), queries, top, left_out)
 
 
-def exact(blocks: Iterable[Block], queries: Vectors, top: int, left_out: Collection[str] = ()) -> Answer:
+def exact(blocks: Iterable[Block], queries: Vectors, top: int, left_out: Sequence[str | None] = ()) -> Answer:
     """The same over blocks that are at hand."""
     nearest = Nearest(queries, top, left_out)
     for block in blocks:

@@ -102,10 +102,15 @@ def _texts(rows: pa.Table, apart: Vectors) -> list[list[str]]:
 def _words(material: Material, apart: Vectors, model: str | None) -> tuple[list[list[str]], str]:
     """The same of the list of broad words, or why it cannot be used."""
     material.tell("loading the model for the names of the clusters")
+    made_by = material.dataset.identity
     try:
         from pipeline.curation.encoder import encoder_of
+        from pipeline.model.folders import find_files
 
-        vectors = encoder_of(material.dataset.uri, model, "fp32").encode_texts(CATEGORIES)
+        # A page about a dataset is no reason to download its model.
+        files = find_files(model or made_by.model, None if model else made_by.revision, fetch=bool(model))
+        place = files.folder / files.weights_file if files.is_original else files.folder
+        vectors = encoder_of(material.dataset.uri, str(place), "fp32").encode_texts(CATEGORIES)
     except (HanclipError, ImportError) as error:
         return [[] for _ in apart], str(error)
     return _best(CATEGORIES, vectors, apart), ""
