@@ -25,6 +25,8 @@ from flows import (
     filter_commands,
     job_commands,
     model_commands,
+    report_commands,
+    search_commands,
     similarity_commands,
 )
 from flows.dev.commands import app as dev_app
@@ -218,6 +220,8 @@ export_commands.register(app)
 filter_commands.register(app)
 job_commands.register(app)
 model_commands.register(app)
+report_commands.register(app)
+search_commands.register(app)
 similarity_commands.register(app)
 
 if __name__ == "__main__":

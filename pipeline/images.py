@@ -195,3 +195,31 @@ def _ends_early(data: bytes, kind: str) -> bool:
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
     return kind in marks and not data.rstrip(b"\0\r\n").endswith(marks[kind])
+
+
+_THUMBNAIL_QUALITY = 72
+
+
+def thumbnail(data: bytes, side: int) -> bytes:
+    """The image as WebP that fits into `side` x `side` pixels, on white; never larger than it was.
+
+    For looking at, not for the model: a JPEG is decoded at a fraction of its size.
+
+    Raises:
+        ImageError: as for `decode`.
+    """
+    try:
+        with _open(data) as image:
+            image.draft("RGB", (2 * side, 2 * side))
+            small = _plain(image)
+            small = small if small.mode in ("RGB", "L") else small.convert("RGB")
+            small.thumbnail((side, side), Image.Resampling.LANCZOS)
+            encoded = io.BytesIO()
+            small.save(encoded, "WEBP", quality=_THUMBNAIL_QUALITY)
+            return encoded.getvalue()
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(Reason.TOO_MANY_PIXELS, f"{error}") from error
+    except Exception as error:  # as in `decode`
+        raise _damaged(data, error) from error

@@ -1,0 +1,35 @@
+"""`hanclip report`: what may be typed; what it does is in `flows.report_page`.
+
+In: the command line. Out: a call of `flows.report_page` with parsed values. Imported for `hanclip --help`, so nothing
+heavy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.options import Debug, Json, examples
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(epilog=examples("hanclip report out/", "hanclip report s3://bucket/embeddings --to catalog.html"))(
+        report
+    )
+
+
+def report(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    to: Annotated[str, typer.Option(metavar="FILE", help="The page to write; path or URL.")] = "report.html",
+    model: Annotated[
+        str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML page that shows what is in a dataset, and what is wrong with it."""
+    from flows import report_page
+
+    report_page.show(out, to, model, as_json)

@@ -1,0 +1,31 @@
+"""`hanclip report`: writes the page and says where it is.
+
+In: a dataset. Out: the page; its place and size on stdout, what is being done on stderr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.console import Console
+
+from flows import figures
+from flows.audits import write_json
+from flows.summary import facts
+
+
+def show(out: str, to: str, model: str | None, as_json: bool) -> None:
+    """Write the report of the dataset at `out` to `to`."""
+    from pipeline.report.report import write_report
+
+    with Console(stderr=True).status("Reporting") as doing:
+        written = write_report(out, to, model, lambda what: doing.update(f"Reporting: {what}"))
+    if as_json:
+        write_json("report", asdict(written))
+        return
+    gaps = f", {written.gaps:,} of them could not be read" if written.gaps else ""
+    pairs = [
+        ("report", f"{written.uri} ({figures.size(written.size_bytes)}); open it in a browser"),
+        ("shows", f"{written.rows:,} rows, {written.pictures:,} pictures{gaps}"),
+    ]
+    Console(highlight=False).print(facts(pairs))

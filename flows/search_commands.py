@@ -1,0 +1,95 @@
+"""`hanclip search` and `hanclip index`: what may be typed; what they do is in `flows.search`.
+
+In: the command line. Out: calls of `flows.search` with parsed values. Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import Debug, Json, examples
+
+Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
+
+
+class Side(StrEnum):
+    """What is searched."""
+
+    IMAGES = "images"
+    TEXTS = "texts"
+
+
+class IndexKind(StrEnum):
+    """As `pipeline.curation.index_files.Kind`, which needs faiss."""
+
+    FLAT = "flat"
+    IVF = "ivf"
+    HNSW = "hnsw"
+
+
+Searched = Annotated[Side, typer.Option("--in", help="Which vectors to search.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(
+        epilog=examples(
+            "hanclip search out/ 红色连衣裙",
+            "hanclip search out/ 红色连衣裙 高跟鞋 --top 20 --html found.html",
+            "hanclip search out/ photo.jpg",
+            "hanclip search out/ --id shop/1234 --in texts",
+        )
+    )(search)
+    app.command(epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check"))(
+        index
+    )
+
+
+def search(
+    out: Output,
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY]...", help="Words, or an image file; several if you like.")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Words to search for, whatever they look like.")] = None,
+    image: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Image to search for; path or URL.")] = None,
+    like: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="More like this row.")] = None,
+    searched: Searched = Side.IMAGES,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="Rows to show a query.")] = 10,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every row, even if there is an index.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of the pictures found.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the images, or texts, most like a text, an image or a row."""
+    from flows import search as work
+
+    asked = work.parse_queries(query or (), text or (), image or (), like or ())
+    work.show_search(out, asked, work.Wanted(searched.value, top, exact, html, model), as_json)
+
+
+def index(
+    out: Output,
+    kind: Annotated[
+        IndexKind, typer.Option(help="ivf and hnsw look at a part of the vectors, flat at all of them.")
+    ] = IndexKind.IVF,
+    searched: Searched = Side.IMAGES,
+    check: Annotated[
+        bool, typer.Option("--check", help="Make none: measure what the one that is there finds.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make searches of a large dataset fast; the same command again takes in what came since."""
+    from flows import search as work
+
+    if check:
+        work.show_check(out, searched.value, as_json)
+    else:
+        work.show_index(out, kind.value, searched.value, as_json)

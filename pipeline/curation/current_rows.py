@@ -1,0 +1,74 @@
+"""Current rows by their place: which they are is decided once, and any few of them are read without reading the rest.
+
+In: a dataset. Out: the table `rows` (`place`, `id`, `source_fingerprint`) in a workspace, and the columns of whichever
+rows a query over it names. A place is a row's number in the dataset; neighbours lie in the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.dataset import Dataset
+from pipeline.latest import find_current
+from pipeline.outcomes import Kind, WordFile, by_file, read_rows
+from pipeline.workspace import Workspace
+
+_FILES_AT_ONCE = 4
+#: Neighbours that a sample takes together, so that it touches few row groups.
+_PIECE_ROWS = 128
+
+
+class CurrentRows:
+    """The current rows of one dataset, while `work` is open.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(self, dataset: Dataset, work: Workspace) -> None:
+        self._work = work
+        self._files = find_current(dataset, work)
+        self._names = set(dataset.identity.schema.names)
+        work.execute(
+            "CREATE VIEW rows AS SELECT place, id, source_fingerprint FROM words "
+            f"SEMI JOIN (SELECT place FROM current WHERE kind = {Kind.EMBEDDED}) USING (place)"
+        )
+        [(count,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
+        self.count = int(count)
+
+    def read(self, columns: Sequence[str], sql: str = "SELECT place FROM rows") -> Iterator[pa.Table]:
+        """Columns of the rows whose places `sql` selects, in the order of the places, which come first as `place`.
+
+        Columns that the dataset does not have are left out.
+        """
+        names = [name for name in columns if name in self._names]
+
+        def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
+            file, rows = piece
+            return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [rows + file.first])
+
+        pieces = by_file(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files)
+        while some := list(islice(pieces, _FILES_AT_ONCE)):
+            yield from storage.in_threads(read, some, _FILES_AT_ONCE)
+
+    def sample(self, size: int) -> str:
+        """A query for about `size` places, in short runs spread over the whole dataset: always the same ones."""
+        if self.count <= size:
+            return "SELECT place FROM rows"
+        every = -(-self.count // size)
+        # The middle one of each `every` runs of neighbours, so that neither end is favoured.
+        return (
+            "SELECT place FROM (SELECT place, row_number() OVER (ORDER BY place) - 1 AS n FROM rows) "
+            f"WHERE (n // {_PIECE_ROWS}) % {every} = {every // 2}"
+        )
+
+    def named(self, ids: Sequence[str]) -> str:
+        """A query for the places of these ids."""
+        self._work.register("named", pa.table({"id": pa.array(ids, pa.string())}))
+        return "SELECT place FROM rows SEMI JOIN named USING (id)"

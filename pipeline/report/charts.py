@@ -1,0 +1,73 @@
+"""Charts as plain values, which templates draw as inline SVG with text beside it.
+
+In: counts. Out: bars in percent of the tallest, and ticks in percent of the width, so that the drawing scales and the
+text stays readable on any screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: `height` 0 to 100, and what it says when pointed at."""
+
+    height: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label at `at` percent of the width."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A histogram, or bars in order of time.
+
+    Attributes:
+        label: what it shows, for those who do not see it.
+        bars: from left to right.
+        ticks: labels below.
+        axis: what the labels mean, with the unit.
+        top: value of the tallest bar.
+    """
+
+    label: str
+    bars: list[Bar]
+    ticks: list[Tick]
+    axis: str
+    top: str
+
+
+def bars(values: Sequence[float], titles: Sequence[str]) -> list[Bar]:
+    """Bars in proportion; one that is not nothing can be seen."""
+    most = max(values, default=0) or 1
+    return [Bar(max(1.0, 100 * v / most) if v else 0.0, title) for v, title in zip(values, titles, strict=True)]
+
+
+def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[int], digits: int) -> Chart:
+    """`len(counts) + 1` edges of bins of equal width in the drawing."""
+    names = [f"{edge:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for edge in edges]
+    titles = [f"{low} to {high}: {n:,}" for low, high, n in zip(names, names[1:], counts, strict=False)]
+    every = max(1, math.ceil(len(counts) / 8))
+    at = list(range(0, len(edges) - every // 2, every))
+    ticks = [Tick(100 * i / len(counts), names[i]) for i in at]
+    if len(counts) - at[-1] > every // 2:
+        ticks.append(Tick(100, names[-1]))
+    return Chart(label, bars(counts, titles), ticks, axis, f"{max(counts, default=0):,} rows in the tallest bar")
+
+
+def nice_edges(least: float, most: float, wanted: int) -> list[float]:
+    """Edges at round numbers that cover least to most with about `wanted` bins."""
+    width = max(most - least, 1e-9) / wanted
+    unit = 10.0 ** math.floor(math.log10(width))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= width * 0.999)
+    first, last = math.floor(least / step + 1e-9), math.floor(most / step + 1e-9) + 1
+    return [round(step * i, 10) for i in range(first, last + 1)]

@@ -1,0 +1,108 @@
+"""What the images and texts of a dataset are like: sizes, formats, lengths, repeated captions.
+
+In: the current rows. Out: histograms and short tables over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.report.charts import Chart, histogram
+from pipeline.report.material import Material
+
+_SIDES = [0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192]
+_SHAPES = [0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2, 3, 5]
+_LENGTHS = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]
+_LISTED = 8
+_SMALL = (32, 64, 224)
+_FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'not told'))"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A value and how many rows have it."""
+
+    name: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Sizes in pixels and formats. `below` counts rows whose shorter side is less than so many pixels."""
+
+    sides: Chart
+    shapes: Chart
+    formats: list[Share]
+    sizes: list[Share]
+    distinct_sizes: int
+    median_side: int
+    below: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Captions: how long, how often the same."""
+
+    lengths: Chart
+    without: int
+    distinct: int
+    repeated: list[Share]
+
+
+def images(material: Material) -> Images | None:
+    """Sizes and formats; None without images."""
+    if not (material.has("image_width") and material.rows):
+        return None
+    distinct, median = material.one(
+        "SELECT count(DISTINCT (image_width, image_height)), median(least(image_width, image_height)) FROM facts"
+    )
+    sides = ("Rows by the shorter side of the image", "shorter side, pixels (steps grow)")
+    shapes = ("Rows by the shape of the image", "width divided by height: 1 is square")
+    return Images(
+        sides=_histogram(material, *sides, "least(image_width, image_height)", _SIDES, 0),
+        shapes=_histogram(material, *shapes, "image_width / image_height", _SHAPES, 2),
+        formats=_shares(material, _FORMAT),
+        sizes=_shares(material, "image_width || ' × ' || image_height"),
+        distinct_sizes=int(distinct),
+        median_side=int(median),
+        below=[(side, _below(material, side)) for side in _SMALL],
+    )
+
+
+def _below(material: Material, side: int) -> int:
+    return int(material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")[0])
+
+
+def texts(material: Material) -> Texts | None:
+    """Lengths and repetitions; None without texts."""
+    if not (material.has("text") and material.rows):
+        return None
+    without, distinct = material.one("SELECT count(*) FILTER (text IS NULL), count(DISTINCT text) FROM facts")
+    repeated = [share for share in _shares(material, "text") if share.count > 1]
+    label, axis = "Rows by the length of their text", "characters of the text (steps grow)"
+    return Texts(_histogram(material, label, axis, "length(text)", _LENGTHS, 0), int(without), int(distinct), repeated)
+
+
+def _histogram(
+    material: Material, label: str, axis: str, value: str, edges: list[float] | list[int], digits: int
+) -> Chart:
+    """Rows by a value in bins whose edges are given; what lies beyond them is in the outer bins."""
+    inner = ", ".join(str(edge) for edge in edges[1:-1])
+    rows = material.work.rows(
+        f"SELECT len(list_filter([{inner}], lambda edge: edge <= v)), count(*) "
+        f"FROM (SELECT {value} AS v FROM facts) WHERE v IS NOT NULL GROUP BY ALL"
+    )
+    found = {int(place): int(n) for place, n in rows}
+    counts = [found.get(i, 0) for i in range(len(edges) - 1)]
+    filled = [i for i, n in enumerate(counts) if n] or [0]
+    low, high = max(0, filled[0] - 1), min(len(counts), filled[-1] + 2)
+    return histogram(label, axis, edges[low : high + 1], counts[low:high], digits)
+
+
+def _shares(material: Material, value: str) -> list[Share]:
+    rows = material.work.rows(
+        f"SELECT {value} AS v, count(*) AS n FROM facts WHERE v IS NOT NULL GROUP BY v "
+        f"ORDER BY n DESC, v LIMIT {_LISTED}"
+    )
+    return [Share(str(name), int(n), int(n) / material.rows) for name, n in rows]

@@ -1,0 +1,99 @@
+"""What every section of a report is made of: the current rows of a dataset without their vectors, in one place.
+
+In: a dataset. Out: DuckDB tables in a workspace: `facts`, the current rows with `place` and their plain columns, and
+tables that other commands derived from the dataset, where there are any. All rows are counted; what is drawn as a
+sample is drawn with fixed seeds, so the same dataset gives the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.curation.current_rows import CurrentRows
+from pipeline.curation.tables import read_facts
+from pipeline.dataset import Dataset
+from pipeline.report.pictures import Shown
+from pipeline.workspace import Workspace
+
+_COLUMNS = ("id", "source_fingerprint", "image_uri", "image_width", "image_height", "text", "similarity")
+_MEMORY_MB = 1024
+
+
+class Material:
+    """Use as a context manager.
+
+    Attributes:
+        dataset: the dataset.
+        work: the workspace with the tables.
+        current: its current rows, for columns that `facts` has not.
+        rows: how many there are.
+        tell: called with what is being done.
+    """
+
+    def __init__(self, out: str, tell: Callable[[str], None]) -> None:
+        self.dataset, self.tell = Dataset.open(out), tell
+        self._open = ExitStack()
+
+    def __enter__(self) -> Material:
+        self.work = self._open.enter_context(Workspace(_MEMORY_MB))
+        self.tell("finding the current rows")
+        self.current = CurrentRows(self.dataset, self.work)
+        self.rows = self.current.count
+        self._copy_facts()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()
+
+    def _copy_facts(self) -> None:
+        names = [name for name in _COLUMNS if self.has(name)]
+        place = pa.field("place", pa.int64())
+        schema = pa.schema([place, *(self.dataset.identity.schema.field(name) for name in names)])
+        path, done = self.work.path("facts.parquet"), 0
+        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+            for table in self.current.read(names):
+                file.write_table(table.cast(schema))
+                done += table.num_rows
+                self.tell(f"reading {done:,} of {self.rows:,} rows")
+        self.work.view("facts", path)
+
+    def has(self, column: str) -> bool:
+        """Whether the dataset has this column."""
+        return column in self.dataset.identity.schema.names
+
+    def derived(self, name: str, uri: str) -> dict[str, Any] | None:
+        """Make a derived table available as `name`; its facts, or None when there is no such table."""
+        facts = read_facts(uri)
+        if facts is not None:
+            filesystem, path = storage.arrow_filesystem(uri)
+            with storage.translated(uri):
+                self.work.register(name, pads.dataset(path, filesystem=filesystem))
+        return facts
+
+    def one(self, sql: str) -> tuple[Any, ...]:
+        """The only row of a result."""
+        [row] = self.work.rows(sql)
+        return row
+
+    def shown(self, sql: str) -> list[Shown]:
+        """Rows to show: `sql` selects id, source_fingerprint, note and marked, and text where there is one."""
+        return [Shown(*row) for row in self.work.rows(sql)]
+
+    @property
+    def text_sql(self) -> str:
+        """The caption in SQL, null in a dataset without texts."""
+        return "text" if self.has("text") else "NULL"
+
+
+def spread(values: Sequence[Any], count: int) -> list[Any]:
+    """`count` of the values, evenly spread, first and last included."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

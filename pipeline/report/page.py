@@ -1,0 +1,78 @@
+"""From values to one self-contained HTML file: no reference leads out of it.
+
+In: the name of a template and its values. Out: the page. Whatever comes from a dataset is untrusted: every value is
+escaped where it is put in, and a policy in the page's head lets nothing run but its own script and nothing load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipeline import __version__
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STEPS = ("B", "kB", "MB", "GB", "TB")
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that `template` makes of `values`."""
+    return _environment().get_template(template).render(version=__version__, **values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "share": share, "size": size, "duration": duration, "decimal": decimal}
+    script = (_TEMPLATES / "theme.js").read_text(encoding="utf-8").strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "script": Markup(script),
+        "style": Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+    }
+    return environment
+
+
+def count(number: int) -> str:
+    """`1928` -> `1,928`."""
+    return f"{number:,}"
+
+
+def decimal(number: float, digits: int = 3) -> str:
+    """`0.12345` -> `0.123`, with a true minus sign."""
+    return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def share(part: float) -> str:
+    """`0.0874` -> `8.7 %`; a share that is small, and not nothing, does not become zero."""
+    return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
+
+
+def size(n_bytes: float) -> str:
+    """`1536000` -> `1.5 MB`."""
+    for unit in _STEPS:
+        if n_bytes < 999.5 or unit == _STEPS[-1]:
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 99.5 else f"{n_bytes:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1 min 15 s`."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

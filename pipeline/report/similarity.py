@@ -1,0 +1,69 @@
+"""How well images and texts fit: the histogram of similarities, and pictures from its ends and its middle.
+
+In: the current rows with a similarity. Out: a histogram over all of them, quantiles, and rows to look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.report.charts import Chart, histogram, nice_edges
+from pipeline.report.material import Material
+from pipeline.report.pictures import Shown
+
+SHOWN = 18
+_BINS = 60
+_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """The section. `quantiles` are percent and value."""
+
+    rows: int
+    without: int
+    chart: Chart
+    quantiles: list[tuple[float, float]]
+    lowest: list[Shown]
+    median: list[Shown]
+    highest: list[Shown]
+
+
+def similarity(material: Material) -> Similarity | None:
+    """The section; None where nothing has a similarity."""
+    if not material.has("similarity"):
+        return None
+    rows, least, most = material.one("SELECT count(similarity), min(similarity), max(similarity) FROM facts")
+    if not rows:
+        return None
+    edges = nice_edges(least, most, _BINS)
+    [values] = material.one(f"SELECT quantile_cont(similarity, {list(_QUANTILES)}) FROM facts")
+    middle = values[_QUANTILES.index(0.5)]
+    return Similarity(
+        rows=int(rows),
+        without=material.rows - int(rows),
+        chart=histogram(
+            "Rows by similarity", "similarity: cosine of image and text", edges, _counts(material, edges), 2
+        ),
+        quantiles=[(100 * part, value) for part, value in zip(_QUANTILES, values, strict=True)],
+        lowest=_shown(material, "similarity"),
+        median=_shown(material, f"abs(similarity - {middle!r})"),
+        highest=_shown(material, "-similarity"),
+    )
+
+
+def _counts(material: Material, edges: list[float]) -> list[int]:
+    width = edges[1] - edges[0]
+    rows = material.work.rows(
+        f"SELECT least(floor((similarity - {edges[0]!r}) / {width!r}), {len(edges) - 2})::INT AS bin, count(*) "
+        "FROM facts WHERE similarity IS NOT NULL GROUP BY bin"
+    )
+    found = {int(place): int(n) for place, n in rows}
+    return [found.get(i, 0) for i in range(len(edges) - 1)]
+
+
+def _shown(material: Material, order: str) -> list[Shown]:
+    return material.shown(
+        f"SELECT id, source_fingerprint, text, replace(format('{{:.3f}}', similarity), '-', '−'), false FROM facts "
+        f"WHERE similarity IS NOT NULL ORDER BY {order}, id LIMIT {SHOWN}"
+    )
