@@ -6,6 +6,7 @@ committed and writes tables of its own, so whatever becomes of it, no embedding 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def carry_out(step: Step, session: Session, tell: Tell) -> StepOutcome:
         logger.warning("%s: failed: %s", step.kind, error)
         return StepOutcome(step.kind, "failed", str(error), time.monotonic() - began_s)
     logger.info("%s: %s", step.kind, message)
-    return StepOutcome(step.kind, "complete", message, time.monotonic() - began_s, found)
+    plain = json.loads(json.dumps(found))  # as whoever reads the summary will have it
+    return StepOutcome(step.kind, "complete", message, time.monotonic() - began_s, plain)
 
 
 def _dedup(step: DedupStep, session: Session, tell: Tell) -> tuple[str, dict[str, Any]]:
