@@ -1,7 +1,8 @@
 """Blocks of vectors compared on a Ray cluster, a task each.
 
-In: the address of a cluster. Out: what `pipeline.curation.dedup` calls for each block: the driver reads them from its
-disk and keeps some in flight through Ray's object store; tasks are pure functions, so a task that is lost runs again.
+In: the address of a cluster, or the Ray that this process is on. Out: what `pipeline.curation.dedup` calls for each
+block: the driver reads them from its disk and keeps some in flight through Ray's object store; tasks are pure
+functions, so a task that is lost runs again.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ _TRIES = 3
 
 
 @contextmanager
-def on_ray(address: str) -> Iterator[Each]:
-    """Use the cluster at `address` while the block lasts. Raises RunError when it cannot be reached."""
+def on_ray(address: str | None) -> Iterator[Each]:
+    """Use a cluster while the block lasts.
+
+    Args:
+        address: of the cluster; without it, and in a process that has joined one, that one.
+
+    Raises:
+        RunError: it cannot be reached.
+    """
     with connected(ClusterConfig(address=address)) as resources:
         flight = max(_PER_CPU, int(resources.cpus) * _PER_CPU)
 

@@ -13,7 +13,7 @@ import sys
 
 from actors.dry_run import DryRun, dry_run
 from actors.job import JobDriver
-from actors.job import OnProgress as OnJobProgress
+from actors.job_reports import OnProgress as OnJobProgress
 from actors.progress import Summary
 from actors.run import OnProgress, Run
 from actors.run_log import RunLog

@@ -1,7 +1,8 @@
-"""A job: several runs one after another in one `Session`, so that Ray is joined once and the model is loaded once.
+"""A job: runs one after another in one `Session`, so that Ray is joined once and the model is loaded once, then steps.
 
-In: the `job.json` that a submitter wrote. Out: what each run leaves in OUT, the manifest of each run's partition, and
-beside `job.json` the progress and, always, the summary. A run that fails does not keep the others from being done.
+In: the `job.json` that a submitter wrote. Out: what each run and step leaves in OUT, the manifest of each run's
+partition, and beside `job.json` the progress and, always, the summary. A run that fails does not keep the others from
+being done. Steps look at all of the dataset: they need one run that was completed, and each the step before it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 
-from actors.progress import Progress, State, Summary
-from actors.reporting import POLICY, Background
+from actors.job_reports import OnProgress, Reports
+from actors.job_step import carry_out
+from actors.progress import State, Summary
 from actors.run import Run
 from actors.run_log import RunLog
 from actors.session import Session
 from actors.stopping import StopSignal, Wish
 from pipeline import job_folder, partitions
 from pipeline.config import ClusterConfig
+from pipeline.curation.steps import Step
 from pipeline.errors import (
     ConfigError,
     EmptySourceError,
@@ -33,14 +35,11 @@ from pipeline.errors import (
     SourceError,
     StorageError,
 )
-from pipeline.job_folder import Job, JobProgress, JobRun, JobState, JobSummary, RunOutcome, RunState
+from pipeline.job_folder import Job, JobRun, JobState, JobSummary, RunOutcome, RunState, StepOutcome
 from pipeline.partitions import PartitionState, Status
 
 logger = logging.getLogger(__name__)
 
-OnProgress = Callable[[JobProgress], None]
-
-_FILE_EVERY_S = 5.0
 _TOO_MUCH_QUARANTINE = 3
 _STATES: Mapping[State, RunState] = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
 #: What a partition is after a run. One that was stopped stays what it was.
@@ -61,45 +60,72 @@ class JobDriver:
         self._job_id = job_folder.job_id_of(uri)
         self._job = job
         self._wish = wish
-        self._reports = _Reports(uri, len(job.runs), on_progress)
+        self._reports = Reports(uri, job, on_progress)
         self._outcomes: list[RunOutcome] = []
-        self._under_way: JobRun | None = None
+        self._steps: list[StepOutcome] = []
+        self._under_way: JobRun | Step | None = None
         self._stopped_by: int | None = None
 
     def go(self) -> JobSummary:
-        """Do all runs. Afterwards `summary.json` is there, whatever happened, if the store allows it."""
+        """Do all of it. Afterwards `summary.json` is there, whatever happened, if the store allows it."""
         why = ""
         try:
-            self._all_runs(_cluster_of(self._job))
+            self._all(_cluster_of(self._job))
         except HanclipError as error:
             why = str(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # A signal outside of a run's work: nothing is lost by stopping at once.
             self._stopped_by = _signal_of(error)
-            if self._under_way is not None:
-                self._outcomes.append(RunOutcome(self._under_way.key, "stopped", "Stopped before it embedded."))
+            self._note_stopped()
         except BaseException as error:
             self._end(f"A fault of hanclip itself: {error!r}. Please report it with the log of this job.")
             raise
         return self._end(why)
 
-    def _all_runs(self, cluster: ClusterConfig) -> None:
-        """Fill `_outcomes`, until a stop.
+    def _all(self, cluster: ClusterConfig) -> None:
+        """Fill `_outcomes` and `_steps`, until a stop.
 
         Raises:
-            HanclipError: what stands in the way of all runs.
+            HanclipError: what stands in the way of everything.
         """
         with Session(cluster) as session:
-            for run in self._job.runs:
+            for part in (*self._job.runs, *self._job.steps):
                 if self._stopped_by is None and self._wish is not None and self._wish.is_set():
                     self._stopped_by = signal.SIGTERM
                 if self._stopped_by is not None:
                     return
-                self._one(session, run)
+                self._under_way = part
+                if isinstance(part, JobRun):
+                    self._one(session, part)
+                else:
+                    self._step(session, part)
+
+    def _step(self, session: Session, step: Step) -> None:
+        """One step, unless what it would look at is not there."""
+        if why := self._in_the_way():
+            outcome = StepOutcome(step.kind, "skipped", why)
+        else:
+            outcome = carry_out(step, session, self._reports.of_step(len(self._steps), step.kind, self._wish))
+        self._steps.append(outcome)
+        self._under_way = None
+
+    def _in_the_way(self) -> str:
+        if any(step.state != "complete" for step in self._steps):
+            return "The step before it was not completed."
+        if self._outcomes and not any(run.state == "complete" for run in self._outcomes):
+            return "No run was completed, so there is nothing new to look at."
+        return ""
+
+    def _note_stopped(self) -> None:
+        if isinstance(self._under_way, JobRun):
+            self._outcomes.append(RunOutcome(self._under_way.key, "stopped", "Stopped before it embedded."))
+        elif self._under_way is not None:
+            told = "Stopped before it was done; done again, it comes to the same."
+            self._steps.append(StepOutcome(self._under_way.kind, "stopped", told))
 
     def _one(self, session: Session, job_run: JobRun) -> None:
         """One run and the manifest of its partition."""
-        self._under_way, number, began_s = job_run, len(self._outcomes), time.monotonic()
+        number, began_s = len(self._outcomes), time.monotonic()
         log = RunLog(f"{job_run.key} (run {number + 1} of {len(self._job.runs)})".lstrip(), job_run.config.source.uris)
         run = Run(job_run.config, self._reports.of_run(number, log), self._wish)
         # Before the run lists the source: what comes in meanwhile must look new to the next one.
@@ -134,58 +160,25 @@ class JobDriver:
     def _end(self, why: str) -> JobSummary:
         """Tell the end. A second signal waits for it: what is written here is what others will know."""
         with StopSignal():
-            begun = len(self._outcomes)
-            outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in self._job.runs[begun:]))
-            state, exit_code = self._verdict(outcomes, why)
-            summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, why), outcomes)
+            runs, steps = self._job.runs[len(self._outcomes) :], self._job.steps[len(self._steps) :]
+            outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in runs))
+            after = (*self._steps, *(StepOutcome(step.kind, "skipped") for step in steps))
+            state, exit_code = self._verdict(outcomes, after, why)
+            summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, after, why), outcomes, after)
             logger.info("Job %s: %s. %s", summary.job_id, summary.state, summary.message)
             self._reports.end(summary)
         return summary
 
-    def _verdict(self, outcomes: tuple[RunOutcome, ...], why: str) -> tuple[JobState, int]:
-        states = {outcome.state for outcome in outcomes}
+    def _verdict(
+        self, outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...], why: str
+    ) -> tuple[JobState, int]:
+        states = {run.state for run in outcomes} | {step.state for step in steps}
         if self._stopped_by is not None and states & {"stopped", "skipped"}:
             return "stopped", 128 + self._stopped_by
         if why or "failed" in states:
             return "failed", 1
         codes = [outcome.summary["exit_code"] for outcome in outcomes if outcome.summary]
         return "complete", max(codes, default=0)
-
-
-class _Reports:
-    """Tells how a job goes: the caller's function, and `progress.json` every few seconds; at last `summary.json`."""
-
-    def __init__(self, uri: str, runs: int, on_progress: OnProgress | None) -> None:
-        self._uri = uri
-        self._now = JobProgress(job_folder.job_id_of(uri), "running", 0, runs)
-        self._on_progress = on_progress or (lambda _: None)
-        self._files = Background()
-        self._written_s = -_FILE_EVERY_S
-
-    def of_run(self, number: int, log: RunLog) -> Callable[[Progress], None]:
-        """What run `number` is to call."""
-
-        def report(progress: Progress) -> None:
-            log.update(progress)
-            self._now = replace(self._now, run=number, progress=progress.to_json())
-            self._on_progress(self._now)
-            if self._files.idle and time.monotonic() - self._written_s >= _FILE_EVERY_S:
-                self._written_s = time.monotonic()
-                self._write_progress()
-
-        return report
-
-    def end(self, summary: JobSummary) -> None:
-        """Report the end, and wait until it is written."""
-        self._now = replace(self._now, state=summary.state)
-        self._on_progress(self._now)
-        self._write_progress()
-        self._files.write(f"The summary of {self._uri}", partial(job_folder.write_summary, self._uri, summary, POLICY))
-        self._files.close()
-
-    def _write_progress(self) -> None:
-        write = partial(job_folder.write_progress, self._uri, self._now, POLICY)
-        self._files.write(f"The progress of {self._uri}", write)
 
 
 def _is_empty(error: SourceError, run: JobRun) -> bool:
@@ -208,7 +201,7 @@ def _cluster_of(job: Job) -> ClusterConfig:
             f"The runs of a job share one Ray, and these name {len(clusters)}: "
             f"{', '.join(str(address) for address in clusters)}. Submit a job for each."
         )
-    return next(iter(clusters.values()))
+    return next(iter(clusters.values()), ClusterConfig())
 
 
 def _outcome(key: str, summary: Summary) -> RunOutcome:
@@ -232,9 +225,13 @@ def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: f
     )
 
 
-def _message(outcomes: tuple[RunOutcome, ...], why: str) -> str:
-    """How many runs ended how, and the first reason why not all is well."""
+def _message(outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...], why: str) -> str:
+    """How many runs ended how, how each step did, and the first reason why not all is well."""
     counts = Counter(outcome.state for outcome in outcomes)
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    failed = (f"{outcome.key}: {outcome.message}".lstrip(": ") for outcome in outcomes if outcome.state == "failed")
-    return ". ".join(filter(None, [f"Runs: {told}", why or next(failed, "")]))
+    runs = ", ".join(f"{count} {state}" for state, count in counts.items())
+    after = ", ".join(f"{step.kind} {step.state}" for step in steps)
+    named = [(run.key, run.state, run.message) for run in outcomes]
+    named += [(step.kind, step.state, step.message) for step in steps]
+    failed = (f"{name}: {message}".lstrip(": ") for name, state, message in named if state == "failed")
+    told = (f"Runs: {runs}" if runs else "", f"Steps: {after}" if after else "", why or next(failed, ""))
+    return ". ".join(filter(None, told))

@@ -97,6 +97,11 @@ class Session:
             pools.decoders.stop()
             pools.writers.stop()
 
+    def vacate(self) -> bool:
+        """End the embedders, so that others have their share of the cores; says whether there is a Ray to use."""
+        self._end_embedders()
+        return self._connected
+
     def _connect(self, noted: Callable[[], None] = lambda: None) -> None:
         if not self._connected:
             self._stack.enter_context(connected(self._cluster, noted))

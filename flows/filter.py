@@ -5,13 +5,12 @@ In: the command's options. Out: tables, a dataset or tars; a bar on stderr, coun
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,114 +19,37 @@ from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
-from flows.filter_commands import Form
 from flows.summary import facts
-from pipeline import storage
-from pipeline.curation.filter import Filtered, OnProgress, filtering, tables_folder, write_tables
+from pipeline.curation.filter import Filtered, OnProgress
 from pipeline.curation.filter_counts import Counts
-from pipeline.curation.filter_rules import WHERE, Rule, read_rules
-from pipeline.curation.filter_threshold import Cut, Threshold
-from pipeline.curation.tar_writer import TarLimits
+from pipeline.curation.filter_rules import read_rules
+from pipeline.curation.filter_run import UNREAD, filter_rows
+from pipeline.curation.filter_settings import FilterSettings, NamedRule
+from pipeline.curation.filter_threshold import Cut
 from pipeline.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pipeline.workspace import Workspace
-
-UNREAD = "unread.parquet"
 _PAIRS_SHOWN = 10
-_NAME = re.compile(r"[\w-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line asks for."""
-
-    out: str
-    dest: str | None
-    where: str | None
-    rules: Path | None
-    threshold_for: str | None
-    form: Form
-    name: str
-    tar_rows: int
-    tar_bytes: int | None
-
-    def check(self) -> None:
-        """Raise ConfigError for options that do not go together."""
-        if not (self.where or self.rules or self.threshold_for):
-            raise ConfigError("No rule was given: write --where 'similarity >= 0.28', --rules FILE or --threshold-for.")
-        if self.form != Form.IDS and not self.dest:
-            raise ConfigError(f"--as {self.form} needs a folder: write hanclip filter OUT DEST --as {self.form}.")
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"{self.name!r} is no name for a filter: take letters, digits, - and _.")
-        out, dest = f"{storage.normalise(self.out)}/", f"{storage.normalise(self.dest)}/" if self.dest else ""
-        if self.form != Form.IDS and (dest.startswith(out) or out.startswith(dest)):
-            raise ConfigError(f"{self.dest} and the dataset {self.out} lie in one another: choose another DEST.")
-
-    @property
-    def folder(self) -> str:
-        """Where the tables go."""
-        if self.form == Form.IDS and self.dest:
-            return storage.normalise(self.dest)
-        return tables_folder(storage.normalise(self.out), self.name)
-
-    def all_rules(self) -> list[Rule]:
-        """Those of the file, then the one of the command line."""
-        named = read_rules(self.rules) if self.rules else []
-        return [*named, *([Rule(WHERE, self.where)] if self.where else [])]
-
-
-def run(request: Request, dry_run: bool, as_json: bool) -> None:
+def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> None:
     """Filter, and print what came of it."""
-    request.check()
-    rules = request.all_rules()
-    threshold = Threshold.parse(request.threshold_for) if request.threshold_for else None
     with _progress(as_json) as on_progress:
-        also = _columns(request)
-        with filtering(request.out, rules, threshold, on_progress, also) as (filtered, work):
-            written = {} if dry_run else _write(request, filtered, work, on_progress)
+        done = filter_rows(out, settings, on_progress, dry_run)
     if as_json:
-        write_json("filter", _as_json(filtered, written, dry_run))
+        write_json("filter", {"dry_run": dry_run, **done.to_json()})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(Panel(_told(filtered, written), title=title, title_align="left"))
+        Console(highlight=False).print(Panel(_told(done.filtered, done.written), title=title, title_align="left"))
 
 
-def _columns(request: Request) -> list[str]:
-    if request.form != Form.TARS:
-        return []
-    from pipeline.curation.tars import columns_of
-    from pipeline.dataset import Dataset
-
-    return columns_of(Dataset.open(request.out))
-
-
-def _write(request: Request, filtered: Filtered, work: Workspace, on_progress: OnProgress) -> dict[str, Any]:
-    """Write the tables and what else is asked for; says what and where."""
-    storage.check_writable(request.folder)
-    kept = filtered.counts.kept
-    write_tables(request.folder, filtered, work)
-    told: dict[str, Any] = {"tables": request.folder}
-    storage.delete(storage.join(request.folder, UNREAD))  # of an earlier filter of this name
-    if request.form == Form.IDS:
-        return told
-    uri = storage.normalise(request.dest or "")
-    storage.check_writable(uri)
-    if request.form == Form.DATASET:
-        from pipeline.curation.filter_dataset import write_dataset
-
-        made = write_dataset(filtered, work, uri, lambda rows: on_progress("Copying rows", rows, kept))
-        return {**told, "dataset": uri, "written": made.rows}
-    from pipeline.curation.tars import write_failures, write_tars
-
-    limits = TarLimits(request.tar_rows, request.tar_bytes)
-    tars = write_tars(filtered, work, uri, limits, lambda rows: on_progress("Copying images", rows, kept))
-    write_failures(storage.join(request.folder, UNREAD), tars, filtered)
-    reasons: dict[str, int] = {}
-    for failure in tars.failures:
-        reasons[failure["reason"]] = reasons.get(failure["reason"], 0) + 1
-    sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes}
-    return {**told, "uri": uri, "written": tars.written, "failed": len(tars.failures), "reasons": reasons, **sizes}
+def settings_of(rules: Path | None, **given: Any) -> FilterSettings:
+    """Settings from options, and from the file of named rules. Raises ConfigError."""
+    named = tuple(NamedRule(name=rule.name, sql=rule.sql) for rule in read_rules(rules)) if rules else ()
+    try:
+        return FilterSettings(rules=named, **given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{first['loc'][0]}: {first['msg']}. See `hanclip filter --help`.") from error
 
 
 @contextmanager
@@ -140,21 +62,6 @@ def _progress(silent: bool) -> Iterator[OnProgress]:
             progress.update(task, description=doing, completed=done, total=total)
 
         yield show
-
-
-def _as_json(filtered: Filtered, written: dict[str, Any], dry_run: bool) -> dict[str, Any]:
-    counts = filtered.counts
-    return {
-        "dry_run": dry_run,
-        "out": filtered.out,
-        "rows": counts.rows,
-        "kept": counts.kept,
-        "dropped": counts.dropped,
-        "rules": [asdict(rule) for rule in counts.rules],
-        "together": [{"rules": pair, "dropped": rows} for pair, rows in counts.together.items()],
-        "threshold": asdict(filtered.cut) if filtered.cut else None,
-        "written": written,
-    }
 
 
 def _told(filtered: Filtered, written: dict[str, Any]) -> RenderableType:

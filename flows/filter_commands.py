@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.options import Debug, Json, examples
-
-
-class Form(StrEnum):
-    """What the kept rows become."""
-
-    IDS = "ids"
-    DATASET = "dataset"
-    TARS = "tars"
+from pipeline.curation.filter_settings import Form
 
 
 def register(app: typer.Typer) -> None:
@@ -64,5 +56,6 @@ def filter_rows(
     """Keep the rows that pass every rule, and say for each other row which rule dropped it."""
     from flows import filter as filters
 
-    request = filters.Request(out, dest, where, rules, threshold_for, form, name, tar_rows, tar_bytes)
-    filters.run(request, dry_run, as_json)
+    given = {"where": where, "threshold_for": threshold_for, "form": form, "dest": dest, "name": name}
+    settings = filters.settings_of(rules, **given, tar_rows=tar_rows, tar_bytes=tar_bytes)
+    filters.run(out, settings, dry_run, as_json)

@@ -1,6 +1,6 @@
 """A job's folder: what a driver is asked to do, how far it is, and how it ended.
 
-    OUT/_jobs/<job_id>/job.json        the runs, written by whoever submits the job, before it starts
+    OUT/_jobs/<job_id>/job.json        runs and steps, written by whoever submits the job, before it starts
     OUT/_jobs/<job_id>/progress.json   written by the driver every few seconds
     OUT/_jobs/<job_id>/summary.json    written last by the driver, also when it fails or is stopped
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
 from pipeline.config import RunConfig
+from pipeline.curation.steps import Step
 from pipeline.errors import AlreadyExistsError, ConfigError, NotFoundError, StorageError
 
 JOBS = "_jobs"
@@ -27,6 +28,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 JobState = Literal["running", "complete", "failed", "stopped"]
 RunState = Literal["complete", "failed", "stopped", "empty", "skipped"]
+StepState = Literal["complete", "failed", "stopped", "skipped"]
 T = TypeVar("T")
 
 
@@ -40,21 +42,45 @@ class JobRun:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Runs that one driver carries out, one after another."""
+    """What one driver carries out: runs one after another, then steps over what they made, or over a finished dataset.
 
-    runs: Annotated[tuple[JobRun, ...], Field(min_length=1)]
-    format: Literal[1] = 1
+    A job with steps says that its format is 2, so that a driver which knows of none refuses it.
+    """
+
+    runs: tuple[JobRun, ...]
+    format: Literal[1, 2] = 1
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.runs and not self.steps:
+            raise ValueError("a job needs at least 1 item, a run or a step")
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """Step number `number` (from 0) at one moment: `done` of `total` of what it is doing, where that is known."""
+
+    number: int
+    kind: str
+    doing: str
+    done: int = 0
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job at one moment: run number `run` (from 0) of `runs`, and that run's own progress as plain values."""
+    """A job at one moment: run number `run` (from 0) of `runs`, and that run's own progress as plain values.
+
+    `step` is what is being done of `steps`, once the runs are over.
+    """
 
     job_id: str
     state: JobState
     run: int
     runs: int
     progress: dict[str, Any] | None = None
+    steps: int = 0
+    step: StepProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +99,36 @@ class RunOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """How one step of a job ended.
+
+    Attributes:
+        state: `skipped` when not begun; `message` says why.
+        found: what came of it as plain values, as the command of the same name tells with `--json`.
+    """
+
+    kind: str
+    state: StepState
+    message: str = ""
+    seconds: float = 0.0
+    found: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job that ended. `runs` are in the job's order; `exit_code` is that of the driver's process."""
+    """A job that ended. `runs` and `steps` are in the job's order; `exit_code` is that of the driver's process."""
 
     job_id: str
     state: JobState
     exit_code: int
     message: str = ""
     runs: tuple[RunOutcome, ...] = ()
+    steps: tuple[StepOutcome, ...] = ()
+
+
+def job_of(runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> Job:
+    """These runs, then these steps."""
+    return Job(runs, 2 if steps else 1, steps)
 
 
 def job_uri(out: str, job_id: str) -> str:

@@ -63,7 +63,7 @@ def flow_of(entry: dict[str, Any]) -> Any:
 
 
 def test_every_flow_is_deployed() -> None:
-    assert NAMES == ["embed", "nightly", "backfill", "reap"]
+    assert NAMES == ["embed", "nightly", "backfill", "dedup", "filter", "reap"]
     # Only what costs nothing runs before somebody said so.
     active = [
         name

@@ -16,7 +16,7 @@ from typing import Any
 from flows.dev.ports import Ports
 from flows.dev.state import Place
 
-FLOWS = ("embed", "nightly", "backfill", "reap")
+FLOWS = ("embed", "nightly", "backfill", "dedup", "filter", "reap")
 DEPLOYMENT = "dev"
 _ANSWER_S = 5.0
 #: The flows' process asks the server for work every ten seconds.

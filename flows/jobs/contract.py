@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # It brings the storage clients, and `hanclip --help` reads the target's fields.
+    from pipeline.curation.steps import Step
     from pipeline.job_folder import JobRun, JobSummary
 
 #: Value of the metadata key `app` of every job that hanclip submits.
@@ -74,7 +75,7 @@ class JobStatus:
 class JobSpec:
     """What shall run, whichever the attempt: `job_id_base` and the attempt's number are the job's id.
 
-    `out` holds the job folder; `timeout_s` counts from the start and overrules the target's.
+    `out` holds the job folder; `timeout_s` counts from the start and overrules the target's. `steps` follow `runs`.
     """
 
     job_id_base: str
@@ -82,6 +83,7 @@ class JobSpec:
     runs: tuple[JobRun, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class JobBackend(Protocol):

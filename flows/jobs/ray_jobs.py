@@ -108,9 +108,9 @@ class RayJobs:
 
 def write(job_id: str, spec: JobSpec) -> str:
     """Write the `job.json` of a job, and give its address."""
-    from pipeline.job_folder import Job, write_job
+    from pipeline.job_folder import job_of, write_job
 
-    return write_job(spec.out, job_id, Job(spec.runs))
+    return write_job(spec.out, job_id, job_of(spec.runs, spec.steps))
 
 
 def entrypoint(python: str, job_json: str) -> str:

@@ -28,7 +28,8 @@ from prefect.exceptions import PrefectException
 from actors.dry_run import DryRun
 from flows import figures
 from flows.jobs.contract import JobStatus
-from pipeline.job_folder import JobProgress, JobRun
+from pipeline.curation.steps import Step
+from pipeline.job_folder import JobProgress, JobRun, StepProgress
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def best_effort() -> Iterator[None]:
         logger.warning("An artifact was not written: %s. The next one may be, when the server answers.", error)
 
 
-def plan_table(flow: str, runs: Sequence[JobRun]) -> None:
+def plan_table(flow: str, runs: Sequence[JobRun], steps: Sequence[Step] = ()) -> None:
     """What is going to be read, a row per run. How many rows are new, the job finds out when it plans."""
     table = [
         {
@@ -55,10 +56,18 @@ def plan_table(flow: str, runs: Sequence[JobRun]) -> None:
         }
         for run in runs
     ]
+    text = ", then ".join([f"What this run reads, and where to: {len(runs)} runs", *(step.kind for step in steps)])
     with best_effort():
-        create_table_artifact(
-            table, key=f"{flow}-plan", description=f"What this run reads, and where to: {len(runs)} runs"
-        )
+        create_table_artifact(table, key=f"{flow}-plan", description=text)
+
+
+def step_table(flow: str, step: Step) -> None:
+    """What a flow over a finished dataset is asked for, as far as it is not the default."""
+    asked = step.settings.model_dump(mode="json", exclude_defaults=True)
+    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in asked.items()}
+    table = [{"what": name, "value": value} for name, value in {"dataset": step.out, **shown}.items()]
+    with best_effort():
+        create_table_artifact(table, key=f"{flow}-plan", description="What this run does; all else is as by default")
 
 
 def dry_table(flow: str, dry: DryRun) -> None:
@@ -145,17 +154,23 @@ class LiveTable:
 
 
 def fraction(progress: JobProgress) -> float:
-    """How much of a job is done, 0 to 1; its runs count equally, since their sizes are known when they are planned."""
+    """How much of a job is done, 0 to 1; runs and steps count equally, since their sizes are known late."""
     if progress.state == "complete":
         return 1.0
+    parts = max(1, progress.runs + progress.steps)
+    if progress.step:
+        within = progress.step.done / progress.step.total if progress.step.total else 0.0
+        return min(1.0, (progress.runs + progress.step.number + within) / parts)
     run = progress.progress or {}
     planned = run.get("rows_planned", 0)
     within = _done(run) / planned if planned else 0.0
-    return min(1.0, (progress.run + within) / max(1, progress.runs))
+    return min(1.0, (progress.run + within) / parts)
 
 
 def describe(progress: JobProgress) -> str:
     """`run 3 of 8: running, 1,200 of 5,000 records, 210 records/s, 12 min 30 s left`."""
+    if progress.step:
+        return _describe_step(progress.step)
     run = progress.progress or {}
     words = [f"run {progress.run + 1} of {progress.runs}: {run.get('state', progress.state)}"]
     if run.get("rows_planned"):
@@ -165,6 +180,12 @@ def describe(progress: JobProgress) -> str:
     if run.get("eta_s"):
         words.append(f"{figures.duration(run['eta_s'])} left")
     return ", ".join(words)
+
+
+def _describe_step(step: StepProgress) -> str:
+    """`dedup: Comparing vectors, 3 of 12`."""
+    count = f", {step.done:,} of {step.total:,}" if step.total else f", {step.done:,}" if step.done else ""
+    return f"{step.kind}: {step.doing}{count}"
 
 
 def _done(run: Mapping[str, Any]) -> int:

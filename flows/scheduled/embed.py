@@ -31,7 +31,7 @@ def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool 
     if dry_run:
         return _plan_only(config)
     artifacts.plan_table("embed", runs)
-    spec = job_spec(storage.name(config.output.uri), runs)
+    spec = job_spec(storage.name(config.output.uri), config.output.uri, runs)
     return conclude(spec, run_job(spec, target), target)
 
 

@@ -17,6 +17,7 @@ from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.artifacts import LiveProgress, job_link
+from pipeline.curation.steps import Step
 from pipeline.errors import RunError
 from pipeline.job_folder import JobRun, read_summary
 
@@ -26,14 +27,20 @@ THIS_PROCESS = TargetConfig()
 _MAX_STARTS = 10
 
 
-def job_spec(slug: str, runs: tuple[JobRun, ...]) -> JobSpec:
-    """What the flow run that is going on asks for; `slug` names the piece of work among those of the same flow run.
+def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> JobSpec:
+    """What the flow run that is going on asks for.
+
+    Args:
+        slug: names the piece of work among those of the same flow run.
+        out: the dataset that runs and steps are about.
+        runs: what is embedded.
+        steps: what follows.
 
     Raises:
         RunError: see `check_starts`.
     """
     check_starts()
-    flow, flow_run_id, out = str(flow_run.flow_name), str(flow_run.id), runs[0].config.output.uri
+    flow, flow_run_id = str(flow_run.flow_name), str(flow_run.id)
     metadata = {
         "app": APP,
         "flow_run_id": flow_run_id,
@@ -41,7 +48,7 @@ def job_spec(slug: str, runs: tuple[JobRun, ...]) -> JobSpec:
         "out": out,
         "keys": ",".join(run.key for run in runs if run.key),
     }
-    return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata)
+    return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata, steps=steps)
 
 
 def check_starts() -> None:

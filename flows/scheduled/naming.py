@@ -36,12 +36,14 @@ def logical_date(timezone: str) -> date:
 
 
 def run_name() -> str:
-    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`.
+    """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`, `dedup shop/embeddings`.
 
     Whatever the parameters are, there is a name: Prefect calls this before the run begins, and a run whose name cannot
     be made would stay pending for ever. What is wrong with them, the flow itself says.
     """
     name, parameters = str(flow_run.flow_name), flow_run.parameters
+    if isinstance(parameters.get("out"), str):
+        return f"{name} {place(parameters['out'])}"
     try:
         config = RunConfig.model_validate(parameters["config"])
         about = _day(parameters) if name == "nightly" else place(*config.source.uris)

@@ -18,7 +18,7 @@ def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[No
     flow, summary = spec.metadata["flow"], read_summary(spec.out, status.job_id)
     if summary is None:
         return Failed(message=f"Job {status.job_id} is {status.state} and left no summary: {status.message}")
-    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target))
+    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target, spec.steps))
     return _state(summary, status, target)
 
 

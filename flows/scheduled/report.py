@@ -17,8 +17,10 @@ from flows import figures
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
 from flows.scheduled.command import embed_command
+from flows.scheduled.curate_page import commands, said, section
 from flows.scheduled.page_markup import bash, table
 from flows.summary import pace
+from pipeline.curation.steps import Step
 from pipeline.job_folder import JobRun, JobSummary, RunOutcome
 from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
@@ -79,28 +81,37 @@ def verdict(job: JobSummary) -> str:
     """How the job ended, in one line that fits beside the state of a flow run."""
     runs = ended(job)
     whole = total(runs)
-    said = [f"rows in {whole.balance}"] if whole else []
+    told = [f"rows in {whole.balance}"] if whole else []
     if job.exit_code == 3:
         worst = max(run.summary.quarantine_share for run in runs)
-        said.append(
+        told.append(
             f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine"
             " allows: look at the reasons in the report, run those that may pass with `hanclip retry`, mend the"
             " source, or raise the limit"
         )
     elif not succeeded(job):
-        said += [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]] or [job.message]
+        of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
+        told += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
+    told += [said(step) for step in job.steps]
     empty = sum(run.state == "empty" for run in job.runs if run.key)
     if empty:
-        said.append(f"{empty} of {len(job.runs)} dates without files")
-    return "; ".join(text.rstrip(".") for text in said if text) or "nothing to do"
+        told.append(f"{empty} of {len(job.runs)} dates without files")
+    return "; ".join(text.rstrip(".") for text in told if text) or "nothing to do"
 
 
 def _bad(job: JobSummary) -> list[RunOutcome]:
     return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
 
 
-def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None, target: TargetConfig) -> str:
-    """The whole page. `url` is the job's page, `target` where it ran."""
+def report(
+    title: str,
+    job: JobSummary,
+    runs: Sequence[JobRun],
+    url: str | None,
+    target: TargetConfig,
+    steps: Sequence[Step] = (),
+) -> str:
+    """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are what was asked for."""
     done = ended(job)
     whole = total(done)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
@@ -113,7 +124,9 @@ def report(title: str, job: JobSummary, runs: Sequence[JobRun], url: str | None,
     notes = [f"- {note}" for run in done for note in run.summary.notes]
     if notes:
         parts += ["## Source", "\n".join(dict.fromkeys(notes))]
-    parts += ["## Run it again", *_again(job, runs, target), "## Look at it", _look(runs[0].config.output.uri)]
+    parts += [section(step) for step in job.steps]
+    out = runs[0].config.output.uri if runs else steps[0].out
+    parts += ["## Run it again", *_again(job, runs, target, steps), "## Look at it", _look(out)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -173,11 +186,13 @@ def _runs(job: JobSummary) -> str:
     return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", "note"), rows)
 
 
-def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig) -> Iterator[str]:
+def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig, steps: Sequence[Step]) -> Iterator[str]:
     undone = {run.key for run in job.runs if run.state not in ("complete", "empty")}
     again = [run for run in runs if run.key in undone] or list(runs)
     lines = [embed_command(run.config, target) for run in again[-_COMMANDS:]]
-    yield bash(*lines)
+    if lines:
+        yield bash(*lines)
+    yield from map(commands, steps)
     if len(again) > len(lines):
         yield f"{len(again) - len(lines)} more like these: the same for the other dates."
     way = "*Retry* on this flow run, or run" if retry_helps(job, target) else "run"

@@ -1,0 +1,28 @@
+"""The flow `filter`: keep the rows of a dataset that pass every rule, as a job."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.jobs.target import TargetConfig
+from flows.scheduled.curate import carry_out
+from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.job import THIS_PROCESS
+from flows.scheduled.naming import run_name
+from pipeline.curation.filter_settings import FilterSettings
+from pipeline.curation.steps import FilterStep
+
+
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+def filter(  # noqa: A001 - flow and command have one name
+    out: str, settings: FilterSettings, target: TargetConfig = THIS_PROCESS
+) -> State[None]:
+    """Keep the rows that pass every rule, and say for each other row which rule dropped it.
+
+    Args:
+        out: the dataset; rules may name its columns, and those of its tables of duplicates, labels and similarities.
+        settings: the rules, and what becomes of the kept rows: the options of `hanclip filter`.
+        target: where the job runs.
+    """
+    return carry_out(FilterStep(out=out, settings=settings), target)

@@ -1,0 +1,81 @@
+"""What a filter is asked for: on the command line, in a flow's form, in a job. Parsed here once and trusted inside.
+
+Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.credentials import refuse_credentials
+from pipeline.errors import ConfigError
+
+_NAME = re.compile(r"[\w-]+")
+
+
+class Form(StrEnum):
+    """What the kept rows become."""
+
+    IDS = "ids"
+    DATASET = "dataset"
+    TARS = "tars"
+
+
+class NamedRule(BaseModel):
+    """One rule of several. A list keeps their order, which decides the rule that a dropped row is counted for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    name: str = Field(description="What the counts and the table of dropped rows call the rule.")
+    sql: str = Field(description="Condition on a row's columns that is true for rows to keep.")
+
+
+class FilterSettings(BaseModel):
+    """Which rows are kept, and what becomes of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    where: str | None = Field(
+        default=None, description="Condition on a row's columns, in DuckDB's SQL, that is true for rows to keep."
+    )
+    rules: tuple[NamedRule, ...] = Field(default=(), description="Named conditions; rows pass that pass all.")
+    threshold_for: str | None = Field(
+        default=None, description="Find a cut-off: 'keep=30%' of the highest similarities, or 'COLUMN keep=30%'."
+    )
+    form: Form = Field(default=Form.IDS, description="What to write of the kept rows.")
+    dest: str | None = Field(
+        default=None, description="Where the kept rows go; ids go to OUT/filter/NAME if not given."
+    )
+    name: str = Field(default="default", description="Names the tables of this filter.")
+    tar_rows: int = Field(default=10_000, ge=1, description="Rows of a tar.")
+    tar_bytes: int | None = Field(default=None, ge=1, description="A tar with so many bytes is full as well.")
+
+    def check(self, out: str) -> None:
+        """Raise ConfigError for settings that do not go together, or not with the dataset at `out`."""
+        if not (self.where or self.rules or self.threshold_for):
+            raise ConfigError(
+                "No rule was given: write --where 'similarity >= 0.28', --rules FILE or --threshold-for; in a flow "
+                "settings.where, settings.rules or settings.threshold_for."
+            )
+        if self.form != Form.IDS and not self.dest:
+            raise ConfigError(f"--as {self.form} needs a folder: write hanclip filter OUT DEST --as {self.form}.")
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"{self.name!r} is no name for a filter: take letters, digits, - and _.")
+        if self.form != Form.IDS and self.dest and _overlap(out, self.dest):
+            raise ConfigError(f"{self.dest} and the dataset {out} lie in one another: choose another DEST.")
+
+    @field_validator("dest")
+    @classmethod
+    def _without_credentials(cls, uri: str | None) -> str | None:
+        return uri and refuse_credentials(uri)
+
+
+def _overlap(out: str, dest: str) -> bool:
+    """Whether one folder lies in the other."""
+    from pipeline.storage import normalise
+
+    here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
+    return there.startswith(here) or here.startswith(there)
