@@ -94,7 +94,10 @@ def filtering(
         columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])
         names = [name for name in also if name in dataset.identity.schema.names]
         judge.load(columns, names, lambda rows: on_progress("Reading rows", rows, None))
-        cut = find_cut(threshold, column, checked, judge) if threshold and column else None
+        cut = None
+        if threshold and column:
+            judge.values(column, checked)
+            cut = find_cut(threshold, column, work)
         checked += judge.check([cut.rule]) if cut else []
         on_progress("Judging rows", 0, judge.total)
         counts = judge.judge(checked)

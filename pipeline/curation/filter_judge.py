@@ -31,6 +31,7 @@ _JUDGED = pa.schema(
     [(ROW, pa.int64()), *((name, pa.string()) for name in KEY), (FAILED, pa.int64()), (UNKNOWN, pa.int64())]
 )
 _SIMILARITY = "similarity"
+_FOUND = "hanclip_found_"
 OnRows = Callable[[int], None]
 
 
@@ -51,7 +52,6 @@ class Judge:
         self._locked = locked()
         self.columns = Columns.of(dataset)
         self._checker = Checker(self._locked, self.columns)
-        self._joined = ""
         self.total = 0
 
     def __enter__(self) -> Judge:
@@ -79,11 +79,23 @@ class Judge:
         path = self._work.path("rows.parquet")
         self.total = _write(path, reader.schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
         self._work.view("rows", path)
+        if tables:
+            path = self._join(columns, tables)
         self._locked.register("loaded", pads.dataset(path, format="parquet"))
+
+    def _join(self, columns: Sequence[Column], tables: Sequence[str]) -> str:
+        """A scratch file of each row beside what the tables say about it, by the names that rules use.
+
+        It is made outside of the locked workspace, which may not put on the disk what does not fit into its memory.
+        """
         for table in tables:
-            self._locked.register(f"hanclip_{table}", self.columns.tables[table])
+            self._work.register(f"hanclip_{table}", self.columns.tables[table])
+        path = self._work.path("joined.parquet")
+        self._work.execute(f"COPY ({_joined(columns, tables)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        self._work.view("joined", path)
+        for table in tables:
             self._refuse_gaps(table)
-        self._joined = _join(columns, tables)
+        return path
 
     def judge(self, rules: Sequence[Rule]) -> Counts:
         """Make the table `judged`: ROW, the key, FAILED and UNKNOWN of every row.
@@ -93,61 +105,66 @@ class Judge:
             RunError: the rows do not add up.
         """
         said = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
-        query = f"SELECT {ROW}, {_KEYS}, {said} FROM ({self._joined}) AS rows"
+        query = f"SELECT {ROW}, {_KEYS}, {said} FROM loaded AS rows"
         path = self._work.path("judged.parquet")
-        with self.blamed(rules):
+        with self._blamed(rules):
             _write(path, _JUDGED, self._locked.batches(f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"))
         self._work.view("judged", path)
         outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
         told = [(rule.name, rule.sql) for rule in rules]
         return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
 
-    def values(self, column: Column, rules: Sequence[Rule], query: str) -> list[tuple[Any, ...]]:
-        """A small result of `query`, in which `kept` has the `value` of `column` in the rows that `rules` keep."""
+    def values(self, column: Column, rules: Sequence[Rule]) -> None:
+        """Make the table `kept_values`: the `value` of `column` in the rows that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
-        with self.blamed(rules):
-            kept = f'SELECT "{_quoted(column.name)}" AS value FROM ({self._joined}) AS rows WHERE {condition}'
-            return self._locked.rows(f"WITH kept AS ({kept}) {query}")
+        path = self._work.path("kept_values.parquet")
+        query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
+        with self._blamed(rules):
+            _write(path, pa.schema([("value", column.type)]), self._locked.batches(query))
+        self._work.view("kept_values", path)
 
     @contextmanager
-    def blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
+    def _blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
         """Raise a UsageError for the rule that fails on the rows, if it is one of them that does."""
         try:
             yield
         except RunError:
             for rule in rules:
-                self._checker.run(rule, f"({self._joined})")
+                self._checker.run(rule, "loaded")
             raise
 
     def _refuse_gaps(self, table: str) -> None:
         # A row without a text has no similarity, and no place among the others'.
-        expected = f"WHERE {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
-        [(lost,)] = self._locked.rows(
-            f'SELECT count(*) FROM loaded ANTI JOIN "hanclip_{table}" USING ({_KEYS}) {expected}'
+        expected = f"AND {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
+        [(lost, rows)] = self._work.rows(
+            f'SELECT count(*) FILTER (NOT "{_FOUND}{table}" {expected}), count(*) FROM joined'
         )
-        same = (
-            f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN loaded USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
-        )
-        [(twice,)] = self._locked.rows(f"SELECT count(*) FROM ({same})")
         cure = f"run `{remake(self._dataset.uri, table)}` first"
         if lost:
             raise UsageError(f"The table {table} lacks {lost:,} of the {self.total:,} rows, newer than it is: {cure}.")
+        if rows == self.total:
+            return
+        same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
+        [(twice,)] = self._work.rows(f"SELECT count(*) FROM ({same})")
         if twice:
             raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it, and {cure}.")
 
 
-def _join(columns: Sequence[Column], tables: Sequence[str]) -> str:
-    """A query that gives each row beside what the derived tables say about it, by the names that rules use."""
-    named = [f'"{column.table or "rows"}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"' for column in columns]
-    taken = {column.name for column in columns}
-    keys = [f"rows.{name}" for name in (ROW, *KEY) if name not in taken]
+def _joined(columns: Sequence[Column], tables: Sequence[str]) -> str:
+    """The rows, the columns of the tables beside them, and whether each table has the row."""
+    wanted = [ROW, *KEY, *(column.source for column in columns if not column.table)]
+    wanted += [_SIMILARITY] if _SIMILARITY in tables else []
+    own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
+    named = [
+        f'"{column.table}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"' for column in columns if column.table
+    ]
+    found = [f'"{table}".id IS NOT NULL AS "{_FOUND}{table}"' for table in tables]
     joins = [
-        f'LEFT JOIN "hanclip_{table}" AS "{table}" '
-        + "ON "
+        f'LEFT JOIN "hanclip_{table}" AS "{table}" ON '
         + " AND ".join(f'rows.{name} = "{table}".{name}' for name in KEY)
         for table in tables
     ]
-    return f"SELECT {', '.join([*keys, *named])} FROM loaded AS rows {' '.join(joins)}"
+    return f"SELECT {', '.join([*own, *named, *found])} FROM rows {' '.join(joins)}"
 
 
 def _quoted(name: str) -> str:

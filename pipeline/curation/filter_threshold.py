@@ -7,7 +7,6 @@ In: the share, and the rows that the other rules keep. Out: one of the column's 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from pipeline.curation.filter_columns import Column
 from pipeline.curation.filter_judge import Judge
 from pipeline.curation.filter_rules import Rule
 from pipeline.errors import ConfigError, UsageError
+from pipeline.workspace import Workspace
 
 NAME = "threshold"
 _WANTED = re.compile(r"(?:(\w+)\s+)?keep\s*=\s*(\d+(?:\.\d+)?)\s*%")
@@ -79,19 +79,17 @@ def column_of(wanted: Threshold, judge: Judge) -> Column:
     return column
 
 
-def find_cut(wanted: Threshold, column: Column, rules: Sequence[Rule], judge: Judge) -> Cut:
-    """The cut-off among the rows that `rules` keep. Raises UsageError when none of them has a value."""
+def find_cut(wanted: Threshold, column: Column, work: Workspace) -> Cut:
+    """The cut-off among the table `kept_values` (`Judge.values`). Raises UsageError when none of them is a number."""
     valued = "value IS NOT NULL" + (" AND NOT isnan(value)" if pa.types.is_floating(column.type) else "")
-    [(rows, with_value)] = judge.values(column, rules, f"SELECT count(*), count(*) FILTER ({valued}) FROM kept")
+    [(rows, with_value)] = work.rows(f"SELECT count(*), count(*) FILTER ({valued}) FROM kept_values")
     if not with_value:
         raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: there is nothing to cut.")
     last = min(max(1, int(wanted.share * rows + 0.5)), with_value) - 1
-    [(value,)] = judge.values(
-        column, rules, f"SELECT value FROM kept WHERE {valued} ORDER BY value DESC LIMIT 1 OFFSET {last}"
-    )
-    [(above, equal)] = judge.values(
-        column,
-        rules,
-        f"SELECT count(*) FILTER (value > {value!r}), count(*) FILTER (value = {value!r}) FROM kept WHERE {valued}",
+    ordered = f"SELECT value FROM kept_values WHERE {valued} ORDER BY value DESC LIMIT 1 OFFSET {last}"
+    [(value, above, equal)] = work.rows(
+        f"WITH cut AS (SELECT value AS lowest FROM ({ordered})) "
+        "SELECT any_value(lowest), count(*) FILTER (value > lowest), count(*) FILTER (value = lowest) "
+        f"FROM kept_values, cut WHERE {valued}"
     )
     return Cut(column.name, value, int(rows), int(rows - with_value), int(above), int(equal))
