@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.backfill_options import backfill_options, request_of
-from flows.options import Debug, Json, build, examples
+from flows.options import SCHEDULE, Debug, Json, build, examples
 from flows.target_options import build_target, target_options
 from pipeline.errors import ConfigError
 
@@ -26,15 +26,19 @@ TEMPLATE_HELP = (
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
+        rich_help_panel=SCHEDULE,
         epilog=examples(
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --start 2026-11-01 --dry-run",
             "hanclip backfill 'photos/{date:%Y/%m/%d}' out/ --latest 30 --order newest",
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out --latest 30 --jobs-address http://head:8265",
             "hanclip backfill 'shops/{key}/items.parquet' out/ --partition shop-1 --partition shop-2",
             "hanclip backfill 's3://bucket/dt={date}/*.tar' s3://bucket/out-2 --start 2026-11-01 --model MODEL",
-        )
+        ),
     )(backfill)
-    app.command(epilog=examples("hanclip partitions out/", "hanclip partitions s3://bucket/out --json"))(partitions)
+    app.command(
+        rich_help_panel=SCHEDULE,
+        epilog=examples("hanclip partitions out/", "hanclip partitions s3://bucket/out --json"),
+    )(partitions)
 
 
 @target_options()

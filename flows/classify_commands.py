@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import MEASURE, Debug, Json, examples
 from pipeline.curation.classify_request import ClassifyRequest, parse_request
 from pipeline.errors import ConfigError
 
@@ -24,6 +24,7 @@ def _option(field: str, flag: str, **more: object) -> typer.models.OptionInfo:
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        rich_help_panel=MEASURE,
         epilog=examples(
             "hanclip classify out/ --labels labels.txt",
             "hanclip classify out/ --labels labels.txt --templates product --templates my_templates.txt",
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
             "hanclip classify out/ --labels label_cn.txt --truth \"CAST(split_part(id, '/', 1) AS INT)\"",
             "hanclip classify out/ --labels label_cn.txt --elevater cifar-100.json --dataset-name cifar-100",
             "hanclip classify --list-templates",
-        )
+        ),
     )(classify)
 
 

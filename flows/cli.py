@@ -30,7 +30,7 @@ from flows import (
     similarity_commands,
 )
 from flows.dev.commands import app as dev_app
-from flows.options import Debug, Json, build, config_options, examples
+from flows.options import SCHEDULE, Debug, Json, build, config_options, examples
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
 from pipeline.vocabulary import Reason
@@ -43,7 +43,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.add_typer(dev_app)
 
 #: What a retry may do otherwise than the run before it. The rest decides what the dataset is.
 RETRY_OPTIONS = (
@@ -212,17 +211,18 @@ def demo(
     raise typer.Exit(shipped.run(out, tuple(query or ())))
 
 
-backfill_commands.register(app)
-classify_commands.register(app)
-dedup_commands.register(app)
-evaluate_commands.register(app)
-export_commands.register(app)
-filter_commands.register(app)
-job_commands.register(app)
-model_commands.register(app)
-report_commands.register(app)
 search_commands.register(app)
 similarity_commands.register(app)
+evaluate_commands.register(app)
+classify_commands.register(app)
+dedup_commands.register(app)
+report_commands.register(app)
+filter_commands.register(app)
+export_commands.register(app)
+model_commands.register(app)
+job_commands.register(app)
+backfill_commands.register(app)
+app.add_typer(dev_app, rich_help_panel=SCHEDULE)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import CURATE, Debug, Json, examples
 from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung, parse_settings
 
 _FIELDS = DedupSettings.model_fields
@@ -25,13 +25,14 @@ def _option(field: str, flag: str, metavar: str | None = None) -> Any:
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        rich_help_panel=CURATE,
         epilog=examples(
             "hanclip dedup out/",
             "hanclip dedup out/ --image-cosine 0.97 --keep largest",
             "hanclip dedup out/ --rung bytes --rung phash --phash-radius 2",
             "hanclip dedup out/ --rung text --rung near-text --keep-sql 'length(text) DESC'",
             "hanclip dedup s3://bucket/embeddings --address auto",
-        )
+        ),
     )(dedup)
 
 

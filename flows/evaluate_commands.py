@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import MEASURE, Debug, Json, examples
 
 _INPUT, _OUTPUT, _PUBLISHED = "What is evaluated", "What is written", "Published figures"
 
@@ -17,6 +17,7 @@ _INPUT, _OUTPUT, _PUBLISHED = "What is evaluated", "What is written", "Published
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        rich_help_panel=MEASURE,
         epilog=examples(
             "hanclip evaluate out/",
             "hanclip evaluate out/ --where \"vendor = 'twemoji'\" --sample 5000",
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
             "hanclip evaluate --image-features valid_imgs.img_feat.jsonl --text-features valid_texts.txt_feat.jsonl "
             "--pairs valid_texts.jsonl --predictions found/",
             "hanclip evaluate --published --set coco-cn",
-        )
+        ),
     )(evaluate)
 
 

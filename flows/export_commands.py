@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import CURATE, Debug, Json, examples
 from pipeline.curation.export.registry import FORMATS, ExportOptions, Format
 
 _TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
@@ -20,12 +20,13 @@ _DEFAULT = {name: field.default for name, field in ExportOptions.model_fields.it
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        rich_help_panel=CURATE,
         epilog=examples(
             "hanclip export out/ features/ --to chinese-clip --split valid",
             "hanclip export out/ features/ --to chinese-clip --number-ids",
             "hanclip export out/ matrices/ --to npy --column text --column image_uri",
             "hanclip export out/ s3://bucket/points --to qdrant --vectors both",
-        )
+        ),
     )(export)
 
 

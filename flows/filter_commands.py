@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import CURATE, Debug, Json, examples
 from pipeline.curation.filter_settings import Form
 
 
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         "filter",
+        rich_help_panel=CURATE,
         epilog=examples(
             "hanclip filter out/ --where 'similarity >= 0.28 and image_width >= 200 and keep'",
             "hanclip filter out/ --rules rules.yaml --dry-run",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import Debug, Json, build, config_options, examples
+from flows.options import SCHEDULE, Debug, Json, build, config_options, examples
 from flows.target_options import REACH, build_cluster, target_options
 from pipeline.errors import ConfigError
 
@@ -23,13 +23,14 @@ jobs = typer.Typer(name="jobs", help="List, read and stop jobs on a Ray cluster.
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
+        rich_help_panel=SCHEDULE,
         epilog=examples(
             "hanclip submit 's3://bucket/tars/*.tar' s3://bucket/embeddings --jobs-address http://head:8265",
             "hanclip submit s3://bucket/photos/ s3://bucket/out --jobs-address http://head:8265 --job-name november",
             "hanclip submit s3://bucket/photos/ s3://bucket/out --rayjob-template infra/kuberay/rayjob.yaml --detach",
-        )
+        ),
     )(submit)
-    app.add_typer(jobs, rich_help_panel=None)
+    app.add_typer(jobs, rich_help_panel=SCHEDULE)
 
 
 @target_options()

@@ -22,7 +22,7 @@ model = typer.Typer(name="model", help="List, describe and convert Chinese-CLIP 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.add_typer(model, rich_help_panel=None)
+    app.add_typer(model, rich_help_panel="Models")
 
 
 @model.command("list", epilog=examples("hanclip model list", "hanclip model list --json"))

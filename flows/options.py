@@ -22,6 +22,8 @@ from pydantic.fields import FieldInfo
 from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import ConfigError
 
+#: Headings of `hanclip --help`.
+MEASURE, CURATE, SCHEDULE = "Measure and search", "Clean and hand over", "Jobs and schedules"
 #: Options that every command has.
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

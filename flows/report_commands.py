@@ -10,14 +10,15 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import CURATE, Debug, Json, examples
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(epilog=examples("hanclip report out/", "hanclip report s3://bucket/embeddings --to catalog.html"))(
-        report
-    )
+    app.command(
+        rich_help_panel=CURATE,
+        epilog=examples("hanclip report out/", "hanclip report s3://bucket/embeddings --to catalog.html"),
+    )(report)
 
 
 def report(

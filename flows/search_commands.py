@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import MEASURE, Debug, Json, examples
 
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
 
@@ -37,16 +37,18 @@ Searched = Annotated[Side, typer.Option("--in", help="Which vectors to search.")
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
+        rich_help_panel=MEASURE,
         epilog=examples(
             "hanclip search out/ 红色连衣裙",
             "hanclip search out/ 红色连衣裙 高跟鞋 --top 20 --html found.html",
             "hanclip search out/ photo.jpg",
             "hanclip search out/ --id shop/1234 --in texts",
-        )
+        ),
     )(search)
-    app.command(epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check"))(
-        index
-    )
+    app.command(
+        rich_help_panel=MEASURE,
+        epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check"),
+    )(index)
 
 
 def search(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Debug, Json, examples
+from flows.options import MEASURE, Debug, Json, examples
 from pipeline.errors import ConfigError
 
 TEXTS_HELP = "A text to compare, several if given several times; the dataset's model encodes it."
@@ -18,6 +18,7 @@ TEXTS_HELP = "A text to compare, several if given several times; the dataset's m
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        rich_help_panel=MEASURE,
         epilog=examples(
             "hanclip similarity out/",
             "hanclip similarity out/ --image shop/7.jpg --text 杰尼龟 --text 妙蛙种子 --text 皮卡丘",
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
             "hanclip similarity out/ --image shop/7.jpg",
             "hanclip similarity out/ --text 红色连衣裙 --top 50 --json",
             "hanclip similarity out/ --text-id shop/7.jpg",
-        )
+        ),
     )(similarity)
 
 
