@@ -11,13 +11,14 @@ from rich.console import Console
 
 from flows import figures
 from flows.audits import write_json
+from flows.search_index import curate_extra
 from flows.summary import facts
 
 
 def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     """Write the report of the dataset at `out` to `to`."""
-    from pipeline.report.report import write_report
-
+    with curate_extra("A report"):
+        from pipeline.report.report import write_report
     with Console(stderr=True).status("Reporting") as doing:
         written = write_report(out, to, model, lambda what: doing.update(f"Reporting: {what}"))
     if as_json:

@@ -1,4 +1,4 @@
-"""`hanclip search` and `hanclip index`: what was asked becomes vectors, what was found a table, a page or JSON.
+"""`hanclip search`: what was asked becomes vectors, what was found a table, a page or JSON.
 
 In: queries as they were typed. Out: results on stdout, one line about how they were found on stderr. The model is
 loaded only where a query is not a row that has its vector already.
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
+from flows.search_index import curate_extra
 from pipeline import storage
 from pipeline.curation.search import SEARCHED, Answer, search, vectors_of
 from pipeline.curation.vectors import Vectors, require_vectors
@@ -184,63 +185,7 @@ def _tell(answer: Answer, seconds: float, wanted: Wanted) -> None:
 
 
 def _write_page(out: str, queries: Sequence[Query], answer: Answer, wanted: Wanted) -> None:
-    from pipeline.report.search_page import write_search_page
-
+    with curate_extra("A page"):
+        from pipeline.report.search_page import write_search_page
     assert wanted.html is not None
     write_search_page(out, [(query.kind, query.value) for query in queries], answer, wanted.searched, wanted.html)
-
-
-def show_index(out: str, kind: Any, searched: str, as_json: bool) -> None:
-    """Make an index of the dataset at `out`."""
-    from pipeline.curation.index import NEAREST, build
-
-    with Console(stderr=True).status("Indexing") as doing:
-        facts = build(out, kind, SEARCHED[searched], lambda what: doing.update(f"Indexing: {what}"))
-    if as_json:
-        write_json("index", {"out": out, **facts.model_dump()})
-        return
-    pairs = [
-        ("index", f"{facts.kind} of {facts.rows:,} {searched}, {figures.size(facts.size_bytes)}"),
-        ("finds", f"{_percent(facts.recall)} of the true {NEAREST} nearest" + _effort(facts)),
-    ]
-    _print_facts(pairs)
-
-
-def _effort(facts: Any) -> str:
-    looked = {
-        "ivf": f", looking at {facts.effort} of {facts.lists} lists",
-        "hnsw": f", keeping {facts.effort} candidates",
-    }
-    return str(looked.get(facts.kind, ""))
-
-
-def show_check(out: str, searched: str, as_json: bool) -> None:
-    """Measure the index of the dataset at `out`."""
-    from pipeline.curation.index import NEAREST
-    from pipeline.curation.index_check import check
-
-    with Console(stderr=True).status("Comparing the index with every row"):
-        found = check(out, SEARCHED[searched])
-    if as_json:
-        write_json("check", {"out": out, **asdict(found), "facts": found.facts.model_dump()})
-        return
-    later = found.rows - found.by_index
-    covers = f"{found.by_index:,} of {found.rows:,} rows" + (f"; the other {later:,} are compared" if later else "")
-    _print_facts(
-        [
-            ("index", f"{found.facts.kind}{_effort(found.facts)}"),
-            ("covers", covers),
-            ("recall", f"{_percent(found.recall)} of the true {NEAREST} nearest of {found.queries} queries"),
-            ("time", f"{figures.duration(found.index_s)} with it, {figures.duration(found.exact_s)} without"),
-        ]
-    )
-
-
-def _print_facts(pairs: Sequence[tuple[str, object]]) -> None:
-    from flows.summary import facts
-
-    Console(highlight=False).print(facts(pairs))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

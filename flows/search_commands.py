@@ -1,6 +1,7 @@
-"""`hanclip search` and `hanclip index`: what may be typed; what they do is in `flows.search`.
+"""`hanclip search` and `hanclip index`: what may be typed; what they do is in `flows.search` and
+`flows.search_index`.
 
-In: the command line. Out: calls of `flows.search` with parsed values. Imported for `hanclip --help`, so nothing heavy.
+In: the command line. Out: calls of these with parsed values. Imported for `hanclip --help`, so nothing heavy.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def index(
     debug: Debug = False,
 ) -> None:
     """Make searches of a large dataset fast; the same command again takes in what came since."""
-    from flows import search as work
+    from flows import search_index as work
 
     if check:
         work.show_check(out, searched.value, as_json)

@@ -19,7 +19,7 @@ from pipeline.run_history import planned_runs, records
 from pipeline.stats import Stats
 from pipeline.status import RunStatus, Status, status
 
-_MOST_RUNS, _MOST_BARS = 40, 200
+_MOST_RUNS, _MOST_BARS = 14, 200
 
 
 @dataclass(frozen=True, slots=True)
