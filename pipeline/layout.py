@@ -11,6 +11,8 @@
     OUT/dedup/dedup.parquet                                      which rows are duplicates, and of which
     OUT/classes/<name>.parquet                                   labels and their probabilities
     OUT/similarity/similarity.parquet                            similarities beside those of the whole dataset
+    OUT/filter/<name>/kept.parquet, dropped.parquet              which rows passed the rules, and what dropped the others
+    OUT/_dedup/, OUT/_index/                                     what dedup and search would otherwise do again
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
 A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.

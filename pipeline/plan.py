@@ -151,8 +151,9 @@ def _refuse_unfinished_snapshot(out: str) -> None:
     with suppress(NotFoundError):
         claim = json.loads(storage.read_bytes(name))
         if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
+            made_by = "filter" if claim.get("selection") else "compact"
             raise UsageError(
-                f"{out} is a snapshot in the making: finish `hanclip compact {claim['source']} {out}` first, "
+                f"{out} is a snapshot in the making: finish `hanclip {made_by} {claim['source']} {out} ...` first, "
                 "or choose another OUT."
             )
 
