@@ -16,7 +16,9 @@ from pipeline import layout
 from pipeline.dataset import Dataset, latest
 from pipeline.schema import QUARANTINE, TOMBSTONES
 
-DIM = 32
+DIM = 96
+#: Vectors differ more in some directions than in others, as those of real models do.
+SPECTRUM = 1 / np.sqrt(1 + np.arange(DIM))
 COSINE = 0.985
 
 
@@ -43,10 +45,10 @@ def pictures(count: int, seed: int, near: float = 0.3) -> list[Picture]:
     """Clustered pictures; a share `near` of them are prints of others, near the threshold on either side of it."""
     draw = np.random.default_rng(seed)
     own = count - int(count * near)
-    centres = np.random.default_rng(0).standard_normal((40, DIM))
-    vectors = unit(centres[draw.integers(40, size=own)] + 0.7 * draw.standard_normal((own, DIM)))
+    centres = np.random.default_rng(0).standard_normal((40, DIM)) * SPECTRUM
+    vectors = unit(centres[draw.integers(40, size=own)] + 0.7 * draw.standard_normal((own, DIM)) * SPECTRUM)
     cosine = draw.uniform(COSINE - 0.02, 1, (count - own, 1))
-    away = unit(draw.standard_normal((count - own, DIM)))
+    away = unit(draw.standard_normal((count - own, DIM)) * SPECTRUM)
     prints = cosine * vectors[draw.integers(own, size=count - own)] + np.sqrt(1 - cosine**2) * away
     every = np.concatenate([vectors, unit(prints)])
     scores = draw.uniform(0, 1, count)

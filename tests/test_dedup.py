@@ -186,3 +186,12 @@ def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, hancl
     assert "--keep largest needs" in hanclip(texts.uri, "--keep", "largest", code=2)["message"]
     assert hanclip(texts.uri)["rungs"] == ["text", "near-text"]
     assert "There is no dataset" in hanclip(tmp_path / "nothing", code=2)["message"]
+
+
+def test_the_documented_columns_are_those_of_the_table() -> None:
+    from pipeline.curation.dedup.run import SCHEMA
+
+    page = (Path(__file__).parents[1] / "docs" / "dedup.md").read_text()
+    lines = page.partition("<!-- columns: dedup -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    told = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
+    assert told == [(f.name, str(f.type), "yes" if f.nullable else "no") for f in SCHEMA]

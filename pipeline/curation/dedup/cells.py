@@ -8,7 +8,6 @@ vector visits all cells whose plane is within d / 2, each near pair meets in a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -28,7 +27,7 @@ _ITERATIONS = 6
 _SEED = 1
 #: Rounding of scores in float32 must not hide a border.
 _SLACK = 1e-5
-_SCORES_AT_ONCE = 2**23
+_SCORES_AT_ONCE = 2**19
 
 
 def cells_for(count: int) -> int:
@@ -99,16 +98,16 @@ def joined(parts: list[tuple[int, Places]]) -> Places:
     )
 
 
-def train(vectors: Vectors, rows: Numbers) -> Cells:
-    """Cells for the vectors at `rows`, by k-means over an even sample of them; the same for the same vectors."""
-    count = cells_for(len(rows))
+def train(vectors: Vectors) -> Cells:
+    """Cells for these vectors, by k-means over an even sample of them; the same for the same vectors."""
+    count = cells_for(len(vectors))
     if count == 1:
         return Cells.around(np.zeros((1, vectors.shape[1]), np.float32))
     try:
         import faiss
     except ImportError as error:
         raise UsageError("Near duplicates need the package faiss-cpu: pip install 'hanclip[curate]'.") from error
-    sample = np.linspace(0, len(rows) - 1, min(len(rows), count * _SAMPLE_PER_CELL)).astype(np.int64)
+    sample = np.linspace(0, len(vectors) - 1, min(len(vectors), count * _SAMPLE_PER_CELL)).astype(np.int64)
     kmeans = faiss.Kmeans(
         vectors.shape[1],
         count,
@@ -117,11 +116,5 @@ def train(vectors: Vectors, rows: Numbers) -> Cells:
         min_points_per_centroid=1,
         max_points_per_centroid=_SAMPLE_PER_CELL + 1,
     )
-    kmeans.train(np.ascontiguousarray(vectors[rows[sample]]))
+    kmeans.train(np.ascontiguousarray(vectors[sample]))
     return Cells.around(np.array(kmeans.centroids, np.float32).reshape(count, -1))
-
-
-def blocks(count: int, size: int) -> Iterator[slice]:
-    """`count` things cut into blocks."""
-    for start in range(0, count, size):
-        yield slice(start, min(count, start + size))

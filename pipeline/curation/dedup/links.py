@@ -14,8 +14,8 @@ import numpy as np
 
 from pipeline.curation.dedup.compare import cosines
 from pipeline.curation.dedup.hashes import near_hashes
-from pipeline.curation.dedup.neighbours import Mask, Pairs
-from pipeline.curation.dedup.rows import PLAIN_TEXT, Numbers, Rows
+from pipeline.curation.dedup.neighbours import Pairs
+from pipeline.curation.dedup.rows import PLAIN_TEXT, Mask, Numbers, Rows
 from pipeline.curation.dedup.settings import Rung
 
 #: What is the same in rows that are equal on a rung.

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.curation.dedup.cells import Cells, Places, train
-from pipeline.curation.dedup.neighbours import Each, Pairs, lay_out, near_pairs, place_all, to_compare
+from pipeline.curation.dedup.cells import Places, train
+from pipeline.curation.dedup.neighbours import Each, Pairs, lay_out, near_pairs, place_all, tiles, to_compare
 from pipeline.curation.dedup.rows import VECTOR_KEYS, Numbers, Rows
 from pipeline.curation.dedup.settings import digest
-from pipeline.curation.dedup.state import Known, read_state, state_uri, write_state
+from pipeline.curation.dedup.shadows import cast_all, light
+from pipeline.curation.dedup.state import Known, Space, read_state, state_uri, write_state
 
 #: Cells that were made for a quarter of the vectors are too few.
 _GROWTH = 4
@@ -88,16 +89,19 @@ def search(out: str, rows: Rows, wanted: Search, each: Each, tell: Tell) -> Foun
 def _extended(rows: Rows, known: Known, distinct: Numbers, wanted: Search, each: Each, tell: Tell) -> tuple[Known, int]:
     """What is known once the new vectors were compared with all, and how many pairs that took."""
     vectors = rows.matrix(wanted.vector)
-    cells, places, trained_on = known.cells, known.places, known.trained_on
-    if cells is None or len(distinct) > _GROWTH * trained_on:
-        tell("Making cells", 0, None)
-        cells, trained_on = train(vectors, distinct), len(distinct)
-        places = _placed(cells, vectors, distinct, wanted.reach, each, tell)
-    else:
-        fresh = np.flatnonzero(known.is_new)
-        places = _merged(places, _placed(cells, vectors, distinct[fresh], wanted.reach, each, tell), fresh)
-    path = rows.work.path("cells.f32")
-    laid = lay_out(path, vectors, distinct, places.home, known.is_new)
+    space, to_place, trained_on = known.space, np.flatnonzero(known.is_new), known.trained_on
+    if space is None or len(distinct) > _GROWTH * trained_on:
+        space, to_place, trained_on = None, np.arange(len(distinct)), len(distinct)
+    tell("Casting shadows", 0, None)
+    lamp = light(vectors, distinct, wanted.threshold) if space is None else space.lamp
+    shadows = cast_all(rows.work.path("shadows.f32"), lamp, vectors, distinct)
+    tell("Making cells", 0, None)
+    cells = train(shadows) if space is None else space.cells
+    placed = place_all(
+        cells, shadows, to_place, wanted.reach, each, lambda done: tell("Placing vectors", done, len(to_place))
+    )
+    places = _merged(known.places, placed, to_place) if len(to_place) < len(distinct) else placed
+    laid = lay_out(rows.work.path("cells.f32"), shadows, places.home, len(cells.centroids), known.is_new)
     total, done = to_compare(laid, places, known.is_new), 0
 
     def on_done(compared: int) -> None:
@@ -105,14 +109,12 @@ def _extended(rows: Rows, known: Known, distinct: Numbers, wanted: Search, each:
         done += compared
         tell("Comparing vectors", done, total)
 
-    pairs = near_pairs(laid, places, known.is_new, wanted.threshold, each, on_done)
-    Path(path).unlink()
+    work = tiles(laid, places, known.is_new)
+    pairs = near_pairs(work, vectors, distinct, wanted.threshold, each, on_done)
+    for name in ("shadows.f32", "cells.f32"):
+        Path(rows.work.path(name)).unlink()
     pairs = Pairs.of([known.pairs.near(), pairs.near()])
-    return Known(cells, trained_on, known.count, places, known.is_new, pairs), done
-
-
-def _placed(cells: Cells, vectors: np.ndarray, rows: Numbers, reach: float, each: Each, tell: Tell) -> Places:
-    return place_all(cells, vectors, rows, reach, each, lambda done: tell("Placing vectors", done, len(rows)))
+    return Known(Space(lamp, cells), trained_on, known.count, places, known.is_new, pairs), done
 
 
 def _merged(places: Places, fresh: Places, numbers: Numbers) -> Places:

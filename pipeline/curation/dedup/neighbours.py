@@ -1,7 +1,8 @@
 """All near pairs of many vectors: new ones against all, cell by cell.
 
-In: vectors on disk, where they belong, and which of them are new. Out: the near pairs that have a new vector in them.
-The vectors are laid out on disk in the order of their cells, and only the blocks that are compared are in memory.
+In: vectors and their shadows on disk, where they belong, and which of them are new. Out: the near pairs that have a new
+vector in them. The shadows are laid out on disk in the order of their cells, and only the blocks that are compared are
+in memory; of the vectors those are read whose shadows leave a pair open.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.curation.dedup.cells import Cells, Places, blocks, joined
-from pipeline.curation.dedup.compare import Near, Tile, compare
-from pipeline.curation.dedup.rows import Numbers, mapped
+from pipeline.curation.dedup.cells import Cells, Places, joined
+from pipeline.curation.dedup.compare import Near, Open, Tile, compare, cosines, leave_open, settle
+from pipeline.curation.dedup.rows import Mask, Numbers, mapped
+from pipeline.curation.dedup.shadows import blocks
 from pipeline.curation.vectors import Vectors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Mask = npt.NDArray[np.bool_]
 
 _TILE_ROWS = 4096
 _BLOCK_ROWS = 32768
@@ -66,51 +67,51 @@ class Pairs:
 
     def near(self) -> Near:
         """The same as a part of more pairs."""
-        return Near(self.first, self.second, self.crowded, 0)
+        return Near(self.first, self.second, self.crowded)
 
 
 def place_all(
-    cells: Cells, vectors: Vectors, rows: Numbers, reach: float, each: Each, on_done: Callable[[int], None]
+    cells: Cells, shadows: Vectors, numbers: Numbers, reach: float, each: Each, on_done: Callable[[int], None]
 ) -> Places:
-    """Where the vectors at `rows` of a file belong; `on_done` hears how many are placed."""
-    slices = list(blocks(len(rows), _BLOCK_ROWS))
+    """Where the vectors with these numbers belong, by their shadows; `on_done` hears how many are placed."""
+    slices = list(blocks(len(numbers), _BLOCK_ROWS))
+    placing = each(partial(_place, cells, reach), (shadows[numbers[some]] for some in slices))
     parts = []
-    for some, part in zip(slices, each(partial(_place, cells, reach), (vectors[rows[s]] for s in slices)), strict=True):
+    for some, part in zip(slices, placing, strict=True):
         parts.append((some.start, part))
         on_done(some.stop)
     return joined(parts)
 
 
-def _place(cells: Cells, reach: float, vectors: Vectors) -> Places:
-    return cells.place(vectors, reach)
+def _place(cells: Cells, reach: float, shadows: Vectors) -> Places:
+    return cells.place(shadows, reach)
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """Vectors on disk in the order of their cells, the new ones of a cell first.
+    """Shadows on disk in the order of their cells, the new ones of a cell first.
 
     Attributes:
-        vectors: (C, D) in that order.
+        shadows: (C, S) in that order.
         number: (C,) of each its number.
         start: (K + 1,) where each cell begins.
         new: (K,) how many of a cell are new.
     """
 
-    vectors: Vectors
+    shadows: Vectors
     number: Numbers
     start: Numbers
     new: Numbers
 
 
-def lay_out(path: str, vectors: Vectors, rows: Numbers, home: npt.NDArray[np.int32], is_new: Mask) -> Laid:
-    """Write the vectors at `rows` to a file in the order of their cells."""
+def lay_out(path: str, shadows: Vectors, home: npt.NDArray[np.int32], cells: int, is_new: Mask) -> Laid:
+    """Write the shadows to a file in the order of their cells."""
     number = np.lexsort((~is_new, home))
     with Path(path).open("wb") as file:
         for some in blocks(len(number), _BLOCK_ROWS):
-            file.write(vectors[rows[number[some]]].tobytes())
-    cells = int(home.max(initial=-1)) + 1
+            file.write(shadows[number[some]].tobytes())
     start = np.concatenate([[0], np.cumsum(np.bincount(home, minlength=cells))]).astype(np.int64)
-    return Laid(mapped(path, len(number), vectors.shape[1]), number, start, np.bincount(home[is_new], minlength=cells))
+    return Laid(mapped(path, *shadows.shape), number, start, np.bincount(home[is_new], minlength=cells))
 
 
 def tiles(laid: Laid, places: Places, is_new: Mask) -> Iterator[Tile]:
@@ -143,12 +144,12 @@ def _between(laid: Laid, members: Numbers, others: Numbers) -> Iterator[Tile]:
 
 
 def _tile(laid: Laid, first: Numbers, second: Numbers, same: bool) -> Tile:
-    one = laid.vectors[first[0] : first[-1] + 1]  # members of one cell lie together
-    return Tile(laid.number[first], laid.number[second], one, one if same else laid.vectors[second], same)
+    one = laid.shadows[first[0] : first[-1] + 1]  # members of one cell lie together
+    return Tile(laid.number[first], laid.number[second], one, one if same else laid.shadows[second], same)
 
 
 def to_compare(laid: Laid, places: Places, is_new: Mask) -> int:
-    """About how many pairs the tiles hold."""
+    """How many pairs the tiles hold."""
     cells = len(laid.new)
     members, guests = np.diff(laid.start), np.bincount(places.visited, minlength=cells)
     fresh_guests = np.bincount(places.visited[is_new[places.guest]], minlength=cells)
@@ -157,13 +158,34 @@ def to_compare(laid: Laid, places: Places, is_new: Mask) -> int:
 
 
 def near_pairs(
-    laid: Laid, places: Places, is_new: Mask, threshold: float, each: Each, on_done: Callable[[int], None]
+    work: Iterable[Tile], vectors: Vectors, rows: Numbers, threshold: float, each: Each, on_done: Callable[[int], None]
 ) -> Pairs:
-    """The pairs with a new vector in them whose cosine is at least `threshold`; `on_done` hears of comparisons."""
+    """The pairs in tiles of shadows whose cosine is at least `threshold`.
+
+    Args:
+        work: the tiles.
+        vectors: the file of vectors.
+        rows: the row in it of each vector, by number.
+        threshold: least cosine.
+        each: where tiles are compared.
+        on_done: hears how many pairs were compared.
+    """
+    in_full: list[Open] = []
 
     def told() -> Iterator[Near]:
-        for near in each(partial(compare, threshold), tiles(laid, places, is_new)):
-            on_done(near.compared)
-            yield near
+        for found in each(partial(leave_open, threshold), work):
+            if found.i is None or found.j is None:
+                in_full.append(found)
+            else:
+                one, other = rows[found.first[found.i]], rows[found.second[found.j]]
+                yield settle(found, cosines(vectors, one, vectors, other) >= threshold)
+            on_done(len(found.first) * len(found.second))
+        yield from each(partial(compare, threshold), (_full(vectors, rows, found) for found in in_full))
 
     return Pairs.of(told())
+
+
+def _full(vectors: Vectors, rows: Numbers, found: Open) -> Tile:
+    one = vectors[rows[found.first]]
+    other = one if found.same else vectors[rows[found.second]]
+    return Tile(found.first, found.second, one, other, found.same)

@@ -24,6 +24,7 @@ from pipeline.spool import Spool
 from pipeline.workspace import Workspace
 
 Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 #: A text as rung `text` compares it.
 PLAIN_TEXT = "plain_text"

@@ -4,8 +4,8 @@ In: the vectors of a dataset's latest rows, by the digest of what they were made
 where the known ones belong, and their near pairs. One Parquet file holds what belongs together and is replaced whole,
 so a run that dies leaves what was there, and of two runs at once each leaves a state that is right:
 
-    OUT/_dedup/<name>/vectors.parquet          one row a vector: its key, its cells, the earlier ones that are near
-    OUT/_dedup/<name>/centroids-<digest>.npy   the cells' centroids; the file above names them
+    OUT/_dedup/<name>/vectors.parquet      one row a vector: its key, its cells, the earlier ones that are near
+    OUT/_dedup/<name>/space-<digest>.npz   the directions of shadows, and the cells; the file above names it
 
 A vector that is in no latest row any more is forgotten: should it come back, it is new.
 """
@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from pipeline import layout, storage
 from pipeline.curation.dedup.cells import Cells, Places
 from pipeline.curation.dedup.groups import Groups
-from pipeline.curation.dedup.neighbours import Mask, Pairs
-from pipeline.curation.dedup.rows import Numbers, Rows
+from pipeline.curation.dedup.neighbours import Pairs
+from pipeline.curation.dedup.rows import Mask, Numbers, Rows
+from pipeline.curation.dedup.shadows import Lamp
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.errors import NotFoundError
 
@@ -43,11 +44,19 @@ _BATCH_ROWS = 2**17
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """How vectors are cut short, and where they are then."""
+
+    lamp: Lamp
+    cells: Cells
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What is known of C vectors, which are numbered as the caller has them.
 
     Attributes:
-        cells: None when nothing is known; where the vectors belong has to be found again then.
+        space: None when nothing is known; where the vectors belong has to be found again then.
         trained_on: how many vectors there were when the cells were made.
         count: how many vectors the state held, those that are gone included.
         places: of the vectors that are not new.
@@ -55,7 +64,7 @@ class Known:
         pairs: near pairs of the others.
     """
 
-    cells: Cells | None
+    space: Space | None
     trained_on: int
     count: int
     places: Places
@@ -91,9 +100,9 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
         is_new[number[number >= 0]] = False
         crowd = number[crowded]
         pairs = Pairs(first[both], second[both], crowd[crowd >= 0])
-        cells = _read_centroids(uri, str(facts["centroids"]))
+        space = _read_space(uri, str(facts["space"]))
         places = _places(file, number, len(first_rows))
-    return Known(cells, int(facts["trained_on"]), int(facts["count"]), places, is_new, pairs)
+    return Known(space, int(facts["trained_on"]), int(facts["count"]), places, is_new, pairs)
 
 
 def _nothing(count: int) -> Known:
@@ -151,13 +160,14 @@ def _places(file: pq.ParquetFile, number: Numbers, count: int) -> Places:
     return Places(home, guest[order], visited[order].astype(np.int32))
 
 
-def _read_centroids(uri: str, digest: str) -> Cells | None:
-    """None when they are gone: whoever made new ones replaced the state that named these."""
+def _read_space(uri: str, digest: str) -> Space | None:
+    """None when it is gone: whoever made a new one replaced the state that named this."""
     try:
-        data = storage.read_bytes(storage.join(uri, f"centroids-{digest}.npy"))
+        data = storage.read_bytes(storage.join(uri, f"space-{digest}.npz"))
     except NotFoundError:
         return None
-    return Cells.around(np.load(io.BytesIO(data)))
+    with np.load(io.BytesIO(data)) as arrays:
+        return Space(Lamp(arrays["directions"]), Cells.around(arrays["centroids"]))
 
 
 def write_state(uri: str, keys: Iterable[pa.Array], known: Known) -> None:
@@ -168,15 +178,16 @@ def write_state(uri: str, keys: Iterable[pa.Array], known: Known) -> None:
         keys: of all vectors, in the order of their numbers, some at a time.
         known: about all of them; `is_new` does not count.
     """
-    assert known.cells
+    assert known.space
+    directions, centroids = known.space.lamp.directions, known.space.cells.centroids
+    digest = hashlib.sha256(directions.tobytes() + centroids.tobytes()).hexdigest()[:16]
     data = io.BytesIO()
-    np.save(data, known.cells.centroids)
-    digest = hashlib.sha256(data.getvalue()).hexdigest()[:16]
-    storage.overwrite(storage.join(uri, f"centroids-{digest}.npy"), data.getvalue())
-    facts = {"centroids": digest, "trained_on": known.trained_on, "count": len(known.places.home)}
+    np.savez(data, directions=directions, centroids=centroids)
+    storage.overwrite(storage.join(uri, f"space-{digest}.npz"), data.getvalue())
+    facts = {"space": digest, "trained_on": known.trained_on, "count": len(known.places.home)}
     write_table(storage.join(uri, "vectors.parquet"), _SCHEMA, _tables(keys, known), facts)
     for info in layout.objects(uri):
-        if storage.name(info.uri).startswith("centroids-") and digest not in info.uri:
+        if storage.name(info.uri).startswith("space-") and digest not in info.uri:
             storage.delete(info.uri)
 
 

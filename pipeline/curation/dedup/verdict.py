@@ -16,8 +16,7 @@ from pipeline.curation.dedup.choice import kept_rows
 from pipeline.curation.dedup.compare import cosines
 from pipeline.curation.dedup.groups import Groups
 from pipeline.curation.dedup.links import Link
-from pipeline.curation.dedup.neighbours import Mask
-from pipeline.curation.dedup.rows import Numbers, Rows
+from pipeline.curation.dedup.rows import Mask, Numbers, Rows
 from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, Rung
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.identity import Identity
