@@ -11,7 +11,7 @@
     OUT/dedup/dedup.parquet                                      which rows are duplicates, and of which
     OUT/classes/<name>.parquet                                   labels and their probabilities
     OUT/similarity/similarity.parquet                            similarities beside those of the whole dataset
-    OUT/filter/<name>/kept.parquet, dropped.parquet              which rows passed the rules, and what dropped the others
+    OUT/filter/<name>/kept.parquet, dropped.parquet              which rows passed the rules, what dropped the rest
     OUT/_dedup/, OUT/_index/                                     what dedup and search would otherwise do again
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
