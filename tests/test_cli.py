@@ -16,8 +16,9 @@ from flows.options import POSITIONAL, all_options
 from pipeline import __version__
 from pipeline.config import RunConfig
 
-COMMANDS = tuple(
-    "embed retry status verify compact demo search index similarity evaluate classify dedup report filter export".split()  # noqa: SIM905
+COMMANDS = (
+    *("embed", "retry", "status", "verify", "compact", "demo"),
+    *("search", "index", "similarity", "evaluate", "classify", "dedup", "report", "filter", "export"),
 )
 
 #: A value other than the default for every option of `embed`, as typed and as it must arrive.
