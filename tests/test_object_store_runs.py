@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -73,7 +74,7 @@ def rows_in_bucket(out: str) -> list[tuple[str, ...]]:
 def commits(out: str) -> int:
     """Shards that are committed."""
     try:
-        return len(list(storage.list_objects(f"{out}/embeddings")))
+        return sum(info.uri.endswith(".parquet") for info in storage.list_objects(f"{out}/embeddings"))
     except NotFoundError:
         return 0
 
@@ -177,8 +178,8 @@ def test_objects_that_vanish_after_planning_are_quarantined(drivers, s3):
 
 def await_commit(driver: Driver, proxy: FaultyProxy) -> None:
     """Wait until a shard's file is put. Progress lines come too late to tell."""
-    told = len(proxy.requests)
-    driver.until(lambda: any(line.startswith("PUT ") and "/embeddings/" in line for line in proxy.requests[told:]))
+    told, name = len(proxy.requests), re.compile(r"PUT .*/embeddings/.*\.parquet")
+    driver.until(lambda: any(name.match(line) for line in proxy.requests[told:]))
 
 
 @pytest.fixture
