@@ -45,7 +45,7 @@ def test_an_id_stands_for_one_job(tmp_path: Path) -> None:
     [
         ("{}", "runs: Field required"),
         ("no json", "Invalid JSON"),
-        ('{"format": 2, "runs": []}', "format"),
+        ('{"format": 3, "runs": []}', "format"),
         ('{"runs": []}', "at least 1 item"),
         ('{"runs": [{"key": "", "config": {"source": {"urls": []}}}]}', "runs.0.config.source.urls"),
     ],

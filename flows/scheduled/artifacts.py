@@ -159,8 +159,8 @@ def fraction(progress: JobProgress) -> float:
         return 1.0
     parts = max(1, progress.runs + progress.steps)
     if progress.step:
-        within = progress.step.done / progress.step.total if progress.step.total else 0.0
-        return min(1.0, (progress.runs + progress.step.number + within) / parts)
+        # What a step does first says nothing of how long the next things take; a bar must not go back.
+        return (progress.runs + progress.step.number) / parts
     run = progress.progress or {}
     planned = run.get("rows_planned", 0)
     within = _done(run) / planned if planned else 0.0
