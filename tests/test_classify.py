@@ -294,8 +294,10 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--templates", "{folder}/one.txt"], "without {{}}.*one template a line"),
         (["--templates", "nothing"], "neither a file nor a set.*--list-templates"),
         (["--truth", "colour"], "neither a file .* nor a column.*vendor"),
-        (["--truth", "vendor +"], "cannot be computed"),
+        (["--truth", "vendor +"], "is no SQL: syntax error"),
         (["--truth", "nothing.csv"], "There is no file"),
+        (["--truth", "1); COPY (SELECT 42) TO '{folder}/out.csv'; SELECT (vendor"], "more than one expression"),
+        (["--truth", "{folder}/noid.csv"], "it needs id, and label or label_index"),
         (["--truth", "{folder}/twice.csv"], "says twice what a is"),
         (["--truth", "similarity"], "gives fractions"),
         (["--name", "a/b"], "--name a/b"),
@@ -312,12 +314,14 @@ def test_wrong_use_is_told_before_any_work(
     lines(tmp_path / "one.txt", ["苹果"])
     lines(tmp_path / "gap.txt", ["苹果", "", "梨"])
     (tmp_path / "bad.json").write_text("{}[]")
+    (tmp_path / "noid.csv").write_text("key,label\na,旗帜\n", encoding="utf-8")
     (tmp_path / "twice.csv").write_text("id,label\na,旗帜\na,物品\n", encoding="utf-8")
     given = [option.replace("{folder}", str(tmp_path)) for option in options]
     told = hanclip("classify", out, "--labels", groups, *given, code=2)
     import re
 
     assert re.search(message.replace("{{}}", r"\{\}"), told["message"]), told["message"]
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, hanclip: Run, tmp_path: Path) -> None:
@@ -329,3 +333,18 @@ def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, h
     report = hanclip(*command, "--truth", f'CASE "group" {cases} END')["report"]
     assert report["rows"] == 1928
     assert report["classes"][9]["support"] == report["classes"][9]["predicted"] == 0
+
+
+def test_a_label_that_looks_like_a_number_is_a_label(out: Path, tmp_path: Path) -> None:
+    from pipeline.curation.classify_labels import read_classes
+    from pipeline.curation.classify_truth import Truth
+    from pipeline.dataset import Dataset
+    from pipeline.workspace import Workspace
+
+    lines(tmp_path / "digits.txt", ["8", "9", "0", "1"])
+    (tmp_path / "truth.csv").write_text("id,label\na,8\nb,0\nc,7\n", encoding="utf-8")
+    with Workspace() as work:
+        truth = Truth(
+            str(tmp_path / "truth.csv"), Dataset.open(str(out)), read_classes(str(tmp_path / "digits.txt")), work
+        )
+        assert truth.of(pa.table({"id": ["a", "b", "c", "d"]})).tolist() == [0, 2, -2, -1]

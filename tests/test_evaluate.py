@@ -404,8 +404,15 @@ def test_pairs_of_other_images_are_refused(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_condition_that_is_no_sql_or_that_no_row_meets(demo_dataset: Path, run: Run) -> None:
-    for where, message in (("vendr = 'noto'", "the columns are id, "), ("false", "No row of")):
+def test_a_condition_that_is_no_sql_or_that_no_row_meets(demo_dataset: Path, run: Run, tmp_path: Path) -> None:
+    for where, message in (
+        ("vendr = 'noto'", "the columns are id, "),
+        ("false", "No row of"),
+        ("", "--where is empty"),
+        ("CAST(text AS INT) > 1", "the columns are id, "),
+        ("similarity > (SELECT avg(similarity) FROM rows)", "the columns are id, "),
+        (f"1=1); COPY (SELECT 42) TO '{tmp_path}/out.csv'; SELECT 1 FROM rows WHERE (1=1", "more than one expression"),
+    ):
         said = run(str(demo_dataset), "--where", where)
         assert said["exit_code"] == 2
         assert message in said["message"]

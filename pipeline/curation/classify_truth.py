@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.curation.classify_labels import Classes
+from pipeline.curation.expression import require_expression
 from pipeline.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError, RunError
 from pipeline.workspace import Workspace
@@ -26,7 +27,7 @@ Numbers = npt.NDArray[np.int64]
 
 #: In place of a class's number: nothing is known, or what is known is none of the classes.
 UNKNOWN, NO_CLASS = -1, -2
-_FILES = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}', types={{'id': 'VARCHAR'}})"}
+_FILES = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}', all_varchar=true)"}
 _FILES[".tsv"] = _FILES[".csv"]
 
 
@@ -57,7 +58,12 @@ class Truth:
             tables = [pa.Table.from_batches([batch]) for batch in self._work.batches(sql)]
         except RunError as error:
             raise ConfigError(f"--truth {self.given} cannot be computed: {error.__cause__}") from error
-        return self._numbers(pa.concat_tables(tables)["truth"]) if tables else np.empty(0, np.int64)
+        values = pa.concat_tables(tables)["truth"] if tables else pa.chunked_array([], pa.null())
+        if len(values) != rows.num_rows:
+            raise ConfigError(
+                f"--truth {self.given} gives {len(values)} values for {rows.num_rows} rows: give one each."
+            )
+        return self._numbers(values)
 
     def _numbers(self, values: pa.ChunkedArray) -> Numbers:
         kind = values.type
@@ -105,7 +111,8 @@ class Truth:
                 f"--truth {self.given} is neither a file (.parquet, .csv, .tsv) nor a column of the dataset, and names "
                 f"none. Its columns: {', '.join(_short(schema))}."
             )
-        return f"({self.given})"
+        require_expression(self.given, "--truth", self._work)
+        return f"({self.given}\n)"
 
     def _open_file(self) -> None:
         """Make the table `known` of `id` and `truth`."""
@@ -123,7 +130,10 @@ class Truth:
                 raise ConfigError(
                     f"{self.given} has the columns {', '.join(sorted(names))}: it needs id, and label or label_index."
                 )
-            self._work.execute(f"CREATE TABLE known AS SELECT id::VARCHAR AS id, {value} AS truth FROM {source}")
+            # A label may look like a number, and is none; a number may come as text.
+            kind = "VARCHAR" if value == "label" else "BIGINT"
+            sql = f"SELECT id::VARCHAR AS id, {value}::{kind} AS truth FROM {source}"
+            self._work.execute(f"CREATE TABLE known AS {sql}")
             twice = self._work.rows("SELECT id FROM known GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1")
         except RunError as error:
             raise ConfigError(f"{self.given} cannot be read as a table: {error.__cause__}") from error

@@ -1,21 +1,26 @@
 """Which rows of a dataset take part: a condition in DuckDB's SQL over its columns.
 
 In: what stands after WHERE, such as `vendor = 'twemoji' AND id NOT IN (SELECT id FROM 'left-out.parquet')`. Out: the
-numbers of the rows of a block for which it is true.
+numbers of the rows of a block for which it is true. The condition is about one row at a time: rows come in blocks, so a
+query inside it may read files, and not the rows.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.curation.expression import require_expression
 from pipeline.errors import ConfigError, RunError
 from pipeline.workspace import Workspace
 
-_NUMBER = "_row_number"
+_NUMBER, _BLOCK = "_row_number", "hanclip_block"
+#: What is wrong with the condition, and not with the disk or the memory.
+_MISTAKES = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
 
 class RowFilter:
@@ -31,14 +36,14 @@ class RowFilter:
         spoken = (where or "").lower()
         scalars = [field for field in schema if not pa.types.is_fixed_size_list(field.type)]
         self.columns = [field.name for field in scalars if field.name.lower() in spoken]
+        self._names = ", ".join(field.name for field in scalars)
         try:
+            if where is not None:
+                require_expression(where, "--where", self._work)
             self.rows(pa.schema(scalars).empty_table())
-        except RunError as error:
+        except ConfigError:
             self._work.__exit__(None, None, None)
-            raise ConfigError(
-                f"--where {where} cannot be used: {error.__cause__}\nCorrect it; the columns are "
-                f"{', '.join(field.name for field in scalars)}."
-            ) from error
+            raise
 
     def __enter__(self) -> RowFilter:
         return self
@@ -50,6 +55,14 @@ class RowFilter:
         """Numbers of the rows that take part, ascending."""
         if self._where is None:
             return np.arange(table.num_rows)
-        self._work.register("rows", table.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
-        found = self._work.rows(f"SELECT {_NUMBER} FROM rows WHERE ({self._where}\n) ORDER BY {_NUMBER}")
+        self._work.register(_BLOCK, table.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
+        sql = f"SELECT {_NUMBER} FROM {_BLOCK} AS rows WHERE ({self._where}\n) ORDER BY {_NUMBER}"
+        try:
+            found = self._work.rows(sql)
+        except RunError as error:
+            if not isinstance(error.__cause__, _MISTAKES):
+                raise
+            raise ConfigError(
+                f"--where {self._where} cannot be used: {error.__cause__}\nCorrect it; the columns are {self._names}."
+            ) from error
         return np.array([number for (number,) in found], np.int64)
