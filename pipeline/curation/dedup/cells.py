@@ -22,7 +22,7 @@ Small = npt.NDArray[np.int32]
 
 #: Fewer vectors are one cell: comparing all of them takes a second.
 _ONE_CELL = 8192
-#: With sqrt(3 N) cells, finding a cell costs about what the comparisons in cells cost, at about two visits a vector.
+#: More than sqrt(3 N) cells cost more to find and to visit than they save comparisons.
 _CELLS_FACTOR = 3.0
 _SAMPLE_PER_CELL = 40
 _ITERATIONS = 6
