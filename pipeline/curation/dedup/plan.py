@@ -28,7 +28,7 @@ class Plan:
         rungs: of the ladder.
         rows: latest rows.
         known: by vector column, the distinct vectors that an earlier run compared.
-        pairs: of vectors that would be compared, about; fewer, where rows share a vector.
+        pairs: of vectors that would be compared, a rough guess.
         scratch_bytes: space that vectors and their shadows take in the temporary folder, about.
     """
 
