@@ -97,6 +97,6 @@ def _planned(found: Plan) -> Iterator[tuple[str, object]]:
     for vector, known in found.known.items():
         yield "known", f"{known:,} of its distinct vectors ({vector}) were compared by an earlier run"
     if found.pairs:
-        yield "to compare", f"about {found.pairs:,} pairs of vectors, at most"
+        yield "to compare", f"about {found.pairs:,} pairs of vectors"
         yield "disk", f"{figures.size(found.scratch_bytes)} in the temporary folder"
     yield "table", found.uri

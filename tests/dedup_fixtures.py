@@ -16,7 +16,7 @@ from pipeline import layout
 from pipeline.dataset import Dataset, latest
 from pipeline.schema import QUARANTINE, TOMBSTONES
 
-DIM = 96
+DIM = 128
 #: Vectors differ more in some directions than in others, as those of real models do.
 SPECTRUM = 1 / np.sqrt(1 + np.arange(DIM))
 COSINE = 0.985

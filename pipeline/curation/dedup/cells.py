@@ -14,13 +14,15 @@ from math import ceil, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.curation.dedup.rows import Numbers
 from pipeline.curation.vectors import Vectors
 from pipeline.errors import UsageError
 
+#: Numbers of vectors and of cells; there are many visits to remember.
+Small = npt.NDArray[np.int32]
+
 #: Fewer vectors are one cell: comparing all of them takes a second.
 _ONE_CELL = 8192
-#: With sqrt(3 N) cells, finding a cell costs about what the comparisons in cells cost, at about two visits a vector.
+#: More than sqrt(3 N) cells cost more to find and to visit than they save comparisons.
 _CELLS_FACTOR = 3.0
 _SAMPLE_PER_CELL = 40
 _ITERATIONS = 6
@@ -44,9 +46,9 @@ class Places:
         guest, visited: (G,) a visit each: which of the vectors, sorted, and the cell.
     """
 
-    home: npt.NDArray[np.int32]
-    guest: Numbers
-    visited: npt.NDArray[np.int32]
+    home: Small
+    guest: Small
+    visited: Small
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +88,16 @@ class Cells:
         scores += reach * self.gaps[home] + _SLACK
         scores[every, home] = -1
         guest, visited = np.divmod(np.flatnonzero(scores >= 0), len(self.centroids))
-        return Places(home.astype(np.int32), guest, visited.astype(np.int32))
+        return Places(home.astype(np.int32), guest.astype(np.int32), visited.astype(np.int32))
 
 
 def joined(parts: list[tuple[int, Places]]) -> Places:
     """Parts one after another, each with the number of its first vector."""
+    none = np.empty(0, np.int32)
     return Places(
-        np.concatenate([np.empty(0, np.int32), *(part.home for _, part in parts)]),
-        np.concatenate([np.empty(0, np.int64), *(part.guest + first for first, part in parts)]),
-        np.concatenate([np.empty(0, np.int32), *(part.visited for _, part in parts)]),
+        np.concatenate([none, *(part.home for _, part in parts)]),
+        np.concatenate([none, *(part.guest + np.int32(first) for first, part in parts)]),
+        np.concatenate([none, *(part.visited for _, part in parts)]),
     )
 
 

@@ -121,7 +121,7 @@ def _merged(places: Places, fresh: Places, numbers: Numbers) -> Places:
     """Places of all vectors from those of the old ones and of the new ones, which have these numbers."""
     home = places.home.copy()
     home[numbers] = fresh.home
-    guest = np.concatenate([places.guest, numbers[fresh.guest]])
+    guest = np.concatenate([places.guest, numbers[fresh.guest].astype(np.int32)])
     order = np.argsort(guest, kind="stable")
     return Places(home, guest[order], np.concatenate([places.visited, fresh.visited])[order])
 

@@ -9,13 +9,14 @@ from pipeline.curation.dedup.cells import cells_for
 from pipeline.curation.dedup.choice import needed_columns
 from pipeline.curation.dedup.rungs import rungs_of, searches
 from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.dedup.shadows import LENGTHS
 from pipeline.curation.dedup.state import covered
 from pipeline.dataset import Dataset
 from pipeline.latest import count
 
 _FLOAT_BYTES = 4
-#: Of its own cell a vector meets every other, and it visits about two more.
-_CELLS_MET = 3
+#: A vector meets its own cell and the visitors of that, and visits some more; full cells have more of all.
+_CELLS_MET = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Plan:
         rungs: of the ladder.
         rows: latest rows.
         known: by vector column, the distinct vectors that an earlier run compared.
-        pairs: of vectors that would be compared, about; fewer, where rows share a vector.
-        scratch_bytes: space that vectors take in the temporary folder: once as they come, once in order.
+        pairs: of vectors that would be compared, a rough guess.
+        scratch_bytes: space that vectors and their shadows take in the temporary folder, about.
     """
 
     uri: str
@@ -49,5 +50,6 @@ def plan(out: str, settings: DedupSettings) -> Plan:
     known = {search.vector: covered(dataset.uri, search.name) for search in wanted.values()}
     met = min(rows, _CELLS_MET * rows // cells_for(rows))
     pairs = sum(max(0, rows - covered) * met for covered in known.values())
-    size = len(wanted) * rows * dataset.identity.dim * _FLOAT_BYTES
-    return Plan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, 2 * size)
+    length = dataset.identity.dim + 2 * min(dataset.identity.dim, LENGTHS[0])
+    scratch_bytes = len(wanted) * rows * length * _FLOAT_BYTES
+    return Plan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, scratch_bytes)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import layout, storage
-from pipeline.curation.dedup.cells import Cells, Places
+from pipeline.curation.dedup.cells import Cells, Places, Small
 from pipeline.curation.dedup.groups import Groups
 from pipeline.curation.dedup.neighbours import Pairs
 from pipeline.curation.dedup.rows import Mask, Numbers, Rows
@@ -106,9 +106,8 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
 
 
 def _nothing(count: int) -> Known:
-    none = np.empty(0, np.int64)
-    places = Places(np.zeros(count, np.int32), none, np.empty(0, np.int32))
-    return Known(None, 0, 0, places, np.ones(count, bool), Pairs(none, none, none))
+    none, few = np.empty(0, np.int64), np.empty(0, np.int32)
+    return Known(None, 0, 0, Places(np.zeros(count, np.int32), few, few), np.ones(count, bool), Pairs(none, none, none))
 
 
 def _numbers(file: pq.ParquetFile, rows: Rows, key: str, first_rows: Numbers) -> Numbers:
@@ -157,7 +156,7 @@ def _places(file: pq.ParquetFile, number: Numbers, count: int) -> Places:
     guest = number[guest]
     order = np.argsort(guest, kind="stable")
     order = order[guest[order] >= 0]
-    return Places(home, guest[order], visited[order].astype(np.int32))
+    return Places(home, guest[order].astype(np.int32), visited[order].astype(np.int32))
 
 
 def _read_space(uri: str, digest: str) -> Space | None:
@@ -209,7 +208,7 @@ def _tables(keys: Iterable[pa.Array], known: Known) -> Iterator[pa.Table]:
         start = some.stop
 
 
-def _lists(parents: Numbers, values: np.ndarray[tuple[int], np.dtype[np.integer]], some: slice) -> pa.ListArray:
+def _lists(parents: Numbers | Small, values: Numbers | Small, some: slice) -> pa.ListArray:
     """The values of some parents, which are sorted, as lists."""
     offsets = np.searchsorted(parents, np.arange(some.start, some.stop + 1))
     entries = pa.array(values[offsets[0] : offsets[-1]])
