@@ -28,11 +28,16 @@ Vectors = npt.NDArray[np.float32]
 
 _ID_KEYS, _TEXT_KEYS, _IMAGES_KEYS = ("text_id", "query_id"), ("text", "query_text"), ("image_ids", "item_ids")
 _BUFFER_BYTES = 4 * 2**20
+#: Python reads and writes no longer number.
+_MAX_DIGITS = 4300
 
 
 @dataclass(frozen=True, slots=True)
 class TextLine:
-    """A text and the images that it describes; none are named where a set has no ground truth."""
+    """A text and the images that it describes; none are named where a set has no ground truth.
+
+    Ids are as the file has them: 7 and "7" are one, "007" is another.
+    """
 
     text_id: str
     text: str
@@ -51,6 +56,12 @@ def parse_text(line: bytes) -> TextLine:
     if not isinstance(text, str) or not isinstance(images, list):
         raise ValueError("its text is no string, or its image_ids are no list")  # noqa: TRY004 - data, not a wrong call
     return TextLine(_id(text_id), text, tuple(map(_id, images)))
+
+
+def as_number(id_: str) -> int | None:
+    """The number that an id is the plain spelling of: two ids never become one."""
+    plain = id_.isascii() and id_.isdigit() and (id_ == "0" or id_[0] != "0") and len(id_) <= _MAX_DIGITS
+    return int(id_) if plain else None
 
 
 def read_texts(uri: str) -> Iterator[TextLine]:
@@ -109,5 +120,5 @@ def _id(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str) and value:
-        return str(int(value)) if value.isascii() and value.isdigit() else value
+        return value
     raise ValueError(f"{value!r} is no id")

@@ -7,13 +7,14 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
-Text = tuple[int, str, list[int]]
+Text = tuple[Any, str, list[Any]]
 
 
-def write_images(folder: Path, split: str, images: Mapping[int, bytes], urlsafe: bool = False) -> Path:
+def write_images(folder: Path, split: str, images: Mapping[Any, bytes], urlsafe: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
     path = folder / f"{split}_imgs.tsv"

@@ -6,18 +6,21 @@ import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
+from dataset_fixtures import DIM, an_identity, commit, some_records, unit_vectors
 
 from flows.cli import main
 from pipeline.config import ModelConfig
 from pipeline.curation import retrieval_own
 from pipeline.curation.feature_files import read_features
 from pipeline.curation.retrieval import Nearest
+from pipeline.dataset import Dataset
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
 
@@ -300,6 +303,24 @@ def test_a_pairs_file_asks_the_datasets_images_with_its_model(
     first = json.loads((tmp_path / "test_predictions.jsonl").read_text().splitlines()[0])
     assert first["text_id"] == 0
     assert first["image_ids"][0] in {row["id"] for row in rows}
+
+
+def test_ids_of_digits_are_the_datasets_own_to_the_last_zero(tmp_path: Path, run: Run) -> None:
+    ids = [*(f"{n:03d}" for n in range(12)), "9" * 4301]
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    commit(dataset, 1, [replace(record, id=id_) for id_, record in zip(ids, some_records(13), strict=True)])
+    vectors = unit_vectors(ids, DIM, "image")
+    found = run(
+        dataset.uri, "--direction", "text-to-image", "--predictions", str(tmp_path / "found"),
+        "--text-features", write_features(tmp_path / "t.jsonl", "text_id", list(enumerate(vectors.tolist()))),
+        "--pairs", write_lines(
+            tmp_path / "valid_texts.jsonl",
+            [{"text_id": n, "text": "猫", "image_ids": [id_]} for n, id_ in enumerate(ids)],
+        ),
+    )  # fmt: skip
+    assert (found["exit_code"], found["images_missing"], found["results"][0]["r1"]) == (0, 0, 100)
+    lines = [json.loads(line) for line in (tmp_path / "found" / "valid_predictions.jsonl").read_text().splitlines()]
+    assert [line["image_ids"][0] for line in lines] == ids
 
 
 def feature_files(folder: Path) -> list[str]:

@@ -298,3 +298,22 @@ def test_a_bucket_is_read_like_a_disk_but_for_lmdb(s3, muge):
     }
     with pytest.raises(SourceError, match=r"is an LMDB folder, which is read from a local disk alone\. Copy it here"):
         scan(f"{bucket}/MUGE", split="test")
+
+
+@pytest.mark.parametrize("spelling", ["007", "0" * 5000 + "7", 7])
+def test_a_number_has_one_id_however_the_files_spell_it(tmp_path, spelling):
+    folder = tmp_path / "d"
+    for name in ("007", 7):
+        write_images(folder, "valid", {name: IMAGES[7]})
+        write_texts(folder, "valid", [(spelling, "红色连衣裙", [spelling])])
+        spec, records = scan(folder, records="pairs")
+        assert [(record.id, reasons(read(spec, records))) for record in records] == [("7:7", {})]
+        _, texts = scan(folder / "valid_texts.jsonl")
+        assert [record.id for record in texts] == ["7"]
+
+
+def test_an_id_of_any_length_is_text_where_it_is_no_number_for_python(tmp_path):
+    path = write_texts(tmp_path, "valid", [("9" * 4301, "红色连衣裙", ["8" * 4301, 7])])
+    spec, records = scan(path)
+    [raw] = read(spec, records).values()
+    assert json.loads(raw.extra["image_ids"]) == ["8" * 4301, 7]

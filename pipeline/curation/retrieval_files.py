@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import storage
+from pipeline.chinese_clip_files import as_number
 from pipeline.curation.retrieval import Recall
 
 
@@ -73,4 +74,5 @@ def output_tree(result: Recall | str) -> dict[str, Any]:
 
 
 def _shown(id_: str) -> int | str:
-    return int(id_) if id_.isdecimal() and str(int(id_)) == id_ else id_
+    number = as_number(id_)
+    return id_ if number is None else number

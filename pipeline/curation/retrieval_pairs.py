@@ -23,7 +23,7 @@ Truth = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The lines of a file, in order; ids compare as text, so that 7, "7" and "007" are one.
+    """The lines of a file, in order; ids compare as text, so that 7 and "7" are one, and "007" is another.
 
     Attributes:
         text_ids, texts: of each line.

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.chinese_clip_files import as_number
 from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import Staged, staged
 from pipeline.curation.vectors import IMAGE, TEXT, matrix
@@ -76,9 +77,10 @@ class _Rows:
 
 
 def _whole(id_: str) -> int:
-    """An id as the number that it is written as: two ids never become one."""
-    if id_.isascii() and id_.isdigit() and (id_ == "0" or id_[0] != "0"):
-        return int(id_)
+    """An id as the number that it is written as."""
+    number = as_number(id_)
+    if number is not None:
+        return number
     raise UsageError(
         f"The id {id_!r} is no whole number, and the Chinese-CLIP authors' scripts take no other. "
         "Number the rows with --number-ids; which number is which id is written beside them."

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from pipeline import storage
+from pipeline.chinese_clip_files import TextLine, parse_text
 from pipeline.storage import ReadPolicy
 
 #: No line is held beyond this; what is longer is hashed piece by piece and fails by name when it is read.
@@ -61,6 +62,12 @@ def image_id(line: bytes) -> str:
     return canonical_id(name)
 
 
+def text_line(line: bytes) -> TextLine:
+    """A text with ids spelled as `image_id` spells them. Raises ValueError: it is no such line."""
+    found = parse_text(line)
+    return replace(found, text_id=canonical_id(found.text_id), image_ids=tuple(map(canonical_id, found.image_ids)))
+
+
 def encoded_image(line: bytes) -> bytes:
     """The base64 of an image's line."""
     return line.partition(b"\t")[2].strip(b"\r\n ")
@@ -68,7 +75,7 @@ def encoded_image(line: bytes) -> bytes:
 
 def canonical_id(name: str) -> str:
     """One spelling of a number, since texts name images by number: `007` is 7."""
-    return str(int(name)) if name.isascii() and name.isdigit() else name
+    return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
 
 def decode_image(encoded: bytes) -> bytes:

@@ -10,12 +10,19 @@ from typing import NamedTuple
 
 from pipeline import storage
 from pipeline.batch import RawRecord, Record
-from pipeline.chinese_clip_files import parse_text
+from pipeline.chinese_clip_files import as_number
 from pipeline.errors import SourceError, StorageError
 from pipeline.sources.base import SourceSpec, failed, raise_if_all_unavailable, read_failure
 from pipeline.sources.chinese_clip.holdings import IMAGES_SUFFIX, TEXT_SUFFIXES
 from pipeline.sources.chinese_clip.labelled import class_folder
-from pipeline.sources.chinese_clip.lines import PIECE_BYTES, decode_image, encoded_image, fingerprint, image_id
+from pipeline.sources.chinese_clip.lines import (
+    PIECE_BYTES,
+    decode_image,
+    encoded_image,
+    fingerprint,
+    image_id,
+    text_line,
+)
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder
 from pipeline.sources.chinese_clip.pickled_pair import parse_pair
 from pipeline.sources.chinese_clip.rows import text_fingerprint
@@ -159,7 +166,7 @@ def _fingerprint(record: Record, image_data: bytes | None, text_data: bytes | No
 
 def _text(record: Record, data: bytes) -> tuple[str, tuple[str, ...]]:
     if _is_file((record.text_uri or "").rpartition("#")[0]):
-        found = parse_text(data)
+        found = text_line(data)
         return found.text, found.image_ids
     return parse_pair(data).text, ()
 
@@ -173,7 +180,7 @@ def _image(record: Record, data: bytes) -> bytes:
 
 def _as_json(image_ids: Sequence[str]) -> str | None:
     """The ids as they stand in the file: numbers, where they are."""
-    ids = [int(key) if key.isascii() and key.isdigit() else key for key in image_ids]
+    ids = [key if (number := as_number(key)) is None else number for key in image_ids]
     return json.dumps(ids, ensure_ascii=False) if ids else None
 
 

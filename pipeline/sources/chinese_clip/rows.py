@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.chinese_clip_files import parse_text
 from pipeline.errors import SourceError
 from pipeline.schema import RECORDS
 from pipeline.sources.chinese_clip.holdings import Split
-from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of
+from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of, text_line
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder, opened
 from pipeline.sources.chinese_clip.pickled_pair import Pair, parse_pair
 from pipeline.sources.records import RecordCollector
@@ -101,7 +100,7 @@ class SplitRows:
             place = (uri, line.position, line.size_bytes, line.fingerprint)
             text_uri = f"{uri}#{line.position}+{line.size_bytes}"
             try:
-                found = parse_text(line.data)
+                found = text_line(line.data)
             except ValueError:
                 yield Row(_damaged(uri, line.position), None, text_uri, *place)
             else:
