@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from flows import figures
 from flows.summary import facts
@@ -34,7 +35,9 @@ def show_status(out: str, as_json: bool) -> None:
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
     else:
-        Console(highlight=False).print(Panel(facts(_status(found)), title=f"status of {found.uri}", title_align="left"))
+        Console(highlight=False).print(
+            Panel(facts(_status(found)), title=Text(f"status of {found.uri}"), title_align="left")
+        )
 
 
 _COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples")

@@ -40,7 +40,7 @@ def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
         took = figures.duration(row.seconds) if row.seconds else ""
         status = Text(row.status, style=STYLES.get(row.status, ""))
         job = (Text(row.job),) if with_jobs else ()
-        grid.add_row(row.key, status, row.why, *map(_count, _counts(row)), took, *job)
+        grid.add_row(Text(row.key), status, Text(row.why), *map(_count, _counts(row)), took, *job)
     return grid
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
@@ -46,7 +47,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
 
 def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
     """Say what `dedup` would do."""
-    with nullcontext() if as_json else Console(stderr=True).status(f"Planning: reading the keys of {out}"):
+    with nullcontext() if as_json else Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
         found = plan(out, settings)
     if as_json:
         write_json("dedup", {"dry_run": True, **asdict(found)})

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.audits import write_json
 from pipeline.curation.published import Figure, figures
@@ -51,7 +52,7 @@ def show(evaluation: Evaluation, told: Told, as_json: bool) -> None:
     console = Console(highlight=False)
     console.print(_table(evaluation, told, beside))
     for line in _notes(evaluation, told, beside):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(Text(line), soft_wrap=True)
 
 
 def show_published(set_name: str | None, model: str | None, as_json: bool) -> None:
@@ -110,7 +111,7 @@ def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Ta
     for outcome in evaluation.outcomes:
         counts = (outcome.direction, f"{outcome.queries:,}", f"{outcome.candidates:,}")
         scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
-        table.add_row(*counts, name, *scores)
+        table.add_row(*counts, Text(name), *scores)
         for figure in beside:
             if figure.direction == outcome.direction:
                 _add_published(table, figure, outcome, told)
@@ -153,7 +154,7 @@ def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> It
 
 
 def _headed(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
     for name in names:
         table.add_column(name)
     for name in ("R@1", "R@5", "R@10", "mean"):

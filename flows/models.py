@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
@@ -46,7 +47,7 @@ def show(name: str, revision: str | None, as_json: bool) -> None:
     if as_json:
         write_json("model", _tree(told))
     else:
-        Console(highlight=False).print(Panel(facts(_facts(told)), title=name, title_align="left"))
+        Console(highlight=False).print(Panel(facts(_facts(told)), title=Text(name), title_align="left"))
 
 
 def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json: bool) -> None:
@@ -56,14 +57,14 @@ def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json:
     from pipeline.model.convert import convert as write
 
     folder = check_target(out)
-    with Console(stderr=True).status(f"Reading {source}"):
+    with Console(stderr=True).status(Text(f"Reading {source}")):
         spec = resolve(ModelConfig(name=source, revision=revision))
         check_source(spec)
         told = card(source, revision)
     if dry_run:
         sha256, size = None, told.parameters * BYTES["fp32"]
     else:
-        with Console(stderr=True).status(f"Converting {source} to {out}"):
+        with Console(stderr=True).status(Text(f"Converting {source} to {out}")):
             made = write(spec, folder)
         sha256, size = made.weights_sha256, (folder / made.weights_file).stat().st_size
     if as_json:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from flows.audits import write_json
 from flows.summary import facts
@@ -29,7 +30,7 @@ def write(out: str, dry_run: bool, as_json: bool) -> None:
     elif as_json:
         write_json("similarity", {"dry_run": False, **asdict(write_similarity(out, lambda done, rows: None))})
     else:
-        with _bar(out) as tell:
+        with _bar() as tell:
             summary = write_similarity(out, tell)
         _show(summary)
 
@@ -47,10 +48,10 @@ def _plan(out: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _bar(out: str) -> Iterator[Callable[[int, int], None]]:
+def _bar() -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"Reading the similarities of {out}", total=None)
+        task = progress.add_task("Reading the similarities", total=None)
         yield lambda done, rows: progress.update(task, description="Writing", total=rows, completed=done)
 
 
@@ -78,8 +79,8 @@ def _told(summary: Summary) -> Iterator[tuple[str, object]]:
     yield "table", summary.table
 
 
-def _example(point: Point) -> str:
-    return f"{point.text} ({point.id})"
+def _example(point: Point) -> Text:
+    return Text(f"{point.text} ({point.id})")
 
 
 def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from typing import Literal, cast
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.audits import write_json
 from flows.similarity import numbers
@@ -113,7 +114,7 @@ def _show(matches: list[Match]) -> None:
         table.add_row(
             *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
             *numbers(match.cosine, match.logit, match.percentile, match.chance),
-            *([match.id or ""] if with_id else []),
-            match.text or "",
+            *([Text(match.id or "")] if with_id else []),
+            Text(match.text or ""),
         )
     Console(highlight=False).print(table)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from flows.audits import write_json
 from flows.summary import facts
@@ -21,12 +22,12 @@ from pipeline.compact import Compaction, compact, dry_compact
 def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> None:
     """Make the snapshot of `out` at `snapshot`, or go on with it; `dry_run` only says what it would hold."""
     if dry_run:
-        with Console(stderr=True).status(f"Planning: reading the keys of {out}"):
+        with Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
             ended = dry_compact(out, snapshot)
     elif as_json:
         ended = compact(out, snapshot)
     else:
-        with _bar(out) as show:
+        with _bar() as show:
             ended = compact(out, snapshot, show)
     if as_json:
         write_json("compact", {"dry_run": dry_run, "complete": ended.complete, **asdict(ended)})
@@ -36,10 +37,10 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
 
 
 @contextmanager
-def _bar(out: str) -> Iterator[Callable[[Compaction], None]]:
+def _bar() -> Iterator[Callable[[Compaction], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"Reading the keys of {out}", total=None)
+        task = progress.add_task("Reading the keys", total=None)
 
         def show(now: Compaction) -> None:
             progress.update(task, description="Copying rows", total=now.rows, completed=now.rows_done)

@@ -74,12 +74,12 @@ def _query(columns: str, out: str, folder: str) -> str:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Table:
-    """Names and values below each other; a value is shown as it is, markup or not."""
+    """Names and values below each other, shown as they are, markup or not."""
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column(overflow="fold")
     for name, value in pairs:
-        rows.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+        rows.add_row(Text(name), value if isinstance(value, Text) else Text(str(value)))
     return rows
 
 

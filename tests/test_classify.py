@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -256,6 +257,20 @@ def test_truth_from_a_file_and_classes_that_are_none(
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["confusion"] == report["confusion"]
 
 
+def test_a_label_that_looks_like_markup_is_shown_as_it_is(
+    out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    labels = lines(tmp_path / "labels.txt", ["[/red]旗帜", "[b]物品[/b]"])
+    given = ["--templates", "plain", "--name", "markup", "--truth", UNSEEN.format(0)]
+    with pytest.raises(SystemExit) as ended:
+        main(["classify", str(out), "--labels", str(labels), *given])
+    assert not ended.value.code
+    shown = capfd.readouterr().out
+    assert "images" in shown
+    assert re.search(r"(?m)^ *\[/red\]旗帜 +\d.* \[b\]物品\[/b\] \(\d", shown), shown
+
+
 def test_a_dry_run_counts_and_writes_nothing(out: Path, hanclip: Run, groups: Path) -> None:
     told = hanclip(
         *("classify", out, "--labels", groups, "--templates", "drawing", "--templates", "food"),
@@ -318,8 +333,6 @@ def test_wrong_use_is_told_before_any_work(
     (tmp_path / "twice.csv").write_text("id,label\na,旗帜\na,物品\n", encoding="utf-8")
     given = [option.replace("{folder}", str(tmp_path)) for option in options]
     told = hanclip("classify", out, "--labels", groups, *given, code=2)
-    import re
-
     assert re.search(message.replace("{{}}", r"\{\}"), told["message"]), told["message"]
     assert not (tmp_path / "out.csv").exists()
 

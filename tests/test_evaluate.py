@@ -336,7 +336,8 @@ def feature_files(folder: Path) -> list[str]:
 def test_published_figures_stand_beside_the_score(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = feature_files(tmp_path)
+    (tmp_path / "[/b]").mkdir()
+    files = feature_files(tmp_path / "[/b]")
     name = "OFA-Sys/chinese-clip-vit-base-patch16"
     found = run(*files, "--compare", "--set", "muge", "--published-model", name)
     shown = {(f["direction"], f["setting"]): (f["model"], f["r1"], f["mean_recall"]) for f in found["published"]}
@@ -352,6 +353,7 @@ def test_published_figures_stand_beside_the_score(
     r1 = found["results"][0]["r1"]
     assert re.search(rf"difference .* {re.escape(f'{r1 - 52.1:+.2f}')} ", text)
     assert "OFA-Sys/Chinese-CLIP Results.md" in text
+    assert "[/b]" in text.replace("\n", "")
     assert run(*files, "--compare", "--set", "muge", "--split", "test")["published"] == []
 
 

@@ -18,6 +18,7 @@ from dataset_fixtures import an_identity, commit, some_records, unit_vectors
 from reference_texts import logit_scale, text_vectors
 
 from flows.cli import main
+from pipeline.batch import Record
 from pipeline.dataset import Dataset
 
 Run = Callable[..., dict[str, Any]]
@@ -169,6 +170,19 @@ def test_a_plan_is_told_and_nothing_written(tmp_path: Path, hanclip: Run) -> Non
     told = hanclip("similarity", tmp_path / "out", "--dry-run")
     assert (told["rows"], told["pairs"]) == (5, 5)
     assert not (tmp_path / "out" / "similarity").exists()
+
+
+@pytest.mark.parametrize("question", [[], ["--image", "[/b][red]x[/red]"], ["--text-id", "[/b][red]x[/red]"]])
+def test_what_looks_like_markup_is_shown_as_it_is(
+    question: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    records = [Record("[/b][red]x[/red]", "s3://shop/1.jpg", None, None, None, 100, "etag-1"), *some_records(1)]
+    commit(Dataset.open_or_create(str(tmp_path / "[/b]"), an_identity()), 0, records)
+    with pytest.raises(SystemExit) as ended:
+        main(["similarity", str(tmp_path / "[/b]"), *question])
+    assert not ended.value.code
+    assert "红色连衣裙 [/b][red]x[/red]" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
