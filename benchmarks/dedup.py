@@ -135,10 +135,10 @@ def _true_pairs(vectors: npt.NDArray[np.float32], cosine: float) -> Iterator[Pai
 
 
 _WAYS: dict[str, Callable[[str, float, float], tuple[Pairs, Row]]] = {
+    "truth": truth,
     "hanclip": hanclip,
     "ivf": ivf,
     "flat": flat,
-    "truth": truth,
 }
 
 
@@ -203,7 +203,7 @@ def main() -> None:
     """Measure every way and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", nargs="+", type=int, default=[100_000, 200_000, 1_000_000])
-    parser.add_argument("--true-up-to", type=int, default=200_000, help="compare every pair up to so many vectors")
+    parser.add_argument("--true-at", type=int, default=200_000, help="of how many vectors to compare every pair")
     parser.add_argument("--flat-up-to", type=int, default=100_000)
     parser.add_argument("--cosine", type=float, default=0.985)
     parser.add_argument("--border", type=float, default=0.5)
@@ -219,9 +219,9 @@ def main() -> None:
     for count in given.vectors:
         if not (given.work / str(count)).exists():
             write_dataset(given.work / str(count), near_vectors(count))
-        limits = {"truth": given.true_up_to, "hanclip": count, "ivf": count, "flat": given.flat_up_to}
-        for way, most in limits.items():
-            if count <= most:
+        chosen = {"truth": count == given.true_at, "hanclip": True, "ivf": True, "flat": count <= given.flat_up_to}
+        for way in _WAYS:
+            if chosen[way]:
                 rows.append(measured(way, count, given.work, given.cosine, 0.5 if way == "truth" else given.border))
                 print(rows[-1], flush=True)
     told = [row for row in rows if row["way"] != "truth"]
