@@ -40,8 +40,9 @@ _KEYS = {Direction.TEXT_TO_IMAGE: ("text_id", "image_ids"), Direction.IMAGE_TO_T
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Which published figures are shown: of the set, and of a model if its own name does not tell."""
+    """Whether published figures stand beside the score; of which set, and model if its own name does not tell."""
 
+    beside: bool
     set: str | None
     model: str | None
 
@@ -58,14 +59,28 @@ class Request:
     sample: int | None
     directions: tuple[Direction, ...]
     model: str | None
-    dtype: Literal["auto", "bf16", "fp16", "fp32"]
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] | None
     predictions: str | None
     split: str | None
-    compare: Comparison | None
+    compare: Comparison
 
     def check(self) -> None:
-        """Refuse options that do not go together. Raises ConfigError."""
-        for wrong, message in (
+        """Refuse options that do not go together, or that would do nothing. Raises ConfigError."""
+        for wrong, message in (*self._wrong_inputs(), *self._wrong_names()):
+            if wrong:
+                raise ConfigError(message)
+
+    def check_published(self) -> None:
+        """Refuse what --published, which evaluates nothing, would leave alone. Raises ConfigError."""
+        inputs = (self.out, self.pairs, self.image_features, self.text_features, self.where, self.sample)
+        if any((*inputs, self.model, self.dtype, self.predictions, self.split, self.compare.beside)):
+            raise ConfigError(
+                "--published only lists figures: leave out all but --set and --published-model, or leave it out and "
+                "give --compare to see figures beside a score."
+            )
+
+    def _wrong_inputs(self) -> tuple[tuple[object, str], ...]:
+        return (
             (not self.out and not self.image_features, "Nothing to evaluate: give OUT, or --image-features."),
             (self.out and self.image_features, "OUT and --image-features are both images: give one of them."),
             (not self.pairs and (self.image_features or self.text_features), "Feature files need --pairs FILE."),
@@ -73,14 +88,33 @@ class Request:
             (self.where and not self.out, "--where chooses rows of OUT: leave it out, or give OUT."),
             (self.sample and self.pairs, "--sample draws from a dataset's own pairs: leave out --pairs or --sample."),
             (self.predictions and not self.pairs, "--predictions are written for --pairs FILE: give them too."),
-            (self.compare and not self.compare.set, f"--compare needs --set, one of {_SETS}."),
             (
-                self.compare and self.compare.set and self.compare.set not in published.sets("retrieval"),
-                f"There are no published figures of --set {self.compare and self.compare.set}: give one of {_SETS}.",
+                (self.model or self.dtype) and (not self.pairs or self.text_features),
+                "--model and --dtype encode the texts of --pairs FILE for OUT: leave them out, or give such pairs.",
             ),
-        ):
-            if wrong:
-                raise ConfigError(message)
+        )
+
+    def _wrong_names(self) -> tuple[tuple[object, str], ...]:
+        of, split = self.compare, self.split
+        return (
+            (
+                split is not None and not _NAME.fullmatch(split),
+                f"--split {split!r} is no name: give letters, digits, dots and dashes, such as valid.",
+            ),
+            (
+                split and not self.predictions and not of.beside,
+                "--split names --predictions and chooses figures of --compare: leave it out, or give one of them.",
+            ),
+            (
+                (of.set or of.model) and not of.beside,
+                "--set and --published-model choose published figures: give --compare or --published too.",
+            ),
+            (of.beside and not of.set, f"--compare needs --set, one of {_SETS}."),
+            (
+                of.beside and of.set not in published.sets("retrieval"),
+                f"There are no published figures of --set {of.set}: give one of {_SETS}.",
+            ),
+        )
 
     @property
     def split_name(self) -> str | None:
@@ -91,6 +125,7 @@ class Request:
         return re.sub(r"_(texts|queries)$", "", stem)
 
 
+_NAME = re.compile(r"\w[\w.-]*")
 _SETS = ", ".join(published.sets("retrieval"))
 
 
@@ -102,15 +137,14 @@ def directions(word: str) -> tuple[Direction, ...]:
 def run(request: Request, as_json: bool) -> int:
     """Evaluate and show; 0 when every direction has a score."""
     request.check()
-    with _bar() as bar:
+    with _bar(silent=as_json) as bar:
         evaluation = _pairs(request, bar) if request.pairs else _own(request, bar)
-    of = request.compare
     name = Dataset.open(request.out).identity.model if request.out else None
     told = Told(
         what=request.out or request.image_features or "",
         model=name,
-        published_model=published.model_key((of and of.model) or name or ""),
-        set=of.set if of else None,
+        published_model=published.model_key(request.compare.model or name or ""),
+        set=request.compare.set,
         split=request.split_name,
         sample=request.sample,
         where=request.where,
@@ -156,7 +190,7 @@ def _encoded(request: Request, pairs: Pairs, bar: Progress) -> Named:
     """The texts of the pairs, by the dataset's model."""
     assert request.out
     task = bar.add_task("Loading the model for the texts", total=None)
-    encoder = encoder_of(request.out, request.model, request.dtype)
+    encoder = encoder_of(request.out, request.model, request.dtype or "fp32")
     bar.update(task, description="Encoding texts", total=len(pairs.texts))
     parts = []
     for first in range(0, len(pairs.texts), _TEXTS_AT_ONCE):
@@ -202,6 +236,6 @@ def _filter(out: str, where: str | None) -> RowFilter:
     return RowFilter(where, Dataset.open(out).identity.schema)
 
 
-def _bar() -> Progress:
+def _bar(silent: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=silent)

@@ -60,8 +60,9 @@ def evaluate(
         typer.Option(help="The dataset's model, if it is elsewhere now; it encodes the texts.", rich_help_panel=_INPUT),
     ] = None,
     dtype: Annotated[
-        Literal["auto", "bf16", "fp16", "fp32"], typer.Option(help="Arithmetic of the texts.", rich_help_panel=_INPUT)
-    ] = "fp32",
+        Literal["auto", "bf16", "fp16", "fp32"] | None,
+        typer.Option(help="Arithmetic of the texts: fp32 unless told otherwise.", rich_help_panel=_INPUT),
+    ] = None,
     predictions: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Write what was found, and output.json.", rich_help_panel=_OUTPUT),
@@ -91,9 +92,6 @@ def evaluate(
     """Recall at 1, 5 and 10: do texts find their images, and images their texts? Exit 1 when there is no score."""
     from flows import evaluate as work
 
-    if published:
-        work.show_published(set_name, published_model, as_json)
-        return
     request = work.Request(
         out=out,
         pairs=pairs,
@@ -106,6 +104,10 @@ def evaluate(
         dtype=dtype,
         predictions=predictions,
         split=split,
-        compare=work.Comparison(set_name, published_model) if compare else None,
+        compare=work.Comparison(compare, set_name, published_model),
     )
+    if published:
+        request.check_published()
+        work.show_published(set_name, published_model, as_json)
+        return
     raise typer.Exit(work.run(request, as_json))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.audits import write_json
 from flows.summary import facts
 from pipeline import storage
-from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter
+from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter, unused
 from pipeline.errors import ConfigError
 from pipeline.latest import count
 
@@ -41,6 +41,7 @@ def options(given: Mapping[str, Any]) -> ExportOptions:
 def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: bool) -> None:
     """Export, or with `dry_run` only say what of."""
     write, dest = exporter(target.to), storage.normalise(target.dest)
+    _check(target, dest, chosen)
     storage.check_writable(dest, probe=not dry_run)
     rows = count(target.out)
     if dry_run:
@@ -57,6 +58,15 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
         title = "plan (nothing was written)" if dry_run else "complete"
         shown = facts(_told(target, dest, rows, ended))
         Console(highlight=False).print(Panel(shown, title=title, title_align="left"))
+
+
+def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
+    """Refuse a place inside the dataset, and options without an effect. Raises ConfigError."""
+    if f"{dest}/".startswith(f"{storage.normalise(target.out)}/"):
+        raise ConfigError(f"{target.dest} is inside the dataset {target.out}: give DEST a folder of its own.")
+    if ignored := unused(target.to, chosen):
+        named = ", ".join("--column" if name == "columns" else f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(f"{target.to} has no use for {named}: leave it out, or choose another format with --to.")
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from flows.options import CURATE, Debug, Json, examples
 from pipeline.curation.export.registry import FORMATS, ExportOptions, Format
 
 _TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
-_ABOUT = {name: str(field.description) for name, field in ExportOptions.model_fields.items()}
-_DEFAULT = {name: field.default for name, field in ExportOptions.model_fields.items()}
+_ABOUT = {
+    name: f"{field.description} \\[default: {field.default}]" if field.default else str(field.description)
+    for name, field in ExportOptions.model_fields.items()
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +38,8 @@ def export(
     to: Annotated[Format, typer.Option("--to", help=_TO)],
     vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_ABOUT["vectors"])] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_ABOUT["columns"])] = None,
-    rows_per_file: Annotated[int, typer.Option(min=1, help=_ABOUT["rows_per_file"])] = _DEFAULT["rows_per_file"],
-    split: Annotated[str, typer.Option(help=_ABOUT["split"])] = _DEFAULT["split"],
+    rows_per_file: Annotated[int | None, typer.Option(min=1, help=_ABOUT["rows_per_file"])] = None,
+    split: Annotated[str | None, typer.Option(help=_ABOUT["split"])] = None,
     number_ids: Annotated[bool, typer.Option("--number-ids", help=_ABOUT["number_ids"])] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
     as_json: Json = False,
@@ -46,6 +48,7 @@ def export(
     """Write the latest vectors in another format, ids beside them; the same command again writes the same."""
     from flows import export as shell
 
-    chosen = {"vectors": vectors, "columns": column and tuple(column), "rows_per_file": rows_per_file}
-    options = shell.options({**chosen, "split": split, "number_ids": number_ids})
+    chosen = {"vectors": vectors, "columns": tuple(column or ()), "rows_per_file": rows_per_file}
+    given = {**chosen, "split": split, "number_ids": number_ids}
+    options = shell.options({name: value for name, value in given.items() if value or value == ""})
     shell.write_export(shell.Target(out, dest, to), options, dry_run, as_json)

@@ -389,6 +389,18 @@ def test_the_published_figures(run: Run) -> None:
         (["out", "--compare"], "needs --set"),
         (["out", "--compare", "--set", "muga"], "give one of muge"),
         (["--published", "--set", "muga"], "choose among"),
+        (["out", "--set", "muge"], "give --compare or --published too"),
+        (["out", "--published-model", "rn50"], "give --compare or --published too"),
+        (["out", "--split", "test"], "leave it out, or give one of them"),
+        (["out", "--model", "demo"], "encode the texts of --pairs"),
+        (["out", "--dtype", "fp32"], "encode the texts of --pairs"),
+        (["out", "--text-features", "t.jsonl", "--pairs", "p.jsonl", "--dtype", "fp32"], "encode the texts of --pairs"),
+        (["out", "--published"], "--published only lists figures"),
+        (["--published", "--compare", "--set", "muge"], "--published only lists figures"),
+        *(
+            (["out", "--pairs", "p.jsonl", "--predictions", "found", "--split", name], "is no name")
+            for name in ("../../esc", "a/b", "..", "", "a\n")
+        ),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], message: str, run: Run) -> None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chinese_clip_fixtures import write_images, write_lmdb, write_texts
-from dataset_fixtures import an_identity, commit, some_records
+from dataset_fixtures import an_identity, commit, embedded_rows, provenance, some_records
 from pictures import jpegs
 
 from flows.cli import main
 from pipeline.chinese_clip_files import read_texts
 from pipeline.curation.feature_files import read_features
 from pipeline.dataset import Dataset
+from pipeline.schema import QUARANTINE
 
 IMAGES = dict(zip([12, 7, 1024, 3], jpegs(4), strict=True))
 TEXTS = [(1, "红色连衣裙", [12, 7]), (2, "“白”色  T恤", [1024]), (30, "没有图片", [])]
@@ -131,6 +134,21 @@ def test_ids_that_are_no_numbers_are_refused_or_numbered(run, shop, tmp_path):
     assert [(text.text, text.image_ids) for text in texts[:2]] == [
         (f"红色连衣裙 {ids[str(at)]}", (str(at),)) for at in range(2)
     ]
+
+
+@pytest.mark.parametrize("cell", ["7;8", "7", '["7"]', "[true]", '{"7": 8}'])
+def test_a_column_image_ids_that_is_no_ground_truth_is_refused(run, tmp_path, cell):
+    identity = an_identity(extra=pa.schema([("image_ids", pa.string())]))
+    records = [replace(record, id=str(at)) for at, record in enumerate(some_records(3))]
+    rows = embedded_rows(records, an_identity()).append_column("image_ids", pa.array(["[7, 8]", cell, None]))
+    dataset = Dataset.open_or_create(str(tmp_path / "shop"), identity)
+    dataset.write_shard("0" * 32, "2026-11-21", rows, QUARANTINE.empty_table(), provenance(3))
+    told = run("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", code=2)
+    assert f"The row 1 has {cell!r} in its column image_ids" in told["message"]
+    assert not (tmp_path / "f").exists()
+    run("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", "--number-ids")
+    truth = [text.image_ids for text in read_texts(str(tmp_path / "f" / "valid_texts.jsonl"))]
+    assert truth == [("0",), ("1",), ("2",)]
 
 
 def test_the_same_export_again_is_the_same_and_a_dry_run_writes_nothing(run, shop, tmp_path):

@@ -280,6 +280,32 @@ def test_a_column_that_is_not_there_is_named(run):
     assert "has no column colour; it has id, image_uri," in told["message"]
 
 
+@pytest.mark.parametrize(
+    ("to", "options", "told"),
+    [
+        ("npy", ["--split", "valid"], "npy has no use for --split"),
+        ("hf", ["--number-ids"], "hf has no use for --number-ids"),
+        ("faiss", ["--rows-per-file", 9, "--column", "text"], "faiss has no use for --column, --rows-per-file"),
+        ("chinese-clip", ["--column", "text"], "chinese-clip has no use for --column"),
+        *(("chinese-clip", ["--split", name], "--split: String should match") for name in ("a/b", "../x", ".x", "")),
+    ],
+)
+def test_options_without_an_effect_and_names_that_are_paths_are_refused(run, tmp_path, to, options, told):
+    assert told in run(to, *options, code=2)["message"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "features", "embeddings/../features"])
+def test_a_dataset_is_no_place_for_its_export(out, capfd, below):
+    before = contents(out)
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["export", str(out), f"{out}/{below}", "--to", "npy", "--json", *more])
+        assert ended.value.code == 2
+        assert "is inside the dataset" in json.loads(capfd.readouterr().out.splitlines()[-1])["message"]
+    assert contents(out) == before
+
+
 def test_a_bucket_takes_an_export_and_loses_the_parts_of_a_larger_one(s3, out, tmp_path):
     bucket = s3.bucket()
     for rows_per_file in (100, 400):

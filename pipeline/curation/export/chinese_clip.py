@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import StrictInt, TypeAdapter, ValidationError
 
 from pipeline import storage
 from pipeline.chinese_clip_files import as_number
@@ -31,10 +32,11 @@ from pipeline.latest import latest
 _ROWS = 4096
 _FEATURES = {IMAGE: ("imgs.img_feat.jsonl", "image_id"), TEXT: ("texts.txt_feat.jsonl", "text_id")}
 _GROUND_TRUTH = "image_ids"
+_IMAGE_IDS = TypeAdapter(list[StrictInt])
 
 
 def export(request: Request) -> Exported:
-    """Write the files. Raises UsageError for an id that is no whole number."""
+    """Write the files. Raises UsageError for an id, of a row or in its ground truth, that is no whole number."""
     identity = Dataset.open(request.out).identity
     chosen = {"image": [IMAGE], "text": [TEXT]}.get(request.options.vectors or "", list(identity.vector_columns))
     beside = ["text"] * (TEXT in chosen) + [_GROUND_TRUTH] * (TEXT in chosen and _has_ground_truth(request, identity))
@@ -125,10 +127,22 @@ class _Texts:
         _write_lines(self._file, lines)
         self.rows += len(lines)
 
-    def _images(self, number: int, named: str | None) -> list[Any]:
+    def _images(self, number: int, named: str | None) -> list[int]:
         if named is not None:
-            return list(json.loads(named))
+            return _image_ids(number, named)
         return [number] if self._paired else []
+
+
+def _image_ids(number: int, named: str) -> list[int]:
+    """The ids in a cell of the column `image_ids`, which may be a column of the user's own."""
+    try:
+        return _IMAGE_IDS.validate_json(named)
+    except ValidationError as error:
+        raise UsageError(
+            f"The row {number} has {named[:80]!r} in its column image_ids, and the Chinese-CLIP authors' scripts take "
+            "a list of whole numbers as ground truth, such as [7, 8]. Correct the column, or leave it out with "
+            "--number-ids."
+        ) from error
 
 
 def _writers(files: Staged, chosen: Sequence[str], held: Sequence[str], split: str) -> list[_Features | _Texts]:

@@ -27,8 +27,17 @@ FORMATS: dict[Format, str] = {
 }
 
 
+#: Formats for which an option that a user gives has a meaning; all where it is not named here.
+_ONLY: dict[str, frozenset[Format]] = {
+    "columns": frozenset(FORMATS) - {"chinese-clip", "faiss"},
+    "rows_per_file": frozenset({"npy", "hf", "milvus", "qdrant", "pgvector"}),
+    "split": frozenset({"chinese-clip"}),
+    "number_ids": frozenset({"chinese-clip"}),
+}
+
+
 class ExportOptions(BaseModel):
-    """What a user may choose; a format leaves alone what does not concern it."""
+    """What a user may choose; a format leaves alone what does not concern it, see `unused`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +46,9 @@ class ExportOptions(BaseModel):
     )
     columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
     rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
-    split: str = Field(default="valid", min_length=1, description="chinese-clip: the first part of the files' names.")
+    split: str = Field(
+        default="valid", pattern=r"^\w[\w.-]*$", description="chinese-clip: the first part of the files' names."
+    )
     number_ids: bool = Field(
         default=False, description="chinese-clip: number the rows, and write which number is which id."
     )
@@ -78,6 +89,11 @@ class Exported:
     def rows(self) -> int:
         """Rows of the largest file."""
         return max(self.files.values(), default=0)
+
+
+def unused(name: Format, options: ExportOptions) -> list[str]:
+    """Options that were given and that the format leaves alone."""
+    return [option for option in sorted(options.model_fields_set) if name not in _ONLY.get(option, FORMATS)]
 
 
 Exporter = Callable[[Request], Exported]
