@@ -192,7 +192,13 @@ def test_what_looks_like_markup_is_shown_as_it_is(
         (["--image", "nobody"], "nobody has no current row"),
         (["--image", "item-00000", "--dry-run"], "leave --dry-run out"),
         (["--image", "item-00000", "--texts", "{folder}/empty.txt"], "holds no text"),
-        (["--text", "a", "--dtype", "int8"], "--dtype int8"),
+        (["--image", ""], "--image needs the id of a record"),
+        (["--text-id", ""], "--text-id needs the id of a record"),
+        (["--texts", ""], "--texts needs the name of a file"),
+        (["--top", "5"], "--top needs a question"),
+        (["--model", "elsewhere"], "--model needs texts to encode"),
+        (["--text-id", "item-00000", "--model", "elsewhere"], "--model needs texts to encode"),
+        (["--image", "item-00000", "--dtype", "fp32"], "--dtype needs texts to encode"),
     ],
 )
 def test_wrong_use_is_told(options: list[str], message: str, tmp_path: Path, hanclip: Run) -> None:
