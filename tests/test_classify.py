@@ -287,7 +287,7 @@ def test_the_footer_says_what_made_the_table(out: Path, hanclip: Run, groups: Pa
     told = json.loads(facts)
     assert told["labels"] == [[group] for group in GROUPS]
     assert "{}贴纸" in told["templates"]
-    assert told["logit_scale"] == 100
+    assert (told["logit_scale"], told["dtype"]) == (100, "fp32")
 
 
 def test_templates_that_ship_are_sound(hanclip: Run) -> None:

@@ -119,7 +119,7 @@ def test_one_image_against_texts_that_are_given(out: Path, rows: pa.Table, hancl
     row = rows["id"].to_pylist().index("twemoji-1f348")
     other = next(i for i, text in enumerate(rows["text"].to_pylist()) if text and i != row)
     other_id, other_text = rows["id"][other].as_py(), rows["text"][other].as_py()
-    command = ("similarity", out, "--image", "twemoji-1f348", "--dtype", "fp32")
+    command = ("similarity", out, "--image", "twemoji-1f348")
     told = hanclip(*command, "--text", "甜瓜", "--texts", tmp_path / "texts.txt", "--text-id", other_id)
     texts = ["甜瓜", "西瓜", "汽车", "一只猫"]
     all_texts = np.vstack([text_vectors(texts), vectors(rows.slice(other, 1), "text_embedding")])
@@ -150,7 +150,7 @@ def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
     cases = [
         (["--image", "twemoji-1f348"], by_text, vectors(by_text, "text_embedding") @ image),
         (["--text-id", "twemoji-1f348"], rows, vectors(rows, "image_embedding") @ text),
-        (["--text", "一只猫", "--dtype", "fp32"], rows, vectors(rows, "image_embedding") @ text_vectors(["一只猫"])[0]),
+        (["--text", "一只猫"], rows, vectors(rows, "image_embedding") @ text_vectors(["一只猫"])[0]),
     ]
     for options, among, cosines in cases:
         matches = hanclip("similarity", out, *options, "--top", 12)["matches"]

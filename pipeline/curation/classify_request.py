@@ -50,7 +50,7 @@ class ClassifyRequest(BaseModel):
     model: str | None = Field(
         default=None, description="Where the dataset's model is now, if not where it was when the dataset was made."
     )
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(default="auto", description="Arithmetic of the text tower.")
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(default="fp32", description="Arithmetic of the text tower.")
 
     @model_validator(mode="after")
     def _submission_is_whole(self) -> ClassifyRequest:
