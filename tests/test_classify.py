@@ -271,6 +271,15 @@ def test_a_label_that_looks_like_markup_is_shown_as_it_is(
     assert re.search(r"(?m)^ *\[/red\]旗帜 +\d.* \[b\]物品\[/b\] \(\d", shown), shown
 
 
+def test_without_a_known_class_there_is_no_report(out: Path, hanclip: Run, groups: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text("yesterday's")
+    given = ("--templates", "plain", "--truth", "'别的' || vendor", "--report", report)
+    told = hanclip("classify", out, "--labels", groups, *given, code=1)
+    assert "report.json was not written" in told["message"]
+    assert report.read_text() == "yesterday's"
+
+
 def test_a_dry_run_counts_and_writes_nothing(out: Path, hanclip: Run, groups: Path) -> None:
     told = hanclip(
         *("classify", out, "--labels", groups, "--templates", "drawing", "--templates", "food"),
