@@ -21,7 +21,7 @@ from pipeline.curation.encoder import encoder_of
 from pipeline.curation.similarity_query import Match, Scale, measure, rank_stored, rank_texts, stored
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
 from pipeline.dataset import Dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,10 @@ def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str],
 
 
 def _from_file(uri: str) -> list[str]:
-    found = [line for line in read_lines(uri) if line.strip()]
+    try:
+        found = [line for line in read_lines(uri) if line.strip()]
+    except NotFoundError as error:
+        raise ConfigError(f"There is no file {uri}: check --texts.") from error
     if not found:
         raise ConfigError(f"{uri} holds no text: write one text a line.")
     return found

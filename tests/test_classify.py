@@ -314,6 +314,9 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
     [
         (["--labels", "{folder}/one.txt"], "names 1 classes.*hanclip similarity"),
         (["--labels", "{folder}/gap.txt"], "class 1 has an empty name"),
+        (["--labels", "{folder}/nope.txt"], "There is no file .*nope.txt: check --labels"),
+        (["--labels", "{folder}/nope.json"], "There is no file .*nope.json: check --labels"),
+        (["--elevater", "x.json", "--dataset-name", "x", "--index", "nope.json"], "There is no file nope.json"),
         (["--labels", "{folder}/bad.json"], "is no labels file"),
         (["--templates", "{folder}/one.txt"], "without {{}}.*one template a line"),
         (["--templates", "nothing"], "neither a file nor a set.*--list-templates"),

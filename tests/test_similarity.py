@@ -195,6 +195,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(
         (["--image", ""], "--image needs the id of a record"),
         (["--text-id", ""], "--text-id needs the id of a record"),
         (["--texts", ""], "--texts needs the name of a file"),
+        (["--image", "item-00000", "--texts", "nope.txt"], "There is no file nope.txt: check --texts"),
         (["--top", "5"], "--top needs a question"),
         (["--model", "elsewhere"], "--model needs texts to encode"),
         (["--text-id", "item-00000", "--model", "elsewhere"], "--model needs texts to encode"),
