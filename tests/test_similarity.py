@@ -19,7 +19,10 @@ from reference_texts import logit_scale, text_vectors
 
 from flows.cli import main
 from pipeline.batch import Record
+from pipeline.curation.similarity_query import stored
+from pipeline.curation.vectors import IMAGE
 from pipeline.dataset import Dataset
+from pipeline.errors import UsageError
 
 Run = Callable[..., dict[str, Any]]
 
@@ -163,6 +166,13 @@ def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
         assert all(match["probability"] is None for match in matches)
         for one, next_ in pairwise(matches):
             assert one["cosine"] > next_["cosine"] or one["id"] < next_["id"]
+
+
+def test_the_vector_that_a_record_lacks_is_named(out: Path, rows: pa.Table, hanclip: Run) -> None:
+    without = rows.filter(rows["text"].is_null())["id"][0].as_py()
+    assert f"{without} has no text: name" in hanclip("similarity", out, "--text-id", without, code=2)["message"]
+    with pytest.raises(UsageError, match="has no image: name a record that has one\\."):
+        stored(Dataset.open(str(out)), without, "another state", IMAGE)
 
 
 def test_a_plan_is_told_and_nothing_written(tmp_path: Path, hanclip: Run) -> None:
