@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,14 @@ def test_the_table_places_every_pair_in_its_dataset(out: Path, rows: pa.Table, h
     assert (out / "similarity" / "similarity.parquet").read_bytes() == first
 
 
-def test_chance_is_drawn_by_digest_from_some_shards_of_many(tmp_path: Path, hanclip: Run) -> None:
+def test_chance_is_drawn_by_digest_from_the_current_rows(tmp_path: Path, hanclip: Run) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     for shard in range(40):
         commit(dataset, 39 - shard, some_records(80, first=80 * shard))
+    newer = [replace(record, source_fingerprint="newer") for record in some_records(1600)]
+    commit(dataset, 40, newer, run_date="2026-11-22")
     told = hanclip("similarity", tmp_path / "out")
-    among = some_records(80 * 32, first=80 * 8)  # the 32 smallest of 40 shard ids
+    among = [*newer, *some_records(1600, first=1600)]
     among.sort(key=lambda r: hashlib.blake2b(f"{r.id}\0{r.source_fingerprint}".encode(), digest_size=8).digest())
     ids = [record.id for record in among[:2048]]
     cosines = unit_vectors(ids, 8, "image") @ unit_vectors(ids, 8, "text").T
