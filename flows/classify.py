@@ -33,6 +33,7 @@ from pipeline.curation.published import Figure, figures, model_key
 from pipeline.curation.templates import prompts, read_templates, shipped_sets
 from pipeline.curation.vectors import IMAGE, require_vectors
 from pipeline.dataset import Dataset
+from pipeline.errors import RunError
 from pipeline.latest import count
 from pipeline.workspace import Workspace
 
@@ -128,7 +129,12 @@ def _classify(job: Job, truth: Truth | None, quiet: bool) -> tuple[dict[str, Any
         if submission:
             submission.write(_backbone(job, encoder), len(job.classes))
     report = tally.report(job.classes) if truth else None
-    if report and request.report:
+    if request.report:
+        if report is None:
+            raise RunError(
+                f"No image's truth is one of the classes, so there is no report: {request.report} was not written. "
+                "Compare --truth with the labels."
+            )
         text = json.dumps({**job.told, **asdict(report)}, ensure_ascii=False, indent=1)
         storage.overwrite(storage.normalise(request.report), text.encode() + b"\n")
     return {"logit_scale": scale, "images_per_class": counts.tolist()}, report

@@ -50,7 +50,7 @@ def classify(
     dataset_name: Annotated[str | None, _option("dataset_name", "--dataset-name")] = None,
     index: Annotated[str | None, _option("index", "--index", metavar="FILE")] = None,
     model: Annotated[str | None, _option("model", "--model")] = None,
-    dtype: Annotated[str, _option("dtype", "--dtype")] = "auto",
+    dtype: Annotated[str, _option("dtype", "--dtype")] = "fp32",
     list_templates: Annotated[bool, typer.Option("--list-templates", help="Show the templates that ship.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do; load no model.")] = False,
     as_json: Json = False,

@@ -5,7 +5,7 @@ In: the command line. Out: one call with parsed values. Imported for `hanclip --
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,12 +41,15 @@ def similarity(
     text_id: Annotated[
         list[str] | None, typer.Option("--text-id", metavar="ID", help="The stored text of this record, not encoded.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 20,
+    top: Annotated[int | None, typer.Option(min=1, show_default="20", help="How many matches to show.")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Where the dataset's model is now, if not where it was when the dataset was made."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Arithmetic of the text tower: auto, bf16, fp16 or fp32.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "bf16", "fp16", "fp32"] | None,
+        typer.Option(show_default="fp32", help="Arithmetic of the text tower."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -56,11 +59,20 @@ def similarity(
     Alone it writes OUT/similarity/similarity.parquet for all pairs. With --image it ranks texts for one image, with
     one --text or --text-id alone all stored images for one text; then nothing is written, and no image is read again.
     """
-    asking = image is not None or bool(text or texts or text_id)
+    asking = image is not None or texts is not None or bool(text or text_id)
     if asking and dry_run:
         raise ConfigError("A question writes nothing: leave --dry-run out.")
-    if dtype not in ("auto", "bf16", "fp16", "fp32"):
-        raise ConfigError(f"--dtype {dtype} is no arithmetic: take auto, bf16, fp16 or fp32.")
+    encoding = text or texts is not None
+    for flag, useless, needs in (
+        ("--top", top is not None and not asking, "a question: give --image, --text, --texts or --text-id"),
+        ("--model", model is not None and not encoding, "texts to encode: give --text or --texts"),
+        ("--dtype", dtype is not None and not encoding, "texts to encode: give --text or --texts"),
+        ("--image", image == "", "the id of a record"),
+        ("--text-id", "" in (text_id or ()), "the id of a record"),
+        ("--texts", texts == "", "the name of a file"),
+    ):
+        if useless:
+            raise ConfigError(f"{flag} needs {needs}, or leave it out.")
     if not asking:
         from flows import similarity as flow
 
@@ -68,5 +80,5 @@ def similarity(
         return
     from flows import similarity_question as question
 
-    asked = question.Question(out, image, tuple(text or ()), texts, tuple(text_id or ()), top)
-    question.answer(asked, question.Encoding(model, dtype), as_json)
+    asked = question.Question(out, image, tuple(text or ()), texts, tuple(text_id or ()), top or 20)
+    question.answer(asked, question.Encoding(model, dtype or "fp32"), as_json)

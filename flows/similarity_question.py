@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -21,7 +21,7 @@ from pipeline.curation.encoder import encoder_of
 from pipeline.curation.similarity_query import Match, Scale, measure, rank_stored, rank_texts, stored
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
 from pipeline.dataset import Dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Encoding:
     """How texts are encoded: where the model is, if not where it was, and in which arithmetic."""
 
     model: str | None
-    dtype: str
+    dtype: Literal["auto", "bf16", "fp16", "fp32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Texts:
 
 def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
     """Rank and show."""
-    given = [*question.texts, *(_from_file(question.texts_file) if question.texts_file else [])]
+    given = [*question.texts, *(_from_file(question.texts_file) if question.texts_file is not None else [])]
     if question.image is None and len(given) + len(question.text_ids) != 1:
         raise ConfigError(
             f"{len(given) + len(question.text_ids)} texts and no image: give one text to rank the images, or --image."
@@ -62,11 +62,11 @@ def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
     dataset = Dataset.open(question.out)
     require_vectors(dataset, IMAGE)
     with nullcontext() if as_json else Console(stderr=True).status("Comparing stored vectors"):
-        scale = measure(dataset, [*([question.image] if question.image else []), *question.text_ids])
+        scale = measure(dataset, [*([] if question.image is None else [question.image]), *question.text_ids])
         texts = _texts(dataset, scale, question, given, encoding)
         matches = _rank(dataset, scale, question, texts)
     if as_json:
-        told = {"image": question.image, "text": None if question.image else texts.told[0][1]}
+        told = {"image": question.image, "text": texts.told[0][1] if question.image is None else None}
         write_json("similarity", {**told, "logit_scale": scale.logit_scale, "matches": [asdict(m) for m in matches]})
     else:
         _show(matches)
@@ -86,8 +86,7 @@ def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str],
     told: list[tuple[str | None, str]] = [(None, text) for text in given]
     parts = [np.empty((0, dataset.identity.dim), np.float32)]
     if given:
-        dtype = cast(Literal["auto", "bf16", "fp16", "fp32"], encoding.dtype)
-        parts.append(encoder_of(dataset.uri, encoding.model, dtype).encode_texts(given))
+        parts.append(encoder_of(dataset.uri, encoding.model, encoding.dtype).encode_texts(given))
     for id_ in question.text_ids:
         vector, text = stored(dataset, id_, scale.survey.states[id_], TEXT)
         told.append((id_, text or ""))
@@ -96,7 +95,10 @@ def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str],
 
 
 def _from_file(uri: str) -> list[str]:
-    found = [line for line in read_lines(uri) if line.strip()]
+    try:
+        found = [line for line in read_lines(uri) if line.strip()]
+    except NotFoundError as error:
+        raise ConfigError(f"There is no file {uri}: check --texts.") from error
     if not found:
         raise ConfigError(f"{uri} holds no text: write one text a line.")
     return found

@@ -271,6 +271,15 @@ def test_a_label_that_looks_like_markup_is_shown_as_it_is(
     assert re.search(r"(?m)^ *\[/red\]旗帜 +\d.* \[b\]物品\[/b\] \(\d", shown), shown
 
 
+def test_without_a_known_class_there_is_no_report(out: Path, hanclip: Run, groups: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text("yesterday's")
+    given = ("--templates", "plain", "--truth", "'别的' || vendor", "--report", report)
+    told = hanclip("classify", out, "--labels", groups, *given, code=1)
+    assert "report.json was not written" in told["message"]
+    assert report.read_text() == "yesterday's"
+
+
 def test_a_dry_run_counts_and_writes_nothing(out: Path, hanclip: Run, groups: Path) -> None:
     told = hanclip(
         *("classify", out, "--labels", groups, "--templates", "drawing", "--templates", "food"),
@@ -287,7 +296,7 @@ def test_the_footer_says_what_made_the_table(out: Path, hanclip: Run, groups: Pa
     told = json.loads(facts)
     assert told["labels"] == [[group] for group in GROUPS]
     assert "{}贴纸" in told["templates"]
-    assert told["logit_scale"] == 100
+    assert (told["logit_scale"], told["dtype"]) == (100, "fp32")
 
 
 def test_templates_that_ship_are_sound(hanclip: Run) -> None:
@@ -305,6 +314,9 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
     [
         (["--labels", "{folder}/one.txt"], "names 1 classes.*hanclip similarity"),
         (["--labels", "{folder}/gap.txt"], "class 1 has an empty name"),
+        (["--labels", "{folder}/nope.txt"], "There is no file .*nope.txt: check --labels"),
+        (["--labels", "{folder}/nope.json"], "There is no file .*nope.json: check --labels"),
+        (["--elevater", "x.json", "--dataset-name", "x", "--index", "nope.json"], "There is no file nope.json"),
         (["--labels", "{folder}/bad.json"], "is no labels file"),
         (["--templates", "{folder}/one.txt"], "without {{}}.*one template a line"),
         (["--templates", "nothing"], "neither a file nor a set.*--list-templates"),
@@ -317,6 +329,9 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--truth", "similarity"], "gives fractions"),
         (["--name", "a/b"], "--name a/b"),
         (["--logit-scale", "hot"], "--logit-scale hot"),
+        (["--logit-scale", "nan"], "--logit-scale nan"),
+        (["--logit-scale", "0"], "--logit-scale 0"),
+        (["--logit-scale", "1e40"], "--logit-scale 1e40"),
         (["--elevater", "x.json"], "belong together"),
         (["--report", "x.json"], "--report needs --truth"),
         (["--compare", "dtd"], "--compare needs --truth"),

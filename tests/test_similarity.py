@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from reference_texts import logit_scale, text_vectors
 
 from flows.cli import main
 from pipeline.batch import Record
+from pipeline.curation.similarity_query import stored
+from pipeline.curation.vectors import IMAGE
 from pipeline.dataset import Dataset
+from pipeline.errors import UsageError
 
 Run = Callable[..., dict[str, Any]]
 
@@ -98,12 +102,14 @@ def test_the_table_places_every_pair_in_its_dataset(out: Path, rows: pa.Table, h
     assert (out / "similarity" / "similarity.parquet").read_bytes() == first
 
 
-def test_chance_is_drawn_by_digest_from_some_shards_of_many(tmp_path: Path, hanclip: Run) -> None:
+def test_chance_is_drawn_by_digest_from_the_current_rows(tmp_path: Path, hanclip: Run) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     for shard in range(40):
         commit(dataset, 39 - shard, some_records(80, first=80 * shard))
+    newer = [replace(record, source_fingerprint="newer") for record in some_records(1600)]
+    commit(dataset, 40, newer, run_date="2026-11-22")
     told = hanclip("similarity", tmp_path / "out")
-    among = some_records(80 * 32, first=80 * 8)  # the 32 smallest of 40 shard ids
+    among = [*newer, *some_records(1600, first=1600)]
     among.sort(key=lambda r: hashlib.blake2b(f"{r.id}\0{r.source_fingerprint}".encode(), digest_size=8).digest())
     ids = [record.id for record in among[:2048]]
     cosines = unit_vectors(ids, 8, "image") @ unit_vectors(ids, 8, "text").T
@@ -119,7 +125,7 @@ def test_one_image_against_texts_that_are_given(out: Path, rows: pa.Table, hancl
     row = rows["id"].to_pylist().index("twemoji-1f348")
     other = next(i for i, text in enumerate(rows["text"].to_pylist()) if text and i != row)
     other_id, other_text = rows["id"][other].as_py(), rows["text"][other].as_py()
-    command = ("similarity", out, "--image", "twemoji-1f348", "--dtype", "fp32")
+    command = ("similarity", out, "--image", "twemoji-1f348")
     told = hanclip(*command, "--text", "甜瓜", "--texts", tmp_path / "texts.txt", "--text-id", other_id)
     texts = ["甜瓜", "西瓜", "汽车", "一只猫"]
     all_texts = np.vstack([text_vectors(texts), vectors(rows.slice(other, 1), "text_embedding")])
@@ -150,7 +156,7 @@ def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
     cases = [
         (["--image", "twemoji-1f348"], by_text, vectors(by_text, "text_embedding") @ image),
         (["--text-id", "twemoji-1f348"], rows, vectors(rows, "image_embedding") @ text),
-        (["--text", "一只猫", "--dtype", "fp32"], rows, vectors(rows, "image_embedding") @ text_vectors(["一只猫"])[0]),
+        (["--text", "一只猫"], rows, vectors(rows, "image_embedding") @ text_vectors(["一只猫"])[0]),
     ]
     for options, among, cosines in cases:
         matches = hanclip("similarity", out, *options, "--top", 12)["matches"]
@@ -163,6 +169,13 @@ def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
         assert all(match["probability"] is None for match in matches)
         for one, next_ in pairwise(matches):
             assert one["cosine"] > next_["cosine"] or one["id"] < next_["id"]
+
+
+def test_the_vector_that_a_record_lacks_is_named(out: Path, rows: pa.Table, hanclip: Run) -> None:
+    without = rows.filter(rows["text"].is_null())["id"][0].as_py()
+    assert f"{without} has no text: name" in hanclip("similarity", out, "--text-id", without, code=2)["message"]
+    with pytest.raises(UsageError, match="has no image: name a record that has one\\."):
+        stored(Dataset.open(str(out)), without, "another state", IMAGE)
 
 
 def test_a_plan_is_told_and_nothing_written(tmp_path: Path, hanclip: Run) -> None:
@@ -192,7 +205,14 @@ def test_what_looks_like_markup_is_shown_as_it_is(
         (["--image", "nobody"], "nobody has no current row"),
         (["--image", "item-00000", "--dry-run"], "leave --dry-run out"),
         (["--image", "item-00000", "--texts", "{folder}/empty.txt"], "holds no text"),
-        (["--text", "a", "--dtype", "int8"], "--dtype int8"),
+        (["--image", ""], "--image needs the id of a record"),
+        (["--text-id", ""], "--text-id needs the id of a record"),
+        (["--texts", ""], "--texts needs the name of a file"),
+        (["--image", "item-00000", "--texts", "nope.txt"], "There is no file nope.txt: check --texts"),
+        (["--top", "5"], "--top needs a question"),
+        (["--model", "elsewhere"], "--model needs texts to encode"),
+        (["--text-id", "item-00000", "--model", "elsewhere"], "--model needs texts to encode"),
+        (["--image", "item-00000", "--dtype", "fp32"], "--dtype needs texts to encode"),
     ],
 )
 def test_wrong_use_is_told(options: list[str], message: str, tmp_path: Path, hanclip: Run) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, NotFoundError
 
 _INDEX = TypeAdapter(list[int])
 _DECIMALS = 6
@@ -120,5 +120,7 @@ class Submission:
 def _read_index(uri: str) -> list[int]:
     try:
         return _INDEX.validate_json(storage.read_bytes(storage.normalise(uri)))
+    except NotFoundError as error:
+        raise ConfigError(f"There is no file {uri}: check --index.") from error
     except ValidationError as error:
         raise ConfigError(f"{uri} is no list of row numbers: give the index.json of the ELEVATER set.") from error

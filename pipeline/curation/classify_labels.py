@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, NotFoundError
 from pipeline.sources.texts import decode_text
 
 _JSON: TypeAdapter[list[str | list[str]] | dict[str, list[str]]] = TypeAdapter(
@@ -47,10 +47,10 @@ class Classes:
 
 def read_classes(uri: str) -> Classes:
     """Read a labels file. Raises ConfigError, StorageError."""
-    if uri.lower().endswith(".json"):
-        rows = _from_json(uri)
-    else:
-        rows = [[name.strip() for name in line.split("\t")] for line in read_lines(uri)]
+    try:
+        rows = _from_json(uri) if uri.lower().endswith(".json") else _from_lines(uri)
+    except NotFoundError as error:
+        raise ConfigError(f"There is no file {uri}: check --labels.") from error
     for number, names in enumerate(rows):
         if not names or not all(names):
             raise ConfigError(f"{uri}: class {number} has an empty name. Give every class a name, one class a line.")
@@ -60,6 +60,10 @@ def read_classes(uri: str) -> Classes:
             "`hanclip similarity OUT --text LABEL`."
         )
     return Classes(tuple(tuple(dict.fromkeys(names)) for names in rows))
+
+
+def _from_lines(uri: str) -> list[list[str]]:
+    return [[name.strip() for name in line.split("\t")] for line in read_lines(uri)]
 
 
 def _from_json(uri: str) -> list[list[str]]:

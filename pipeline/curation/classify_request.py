@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,7 +39,7 @@ class ClassifyRequest(BaseModel):
     compare: str | None = Field(
         default=None, description="Show the published accuracies of this set beside it, such as imagenet or cifar100."
     )
-    logit_scale: Literal["model"] | float = Field(
+    logit_scale: Literal["model"] | Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = Field(
         default=100.0,
         union_mode="left_to_right",
         description="Factor of cosines under the softmax: 100, as published; or the model's own, trained one.",
@@ -50,7 +50,7 @@ class ClassifyRequest(BaseModel):
     model: str | None = Field(
         default=None, description="Where the dataset's model is now, if not where it was when the dataset was made."
     )
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(default="auto", description="Arithmetic of the text tower.")
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(default="fp32", description="Arithmetic of the text tower.")
 
     @model_validator(mode="after")
     def _submission_is_whole(self) -> ClassifyRequest:
@@ -70,7 +70,7 @@ def parse_request(**given: object) -> ClassifyRequest:
     try:
         return ClassifyRequest.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors()[-1]  # Of two kinds of value, what is wrong with the second: a number.
         where = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: " if first["loc"] else ""
         raise ConfigError(
             f"{where}{first['msg'].removeprefix('Value error, ')}. See hanclip classify --help."

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def encoder_of(
-    out: str, model: str | None = None, dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    out: str, model: str | None = None, dtype: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
 ) -> ChineseClip:
     """Load the model of the dataset at `out`.
 
     Args:
         out: the dataset.
         model: where its weights are now, if no longer where they were when the dataset was made.
-        dtype: arithmetic.
+        dtype: arithmetic; as a rule exact, for it is a few texts against vectors that stay.
 
     Raises:
         IdentityError: there is no dataset, or `model` is another model.

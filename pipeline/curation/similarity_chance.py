@@ -5,8 +5,8 @@ are drawn from the dataset, and every image of theirs is compared with every tex
 cosine c is (1 + mismatched pairs with a cosine >= c) / (1 + mismatched pairs): the p-value of the hypothesis that the
 text is anybody's.
 
-The draw is the same every time, whatever the order of the files: ids of shards are digests, and the records are those
-with the smallest digests in the shards with the smallest ids. It reads at most 32 shards, in a dataset of any size.
+The draw is the same every time: rows in short runs spread over all current ones, of which those with a text and the
+smallest digests are taken. It reads at most some 16,384 rows' vectors, in a dataset of any size.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline import storage
+from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.vectors import IMAGE, KEY, TEXT, matrix
-from pipeline.dataset import Dataset, choose, scan
+from pipeline.dataset import Dataset, choose
+from pipeline.workspace import Workspace
 
 RECORDS = 2048
-_SHARDS = 32
+#: More than RECORDS, for some have no text.
+_ROWS_READ = 8 * RECORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,15 @@ def sample_chance(dataset: Dataset) -> Chance | None:
 
 
 def _draw(dataset: Dataset) -> pa.Table:
-    """Up to RECORDS records with an image and a text, ordered by their digests."""
-    columns = choose(dataset.identity.schema, [*KEY, "text", IMAGE, TEXT])
-    drawn = columns.empty_table()
-    for file in sorted(dataset.files(), key=lambda file: file.shard_id)[:_SHARDS]:
-        with storage.translated(file.uri):
-            rows = scan([file], columns).to_table().select(columns.names)
-        both = pa.concat_tables([drawn, rows.filter(rows[TEXT].is_valid())])
-        drawn = both.take(np.argsort(_digests(both), kind="stable")[:RECORDS])
+    """Up to RECORDS current records with an image and a text, ordered by their digests."""
+    columns = [*KEY, "text", IMAGE, TEXT]
+    drawn = choose(dataset.identity.schema, columns).empty_table()
+    with Workspace() as work:
+        current = CurrentRows(dataset, work)
+        for rows in current.read(columns, current.sample(_ROWS_READ)):
+            pairs = rows.select(columns).filter(pc.and_(rows[TEXT].is_valid(), rows[IMAGE].is_valid()))
+            both = pa.concat_tables([drawn, pairs])
+            drawn = both.take(np.argsort(_digests(both), kind="stable")[:RECORDS])
     return drawn
 
 

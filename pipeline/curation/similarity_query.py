@@ -16,7 +16,7 @@ import pyarrow.dataset as pads
 from pipeline import storage
 from pipeline.curation.similarity import Survey, logit_scale, survey
 from pipeline.curation.similarity_chance import Chance, sample_chance
-from pipeline.curation.vectors import KEY, Vectors, matrix, require_vectors, vector_blocks
+from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
 
@@ -76,7 +76,8 @@ def stored(dataset: Dataset, id_: str, fingerprint: str, vector: str) -> tuple[V
         rows = dataset.embeddings([*KEY, vector, *(["text"] if has_texts else [])]).to_table(filter=state)
     rows = rows.filter(rows[vector].is_valid())
     if not rows.num_rows:
-        raise UsageError(f"{id_} has no text: name a record that has one, or give the text with --text.")
+        cure = "name a record that has one" + (", or give the text with --text." if vector == TEXT else ".")
+        raise UsageError(f"{id_} has no {'text' if vector == TEXT else 'image'}: {cure}")
     return matrix(rows[vector])[0], rows["text"][0].as_py() if has_texts else None
 
 
