@@ -106,12 +106,12 @@ def _result(outcome: Outcome) -> dict[str, Any]:
 
 
 def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Table:
-    table = _headed(f"retrieval, {told.what}, %", "direction", "queries", "candidates", "model")
-    name = told.model or "these features"
+    counts = [f"{o.direction}: {o.queries:,} queries, {o.candidates:,} candidates" for o in evaluation.outcomes]
+    table = _headed("\n".join([f"retrieval, {told.what}, %", *counts]), "direction", "model")
+    name = Text(told.model or "these features")
     for outcome in evaluation.outcomes:
-        counts = (outcome.direction, f"{outcome.queries:,}", f"{outcome.candidates:,}")
         scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
-        table.add_row(*counts, Text(name), *scores)
+        table.add_row(outcome.direction, name, *scores)
         for figure in beside:
             if figure.direction == outcome.direction:
                 _add_published(table, figure, outcome, told)
@@ -121,12 +121,12 @@ def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Ta
 
 def _add_published(table: Table, figure: Figure, outcome: Outcome, told: Told) -> None:
     """A published row; below the zero-shot one of the same model, by how much this one is above it."""
-    table.add_row("", "", "", f"{figure.model} published, {figure.setting}", *_published_cells(figure), style="dim")
+    table.add_row("", f"{figure.model} published, {figure.setting}", *_published_cells(figure), style="dim")
     if figure.model == told.published_model and figure.setting == "zero-shot":
         published = (figure.r1, figure.r5, figure.r10, figure.mean_recall)
         pairs = zip(_scores(outcome.result), published, strict=False)
         cells = [f"{score - then:+.2f}" for score, then in pairs if then is not None]
-        table.add_row("", "", "", "difference", *cells, style="bold")
+        table.add_row("", "difference", *cells, style="bold")
 
 
 def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Iterator[str]:
@@ -156,9 +156,9 @@ def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> It
 def _headed(title: str, *names: str) -> Table:
     table = Table(title=Text(title, style="table.title"), title_justify="left")
     for name in names:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("R@1", "R@5", "R@10", "mean"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

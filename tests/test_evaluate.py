@@ -42,7 +42,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: str) -> dict[str, Any]:
         with pytest.raises(SystemExit) as ended:
             main(["evaluate", *arguments, "--json"])
-        return {"exit_code": ended.value.code, **json.loads(capsys.readouterr().out.splitlines()[-1])}
+        said = capsys.readouterr()
+        assert "Searching" not in said.err
+        return {"exit_code": ended.value.code, **json.loads(said.out.splitlines()[-1])}
 
     return call
 
@@ -346,11 +348,13 @@ def test_published_figures_stand_beside_the_score(
         ("text-to-image", "fine-tuned"): ("vit-b-16", 58.4, 77.4),
         ("image-to-text", "zero-shot"): ("vit-b-16", 38.7, None),
     }
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         main(["evaluate", *files, "--compare", "--set", "muge", "--published-model", name])
     text = capsys.readouterr().out
     r1 = found["results"][0]["r1"]
+    assert "text-to-image: 60 queries, 90 candidates" in text
+    assert re.search(r"vit-b-16 published, +│ +52.1 │ +76.7 │ +84.4 │ +71.1 │", text)
     assert re.search(rf"difference .* {re.escape(f'{r1 - 52.1:+.2f}')} ", text)
     assert "OFA-Sys/Chinese-CLIP Results.md" in text
     assert "[/b]" in text.replace("\n", "")
