@@ -338,7 +338,7 @@ def feature_files(folder: Path) -> list[str]:
 def test_published_figures_stand_beside_the_score(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "[/b]").mkdir()
+    (tmp_path / "[/b]").mkdir(parents=True)
     files = feature_files(tmp_path / "[/b]")
     name = "OFA-Sys/chinese-clip-vit-base-patch16"
     found = run(*files, "--compare", "--set", "muge", "--published-model", name)
