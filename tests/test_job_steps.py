@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from pictures import write_folder
-from prefect_server import until
-from ray_head import RayHead
 
 from actors import driver
 from flows.jobs.contract import JobSpec
@@ -150,33 +147,6 @@ def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, Job
     assert (again.state, again.steps[0].found["groups"], again.steps[0].found["kept"]) == ("complete", COPIES, PICTURES)
     assert again.steps[1].found
     assert again.steps[1].found["kept"] == PICTURES
-
-
-def test_as_a_ray_job_vectors_are_compared_on_its_cluster(
-    ray_head: RayHead, night: tuple[Path, JobSummary, list[JobProgress]], tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(night[0], out)
-    shutil.rmtree(out / "_dedup")
-    uri = job(
-        out, "steps-a1", None, DedupStep(out=str(out)), FilterStep(out=str(out), settings=FilterSettings(where="keep"))
-    )
-    body = {"entrypoint": f"{sys.executable} -m actors.driver {uri}", "submission_id": "steps-a1"}
-    ray_head.request("POST", "/api/jobs/", body)
-    summary = until(lambda: read_summary(str(out), "steps-a1"), "the end of the job")
-    log = ray_head.request("GET", "/api/jobs/steps-a1/logs")["logs"]
-    assert summary.state == "complete", log
-    dedup, kept = (step.found for step in summary.steps)
-    assert dedup
-    assert kept
-    assert (dedup["new_vectors"], dedup["kept"], kept["kept"]) == (PICTURES, PICTURES, PICTURES)
-    assert tables(out)["dedup/dedup.parquet"] == tables(night[0])["dedup/dedup.parquet"]
-
-    def compared() -> bool:
-        tasks = ray_head.request("GET", "/api/v0/tasks?limit=1000&detail=1")["data"]["result"]["result"]
-        return "_call" in {task["name"] for task in tasks}
-
-    until(compared, "word of the tasks, which Ray keeps for a second or two")
 
 
 def test_a_job_without_steps_is_written_as_before(tmp_path: Path, photos: Path) -> None:
