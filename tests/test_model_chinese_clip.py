@@ -244,7 +244,7 @@ def test_quotes_and_written_out_special_tokens_are_plain_characters(tiny: Path) 
 class FakeTowers:
     """Runs out of memory above `fits` rows; the vector of an image is its mean colour, of a text its first token."""
 
-    device, dtype, logit_scale = torch.device("cpu"), torch.float32, 100.0
+    device, dtype, logit_scale, parameters = torch.device("cpu"), torch.float32, 100.0, (0, 0)
 
     def __init__(self, fits: int) -> None:
         self.fits = fits
