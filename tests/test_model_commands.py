@@ -108,6 +108,10 @@ def test_a_name_that_is_nothing_is_a_wrong_use(capsys: pytest.CaptureFixture[str
     code, _, err = said(capsys, "model", "show", "vit-b-17")
     assert code == 2
     assert "There is no model vit-b-17: give rn50, vit-b-16," in err
+    for name in ("", " "):
+        code, _, err = said(capsys, "model", "show", name)
+        assert code == 2
+        assert "The model's name is empty" in err
 
 
 def test_a_file_is_described_from_its_tensors(capsys: pytest.CaptureFixture[str], original: tuple[str, Path]) -> None:

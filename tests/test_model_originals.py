@@ -356,6 +356,14 @@ def test_damaged_files_are_told(plain: Path, tmp_path: Path, size: int) -> None:
         spec_of(tmp_path / "cut.pt")
 
 
+@pytest.mark.parametrize("content", [b"", "红色连衣裙\n".encode(), torch.zeros(3)], ids=["empty", "text", "tensor"])
+def test_files_that_are_no_checkpoint_are_told(tmp_path: Path, content: bytes | torch.Tensor) -> None:
+    path = tmp_path / "mine.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ModelError, match=r"mine\.pt cannot be loaded .* or no checkpoint of Chinese CLIP: download"):
+        spec_of(path)
+
+
 def test_a_vocabulary_that_is_too_large_is_refused(tmp_path: Path) -> None:
     write_words(tmp_path)
     write_original(tmp_path / "clip.pt", replace(SMALL["vit-b-16"], vocabulary=21127))

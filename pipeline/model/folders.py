@@ -60,6 +60,8 @@ def find_files(name: str, revision: str | None, fetch: bool = True) -> ModelFile
         ModelError: it is not there, or something of it is missing.
         StorageError: the store behind a URL failed.
     """
+    if not name.strip():
+        raise ModelError(f"The model's name is empty: give {EXAMPLE}, a folder, a .pt file or a URL.")
     if name == "demo":
         return _in_folder(name, demo_folder())
     if known := variant(name):

@@ -110,7 +110,8 @@ def unreadable(path: Path, error: Exception) -> ModelError:
     """The sentence for a weights file that cannot be read."""
     first_line = str(error).strip().partition("\n")[0]
     return ModelError(
-        f"{path} cannot be loaded ({type(error).__name__}: {first_line}): download the model's files again."
+        f"{path} cannot be loaded ({type(error).__name__}: {first_line}). It is damaged, or no checkpoint of Chinese "
+        "CLIP: download the model's files again, or give weights as its authors release them."
     )
 
 
