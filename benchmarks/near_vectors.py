@@ -29,8 +29,8 @@ _SHARD_ROWS = 16384
 Vectors = npt.NDArray[np.float32]
 
 
-def near_vectors(count: int) -> Vectors:
-    """(count, DIM) float32 of norm 1."""
+def near_vectors(count: int, differ_in: int = DIM) -> Vectors:
+    """(count, DIM) float32 of norm 1. Neighbours differ in the first `differ_in` directions only, the strongest."""
     draw = np.random.default_rng(count)
     spectrum = (np.arange(DIM) + 8.0) ** -0.5
     spectrum = (spectrum / np.linalg.norm(spectrum)).astype(np.float32)
@@ -47,7 +47,7 @@ def near_vectors(count: int) -> Vectors:
         vectors[some] = _unit(vectors[some])
     for start in range(own, count, _BLOCK):
         some = slice(start, min(count, start + _BLOCK))
-        vectors[some] = _beside(draw, vectors[draw.choice(own, some.stop - start)], spectrum)
+        vectors[some] = _beside(draw, vectors[draw.choice(own, some.stop - start)], spectrum, differ_in)
     return vectors[draw.permutation(count)]
 
 
@@ -55,9 +55,10 @@ def _noise(draw: np.random.Generator, rows: int, spectrum: Vectors) -> Vectors:
     return draw.standard_normal((rows, DIM), np.float32) * spectrum
 
 
-def _beside(draw: np.random.Generator, vectors: Vectors, spectrum: Vectors) -> Vectors:
+def _beside(draw: np.random.Generator, vectors: Vectors, spectrum: Vectors, differ_in: int) -> Vectors:
     """A neighbour of each, at a drawn cosine."""
     away = _noise(draw, len(vectors), spectrum)
+    away[:, differ_in:] = 0
     away = _unit(away - (away * vectors).sum(axis=1, keepdims=True) * vectors)
     cosine = draw.uniform(*_COSINES, (len(vectors), 1)).astype(np.float32)
     return _unit(cosine * vectors + np.sqrt(1 - cosine**2) * away)

@@ -1,4 +1,6 @@
-"""The same work as it is usually written with Ray Data: read -> map_batches -> map_batches with actors -> Parquet.
+"""The same work with Ray Data, decoding and resizing in one function: read -> map_batches -> map_batches -> Parquet.
+
+Somebody writes it so who knows that whole pictures are expensive to hand on; `ray_images.py` is the usual way.
 
 Four logical CPUs on a smaller machine, because the actors hold theirs all the time and reading and decoding would be
 left with none.
@@ -45,21 +47,34 @@ class Embed:
         return {"path": batch["path"], "image_embedding": vectors}
 
 
-def main() -> None:
-    """Run the pipeline to its end."""
-    case = parse(__doc__)
+def start(case: Case) -> int:
+    """Start Ray; the side of the model's pixels."""
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
 
-    size, cores = resolve(ModelConfig(name=case.model)).image_size, len(os.sched_getaffinity(0))
-    ray.init(num_cpus=max(_LOGICAL_CPUS, cores), include_dashboard=False)
-    data = ray.data.read_binary_files([str(path) for path in case.paths()], include_paths=True)
-    data = data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs={"size": size, "marks": case.marks})
+    ray.init(num_cpus=max(_LOGICAL_CPUS, _cores()), include_dashboard=False)
+    return resolve(ModelConfig(name=case.model)).image_size
+
+
+def embed_and_write(data: ray.data.Dataset, case: Case) -> None:
+    """The second half: `path` and `pixels` -> Parquet files of vectors."""
     data = data.map_batches(
-        Embed, batch_size=case.batch, fn_constructor_args=(case,), compute=ray.data.ActorPoolStrategy(size=cores)
+        Embed, batch_size=case.batch, fn_constructor_args=(case,), compute=ray.data.ActorPoolStrategy(size=_cores())
     )
     data.write_parquet(str(case.out))
     ray.shutdown()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Run the pipeline to its end."""
+    case = parse(__doc__)
+    told = {"size": start(case), "marks": case.marks}
+    data = ray.data.read_binary_files([str(path) for path in case.paths()], include_paths=True)
+    embed_and_write(data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs=told), case)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,11 @@ class DedupSettings(BaseModel):
         default=0.985, ge=0.5, lt=1, description="Rung near-text: text vectors with at least this cosine."
     )
     border: float = Field(
-        default=0.5,
+        default=0.35,
         ge=0,
         le=0.5,
         description="How near to the border of its cell a vector is compared across it, in parts of the distance that "
-        "duplicates may have. With 0.5 no pair can be missed; less is faster.",
+        "duplicates may have. With 0.5 no pair can be missed; less is faster, and misses one in some thousands.",
     )
     keep: Keep | None = Field(
         default=None,
