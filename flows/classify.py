@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from flows.audits import write_json
+from flows.bars import bars
 from flows.classify_report import show_report
 from flows.summary import facts
 from pipeline import layout, storage
@@ -169,8 +169,7 @@ def _facts(job: Job, scale: float) -> dict[str, Any]:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
 
         def bar(doing: str, total: int) -> Callable[[int], None]:
             task = progress.add_task(doing, total=total)

@@ -12,11 +12,12 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn
 from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
+from flows.bars import bars
 from flows.summary import facts
 from pipeline.curation.dedup.nearness import Tell
 from pipeline.curation.dedup.neighbours import here
@@ -62,8 +63,7 @@ def _bar(as_json: bool) -> Iterator[Tell]:
     if as_json:
         yield lambda doing, done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars(TaskProgressColumn()) as progress:
         task = progress.add_task("Reading rows", total=None)
         doing_now = ""
 

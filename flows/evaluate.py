@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from flows.bars import bars
 from flows.evaluate_tables import Told, show, show_published
 from pipeline import storage
 from pipeline.curation import published
@@ -137,7 +137,7 @@ def directions(word: str) -> tuple[Direction, ...]:
 def run(request: Request, as_json: bool) -> int:
     """Evaluate and show; 0 when every direction has a score."""
     request.check()
-    with _bar(silent=as_json) as bar:
+    with bars(silent=as_json) as bar:
         evaluation = _pairs(request, bar) if request.pairs else _own(request, bar)
     name = Dataset.open(request.out).identity.model if request.out else None
     told = Told(
@@ -234,8 +234,3 @@ def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterat
 
 def _filter(out: str, where: str | None) -> RowFilter:
     return RowFilter(where, Dataset.open(out).identity.schema)
-
-
-def _bar(silent: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=silent)

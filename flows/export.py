@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.audits import write_json
+from flows.bars import bars
 from flows.summary import facts
 from pipeline import storage
 from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter, unused
@@ -71,8 +71,7 @@ def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
 
 @contextmanager
 def _bar(target: Target, rows: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars(transient=False) as progress:
         task = progress.add_task(f"Writing {target.to}", total=rows)
         yield lambda more: progress.advance(task, more)
 

@@ -11,11 +11,11 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from flows.audits import write_json
+from flows.bars import bars
 from flows.summary import facts
 from pipeline import layout
 from pipeline.curation.similarity import Point, Summary, survey, write_similarity
@@ -49,8 +49,7 @@ def _plan(out: str, as_json: bool) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
         task = progress.add_task("Reading the similarities", total=None)
         yield lambda done, rows: progress.update(task, description="Writing", total=rows, completed=done)
 

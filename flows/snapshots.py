@@ -11,10 +11,10 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from flows.audits import write_json
+from flows.bars import bars
 from flows.summary import facts
 from pipeline.compact import Compaction, compact, dry_compact
 
@@ -38,8 +38,7 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Compaction], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars(transient=False) as progress:
         task = progress.add_task("Reading the keys", total=None)
 
         def show(now: Compaction) -> None:
