@@ -14,19 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import storage
 from pipeline.dataset import RUN_DATE, Dataset, choose
-from pipeline.outcomes import Kind, WordFile, by_file, gather, read_rows
+from pipeline.outcomes import Kind, RowNumbers, WordFile, gather, read_rows, read_words
 from pipeline.schema import conform
 from pipeline.workspace import Workspace
-
-_FILES_AT_ONCE = 4
 
 
 def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
@@ -85,8 +79,7 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows, behind an empty batch that comes as soon as it is decided which they are."""
     names = [name for name in schema.names if name != RUN_DATE.name]
 
-    def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
-        file, rows = piece
+    def read(file: WordFile, rows: RowNumbers) -> pa.Table:
         table = read_rows(file.uri, rows, names)
         day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
         return conform(table.select(names).append_column(RUN_DATE, day), schema)
@@ -95,7 +88,5 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         files = find_current(dataset, work)
         yield pa.RecordBatch.from_pylist([], schema=schema)
         current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
-        pieces = by_file(current, files)
-        while some := list(islice(pieces, _FILES_AT_ONCE)):
-            for table in storage.in_threads(read, some, _FILES_AT_ONCE):
-                yield from table.to_batches()
+        for table in read_words(current, files, read):
+            yield from table.to_batches()
