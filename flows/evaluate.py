@@ -26,10 +26,9 @@ from pipeline.curation.retrieval_filter import RowFilter
 from pipeline.curation.retrieval_own import OwnPairs
 from pipeline.curation.retrieval_pairs import Pairs, read_pairs
 from pipeline.curation.retrieval_search import Direction, Evaluation, Named, evaluate
-from pipeline.curation.vectors import IMAGE, vector_blocks
+from pipeline.curation.vectors import VectorRows
 from pipeline.dataset import Dataset
 from pipeline.errors import ConfigError
-from pipeline.latest import count
 
 __all__ = ["Comparison", "Request", "directions", "run", "show_published"]
 
@@ -204,15 +203,16 @@ def _images(request: Request, bar: Progress) -> Iterator[Iterator[Named]]:
     """The candidates, with a bar that shows how many have been read."""
     if request.out:
         with _filter(request.out, request.where) as rows:
-            task = bar.add_task("Searching images", total=count(request.out))
-            yield _image_rows(request.out, rows, lambda n: bar.advance(task, n))
+            found = VectorRows(request.out, columns=rows.columns)
+            task = bar.add_task("Searching images", total=found.total)
+            yield _image_rows(found, rows, lambda n: bar.advance(task, n))
     else:
         assert request.image_features
         yield _image_file(request.image_features, bar)
 
 
-def _image_rows(out: str, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
-    for block in vector_blocks(out, IMAGE, rows.columns):
+def _image_rows(found: VectorRows, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
+    for block in found.blocks():
         part = rows.rows(block.rows)
         yield Named(block.rows["id"].take(part).to_pylist(), block.vectors[part])
         advance(block.rows.num_rows)
