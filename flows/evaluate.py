@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from rich.progress import Progress
@@ -29,6 +28,7 @@ from pipeline.curation.retrieval_search import Direction, Evaluation, Named, eva
 from pipeline.curation.vectors import VectorRows
 from pipeline.dataset import Dataset
 from pipeline.errors import ConfigError
+from pipeline.vocabulary import Dtype
 
 __all__ = ["Comparison", "Request", "directions", "run", "show_published"]
 
@@ -58,7 +58,7 @@ class Request:
     sample: int | None
     directions: tuple[Direction, ...]
     model: str | None
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] | None
+    dtype: Dtype | None
     predictions: str | None
     split: str | None
     compare: Comparison

@@ -105,8 +105,6 @@ VARIANTS = (
     ),
 )
 
-NAMES = tuple(variant.name for variant in VARIANTS)
-
 
 def variant(name: str) -> Variant | None:
     """The released model that `name` means: its short name in any case, or its hub id."""
