@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.text import Text
 
 from flows.audits import write_json
 from flows.bars import bars
 from flows.classify_report import show_report
-from flows.summary import facts
+from flows.summary import panel
 from pipeline import layout, storage
 from pipeline.curation.classify import Classifier, Watchers, write_classes
 from pipeline.curation.classify_elevater import Backbone, Submission
@@ -192,7 +191,7 @@ def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool,
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
-    console.print(Panel(facts(_told(job, result, dry_run)), title=title, title_align="left"))
+    console.print(panel(title, _told(job, result, dry_run)))
     if report:
         show_report(report, _published(job), console)
     elif job.request.truth and not dry_run:
