@@ -228,7 +228,6 @@ class Dispatcher:
         self._backlog.suspects.extend(again)
         if not again:
             shard.give_up(chunk, seen)
-            self._meter.crashed()
             self._backlog.settled(shard)
 
     def _write_failed(self, shard: OpenShard, cause: Cause, seen: str) -> None:

@@ -11,7 +11,6 @@ import json
 import logging
 import sys
 
-from actors.dry_run import DryRun, dry_run
 from actors.job import JobDriver
 from actors.job_reports import OnProgress as OnJobProgress
 from actors.progress import Summary
@@ -25,7 +24,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
 from pipeline.job_folder import JobSummary
 
-__all__ = ["DryRun", "dry_run", "main", "retry", "run", "run_job"]
+__all__ = ["main", "retry", "run", "run_job"]
 
 
 def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:

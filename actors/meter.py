@@ -6,7 +6,7 @@ Comes in: one `Stats` per finished call. Goes out: `Progress` for people and mac
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from actors.metrics import Metrics
 from actors.progress import Progress, StageProgress, State
 from pipeline.batch import Shard
 from pipeline.stats import Stats
-from pipeline.vocabulary import Reason
 
 if TYPE_CHECKING:
     from actors.pool import Pools
@@ -107,10 +106,6 @@ class Meter:
         )
         self._progress = replace(self._progress, stats=stats, shards_done=self._progress.shards_done + 1)
         self._metrics.committed(counted)
-
-    def crashed(self) -> None:
-        """A record is given up after its worker died or raised again and again."""
-        self.work += Stats(quarantined=Counter({str(Reason.CRASHED_WORKER): 1}))
 
     def replaced(self) -> None:
         """An actor was replaced."""

@@ -144,8 +144,3 @@ class Pools:
 
     def __iter__(self) -> Iterator[Pool]:
         return iter((self.decoders, self.embedders, self.writers))
-
-    def stop(self) -> None:
-        """End all actors."""
-        for pool in self:
-            pool.stop()

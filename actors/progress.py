@@ -66,6 +66,12 @@ class Progress:
         return {**asdict(self), "stats": self.stats.to_json(), "stages": stages, "at": at}
 
 
+def records_of(plain: Mapping[str, Any]) -> int:
+    """Records with an outcome, as `Progress.to_json` told them; none of a progress that tells nothing yet."""
+    stats = plain.get("stats") or {}
+    return int(stats.get("embedded", 0) + sum((stats.get("quarantined") or {}).values()))
+
+
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
     """The stage that set the pace, None where none did for long, and one sentence on what to change."""

@@ -1,8 +1,8 @@
 """What outlives a run: the connection to Ray, and the embedders with the model that they have loaded.
 
     with Session(config.cluster) as session:
-        Run(config).go(session, ...)
-        Run(another).go(session, ...)
+        Run(config).embed(session)
+        Run(another).embed(session)
 
 A local Ray is started, and embedders are made, by the first run that has work to do. They stay while the next runs
 want the same; decoders and writers hold a plan and are made for each run.

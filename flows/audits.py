@@ -12,11 +12,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.text import Text
 
+from actors.progress import records_of
 from flows import figures
-from flows.summary import facts
+from flows.summary import panel
 from pipeline.status import RunStatus, Status, status
 from pipeline.verify import Report, verify
 
@@ -35,9 +35,7 @@ def show_status(out: str, as_json: bool) -> None:
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
     else:
-        Console(highlight=False).print(
-            Panel(facts(_status(found)), title=Text(f"status of {found.uri}"), title_align="left")
-        )
+        Console(highlight=False).print(panel(Text(f"status of {found.uri}"), _status(found)))
 
 
 _COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples")
@@ -78,8 +76,7 @@ def _run(run: RunStatus, completed_since: bool) -> str:
 
 def _flow(report: dict[str, Any]) -> Iterator[str]:
     """How far a living run is, from its last progress."""
-    stats, planned = report.get("stats", {}), report.get("rows_planned", 0)
-    done = stats.get("embedded", 0) + sum(stats.get("quarantined", {}).values())
+    done, planned = records_of(report), report.get("rows_planned", 0)
     if planned:
         yield f"{done:,}/{planned:,} records ({figures.share(done / planned)})"
     if report.get("records_per_s"):
@@ -97,7 +94,7 @@ def show_verify(out: str, as_json: bool) -> int:
         title = (
             "sound and complete" if report.ok and report.complete else "NOT sound" if not report.ok else "incomplete"
         )
-        Console(highlight=False).print(Panel(facts(_verified(report)), title=title, title_align="left"))
+        Console(highlight=False).print(panel(title, _verified(report)))
     return 0 if report.ok and report.complete else 1
 
 

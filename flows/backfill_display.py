@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from actors.progress import records_of
 from flows import figures
 from flows.backfill import Observer
 from flows.backfill_grid import Grid, Row
@@ -166,7 +167,8 @@ def doing(progress: JobProgress) -> str:
     run = progress.progress or {}
     parts = [f"partition {progress.run + 1} of {progress.runs}"]
     if run.get("rows_planned"):
-        stats = run.get("stats") or {}
-        records = int(stats.get("embedded", 0)) + sum((stats.get("quarantined") or {}).values())
-        parts += [f"{records:,}/{run['rows_planned']:,} records", f"{figures.rate(run['records_per_s'])} records/s"]
+        parts += [
+            f"{records_of(run):,}/{run['rows_planned']:,} records",
+            f"{figures.rate(run['records_per_s'])} records/s",
+        ]
     return ", ".join(parts)

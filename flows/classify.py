@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from flows.audits import write_json
+from flows.bars import bars
 from flows.classify_report import show_report
-from flows.summary import facts
+from flows.summary import panel
 from pipeline import layout, storage
 from pipeline.curation.classify import Classifier, Watchers, write_classes
 from pipeline.curation.classify_elevater import Backbone, Submission
@@ -31,10 +30,9 @@ from pipeline.curation.classify_truth import Truth
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.published import Figure, figures, model_key
 from pipeline.curation.templates import prompts, read_templates, shipped_sets
-from pipeline.curation.vectors import IMAGE, require_vectors
+from pipeline.curation.vectors import IMAGE, VectorRows, require_vectors
 from pipeline.dataset import Dataset
 from pipeline.errors import RunError
-from pipeline.latest import count
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,17 +43,19 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request whose files were read: what is known before the model is loaded.
-
-    Attributes:
-        rows: images of the dataset.
-    """
+    """A request whose files were read: what is known before the model is loaded."""
 
     request: ClassifyRequest
     dataset: Dataset
     classes: Classes
     templates: tuple[str, ...]
-    rows: int
+    truth: Truth | None
+    images: VectorRows
+
+    @property
+    def table(self) -> str:
+        """Where it will be."""
+        return layout.classes_uri(self.dataset.uri, self.request.name)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -63,12 +63,12 @@ class Job:
         return {
             "dataset": self.dataset.uri,
             "model": self.dataset.identity.model,
-            "rows": self.rows,
+            "rows": self.images.total,
             "classes": len(self.classes),
             "repeated_labels": self.classes.repeated,
             "templates": len(self.templates),
             "prompts": count_prompts(self.classes, self.templates),
-            "table": layout.classes_uri(self.dataset.uri, self.request.name),
+            "table": self.table,
         }
 
 
@@ -85,21 +85,22 @@ def show_templates(as_json: bool) -> None:
 def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
     """Classify, or with `dry_run` only read what was given and say what would be done."""
     with Workspace() as work:
-        job = _read(request)
-        truth = Truth(request.truth, job.dataset, job.classes, work) if request.truth else None
+        job = _read(request, work)
         if job.classes.repeated and not as_json:
             Console(stderr=True).print(Text(_warning(job.classes), style="yellow"), soft_wrap=True)
         if dry_run:
             _end(job, {}, None, as_json, dry_run)
         else:
-            _end(job, *_classify(job, truth, as_json), as_json, dry_run)
+            _end(job, *_classify(job, as_json), as_json, dry_run)
 
 
-def _read(request: ClassifyRequest) -> Job:
+def _read(request: ClassifyRequest, work: Workspace) -> Job:
     dataset = Dataset.open(request.out)
     require_vectors(dataset, IMAGE)
     classes, templates = read_classes(request.labels), read_templates(request.templates)
-    return Job(request, dataset, classes, templates, count(request.out))
+    truth = Truth(request.truth, dataset, classes, work) if request.truth else None
+    images = VectorRows(request.out, columns=truth.columns if truth else ())
+    return Job(request, dataset, classes, templates, truth, images)
 
 
 def _warning(classes: Classes) -> str:
@@ -110,7 +111,7 @@ def _warning(classes: Classes) -> str:
     )
 
 
-def _classify(job: Job, truth: Truth | None, quiet: bool) -> tuple[dict[str, Any], Report | None]:
+def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], Report | None]:
     """Do it; what there is to say, and the report where the truth is known."""
     request, tally = job.request, Tally()
     with ExitStack() as stack:
@@ -124,11 +125,11 @@ def _classify(job: Job, truth: Truth | None, quiet: bool) -> tuple[dict[str, Any
         )
         scale = encoder.logit_scale if request.logit_scale == "model" else float(request.logit_scale)
         classifier = Classifier(job.classes, weights, scale, request.top_k)
-        watchers = Watchers(bar("Classifying images", job.rows), truth, tally, submission)
-        counts = write_classes(request.out, request.name, classifier, _facts(job, scale), watchers)
+        watchers = Watchers(bar("Classifying images", job.images.total), job.truth, tally, submission)
+        counts = write_classes(job.images, job.table, classifier, _facts(job, scale), watchers)
         if submission:
             submission.write(_backbone(job, encoder), len(job.classes))
-    report = tally.report(job.classes) if truth else None
+    report = tally.report(job.classes) if job.truth else None
     if request.report:
         if report is None:
             raise RunError(
@@ -169,8 +170,7 @@ def _facts(job: Job, scale: float) -> dict[str, Any]:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
 
         def bar(doing: str, total: int) -> Callable[[int], None]:
             task = progress.add_task(doing, total=total)
@@ -191,7 +191,7 @@ def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool,
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
-    console.print(Panel(facts(_told(job, result, dry_run)), title=title, title_align="left"))
+    console.print(panel(title, _told(job, result, dry_run)))
     if report:
         show_report(report, _published(job), console)
     elif job.request.truth and not dry_run:
@@ -208,7 +208,7 @@ def _published(job: Job) -> tuple[Figure, ...]:
 
 def _told(job: Job, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
     told, request = job.told, job.request
-    yield "images", f"{job.rows:,} of {job.dataset.uri}"
+    yield "images", f"{job.images.total:,} of {job.dataset.uri}"
     yield "classes", f"{len(job.classes):,}, each from {len(job.templates)} templates: {told['prompts']:,} prompts"
     yield "for example", ", ".join(prompts(job.classes.labels[0], job.templates)[:4])
     yield "model", job.dataset.identity.model

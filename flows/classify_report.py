@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from flows.summary import facts
+from flows.summary import panel
 from pipeline.curation.classify_report import ClassReport, Report
 from pipeline.curation.published import Figure
 
@@ -18,7 +17,7 @@ SHOWN = 20
 
 def show_report(report: Report, published: Sequence[Figure], console: Console) -> None:
     """Print it; `--json` and `--report` have every class and the whole confusion."""
-    console.print(Panel(facts(_measures(report, published)), title="zero-shot accuracy", title_align="left"))
+    console.print(panel("zero-shot accuracy", _measures(report, published)))
     met = [entry for entry in report.classes if entry.support]
     worst = sorted(met, key=lambda entry: (entry.f1, -entry.support))[:SHOWN]
     title = "classes" if len(met) <= SHOWN else f"the {SHOWN} classes of the lowest F1, of {len(met):,} with images"

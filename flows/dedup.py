@@ -11,13 +11,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn
 from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
-from flows.summary import facts
+from flows.bars import bars
+from flows.summary import panel
 from pipeline.curation.dedup.nearness import Tell
 from pipeline.curation.dedup.neighbours import here
 from pipeline.curation.dedup.plan import Plan, plan
@@ -42,7 +42,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
         write_json("dedup", {**asdict(found), "seconds": round(seconds, 3)})
     else:
         title = f"complete in {figures.duration(seconds)}"
-        Console(highlight=False).print(Panel(facts(_told(found)), title=title, title_align="left"))
+        Console(highlight=False).print(panel(title, _told(found)))
 
 
 def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
@@ -52,8 +52,7 @@ def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
     if as_json:
         write_json("dedup", {"dry_run": True, **asdict(found)})
     else:
-        told = facts(_planned(found))
-        Console(highlight=False).print(Panel(told, title="plan (nothing was written)", title_align="left"))
+        Console(highlight=False).print(panel("plan (nothing was written)", _planned(found)))
 
 
 @contextmanager
@@ -62,8 +61,7 @@ def _bar(as_json: bool) -> Iterator[Tell]:
     if as_json:
         yield lambda doing, done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars(TaskProgressColumn()) as progress:
         task = progress.add_task("Reading rows", total=None)
         doing_now = ""
 

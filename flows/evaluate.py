@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from flows.bars import bars
 from flows.evaluate_tables import Told, show, show_published
 from pipeline import storage
 from pipeline.curation import published
@@ -26,10 +25,10 @@ from pipeline.curation.retrieval_filter import RowFilter
 from pipeline.curation.retrieval_own import OwnPairs
 from pipeline.curation.retrieval_pairs import Pairs, read_pairs
 from pipeline.curation.retrieval_search import Direction, Evaluation, Named, evaluate
-from pipeline.curation.vectors import IMAGE, vector_blocks
+from pipeline.curation.vectors import VectorRows
 from pipeline.dataset import Dataset
 from pipeline.errors import ConfigError
-from pipeline.latest import count
+from pipeline.vocabulary import Dtype
 
 __all__ = ["Comparison", "Request", "directions", "run", "show_published"]
 
@@ -59,7 +58,7 @@ class Request:
     sample: int | None
     directions: tuple[Direction, ...]
     model: str | None
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] | None
+    dtype: Dtype | None
     predictions: str | None
     split: str | None
     compare: Comparison
@@ -137,7 +136,7 @@ def directions(word: str) -> tuple[Direction, ...]:
 def run(request: Request, as_json: bool) -> int:
     """Evaluate and show; 0 when every direction has a score."""
     request.check()
-    with _bar(silent=as_json) as bar:
+    with bars(silent=as_json) as bar:
         evaluation = _pairs(request, bar) if request.pairs else _own(request, bar)
     name = Dataset.open(request.out).identity.model if request.out else None
     told = Told(
@@ -204,15 +203,16 @@ def _images(request: Request, bar: Progress) -> Iterator[Iterator[Named]]:
     """The candidates, with a bar that shows how many have been read."""
     if request.out:
         with _filter(request.out, request.where) as rows:
-            task = bar.add_task("Searching images", total=count(request.out))
-            yield _image_rows(request.out, rows, lambda n: bar.advance(task, n))
+            found = VectorRows(request.out, columns=rows.columns)
+            task = bar.add_task("Searching images", total=found.total)
+            yield _image_rows(found, rows, lambda n: bar.advance(task, n))
     else:
         assert request.image_features
         yield _image_file(request.image_features, bar)
 
 
-def _image_rows(out: str, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
-    for block in vector_blocks(out, IMAGE, rows.columns):
+def _image_rows(found: VectorRows, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
+    for block in found.blocks():
         part = rows.rows(block.rows)
         yield Named(block.rows["id"].take(part).to_pylist(), block.vectors[part])
         advance(block.rows.num_rows)
@@ -234,8 +234,3 @@ def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterat
 
 def _filter(out: str, where: str | None) -> RowFilter:
     return RowFilter(where, Dataset.open(out).identity.schema)
-
-
-def _bar(silent: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=silent)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.options import MEASURE, Debug, Json, examples
+from pipeline.vocabulary import Dtype
 
 _INPUT, _OUTPUT, _PUBLISHED = "What is evaluated", "What is written", "Published figures"
 
@@ -60,7 +61,7 @@ def evaluate(
         typer.Option(help="The dataset's model, if it is elsewhere now; it encodes the texts.", rich_help_panel=_INPUT),
     ] = None,
     dtype: Annotated[
-        Literal["auto", "bf16", "fp16", "fp32"] | None,
+        Dtype | None,
         typer.Option(help="Arithmetic of the texts: fp32 unless told otherwise.", rich_help_panel=_INPUT),
     ] = None,
     predictions: Annotated[

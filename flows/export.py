@@ -9,11 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.audits import write_json
-from flows.summary import facts
+from flows.bars import bars
+from flows.summary import panel
 from pipeline import storage
 from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter, unused
 from pipeline.errors import ConfigError
@@ -56,8 +55,7 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
         write_json("export", {**told, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        shown = facts(_told(target, dest, rows, ended))
-        Console(highlight=False).print(Panel(shown, title=title, title_align="left"))
+        Console(highlight=False).print(panel(title, _told(target, dest, rows, ended)))
 
 
 def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
@@ -71,8 +69,7 @@ def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
 
 @contextmanager
 def _bar(target: Target, rows: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars(transient=False) as progress:
         task = progress.add_task(f"Writing {target.to}", total=rows)
         yield lambda more: progress.advance(task, more)
 

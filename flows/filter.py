@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
+from flows.bars import bars
 from flows.summary import facts
 from pipeline.curation.filter import Filtered, OnProgress
 from pipeline.curation.filter_counts import Counts
@@ -54,8 +54,7 @@ def settings_of(rules: Path | None, **given: Any) -> FilterSettings:
 
 @contextmanager
 def _progress(silent: bool) -> Iterator[OnProgress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=silent) as progress:
+    with bars(transient=False, silent=silent) as progress:
         task = progress.add_task("Reading keys", total=None)
 
         def show(doing: str, done: int, total: int | None) -> None:

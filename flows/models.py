@@ -10,13 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
-from flows.summary import facts
+from flows.summary import panel
 from pipeline.config import ModelConfig
 from pipeline.model.architecture import ResNet
 from pipeline.model.card import Card, card
@@ -47,7 +46,7 @@ def show(name: str, revision: str | None, as_json: bool) -> None:
     if as_json:
         write_json("model", _tree(told))
     else:
-        Console(highlight=False).print(Panel(facts(_facts(told)), title=Text(name), title_align="left"))
+        Console(highlight=False).print(panel(Text(name), _facts(told)))
 
 
 def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json: bool) -> None:
@@ -74,7 +73,7 @@ def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json:
     title = "plan (nothing was written)" if dry_run else "converted"
     lines = [*_towers(told), ("folder", f"{folder} ({figures.size(size)}, float32)")]
     lines += [] if dry_run else [("sha256", sha256), ("next", f"hanclip embed photos/ out/ --model {out}")]
-    Console(highlight=False).print(Panel(facts(iter(lines)), title=title, title_align="left"))
+    Console(highlight=False).print(panel(title, lines))
 
 
 def _tree(told: Card) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from flows.audits import write_json
-from flows.summary import facts
+from flows.bars import bars
+from flows.summary import panel
 from pipeline import layout
 from pipeline.curation.similarity import Point, Summary, survey, write_similarity
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
@@ -43,21 +42,19 @@ def _plan(out: str, as_json: bool) -> None:
     if as_json:
         write_json("similarity", {"dry_run": True, **told})
     else:
-        console = Console(highlight=False)
-        console.print(Panel(facts(told.items()), title="plan (nothing was written)", title_align="left"))
+        Console(highlight=False).print(panel("plan (nothing was written)", told.items()))
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
         task = progress.add_task("Reading the similarities", total=None)
         yield lambda done, rows: progress.update(task, description="Writing", total=rows, completed=done)
 
 
 def _show(summary: Summary) -> None:
     console = Console(highlight=False)
-    console.print(Panel(facts(_told(summary)), title="similarities", title_align="left"))
+    console.print(panel("similarities", _told(summary)))
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("percentile", "similarity", "logit", "chance"):
         table.add_column(name, justify="right")

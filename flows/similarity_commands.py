@@ -5,12 +5,13 @@ In: the command line. Out: one call with parsed values. Imported for `hanclip --
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from flows.options import MEASURE, Debug, Json, examples
 from pipeline.errors import ConfigError
+from pipeline.vocabulary import Dtype
 
 TEXTS_HELP = "A text to compare, several if given several times; the dataset's model encodes it."
 
@@ -47,7 +48,7 @@ def similarity(
         typer.Option(help="Where the dataset's model is now, if not where it was when the dataset was made."),
     ] = None,
     dtype: Annotated[
-        Literal["auto", "bf16", "fp16", "fp32"] | None,
+        Dtype | None,
         typer.Option(show_default="fp32", help="Arithmetic of the text tower."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +21,7 @@ from pipeline.curation.similarity_query import Match, Scale, measure, rank_store
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
 from pipeline.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError
+from pipeline.vocabulary import Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Encoding:
     """How texts are encoded: where the model is, if not where it was, and in which arithmetic."""
 
     model: str | None
-    dtype: Literal["auto", "bf16", "fp16", "fp32"]
+    dtype: Dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from flows.audits import write_json
-from flows.summary import facts
+from flows.bars import bars
+from flows.summary import panel
 from pipeline.compact import Compaction, compact, dry_compact
 
 
@@ -33,13 +32,12 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
         write_json("compact", {"dry_run": dry_run, "complete": ended.complete, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(Panel(facts(_told(ended, dry_run)), title=title, title_align="left"))
+        Console(highlight=False).print(panel(title, _told(ended, dry_run)))
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Compaction], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars(transient=False) as progress:
         task = progress.add_task("Reading the keys", total=None)
 
         def show(now: Compaction) -> None:

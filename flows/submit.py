@@ -7,7 +7,6 @@ stdout, and an exit code that is the driver's.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import secrets
 import sys
@@ -25,6 +24,7 @@ from rich.text import Text
 
 from actors.progress import Progress, Summary
 from flows import display, runs
+from flows.audits import write_json
 from flows.jobs.attach import ensure, look, watch
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_id, job_id_base
@@ -102,7 +102,7 @@ def show_list(target: TargetConfig, as_json: bool) -> None:
     found = make_backend(target).find(app=APP)
     if as_json:
         for job in found:
-            typer.echo(json.dumps({"event": "job", **asdict(job)}, ensure_ascii=False, default=str))
+            write_json("job", asdict(job))
         return
     table = Table(box=None, header_style="dim")
     for column in ("job", "state", "began"):
@@ -136,7 +136,7 @@ def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
     out = before.metadata.get("out")
     after = (look(backend, job_id, out) if out else backend.status(job_id)) or before
     if as_json:
-        typer.echo(json.dumps({"event": "job", **asdict(after)}, ensure_ascii=False, default=str))
+        write_json("job", asdict(after))
     else:
         typer.echo(f"{job_id} {after.state if after.state.over else 'gone'}")
 

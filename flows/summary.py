@@ -83,11 +83,16 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
     return rows
 
 
+def panel(title: str | Text, pairs: Iterable[tuple[str, object]]) -> Panel:
+    """The same in a frame with a title."""
+    return Panel(facts(pairs), title=title, title_align="left")
+
+
 def final(summary: Summary) -> RenderableType:
     """The panel at the end of a run."""
     style = _STYLES.get(summary.state, "")
     title = Text(f"{summary.state} in {figures.duration(summary.seconds)}", style=style)
-    return Panel(facts(_ended(summary, style)), title=title, title_align="left")
+    return panel(title, _ended(summary, style))
 
 
 def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
@@ -145,7 +150,7 @@ def plan(dry: DryRun) -> RenderableType:
         ("estimate", f"{_time(dry)} ({dry.estimate_basis})"),
         *(("source", Text(note, style="yellow")) for note in dry.notes),
     ]
-    return Panel(facts(pairs), title="plan (nothing was started)", title_align="left")
+    return panel("plan (nothing was started)", pairs)
 
 
 def _shards(dry: DryRun) -> str:

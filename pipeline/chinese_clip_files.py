@@ -14,17 +14,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from pipeline import storage
 from pipeline.errors import SourceError
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import json_object
-
-Vectors = npt.NDArray[np.float32]
 
 _ID_KEYS, _TEXT_KEYS, _IMAGES_KEYS = ("text_id", "query_id"), ("text", "query_text"), ("image_ids", "item_ids")
 _BUFFER_BYTES = 4 * 2**20
@@ -76,18 +71,6 @@ def read_texts(uri: str) -> Iterator[TextLine]:
             yield parse_text(line)
         except ValueError as error:
             raise SourceError(f"Line {number} of {uri} is not a text of this format: {error}. Correct it.") from error
-
-
-def write_features(
-    uri: str, key: Literal["image_id", "text_id"], blocks: Iterable[tuple[Sequence[int], Vectors]]
-) -> int:
-    """Write `{key: id, "feature": [...]}` lines with numbers that read back as the same float32; returns the rows."""
-    rows = (
-        {key: id_, "feature": vector}
-        for ids, vectors in blocks
-        for id_, vector in zip(ids, vectors.tolist(), strict=True)
-    )
-    return write_lines(uri, rows)
 
 
 def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
-from pipeline.vocabulary import RESERVED_COLUMNS, TextOverflow
+from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, TextOverflow
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
@@ -108,9 +108,7 @@ class ModelConfig(_Section):
     weights_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="Refuse weights with any other digest."
     )
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        default="auto", description="Arithmetic: auto is bf16 where the hardware has it, else fp32."
-    )
+    dtype: Dtype = Field(default="auto", description="Arithmetic: auto is bf16 where the hardware has it, else fp32.")
     batch_size: int | None = Field(default=None, ge=1, description="Records per forward pass; chosen if not given.")
     text_overflow: TextOverflow = Field(
         default="truncate",

@@ -13,20 +13,23 @@ The first pass reads keys and decides; the second reads the rows that are meant,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
-from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import storage
 from pipeline.dataset import RUN_DATE, Dataset, choose
-from pipeline.outcomes import Kind, WordFile, by_file, gather, read_rows
+from pipeline.outcomes import Kind, RowNumbers, WordFile, gather, read_rows, read_words
 from pipeline.schema import conform
 from pipeline.workspace import Workspace
 
-_FILES_AT_ONCE = 4
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The current rows: how many they are, and a reader that gives them once."""
+
+    rows: int
+    reader: pa.RecordBatchReader
 
 
 def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
@@ -38,18 +41,27 @@ def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchRead
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read; from the reader too.
     """
+    return find_latest(out, columns).reader
+
+
+def find_latest(out: str, columns: Sequence[str] | None = None) -> Latest:
+    """The same, and how many they are."""
     dataset = Dataset.open(out)
     schema = choose(dataset.identity.schema, columns).append(RUN_DATE)
     batches = _batches(dataset, schema)
-    next(batches)
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    [rows] = next(batches)["rows"].to_pylist()
+    return Latest(rows, pa.RecordBatchReader.from_batches(schema, batches))
 
 
 def count(out: str) -> int:
     """How many ids have a current row."""
     with Workspace() as work:
         find_current(Dataset.open(out), work)
-        [(rows,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
+        return _rows(work)
+
+
+def _rows(work: Workspace) -> int:
+    [(rows,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
     return int(rows)
 
 
@@ -82,20 +94,17 @@ UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
 
 
 def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows, behind an empty batch that comes as soon as it is decided which they are."""
+    """The rows, behind a batch of their number that comes as soon as it is decided which they are."""
     names = [name for name in schema.names if name != RUN_DATE.name]
 
-    def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
-        file, rows = piece
+    def read(file: WordFile, rows: RowNumbers) -> pa.Table:
         table = read_rows(file.uri, rows, names)
         day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
         return conform(table.select(names).append_column(RUN_DATE, day), schema)
 
     with Workspace() as work:
         files = find_current(dataset, work)
-        yield pa.RecordBatch.from_pylist([], schema=schema)
+        yield pa.RecordBatch.from_pydict({"rows": [_rows(work)]})
         current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
-        pieces = by_file(current, files)
-        while some := list(islice(pieces, _FILES_AT_ONCE)):
-            for table in storage.in_threads(read, some, _FILES_AT_ONCE):
-                yield from table.to_batches()
+        for table in read_words(current, files, read):
+            yield from table.to_batches()

@@ -11,10 +11,11 @@ a shard's quarantine lies beside its embeddings, so neighbours stay neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,9 @@ from pipeline.schema import TOMBSTONES
 from pipeline.shard_file import PREFIX, read_footers
 from pipeline.workspace import Workspace
 
-_FILES_AT_ONCE = 16
+RowNumbers = npt.NDArray[np.int64]
+
+_KEYS_AT_ONCE, _ROWS_AT_ONCE = 16, 4  # files
 _KEYS = ["id", "source_fingerprint"]
 _SAID = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind", pa.int8(), nullable=False)])
 _WORDS = pa.schema([pa.field("place", pa.int64(), nullable=False), *_SAID])
@@ -71,8 +74,8 @@ def gather(dataset: Dataset, work: Workspace) -> list[WordFile]:
     placed: list[WordFile] = []
     path, first = work.path("words.parquet"), 0
     with pq.ParquetWriter(path, _WORDS, compression="zstd") as writer:
-        for start in range(0, len(files), _FILES_AT_ONCE):
-            tables = storage.in_threads(_read_words, files[start : start + _FILES_AT_ONCE], _FILES_AT_ONCE)
+        for start in range(0, len(files), _KEYS_AT_ONCE):
+            tables = storage.in_threads(_read_words, files[start : start + _KEYS_AT_ONCE], _KEYS_AT_ONCE)
             firsts = np.cumsum([first, *(table.num_rows for table in tables)])
             placed += [replace(file, first=int(row)) for file, row in zip(files[start:], firsts[:-1], strict=False)]
             numbers = pa.array(np.arange(first, firsts[-1], dtype=np.int64))
@@ -107,9 +110,19 @@ def _read_words(file: WordFile) -> pa.Table:
     return table.select(_KEYS).append_column("kind", kinds).cast(_SAID)
 
 
-def by_file(
-    words: Iterable[pa.RecordBatch], files: Sequence[WordFile]
-) -> Iterator[tuple[WordFile, npt.NDArray[np.int64]]]:
+def read_words(
+    words: Iterable[pa.RecordBatch], files: Sequence[WordFile], read: Callable[[WordFile, RowNumbers], pa.Table]
+) -> Iterator[pa.Table]:
+    """What `read` makes of each file behind `words`, which have a column `place`, ascending, and its rows' numbers.
+
+    Tables come in the order of the words, and are read a few files at a time.
+    """
+    pieces = _by_file(words, files)
+    while some := list(islice(pieces, _ROWS_AT_ONCE)):
+        yield from storage.in_threads(lambda piece: read(*piece), some, _ROWS_AT_ONCE)
+
+
+def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[WordFile]) -> Iterator[tuple[WordFile, RowNumbers]]:
     """The files behind rows that have a column `place`, ascending, each with the numbers of its rows that are meant.
 
     A file may come twice in a row, where a batch ends inside it.
@@ -125,7 +138,7 @@ def by_file(
             yield file, rows - file.first
 
 
-def read_rows(uri: str, rows: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table:
+def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of one Parquet file by their numbers, ascending; row groups without any of them are not read."""
     tables, first = [], 0
     with _opened(uri) as parquet:

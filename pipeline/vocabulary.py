@@ -65,6 +65,9 @@ RESERVED_COLUMNS = (
     "run_date",
 )
 
+#: Arithmetic of a model; `auto` is bf16 where the hardware has it, else fp32.
+Dtype = Literal["auto", "bf16", "fp16", "fp32"]
+
 #: What becomes of a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import hanclip  # noqa: F401
 from prefect_server import postgres_server, prefect_here, prefect_server  # noqa: F401
 from ray_head import RayHead
 from s3_server import S3Server, weed_binary

@@ -6,9 +6,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from reference_texts import logit_scale as learned_scale
 from reference_texts import parameter_counts, text_vectors
 
@@ -24,8 +23,6 @@ from flows.cli import main
 GROUPS = ["人物与身体", "物品", "符号", "旅行与地点", "表情与情感", "动物与自然", "食物和饮料", "活动", "旗帜"]
 TEMPLATES = ["{}", "“{}”图标", "一张{}的图片", "{}图标", "{}图标"]
 UNSEEN = "CASE WHEN vendor = 'twemoji' THEN {} END"
-
-Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +37,6 @@ def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(demo_dataset: Path) -> pa.Table:
     """Its rows, by id."""
     return pq.read_table(demo_dataset / "embeddings").sort_by("id")
-
-
-@pytest.fixture
-def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command with --json; its last line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, argv), "--json"])
-        told: dict[str, Any] = json.loads(capfd.readouterr().out.splitlines()[-1])
-        assert (ended.value.code or 0) == code, told
-        return told
-
-    return run
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,38 +12,27 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from dedup_fixtures import COSINE, Catalog, Picture, compared, components, groups_in, pictures
 
-from flows.cli import main
 from pipeline.curation.dedup.hashes import near_hashes
 from pipeline.curation.tables import read_facts
 
 FLAWS = json.loads((Path(__file__).parents[1] / "demo" / "imperfections.json").read_text())
 
-Run = Callable[..., dict[str, Any]]
-
 
 @pytest.fixture
-def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run `hanclip dedup` with --json; its last line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        with pytest.raises(SystemExit) as ended:
-            main(["dedup", *map(str, argv), "--json"])
-        told: dict[str, Any] = json.loads(capfd.readouterr().out.splitlines()[-1])
-        assert (ended.value.code or 0) == code, told
-        return told
-
-    return run
+def dedup(hanclip: Run) -> Run:
+    return partial(hanclip, "dedup")
 
 
 def rows_of(out: object) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in pq.read_table(f"{out}/dedup/dedup.parquet").to_pylist()}
 
 
-def test_the_planted_duplicates_of_the_demo_catalog_are_found(demo_dataset: Path, tmp_path: Path, hanclip: Run) -> None:
+def test_the_planted_duplicates_of_the_demo_catalog_are_found(demo_dataset: Path, tmp_path: Path, dedup: Run) -> None:
     out = shutil.copytree(demo_dataset, tmp_path / "out")
-    told = hanclip(out)
+    told = dedup(out)
     rows = rows_of(out)
     assert told["rows"] == told["kept"] + told["dropped"] == len(rows) == 1928
     assert sum(row["keep"] for row in rows.values()) == told["kept"]
@@ -89,7 +78,7 @@ def test_hashes_within_a_radius_are_those_of_comparing_all(radius: int) -> None:
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
-def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Path, hanclip: Run) -> None:
+def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Path, dedup: Run) -> None:
     draw = np.random.default_rng(1)
     alone = [one.vector for one in pictures(12, 5, near=0)]
     close = alone[0] + 0.01 * draw.standard_normal(len(alone[0]))
@@ -108,7 +97,7 @@ def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Pa
     def rungs(*names: str, **options: object) -> dict[str, str]:
         chosen = [word for name in names for word in ("--rung", name)]
         more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-        hanclip(tmp_path / "out", *chosen, *more, "--keep", "first")
+        dedup(tmp_path / "out", *chosen, *more, "--keep", "first")
         return {id_: row["rung"] for id_, row in rows_of(tmp_path / "out").items() if not row["keep"]}
 
     assert rungs("bytes") == {"a2": "bytes"}
@@ -127,7 +116,7 @@ def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Pa
     assert (rows["g"]["group"], rows["g"]["keep"]) == (None, True)
 
 
-def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_path: Path, hanclip: Run) -> None:
+def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_path: Path, dedup: Run) -> None:
     vector = pictures(1, 3)[0].vector
     goods = {
         "a": Picture(vector, side=100, similarity=0.1, text="一"),
@@ -145,24 +134,24 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
         (("--keep-sql", "length(text) DESC"), "d"),
         (("--keep-sql", "image_width > 60 DESC, similarity"), "a"),
     ]:
-        hanclip(out, *options)
+        dedup(out, *options)
         assert [id_ for id_, row in rows_of(out).items() if row["keep"]] == [stays]
         assert {row["group"] for row in rows_of(out).values()} == {"a"}
     before = rows_of(out)
-    assert "--keep-sql" in hanclip(out, "--keep-sql", "no_such_column", code=2)["message"]
+    assert "--keep-sql" in dedup(out, "--keep-sql", "no_such_column", code=2)["message"]
     for spying in (f"(SELECT count(*) FROM read_parquet('{out}/embeddings/**/*.parquet'))", "(SELECT getenv('HOME'))"):
-        assert "--keep-sql" in hanclip(out, "--keep-sql", spying, code=2)["message"]
-    assert "exclude each other" in hanclip(out, "--keep", "first", "--keep-sql", "id", code=2)["message"]
+        assert "--keep-sql" in dedup(out, "--keep-sql", spying, code=2)["message"]
+    assert "exclude each other" in dedup(out, "--keep", "first", "--keep-sql", "id", code=2)["message"]
     assert rows_of(out) == before
 
 
-def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, hanclip: Run) -> None:
+def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, dedup: Run) -> None:
     goods = {f"sku-{n:05d}": one for n, one in enumerate(pictures(9000, 11))}
     Catalog(tmp_path / "out").night(goods)
-    planned = hanclip(tmp_path / "out", "--dry-run")
+    planned = dedup(tmp_path / "out", "--dry-run")
     assert (planned["rows"], planned["known"]) == (9000, {"image_embedding": 0})
     assert not (tmp_path / "out" / "_dedup").exists()
-    told = hanclip(tmp_path / "out", "--rung", "image")
+    told = dedup(tmp_path / "out", "--rung", "image")
     ids, pairs = compared(str(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out" / "dedup" / "dedup.parquet")
     assert groups_in(table) == components(ids, pairs)
@@ -172,20 +161,20 @@ def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, ha
     facts = read_facts(told["uri"])
     assert facts
     assert facts["settings"]["image_cosine"] == COSINE
-    assert hanclip(tmp_path / "out", "--dry-run", "--rung", "image")["known"] == {"image_embedding": 9000}
+    assert dedup(tmp_path / "out", "--dry-run", "--rung", "image")["known"] == {"image_embedding": 9000}
 
 
-def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, hanclip: Run) -> None:
+def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, dedup: Run) -> None:
     from dataset_fixtures import an_identity, commit, some_records
 
     from pipeline.dataset import Dataset
 
     texts = Dataset.open_or_create(str(tmp_path / "texts"), an_identity(has_images=False))
     commit(texts, 0, some_records(5))
-    assert "--rung phash needs image_phash" in hanclip(texts.uri, "--rung", "phash", code=2)["message"]
-    assert "--keep largest needs" in hanclip(texts.uri, "--keep", "largest", code=2)["message"]
-    assert hanclip(texts.uri)["rungs"] == ["text", "near-text"]
-    assert "There is no dataset" in hanclip(tmp_path / "nothing", code=2)["message"]
+    assert "--rung phash needs image_phash" in dedup(texts.uri, "--rung", "phash", code=2)["message"]
+    assert "--keep largest needs" in dedup(texts.uri, "--keep", "largest", code=2)["message"]
+    assert dedup(texts.uri)["rungs"] == ["text", "near-text"]
+    assert "There is no dataset" in dedup(tmp_path / "nothing", code=2)["message"]
 
 
 def test_the_documented_columns_are_those_of_the_table() -> None:

@@ -113,7 +113,8 @@ class Toy:
             planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
             dispatcher.run(planned, lambda: poll(dispatcher))
         finally:
-            pools.stop()
+            for pool in pools:
+                pool.stop()
         return self.meter
 
     def _roles(self) -> list[tuple[str, type]]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from actors import driver
+from actors.dry_run import dry_run
 from actors.progress import Progress
 from pipeline.config import RunConfig, parse
 from pipeline.dataset import Dataset
@@ -59,7 +60,7 @@ def test_progress_begins_with_planning_and_ends_complete_with_every_row(folder: 
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(folder: Path) -> None:
-    plan = driver.dry_run(config(folder))
+    plan = dry_run(config(folder))
     assert (plan.rows_in, plan.rows, plan.rows_already_done, plan.shards) == (12, 12, 0, 1)
     assert plan.estimate_s is not None
     assert not (folder / "out").exists()

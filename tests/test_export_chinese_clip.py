@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,7 +17,6 @@ from chinese_clip_fixtures import write_images, write_lmdb, write_texts
 from dataset_fixtures import an_identity, commit, embedded_rows, provenance, some_records
 from pictures import jpegs
 
-from flows.cli import main
 from pipeline.chinese_clip_files import read_texts
 from pipeline.curation.feature_files import read_features
 from pipeline.dataset import Dataset
@@ -27,27 +24,6 @@ from pipeline.schema import QUARANTINE
 
 IMAGES = dict(zip([12, 7, 1024, 3], jpegs(4), strict=True))
 TEXTS = [(1, "红色连衣裙", [12, 7]), (2, "“白”色  T恤", [1024]), (30, "没有图片", [])]
-
-Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def run(capfd) -> Run:
-    """A command in this process; gives its last JSON line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        capfd.readouterr()
-        try:
-            main([*map(str, argv), "--json"])
-            ended = 0
-        except SystemExit as stop:
-            ended = int(stop.code or 0)
-        lines = capfd.readouterr().out.splitlines()
-        assert ended == code, lines
-        found: dict[str, Any] = json.loads(lines[-1])
-        return found
-
-    return run
 
 
 def features(path: Path) -> dict[str, np.ndarray]:
@@ -68,19 +44,19 @@ def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
 
 
 @pytest.mark.slow
-def test_from_the_authors_files_to_the_authors_features(local_ray, run, tmp_path):
+def test_from_the_authors_files_to_the_authors_features(local_ray, hanclip, tmp_path):
     source, images, texts, out = (tmp_path / name for name in ("MUGE", "images", "texts", "features"))
     write_images(source, "valid", IMAGES)
     write_texts(source, "valid", TEXTS)
     crew = ("--model", "demo", "--decoders", 1, "--embedders", 1)
-    assert run("embed", source, images, "--split", "valid", *crew)["stats"]["embedded"] == 4
-    assert run("embed", source / "valid_texts.jsonl", texts, *crew)["stats"]["embedded"] == 3
+    assert hanclip("embed", source, images, "--split", "valid", *crew)["stats"]["embedded"] == 4
+    assert hanclip("embed", source / "valid_texts.jsonl", texts, *crew)["stats"]["embedded"] == 3
     hashes = duckdb.sql(f"SELECT id, image_sha256 FROM '{images}/embeddings/**/*.parquet'").fetchall()
     assert dict(hashes) == {str(key): sha256(data).hexdigest() for key, data in IMAGES.items()}
-    assert run("embed", source, images, "--split", "valid", *crew)["rows_already_done"] == 4
+    assert hanclip("embed", source, images, "--split", "valid", *crew)["rows_already_done"] == 4
 
     for dataset in (images, texts):
-        run("export", dataset, out, "--to", "chinese-clip")
+        hanclip("export", dataset, out, "--to", "chinese-clip")
     names = ["valid_imgs.img_feat.jsonl", "valid_texts.jsonl", "valid_texts.txt_feat.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
     for name, dataset, column in ((names[0], images, "image_embedding"), (names[2], texts, "text_embedding")):
@@ -94,7 +70,7 @@ def test_from_the_authors_files_to_the_authors_features(local_ray, run, tmp_path
     shutil.rmtree(source)
     write_lmdb(source / "lmdb" / "valid", IMAGES, TEXTS)
     again = tmp_path / "again"
-    run("embed", source, again, "--records", "pairs", *crew)
+    hanclip("embed", source, again, "--records", "pairs", *crew)
     rows = duckdb.sql(f"SELECT id, text, image_sha256, text_id, image_id FROM '{again}/embeddings/**/*.parquet'")
     assert sorted(rows.fetchall()) == sorted(
         (f"{text_id}:{key}", text, sha256(IMAGES[key]).hexdigest(), str(text_id), str(key))
@@ -117,13 +93,13 @@ def shop(tmp_path) -> Path:
     return tmp_path / "shop"
 
 
-def test_ids_that_are_no_numbers_are_refused_or_numbered(run, shop, tmp_path):
+def test_ids_that_are_no_numbers_are_refused_or_numbered(hanclip, shop, tmp_path):
     out = tmp_path / "features"
-    failed = run("export", shop, out, "--to", "chinese-clip", code=2)
+    failed = hanclip("export", shop, out, "--to", "chinese-clip", code=2)
     assert "The id 'item-00000' is no whole number" in failed["message"]
     assert "--number-ids" in failed["message"]
     assert not out.exists()
-    told = run("export", shop, out, "--to", "chinese-clip", "--number-ids", "--split", "test")
+    told = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--split", "test")
     assert set(told["files"].values()) == {5010}
     ids = dict(line.split("\t") for line in (out / "test_ids.tsv").read_text().splitlines())
     assert list(ids) == [str(at) for at in range(5010)]
@@ -137,36 +113,36 @@ def test_ids_that_are_no_numbers_are_refused_or_numbered(run, shop, tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["7;8", "7", '["7"]', "[true]", '{"7": 8}'])
-def test_a_column_image_ids_that_is_no_ground_truth_is_refused(run, tmp_path, cell):
+def test_a_column_image_ids_that_is_no_ground_truth_is_refused(hanclip, tmp_path, cell):
     identity = an_identity(extra=pa.schema([("image_ids", pa.string())]))
     records = [replace(record, id=str(at)) for at, record in enumerate(some_records(3))]
     rows = embedded_rows(records, an_identity()).append_column("image_ids", pa.array(["[7, 8]", cell, None]))
     dataset = Dataset.open_or_create(str(tmp_path / "shop"), identity)
     dataset.write_shard("0" * 32, "2026-11-21", rows, QUARANTINE.empty_table(), provenance(3))
-    told = run("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", code=2)
+    told = hanclip("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", code=2)
     assert f"The row 1 has {cell!r} in its column image_ids" in told["message"]
     assert not (tmp_path / "f").exists()
-    run("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", "--number-ids")
+    hanclip("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", "--number-ids")
     truth = [text.image_ids for text in read_texts(str(tmp_path / "f" / "valid_texts.jsonl"))]
     assert truth == [("0",), ("1",), ("2",)]
 
 
-def test_the_same_export_again_is_the_same_and_a_dry_run_writes_nothing(run, shop, tmp_path):
+def test_the_same_export_again_is_the_same_and_a_dry_run_writes_nothing(hanclip, shop, tmp_path):
     out = tmp_path / "features"
-    told = run("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image", "--dry-run")
+    told = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image", "--dry-run")
     assert (told["rows_in_dataset"], told["files"], out.exists()) == (5010, {}, False)
     contents = []
     for _ in range(2):
-        run("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image")
+        hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image")
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"valid_ids.tsv", "valid_imgs.img_feat.jsonl"}
 
 
-def test_float16_vectors_are_of_unit_length_again(run, tmp_path):
+def test_float16_vectors_are_of_unit_length_again(hanclip, tmp_path):
     dataset = Dataset.open_or_create(str(tmp_path / "half"), an_identity(embedding_dtype="float16"))
     commit(dataset, 1, some_records(20))
-    run("export", tmp_path / "half", tmp_path / "f", "--to", "chinese-clip", "--number-ids")
+    hanclip("export", tmp_path / "half", tmp_path / "f", "--to", "chinese-clip", "--number-ids")
     wanted = list(stored(tmp_path / "half", "image_embedding").values())
     for vector, half in zip(features(tmp_path / "f" / "valid_imgs.img_feat.jsonl").values(), wanted, strict=True):
         assert abs(np.linalg.norm(vector) - 1) < 1e-6

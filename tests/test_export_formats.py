@@ -7,7 +7,7 @@ import json
 import subprocess
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from dataset_fixtures import DIM, an_identity, embedded_rows, provenance, some_records, unit_vectors
 from postgres import Postgres, postgres_binaries
 
@@ -64,23 +65,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(dataset.uri)
 
 
-Run = Callable[..., dict[str, Any]]
-
-
 @pytest.fixture
-def run(out, tmp_path, capfd) -> Run:
+def run(out, tmp_path, hanclip) -> Run:
     """An export to `dest`; gives its JSON line."""
 
     def run(to: str, *argv: object, code: int = 0) -> dict[str, Any]:
-        capfd.readouterr()
-        try:
-            main(["export", str(out), str(tmp_path / "dest"), "--to", to, *map(str, argv), "--json"])
-            ended = 0
-        except SystemExit as stop:
-            ended = int(stop.code or 0)
-        lines = capfd.readouterr().out.splitlines()
-        assert ended == code, lines
-        return dict(json.loads(lines[-1]))
+        return hanclip("export", out, tmp_path / "dest", "--to", to, *argv, code=code)
 
     return run
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from embedded_sources import embed, folder
 from s3_server import S3Server
 from source_fixtures import read as read_source
@@ -28,7 +29,6 @@ from pipeline.curation.samples import key_of
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.dataset import latest
 
-Run = Callable[..., dict[str, Any]]
 Row = dict[str, Any]
 CATALOG = Path(__file__).parents[1] / "demo" / "catalog"
 WHERE = "similarity >= 0.28 and image_width >= 60 and keep"
@@ -50,20 +50,6 @@ def out(demo_dataset: Path, rows: list[Row], tmp_path: Path) -> Path:
     derived(out / "classes" / "classes.parquet", rows, label=pa.string())
     derived(out / "classes" / "brand.parquet", rows, label=pa.string())
     return out
-
-
-@pytest.fixture
-def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command with --json; its last line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, argv), "--json"])
-        told: dict[str, Any] = json.loads(capfd.readouterr().out.splitlines()[-1])
-        assert (ended.value.code or 0) == code, told
-        return told
-
-    return run
 
 
 def drawn(id_: str) -> float:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from dataset_fixtures import an_identity, commit, some_records, unit_vectors
 from reference_texts import logit_scale, text_vectors
 
@@ -24,8 +22,6 @@ from pipeline.curation.similarity_query import stored
 from pipeline.curation.vectors import IMAGE
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
-
-Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +36,6 @@ def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(demo_dataset: Path) -> pa.Table:
     """Its rows, by id."""
     return pq.read_table(demo_dataset / "embeddings").sort_by("id")
-
-
-@pytest.fixture
-def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command with --json; its last line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, argv), "--json"])
-        told: dict[str, Any] = json.loads(capfd.readouterr().out.splitlines()[-1])
-        assert (ended.value.code or 0) == code, told
-        return told
-
-    return run
 
 
 def vectors(rows: pa.Table, name: str) -> np.ndarray:

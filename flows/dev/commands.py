@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import build, config_options
+from flows.options import Debug, build, config_options
 from pipeline.errors import ConfigError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ def up(
     prefect_port: Port = None,
     dashboard_port: Port = None,
     s3_port: Port = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Start the stack, or say where it runs."""
     from flows.dev import stack
@@ -71,7 +71,7 @@ def nightly(
     cron: Annotated[str, typer.Option(help="When: minute, hour, day, month, weekday.")] = "30 4 * * *",
     timezone: Annotated[str, typer.Option(help="Of the cron line, and in which a night has its date.")] = "UTC",
     folder: Folder = _HOME,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Embed what is new every night; the same OUT again replaces its schedule."""

@@ -26,7 +26,7 @@ _ENDING = ("flows", "ray", "s3", "prefect")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One service: `state` is healthy, starting, gone, or missing (its program is not installed)."""
+    """One service: `state` is healthy, starting or gone."""
 
     name: str
     state: str

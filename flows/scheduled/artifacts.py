@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -26,6 +26,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
 from actors.dry_run import DryRun
+from actors.progress import records_of
 from flows import figures
 from flows.jobs.contract import JobStatus
 from pipeline.curation.steps import Step
@@ -163,7 +164,7 @@ def fraction(progress: JobProgress) -> float:
         return (progress.runs + progress.step.number) / parts
     run = progress.progress or {}
     planned = run.get("rows_planned", 0)
-    within = _done(run) / planned if planned else 0.0
+    within = records_of(run) / planned if planned else 0.0
     return min(1.0, (progress.run + within) / parts)
 
 
@@ -174,7 +175,7 @@ def describe(progress: JobProgress) -> str:
     run = progress.progress or {}
     words = [f"run {progress.run + 1} of {progress.runs}: {run.get('state', progress.state)}"]
     if run.get("rows_planned"):
-        words.append(f"{_done(run):,} of {run['rows_planned']:,} records")
+        words.append(f"{records_of(run):,} of {run['rows_planned']:,} records")
     if run.get("records_per_s"):
         words.append(f"{figures.rate(run['records_per_s'])} records/s")
     if run.get("eta_s"):
@@ -186,8 +187,3 @@ def _describe_step(step: StepProgress) -> str:
     """`dedup: Comparing vectors, 3 of 12`."""
     count = f", {step.done:,} of {step.total:,}" if step.total else f", {step.done:,}" if step.done else ""
     return f"{step.kind}: {step.doing}{count}"
-
-
-def _done(run: Mapping[str, Any]) -> int:
-    stats = run.get("stats") or {}
-    return int(stats.get("embedded", 0) + sum((stats.get("quarantined") or {}).values()))

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import layout
 from pipeline.curation.classify_elevater import Submission
 from pipeline.curation.classify_labels import Classes
 from pipeline.curation.classify_report import TOP, Tally
 from pipeline.curation.classify_truth import Numbers, Truth
 from pipeline.curation.tables import write_table
-from pipeline.curation.vectors import IMAGE, KEY, Block, Vectors, vector_blocks
+from pipeline.curation.vectors import KEY, Block, VectorRows, Vectors
 
 #: The published evaluation multiplies cosines with this constant, which is what the released models learned.
 LOGIT_SCALE = 100.0
@@ -70,23 +69,24 @@ class Watchers:
     submission: Submission | None = None
 
 
-def write_classes(out: str, name: str, classifier: Classifier, facts: Mapping[str, Any], watchers: Watchers) -> Numbers:
-    """Classify the latest rows of the dataset at `out` and write `OUT/classes/<name>.parquet`.
+def write_classes(
+    images: VectorRows, uri: str, classifier: Classifier, facts: Mapping[str, Any], watchers: Watchers
+) -> Numbers:
+    """Classify `images`, which have the columns that the truth is computed from, and write the table `uri`.
 
     Returns how many rows each of the C classes got.
 
     Raises:
-        UsageError: the dataset has no image embeddings, or the truth cannot be told.
-        StorageError, RunError: it cannot be read or written.
+        ConfigError: the truth cannot be told.
+        StorageError, RunError: the dataset cannot be read, or the table not written.
     """
     counts = np.zeros(len(classifier.classes), np.int64)
     labels = pa.array(classifier.classes.labels)
     least, most = _ROWS
     rows = min(most, max(least, _CELLS // len(classifier.classes)))
-    columns = watchers.truth.columns if watchers.truth else ()
 
     def tables() -> Iterator[pa.Table]:
-        for block in vector_blocks(out, IMAGE, columns, rows):
+        for block in images.blocks(rows):
             told = predict(block.vectors, classifier)
             counts[:] += np.bincount(told.classes[:, 0], minlength=len(counts))
             if watchers.submission:
@@ -94,7 +94,7 @@ def write_classes(out: str, name: str, classifier: Classifier, facts: Mapping[st
             yield _table(block, told, labels, classifier.top_k, _watch(block, told, watchers))
             watchers.tell(len(block.ids))
 
-    write_table(layout.classes_uri(out, name), schema(classifier.top_k, watchers.truth is not None), tables(), facts)
+    write_table(uri, schema(classifier.top_k, watchers.truth is not None), tables(), facts)
     return counts
 
 

@@ -20,18 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
 from pipeline.errors import ConfigError, NotFoundError
+from pipeline.model.variants import VARIANTS
 
 _INDEX = TypeAdapter(list[int])
 _DECIMALS = 6
 _SEED = 123
 #: Parameters of the released models, which tell the architecture whatever the checkpoint's folder is called.
-_ARCHITECTURES = {
-    76_989_537: "RN50",
-    188_262_913: "ViT-B-16",
-    406_233_089: "ViT-L-14",
-    406_560_769: "ViT-L-14-336",
-    957_598_209: "ViT-H-14",
-}
+_ARCHITECTURES = {variant.parameters: variant.original_name for variant in VARIANTS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.curation.published import sets
 from pipeline.errors import ConfigError
+from pipeline.vocabulary import Dtype
 
 
 class ClassifyRequest(BaseModel):
@@ -50,7 +51,7 @@ class ClassifyRequest(BaseModel):
     model: str | None = Field(
         default=None, description="Where the dataset's model is now, if not where it was when the dataset was made."
     )
-    dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(default="fp32", description="Arithmetic of the text tower.")
+    dtype: Dtype = Field(default="fp32", description="Arithmetic of the text tower.")
 
     @model_validator(mode="after")
     def _submission_is_whole(self) -> ClassifyRequest:

@@ -7,19 +7,14 @@ rows a query over it names. A place is a row's number in the dataset; neighbours
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import storage
 from pipeline.dataset import Dataset
 from pipeline.latest import find_current
-from pipeline.outcomes import Kind, WordFile, by_file, read_rows
+from pipeline.outcomes import Kind, RowNumbers, WordFile, read_rows, read_words
 from pipeline.workspace import Workspace
 
-_FILES_AT_ONCE = 4
 #: Neighbours that a sample takes together, so that it touches few row groups.
 _PIECE_ROWS = 128
 
@@ -49,13 +44,10 @@ class CurrentRows:
         """
         names = [name for name in columns if name in self._names]
 
-        def read(piece: tuple[WordFile, npt.NDArray[np.int64]]) -> pa.Table:
-            file, rows = piece
+        def read(file: WordFile, rows: RowNumbers) -> pa.Table:
             return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [rows + file.first])
 
-        pieces = by_file(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files)
-        while some := list(islice(pieces, _FILES_AT_ONCE)):
-            yield from storage.in_threads(read, some, _FILES_AT_ONCE)
+        return read_words(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
 
     def sample(self, size: int) -> str:
         """A query for about `size` places, in short runs spread over the whole dataset: always the same ones."""

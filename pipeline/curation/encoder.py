@@ -6,20 +6,19 @@ are refused, whatever the model is called.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.config import ModelConfig
 from pipeline.dataset import Dataset
 from pipeline.errors import IdentityError
 from pipeline.identity import check_model
+from pipeline.vocabulary import Dtype
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
 
 
-def encoder_of(
-    out: str, model: str | None = None, dtype: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
-) -> ChineseClip:
+def encoder_of(out: str, model: str | None = None, dtype: Dtype = "fp32") -> ChineseClip:
     """Load the model of the dataset at `out`.
 
     Args:

@@ -14,15 +14,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Task = Literal["retrieval", "classification"]
+from pipeline.model.variants import VARIANTS
 
-_RELEASED = {
-    "rn50": ("chinese-clip-rn50", "clip_cn_rn50"),
-    "vit-b-16": ("chinese-clip-vit-base-patch16", "clip_cn_vit-b-16"),
-    "vit-l-14": ("chinese-clip-vit-large-patch14", "clip_cn_vit-l-14"),
-    "vit-l-14-336": ("chinese-clip-vit-large-patch14-336px", "clip_cn_vit-l-14-336"),
-    "vit-h-14": ("chinese-clip-vit-huge-patch14", "clip_cn_vit-h-14"),
-}
+Task = Literal["retrieval", "classification"]
 
 
 class Figure(BaseModel):
@@ -68,6 +62,13 @@ def sets(task: Task) -> tuple[str, ...]:
 
 def model_key(name: str) -> str | None:
     """The name in the table of a model that goes by `name`: hub id, folder, `.pt` file or variant; None: not known."""
-    base = re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower().removesuffix(".pt")
-    released = {spelt: key for key, spellings in _RELEASED.items() for spelt in (key, *spellings)}
-    return released.get(base) or next((figure.model for figure in all_figures() if figure.model == base), None)
+    base = _base(name)
+    for variant in VARIANTS:
+        if base in (variant.name, _base(variant.hub_id), _base(variant.original)):
+            return variant.name
+    return next((figure.model for figure in all_figures() if figure.model == base), None)
+
+
+def _base(name: str) -> str:
+    """Last part of a hub id or a path, in lower case, without `.pt`."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower().removesuffix(".pt")

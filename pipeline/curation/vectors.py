@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
-from pipeline.latest import latest
+from pipeline.latest import find_latest
 
 Vectors = npt.NDArray[np.float32]
 
@@ -54,11 +54,27 @@ def vector_blocks(
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read.
     """
-    require_vectors(Dataset.open(out), vector)
-    wanted = list(dict.fromkeys([*KEY, *columns]))
-    reader = latest(out, list(dict.fromkeys([*wanted, vector])))
-    for table in _in_blocks(reader, vector, rows):
-        yield Block(table.select(wanted), matrix(table[vector]))
+    yield from VectorRows(out, vector, columns).blocks(rows)
+
+
+class VectorRows:
+    """The latest rows of a dataset, found and not read yet.
+
+    Attributes:
+        total: how many there are, with a vector and without.
+    """
+
+    def __init__(self, out: str, vector: str = IMAGE, columns: Sequence[str] = ()) -> None:
+        """Find them; raises what `vector_blocks` does."""
+        require_vectors(Dataset.open(out), vector)
+        self._vector, self._columns = vector, list(dict.fromkeys([*KEY, *columns]))
+        found = find_latest(out, list(dict.fromkeys([*self._columns, vector])))
+        self.total, self._reader = found.rows, found.reader
+
+    def blocks(self, rows: int = _BLOCK_ROWS) -> Iterator[Block]:
+        """Those that have a vector, once."""
+        for table in _in_blocks(self._reader, self._vector, rows):
+            yield Block(table.select(self._columns), matrix(table[self._vector]))
 
 
 def require_vectors(dataset: Dataset, *vectors: str) -> None:

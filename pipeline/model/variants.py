@@ -35,6 +35,11 @@ class Variant:
     parameters: int
 
     @property
+    def original_name(self) -> str:
+        """As the authors spell it: `ViT-L-14` for `vit-l-14`."""
+        return self.name.upper().replace("VIT", "ViT")
+
+    @property
     def text_parameters(self) -> int:
         """Of the text tower and its projection; the logit scale belongs to neither."""
         return self.parameters - self.image_parameters - 1
@@ -99,8 +104,6 @@ VARIANTS = (
         parameters=957_598_209,
     ),
 )
-
-NAMES = tuple(variant.name for variant in VARIANTS)
 
 
 def variant(name: str) -> Variant | None:

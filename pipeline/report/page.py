@@ -16,9 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline import __version__
+from pipeline.units import size
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STEPS = ("B", "kB", "MB", "GB", "TB")
 
 
 def render(template: str, **values: Any) -> str:
@@ -59,15 +59,6 @@ def decimal(number: float, digits: int = 3) -> str:
 def share(part: float) -> str:
     """`0.0874` -> `8.7 %`; a share that is small, and not nothing, does not become zero."""
     return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
-
-
-def size(n_bytes: float) -> str:
-    """`1536000` -> `1.5 MB`."""
-    for unit in _STEPS:
-        if n_bytes < 999.5 or unit == _STEPS[-1]:
-            break
-        n_bytes /= 1000
-    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 99.5 else f"{n_bytes:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """Near vectors of a dataset: what is known from earlier runs, what is new against all, and both kept for the next run.
 
-In: gathered rows with a vector. Out: the near pairs among the distinct vectors. Rows that were made from the same bytes
-or the same text have one vector between them, that of the first row.
+In: gathered rows with a vector. Out: the near pairs among the distinct vectors. Rows that were made from the same
+pixels or the same text have one vector between them, that of the first row.
 """
 
 from __future__ import annotations

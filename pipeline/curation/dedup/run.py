@@ -54,7 +54,7 @@ class Deduplication:
         by_rung: dropped rows by the rung that joined them.
         largest: the largest groups, each by its smallest id, with its size.
         lowest_cosine: smallest cosine of a dropped row with the kept one; low ones joined through others.
-        new_vectors, vectors: distinct vectors, and those that no earlier run had seen.
+        vectors, new_vectors: distinct vectors, and those that no earlier run had seen.
         compared: pairs of vectors looked at.
     """
 

@@ -25,8 +25,7 @@ class Rung(StrEnum):
     NEAR_TEXT = "near-text"
 
 
-#: Rungs that compare images; the others compare texts.
-IMAGE_RUNGS = (Rung.BYTES, Rung.PIXELS, Rung.PHASH, Rung.IMAGE)
+#: Rungs that compare texts; the others compare images.
 TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
 
 

@@ -1,6 +1,6 @@
 """What an earlier run found out about vectors, so that tonight's are compared with all and the old ones not again.
 
-In: the vectors of a dataset's latest rows, by the digest of what they were made from (an image's bytes, a text). Out:
+In: the vectors of a dataset's latest rows, by the digest of what they were made from (pixels, a text). Out:
 where the known ones belong, and their near pairs. One Parquet file holds what belongs together and is replaced whole,
 so a run that dies leaves what was there, and of two runs at once each leaves a state that is right:
 

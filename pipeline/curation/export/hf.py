@@ -17,7 +17,6 @@ from pipeline.curation.export.staging import staged_file
 from pipeline.dataset import Dataset
 from pipeline.identity import Identity
 
-_GROUP_BYTES = 32 * 2**20
 _CARD = """---
 configs:
 - config_name: default
@@ -37,14 +36,13 @@ def export(request: Request) -> Exported:
     """Write the parts, then the card."""
     parts, numbers = Parts(request), 0
     identity = Dataset.open(request.out).identity
-    group_rows = max(1, _GROUP_BYTES // (4 * parts.dim * len(parts.vectors)))
     for numbers, table in enumerate(parts, 1):
         with staged_file(_uri(request, numbers - 1)) as path:
             pq.write_table(
                 table,
                 path,
                 compression="zstd",
-                row_group_size=group_rows,
+                row_group_size=parts.group_rows,
                 use_dictionary=parts.others,
                 write_page_index=True,
             )

@@ -21,7 +21,6 @@ from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import Vectors, matrix
 
-_GROUP_BYTES = 32 * 2**20
 _LONGEST_VARCHAR = 65535
 _TYPES = {
     pa.bool_(): "Bool",
@@ -54,14 +53,13 @@ def export(request: Request) -> Exported:
     parts, numbers = Parts(request), 0
     fields = [_field(column, parts) for column in parts.schema]
     schema = pa.schema([_column(field) for field in fields])
-    group_rows = max(1, _GROUP_BYTES // (4 * parts.dim * len(parts.vectors)))
     for numbers, table in enumerate(parts, 1):
         plain = plain_columns(table.select(parts.others))
         for vector in parts.vectors:
             plain = plain.append_column(vector, _lists(matrix(table[vector])))
         rows = plain.select(schema.names).cast(schema)
         with staged_file(_uri(request, numbers - 1)) as path:
-            pq.write_table(rows, path, row_group_size=group_rows, use_dictionary=False, store_schema=False)
+            pq.write_table(rows, path, row_group_size=parts.group_rows, use_dictionary=False, store_schema=False)
     drop_parts(partial(_uri, request), numbers)
     told = {"enable_dynamic_field": False, "fields": fields}
     storage.overwrite(storage.join(request.dest, "schema.json"), json.dumps(told, indent=2).encode())

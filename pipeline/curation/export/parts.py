@@ -19,6 +19,8 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.latest import latest
 
+_GROUP_BYTES = 32 * 2**20
+
 
 class Parts:
     """Iterate once; `left_out` is complete then.
@@ -51,6 +53,11 @@ class Parts:
     def others(self) -> list[str]:
         """Columns that are no vectors, `id` first."""
         return [name for name in self.schema.names if name not in self.vectors]
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of about 32 MB of vectors: readers take a row group at once."""
+        return max(1, _GROUP_BYTES // (4 * self.dim * len(self.vectors)))
 
     def __iter__(self) -> Iterator[pa.Table]:
         size = self._request.options.rows_per_file

@@ -1,0 +1,14 @@
+"""Numbers with their units, as people read them."""
+
+from __future__ import annotations
+
+_STEPS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(n_bytes: float) -> str:
+    """`1536000` -> `1.5 MB` (decimal units)."""
+    for unit in _STEPS:
+        if n_bytes < 999.5 or unit == _STEPS[-1]:
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 99.5 else f"{n_bytes:.1f} {unit}"
