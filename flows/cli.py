@@ -30,12 +30,13 @@ from flows import (
     similarity_commands,
 )
 from flows.dev.commands import app as dev_app
+from flows.lazy_commands import LazyTyper
 from flows.options import SCHEDULE, Debug, Json, build, config_options, examples
 from pipeline import __version__
 from pipeline.errors import ConfigError, HanclipError
 from pipeline.vocabulary import Reason
 
-app = typer.Typer(
+app = LazyTyper(
     name="hanclip",
     help="Chinese-CLIP embeddings and similarities for image catalogs and image-text datasets, on Ray, as Parquet.",
     epilog="Start here:\n\n  hanclip demo\n\n  hanclip embed photos/ out/ --model demo",

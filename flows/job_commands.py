@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.lazy_commands import LazyTyper
 from flows.options import SCHEDULE, Debug, Json, build, config_options, examples
 from flows.target_options import REACH, build_cluster, target_options
 from pipeline.errors import ConfigError
@@ -17,7 +18,7 @@ from pipeline.errors import ConfigError
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no log; the job's id, and errors.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, as `hanclip jobs list` shows it.")]
 
-jobs = typer.Typer(name="jobs", help="List, read and stop jobs on a Ray cluster.", no_args_is_help=True)
+jobs = LazyTyper(name="jobs", help="List, read and stop jobs on a Ray cluster.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

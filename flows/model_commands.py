@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from flows.lazy_commands import LazyTyper
 from flows.options import Debug, Json, examples
 
 Name = Annotated[
@@ -17,7 +18,7 @@ Name = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Hub commit, branch or tag.")]
 
-model = typer.Typer(name="model", help="List, describe and convert Chinese-CLIP models.", no_args_is_help=True)
+model = LazyTyper(name="model", help="List, describe and convert Chinese-CLIP models.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from toy_jobs import ToyJobs
 
-from flows import backfill_commands
 from flows.backfill import Backfill, Observer
 from flows.backfill_display import Lines
 from flows.backfill_grid import Grid
@@ -295,7 +295,7 @@ def test_commands_of_the_docs_and_the_help_are_understood(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    [shown] = [command.epilog for command in app.registered_commands if command.callback is backfill_commands.backfill]
+    shown = typer.main.get_command(app).commands["backfill"].epilog  # type: ignore[attr-defined]
     written = commands(readme) + commands(str(shown))
     assert len(written) > 8
     for words in written:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,28 @@ def test_names_of_chinese_windows(tmp_path: Path) -> None:
     spec, records = scan(tmp_path)
     assert [record.id for record in records] == ["鞋子"]
     assert read(spec, records)["鞋子"].image == b"x"
+
+
+def _signed(header: bytes) -> int:
+    return sum(byte - 256 * (byte > 127) for byte in header)
+
+
+@pytest.mark.parametrize(
+    ("size", "checksum"),
+    [
+        (b"%11o\0" % 700, lambda header: b"%6o\0 " % sum(header)),
+        (b"%o " % 700, lambda header: b"%o" % sum(header)),
+        (b"\x80" + (700).to_bytes(11, "big"), lambda header: b"%06o\0 " % sum(header)),
+        (b"%011o\0" % 700, lambda header: b"%06o\0 " % _signed(header)),
+    ],
+    ids=["blanks before", "blanks behind", "binary size", "signed checksum"],
+)
+def test_headers_of_other_writers(tmp_path: Path, size: bytes, checksum: Callable[[bytes], bytes]) -> None:
+    data = tar_bytes([("图.jpg", bytes(range(7)) * 100), ("b.jpg", b"b")], tarfile.GNU_FORMAT)
+    header = data[:124] + size.ljust(12, b"\0") + data[136:148] + b" " * 8 + data[156:512]
+    put(tmp_path, {"x.tar": header[:148] + checksum(header).ljust(8, b"\0") + header[156:] + data[512:]})
+    spec, records = scan(tmp_path)
+    assert {key: raw.image for key, raw in read(spec, records).items()} == {"图": bytes(range(7)) * 100, "b": b"b"}
 
 
 def test_the_first_plain_image_is_the_image(tmp_path: Path) -> None:

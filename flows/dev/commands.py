@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.lazy_commands import LazyTyper
 from flows.options import Debug, build, config_options
 from pipeline.errors import ConfigError
 
-app = typer.Typer(
+app = LazyTyper(
     name="dev",
     help="A stack on this machine: Prefect server, Ray head, S3 server and the flows, as processes on loopback.",
     no_args_is_help=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -41,21 +41,25 @@ class RecordCollector:
             if len(self._held) >= BATCH_ROWS:
                 self.flush()
 
-    def add_columns(self, *columns: Iterable[Any]) -> None:
+    def add_columns(self, *columns: Sequence[Any]) -> None:
         """Several records, column by column, in the order of `schema.RECORDS`."""
-        for row in zip(*columns, strict=True):
-            self.add(*row)
+        self.flush()
+        rows = min(len(columns[0]), self._most - self._flushed)
+        for start in range(0, rows, BATCH_ROWS):
+            stop = min(start + BATCH_ROWS, rows)
+            self._hand_on([column[start:stop] for column in columns])
 
     def flush(self) -> None:
         """Hand on what is held. Call once more at the end."""
-        if not self._held:
-            return
-        columns = zip(*self._held, strict=True)
+        if self._held:
+            held, self._held = self._held, []
+            self._hand_on(list(zip(*held, strict=True)))
+
+    def _hand_on(self, columns: Sequence[Sequence[Any]]) -> None:
         try:
             arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
         except UnicodeEncodeError as error:
             name = ascii(error.object)
             raise SourceError(f"The name {name} in the source is not valid Unicode. Rename it to UTF-8.") from error
-        self._flushed += len(self._held)
-        self._held = []
+        self._flushed += len(arrays[0])
         self._sink(pa.RecordBatch.from_arrays(arrays, schema=RECORDS))

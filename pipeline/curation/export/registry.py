@@ -39,7 +39,7 @@ _ONLY: dict[str, frozenset[Format]] = {
 class ExportOptions(BaseModel):
     """What a user may choose; a format leaves alone what does not concern it, see `unused`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     vectors: Literal["image", "text", "both"] | None = Field(
         default=None, description="Which vectors; if not given, those of the images, or of texts where there are none."

@@ -1,0 +1,60 @@
+"""Commands whose options are made when somebody looks at them.
+
+In: functions as Typer takes them. Out: commands with a name and a help, to which the rest is added on demand. The list
+of all commands shows no option, and one command needs its own only; making all of them would cost every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import typer
+from typer.core import TyperCommand
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class LazyCommand(TyperCommand):
+    """A command that asks Typer for the options of `function` when they are first looked at."""
+
+    def __init__(self, function: Callable[..., Any], *, params: object, callback: object, **about: Any) -> None:
+        super().__init__(**about)
+        self._function = function
+        del self.params, self.callback
+
+    def __getattr__(self, name: str) -> Any:
+        """Python comes here for what is not there, as these two are until then."""
+        if name not in ("params", "callback"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command()(self._function)
+        whole = typer.main.get_command(alone)
+        self.params, self.callback = whole.params, whole.callback
+        return getattr(self, name)
+
+
+class LazyTyper(typer.Typer):
+    """A Typer of such commands."""
+
+    def command(self, name: str | None = None, **about: Any) -> Callable[[Function], Function]:
+        """As Typer's."""
+        add = super().command
+
+        def register(function: Function) -> Function:
+            cls = cast(type[TyperCommand], partial(LazyCommand, function))
+            add(name, cls=cls, **about)(_outline(function))
+            return function
+
+        return register
+
+
+def _outline(function: Callable[..., Any]) -> Callable[[], None]:
+    """What stands for `function` as long as only its name and its help are of interest: it takes nothing."""
+
+    def outline() -> None:
+        raise NotImplementedError
+
+    outline.__name__, outline.__doc__ = function.__name__, function.__doc__
+    return outline
