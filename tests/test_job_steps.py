@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from pictures import write_folder
+from ray_head import RayHead
 
 from actors import driver
-from flows.jobs.contract import JobSpec
+from flows.jobs.attach import ensure, watch
+from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.ray_jobs import write
+from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.artifacts import describe, fraction
-from pipeline.config import parse
+from pipeline.config import OutputConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung
 from pipeline.curation.filter_settings import FilterSettings, NamedRule
 from pipeline.curation.steps import DedupStep, FilterStep, Step
@@ -147,6 +151,29 @@ def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, Job
     assert (again.state, again.steps[0].found["groups"], again.steps[0].found["kept"]) == ("complete", COPIES, PICTURES)
     assert again.steps[1].found
     assert again.steps[1].found["kept"] == PICTURES
+
+
+def test_on_a_cluster_a_submitted_job_does_its_steps_too(
+    ray_head: RayHead, night: tuple[Path, JobSummary, list], photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for name, value in ray_head.client_env.items():
+        monkeypatch.setenv(name, value)
+    target = TargetConfig(backend="ray", address=ray_head.dashboard, python=sys.executable, poll_s=1)
+    asked, out = read_job(job_uri(str(night[0]), "night-a1")), str(tmp_path)
+    steps = tuple(step.model_copy(update={"out": out}) for step in asked.steps)
+    config = asked.runs[0].config.model_copy(update={"output": OutputConfig(uri=out)})
+    backend, spec = make_backend(target), JobSpec("cluster", out, (JobRun("", config),), steps=steps)
+    ended = watch(backend, ensure(backend, spec, target).job_id, out, target)
+    summary = read_summary(out, ended.job_id)
+    assert (ended.state, ended.job_id) == (JobState.SUCCEEDED, "cluster-a1"), ended.message
+    assert summary is not None
+    assert summary.message == night[1].message
+    there, here = (
+        {name: [{**row, "source_fingerprint": ""} for row in rows] for name, rows in tables(one).items()}
+        for one in (tmp_path, night[0])
+    )
+    assert there == here
+    assert ensure(backend, spec, target).job_id == ended.job_id
 
 
 def test_a_job_without_steps_is_written_as_before(tmp_path: Path, photos: Path) -> None:
