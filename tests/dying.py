@@ -15,7 +15,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-PRELOADED = ("torch", "transformers", "faiss", "duckdb", "pyarrow.parquet", "pyarrow.dataset", "jinja2", "flows.search")
+PRELOADED = (
+    *(f"flows.{name}" for name in ("classify", "cli", "evaluate", "export", "report_page", "search", "similarity")),
+    *(f"pipeline.curation.{name}" for name in ("index", "index_search", "export.faiss", "export.hf", "export.npy")),
+    *("pipeline.model.chinese_clip", "pipeline.report.report", "pipeline.report.search_page"),
+    *("transformers.models.chinese_clip.modeling_chinese_clip", "transformers.models.bert.tokenization_bert"),
+)
 _STEPS = frozenset(
     {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "shutil.copyfile", "shutil.rmtree", "tempfile.mkdtemp"}
 )
