@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,8 @@ class Reports:
         self._on_progress = on_progress or (lambda _: None)
         self._files = Background()
         self._written_s = -_FILE_EVERY_S
+        self._over = threading.Event()
+        self._renewing: list[threading.Thread] = []
 
     def of_run(self, number: int, log: RunLog) -> Callable[[Progress], None]:
         """What run `number` is to call."""
@@ -49,8 +52,12 @@ class Reports:
         return report
 
     def of_step(self, number: int, kind: str, wish: Wish | None) -> Tell:
-        """What step `number` is to call. There it also stops when that is wished, as it does at a signal."""
-        last, told_s = "", 0.0
+        """What step `number` is to call. There it also stops when that is wished, as it does at a signal.
+
+        Sorting or grouping millions of rows says nothing for minutes; the file is renewed all the same, since whoever
+        comes back to a job takes a driver whose file stands still for dead.
+        """
+        last, told_s, began_s = "", 0.0, time.monotonic()
 
         def tell(doing: str, done: int, total: int | None) -> None:
             nonlocal last, told_s
@@ -61,16 +68,31 @@ class Reports:
             elif time.monotonic() - told_s < _CALL_EVERY_S:
                 return
             last, told_s = doing, time.monotonic()
-            runs = self._now.runs
-            self._tell(replace(self._now, run=runs, progress=None, step=StepProgress(number, kind, doing, done, total)))
+            step = StepProgress(number, kind, doing, done, total, round(told_s - began_s, 1))
+            self._tell(replace(self._now, run=self._now.runs, progress=None, step=step))
 
+        self._renewing.append(threading.Thread(target=self._renew, args=(number, began_s), daemon=True))
+        self._renewing[-1].start()
         return tell
+
+    def _renew(self, number: int, began_s: float) -> None:
+        """Keep the file changing until step `number` or the job is over."""
+        while not self._over.wait(_FILE_EVERY_S):
+            now = self._now
+            if now.step and now.step.number != number:
+                return
+            if now.step and self._files.idle:
+                step = replace(now.step, seconds=round(time.monotonic() - began_s, 1))
+                self._write_progress(replace(now, step=step))
 
     def end(self, summary: JobSummary) -> None:
         """Report the end, and wait until it is written."""
+        self._over.set()
+        for thread in self._renewing:
+            thread.join()
         self._now = replace(self._now, state=summary.state)
         self._on_progress(self._now)
-        self._write_progress()
+        self._write_progress(self._now)
         self._files.write(f"The summary of {self._uri}", partial(job_folder.write_summary, self._uri, summary, POLICY))
         self._files.close()
 
@@ -79,8 +101,8 @@ class Reports:
         self._on_progress(now)
         if self._files.idle and time.monotonic() - self._written_s >= _FILE_EVERY_S:
             self._written_s = time.monotonic()
-            self._write_progress()
+            self._write_progress(now)
 
-    def _write_progress(self) -> None:
-        write = partial(job_folder.write_progress, self._uri, self._now, POLICY)
+    def _write_progress(self, now: JobProgress) -> None:
+        write = partial(job_folder.write_progress, self._uri, now, POLICY)
         self._files.write(f"The progress of {self._uri}", write)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.options import MEASURE, Debug, Json, examples
+from pipeline.errors import UsageError
 
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
 
@@ -63,7 +64,9 @@ def search(
     searched: Searched = Side.IMAGES,
     top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="Rows to show a query.")] = 10,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every row, even if there is an index.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of the pictures found.")] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a page of the pictures found, on this machine.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
     ] = None,
@@ -73,8 +76,11 @@ def search(
     """Find the images, or texts, most like a text, an image or a row."""
     from flows import search as work
 
+    if html is not None and "://" in html:
+        raise UsageError(f"--html {html} is no file of this machine: give a path, and copy the page from there.")
     asked = work.parse_queries(query or (), text or (), image or (), like or ())
-    work.show_search(out, asked, work.Wanted(searched.value, top, exact, html, model), as_json)
+    page = None if html is None else Path(html)
+    work.show_search(out, asked, work.Wanted(searched.value, top, exact, page, model), as_json)
 
 
 def index(

@@ -58,13 +58,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """Step number `number` (from 0) at one moment: `done` of `total` of what it is doing, where that is known."""
+    """Step number `number` (from 0) at one moment: `done` of `total` of what it is doing, where that is known.
+
+    `seconds` since it began: a step that says nothing for minutes can be told from one that is dead.
+    """
 
     number: int
     kind: str
     doing: str
     done: int = 0
     total: int | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,46 +12,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prefect_server import PrefectServer, Runner, until
 from ray_head import RayHead, processes_below
 from s3_server import FaultyProxy, S3Server, client
+from slow_pictures import SlowPictures
 
 from pipeline.verify import Report, verify
 
-_SERVING = """
+FLOWS = ("backfill", "dedup", "embed", "filter", "nightly", "reap")
+_SERVING = f"""
 from prefect import serve
-from flows.scheduled import backfill, embed, nightly, reap
+from flows import scheduled
 
 serve(
-    *(flow.to_deployment("test", tags=["hanclip"]) for flow in (backfill, embed, nightly, reap)),
+    *(getattr(scheduled, name).to_deployment("test", tags=["hanclip"]) for name in {FLOWS}),
     pause_on_shutdown=False,
     print_starting_message=False,
 )
 """
-
-
-@dataclass
-class SlowPictures(FaultyProxy):
-    """Answers each GET of a picture `delay_s` late."""
-
-    delay_s: float = 0.0
-
-    def handle(self, request: BaseHTTPRequestHandler) -> None:
-        if request.command == "GET" and ".jpg" in request.path:
-            time.sleep(self.delay_s)
-        with suppress(ConnectionError):  # Whoever asked was killed.
-            super().handle(request)
-
-    def pictures_read(self) -> list[str]:
-        """Names of the pictures that were read, once per GET."""
-        gets = [line for line in self.requests if line.startswith("GET ") and ".jpg" in line]
-        return sorted(line.split("?")[0].rpartition("/")[2] for line in gets)
 
 
 @dataclass
@@ -106,6 +91,33 @@ class FlowSite:
         body = {"parameters": {"target": self.target, **parameters}, "state": {"type": "SCHEDULED"}}
         made = self.prefect.call("POST", f"/deployments/{self.deployments[flow]}/create_flow_run", body)
         return str(made["id"])
+
+    def night(self) -> dict[str, Any]:
+        """Give `nightly` a schedule that is soon due, and wait for the end of the run that the scheduler makes."""
+        deployment = f"/deployments/{self.deployments['nightly']}"
+        soon = datetime.now(UTC) + timedelta(seconds=4)
+        schedule = {"interval": 86400.0, "anchor_date": soon.isoformat(), "timezone": "UTC"}
+        (made,) = self.prefect.call("POST", f"{deployment}/schedules", [{"active": True, "schedule": schedule}])
+
+        def begun() -> str:
+            runs = self.prefect.flow_runs(expected_start_time={"after_": (soon - timedelta(seconds=2)).isoformat()})
+            return next(
+                (run["id"] for run in runs if run["state"]["type"] != "SCHEDULED" and run["auto_scheduled"]), ""
+            )
+
+        flow_run_id = until(begun, f"a scheduled run; {self.runner.log()}")
+        self.prefect.call("DELETE", f"{deployment}/schedules/{made['id']}")
+        return self.ended(flow_run_id)
+
+    def embedders(self) -> int:
+        """How many embedders the cluster has ever had."""
+        answer = self.head.request("GET", "/api/v0/actors?limit=10000&detail=1")
+        return sum("Embedder" in actor["class_name"] for actor in answer["data"]["result"]["result"])
+
+    def start_again(self, flow_run_id: str) -> None:
+        """As the automation against zombies does it."""
+        body = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+        self.prefect.call("POST", f"/flow_runs/{flow_run_id}/set_state", body)
 
     def state(self, flow_run_id: str) -> str:
         return str(self.prefect.flow_run(flow_run_id)["state"]["name"])
@@ -214,11 +226,13 @@ def open_site(prefect: PrefectServer, s3: S3Server, folder: Path) -> Iterator[Fl
         runner = Runner(prefect, folder, _SERVING, env)
         stack.enter_context(runner)
         site = FlowSite(prefect, head, s3, proxy, dashboard, runner)
-        for flow in ("backfill", "embed", "nightly", "reap"):
+        for flow in FLOWS:
             site.deployments[flow] = until(lambda flow=flow: _deployment(prefect, flow), f"{flow}; {runner.log}")
         stack.callback(lambda: [end_process(process) for process in site.dashboards])
-        with _environment(s3.env):
-            yield site
+        here = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in s3.env.items():
+            here.setenv(name, value)
+        yield site
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
@@ -230,15 +244,3 @@ def _deployment(prefect: PrefectServer, flow: str) -> str:
     body = {"deployments": {"name": {"any_": ["test"]}}, "flows": {"name": {"any_": [flow]}}}
     found = prefect.call("POST", "/deployments/filter", body)
     return str(found[0]["id"]) if found else ""
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    yield
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name)
-        else:
-            os.environ[name] = value

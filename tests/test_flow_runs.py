@@ -10,13 +10,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from flow_site import FlowSite, open_site
+from flow_steps import KILLED, STEPS, begin_step, copy, kill_flow, tables
 from pictures import jpegs
 from prefect_server import until
 
@@ -33,28 +32,6 @@ def site(postgres_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
         yield site
 
 
-def night(site: FlowSite) -> dict[str, Any]:
-    """Give the deployment a schedule that is soon due, and wait for the end of the run that the scheduler makes."""
-    deployment = f"/deployments/{site.deployments['nightly']}"
-    soon = datetime.now(UTC) + timedelta(seconds=4)
-    schedule = {"interval": 86400.0, "anchor_date": soon.isoformat(), "timezone": "UTC"}
-    (made,) = site.prefect.call("POST", f"{deployment}/schedules", [{"active": True, "schedule": schedule}])
-
-    def begun() -> str:
-        runs = site.prefect.flow_runs(expected_start_time={"after_": (soon - timedelta(seconds=2)).isoformat()})
-        return next((run["id"] for run in runs if run["state"]["type"] != "SCHEDULED" and run["auto_scheduled"]), "")
-
-    flow_run_id = until(begun, f"a scheduled run; {site.runner.log()}")
-    site.prefect.call("DELETE", f"{deployment}/schedules/{made['id']}")
-    return site.ended(flow_run_id)
-
-
-def embedders(site: FlowSite) -> int:
-    """How many embedders the cluster has ever had."""
-    answer = site.head.request("GET", "/api/v0/actors?limit=10000&detail=1")
-    return sum("Embedder" in actor["class_name"] for actor in answer["data"]["result"]["result"])
-
-
 def test_three_nights_read_only_what_is_new_or_changed(site):
     bucket, pictures = site.bucket(), list(jpegs(NIGHTLY + 10))
     names = [f"{number:03d}.jpg" for number in range(NIGHTLY)]
@@ -62,7 +39,7 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     parameters = {"config": site.config(bucket, whole_catalog=True), "target": site.target}
     site.prefect.call("PATCH", f"/deployments/{site.deployments['nightly']}", {"parameters": parameters})
 
-    first = night(site)
+    first = site.night()
     assert (first["state"]["name"], first["state"]["message"]) == (
         "Completed",
         f"rows in {NIGHTLY} = {NIGHTLY} embedded + 0 quarantined",
@@ -73,16 +50,16 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     site.put(bucket, dict(zip(new + changed, pictures[NIGHTLY:], strict=False)))
     site.remove(bucket, gone)
     site.proxy.requests.clear()
-    second = night(site)
+    second = site.night()
     assert second["state"]["message"] == "rows in 104 = 7 embedded + 0 quarantined + 97 already done"
     assert site.proxy.pictures_read() == sorted(new + changed)
 
     site.proxy.requests.clear()
-    before = embedders(site)
-    third = night(site)
+    before = site.embedders()
+    third = site.night()
     assert third["state"]["message"] == "rows in 104 = 0 embedded + 0 quarantined + 104 already done"
     assert site.proxy.pictures_read() == []
-    assert embedders(site) == before >= 2
+    assert site.embedders() == before >= 2
 
     shown = site.prefect.artifacts(second["id"])
     assert set(shown) >= {"nightly-plan", "nightly-job", "nightly-report"}
@@ -110,7 +87,7 @@ def begin(site: FlowSite, bucket: str, out: str, delay_s: float = 0.5) -> tuple[
 
 def finish(site: FlowSite, flow_run_id: str) -> str:
     """Let it go on at full speed; gives its last state."""
-    site.proxy.delay_s = 0
+    site.proxy.delay_s, site.proxy.slow = 0, ".jpg"
     return str(site.ended(flow_run_id)["state"]["name"])
 
 
@@ -159,6 +136,53 @@ def test_a_prefect_server_and_a_dashboard_that_restart_are_waited_for(site, buck
     assert finish(site, flow_run_id) == "Completed"
     assert len(site.jobs(flow_run_id)) == 1
     assert_whole(site, f"{bucket}/restarts")
+
+
+@pytest.fixture(scope="module")
+def cleaned(site: FlowSite) -> str:
+    """What a night with both steps left: forty pictures and ten copies."""
+    bucket, pictures = site.bucket(), list(jpegs(40))
+    site.put(bucket, {f"{number:03d}.jpg": pictures[number % 40] for number in range(50)})
+    flow_run = site.ended(site.start("nightly", config=site.config(bucket), **STEPS))
+    assert (flow_run["state"]["name"], flow_run["state"]["message"]) == (
+        "Completed",
+        "rows in 50 = 50 embedded + 0 quarantined; dedup: 50 rows = 40 kept + 10 dropped; "
+        "filter: 50 rows = 30 kept + 20 dropped",
+    )
+    return f"{bucket}/out"
+
+
+def test_dedup_and_filter_as_deployments_come_to_what_a_night_with_steps_came_to(site, cleaned):
+    before = tables(cleaned)
+    for flow, settings in STEPS.items():
+        ended = site.ended(site.start(flow, out=cleaned, settings=settings))
+        assert ended["state"]["name"] == "Completed", ended["state"]
+        (job,) = site.jobs(ended["id"])
+        assert job["status"] == "SUCCEEDED"
+    assert tables(cleaned) == before
+    assert before[1]["id"].to_pylist() == [f"{number:03d}.jpg" for number in range(30)]
+
+
+def test_flows_and_drivers_killed_during_a_step_come_back_to_the_same_tables(site, cleaned):
+    """Without a cluster a step dies with its flow's process, and is done again; on a cluster it goes on."""
+    here, there, again = (copy(site, cleaned, name, f"{step}/") for name, step in KILLED.items())
+    lost = begin_step(site, "dedup", here, {"backend": "local", "poll_s": 1.0})
+    kill_flow(site, lost)
+    kept = begin_step(site, "filter", there, site.target)
+    kill_flow(site, kept)
+    for flow_run_id in (lost, kept):
+        site.start_again(flow_run_id)
+    until(lambda: site.prefect.flow_run(kept)["run_count"] == 2, "the run to come back")
+    assert finish(site, kept) == "Completed", site.prefect.flow_run(kept)["state"]
+    assert [job["status"] for job in site.jobs(kept)] == ["SUCCEEDED"]
+
+    followed = begin_step(site, "dedup", again, site.target)
+    os.kill(site.driver(site.jobs(followed)[0]["submission_id"]), signal.SIGKILL)
+    assert finish(site, followed) == "Completed"
+    assert [job["status"] for job in site.jobs(followed)] == ["FAILED", "SUCCEEDED"]
+    assert finish(site, lost) == "Completed", site.prefect.flow_run(lost)["state"]
+    for out in (here, there, again):
+        assert tables(out) == tables(cleaned)
 
 
 def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_come_back(site, bucket, tmp_path):

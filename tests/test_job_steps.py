@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from pictures import write_folder
+from ray_head import RayHead
+from sessions import until
 
-from actors import driver
-from flows.jobs.contract import JobSpec
+from actors import driver, job_reports
+from flows.jobs.attach import ensure, watch
+from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.ray_jobs import write
+from flows.jobs.target import TargetConfig, make_backend
 from flows.scheduled.artifacts import describe, fraction
-from pipeline.config import parse
+from pipeline.config import OutputConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung
 from pipeline.curation.filter_settings import FilterSettings, NamedRule
 from pipeline.curation.steps import DedupStep, FilterStep, Step
-from pipeline.job_folder import JobProgress, JobRun, JobSummary, job_uri, read_job, read_summary
+from pipeline.job_folder import (
+    JobProgress,
+    JobRun,
+    JobSummary,
+    StepProgress,
+    job_uri,
+    read_job,
+    read_progress,
+    read_summary,
+)
 from pipeline.verify import verify
 
 PICTURES, COPIES = 50, 10
@@ -147,6 +162,49 @@ def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, Job
     assert (again.state, again.steps[0].found["groups"], again.steps[0].found["kept"]) == ("complete", COPIES, PICTURES)
     assert again.steps[1].found
     assert again.steps[1].found["kept"] == PICTURES
+
+
+def test_a_step_that_says_nothing_for_long_is_not_taken_for_dead(tmp_path: Path, monkeypatch) -> None:
+    """Sorting millions of rows is silent; the file of a driver that lives must change all the same."""
+    monkeypatch.setattr(job_reports, "_FILE_EVERY_S", 0.05)
+    uri = job(tmp_path, "silent-a1", None, DedupStep(out=str(tmp_path)), DedupStep(out=str(tmp_path)))
+    reports = job_reports.Reports(uri, read_job(uri), None)
+    for number in range(2):
+        reports.of_step(number, "dedup", None)("Grouping", 3, 7)
+        first = until(lambda n=number: (now := silent(tmp_path)) and now.number == n and now, "a word of the step")
+        later = until(lambda now=first: silent(tmp_path) != now and silent(tmp_path), "another one")
+        assert later.seconds > first.seconds
+        assert later == replace(first, seconds=later.seconds)
+    reports.end(JobSummary("silent-a1", "complete", 0))
+    assert read_progress(str(tmp_path), "silent-a1").state == "complete"
+
+
+def silent(out: Path) -> StepProgress | None:
+    told = read_progress(str(out), "silent-a1")
+    return told and told.step
+
+
+def test_on_a_cluster_a_submitted_job_does_its_steps_too(
+    ray_head: RayHead, night: tuple[Path, JobSummary, list], photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    for name, value in ray_head.client_env.items():
+        monkeypatch.setenv(name, value)
+    target = TargetConfig(backend="ray", address=ray_head.dashboard, python=sys.executable, poll_s=1)
+    asked, out = read_job(job_uri(str(night[0]), "night-a1")), str(tmp_path)
+    steps = tuple(step.model_copy(update={"out": out}) for step in asked.steps)
+    config = asked.runs[0].config.model_copy(update={"output": OutputConfig(uri=out)})
+    backend, spec = make_backend(target), JobSpec("cluster", out, (JobRun("", config),), steps=steps)
+    ended = watch(backend, ensure(backend, spec, target).job_id, out, target)
+    summary = read_summary(out, ended.job_id)
+    assert (ended.state, ended.job_id) == (JobState.SUCCEEDED, "cluster-a1"), ended.message
+    assert summary is not None
+    assert summary.message == night[1].message
+    there, here = (
+        {name: [{**row, "source_fingerprint": ""} for row in rows] for name, rows in tables(one).items()}
+        for one in (tmp_path, night[0])
+    )
+    assert there == here
+    assert ensure(backend, spec, target).job_id == ended.job_id
 
 
 def test_a_job_without_steps_is_written_as_before(tmp_path: Path, photos: Path) -> None:
