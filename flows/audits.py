@@ -13,9 +13,9 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.text import Text
 
 from flows import figures
+from flows.plain import plain
 from flows.summary import facts
 from pipeline.status import RunStatus, Status, status
 from pipeline.verify import Report, verify
@@ -36,7 +36,7 @@ def show_status(out: str, as_json: bool) -> None:
         )
     else:
         Console(highlight=False).print(
-            Panel(facts(_status(found)), title=Text(f"status of {found.uri}"), title_align="left")
+            Panel(facts(_status(found)), title=plain(f"status of {found.uri}"), title_align="left")
         )
 
 

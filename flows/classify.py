@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from flows.audits import write_json
 from flows.classify_report import show_report
+from flows.plain import plain
 from flows.summary import facts
 from pipeline import layout, storage
 from pipeline.curation.classify import Classifier, Watchers, write_classes
@@ -88,7 +88,7 @@ def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
         job = _read(request)
         truth = Truth(request.truth, job.dataset, job.classes, work) if request.truth else None
         if job.classes.repeated and not as_json:
-            Console(stderr=True).print(Text(_warning(job.classes), style="yellow"), soft_wrap=True)
+            Console(stderr=True).print(plain(_warning(job.classes), "yellow"), soft_wrap=True)
         if dry_run:
             _end(job, {}, None, as_json, dry_run)
         else:

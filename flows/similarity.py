@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.audits import write_json
+from flows.plain import plain
 from flows.summary import facts
 from pipeline import layout
 from pipeline.curation.similarity import Point, Summary, survey, write_similarity
@@ -80,7 +81,7 @@ def _told(summary: Summary) -> Iterator[tuple[str, object]]:
 
 
 def _example(point: Point) -> Text:
-    return Text(f"{point.text} ({point.id})")
+    return plain(f"{point.text} ({point.id})")
 
 
 def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.audits import write_json
+from flows.plain import plain
 from flows.similarity import numbers
 from pipeline.curation.classify_labels import read_lines
 from pipeline.curation.encoder import encoder_of
@@ -116,7 +116,7 @@ def _show(matches: list[Match]) -> None:
         table.add_row(
             *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
             *numbers(match.cosine, match.logit, match.percentile, match.chance),
-            *([Text(match.id or "")] if with_id else []),
-            Text(match.text or ""),
+            *([plain(match.id or "")] if with_id else []),
+            plain(match.text or ""),
         )
     Console(highlight=False).print(table)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from dataset_fixtures import an_identity, embedded_rows, provenance, some_records
@@ -87,6 +88,15 @@ def test_wrong_captions_are_shown_among_the_lowest_similarities(
     lowest = {card["rid"].rpartition("/")[2] for card in page.cards["similarity"][:18]}
     print(f"{len(lowest & wrong)} of the {len(lowest)} lowest have a planted wrong caption")
     assert len(lowest & wrong) >= 14
+    rows = duckdb.sql(
+        f"SELECT id, similarity FROM '{demo}/embeddings/**/*.parquet' WHERE similarity IS NOT NULL"
+    ).fetchall()
+    is_wrong = np.array([id_.rpartition("/")[2] in wrong for id_, _ in rows])
+    value = np.array([similarity for _, similarity in rows])
+    below, equal = (compare(value[is_wrong][:, None], value[~is_wrong]) for compare in (np.less, np.equal))
+    area = float((below + 0.5 * equal).mean())
+    print(f"area under the ROC curve of {is_wrong.sum()} wrong captions by similarity: {area:.4f}")
+    assert area >= 0.9
 
 
 def test_duplicates_and_filters_are_counted_and_pictured(
