@@ -19,7 +19,7 @@ from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
-from flows.plain import plain
+from flows.plain import line, plain
 from flows.search_index import curate_extra
 from pipeline import storage
 from pipeline.curation.search import SEARCHED, Answer, search, vectors_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _MAX_IMAGE_BYTES, _MAX_PIXELS = 64 * 2**20, 2**28
-_SHOWN_ID = 48
+_SHOWN_ID, _SHOWN_TEXT = 48, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _table(queries: Sequence[Query], answer: Answer) -> Table:
         label = plain(query.value if query.kind == "text" else f"{query.kind} {query.value}", "bold")
         table.add_row("", "", label, "")
         for rank, hit in enumerate(hits, 1):
-            table.add_row(str(rank), f"{hit.similarity:.4f}", plain(hit.id), plain(hit.text or ""))
+            table.add_row(str(rank), f"{hit.similarity:.4f}", plain(hit.id), line(hit.text or "", _SHOWN_TEXT))
         table.add_section()
     return table
 

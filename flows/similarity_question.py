@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.audits import write_json
-from flows.plain import plain
-from flows.similarity import numbers
+from flows.plain import line, plain
+from flows.similarity import SHOWN_TEXT, numbers
 from pipeline.curation.classify_labels import read_lines
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.similarity_query import Match, Scale, measure, rank_stored, rank_texts, stored
@@ -117,6 +117,6 @@ def _show(matches: list[Match]) -> None:
             *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
             *numbers(match.cosine, match.logit, match.percentile, match.chance),
             *([plain(match.id or "")] if with_id else []),
-            plain(match.text or ""),
+            line(match.text or "", SHOWN_TEXT),
         )
     Console(highlight=False).print(table)
