@@ -181,6 +181,8 @@ def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
     cards = page.cards["similarity"]
     assert all(card["rid"].startswith(bad) and card["text"].startswith(bad) for card in cards)
     assert {card["gap"] for card in cards} == {"not found"}
+    assert "40 of 40 pictures could not be read again" in page.texts["gaps"]
+    assert "not found 40" in page.texts["gaps"]
     assert not page.pictures()
     assert "It does not add up" in page.texts["counts"]
     assert "30.7" in page.texts["runs"]
@@ -209,3 +211,14 @@ def test_a_dataset_without_texts_and_one_without_rows_have_reports_too(
     page, told = report(texts.uri, tmp_path / "texts.html", capsys)
     assert told["pictures"] == 0
     assert "10 distinct texts" in page.texts["texts"]
+
+
+def test_captions_however_long_leave_the_page_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    rows = lost(embedded_rows(some_records(30), dataset.identity), tmp_path)
+    long = pa.array([f"{number:02d}" + "长" * 100_000 for number in range(30)])
+    rows = rows.set_column(rows.column_names.index("text"), "text", long)
+    dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(30))
+    page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+    assert {len(card["text"]) for card in page.cards["similarity"]} == {300}
+    assert int(str(told["size_bytes"])) < 300_000

@@ -57,7 +57,9 @@ def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[in
     names = [f"{edge:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for edge in edges]
     titles = [f"{low} to {high}: {n:,}" for low, high, n in zip(names, names[1:], counts, strict=False)]
     ticks = [Tick(100 * i / len(counts), names[i]) for i in _labelled(edges)]
-    return Chart(label, bars(counts, titles), ticks, axis, f"{max(counts, default=0):,} rows in the tallest bar")
+    most = max(counts, default=0)
+    top = f"{most:,} {'row' if most == 1 else 'rows'} in the tallest bar"
+    return Chart(label, bars(counts, titles), ticks, axis, top)
 
 
 def _labelled(edges: Sequence[float]) -> range:

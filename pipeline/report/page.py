@@ -65,6 +65,8 @@ def decimal(number: float, digits: int = 3) -> str:
 
 def share(part: float) -> str:
     """`0.0874` -> `8.7 %`; a share that is small, and not nothing, does not become zero."""
+    if not part:
+        return "0 %"
     return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
 
 
