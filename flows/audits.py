@@ -13,10 +13,13 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.text import Text
+from rich.panel import Panel
 
 from actors.progress import records_of
 from flows import figures
 from flows.summary import panel
+from flows.plain import plain
+from flows.summary import facts
 from pipeline.status import RunStatus, Status, status
 from pipeline.verify import Report, verify
 
@@ -35,7 +38,7 @@ def show_status(out: str, as_json: bool) -> None:
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
     else:
-        Console(highlight=False).print(panel(Text(f"status of {found.uri}"), _status(found)))
+        Console(highlight=False).print(panel(plain(f"status of {found.uri}"), _status(found)))
 
 
 _COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples")

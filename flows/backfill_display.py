@@ -22,6 +22,7 @@ from flows.backfill import Observer
 from flows.backfill_grid import Grid, Row
 from flows.display import JsonLines
 from flows.jobs.contract import JobStatus
+from flows.plain import plain
 from pipeline.job_folder import JobProgress
 
 STYLES = {"done": "green", "failed": "red", "stopped": "yellow", "running": "bold cyan", "waiting": "cyan"}
@@ -40,8 +41,8 @@ def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
     for row in rows:
         took = figures.duration(row.seconds) if row.seconds else ""
         status = Text(row.status, style=STYLES.get(row.status, ""))
-        job = (Text(row.job),) if with_jobs else ()
-        grid.add_row(Text(row.key), status, Text(row.why), *map(_count, _counts(row)), took, *job)
+        job = (plain(row.job),) if with_jobs else ()
+        grid.add_row(plain(row.key), status, plain(row.why), *map(_count, _counts(row)), took, *job)
     return grid
 
 
@@ -97,7 +98,7 @@ class Lines(Observer, AbstractContextManager["Lines"]):
 
     def _write(self, text: str) -> None:
         line = f"{time.strftime('%H:%M:%S')} {text}"
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(plain(line), soft_wrap=True, highlight=False)
 
 
 class Screen(Observer, AbstractContextManager["Screen"]):
@@ -133,7 +134,7 @@ class Screen(Observer, AbstractContextManager["Screen"]):
         ended = len(rows) - self._grid.left
         head = Table.grid(padding=(0, 2))
         head.add_row(ProgressBar(total=max(1, len(rows)), completed=ended, width=40), tally(self._grid))
-        told = [Text(f"{job}: {doing(progress)}", style="dim") for job, progress in self._jobs.items()]
+        told = [plain(f"{job}: {doing(progress)}", "dim") for job, progress in self._jobs.items()]
         moving = [row for row in rows if row.status in ("queued", "running") or row.exit_code]
         return Group(head, *told, table(moving[:_LIVE_ROWS], with_jobs=False))
 

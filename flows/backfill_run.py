@@ -22,6 +22,7 @@ from flows.backfill_request import BackfillRequest
 from flows.display import JsonLines
 from flows.jobs.contract import APP
 from flows.jobs.target import TargetConfig, make_backend
+from flows.plain import plain
 from flows.runs import absolute
 from pipeline.config import RunConfig
 from pipeline.partitions import read_states
@@ -84,7 +85,7 @@ def _show(grid: Grid, as_json: bool) -> None:
     console.print(display.table(grid.rows))
     console.print(Text(display.tally(grid), style="bold"))
     for line in display.complaints(grid):
-        console.print(line, style="yellow", markup=False, soft_wrap=True)
+        console.print(plain(line, "yellow"), soft_wrap=True)
 
 
 def _told(grid: Grid, code: int) -> int:

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.text import Text
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.audits import write_json
 from flows.bars import bars
 from flows.classify_report import show_report
 from flows.summary import panel
+from flows.plain import plain
+from flows.summary import facts
 from pipeline import layout, storage
 from pipeline.curation.classify import Classifier, Watchers, write_classes
 from pipeline.curation.classify_elevater import Backbone, Submission
@@ -87,7 +91,7 @@ def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
     with Workspace() as work:
         job = _read(request, work)
         if job.classes.repeated and not as_json:
-            Console(stderr=True).print(Text(_warning(job.classes), style="yellow"), soft_wrap=True)
+            Console(stderr=True).print(plain(_warning(job.classes), "yellow"), soft_wrap=True)
         if dry_run:
             _end(job, {}, None, as_json, dry_run)
         else:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.summary import panel
+from flows.plain import plain
+from flows.summary import facts
 from pipeline.curation.classify_report import ClassReport, Report
 from pipeline.curation.published import Figure
 
@@ -46,10 +47,10 @@ def _classes(entries: list[ClassReport], title: str) -> Table:
     table.add_column("taken for", overflow="fold")
     for entry in entries:
         table.add_row(
-            Text(entry.label),
+            plain(entry.label),
             f"{entry.support:,}",
             *(percent(value) for value in (entry.precision, entry.recall, entry.f1)),
-            Text("" if entry.confused_with is None else f"{entry.confused_with} ({entry.confused_count:,})"),
+            plain("" if entry.confused_with is None else f"{entry.confused_with} ({entry.confused_count:,})"),
         )
     return table
 

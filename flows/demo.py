@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows import runs
+from flows.plain import plain
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.curation.retrieval_filter import RowFilter
 from pipeline.curation.retrieval_own import OwnPairs
@@ -128,6 +128,6 @@ def _answers(queries: Iterable[str], vectors: Vectors, gallery: Gallery) -> Tabl
     table.add_column("similarity", justify="right")
     for query, vector in zip(queries, vectors, strict=True):
         for position, (record_id, text, similarity) in enumerate(nearest(vector, gallery)):
-            table.add_row(*map(Text, ("" if position else query, record_id, text)), f"{similarity:.3f}")
+            table.add_row(*map(plain, ("" if position else query, record_id, text)), f"{similarity:.3f}")
         table.add_section()
     return table

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from actors.progress import Progress
 from flows import figures
+from flows.plain import plain
 
 FIRST_LINE_S = 2.0
 LINE_EVERY_S = 10.0
@@ -151,7 +152,7 @@ def choose(quiet: bool) -> Display:
         return Silent()
     if console.is_terminal:
         return LivePanel(console)
-    return LogLines(lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False))
+    return LogLines(lambda text: console.print(plain(text), soft_wrap=True, highlight=False))
 
 
 def doing_now(progress: Progress) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.audits import write_json
+from flows.plain import plain
 from pipeline.curation.published import Figure, figures
 from pipeline.curation.retrieval import Recall
 from pipeline.curation.retrieval_search import Evaluation, Outcome
@@ -52,7 +52,7 @@ def show(evaluation: Evaluation, told: Told, as_json: bool) -> None:
     console = Console(highlight=False)
     console.print(_table(evaluation, told, beside))
     for line in _notes(evaluation, told, beside):
-        console.print(Text(line), soft_wrap=True)
+        console.print(plain(line), soft_wrap=True)
 
 
 def show_published(set_name: str | None, model: str | None, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
 def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Table:
     counts = [f"{o.direction}: {o.queries:,} queries, {o.candidates:,} candidates" for o in evaluation.outcomes]
     table = _headed("\n".join([f"retrieval, {told.what}, %", *counts]), "direction", "model")
-    name = Text(told.model or "these features")
+    name = plain(told.model or "these features")
     for outcome in evaluation.outcomes:
         scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
         table.add_row(outcome.direction, name, *scores)
@@ -154,7 +154,7 @@ def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> It
 
 
 def _headed(title: str, *names: str) -> Table:
-    table = Table(title=Text(title, style="table.title"), title_justify="left")
+    table = Table(title=plain(title, "table.title"), title_justify="left")
     for name in names:
         table.add_column(name, overflow="fold")
     for name in ("R@1", "R@5", "R@10", "mean"):

@@ -19,6 +19,7 @@ from rich.text import Text
 from flows import figures
 from flows.audits import write_json
 from flows.bars import bars
+from flows.plain import plain
 from flows.summary import facts
 from pipeline.curation.filter import Filtered, OnProgress
 from pipeline.curation.filter_counts import Counts
@@ -75,7 +76,7 @@ def _table(counts: Counts) -> Table:
         table.add_column(name, justify="right")
     for rule in counts.rules:
         numbers = (rule.dropped, rule.first, rule.alone, rule.unknown)
-        table.add_row(Text(rule.name), *(f"{number:,}" for number in numbers))
+        table.add_row(plain(rule.name), *(f"{number:,}" for number in numbers))
     return table
 
 

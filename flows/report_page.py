@@ -24,9 +24,9 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     if as_json:
         write_json("report", asdict(written))
         return
-    gaps = f", {written.gaps:,} of them could not be read" if written.gaps else ""
+    gaps = f", {written.gaps:,} of them gaps: the page says why" if written.gaps else ""
     pairs = [
         ("report", f"{written.uri} ({figures.size(written.size_bytes)}); open it in a browser"),
-        ("shows", f"{written.rows:,} rows, {written.pictures:,} pictures{gaps}"),
+        ("shows", f"{figures.count(written.rows, 'row')}, {figures.count(written.pictures, 'picture')}{gaps}"),
     ]
     Console(highlight=False).print(facts(pairs))

@@ -17,6 +17,7 @@ from rich.console import Console
 from actors.progress import Progress, Summary
 from flows import display, figures, summary
 from flows.options import overrides
+from flows.plain import plain
 from pipeline.config import RunConfig, parse
 from pipeline.model.variants import variant
 from pipeline.vocabulary import Reason
@@ -126,7 +127,7 @@ def show_end(ended: Summary) -> None:
     console.print(summary.final(ended))
     console.print("next", style="bold")
     for command in summary.next_commands(ended):
-        console.print(f"  {command}", markup=False, soft_wrap=True)
+        console.print(plain(f"  {command}"), soft_wrap=True)
 
 
 def complaint(ended: Summary) -> str:

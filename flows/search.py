@@ -19,6 +19,7 @@ from rich.text import Text
 
 from flows import figures
 from flows.audits import write_json
+from flows.plain import line, plain
 from flows.search_index import curate_extra
 from pipeline import storage
 from pipeline.curation.search import SEARCHED, Answer, search, vectors_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _MAX_IMAGE_BYTES, _MAX_PIXELS = 64 * 2**20, 2**28
-_SHOWN_ID = 48
+_SHOWN_ID, _SHOWN_TEXT = 48, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,10 @@ def _table(queries: Sequence[Query], answer: Answer) -> Table:
     table.add_column("id", overflow="fold", max_width=_SHOWN_ID)
     table.add_column("text", overflow="fold")
     for query, hits in zip(queries, answer.hits, strict=True):
-        label = Text(query.value if query.kind == "text" else f"{query.kind} {query.value}", style="bold")
+        label = plain(query.value if query.kind == "text" else f"{query.kind} {query.value}", "bold")
         table.add_row("", "", label, "")
         for rank, hit in enumerate(hits, 1):
-            table.add_row(str(rank), f"{hit.similarity:.4f}", Text(hit.id), Text(hit.text or "", style="default"))
+            table.add_row(str(rank), f"{hit.similarity:.4f}", plain(hit.id), line(hit.text or "", _SHOWN_TEXT))
         table.add_section()
     return table
 
@@ -179,9 +180,9 @@ def _tell(answer: Answer, seconds: float, wanted: Wanted) -> None:
     said = f"{figures.count(answer.rows, 'row')} searched in {figures.duration(seconds)}, {how}"
     console.print(Text(said, style="dim"))
     for note in answer.notes:
-        console.print(Text(note, style="yellow"))
+        console.print(plain(note, "yellow"))
     if wanted.html:
-        console.print(f"pictures: {wanted.html}", markup=False)
+        console.print(plain(f"pictures: {wanted.html}"), soft_wrap=True)
 
 
 def _write_page(out: str, queries: Sequence[Query], answer: Answer, wanted: Wanted) -> None:

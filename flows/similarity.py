@@ -16,10 +16,14 @@ from rich.text import Text
 from flows.audits import write_json
 from flows.bars import bars
 from flows.summary import panel
+from flows.plain import line, plain
+from flows.summary import facts
 from pipeline import layout
 from pipeline.curation.similarity import Point, Summary, survey, write_similarity
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset import Dataset
+
+SHOWN_TEXT = 200
 
 
 def write(out: str, dry_run: bool, as_json: bool) -> None:
@@ -77,7 +81,7 @@ def _told(summary: Summary) -> Iterator[tuple[str, object]]:
 
 
 def _example(point: Point) -> Text:
-    return Text(f"{point.text} ({point.id})")
+    return plain(f"{line(point.text, SHOWN_TEXT)} ({point.id})")
 
 
 def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:

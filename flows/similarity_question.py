@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from flows.audits import write_json
-from flows.similarity import numbers
+from flows.plain import line, plain
+from flows.similarity import SHOWN_TEXT, numbers
 from pipeline.curation.classify_labels import read_lines
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.similarity_query import Match, Scale, measure, rank_stored, rank_texts, stored
@@ -116,7 +116,7 @@ def _show(matches: list[Match]) -> None:
         table.add_row(
             *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
             *numbers(match.cosine, match.logit, match.percentile, match.chance),
-            *([Text(match.id or "")] if with_id else []),
-            Text(match.text or ""),
+            *([plain(match.id or "")] if with_id else []),
+            line(match.text or "", SHOWN_TEXT),
         )
     Console(highlight=False).print(table)

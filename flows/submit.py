@@ -20,7 +20,6 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from actors.progress import Progress, Summary
 from flows import display, runs
@@ -29,6 +28,7 @@ from flows.jobs.attach import ensure, look, watch
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_id, job_id_base
 from flows.jobs.target import TargetConfig, make_backend
+from flows.plain import plain
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.job_folder import JobProgress, JobRun, JobSummary, read_summary
@@ -110,7 +110,7 @@ def show_list(target: TargetConfig, as_json: bool) -> None:
     table.add_column("out", overflow="fold")
     for job in found:
         began = job.started_at.strftime("%Y-%m-%d %H:%M:%SZ") if job.started_at else ""
-        table.add_row(Text(job.job_id), job.state, began, Text(job.metadata.get("out", "")))
+        table.add_row(plain(job.job_id), job.state, began, plain(job.metadata.get("out", "")))
     # Into a pipe each job is one line, whole.
     Console(highlight=False, width=None if sys.stdout.isatty() else 500).print(table if found else "No jobs.")
 

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from actors.progress import Bottleneck, Summary
 from flows import figures
+from flows.plain import plain
 from pipeline.vocabulary import TRANSIENT_REASONS
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column(overflow="fold")
     for name, value in pairs:
-        rows.add_row(Text(name), value if isinstance(value, Text) else Text(str(value)))
+        rows.add_row(plain(name), value if isinstance(value, Text) else plain(value))
     return rows
 
 
@@ -114,9 +115,9 @@ def _ended(summary: Summary, style: str) -> Iterator[tuple[str, object]]:
     yield "model", summary.model
     yield "output", f"{summary.output} (run_date={summary.run_date})"
     for note in summary.notes:
-        yield "source", Text(note, style="yellow")
+        yield "source", plain(note, "yellow")
     if summary.message:
-        yield "note", Text(summary.message, style=style)
+        yield "note", plain(summary.message, style)
 
 
 def _speed(summary: Summary) -> str:
@@ -148,7 +149,7 @@ def plan(dry: DryRun) -> RenderableType:
         ("output", dry.output),
         ("run_date", dry.run_date),
         ("estimate", f"{_time(dry)} ({dry.estimate_basis})"),
-        *(("source", Text(note, style="yellow")) for note in dry.notes),
+        *(("source", plain(note, "yellow")) for note in dry.notes),
     ]
     return panel("plan (nothing was started)", pairs)
 

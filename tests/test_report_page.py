@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from dataset_fixtures import an_identity, embedded_rows, provenance, some_records
@@ -87,6 +88,15 @@ def test_wrong_captions_are_shown_among_the_lowest_similarities(
     lowest = {card["rid"].rpartition("/")[2] for card in page.cards["similarity"][:18]}
     print(f"{len(lowest & wrong)} of the {len(lowest)} lowest have a planted wrong caption")
     assert len(lowest & wrong) >= 14
+    rows = duckdb.sql(
+        f"SELECT id, similarity FROM '{demo}/embeddings/**/*.parquet' WHERE similarity IS NOT NULL"
+    ).fetchall()
+    is_wrong = np.array([id_.rpartition("/")[2] in wrong for id_, _ in rows])
+    value = np.array([similarity for _, similarity in rows])
+    below, equal = (compare(value[is_wrong][:, None], value[~is_wrong]) for compare in (np.less, np.equal))
+    area = float((below + 0.5 * equal).mean())
+    print(f"area under the ROC curve of {is_wrong.sum()} wrong captions by similarity: {area:.4f}")
+    assert area >= 0.9
 
 
 def test_duplicates_and_filters_are_counted_and_pictured(
@@ -171,6 +181,8 @@ def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
     cards = page.cards["similarity"]
     assert all(card["rid"].startswith(bad) and card["text"].startswith(bad) for card in cards)
     assert {card["gap"] for card in cards} == {"not found"}
+    assert "40 of 40 pictures could not be read again" in page.texts["gaps"]
+    assert "not found 40" in page.texts["gaps"]
     assert not page.pictures()
     assert "It does not add up" in page.texts["counts"]
     assert "30.7" in page.texts["runs"]
@@ -199,3 +211,14 @@ def test_a_dataset_without_texts_and_one_without_rows_have_reports_too(
     page, told = report(texts.uri, tmp_path / "texts.html", capsys)
     assert told["pictures"] == 0
     assert "10 distinct texts" in page.texts["texts"]
+
+
+def test_captions_however_long_leave_the_page_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    rows = lost(embedded_rows(some_records(30), dataset.identity), tmp_path)
+    long = pa.array([f"{number:02d}" + "长" * 100_000 for number in range(30)])
+    rows = rows.set_column(rows.column_names.index("text"), "text", long)
+    dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(30))
+    page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+    assert {len(card["text"]) for card in page.cards["similarity"]} == {300}
+    assert int(str(told["size_bytes"])) < 300_000

@@ -229,3 +229,25 @@ def test_a_person_gets_a_table_and_how_it_was_found(growing: Dataset, capsys: py
     assert not ended.value.code
     assert len([line for line in told.out.splitlines() if "item-" in line]) == 4
     assert "400 rows searched" in told.err
+
+
+def test_captions_and_ids_are_printed_letter_by_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    rows = embedded_rows(some_records(2), dataset.identity)
+    told = {"id": [":cat:/[red]1", "b"], "text": ["[bold]:cat:[/bold] \x1b[2J\x1b]0;x\x07", "</style><script>"]}
+    for name, values in told.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(2))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main(["search", dataset.uri, "--id", "b", "--html", str(tmp_path / ":cat:[red].html")])
+    printed = capsys.readouterr()
+    assert not ended.value.code, printed.err
+    assert ":cat:/[red]1" in printed.out
+    assert "[bold]:cat:[/bold] ␛[2J␛]0;x␇" in printed.out
+    assert "\x1b[2J" not in printed.out
+    assert "/:cat:[red].html" in printed.err
+    assert Page(tmp_path / ":cat:[red].html").cards["q1"][0]["text"] == told["text"][0]

@@ -56,12 +56,22 @@ def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[in
     """`len(counts) + 1` edges of bins of equal width in the drawing."""
     names = [f"{edge:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for edge in edges]
     titles = [f"{low} to {high}: {n:,}" for low, high, n in zip(names, names[1:], counts, strict=False)]
-    every = max(1, math.ceil(len(counts) / 8))
-    at = list(range(0, len(edges) - every // 2, every))
-    ticks = [Tick(100 * i / len(counts), names[i]) for i in at]
-    if len(counts) - at[-1] > every // 2:
-        ticks.append(Tick(100, names[-1]))
-    return Chart(label, bars(counts, titles), ticks, axis, f"{max(counts, default=0):,} rows in the tallest bar")
+    ticks = [Tick(100 * i / len(counts), names[i]) for i in _labelled(edges)]
+    most = max(counts, default=0)
+    top = f"{most:,} {'row' if most == 1 else 'rows'} in the tallest bar"
+    return Chart(label, bars(counts, titles), ticks, axis, top)
+
+
+def _labelled(edges: Sequence[float]) -> range:
+    """Which edges get a label: about six; of bins of equal width those at round numbers."""
+    width = edges[1] - edges[0]
+    if len(edges) < 9 or not math.isclose(edges[-1] - edges[0], width * (len(edges) - 1)):
+        return range(0, len(edges), math.ceil((len(edges) - 1) / 8))
+    first = round(edges[0] / width)
+    unit = 10.0 ** math.floor(math.log10(width * 1.001))
+    steps = (max(1, round(unit * factor / width)) for factor in (1, 2, 5, 10, 20, 50, 100))
+    every = next(step for step in steps if len(edges) / step <= 8)
+    return range(-first % every, len(edges), every)
 
 
 def nice_edges(least: float, most: float, wanted: int) -> list[float]:

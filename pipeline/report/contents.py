@@ -5,6 +5,7 @@ In: the current rows. Out: histograms and short tables over all of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pipeline.report.charts import Chart, histogram
@@ -14,7 +15,8 @@ _SIDES = [0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 _SHAPES = [0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2, 3, 5]
 _LENGTHS = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]
 _LISTED = 8
-_SMALL = (32, 64, 224)
+#: Sides to count images below, where the preprocessing does not tell the model's.
+_SMALL = (56, 112, 224)
 _FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'not told'))"
 
 
@@ -66,8 +68,14 @@ def images(material: Material) -> Images | None:
         sizes=_shares(material, "image_width || ' × ' || image_height"),
         distinct_sizes=int(distinct),
         median_side=int(median),
-        below=[(side, _below(material, side)) for side in _SMALL],
+        below=[(side, _below(material, side)) for side in _small(material.dataset.identity.preprocessing)],
     )
+
+
+def _small(preprocessing: str) -> tuple[int, ...]:
+    """A quarter, a half and the whole of the side of the model's input: `squash-bicubic-64/...` -> 16, 32, 64."""
+    told = re.match(r"squash-bicubic-(\d+)", preprocessing)
+    return tuple(int(told[1]) // part for part in (4, 2, 1)) if told else _SMALL
 
 
 def _below(material: Material, side: int) -> int:

@@ -1,7 +1,7 @@
 """Groups of duplicates as `hanclip dedup` found them.
 
 In: the table of duplicates, where there is one. Out: counts over all of its rows, and some groups to look at: of each
-rung of the ladder the largest ones and some others.
+rung of the ladder the largest ones, those whose rows are least alike, and some others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline import layout
 from pipeline.report.material import Material
 from pipeline.report.pictures import Shown
 
-_GROUPS_PER_RUNG, _GROUPS, _PER_GROUP = 5, 15, 8
+_GROUPS_PER_RUNG, _GROUPS, _PER_GROUP = 6, 18, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +67,19 @@ def duplicates(material: Material) -> Duplicates | None:
 
 
 def _groups(material: Material) -> list[Group]:
-    """The largest group of each rung, then others in an order that is as good as drawn by lot."""
+    """Of each rung two largest groups, two least alike, then others in an order that is as good as drawn by lot."""
     chosen = material.work.rows(
         f"""
         WITH sized AS (
-            SELECT name, count(*) AS n, mode(rung ORDER BY rung) FILTER (NOT keep) AS rung FROM alike
-            WHERE name IS NOT NULL GROUP BY name
+            SELECT name, count(*) AS n, min(cosine) AS least, mode(rung ORDER BY rung) FILTER (NOT keep) AS rung
+            FROM alike WHERE name IS NOT NULL GROUP BY name
         ), ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY rung ORDER BY n DESC, name) AS by_size,
+            SELECT *, least(row_number() OVER (PARTITION BY rung ORDER BY n DESC, name),
+                            row_number() OVER (PARTITION BY rung ORDER BY least, name)) > 2 AS common,
                    row_number() OVER (PARTITION BY rung ORDER BY md5(name)) AS by_lot FROM sized
         )
-        SELECT name, n, rung FROM ranked WHERE by_size <= 2 OR by_lot <= {_GROUPS_PER_RUNG}
-        QUALIFY row_number() OVER (PARTITION BY rung ORDER BY by_size > 2, by_lot) <= {_GROUPS_PER_RUNG}
+        SELECT name, n, rung FROM ranked WHERE NOT common OR by_lot <= {_GROUPS_PER_RUNG}
+        QUALIFY row_number() OVER (PARTITION BY rung ORDER BY common, by_lot) <= {_GROUPS_PER_RUNG}
         ORDER BY n DESC, name LIMIT {_GROUPS}
         """
     )

@@ -13,6 +13,7 @@ from pipeline.report.material import Material
 from pipeline.report.pictures import Shown
 
 _MOST_FILTERS, _MOST_RULES, _SHOWN = 3, 8, 9
+_TOLD = ("name", "sql", "first", "dropped", "alone", "unknown")
 _DROPPED, _KEPT = "/dropped.parquet", "kept.parquet"
 
 
@@ -25,6 +26,7 @@ class Rule:
         first: rows that no earlier rule dropped; these add up.
         dropped: rows that it drops, whatever the other rules say.
         alone: rows that only it drops.
+        unknown: rows of `dropped` for which it is neither true nor false.
         rows: some of the first, drawn by lot.
     """
 
@@ -33,6 +35,7 @@ class Rule:
     first: int
     dropped: int
     alone: int
+    unknown: int
     rows: list[Shown]
 
 
@@ -63,7 +66,7 @@ def _kept(material: Material, uri: str) -> Kept | None:
         return None
     shown: dict[str, list[Shown]] = {}
     for rule, *row in material.work.rows(
-        f"SELECT rule, id, source_fingerprint, {material.text_sql}, '', false "
+        f"SELECT rule, id, source_fingerprint, {material.text_sql}, {_note(material)}, false "
         "FROM fallen JOIN facts USING (id, source_fingerprint) "
         f"QUALIFY row_number() OVER (PARTITION BY rule ORDER BY md5(id), id) <= {_SHOWN} ORDER BY rule, md5(id), id"
     ):
@@ -73,8 +76,13 @@ def _kept(material: Material, uri: str) -> Kept | None:
         "UNION ALL SELECT id, source_fingerprint FROM standing) ANTI JOIN facts USING (id, source_fingerprint)"
     )
     rules = [
-        Rule(one["name"], one["sql"], one["first"], one["dropped"], one["alone"], shown.get(one["name"], []))
+        Rule(**{name: one[name] for name in _TOLD}, rows=shown.get(one["name"], []))
         for one in facts["counts"][:_MOST_RULES]
     ]
     behind = bool(strangers) or facts["rows"] != material.rows
     return Kept(storage.name(folder), facts["rows"], facts["kept"], facts["dropped"], behind, rules)
+
+
+def _note(material: Material) -> str:
+    """What stands below a picture, in SQL: how well it fits its text, where that is known."""
+    return f"coalesce({material.similarity_sql}, '')" if material.has("similarity") else "''"

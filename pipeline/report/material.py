@@ -87,6 +87,11 @@ class Material:
         return [Shown(*row) for row in self.work.rows(sql)]
 
     @property
+    def similarity_sql(self) -> str:
+        """A row's similarity in SQL, as a page shows it; null without one."""
+        return "replace(format('{:.3f}', similarity), '-', '\N{MINUS SIGN}')"
+
+    @property
     def text_sql(self) -> str:
         """The caption in SQL, null in a dataset without texts."""
         return "text" if self.has("text") else "NULL"

@@ -36,6 +36,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "share": share, "size": size, "duration": duration, "decimal": decimal}
+    environment.filters["brief"] = brief
     script = (_TEMPLATES / "theme.js").read_text(encoding="utf-8").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
@@ -44,6 +45,12 @@ def _environment() -> jinja2.Environment:
         "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     }
     return environment
+
+
+def brief(text: str | None, length: int) -> str:
+    """The beginning of a long text: a page's size must not depend on how long captions are."""
+    text = text or ""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def count(number: int) -> str:
@@ -58,6 +65,8 @@ def decimal(number: float, digits: int = 3) -> str:
 
 def share(part: float) -> str:
     """`0.0874` -> `8.7 %`; a share that is small, and not nothing, does not become zero."""
+    if not part:
+        return "0 %"
     return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
 
 

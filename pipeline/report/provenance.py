@@ -38,7 +38,7 @@ def provenance(material: Material) -> Provenance:
         ("long texts", identity.text_overflow),
         ("hanclip", _distinct(footers, "version")),
         ("arithmetic", _distinct(footers, "compute_dtype")),
-        ("logit scale", _distinct(footers, "logit_scale")),
+        ("logit scale", _scale(_distinct(footers, "logit_scale"))),
         ("other columns", ", ".join(identity.extra.names) or "none"),
         ("files", f"{len(files):,}"),
     ]
@@ -51,3 +51,11 @@ def provenance(material: Material) -> Provenance:
 
 def _distinct(footers: list[dict[str, str]], name: str) -> str:
     return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or "not told"
+
+
+def _scale(told: str) -> str:
+    """`24.513371642677637` -> `24.5134`; what is no single number stays as it is."""
+    try:
+        return f"{float(told):.6g}"
+    except ValueError:
+        return told

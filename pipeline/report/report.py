@@ -6,6 +6,7 @@ them lacks (texts, duplicates, a filter) is left out and said. Pictures are read
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,10 +65,11 @@ def write_report(out: str, to: str, model: str | None, tell: Callable[[str], Non
         tell(f"reading {len(shown):,} pictures")
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
         about = {"dataset": material.dataset, "name": storage.name(material.dataset.uri), "rows": material.rows}
-        html = render("report.html.j2", **about, **sections, counts=counted, pictures=album).encode()
+        gaps = Counter(picture.gap for picture in album.values() if picture.gap)
+        pages = {"counts": counted, "pictures": album, "gaps": dict(gaps.most_common())}
+        html = render("report.html.j2", **about, **sections, **pages).encode()
     storage.overwrite(to, html)
-    gaps = sum(not picture.uri for picture in album.values())
-    return Written(to, len(html), material.rows, len(album), gaps)
+    return Written(to, len(html), material.rows, len(album), gaps.total())
 
 
 def _shown(section: object) -> list[Shown]:

@@ -1,6 +1,6 @@
 """The page of pictures that a search writes.
 
-In: queries and what was found. Out: one HTML file. The image of a query is shown beside what it found.
+In: queries and what was found. Out: one HTML file. The image or the row of a query is shown beside what it found.
 """
 
 from __future__ import annotations
@@ -11,32 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import storage
+from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search import Answer, Hit
 from pipeline.dataset import Dataset
 from pipeline.errors import HanclipError
 from pipeline.images import thumbnail
 from pipeline.report.page import decimal, render
 from pipeline.report.pictures import SIDE, Picture, Shown, pictures
+from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A query and its hits, as the page shows them. `kind` is text, image or id."""
+    """A query and its hits, as the page shows them. `kind` is text, image or id; `row` is that of an id."""
 
     kind: str
     query: str
     picture: Picture | None
+    row: Shown | None
     hits: list[Shown]
 
 
 def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answer, searched: str, page: Path) -> None:
     """Write what `queries` (kind and value) found in the dataset at `out` to the file `page`."""
     dataset = Dataset.open(out)
+    rows = _rows(dataset, [value for kind, value in queries if kind == "id"])
     found = [
-        Found(kind, value, _query_picture(kind, value), [_shown(n, hit) for n, hit in enumerate(hits, 1)])
+        Found(kind, value, _query_picture(kind, value), rows.get(value) if kind == "id" else None, _numbered(hits))
         for (kind, value), hits in zip(queries, answer.hits, strict=True)
     ]
-    rows = [hit for one in found for hit in one.hits] if dataset.identity.has_images else []
+    shown = [*rows.values(), *(hit for one in found for hit in one.hits)] if dataset.identity.has_images else []
     html = render(
         "search.html.j2",
         dataset=dataset,
@@ -44,13 +48,27 @@ def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answ
         found=found,
         answer=answer,
         searched=searched,
-        pictures=pictures(dataset.uri, rows),
+        pictures=pictures(dataset.uri, shown),
     )
     storage.overwrite(str(page), html.encode())
 
 
-def _shown(rank: int, hit: Hit) -> Shown:
-    return Shown(hit.id, hit.source_fingerprint, hit.text, f"{rank} · {decimal(hit.similarity)}")
+def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, Shown]:
+    """The current rows that were asked about, by id."""
+    if not ids:
+        return {}
+    with Workspace() as work:
+        current = CurrentRows(dataset, work)
+        tables = current.read(["id", "source_fingerprint", "text"], current.named(ids))
+        rows = [row for table in tables for row in table.to_pylist()]
+    return {row["id"]: Shown(row["id"], row["source_fingerprint"], row.get("text")) for row in rows}
+
+
+def _numbered(hits: Sequence[Hit]) -> list[Shown]:
+    return [
+        Shown(hit.id, hit.source_fingerprint, hit.text, f"{rank} · {decimal(hit.similarity)}")
+        for rank, hit in enumerate(hits, 1)
+    ]
 
 
 def _query_picture(kind: str, value: str) -> Picture | None:

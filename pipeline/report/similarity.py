@@ -64,6 +64,6 @@ def _counts(material: Material, edges: list[float]) -> list[int]:
 
 def _shown(material: Material, order: str) -> list[Shown]:
     return material.shown(
-        f"SELECT id, source_fingerprint, text, replace(format('{{:.3f}}', similarity), '-', '−'), false FROM facts "
+        f"SELECT id, source_fingerprint, text, {material.similarity_sql}, false FROM facts "
         f"WHERE similarity IS NOT NULL ORDER BY {order}, id LIMIT {SHOWN}"
     )
