@@ -12,14 +12,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
-from rich.panel import Panel
 
 from actors.progress import records_of
 from flows import figures
-from flows.summary import panel
 from flows.plain import plain
-from flows.summary import facts
+from flows.summary import panel
 from pipeline.status import RunStatus, Status, status
 from pipeline.verify import Report, verify
 

@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.audits import write_json
 from flows.bars import bars
 from flows.classify_report import show_report
-from flows.summary import panel
 from flows.plain import plain
-from flows.summary import facts
+from flows.summary import panel
 from pipeline import layout, storage
 from pipeline.curation.classify import Classifier, Watchers, write_classes
 from pipeline.curation.classify_elevater import Backbone, Submission

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from flows.summary import panel
 from flows.plain import plain
-from flows.summary import facts
+from flows.summary import panel
 from pipeline.curation.classify_report import ClassReport, Report
 from pipeline.curation.published import Figure
 

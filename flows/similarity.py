@@ -15,9 +15,8 @@ from rich.text import Text
 
 from flows.audits import write_json
 from flows.bars import bars
-from flows.summary import panel
 from flows.plain import line, plain
-from flows.summary import facts
+from flows.summary import panel
 from pipeline import layout
 from pipeline.curation.similarity import Point, Summary, survey, write_similarity
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
