@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.audits import write_json
 from flows.summary import facts
 from pipeline import storage
-from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter, unused
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import Exported, Format, Request, exporter, unused
 from pipeline.errors import ConfigError
 from pipeline.latest import count
 
