@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 
-from flows.backfill_request import BackfillRequest, parse_request
-from flows.options import all_options, config_options
+from flows.options import Keywords, all_options
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from flows.backfill_request import BackfillRequest
 
 #: Fields whose option has another name: `--limit` is the run's own.
 _RENAMED = {"partitions": "partition", "limit": "max_partitions"}
@@ -26,18 +29,22 @@ _PANEL = "Backfill"
 
 def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command a keyword per field of `BackfillRequest` and of `RunConfig` in place of `**options`."""
-    wanted = [f"{o.section}.{o.field}" for o in all_options() if (o.section, o.field) != _WITHOUT]
-    before = len(inspect.signature(command).parameters) - 1
-    decorated = config_options(*wanted)(command)
-    known = list(inspect.signature(decorated).parameters.values())
-    own = [_parameter(name, info) for name, info in BackfillRequest.model_fields.items()]
-    known[before:before] = own
-    typing.cast(Any, decorated).__signature__ = inspect.Signature(known)
-    return decorated
+    return Keywords(command, _parameters)
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    from flows.backfill_request import BackfillRequest
+
+    yield from (_parameter(name, info) for name, info in BackfillRequest.model_fields.items())
+    for option in all_options():
+        if (option.section, option.field) != _WITHOUT:
+            yield from option.parameters()
 
 
 def request_of(given: Mapping[str, object]) -> BackfillRequest:
     """The request that the command line's options make; raises ConfigError."""
+    from flows.backfill_request import BackfillRequest, parse_request
+
     values = {name: given.get(_RENAMED.get(name, name)) for name in BackfillRequest.model_fields}
     return parse_request({name: value for name, value in values.items() if value not in (None, [])})
 

@@ -22,7 +22,7 @@ _MOST_PARTITIONS = 10_000
 class BackfillRequest(BaseModel):
     """Which partitions to run, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: date | None = Field(default=None, description="First date, included.")
     end: date | None = Field(

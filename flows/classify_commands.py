@@ -10,14 +10,17 @@ from typing import Annotated
 import typer
 
 from flows.options import MEASURE, Debug, Json, examples
-from pipeline.curation.classify_request import ClassifyRequest, parse_request
 from pipeline.errors import ConfigError
 
-_ASKED = ClassifyRequest.model_fields
+
+def _about(field: str) -> str | None:
+    from pipeline.curation.classify_request import ClassifyRequest
+
+    return ClassifyRequest.model_fields[field].description
 
 
 def _option(field: str, flag: str, **more: object) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(flag, help=_ASKED[field].description, **more)  # type: ignore[arg-type]
+    option: typer.models.OptionInfo = typer.Option(flag, help=_about(field), **more)  # type: ignore[arg-type]
     return option
 
 
@@ -37,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def classify(
-    out: Annotated[str | None, typer.Argument(metavar="OUT", help=_ASKED["out"].description)] = None,
+    out: Annotated[str | None, typer.Argument(metavar="OUT", help=_about("out"))] = None,
     labels: Annotated[str | None, _option("labels", "--labels", metavar="FILE")] = None,
     templates: Annotated[list[str] | None, _option("templates", "--templates", metavar="NAME|FILE")] = None,
     name: Annotated[str, _option("name", "--name")] = "classes",
@@ -68,6 +71,8 @@ def classify(
         return
     if out is None or labels is None:
         raise ConfigError("What is to be classified? Write: hanclip classify OUT --labels labels.txt")
+    from pipeline.curation.classify_request import parse_request
+
     request = parse_request(
         out=out,
         labels=labels,

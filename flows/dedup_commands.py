@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from flows.options import CURATE, Debug, Json, examples
-from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung, parse_settings
-
-_FIELDS = DedupSettings.model_fields
+from pipeline.vocabulary import Keep, Rung
 
 
 def _option(field: str, flag: str, metavar: str | None = None) -> Any:
     """An option with its field's description and default, which is given to it later, if it is not typed."""
-    info = _FIELDS[field]
+    from pipeline.curation.dedup.settings import DedupSettings
+
+    info = DedupSettings.model_fields[field]
     default = "" if info.default in (None, ()) else rf" [dim]\[default: {info.default}][/dim]"
     return typer.Option(flag, help=f"{info.description}{default}", show_default=False, metavar=metavar)
 
@@ -66,6 +66,8 @@ def dedup(
         "keep": keep,
         "keep_sql": keep_sql,
     }
+    from pipeline.curation.dedup.settings import parse_settings
+
     settings = parse_settings({name: value for name, value in given.items() if value not in (None, [])})
     from flows import dedup as work
 

@@ -14,7 +14,8 @@ from flows.audits import write_json
 from flows.bars import bars
 from flows.summary import panel
 from pipeline import storage
-from pipeline.curation.export.registry import Exported, ExportOptions, Format, Request, exporter, unused
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import Exported, Format, Request, exporter, unused
 from pipeline.errors import ConfigError
 from pipeline.latest import count
 

@@ -10,13 +10,16 @@ from typing import Annotated, Literal
 import typer
 
 from flows.options import CURATE, Debug, Json, examples
-from pipeline.curation.export.registry import FORMATS, ExportOptions, Format
+from pipeline.curation.export.registry import FORMATS, Format
 
 _TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
-_ABOUT = {
-    name: f"{field.description} \\[default: {field.default}]" if field.default else str(field.description)
-    for name, field in ExportOptions.model_fields.items()
-}
+
+
+def _about(name: str) -> str:
+    from pipeline.curation.export.options import ExportOptions
+
+    field = ExportOptions.model_fields[name]
+    return f"{field.description} \\[default: {field.default}]" if field.default else str(field.description)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +39,11 @@ def export(
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
     dest: Annotated[str, typer.Argument(metavar="DEST", help="Folder to write to; local path or URL.")],
     to: Annotated[Format, typer.Option("--to", help=_TO)],
-    vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_ABOUT["vectors"])] = None,
-    column: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_ABOUT["columns"])] = None,
-    rows_per_file: Annotated[int | None, typer.Option(min=1, help=_ABOUT["rows_per_file"])] = None,
-    split: Annotated[str | None, typer.Option(help=_ABOUT["split"])] = None,
-    number_ids: Annotated[bool, typer.Option("--number-ids", help=_ABOUT["number_ids"])] = False,
+    vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_about("vectors"))] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_about("columns"))] = None,
+    rows_per_file: Annotated[int | None, typer.Option(min=1, help=_about("rows_per_file"))] = None,
+    split: Annotated[str | None, typer.Option(help=_about("split"))] = None,
+    number_ids: Annotated[bool, typer.Option("--number-ids", help=_about("number_ids"))] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,

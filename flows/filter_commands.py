@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.options import CURATE, Debug, Json, examples
-from pipeline.curation.filter_settings import Form
+from pipeline.vocabulary import Form
 
 
 def register(app: typer.Typer) -> None:

@@ -3,6 +3,8 @@
 In: the pydantic tree. Out: one Typer option per leaf field, with the field's name, limits, default and description, and
 `build`, which lays them over a YAML file. Made and not typed in again, so the two cannot drift. An option that is not
 given stays None: the command line wins over the YAML file, which wins over the default.
+
+The tree is imported when an option of it is looked at, which is not for `hanclip --help`: pydantic is a third of that.
 """
 
 from __future__ import annotations
@@ -10,17 +12,21 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import update_wrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 
-from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from pipeline.config import RunConfig
 
 #: Headings of `hanclip --help`.
 MEASURE, CURATE, SCHEDULE = "Measure and search", "Clean and hand over", "Jobs and schedules"
@@ -122,6 +128,8 @@ def _typed(annotation: Any) -> tuple[Any, str | None]:
 
 def all_options() -> tuple[ConfigOption, ...]:
     """Every leaf field of `RunConfig` that is not a positional argument, in the order of the tree."""
+    from pipeline.config import RunConfig
+
     return tuple(
         ConfigOption(section, name, info)
         for section, model in RunConfig.sections().items()
@@ -132,25 +140,35 @@ def all_options() -> tuple[ConfigOption, ...]:
 
 def config_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a keyword per field in place of `**options`: all, or those of a `section`, or `section.field`."""
-    wanted = [o for o in all_options() if not names or {o.section, f"{o.section}.{o.field}"} & set(names)]
+    return with_options(
+        lambda: (o for o in all_options() if not names or {o.section, f"{o.section}.{o.field}"} & set(names))
+    )
 
-    return with_options(wanted)
 
-
-def with_options(wanted: Sequence[ConfigOption]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    wanted: Callable[[], Iterable[ConfigOption]],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the keywords of these options in place of `**options`."""
+    return lambda command: Keywords(command, lambda: (made for option in wanted() for made in option.parameters()))
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            parameter
-            for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        signature = inspect.Signature([*own, *(parameter for option in wanted for parameter in option.parameters())])
-        typing.cast(Any, command).__signature__ = signature
-        return command
 
-    return decorate
+class Keywords:
+    """A command with further keywords in place of `**options`, which are made when its signature is asked for."""
+
+    def __init__(self, command: Callable[..., None], made: Callable[[], Iterable[inspect.Parameter]]) -> None:
+        update_wrapper(self, command)
+        self._command, self._made = command, made
+        self.__name__ = command.__name__
+
+    def __call__(self, *given: Any, **options: Any) -> None:
+        """Run the command."""
+        self._command(*given, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        known = inspect.signature(self._command, eval_str=True).parameters.values()
+        own = [parameter for parameter in known if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+        return inspect.Signature([*own, *self._made()])
 
 
 def examples(*lines: str) -> str:
@@ -179,6 +197,8 @@ def build(paths: Sequence[str], config_file: Path | None, given: Mapping[str, ob
     Raises:
         ConfigError: a wrong key or value, or one path alone.
     """
+    from pipeline.config import load_yaml, parse
+
     if len(paths) == 1:
         raise ConfigError(f"Only one path was given: {paths[0]}. Give at least one source and then the output folder.")
     tree = load_yaml(config_file) if config_file else {}

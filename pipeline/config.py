@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self, cast
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
@@ -23,7 +24,7 @@ DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
 class _Section(BaseModel):
     # Inputs stay out of errors, since a refused URL may carry a password. Validators are built when first needed, which
-    # is not for `hanclip --help`, and YAML is imported then.
+    # is not for `hanclip --help`.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
@@ -173,8 +174,6 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """The whole tree as YAML, defaults included."""
-        import yaml
-
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -198,8 +197,6 @@ def _cure(error: ErrorDetails) -> str:
 
 def load_yaml(path: str | Path) -> dict[str, object]:
     """Read a YAML file into plain values; `parse` validates them."""
-    import yaml
-
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,6 +1,7 @@
-"""The words of hanclip's data: stages, quarantine reasons, column names, format version; and those of backfills.
+"""The words of hanclip's data: stages, quarantine reasons, column names, format version; those of backfills,
+duplicates and filters.
 
-Plain Python, so that the command line can name them without loading Arrow.
+Plain Python, so that the command line can name them without loading Arrow or pydantic.
 """
 
 from __future__ import annotations
@@ -74,3 +75,30 @@ TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 #: Which partitions a backfill runs, see `pipeline.reprocess`; and in which order.
 Reprocess = Literal["failed", "missing", "stale", "all"]
 Order = Literal["oldest", "newest"]
+
+
+class Rung(StrEnum):
+    """A way in which two rows are duplicates, strongest first."""
+
+    BYTES = "bytes"
+    PIXELS = "pixels"
+    PHASH = "phash"
+    IMAGE = "image"
+    TEXT = "text"
+    NEAR_TEXT = "near-text"
+
+
+class Keep(StrEnum):
+    """Which row of a group stays; equals are decided by the smaller id."""
+
+    SIMILARITY = "similarity"
+    LARGEST = "largest"
+    FIRST = "first"
+
+
+class Form(StrEnum):
+    """What the kept rows become."""
+
+    IDS = "ids"
+    DATASET = "dataset"
+    TARS = "tars"

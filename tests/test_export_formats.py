@@ -23,7 +23,8 @@ from postgres import Postgres, postgres_binaries
 
 from flows.cli import main
 from pipeline import storage
-from pipeline.curation.export.registry import FORMATS, ExportOptions, Request, exporter
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import FORMATS, Request, exporter
 from pipeline.dataset import Dataset
 from pipeline.schema import QUARANTINE
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from flows.backfill_request import BackfillRequest
 from flows.jobs.target import TargetConfig
 from flows.options import ConfigOption, all_options
-from flows.target_options import TARGET_OPTIONS
+from flows.target_options import all_target_options
 from pipeline.config import RunConfig
 
 #: Options of `hanclip backfill` that are not called like their field.
@@ -32,7 +32,7 @@ def backfill_command(config: RunConfig, request: BackfillRequest, target: Target
 
 
 def _target_words(target: TargetConfig) -> Iterator[str]:
-    for option in TARGET_OPTIONS:
+    for option in all_target_options():
         yield from _words(option.flag, getattr(target, option.field), option.info.default)
 
 

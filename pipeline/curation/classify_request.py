@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.curation.published import sets
 from pipeline.errors import ConfigError
 from pipeline.vocabulary import Dtype
 
@@ -13,7 +14,7 @@ from pipeline.vocabulary import Dtype
 class ClassifyRequest(BaseModel):
     """One classification. Descriptions are the command line's help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str = Field(description="Folder of the dataset; local path or URL.")
     labels: str = Field(
@@ -60,17 +61,9 @@ class ClassifyRequest(BaseModel):
             raise ValueError("--report needs --truth: without it there is nothing to compare with")
         if self.compare and not self.truth:
             raise ValueError("--compare needs --truth: without it there is no accuracy")
-        if self.compare:
-            _check_published(self.compare)
+        if self.compare and self.compare not in sets("classification"):
+            raise ValueError(f"there are no figures of {self.compare}, but of {', '.join(sets('classification'))}")
         return self
-
-
-def _check_published(name: str) -> None:
-    from pipeline.curation.published import sets
-
-    known = sets("classification")
-    if name not in known:
-        raise ValueError(f"there are no figures of {name}, but of {', '.join(known)}")
 
 
 def parse_request(**given: object) -> ClassifyRequest:

@@ -1,27 +1,16 @@
-"""What a filter is asked for: on the command line, in a flow's form, in a job. Parsed here once and trusted inside.
-
-Imported for `hanclip --help`, so nothing heavy.
-"""
+"""What a filter is asked for: on the command line, in a flow's form, in a job. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
+from pipeline.vocabulary import Form as Form
 
 _NAME = re.compile(r"[\w-]+")
-
-
-class Form(StrEnum):
-    """What the kept rows become."""
-
-    IDS = "ids"
-    DATASET = "dataset"
-    TARS = "tars"
 
 
 class NamedRule(BaseModel):

@@ -1,40 +1,18 @@
-"""What counts as a duplicate, and which row of a group stays. Parsed here once and trusted inside.
-
-Imported for `hanclip --help`, so nothing heavy.
-"""
+"""What counts as a duplicate, and which row of a group stays. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
-
-
-class Rung(StrEnum):
-    """A way in which two rows are duplicates, strongest first."""
-
-    BYTES = "bytes"
-    PIXELS = "pixels"
-    PHASH = "phash"
-    IMAGE = "image"
-    TEXT = "text"
-    NEAR_TEXT = "near-text"
-
+from pipeline.vocabulary import Keep as Keep
+from pipeline.vocabulary import Rung as Rung
 
 #: Rungs that compare texts; the others compare images.
 TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
-
-
-class Keep(StrEnum):
-    """Which row of a group stays; equals are decided by the smaller id."""
-
-    SIMILARITY = "similarity"
-    LARGEST = "largest"
-    FIRST = "first"
 
 
 class DedupSettings(BaseModel):

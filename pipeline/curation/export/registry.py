@@ -1,7 +1,7 @@
 """The formats that `hanclip export --to` knows, and what writes each.
 
 A format is a module of this package with a function `export(request) -> Exported`; its name has a line in `FORMATS`.
-Plain Python, so that the command line can list the formats without loading Arrow.
+Plain Python, so that the command line can list the formats without loading Arrow or pydantic.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+if TYPE_CHECKING:
+    from pipeline.curation.export.options import ExportOptions
 
 Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector"]
 
@@ -34,24 +35,6 @@ _ONLY: dict[str, frozenset[Format]] = {
     "split": frozenset({"chinese-clip"}),
     "number_ids": frozenset({"chinese-clip"}),
 }
-
-
-class ExportOptions(BaseModel):
-    """What a user may choose; a format leaves alone what does not concern it, see `unused`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    vectors: Literal["image", "text", "both"] | None = Field(
-        default=None, description="Which vectors; if not given, those of the images, or of texts where there are none."
-    )
-    columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
-    rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
-    split: str = Field(
-        default="valid", pattern=r"^\w[\w.-]*$", description="chinese-clip: the first part of the files' names."
-    )
-    number_ids: bool = Field(
-        default=False, description="chinese-clip: number the rows, and write which number is which id."
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,25 @@
+"""What a user may choose of an export. Parsed here once and trusted inside."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ExportOptions(BaseModel):
+    """What a user may choose; a format leaves alone what does not concern it, see `unused`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vectors: Literal["image", "text", "both"] | None = Field(
+        default=None, description="Which vectors; if not given, those of the images, or of texts where there are none."
+    )
+    columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
+    rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
+    split: str = Field(
+        default="valid", pattern=r"^\w[\w.-]*$", description="chinese-clip: the first part of the files' names."
+    )
+    number_ids: bool = Field(
+        default=False, description="chinese-clip: number the rows, and write which number is which id."
+    )
