@@ -27,12 +27,12 @@ Run = Callable[..., dict[str, Any]]
 def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a command with --json; its last line."""
 
-    def run(*argv: object) -> dict[str, Any]:
+    def run(*argv: object, code: int = 0) -> dict[str, Any]:
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main([*map(str, argv), "--json"])
         told = capfd.readouterr()
-        assert not ended.value.code, told
+        assert (ended.value.code or 0) == code, told
         return dict(json.loads(told.out.splitlines()[-1]))
 
     return run
@@ -128,3 +128,5 @@ def test_in_a_bucket_every_command_does_the_same(
     )
     assert clean[0] == clean[1]
     assert table[0] == table[1]
+    refused = hanclip("search", f"{bucket}/out", "--id", "noto-1f34e", "--html", f"{bucket}/found.html", code=2)
+    assert "no file of this machine" in refused["message"]
