@@ -43,9 +43,9 @@ def copy(site: FlowSite, out: str, name: str, without: str) -> str:
 def begin_step(site: FlowSite, flow: str, out: str, target: dict[str, Any]) -> str:
     """A flow run whose step has begun to read, slowly."""
     site.proxy.slow, site.proxy.delay_s = "/embeddings/", 2.0
-    before = len(site.proxy.requests)
+    read = f"{out.removeprefix('s3:/')}/embeddings/"
     flow_run_id = site.start(flow, out=out, settings=STEPS[flow], target=target)
-    until(lambda: any("/embeddings/" in line for line in site.proxy.requests[before:]), f"a step; {site.runner.log()}")
+    until(lambda: any(read in line for line in site.proxy.requests), f"a step; {site.runner.log()}")
     return flow_run_id
 
 

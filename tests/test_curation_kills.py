@@ -17,6 +17,9 @@ import dying
 import pytest
 
 from flows.cli import main
+from pipeline.curation import index_search
+from pipeline.curation.index import build
+from pipeline.curation.index_files import IndexFacts
 from pipeline.latest import latest
 
 CATALOG = Path(__file__).parents[1] / "demo" / "catalog"
@@ -103,3 +106,19 @@ def test_killed_at_three_steps_and_run_again_it_is_the_same(
             assert found_by(folder, capsys) == found_by(folder, capsys, "--exact")
     assert dying.run(typed, tmp_path)[0] == 0, (tmp_path / "log").read_text()
     assert contents(folder) == undisturbed
+
+
+def test_a_search_outlives_the_index_that_it_began_to_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, read = str(folder / "out"), index_search.load
+    build(out, "flat", "image_embedding", lambda _: None)
+
+    def replaced(uri: str, facts: IndexFacts) -> Any:
+        if facts.kind == "flat":
+            build(out, "ivf", "image_embedding", lambda _: None)
+        return read(uri, facts)
+
+    monkeypatch.setattr(index_search, "load", replaced)
+    assert found_by(folder, capsys) == found_by(folder, capsys, "--exact")
+    assert not list(folder.rglob("*-flat.faiss"))

@@ -21,7 +21,7 @@ from pipeline.curation.index_files import IndexFacts, load, map_uri, read_facts,
 from pipeline.curation.search import TIE, Answer, Nearest, search, text_columns
 from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix
 from pipeline.dataset import Dataset
-from pipeline.errors import RunError
+from pipeline.errors import NotFoundError, RunError
 from pipeline.outcomes import read_rows
 from pipeline.workspace import Workspace
 
@@ -66,17 +66,26 @@ def search_index(
     """
     dataset = Dataset.open(out)
     facts = read_facts(dataset.uri, vector)
-    if facts is None:
-        return None
+    while facts is not None:
+        try:
+            return _search(dataset, facts, Nearest(queries, top, left_out), queries, top)
+        except (NotFoundError, RunError):
+            now = read_facts(dataset.uri, vector)
+            if now == facts:
+                raise
+            facts = now  # Another index took its place meanwhile, and its files went.
+    return None
+
+
+def _search(dataset: Dataset, facts: IndexFacts, nearest: Nearest, queries: Vectors, top: int) -> Answer | None:
     gap = _Gap(frozenset(), []) if facts.state == state_of(dataset) else _gap(dataset, facts)
     if gap is None:
         return None
     similarities, at = _nearest(load(dataset.uri, facts), facts, queries, top + len(gap.stale) + 1)
-    nearest = Nearest(queries, top, left_out)
     _offer(nearest, map_uri(dataset.uri, facts), similarities, at, gap.stale)
     for rows, vectors in gap.later:
         nearest.add(rows, vectors)
-    notes = (f"{nearest.rows:,} rows came after the index: run `hanclip index {out}`",) if nearest.rows else ()
+    notes = (f"{nearest.rows:,} rows came after the index: run `hanclip index {dataset.uri}`",) if nearest.rows else ()
     covered = facts.rows - len(gap.stale)
     return Answer(nearest.hits, covered + nearest.rows, covered, notes)
 
