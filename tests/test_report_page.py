@@ -243,4 +243,4 @@ def test_a_store_that_is_down_costs_a_page_its_pictures_and_little_time(
         page, told = report(dataset.uri, tmp_path / "report.html", capsys)
     assert time.monotonic() - began_s < 45
     assert told["gaps"] == 5
-    assert "unavailable 5" in page.texts["gaps"]
+    assert "5 of 5 pictures could not be read again" in page.texts["gaps"]
