@@ -240,8 +240,7 @@ def test_captions_and_ids_are_printed_letter_by_letter(
     for name, values in told.items():
         rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
     dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(2))
-    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "200")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         main(["search", dataset.uri, "--id", "b", "--html", str(tmp_path / ":cat:[red].html")])
     printed = capsys.readouterr()
