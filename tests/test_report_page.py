@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import duckdb
@@ -222,3 +224,23 @@ def test_captions_however_long_leave_the_page_small(tmp_path: Path, capsys: pyte
     page, told = report(dataset.uri, tmp_path / "report.html", capsys)
     assert {len(card["text"]) for card in page.cards["similarity"]} == {300}
     assert int(str(told["size_bytes"])) < 300_000
+
+
+def test_a_store_that_is_down_costs_a_page_its_pictures_and_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "none")
+        dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+        rows = embedded_rows(some_records(5), dataset.identity)
+        uris = pa.array([f"s3://down-for-pages/{number}.jpg" for number in range(5)])
+        rows = rows.set_column(rows.column_names.index("image_uri"), "image_uri", uris)
+        dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(5))
+        began_s = time.monotonic()
+        page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+    assert time.monotonic() - began_s < 45
+    assert told["gaps"] == 5
+    assert "5 of 5 pictures could not be read again" in page.texts["gaps"]

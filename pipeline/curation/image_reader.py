@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +34,10 @@ _CHUNK_ROWS = 64
 _CHUNK_BYTES = 32 * 2**20
 _SPOOL_BYTES = 64 * 2**20
 _NO_EXTRA = pa.schema([])
+
+#: Fields of `SourceConfig`, such as `retry_timeout_s`.
+Patience = Mapping[str, float]
+AS_PLANNED: Patience = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,14 @@ class ImageReader:
     Args:
         dataset: whose rows they belong to.
         files: of `locate`.
+        patience: limits of reading that are to hold in place of those of the runs.
     """
 
-    def __init__(self, dataset: Dataset, files: Sequence[PlannedFile]) -> None:
+    def __init__(self, dataset: Dataset, files: Sequence[PlannedFile], patience: Patience = AS_PLANNED) -> None:
         self._dataset = dataset
-        self._sources = cache(lambda plan: source_of(files[plan]))
+        self._sources = cache(
+            lambda plan: (source_of(files[plan]) if plan >= 0 else SourceConfig()).model_copy(update=dict(patience))
+        )
         self._detect = cache(lambda config: detect(config, dataset.uri))
         self._readers: dict[tuple[SourceConfig, Kind], RecordReader] = {}
         self._open = ExitStack()
@@ -151,8 +159,7 @@ class ImageReader:
     def _moved(self, wanted: Sequence[Wanted], found: list[bytes | Failure]) -> list[bytes | Failure]:
         """Where a table was written again, or its plan is gone, the row itself may say where its image is."""
         again = [at for at, got in enumerate(found) if isinstance(got, Failure) and _has_own_address(wanted[at])]
-        plan = wanted[again[0]].plan if again else -1
-        policy = ReadPolicy.of(self._sources(plan) if plan >= 0 else SourceConfig())
+        policy = ReadPolicy.of(self._sources(wanted[again[0]].plan if again else -1))
         uris = [wanted[at].image_uri or "" for at in again]
         for at, data in zip(again, storage.read_many(uris, policy), strict=True):
             found[at] = found[at] if isinstance(data, StorageError) else data

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.batch import Failure
-from pipeline.curation.image_reader import ImageReader, Wanted
+from pipeline.curation.image_reader import AS_PLANNED, ImageReader, Patience, Wanted
 from pipeline.curation.places import locate
 from pipeline.dataset import Dataset
 from pipeline.workspace import Workspace
@@ -41,8 +41,10 @@ class Original:
     failure: Failure | None = None
 
 
-def originals(out: str, rows: pa.Table) -> Iterator[Original]:
+def originals(out: str, rows: pa.Table, patience: Patience = AS_PLANNED) -> Iterator[Original]:
     """Read some of the latest rows of `out` again, in the order of `rows` (`id`, `source_fingerprint`).
+
+    `patience` holds limits of reading that are to hold in place of those of the runs.
 
     Raises:
         IdentityError: there is no dataset.
@@ -59,7 +61,7 @@ def originals(out: str, rows: pa.Table) -> Iterator[Original]:
         work.register("asked", rows.select(["id", "source_fingerprint"]).append_column("hanclip_row", numbers))
         work.register("embedded", dataset.embeddings(["id", "source_fingerprint", *names]))
         work.execute(_DETAILS.format(columns="".join(f', "{name}"' for name in names)))
-        with ImageReader(dataset, locate(dataset.uri, work, "details")) as images:
+        with ImageReader(dataset, locate(dataset.uri, work, "details"), patience) as images:
             for batch in work.batches("SELECT * FROM located ORDER BY hanclip_row"):
                 yield from _originals(dataset, images, batch)
 

@@ -21,6 +21,8 @@ SIDE = 96
 #: Keeps a page within five megabytes: base64 makes four bytes of three.
 MOST_BYTES = 3_000_000
 _MOST_EACH = 16_000
+#: A page does without a picture sooner than a run without a record.
+_PATIENCE = {"read_timeout_s": 10.0, "retry_timeout_s": 3.0}
 
 Key = tuple[str, str]
 
@@ -64,7 +66,7 @@ def pictures(out: str, shown: Iterable[Shown]) -> dict[Key, Picture]:
     found: dict[Key, Picture] = {}
     held = 0
     try:
-        for key, original in zip(keys, originals(out, rows) if keys else (), strict=True):
+        for key, original in zip(keys, originals(out, rows, _PATIENCE) if keys else (), strict=True):
             picture = _picture(original, MOST_BYTES - held)
             held += len(picture.uri)
             found[key] = picture
