@@ -19,7 +19,7 @@ from datetime import date
 import pyarrow as pa
 
 from pipeline.dataset import RUN_DATE, Dataset, choose
-from pipeline.outcomes import Kind, RowNumbers, WordFile, gather, read_rows, read_words
+from pipeline.outcomes import Kind, RowNumbers, WordFile, gather, read_rows, tables_behind
 from pipeline.schema import conform
 from pipeline.workspace import Workspace
 
@@ -106,5 +106,5 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         files = find_current(dataset, work)
         yield pa.RecordBatch.from_pydict({"rows": [_rows(work)]})
         current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
-        for table in read_words(current, files, read):
+        for table in tables_behind(current, files, read):
             yield from table.to_batches()

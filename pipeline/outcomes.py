@@ -110,7 +110,7 @@ def _read_words(file: WordFile) -> pa.Table:
     return table.select(_KEYS).append_column("kind", kinds).cast(_SAID)
 
 
-def read_words(
+def tables_behind(
     words: Iterable[pa.RecordBatch], files: Sequence[WordFile], read: Callable[[WordFile, RowNumbers], pa.Table]
 ) -> Iterator[pa.Table]:
     """What `read` makes of each file behind `words`, which have a column `place`, ascending, and its rows' numbers.

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.dataset import Dataset
 from pipeline.latest import find_current
-from pipeline.outcomes import Kind, RowNumbers, WordFile, read_rows, read_words
+from pipeline.outcomes import Kind, RowNumbers, WordFile, read_rows, tables_behind
 from pipeline.workspace import Workspace
 
 #: Neighbours that a sample takes together, so that it touches few row groups.
@@ -47,7 +47,7 @@ class CurrentRows:
         def read(file: WordFile, rows: RowNumbers) -> pa.Table:
             return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [rows + file.first])
 
-        return read_words(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
+        return tables_behind(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
 
     def sample(self, size: int) -> str:
         """A query for about `size` places, in short runs spread over the whole dataset: always the same ones."""
