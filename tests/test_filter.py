@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dataset_fixtures import an_identity, embedded_rows, provenance, some_records
 from embedded_sources import embed, folder
 from s3_server import S3Server
 from source_fixtures import read as read_source
@@ -26,7 +27,8 @@ from source_fixtures import scan
 from flows.cli import main
 from pipeline.curation.samples import key_of
 from pipeline.curation.tables import read_facts, write_table
-from pipeline.dataset import latest
+from pipeline.dataset import Dataset, latest
+from pipeline.schema import QUARANTINE
 
 Run = Callable[..., dict[str, Any]]
 Row = dict[str, Any]
@@ -172,6 +174,9 @@ WRONG = [
     ("read_text('/etc/passwd') = ''", "is a table function"),
     ("columns(*) is not null", "one by one"),
     ("$1", "no parameters"),
+    ("geomean(similarity) > 1", "cannot contain aggregates"),
+    ("unnest(case when keep then [true, true] else [] end)", "UNNEST not supported"),
+    ("rows::varchar like '%twemoji%'", "one by one"),
 ]
 
 
@@ -189,6 +194,8 @@ def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: l
     told = hanclip("filter", out, "--where", "keep", code=2)
     assert f"lacks 5 of the {len(rows):,} rows" in told["message"]
     assert f"run `hanclip dedup {out}` first" in told["message"]
+    derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
+    assert "1 rows that the dataset has no more" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     derived(path, [*rows, rows[0]], keep=pa.bool_())
     assert "1 rows more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     path.unlink()
@@ -212,6 +219,22 @@ def test_a_threshold_keeps_the_share_and_all_ties(out: Path, rows: list[Row], ha
     assert widths["threshold"]["value"] <= most
     assert "no numbers" in hanclip("filter", out, "--threshold-for", "vendor keep=1%", code=2)["message"]
     assert "write keep=30%" in hanclip("filter", out, "--threshold-for", "half", code=2)["message"]
+
+
+def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) -> None:
+    extra = pa.schema([("order", pa.int32()), ("price", pa.float64())])
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(extra=extra))
+    records = some_records(40)
+    table = embedded_rows(records, an_identity())
+    prices = [[1.5, None, float("nan"), float("inf")][n % 4] for n in range(40)]
+    table = table.append_column("order", pa.array(range(40), pa.int32())).append_column("price", pa.array(prices))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+    assert hanclip("filter", dataset.uri, "--threshold-for", "order keep=30%")["kept"] == 12
+    every, infinite = (hanclip("filter", dataset.uri, "--threshold-for", f"price keep={n}%") for n in (100, 10))
+    assert (every["kept"], every["threshold"]["without_value"]) == (20, 20)
+    assert (infinite["kept"], infinite["threshold"]["equal"]) == (10, 10)
+    for rule in (every["rules"][-1]["sql"], infinite["rules"][-1]["sql"]):
+        assert hanclip("filter", dataset.uri, "--where", rule)["kept"] in (10, 20)
 
 
 def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
@@ -322,6 +345,8 @@ def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path
     assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
     inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
     assert "lie in one another" in inside["message"]
+    for place in (out, out / "embeddings", out / "classes"):
+        assert "among the files" in hanclip("filter", out, place, "--where", "keep", code=2)["message"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     full = hanclip("filter", out, tmp_path / "full", "--where", "keep", "--as", "tars", code=2)
