@@ -290,7 +290,7 @@ def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
         exporter("milvus")(replace(request, options=ExportOptions(columns=("note",))))
     (tmp_path / "dest").mkdir(exist_ok=True)
     (tmp_path / "dest" / "README.md").write_text("# Mine")
-    with pytest.raises(UsageError, match="README.md that hanclip did not write"):
+    with pytest.raises(UsageError, match=r"README\.md that hanclip did not write"):
         exporter("hf")(request)
     assert (tmp_path / "dest" / "README.md").read_text() == "# Mine"
 
