@@ -297,6 +297,9 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     gone, changed, *_ = sorted(source.images)
     (source.uri / gone).unlink()
     (source.uri / changed).write_bytes(b"another")
+    for form in ("tars", "dataset"):
+        inside = hanclip("filter", out, source.uri / "clean", "--as", form, "--where", "true", code=2)
+        assert "would take what is written there for records" in inside["message"]
     told = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
     assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
     assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
