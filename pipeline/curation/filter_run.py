@@ -71,6 +71,8 @@ def _refuse_source(out: str, dest: str) -> None:
         return
     there = f"{storage.normalise(dest)}/"
     for uri in uris:
+        if not uri.strip("./") and uri.startswith("."):
+            continue  # it was relative to a folder that nobody remembers
         if there.startswith(f"{storage.normalise(uri).rstrip('/')}/"):
             raise UsageError(
                 f"{dest} lies in {uri}, which the dataset is embedded from: the next `hanclip embed` would take "
