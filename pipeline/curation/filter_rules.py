@@ -124,7 +124,7 @@ class Checker:
         for part in _parts(node["select_list"]):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
-            if column is None and part.get("column_names") == ["rows"]:
+            if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
                 raise mistake(rule, _ALONE["STAR"], _place(part))
             columns |= {column.name: column} if column else {}
         self._bind(rule)
