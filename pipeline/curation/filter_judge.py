@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from pipeline.curation.filter_columns import Column, Columns, remake
+from pipeline.curation.filter_columns import Column, Columns, remake, widened
 from pipeline.curation.filter_counts import Counts, Outcome, count
 from pipeline.curation.filter_rules import Checker, Rule, locked
 from pipeline.curation.vectors import KEY
@@ -79,7 +79,8 @@ class Judge:
         _refuse_alike([*names, ROW, _PLACE])
         reader = latest(self._dataset.uri, names)
         path = self._work.path("rows.parquet")
-        self.total = _write(path, reader.schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
+        schema = pa.schema([(field.name, widened(field.type)) for field in reader.schema])
+        self.total = _write(path, schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
         self._work.view("rows", path)
         if tables:
             path = self._join(columns, tables)

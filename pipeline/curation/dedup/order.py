@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.curation.filter_columns import widened
 from pipeline.errors import ConfigError, RunError
 from pipeline.workspace import Workspace
 
@@ -23,7 +24,7 @@ def require_order(sql: str, schema: pa.Schema) -> None:
     with Workspace() as work:
         work.execute("SET enable_external_access = false")
         work.execute("SET python_enable_replacements = false")
-        work.register("rows", schema.empty_table())
+        work.register("rows", pa.schema([(field.name, widened(field.type)) for field in schema]).empty_table())
         tree = _parsed(sql, work)
         if tree["error"]:
             raise _mistake(sql, schema, str(tree["error_message"]))
