@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dataset_fixtures import an_identity, embedded_rows, provenance, some_records
+from dataset_fixtures import DIM, an_identity, embedded_rows, provenance, some_records
 from embedded_sources import embed, folder
 from s3_server import S3Server
 from source_fixtures import read as read_source
@@ -235,6 +235,21 @@ def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) ->
     assert (infinite["kept"], infinite["threshold"]["equal"]) == (10, 10)
     for rule in (every["rules"][-1]["sql"], infinite["rules"][-1]["sql"]):
         assert hanclip("filter", dataset.uri, "--where", rule)["kept"] in (10, 20)
+
+
+def test_vectors_of_either_type_may_be_named_also_where_some_are_missing(tmp_path: Path, hanclip: Run) -> None:
+    for dtype in ("float16", "float32"):
+        dataset = Dataset.open_or_create(str(tmp_path / dtype), an_identity(embedding_dtype=dtype))
+        table = embedded_rows(some_records(40), an_identity())
+        place, texts = table.column_names.index("text_embedding"), table["text_embedding"].combine_chunks()
+        bare = pa.array([n % 4 == 0 for n in range(40)])
+        texts = pa.FixedSizeListArray.from_arrays(texts.values, DIM, mask=bare)
+        table = table.set_column(place, "text_embedding", texts)
+        dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+        told = hanclip("filter", dataset.uri, "--where", "array_inner_product(image_embedding, text_embedding) > 0.1")
+        wanted = sum(value > 0.1 for n, value in enumerate(table["similarity"].to_pylist()) if n % 4)
+        assert (told["kept"], told["rules"][0]["unknown"]) == (wanted, 10)
+        assert hanclip("filter", dataset.uri, "--where", "image_width > 1")["kept"] == 40
 
 
 def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
