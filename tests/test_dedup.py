@@ -141,6 +141,13 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
     assert "--keep-sql" in dedup(out, "--keep-sql", "no_such_column", code=2)["message"]
     for spying in (f"(SELECT count(*) FROM read_parquet('{out}/embeddings/**/*.parquet'))", "(SELECT getenv('HOME'))"):
         assert "--keep-sql" in dedup(out, "--keep-sql", spying, code=2)["message"]
+    for order, said in (
+        ("random()", "another value at every call"),
+        ("id) = 1 OR true OR row_number() OVER (ORDER BY id", "syntax error"),
+        ("id LIMIT 1", "more than that"),
+        ("count(*)", "GROUP BY"),
+    ):
+        assert said in dedup(out, "--keep-sql", order, code=2)["message"]
     assert "exclude each other" in dedup(out, "--keep", "first", "--keep-sql", "id", code=2)["message"]
     assert rows_of(out) == before
 

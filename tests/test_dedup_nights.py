@@ -113,6 +113,18 @@ def test_a_crowd_is_held_together_by_few_pairs_also_when_it_loses_some(
         assert kept.equals(from_scratch(catalog.out))
 
 
+def test_a_state_without_its_space_is_made_anew(tmp_path: Path) -> None:
+    some = {f"sku-{n:03d}": one for n, one in enumerate(pictures(300, 9))}
+    catalog = Catalog(tmp_path / "out")
+    catalog.night(some)
+    dedup(catalog.out, SETTINGS)
+    for path in Path(catalog.out).glob("_dedup/*/space-*.npz"):
+        path.unlink()
+    catalog.night({"sku-299": some["sku-299"]}, gone=sorted(some)[:50], shards=1)
+    assert dedup(catalog.out, SETTINGS).rows == 250
+    assert table(catalog.out).equals(from_scratch(catalog.out))
+
+
 @pytest.fixture
 def two_nights(tmp_path: Path, goods: dict[str, Picture]) -> tuple[Catalog, dict[str, Picture]]:
     """A catalog before its second night, whose first one was looked at; and what comes tonight."""

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -26,6 +27,7 @@ from pipeline import storage
 from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import FORMATS, Request, exporter
 from pipeline.dataset import Dataset
+from pipeline.errors import UsageError
 from pipeline.schema import QUARANTINE
 
 RECORDS = some_records(700)
@@ -264,6 +266,24 @@ def test_an_export_that_broke_off_is_the_same_when_it_is_run_again(out, tmp_path
         write("broken", 300, 600)
     write("broken", 300)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
+    extra = pa.schema([("价格", pa.int32()), ("note", pa.string())])
+    dataset = Dataset.open_or_create(str(tmp_path / "shop"), an_identity(extra=extra))
+    table = embedded_rows(some_records(2), an_identity()).append_column("价格", pa.array([1, 2], pa.int32()))
+    table = table.append_column("note", pa.array(["短", "长" * 22_000]))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(2))
+    request = Request(dataset.uri, str(tmp_path / "dest"), ExportOptions())
+    with pytest.raises(UsageError, match="not 价格"):
+        exporter("milvus")(request)
+    with pytest.raises(UsageError, match="note of the row 'item-00001'"):
+        exporter("milvus")(replace(request, options=ExportOptions(columns=("note",))))
+    (tmp_path / "dest").mkdir(exist_ok=True)
+    (tmp_path / "dest" / "README.md").write_text("# Mine")
+    with pytest.raises(UsageError, match=r"README\.md that hanclip did not write"):
+        exporter("hf")(request)
+    assert (tmp_path / "dest" / "README.md").read_text() == "# Mine"
 
 
 def test_a_column_that_is_not_there_is_named(run):

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import Run
+from dataset_fixtures import DIM, an_identity, embedded_rows, provenance, some_records
 from embedded_sources import embed, folder
 from s3_server import S3Server
 from source_fixtures import read as read_source
@@ -27,7 +28,8 @@ from source_fixtures import scan
 from flows.cli import main
 from pipeline.curation.samples import key_of
 from pipeline.curation.tables import read_facts, write_table
-from pipeline.dataset import latest
+from pipeline.dataset import Dataset, latest
+from pipeline.schema import QUARANTINE
 
 Row = dict[str, Any]
 CATALOG = Path(__file__).parents[1] / "demo" / "catalog"
@@ -158,6 +160,9 @@ WRONG = [
     ("read_text('/etc/passwd') = ''", "is a table function"),
     ("columns(*) is not null", "one by one"),
     ("$1", "no parameters"),
+    ("geomean(similarity) > 1", "cannot contain aggregates"),
+    ("unnest(case when keep then [true, true] else [] end)", "UNNEST not supported"),
+    ("rows::varchar like '%twemoji%'", "one by one"),
 ]
 
 
@@ -175,6 +180,8 @@ def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: l
     told = hanclip("filter", out, "--where", "keep", code=2)
     assert f"lacks 5 of the {len(rows):,} rows" in told["message"]
     assert f"run `hanclip dedup {out}` first" in told["message"]
+    derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
+    assert "1 rows that the dataset has no more" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     derived(path, [*rows, rows[0]], keep=pa.bool_())
     assert "1 rows more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     path.unlink()
@@ -198,6 +205,37 @@ def test_a_threshold_keeps_the_share_and_all_ties(out: Path, rows: list[Row], ha
     assert widths["threshold"]["value"] <= most
     assert "no numbers" in hanclip("filter", out, "--threshold-for", "vendor keep=1%", code=2)["message"]
     assert "write keep=30%" in hanclip("filter", out, "--threshold-for", "half", code=2)["message"]
+
+
+def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) -> None:
+    extra = pa.schema([("order", pa.int32()), ("price", pa.float64())])
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(extra=extra))
+    records = some_records(40)
+    table = embedded_rows(records, an_identity())
+    prices = [[1.5, None, float("nan"), float("inf")][n % 4] for n in range(40)]
+    table = table.append_column("order", pa.array(range(40), pa.int32())).append_column("price", pa.array(prices))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+    assert hanclip("filter", dataset.uri, "--threshold-for", "order keep=30%")["kept"] == 12
+    every, infinite = (hanclip("filter", dataset.uri, "--threshold-for", f"price keep={n}%") for n in (100, 10))
+    assert (every["kept"], every["threshold"]["without_value"]) == (20, 20)
+    assert (infinite["kept"], infinite["threshold"]["equal"]) == (10, 10)
+    for rule in (every["rules"][-1]["sql"], infinite["rules"][-1]["sql"]):
+        assert hanclip("filter", dataset.uri, "--where", rule)["kept"] in (10, 20)
+
+
+def test_vectors_of_either_type_may_be_named_also_where_some_are_missing(tmp_path: Path, hanclip: Run) -> None:
+    for dtype in ("float16", "float32"):
+        dataset = Dataset.open_or_create(str(tmp_path / dtype), an_identity(embedding_dtype=dtype))
+        table = embedded_rows(some_records(40), an_identity())
+        place, texts = table.column_names.index("text_embedding"), table["text_embedding"].combine_chunks()
+        bare = pa.array([n % 4 == 0 for n in range(40)])
+        texts = pa.FixedSizeListArray.from_arrays(texts.values, DIM, mask=bare)
+        table = table.set_column(place, "text_embedding", texts)
+        dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+        told = hanclip("filter", dataset.uri, "--where", "array_inner_product(image_embedding, text_embedding) > 0.1")
+        wanted = sum(value > 0.1 for n, value in enumerate(table["similarity"].to_pylist()) if n % 4)
+        assert (told["kept"], told["rules"][0]["unknown"]) == (wanted, 10)
+        assert hanclip("filter", dataset.uri, "--where", "image_width > 1")["kept"] == 40
 
 
 def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
@@ -260,6 +298,9 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     gone, changed, *_ = sorted(source.images)
     (source.uri / gone).unlink()
     (source.uri / changed).write_bytes(b"another")
+    for form in ("tars", "dataset"):
+        inside = hanclip("filter", out, source.uri / "clean", "--as", form, "--where", "true", code=2)
+        assert "would take what is written there for records" in inside["message"]
     told = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
     assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
     assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
@@ -308,6 +349,8 @@ def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path
     assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
     inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
     assert "lie in one another" in inside["message"]
+    for place in (out, out / "embeddings", out / "classes"):
+        assert "among the files" in hanclip("filter", out, place, "--where", "keep", code=2)["message"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     full = hanclip("filter", out, tmp_path / "full", "--where", "keep", "--as", "tars", code=2)

@@ -60,7 +60,7 @@ class Columns:
         for column in dataset.identity.schema.append(RUN_DATE):
             if column.name.lower() in found.by_name:
                 found.alike.add(column.name.lower())
-            found.by_name.setdefault(column.name.lower(), Column(column.name, "", column.name, column.type))
+            found.by_name.setdefault(column.name.lower(), Column(column.name, "", column.name, widened(column.type)))
         for name, uri in _tables(dataset.uri):
             table = _open(uri)
             if table is not None:
@@ -97,6 +97,15 @@ class Columns:
             if table not in self.tables and plain in known:
                 return f"hanclip {_MADE_BY[table]} {self.out}"
         return None
+
+
+def widened(kind: pa.DataType) -> pa.DataType:
+    """The type with float32 in place of float16, which DuckDB does not take from Arrow."""
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(widened(kind.value_type), kind.list_size)
+    return pa.list_(widened(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def remake(out: str, table: str) -> str:

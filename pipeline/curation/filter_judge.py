@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from pipeline.curation.filter_columns import Column, Columns, remake
+from pipeline.curation.filter_columns import Column, Columns, remake, widened
 from pipeline.curation.filter_counts import Counts, Outcome, count
 from pipeline.curation.filter_rules import Checker, Rule, locked
 from pipeline.curation.vectors import KEY
@@ -30,7 +30,8 @@ _KEYS = ", ".join(KEY)
 _JUDGED = pa.schema(
     [(ROW, pa.int64()), *((name, pa.string()) for name in KEY), (FAILED, pa.int64()), (UNKNOWN, pa.int64())]
 )
-_SIMILARITY = "similarity"
+_PLACE = "hanclip_place"
+_SIMILARITY, _DEDUP = "similarity", "dedup"
 _FOUND = "hanclip_found_"
 OnRows = Callable[[int], None]
 
@@ -75,9 +76,11 @@ class Judge:
         own = [column.source for column in columns if not column.table]
         own += [_SIMILARITY] if _SIMILARITY in tables else []
         names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name != RUN_DATE.name]
+        _refuse_alike([*names, ROW, _PLACE])
         reader = latest(self._dataset.uri, names)
         path = self._work.path("rows.parquet")
-        self.total = _write(path, reader.schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
+        schema = pa.schema([(field.name, widened(field.type)) for field in reader.schema])
+        self.total = _write(path, schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
         self._work.view("rows", path)
         if tables:
             path = self._join(columns, tables)
@@ -142,6 +145,10 @@ class Judge:
         cure = f"run `{remake(self._dataset.uri, table)}` first"
         if lost:
             raise UsageError(f"The table {table} lacks {lost:,} of the {self.total:,} rows, newer than it is: {cure}.")
+        [(gone,)] = self._work.rows(f'SELECT count(*) FROM "hanclip_{table}" ANTI JOIN rows USING ({_KEYS})')
+        if gone and table == _DEDUP:
+            # One of them may be the row that stays in place of others, and these would be dropped for nothing.
+            raise UsageError(f"The table {table} has {gone:,} rows that the dataset has no more: {cure}.")
         if rows == self.total:
             return
         same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
@@ -156,15 +163,27 @@ def _joined(columns: Sequence[Column], tables: Sequence[str]) -> str:
     wanted += [_SIMILARITY] if _SIMILARITY in tables else []
     own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
     named = [
-        f'"{column.table}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"' for column in columns if column.table
+        f'"hanclip_{column.table}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"'
+        for column in columns
+        if column.table
     ]
-    found = [f'"{table}".id IS NOT NULL AS "{_FOUND}{table}"' for table in tables]
+    found = [f'"hanclip_{table}".id IS NOT NULL AS "{_FOUND}{table}"' for table in tables]
     joins = [
-        f'LEFT JOIN "hanclip_{table}" AS "{table}" ON '
-        + " AND ".join(f'rows.{name} = "{table}".{name}' for name in KEY)
+        f'LEFT JOIN "hanclip_{table}" ON ' + " AND ".join(f'rows.{name} = "hanclip_{table}".{name}' for name in KEY)
         for table in tables
     ]
     return f"SELECT {', '.join([*own, *named, *found])} FROM rows {' '.join(joins)}"
+
+
+def _refuse_alike(names: Sequence[str]) -> None:
+    """Raise UsageError for names that SQL cannot tell apart, or that are ours."""
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise UsageError(
+                f"The dataset has more than one column {name.lower()}, or it is ours: rename it in the source."
+            )
+        seen.add(name.lower())
 
 
 def _quoted(name: str) -> str:

@@ -29,6 +29,7 @@ WHERE = "where"
 #: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
 _HEAD = "SELECT (\n"
 _RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {_HEAD}"
+_PASS = "SELECT true FROM rows WHERE (\n"
 _ALONE = {
     "SUBQUERY": "a rule is about the columns of one row, so it holds no query",
     "WINDOW": "a rule is about one row at a time, so it holds no window",
@@ -123,6 +124,8 @@ class Checker:
         for part in _parts(node["select_list"]):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
+            if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
+                raise mistake(rule, _ALONE["STAR"], _place(part))
             columns |= {column.name: column} if column else {}
         self._bind(rule)
         return Rule(rule.name, rule.sql, tuple(columns.values()))
@@ -138,7 +141,7 @@ class Checker:
 
     def _refuse(self, rule: Rule, part: dict[str, Any]) -> None:
         """Raise UsageError for what is no function of one row."""
-        place = f"[{part.get('query_location')},{part.get('query_location_length')}]"
+        place = _place(part)
         if part.get("class") in _ALONE:
             raise mistake(rule, _ALONE[part["class"]], place)
         kind = self._functions.get(str(part.get("function_name", "")).lower())
@@ -152,29 +155,34 @@ class Checker:
         [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_said")
         if kind != "BOOLEAN":
             raise mistake(rule, f"it gives {kind}, neither true nor false; compare it with something", None)
+        # A function that stands for others may hide what is about many rows, or what makes several of one.
+        self._execute(rule, _PASS, "\n)")
 
     def run(self, rule: Rule, rows: str) -> None:
         """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError where it fails."""
-        try:
-            self._work.execute(f"{_RUN}{rule.sql}\n) AS said FROM {rows} AS rows")
-        except RunError as error:
-            raise self._translated(rule, error) from error
+        self._execute(rule, _RUN, f"\n) AS said FROM {rows} AS rows")
 
-    def _translated(self, rule: Rule, error: RunError) -> UsageError:
+    def _execute(self, rule: Rule, head: str, tail: str) -> None:
+        try:
+            self._work.execute(f"{head}{rule.sql}{tail}")
+        except RunError as error:
+            raise self._translated(rule, error, head) from error
+
+    def _translated(self, rule: Rule, error: RunError, head: str) -> UsageError:
         """What DuckDB says about a rule, with the place in the rule."""
         told = _told(error)
         message = str(told["exception_message"]).partition("\n")[0]
         if told.get("error_subtype") != "COLUMN_NOT_FOUND":
             hint = str(told["exception_message"]).partition("\n")[2].replace('"', "").strip()
-            return mistake(rule, message, told.get("location"), hint, _RUN)
+            return mistake(rule, message, told.get("location"), hint, head)
         name = str(told["name"])
         if cure := self._columns.cure(name):
-            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.", _RUN)
+            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.", head)
         names = [column.name for column in self._columns.by_name.values()]
         near = get_close_matches(name.lower(), self._columns.by_name, n=1)
         hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""
         hint += f"There are: {', '.join(names)}."
-        return mistake(rule, f"there is no column {name}", told.get("location"), hint, _RUN)
+        return mistake(rule, f"there is no column {name}", told.get("location"), hint, head)
 
 
 def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = _HEAD) -> UsageError:
@@ -191,6 +199,11 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
         yield tree
     for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
         yield from _parts(below)
+
+
+def _place(part: dict[str, Any]) -> str:
+    """Where a node of an expression stands."""
+    return f"[{part.get('query_location')},{part.get('query_location_length')}]"
 
 
 def _name(part: dict[str, Any]) -> str:

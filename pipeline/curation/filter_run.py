@@ -16,6 +16,8 @@ from pipeline.curation.filter_rules import WHERE, Rule
 from pipeline.curation.filter_settings import FilterSettings, Form
 from pipeline.curation.filter_threshold import Threshold
 from pipeline.curation.tar_writer import TarLimits
+from pipeline.errors import UsageError
+from pipeline.run_history import latest_config
 from pipeline.workspace import Workspace
 
 UNREAD = "unread.parquet"
@@ -52,11 +54,30 @@ def filter_rows(out: str, settings: FilterSettings, on_progress: OnProgress, dry
         StorageError, RunError: it cannot be read or written; the same call goes on.
     """
     settings.check(out)
+    if settings.form != Form.IDS:
+        _refuse_source(out, settings.dest or "")
     rules = [Rule(one.name, one.sql) for one in settings.rules]
     rules += [Rule(WHERE, settings.where)] if settings.where else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
     with filtering(out, rules, threshold, on_progress, _columns(out, settings)) as (filtered, work):
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_progress))
+
+
+def _refuse_source(out: str, dest: str) -> None:
+    """Raise UsageError for a place that the next `embed` would take for a part of its source."""
+    try:
+        uris = latest_config(out).source.uris
+    except UsageError:  # no run left its configuration
+        return
+    there = f"{storage.normalise(dest)}/"
+    for uri in uris:
+        if not uri.strip("./") and uri.startswith("."):
+            continue  # it was relative to a folder that nobody remembers
+        if there.startswith(f"{storage.normalise(uri).rstrip('/')}/"):
+            raise UsageError(
+                f"{dest} lies in {uri}, which the dataset is embedded from: the next `hanclip embed` would take "
+                "what is written there for records. Choose another DEST."
+            )
 
 
 def _columns(out: str, settings: FilterSettings) -> list[str]:

@@ -55,11 +55,23 @@ class FilterSettings(BaseModel):
             raise ConfigError(f"{self.name!r} is no name for a filter: take letters, digits, - and _.")
         if self.form != Form.IDS and self.dest and _overlap(out, self.dest):
             raise ConfigError(f"{self.dest} and the dataset {out} lie in one another: choose another DEST.")
+        if self.form == Form.IDS and self.dest and _among_its_files(out, self.dest):
+            raise ConfigError(
+                f"{self.dest} is among the files of the dataset {out}: leave DEST out, or choose another."
+            )
 
     @field_validator("dest")
     @classmethod
     def _without_credentials(cls, uri: str | None) -> str | None:
         return uri and refuse_credentials(uri)
+
+
+def _among_its_files(out: str, dest: str) -> bool:
+    """Whether `dest` lies in the dataset, beside what a filter writes there."""
+    from pipeline.storage import normalise
+
+    here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
+    return there.startswith(here) and not there.startswith(f"{here}filter/")
 
 
 def _overlap(out: str, dest: str) -> bool:

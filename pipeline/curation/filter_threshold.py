@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 
 import pyarrow as pa
 
@@ -18,6 +19,8 @@ from pipeline.errors import ConfigError, UsageError
 from pipeline.workspace import Workspace
 
 NAME = "threshold"
+#: Columns that are often cut; others are quoted, since their names may be words of SQL.
+_PLAIN = {"similarity", "percentile", "logit", "probability", "margin", "cosine", "image_width", "image_height"}
 _WANTED = re.compile(r"(?:(\w+)\s+)?keep\s*=\s*(\d+(?:\.\d+)?)\s*%")
 
 
@@ -48,7 +51,8 @@ class Cut:
         column: what is cut.
         value: the lowest value that is kept.
         rows: rows that the other rules keep.
-        without_value: of these, rows that have no value and are dropped.
+        without_value: of these, rows that have no value, or one that is no number, and are dropped.
+        nan: whether some are no numbers, which SQL takes for larger than any.
         above: rows with a higher value; equal: rows with this very value, which are kept all.
     """
 
@@ -58,16 +62,14 @@ class Cut:
     without_value: int
     above: int
     equal: int
+    nan: bool
 
     @property
     def rule(self) -> Rule:
         """As SQL that anybody may use again: every digit of the value is there."""
-        name = (
-            self.column
-            if re.fullmatch(r"[a-z_][a-z0-9_]*", self.column) and self.column != "group"
-            else f'"{self.column}"'
-        )
-        return Rule(NAME, f"{name} >= {self.value!r}")
+        name = self.column if self.column in _PLAIN else f'"{self.column}"'
+        value = repr(self.value) if isfinite(self.value) else f"'{self.value}'::DOUBLE"
+        return Rule(NAME, f"{name} >= {value}" + f" AND NOT isnan({name})" * self.nan)
 
 
 def column_of(wanted: Threshold, judge: Judge) -> Column:
@@ -82,7 +84,9 @@ def column_of(wanted: Threshold, judge: Judge) -> Column:
 def find_cut(wanted: Threshold, column: Column, work: Workspace) -> Cut:
     """The cut-off among the table `kept_values` (`Judge.values`). Raises UsageError when none of them is a number."""
     valued = "value IS NOT NULL" + (" AND NOT isnan(value)" if pa.types.is_floating(column.type) else "")
-    [(rows, with_value)] = work.rows(f"SELECT count(*), count(*) FILTER ({valued}) FROM kept_values")
+    [(rows, known, with_value)] = work.rows(
+        f"SELECT count(*), count(value), count(*) FILTER ({valued}) FROM kept_values"
+    )
     if not with_value:
         raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: there is nothing to cut.")
     last = min(max(1, int(wanted.share * rows + 0.5)), with_value) - 1
@@ -92,4 +96,4 @@ def find_cut(wanted: Threshold, column: Column, work: Workspace) -> Cut:
         "SELECT any_value(lowest), count(*) FILTER (value > lowest), count(*) FILTER (value = lowest) "
         f"FROM kept_values, cut WHERE {valued}"
     )
-    return Cut(column.name, value, int(rows), int(rows - with_value), int(above), int(equal))
+    return Cut(column.name, value, int(rows), int(rows - with_value), int(above), int(equal), known > with_value)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from pipeline.curation.dedup.order import require_order
 from pipeline.curation.dedup.rows import Numbers, Rows
 from pipeline.curation.dedup.settings import DedupSettings, Keep
+from pipeline.dataset import choose
 from pipeline.errors import ConfigError
 from pipeline.identity import Identity
 
@@ -36,9 +38,11 @@ def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
 
 
 def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
-    """Columns that the order is over; for an order in SQL, all but the vectors."""
+    """Columns that the order is over; for an order in SQL, all but the vectors. Raises ConfigError."""
     if settings.keep_sql:
-        return [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
+        names = [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
+        require_order(settings.keep_sql, choose(identity.schema, names))
+        return names
     return list(_NEEDED[keep_of(settings, identity)])
 
 
@@ -67,7 +71,7 @@ def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSett
             return duck.sql(
                 "SELECT _group, row, id, min(id) OVER (PARTITION BY _group) AS _name "
                 f"FROM read_parquet('{path}') "
-                f"QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}, id) = 1 ORDER BY _group"
+                f"QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}\n, id) = 1 ORDER BY _group"
             ).to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(

@@ -20,6 +20,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _BITS = 64
 _MOST_CHOICES = 800
+_MERGE_PAIRS = 2**22
 #: Sorting a hash costs about this many comparisons of two, for each bit of their number.
 _SORT = 4.0
 
@@ -34,12 +35,14 @@ def near_hashes(hashes: Hashes, radius: int) -> tuple[Numbers, Numbers]:
     if radius == 0 or len(hashes) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     bands = _bands(len(hashes), radius)
-    found = [
-        first * len(hashes) + second
-        for chosen in combinations(_masks(bands), bands - radius)
-        for first, second in _meetings(hashes, np.bitwise_or.reduce(np.array(chosen, np.uint64)), radius)
-    ]
-    pairs = np.unique(np.concatenate(found))
+    pairs, waiting, count = np.empty(0, np.int64), [], 0
+    for chosen in combinations(_masks(bands), bands - radius):
+        for first, second in _meetings(hashes, np.bitwise_or.reduce(np.array(chosen, np.uint64)), radius):
+            waiting.append(first * len(hashes) + second)
+            count += len(first)
+            if count > _MERGE_PAIRS + len(pairs):  # a pair meets under many masks, and is to be held once
+                pairs, waiting, count = np.unique(np.concatenate([pairs, *waiting])), [], 0
+    pairs = np.unique(np.concatenate([pairs, *waiting]))
     return pairs // len(hashes), pairs % len(hashes)
 
 

@@ -79,9 +79,10 @@ def search(out: str, rows: Rows, wanted: Search, each: Each, tell: Tell) -> Foun
     distinct = np.unique(firsts[firsts >= 0])
     known = read_state(uri, rows, key, distinct)
     new, compared = int(known.is_new.sum()), 0
-    if new:
+    stale = bool(new) or known.count != len(distinct)
+    if new or (stale and known.space is None and len(distinct)):
         known, compared = _extended(rows, known, distinct, wanted, each, tell)
-    if new or known.count != len(distinct):
+    if stale and known.space:
         write_state(uri, _keys(rows, key, distinct), known)
     return Found(firsts, known.pairs, len(distinct), new, compared)
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +31,7 @@ from pipeline.curation.dedup.rows import Mask, Numbers, Rows
 from pipeline.curation.dedup.shadows import Lamp
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.errors import NotFoundError
+from pipeline.shard_file import PREFIX
 
 _FOLDER = "_dedup"
 _SCHEMA = pa.schema(
@@ -85,11 +88,11 @@ def covered(out: str, name: str) -> int:
 
 def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
     """The state at `uri`, for the vectors whose first rows are `first_rows`, by the expression `key` over the rows."""
-    facts = read_facts(storage.join(uri, "vectors.parquet"))
-    if facts is None:
+    if not storage.exists(storage.join(uri, "vectors.parquet")):
         return _nothing(len(first_rows))
     with storage.open_seekable(storage.join(uri, "vectors.parquet")) as source:
         file = pq.ParquetFile(source)
+        facts = _facts(file)  # of this very file, which another run may be replacing
         number = _numbers(file, rows, key, first_rows)
         crowded = file.read(["crowded"])["crowded"].to_numpy()
         first, second = _entries(file, "near")
@@ -103,6 +106,11 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
         space = _read_space(uri, str(facts["space"]))
         places = _places(file, number, len(first_rows))
     return Known(space, int(facts["trained_on"]), int(facts["count"]), places, is_new, pairs)
+
+
+def _facts(file: pq.ParquetFile) -> dict[str, Any]:
+    names = ("space", "trained_on", "count")
+    return {name: json.loads(file.schema_arrow.metadata[f"{PREFIX}{name}".encode()]) for name in names}
 
 
 def _nothing(count: int) -> Known:

@@ -6,6 +6,7 @@ README.md                   the card, which says where the data is
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 import pyarrow.parquet as pq
@@ -15,8 +16,10 @@ from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.dataset import Dataset
+from pipeline.errors import NotFoundError, UsageError
 from pipeline.identity import Identity
 
+_SIGNATURE = b"Written by hanclip."
 _CARD = """---
 configs:
 - config_name: default
@@ -34,6 +37,7 @@ Written by hanclip.
 
 def export(request: Request) -> Exported:
     """Write the parts, then the card."""
+    _refuse_other_card(request)
     parts, numbers = Parts(request), 0
     identity = Dataset.open(request.out).identity
     for numbers, table in enumerate(parts, 1):
@@ -54,6 +58,13 @@ def export(request: Request) -> Exported:
 
 def _uri(request: Request, number: int) -> str:
     return storage.join(request.dest, "data", f"train-{number:05d}.parquet")
+
+
+def _refuse_other_card(request: Request) -> None:
+    """Raise UsageError where somebody's own README.md would be lost."""
+    with suppress(NotFoundError):
+        if _SIGNATURE not in storage.read_bytes(storage.join(request.dest, "README.md")):
+            raise UsageError(f"{request.dest} has a README.md that hanclip did not write: choose another DEST.")
 
 
 def _card(identity: Identity) -> str:

@@ -7,11 +7,13 @@ schema.json           the fields, by the names and types of Milvus
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
@@ -20,8 +22,10 @@ from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import Vectors, matrix
+from pipeline.errors import UsageError
 
 _LONGEST_VARCHAR = 65535
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPES = {
     pa.bool_(): "Bool",
     pa.int8(): "Int8",
@@ -51,6 +55,7 @@ _ARROW = {
 def export(request: Request) -> Exported:
     """Write the parts, then the schema."""
     parts, numbers = Parts(request), 0
+    _refuse_names(parts.schema.names)
     fields = [_field(column, parts) for column in parts.schema]
     schema = pa.schema([_column(field) for field in fields])
     for numbers, table in enumerate(parts, 1):
@@ -58,6 +63,7 @@ def export(request: Request) -> Exported:
         for vector in parts.vectors:
             plain = plain.append_column(vector, _lists(matrix(table[vector])))
         rows = plain.select(schema.names).cast(schema)
+        _refuse_long(rows)
         with staged_file(_uri(request, numbers - 1)) as path:
             pq.write_table(rows, path, row_group_size=parts.group_rows, use_dictionary=False, store_schema=False)
     drop_parts(partial(_uri, request), numbers)
@@ -68,6 +74,26 @@ def export(request: Request) -> Exported:
 
 def _uri(request: Request, number: int) -> str:
     return storage.join(request.dest, f"rows-{number:05d}.parquet")
+
+
+def _refuse_names(names: list[str]) -> None:
+    """Raise UsageError for columns that Milvus would refuse for their names."""
+    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+        raise UsageError(
+            f"Milvus takes names of ASCII letters, digits and _, and not {', '.join(wrong)}: choose the columns "
+            "to write with --column."
+        )
+
+
+def _refuse_long(rows: pa.Table) -> None:
+    """Raise UsageError for a text that its import would stop at."""
+    for name in (field.name for field in rows.schema if pa.types.is_string(field.type)):
+        long = rows.filter(pc.greater(pc.binary_length(rows[name]), _LONGEST_VARCHAR))
+        if long.num_rows:
+            raise UsageError(
+                f"The column {name} of the row {long['id'][0].as_py()!r:.80} has more than {_LONGEST_VARCHAR:,} bytes, "
+                "which Milvus does not take: choose the columns to write with --column."
+            )
 
 
 def _lists(vectors: Vectors) -> pa.ListArray:
