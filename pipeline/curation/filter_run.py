@@ -6,7 +6,6 @@ written. The same call again, after whatever happened, leaves the same.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,7 +127,6 @@ def _write_tars(
     kept, uri = filtered.counts.kept, storage.normalise(settings.dest or "")
     limits = TarLimits(settings.tar_rows, settings.tar_bytes)
     tars = write_tars(filtered, work, uri, limits, lambda rows: on_progress("Copying images", rows, kept))
-    write_failures(storage.join(folder, UNREAD), tars, filtered)
-    reasons = dict(Counter(failure["reason"] for failure in tars.failures))
+    reasons = dict(write_failures(storage.join(folder, UNREAD), tars, filtered))
     sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes}
-    return {"uri": uri, "written": tars.written, "failed": len(tars.failures), "reasons": reasons, **sizes}
+    return {"uri": uri, "written": tars.written, "failed": tars.failed, "reasons": reasons, **sizes}

@@ -12,7 +12,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -70,13 +70,14 @@ class TarWriter:
         self._rows: Iterator[Row] = iter(())
 
     def write(self, rows: Iterator[Row], on_rows: Callable[[int], None]) -> list[Note]:
-        """All of them; `on_rows` is told how many rows are done."""
+        """All of them, and what they hold but for the failures; `on_rows` is told how many rows are done."""
         self._rows = rows
         notes: list[Note] = []
         first = 0
         while (ahead := next(self._rows, None)) is not None:
             self._rows = chain([ahead], self._rows)
-            notes.append(self._kept_note(len(notes), first) or self._tar(len(notes), first, on_rows))
+            note = self._kept_note(len(notes), first) or self._tar(len(notes), first, on_rows)
+            notes.append(replace(note, failures=[]))
             first += notes[-1].rows
             on_rows(first)
         self._remove_behind(len(notes))

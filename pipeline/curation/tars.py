@@ -9,6 +9,7 @@ and in the list of failures: kept = written + failed.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from pipeline.curation.image_reader import ImageReader
 from pipeline.curation.places import locate
 from pipeline.curation.samples import TOLD
 from pipeline.curation.tables import write_table
-from pipeline.curation.tar_writer import BLOCK_ROWS, Note, Row, TarLimits, TarWriter, tar_uri, to_json
+from pipeline.curation.tar_writer import BLOCK_ROWS, Note, Row, TarLimits, TarWriter, note_uri, tar_uri, to_json
 from pipeline.dataset import Dataset
 from pipeline.errors import AlreadyExistsError, NotFoundError, RunError, UsageError
 from pipeline.layout import objects
@@ -36,7 +37,7 @@ FAILURES = QUARANTINE.remove(QUARANTINE.get_field_index("attempts"))
 
 @dataclass(frozen=True, slots=True)
 class Tars:
-    """What was written: kept = written + failed."""
+    """What was written: kept = written + failed. The failures, which may be many, stay in the notes on the disk."""
 
     uri: str
     notes: tuple[Note, ...]
@@ -47,9 +48,9 @@ class Tars:
         return sum(note.samples for note in self.notes)
 
     @property
-    def failures(self) -> list[dict[str, Any]]:
+    def failed(self) -> int:
         """Rows whose image could not be had."""
-        return [failure for note in self.notes for failure in note.failures]
+        return sum(note.rows - note.samples for note in self.notes)
 
     @property
     def size_bytes(self) -> int:
@@ -86,9 +87,9 @@ def write_tars(
     work.execute(f"CREATE TABLE kept AS SELECT {ROW}, {_columns(dataset)} FROM rows SEMI JOIN ({_KEPT}) USING ({ROW})")
     with ImageReader(dataset, locate(dataset.uri, work, "kept")) as images:
         tars = Tars(uri, tuple(TarWriter(dataset, uri, limits, images).write(_rows(work), on_rows)))
-    if tars.written + len(tars.failures) != filtered.counts.kept:
+    if tars.written + tars.failed != filtered.counts.kept:
         raise RunError(
-            f"{tars.written:,} written + {len(tars.failures):,} failed are not the {filtered.counts.kept:,} rows kept: "
+            f"{tars.written:,} written + {tars.failed:,} failed are not the {filtered.counts.kept:,} rows kept: "
             f"{uri} is not complete. Run the same command again, and report this if it stays."
         )
     done = {
@@ -101,10 +102,18 @@ def write_tars(
     return tars
 
 
-def write_failures(uri: str, tars: Tars, filtered: Filtered) -> None:
-    """Write the table of the kept rows that are in no tar, and why. Raises StorageError."""
-    table = pa.Table.from_pylist(tars.failures, schema=FAILURES)
-    write_table(uri, FAILURES, [table], filtered.facts())
+def write_failures(uri: str, tars: Tars, filtered: Filtered) -> Counter[str]:
+    """Write the table of the kept rows that are in no tar, and why; returns their reasons. Raises StorageError."""
+    reasons: Counter[str] = Counter()
+
+    def tables() -> Iterator[pa.Table]:
+        for number in range(len(tars.notes)):
+            note = json.loads(storage.read_bytes(note_uri(tars.uri, number)))
+            reasons.update(failure["reason"] for failure in note["failures"])
+            yield pa.Table.from_pylist(note["failures"], schema=FAILURES)
+
+    write_table(uri, FAILURES, tables(), filtered.facts())
+    return reasons
 
 
 _KEPT = f"SELECT {ROW} FROM judged WHERE {FAILED} = 0"
