@@ -77,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if "--json" in given:
             failure = {"event": "error", "message": str(error), "exit_code": error.exit_code}
             typer.echo(json.dumps(failure, ensure_ascii=False))
-        typer.secho(f"error: {error}", fg="red", err=True)
+        from flows.plain import plain
+
+        typer.secho(f"error: {plain(error)}", fg="red", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
