@@ -81,6 +81,6 @@ def _told(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tup
     for uri, written in ended.files.items():
         yield storage.relative(uri, dest), f"{written:,} rows"
     if ended.left_out:
-        yield "left out", f"{ended.left_out:,} rows, which lack a vector that was asked for"
+        yield "left out", f"{ended.left_out:,} rows, {ended.why}"
     if ended.next:
         yield "next", ended.next

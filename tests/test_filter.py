@@ -292,6 +292,17 @@ def test_the_kept_rows_are_tars_of_the_sources_bytes(out: Path, rows: list[Row],
     assert ids(unread) == []
 
 
+def test_all_rows_are_exported_as_tars(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+    by_rule, all_of_them = tmp_path / "by_rule", tmp_path / "all"
+    hanclip("filter", out, by_rule, "--as", "tars", "--tar-rows", 700, "--where", "true")
+    told = hanclip("export", out, all_of_them, "--to", "webdataset", "--rows-per-file", 700)
+    assert (told["rows"], told["left_out"]) == (len(rows), 0)
+    assert samples(all_of_them) == samples(by_rule)
+    assert len(list(all_of_them.glob("*.tar"))) == -(-len(rows) // 700)
+    refused = hanclip("export", out, all_of_them, "--to", "webdataset", "--vectors", "image", code=2)
+    assert "webdataset has no use for --vectors" in refused["message"]
+
+
 def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> None:
     source, out, place = folder(tmp_path / "source"), tmp_path / "out", tmp_path / "tars"
     embed(source, out)
@@ -305,6 +316,10 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
     assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
     assert ids(out / "filter" / "default" / "unread.parquet") == [gone, changed]
+    told = hanclip("export", out, tmp_path / "all", "--to", "webdataset")
+    assert (told["rows"], told["left_out"]) == (len(source.images) - 2, 2)
+    inside = hanclip("export", out, source.uri / "clean", "--to", "webdataset", code=2)
+    assert "would take what is written there for records" in inside["message"]
     found = samples(place)
     wanted = {key_of(id_): image for id_, image in source.images.items() if id_ not in (gone, changed)}
     assert {key: parts["jpg"] for key, parts in found.items()} == wanted

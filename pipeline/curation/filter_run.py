@@ -54,7 +54,7 @@ def filter_rows(out: str, settings: FilterSettings, on_progress: OnProgress, dry
     """
     settings.check(out)
     if settings.form != Form.IDS:
-        _refuse_source(out, settings.dest or "")
+        refuse_source(out, settings.dest or "")
     rules = [Rule(one.name, one.sql) for one in settings.rules]
     rules += [Rule(WHERE, settings.where)] if settings.where else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
@@ -62,7 +62,7 @@ def filter_rows(out: str, settings: FilterSettings, on_progress: OnProgress, dry
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_progress))
 
 
-def _refuse_source(out: str, dest: str) -> None:
+def refuse_source(out: str, dest: str) -> None:
     """Raise UsageError for a place that the next `embed` would take for a part of its source."""
     try:
         uris = latest_config(out).source.uris

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 if TYPE_CHECKING:
     from pipeline.curation.export.options import ExportOptions
 
-Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector"]
+Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
 
 FORMATS: dict[Format, str] = {
     "chinese-clip": "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
@@ -25,13 +25,15 @@ FORMATS: dict[Format, str] = {
     "milvus": "Parquet for its bulk import, and the collection's schema",
     "qdrant": "points as JSON lines, and the collection",
     "pgvector": "files for COPY, and the script that loads them",
+    "webdataset": "tars of the images as they were, with texts and columns",
 }
 
 
 #: Formats for which an option that a user gives has a meaning; all where it is not named here.
 _ONLY: dict[str, frozenset[Format]] = {
-    "columns": frozenset(FORMATS) - {"chinese-clip", "faiss"},
-    "rows_per_file": frozenset({"npy", "hf", "milvus", "qdrant", "pgvector"}),
+    "columns": frozenset(FORMATS) - {"chinese-clip", "faiss", "webdataset"},
+    "rows_per_file": frozenset({"npy", "hf", "milvus", "qdrant", "pgvector", "webdataset"}),
+    "vectors": frozenset(FORMATS) - {"webdataset"},
     "split": frozenset({"chinese-clip"}),
     "number_ids": frozenset({"chinese-clip"}),
 }
@@ -60,12 +62,13 @@ class Exported:
 
     Attributes:
         files: rows of each file, or of all files of one kind, by URI.
-        left_out: rows of the dataset that lack a vector and are not in the export.
+        left_out: rows of the dataset that are not in the export, and why.
         next: what a user may do with it.
     """
 
     files: dict[str, int]
     left_out: int = 0
+    why: str = "which lack a vector that was asked for"
     next: str = ""
 
     @property
