@@ -81,9 +81,12 @@ def demo_dataset(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_head() -> Iterator[RayHead]:
-    """A Ray head with dashboard, Jobs API and token authentication, as a process of its own."""
+    """A Ray head with dashboard, Jobs API and token authentication, as a process of its own.
+
+    Each file has its own: daemons that idle for the rest of the session would cost more than a start.
+    """
     head = RayHead()
     head.start()
     yield head

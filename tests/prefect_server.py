@@ -197,9 +197,9 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """One server on SQLite for the session."""
+    """A server on SQLite. Of each file its own: idle for the rest of the session it would cost more than a start."""
     server = PrefectServer(tmp_path_factory.mktemp("prefect"))
     server.start()
     yield server
@@ -218,7 +218,7 @@ def prefect_here(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch)
         yield prefect_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A server of its own on Postgres; on SQLite where Debian's package is not installed."""
     binaries = postgres_binaries()
