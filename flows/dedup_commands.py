@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import CURATE, Debug, Json, examples
+from flows.options import CURATE, Debug, Json, Output, examples
 from pipeline.vocabulary import Keep, Rung
 
 
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def dedup(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    out: Output,
     rungs: Annotated[list[Rung] | None, _option("rungs", "--rung", "RUNG")] = None,
     phash_radius: Annotated[int | None, _option("phash_radius", "--phash-radius", "N")] = None,
     image_cosine: Annotated[float | None, _option("image_cosine", "--image-cosine", "X")] = None,

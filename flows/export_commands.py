@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import CURATE, Debug, Json, examples
+from flows.options import CURATE, Debug, Json, Output, examples
 from pipeline.curation.export.registry import FORMATS, Format
 
 _TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    out: Output,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="Folder to write to; local path or URL.")],
     to: Annotated[Format, typer.Option("--to", help=_TO)],
     vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_about("vectors"))] = None,

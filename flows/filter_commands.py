@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import CURATE, Debug, Json, examples
+from flows.options import CURATE, Debug, Json, Output, examples
 from pipeline.vocabulary import Form
 
 
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def filter_rows(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    out: Output,
     dest: Annotated[
         str | None,
         typer.Argument(metavar="[DEST]", help="Where the kept rows go; ids go to OUT/filter/NAME if not given."),

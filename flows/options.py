@@ -33,6 +33,9 @@ MEASURE, CURATE, SCHEDULE = "Measure and search", "Clean and hand over", "Jobs a
 #: Options that every command has.
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+#: What commands over a finished dataset have.
+Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
+DatasetModel = Annotated[str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")]
 
 #: Fields that are positional arguments: `hanclip embed SOURCE... OUT`.
 POSITIONAL = {("source", "uris"), ("output", "uri")}

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import CURATE, Debug, Json, examples
+from flows.options import CURATE, DatasetModel, Debug, Json, Output, examples
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    out: Output,
     to: Annotated[str, typer.Option(metavar="FILE", help="The page to write; path or URL.")] = "report.html",
-    model: Annotated[
-        str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
-    ] = None,
+    model: DatasetModel = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from flows.options import MEASURE, Debug, Json, examples
+from flows.options import MEASURE, DatasetModel, Debug, Json, Output, examples
 from pipeline.errors import UsageError
-
-Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
+from pipeline.vocabulary import IndexKind
 
 
 class Side(StrEnum):
@@ -23,14 +22,6 @@ class Side(StrEnum):
 
     IMAGES = "images"
     TEXTS = "texts"
-
-
-class IndexKind(StrEnum):
-    """As `pipeline.curation.index_files.Kind`, which needs faiss."""
-
-    FLAT = "flat"
-    IVF = "ivf"
-    HNSW = "hnsw"
 
 
 Searched = Annotated[Side, typer.Option("--in", help="Which vectors to search.")]
@@ -67,9 +58,7 @@ def search(
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a page of the pictures found, on this machine.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")
-    ] = None,
+    model: DatasetModel = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -87,7 +76,7 @@ def index(
     out: Output,
     kind: Annotated[
         IndexKind, typer.Option(help="ivf and hnsw look at a part of the vectors, flat at all of them.")
-    ] = IndexKind.IVF,
+    ] = "ivf",
     searched: Searched = Side.IMAGES,
     check: Annotated[
         bool, typer.Option("--check", help="Make none: measure what the one that is there finds.")
@@ -101,4 +90,4 @@ def index(
     if check:
         work.show_check(out, searched.value, as_json)
     else:
-        work.show_index(out, kind.value, searched.value, as_json)
+        work.show_index(out, kind, searched.value, as_json)

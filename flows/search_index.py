@@ -19,10 +19,11 @@ from pipeline.curation.search import SEARCHED
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.curation.index_files import IndexFacts, Kind
+    from pipeline.curation.index_files import IndexFacts
+    from pipeline.vocabulary import IndexKind
 
 
-def show_index(out: str, kind: Kind, searched: str, as_json: bool) -> None:
+def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
     """Make an index of the dataset at `out`."""
     with curate_extra("An index"):
         from pipeline.curation.index import NEAREST, build

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import MEASURE, Debug, Json, examples
+from flows.options import MEASURE, Debug, Json, Output, examples
 from pipeline.errors import ConfigError
 from pipeline.vocabulary import Dtype
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def similarity(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")],
+    out: Output,
     image: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Compare this record's image: with the texts given, else with all stored."),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,13 @@ import lancedb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import Run
 from s3_server import S3Server, client
 
-from flows.cli import main
 from pipeline.latest import latest
 
 RULES = ("--where", "keep and similarity >= 0.28 and image_width >= 60")
 OTHERWISE = ("_s", "seconds", "size_bytes", "state")
-Run = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def hanclip(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command with --json; its last line."""
-
-    def run(*argv: object, code: int = 0) -> dict[str, Any]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, argv), "--json"])
-        told = capfd.readouterr()
-        assert (ended.value.code or 0) == code, told
-        return dict(json.loads(told.out.splitlines()[-1]))
-
-    return run
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Is it one SQL expression? What a person typed is put between brackets, and must not find its way out of them.
 
-In: text that stands for a value or a condition. Out: nothing, or the error that says why it is refused.
+In: text that stands for a value or a condition. Out: nothing, or the error that says why it is refused. `syntax` and
+`nodes` are for whoever looks closer.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -36,14 +38,27 @@ def require_expression(sql: str, option: str, work: Workspace) -> None:
         raise ConfigError(f"{option} {sql} is more than one expression: give one, without a semicolon.")
 
 
-def _statements(sql: str, work: Workspace) -> dict[str, Any]:
-    quoted = f"SELECT (\n{sql}\n)".replace("'", "''")
+def syntax(query: str, work: Workspace) -> dict[str, Any]:
+    """What DuckDB's parser makes of a query, or its complaint (`error_message`). Nothing is run."""
+    quoted = query.replace("'", "''")
     [(text,)] = work.rows(f"SELECT json_serialize_sql('{quoted}')")
     tree: dict[str, Any] = json.loads(text)
     return tree
 
 
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node in a part of what `syntax` gives."""
+    if isinstance(tree, dict):
+        yield tree
+    for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(below)
+
+
+def _statements(sql: str, work: Workspace) -> dict[str, Any]:
+    return syntax(f"SELECT (\n{sql}\n)", work)
+
+
 def _frame(tree: dict[str, Any]) -> list[dict[str, Any]]:
     """All statements, without what they select."""
-    nodes = (statement["node"] for statement in tree["statements"])
-    return [{key: value for key, value in node.items() if key != "select_list"} for node in nodes]
+    queries = (statement["node"] for statement in tree["statements"])
+    return [{key: value for key, value in query.items() if key != "select_list"} for query in queries]

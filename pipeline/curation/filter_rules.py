@@ -19,6 +19,7 @@ import duckdb
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.curation.expression import nodes, syntax
 from pipeline.curation.filter_columns import Column, Columns
 from pipeline.errors import ConfigError, RunError, UsageError
 from pipeline.workspace import Workspace
@@ -121,7 +122,7 @@ class Checker:
         if len(node["select_list"]) != 1:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
         columns: dict[str, Column] = {}
-        for part in _parts(node["select_list"]):
+        for part in nodes(node["select_list"]):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
             if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
@@ -131,9 +132,7 @@ class Checker:
         return Rule(rule.name, rule.sql, tuple(columns.values()))
 
     def _parsed(self, rule: Rule) -> dict[str, Any]:
-        quoted = f"{_HEAD}{rule.sql}\n)".replace("'", "''")
-        [(text,)] = self._work.rows(f"SELECT json_serialize_sql('{quoted}')")
-        tree = json.loads(text)
+        tree = syntax(f"{_HEAD}{rule.sql}\n)", self._work)
         if tree["error"]:
             raise mistake(rule, str(tree["error_message"]), tree.get("location"))
         node: dict[str, Any] = tree["statements"][0]["node"]
@@ -191,14 +190,6 @@ def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head
     shown = _shown(rule.sql, start - len(head), length)
     lines = [f"The rule {rule.name} is wrong: {message.rstrip('.!')}.", *shown]
     return UsageError("\n".join([*lines, hint or "Correct it."]))
-
-
-def _parts(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every node of an expression."""
-    if isinstance(tree, dict):
-        yield tree
-    for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _parts(below)
 
 
 def _place(part: dict[str, Any]) -> str:

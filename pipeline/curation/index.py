@@ -21,12 +21,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.index_files import IndexFacts, Kind, map_uri, publish, set_effort, state_of
+from pipeline.curation.index_files import IndexFacts, map_uri, publish, set_effort, state_of
 from pipeline.curation.search import text_columns
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, vector_blocks
 from pipeline.dataset import Dataset
 from pipeline.errors import UsageError
+from pipeline.vocabulary import IndexKind
 from pipeline.workspace import Workspace
 
 WANTED_RECALL = 0.99
@@ -36,7 +37,7 @@ _TRAINING_PER_LIST = 64
 _LEAST_PER_LIST = 39
 _CHUNK_ROWS = 65536
 _HNSW_LINKS = 32
-_EFFORTS: dict[Kind, tuple[int, int]] = {"flat": (0, 0), "ivf": (4, 2**16), "hnsw": (32, 1024)}
+_EFFORTS: dict[IndexKind, tuple[int, int]] = {"flat": (0, 0), "ivf": (4, 2**16), "hnsw": (32, 1024)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class _Made:
     recall: float = 1.0
 
 
-def build(out: str, kind: Kind, vector: str, told: Callable[[str], None]) -> IndexFacts:
+def build(out: str, kind: IndexKind, vector: str, told: Callable[[str], None]) -> IndexFacts:
     """Index the current rows of the dataset at `out`, in place of an index that may be there.
 
     Args:
@@ -113,7 +114,7 @@ def _spill(dataset: Dataset, facts: IndexFacts, path: Path) -> int:
         return write_table(map_uri(dataset.uri, facts), schema, rows(), {"state": facts.state})
 
 
-def _filled(kind: Kind, vectors: Vectors) -> _Made:
+def _filled(kind: IndexKind, vectors: Vectors) -> _Made:
     rows, dim = vectors.shape
     lists = max(1, min(round(4 * rows**0.5), rows // _LEAST_PER_LIST)) if kind == "ivf" else 0
     name = {"flat": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{_HNSW_LINKS},Flat"}[kind]
@@ -127,7 +128,7 @@ def _filled(kind: Kind, vectors: Vectors) -> _Made:
     return _Made(index, lists)
 
 
-def _tuned(made: _Made, kind: Kind, vectors: Vectors, queries: Vectors) -> _Made:
+def _tuned(made: _Made, kind: IndexKind, vectors: Vectors, queries: Vectors) -> _Made:
     """The index with the least effort that finds what is wanted, or the most there is."""
     effort, most = _EFFORTS[kind]
     if kind == "flat" or not len(queries):

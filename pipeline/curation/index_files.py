@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline import layout, storage
 from pipeline.dataset import Dataset
 from pipeline.errors import NotFoundError, RunError
+from pipeline.vocabulary import IndexKind
 
 FOLDER = "_index"
-Kind = Literal["flat", "ivf", "hnsw"]
 
 
 class IndexFacts(BaseModel):
@@ -32,7 +32,7 @@ class IndexFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hanclip_index: Literal[1] = Field(default=1, description="Version of this layout.")
-    kind: Kind = Field(description="flat compares with every vector; ivf and hnsw with some of them.")
+    kind: IndexKind = Field(description="flat compares with every vector; ivf and hnsw with some of them.")
     vector: str = Field(description="Column of the embeddings that it holds.")
     rows: int = Field(ge=0, description="Vectors in it.")
     dim: int = Field(ge=1, description="Length of a vector.")
@@ -105,7 +105,7 @@ def load(out: str, facts: IndexFacts) -> Any:
     return index
 
 
-def set_effort(index: Any, kind: Kind, effort: int) -> None:
+def set_effort(index: Any, kind: IndexKind, effort: int) -> None:
     """Let a search look at more or less."""
     if kind == "ivf":
         index.nprobe = effort

@@ -5,12 +5,11 @@ In: the text and the dataset's columns. Out: nothing, or the error that says why
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.curation.expression import nodes, syntax
 from pipeline.curation.filter_columns import widened
 from pipeline.errors import ConfigError, RunError
 from pipeline.workspace import Workspace
@@ -31,7 +30,7 @@ def require_order(sql: str, schema: pa.Schema) -> None:
         if _frame(tree) != _frame(_parsed("1", work)):
             raise _mistake(sql, schema, "it is more than that")
         volatile = {name for (name,) in work.rows(_VOLATILE)}
-        for part in _parts(tree["statements"][0]["node"]["modifiers"]):
+        for part in nodes(tree["statements"][0]["node"]["modifiers"]):
             if part.get("class") in _REFUSED:
                 raise _mistake(sql, schema, f"it holds {_REFUSED[part['class']]}")
             if (name := str(part.get("function_name", "")).lower()) in volatile:
@@ -43,24 +42,13 @@ def require_order(sql: str, schema: pa.Schema) -> None:
 
 
 def _parsed(sql: str, work: Workspace) -> dict[str, Any]:
-    quoted = f"SELECT 1 ORDER BY {sql}\n".replace("'", "''")
-    [(text,)] = work.rows(f"SELECT json_serialize_sql('{quoted}')")
-    tree: dict[str, Any] = json.loads(text)
-    return tree
+    return syntax(f"SELECT 1 ORDER BY {sql}\n", work)
 
 
 def _frame(tree: dict[str, Any]) -> list[Any]:
     """All statements, without what they are ordered by."""
     nodes = [statement["node"] for statement in tree["statements"]]
     return [({**node, "modifiers": None}, [one["type"] for one in node["modifiers"]]) for node in nodes]
-
-
-def _parts(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every node of an expression."""
-    if isinstance(tree, dict):
-        yield tree
-    for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _parts(below)
 
 
 def _mistake(sql: str, schema: pa.Schema, why: str) -> ConfigError:
