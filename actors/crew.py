@@ -9,15 +9,15 @@ from typing import Any
 
 import ray
 
-from actors.backlog import Limits
-from actors.cluster import Layout
+from actors.crew_size import Layout
 from actors.decoder import Decoder
 from actors.embedder import Embedder
-from actors.pool import Pool
+from actors.scheduler.backlog import Limits
+from actors.scheduler.pool import Pool
 from actors.writer import Writer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.plan import Plan
+from pipeline.plan.make import Plan
 
 #: Calls in flight per actor. A decoder runs two at once, one reads while the other decodes; the others wait in line.
 _DECODER_CALLS = 2

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.allocator import keep_freed_memory
-from pipeline import images
-from pipeline.batch import Failure, ImageBatch, RawRecord, Record, Shard
+from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
+from pipeline.dataset.quarantine import quarantine_row
+from pipeline.dataset.schema import QUARANTINE, rows_schema
 from pipeline.errors import ImageError, UnavailableError
-from pipeline.plan import read_records
-from pipeline.schema import QUARANTINE, rows_schema
+from pipeline.images import decode as images
+from pipeline.plan.make import read_records
+from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, reader
 from pipeline.sources.base import NO_ANSWER, read_failure
 from pipeline.stats import Stats
@@ -138,16 +139,3 @@ class Decoder:
         row["image_pixels_xxh128"] = image.pixels_xxh128
         row["image_width"], row["image_height"] = image.width, image.height
         return row
-
-
-def quarantine_row(record: Record, failure: Failure, attempts: int) -> dict[str, Any]:
-    """A row of `schema.QUARANTINE`."""
-    return {
-        "id": record.id,
-        "image_uri": record.image_uri,
-        "stage": str(failure.stage),
-        "reason": str(failure.reason),
-        "detail": failure.detail[:500],
-        "attempts": attempts,
-        "source_fingerprint": record.source_fingerprint,
-    }

@@ -11,18 +11,19 @@ import json
 import logging
 import sys
 
-from actors.job import JobDriver
-from actors.job_reports import OnProgress as OnJobProgress
-from actors.progress import Summary
+from actors.jobs.driver import JobDriver
+from actors.jobs.reports import OnProgress as OnJobProgress
+from actors.reporting.run_log import RunLog
 from actors.run import OnProgress, Run
-from actors.run_log import RunLog
 from actors.session import Session
 from actors.stopping import Wish, exit_on_sigterm
 from pipeline import config as configs
-from pipeline import job_folder, storage
+from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
-from pipeline.job_folder import JobSummary
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import JobSummary
+from pipeline.jobs.progress import Summary
 
 __all__ = ["main", "retry", "run", "run_job"]
 

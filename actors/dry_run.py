@@ -10,17 +10,18 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from actors.cluster import Layout, address_of, arrange, connected, local_resources
-from pipeline import images, layout, storage
-from pipeline.batch import Record
+from actors.crew_size import Layout, arrange, weights_bytes
+from actors.machine.cluster import address_of, connected, local_resources
+from pipeline import storage
 from pipeline.config import RunConfig
+from pipeline.dataset import layout
 from pipeline.errors import ImageError, StorageError
+from pipeline.images import decode as images
 from pipeline.model.checkpoints import ModelSpec, resolve
-from pipeline.model.tensors import stored_bytes
-from pipeline.plan import Plan, dry_plan
+from pipeline.plan.make import Plan, dry_plan
+from pipeline.records import Record
 from pipeline.sources import reader, scan
 
 _SAMPLE_RECORDS = 48
@@ -100,11 +101,6 @@ def dry_run(config: RunConfig) -> DryRun:
         notes=plan.source.notes,
         rows_vanished=plan.rows_vanished,
     )
-
-
-def weights_bytes(model: ModelSpec) -> int:
-    """Size of the model's weights as stored."""
-    return stored_bytes(Path(model.folder), model.weights_file)
 
 
 def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> tuple[float | None, float, str]:

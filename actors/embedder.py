@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.allocator import keep_freed_memory
-from pipeline.batch import EmbeddingBatch, ImageBatch
+from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ModelConfig
-from pipeline.schema import QUARANTINE, embeddings_schema
+from pipeline.dataset.quarantine import _quarantined
+from pipeline.dataset.schema import embeddings_schema
+from pipeline.records import EmbeddingBatch, ImageBatch
 from pipeline.stats import Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
@@ -149,26 +150,3 @@ def _vector_column(vectors: Vectors, present: npt.NDArray[np.bool_] | None = Non
     values = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     mask = None if present is None or present.all() else pa.array(~present)
     return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(item, vectors.shape[1]), mask=mask)
-
-
-_DETAILS = {
-    Reason.NOT_FINITE: "the model gave a vector with NaN or infinity; try --dtype fp32",
-    Reason.TEXT_TOO_LONG: "the text has more tokens than the model takes: shorten it, or change --text-overflow",
-}
-
-
-def _quarantined(bad: pa.Table, stage: Stage, reason: Reason, attempts: int) -> pa.Table:
-    uris = bad["image_uri"].to_pylist() if "image_uri" in bad.column_names else [None] * bad.num_rows
-    failed = [
-        {
-            "id": row["id"],
-            "image_uri": uri,
-            "stage": str(stage),
-            "reason": str(reason),
-            "detail": _DETAILS[reason],
-            "attempts": attempts,
-            "source_fingerprint": row["source_fingerprint"],
-        }
-        for row, uri in zip(bad.select(["id", "source_fingerprint"]).to_pylist(), uris, strict=True)
-    ]
-    return pa.Table.from_pylist(failed, schema=QUARANTINE)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from actors import bottleneck
 from actors.crew import limits
-from actors.dispatch import Dispatcher
-from actors.meter import Meter
-from actors.progress import Progress, State, Summary
-from actors.reporting import Reporter
+from actors.reporting import bottleneck
+from actors.reporting.files import Reporter
+from actors.scheduler.dispatch import Dispatcher
+from actors.scheduler.meter import Meter
 from actors.session import Session
 from actors.stopping import StopSignal, Wish
 from pipeline.config import RunConfig
+from pipeline.dataset.checks.status import Status, status
 from pipeline.errors import HanclipError
-from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
-from pipeline.status import Status, status
+from pipeline.jobs.progress import Progress, State, Summary
+from pipeline.plan.make import Plan, make_plan, make_retry_plan, new_run_id
 
 OnProgress = Callable[[Progress], None]
 

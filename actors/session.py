@@ -18,19 +18,12 @@ from typing import Self
 from pydantic import BaseModel
 
 from actors import crew
-from actors.cluster import (
-    Layout,
-    address_of,
-    arrange,
-    cluster_resources,
-    connected,
-    local_resources,
-)
-from actors.dry_run import weights_bytes
-from actors.pool import Pool, Pools
+from actors.crew_size import Layout, arrange, weights_bytes
+from actors.machine.cluster import address_of, cluster_resources, connected, local_resources
+from actors.scheduler.pool import Pool, Pools
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
-from pipeline.plan import Plan
+from pipeline.plan.make import Plan
 
 
 @dataclass(frozen=True, slots=True)

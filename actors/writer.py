@@ -8,28 +8,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
-from actors.chunks import Crashed
-from actors.decoder import quarantine_row
-from pipeline.batch import EmbeddingBatch, Failure, Shard
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.quarantine import quarantine_row
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import Provenance
 from pipeline.errors import AlreadyExistsError
-from pipeline.plan import read_records
-from pipeline.schema import QUARANTINE
-from pipeline.shard_file import Provenance
+from pipeline.plan.make import read_records
+from pipeline.records import Crashed, EmbeddingBatch, Failure, Shard, Written
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A shard that is committed: by this run, or `elsewhere` by another one that was first."""
-
-    stats: Stats
-    elsewhere: bool
 
 
 class Writer:

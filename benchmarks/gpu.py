@@ -38,7 +38,7 @@ def ceiling_here(model: str, dtype: str, seconds: float) -> float:
     from pipeline.model.arithmetic import choose_dtype
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import default_batch_size
-    from pipeline.model.towers import load_towers
+    from pipeline.model.towers.build import load_towers
 
     spec, device = resolve(ModelConfig(name=model)), torch.device("cuda")
     towers = load_towers(spec, device, choose_dtype(dtype, device), vocabulary_size=0)

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Dataset
-from pipeline.identity import Identity
-from pipeline.schema import QUARANTINE
-from pipeline.shard_file import Provenance
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import Provenance
 
 DIM = 512
 _PLANTED = 0.2

@@ -30,7 +30,7 @@ def plan_here(source: str, out: str) -> None:
     """Plan in this process and print what came out."""
     from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
     from pipeline.model.checkpoints import resolve
-    from pipeline.plan import make_plan, new_run_id
+    from pipeline.plan.make import make_plan, new_run_id
 
     model = resolve(ModelConfig(name="demo"))
     config = RunConfig(

@@ -26,9 +26,9 @@ from benchmarks.reporting import Goal, Row, markdown, save
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.similarity import write_similarity
-from pipeline.layout import dedup_uri, similarity_uri
-from pipeline.model.folders import demo_folder
+from pipeline.curation.similarity.table import write_similarity
+from pipeline.dataset.layout import dedup_uri, similarity_uri
+from pipeline.model.files.find import demo_folder
 
 FLAWS = Path(__file__).parent.parent / "demo" / "imperfections.json"
 LOWEST = 120
@@ -107,7 +107,7 @@ def others(out: str, flaws: dict[str, Any]) -> list[tuple[str, str, str, float]]
 
 def embed(out: str) -> None:
     """Embed the demo catalog in fp32, so that the figures are those of every machine. Raises RuntimeError."""
-    from flows import runs
+    from flows.commands import embed as runs
 
     shipped = demo_folder().parent
     config = RunConfig(

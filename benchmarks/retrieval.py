@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.reporting import Goal, Row, save
-from pipeline.curation.retrieval import NEAREST, Nearest
+from pipeline.curation.evaluate.recall import NEAREST, Nearest
 from pipeline.curation.vectors import Vectors
 
 DIM, BLOCK_ROWS = 512, 65536

@@ -6,7 +6,7 @@ import json
 
 import actors.run
 from actors import driver
-from actors.meter import Meter
+from actors.scheduler.meter import Meter
 from benchmarks.case import Case, parse
 from benchmarks.watching import Marks
 from pipeline.config import RunConfig

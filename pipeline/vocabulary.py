@@ -72,10 +72,10 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 #: What becomes of a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 
-#: How an index of vectors is built, see `pipeline.curation.index_files`.
+#: How an index of vectors is built, see `pipeline.curation.search.index_files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 
-#: Which partitions a backfill runs, see `pipeline.reprocess`; and in which order.
+#: Which partitions a backfill runs, see `pipeline.partitions.due`; and in which order.
 Reprocess = Literal["failed", "missing", "stale", "all"]
 Order = Literal["oldest", "newest"]
 

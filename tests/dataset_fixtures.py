@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.batch import Record
-from pipeline.dataset import Dataset
-from pipeline.identity import Identity
-from pipeline.plan import Plan, read_records
-from pipeline.schema import QUARANTINE
-from pipeline.shard_file import Provenance
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import Provenance
+from pipeline.plan.make import Plan, read_records
+from pipeline.records import Record
 
 DIM = 8
 

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dataset_fixtures import an_identity, provenance, quarantined_rows, some_records, vector_column
 
-from pipeline import layout
-from pipeline.dataset import Dataset, latest
-from pipeline.schema import QUARANTINE, TOMBSTONES
+from pipeline.dataset import Dataset, latest, layout
+from pipeline.dataset.schema import QUARANTINE, TOMBSTONES
 
 DIM = 128
 #: Vectors differ more in some directions than in others, as those of real models do.

@@ -16,9 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PRELOADED = (
-    *(f"flows.{name}" for name in ("classify", "cli", "evaluate", "export", "report_page", "search", "similarity")),
-    *(f"pipeline.curation.{name}" for name in ("index", "index_search", "export.faiss", "export.hf", "export.npy")),
-    *("pipeline.model.chinese_clip", "pipeline.report.report", "pipeline.report.search_page"),
+    "flows.cli",
+    *(
+        f"flows.commands.curation.{name}"
+        for name in ("classify", "evaluate", "export", "report", "search", "similarity")
+    ),
+    *(f"pipeline.curation.search.{name}" for name in ("index", "with_index")),
+    *(f"pipeline.curation.export.targets.{name}" for name in ("faiss", "hf", "npy")),
+    *("pipeline.model.chinese_clip", "pipeline.report.write", "pipeline.report.search_page"),
     *("transformers.models.chinese_clip.modeling_chinese_clip", "transformers.models.bert.tokenization_bert"),
 )
 _STEPS = frozenset(

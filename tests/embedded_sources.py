@@ -18,8 +18,8 @@ from pictures import jpegs
 from source_fixtures import gzipped, put, tar_bytes
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
-from pipeline.plan import make_plan, new_run_id, read_records
-from pipeline.schema import QUARANTINE
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.plan.make import make_plan, new_run_id, read_records
 
 PICTURES = list(jpegs(40))
 

@@ -24,7 +24,7 @@ from ray_head import RayHead, processes_below
 from s3_server import FaultyProxy, S3Server, client
 from slow_pictures import SlowPictures
 
-from pipeline.verify import Report, verify
+from pipeline.dataset.checks.verify import Report, verify
 
 FLOWS = ("backfill", "dedup", "embed", "filter", "nightly", "reap")
 _SERVING = f"""

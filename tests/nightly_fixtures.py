@@ -11,7 +11,7 @@ from dataset_fixtures import FakeModel, carry_out
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset import latest
-from pipeline.plan import Plan, make_plan, new_run_id
+from pipeline.plan.make import Plan, make_plan, new_run_id
 
 
 class Shop:

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import sources
-from pipeline.batch import RawRecord, Record
 from pipeline.config import SourceConfig
-from pipeline.schema import RECORDS
+from pipeline.records import RECORDS, RawRecord, Record
 from pipeline.sources import SourceSpec
 
 

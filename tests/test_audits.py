@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.audits import _run
-from pipeline.status import RunStatus
+from flows.commands.status import _run
+from pipeline.dataset.checks.status import RunStatus
 
 FLOWING = {
     "rows_planned": 200,

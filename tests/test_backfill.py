@@ -16,17 +16,17 @@ import typer
 from rich.console import Console
 from toy_jobs import ToyJobs
 
-from flows.backfill import Backfill, Observer
-from flows.backfill_display import Lines
-from flows.backfill_grid import Grid
-from flows.backfill_request import BackfillRequest
-from flows.cli import app, main
+from flows.backfill.engine import Backfill, Observer
+from flows.backfill.grid import Grid
+from flows.backfill.request import BackfillRequest
+from flows.cli.app import app, main
+from flows.commands.backfill_display import Lines
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.errors import UnreachableError
 from flows.jobs.target import TargetConfig
 from pipeline.config import RunConfig, parse
-from pipeline.job_folder import JobRun
-from pipeline.partitions import PartitionState, partitions, read_states, write_state
+from pipeline.jobs.folder import JobRun
+from pipeline.partitions.template import PartitionState, partitions, read_states, write_state
 
 TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, max_attempts=3)
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 15)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.chunks import Chunk, OpenShard
-from pipeline.batch import Shard
+from actors.scheduler.chunks import Chunk, OpenShard
+from pipeline.records import Shard
 
 
 def shard(rows: int) -> Shard:

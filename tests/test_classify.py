@@ -347,10 +347,10 @@ def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, h
 
 
 def test_a_label_that_looks_like_a_number_is_a_label(out: Path, tmp_path: Path) -> None:
-    from pipeline.curation.classify_labels import read_classes
-    from pipeline.curation.classify_truth import Truth
-    from pipeline.dataset import Dataset
-    from pipeline.workspace import Workspace
+    from pipeline.curation.classify.labels import read_classes
+    from pipeline.curation.classify.truth import Truth
+    from pipeline.dataset.dataset import Dataset
+    from pipeline.scratch.workspace import Workspace
 
     lines(tmp_path / "digits.txt", ["8", "9", "0", "1"])
     (tmp_path / "truth.csv").write_text("id,label\na,8\nb,0\nc,7\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.options import POSITIONAL, all_options
+from flows.options.run import POSITIONAL, all_options
 from pipeline import __version__
 from pipeline.config import RunConfig
 

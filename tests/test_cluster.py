@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.cluster import Resources, arrange
+from actors.crew_size import Resources, arrange
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
 

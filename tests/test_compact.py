@@ -17,13 +17,13 @@ from s3_server import S3Server
 
 from actors.dry_run import _earlier
 from flows.cli import main
-from pipeline.compact import compact
 from pipeline.dataset import Dataset, latest
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import verify
+from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
-from pipeline.plan import make_retry_plan, new_run_id
-from pipeline.run_history import latest_config
-from pipeline.status import status
-from pipeline.verify import verify
+from pipeline.plan.make import make_retry_plan, new_run_id
+from pipeline.snapshot.compact import compact
 
 GOODS = skus(3900)
 CHANGED = dict.fromkeys(list(GOODS)[100:160], "B")
@@ -91,7 +91,7 @@ def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
     assert compact(shop.out, undisturbed).shards > 4  # more than are copied at once
     before = rows(shop.out)
     script = (
-        "import os, sys; from pipeline.compact import compact\n"
+        "import os, sys; from pipeline.snapshot.compact import compact\n"
         "compact(*sys.argv[1:], lambda now: now.shards_done and os._exit(9))"
     )
     command = [sys.executable, "-c", script, shop.out, snapshot]

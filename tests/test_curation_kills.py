@@ -17,10 +17,10 @@ import dying
 import pytest
 
 from flows.cli import main
-from pipeline.curation import index_search
-from pipeline.curation.index import build
-from pipeline.curation.index_files import IndexFacts
-from pipeline.latest import latest
+from pipeline.curation.search import with_index as index_search
+from pipeline.curation.search.index import build
+from pipeline.curation.search.index_files import IndexFacts
+from pipeline.dataset.latest_rows import latest
 
 CATALOG = Path(__file__).parents[1] / "demo" / "catalog"
 LABELS = ["人物与身体", "物品", "符号", "旅行与地点", "表情与情感", "动物与自然", "食物和饮料", "活动", "旗帜"]

@@ -14,7 +14,7 @@ import pytest
 from commands import Run
 from s3_server import S3Server, client
 
-from pipeline.latest import latest
+from pipeline.dataset.latest_rows import latest
 
 RULES = ("--where", "keep and similarity >= 0.28 and image_width >= 60")
 OTHERWISE = ("_s", "seconds", "size_bytes", "state")

@@ -13,10 +13,10 @@ from dataset_fixtures import an_identity, commit, embedded_rows, provenance, som
 
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.curation.vectors import vector_blocks
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
+from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
-from pipeline.latest import latest
-from pipeline.schema import QUARANTINE
 
 SCHEMA = pa.schema([("id", pa.string()), ("source_fingerprint", pa.string())])
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cutting import MAX_ROWS, MIN_ROWS, Bounds, Cutter, even_starts, target_rows
+from pipeline.plan.cutting import MAX_ROWS, MIN_ROWS, Bounds, Cutter, even_starts, target_rows
 
 BOUNDS = Bounds.around(512)
 

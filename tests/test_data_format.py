@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from dataset_fixtures import an_identity, embedded_rows, provenance, quarantined_rows, some_records
 
-from pipeline.dataset import Dataset
-from pipeline.schema import QUARANTINE, RECORDS, TOMBSTONES, embeddings_schema
-from pipeline.shard_file import footer_entries
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, embeddings_schema
+from pipeline.dataset.shard_file import footer_entries
+from pipeline.records import RECORDS
 from pipeline.vocabulary import TRANSIENT_REASONS, Reason, Stage
 
 DOC = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text(encoding="utf-8")

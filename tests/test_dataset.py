@@ -23,12 +23,12 @@ from dataset_fixtures import (
 )
 
 from pipeline import storage
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity, check_same
+from pipeline.dataset.layout import EMBEDDINGS, data_files
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import read_footer
 from pipeline.errors import AlreadyExistsError, IdentityError, RunError
-from pipeline.identity import Identity, check_same
-from pipeline.layout import EMBEDDINGS, data_files
-from pipeline.schema import QUARANTINE
-from pipeline.shard_file import read_footer
 
 SHARD = f"{7:032x}"
 DAY = "2026-11-21"

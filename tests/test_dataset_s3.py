@@ -19,12 +19,12 @@ from s3_server import FaultyProxy, S3Server
 from test_plan import Catalog, planned_ids, shard_ids, skus
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
-from pipeline.dataset import Dataset
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import verify
+from pipeline.dataset.dataset import Dataset
 from pipeline.errors import AlreadyExistsError, UnavailableError
-from pipeline.plan import Plan, make_plan, make_retry_plan, new_run_id
-from pipeline.status import status
+from pipeline.plan.make import Plan, make_plan, make_retry_plan, new_run_id
 from pipeline.storage import ReadPolicy
-from pipeline.verify import verify
 
 
 def test_a_catalog_goes_through_a_bucket(s3: S3Server, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from actors.decoder import Decoder
-from pipeline.batch import RawRecord, Record, Shard
 from pipeline.config import ImageConfig, SourceConfig
 from pipeline.errors import UnavailableError
+from pipeline.records import RawRecord, Record, Shard
 from pipeline.sources import SourceSpec
 
 

@@ -15,7 +15,7 @@ import pytest
 from commands import Run
 from dedup_fixtures import COSINE, Catalog, Picture, compared, components, groups_in, pictures
 
-from pipeline.curation.dedup.hashes import near_hashes
+from pipeline.curation.dedup.pairs.hashes import near_hashes
 from pipeline.curation.tables import read_facts
 
 FLAWS = json.loads((Path(__file__).parents[1] / "demo" / "imperfections.json").read_text())
@@ -174,7 +174,7 @@ def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, de
 def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, dedup: Run) -> None:
     from dataset_fixtures import an_identity, commit, some_records
 
-    from pipeline.dataset import Dataset
+    from pipeline.dataset.dataset import Dataset
 
     texts = Dataset.open_or_create(str(tmp_path / "texts"), an_identity(has_images=False))
     commit(texts, 0, some_records(5))

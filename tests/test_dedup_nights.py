@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from dedup_fixtures import DIM, Catalog, Picture, compared, components, groups_in, pictures, unit
 
-from pipeline.curation.dedup import compare
+from pipeline.curation.dedup.pairs import compare
 from pipeline.curation.dedup.run import Deduplication, dedup
 from pipeline.curation.dedup.settings import DedupSettings, Rung
 

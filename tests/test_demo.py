@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import figures
-from flows.demo import Gallery, nearest, report
-from pipeline.curation.retrieval import Recall
-from pipeline.curation.retrieval_search import Direction, Outcome
+from flows.commands.demo import Gallery, nearest, report
+from flows.terminal import figures
+from pipeline.curation.evaluate.recall import Recall
+from pipeline.curation.evaluate.search import Direction, Outcome
 
 ROOT = Path(__file__).parent.parent
 EYE = np.eye(12, dtype=np.float32)

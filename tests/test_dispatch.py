@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 import ray
 
-from actors.backlog import Limits
-from actors.dispatch import Dispatcher
-from actors.meter import Meter
-from actors.pool import Pool, Pools
-from actors.writer import Written
-from pipeline.batch import Shard
+from actors.scheduler.backlog import Limits
+from actors.scheduler.dispatch import Dispatcher
+from actors.scheduler.meter import Meter
+from actors.scheduler.pool import Pool, Pools
 from pipeline.errors import RunError, UnavailableError
+from pipeline.records import Shard, Written
 from pipeline.stats import Stats
 
 pytestmark = pytest.mark.usefixtures("local_ray")

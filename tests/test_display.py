@@ -11,8 +11,9 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from actors.progress import Progress, StageProgress
-from flows.display import JsonLines, LogLines, line, panel
+from flows.terminal.display import LogLines, line, panel
+from flows.terminal.json_lines import JsonLines
+from pipeline.jobs.progress import Progress, StageProgress
 from pipeline.stats import Stats
 
 RUNNING = Progress(
@@ -111,8 +112,8 @@ def test_log_lines_come_after_two_seconds_then_every_ten_and_at_each_change_of_s
 def test_json_lines_own_stdout_and_everything_else_goes_to_stderr():
     script = """
 import os, sys
-from actors.progress import Progress
-from flows.display import JsonLines
+from pipeline.jobs.progress import Progress
+from flows.terminal.display import JsonLines
 print("before", flush=True)
 with JsonLines() as lines:
     print("printed by a library")

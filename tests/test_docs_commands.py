@@ -10,7 +10,7 @@ import click
 import pytest
 import typer.main
 
-from flows.cli import app
+from flows.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

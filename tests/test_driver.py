@@ -9,9 +9,9 @@ from PIL import Image
 
 from actors import driver
 from actors.dry_run import dry_run
-from actors.progress import Progress
 from pipeline.config import RunConfig, parse
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

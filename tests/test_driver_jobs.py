@@ -19,10 +19,11 @@ from pictures import write_folder
 from ray_head import RayHead
 
 from actors import driver
-from pipeline import job_folder, partitions
 from pipeline.config import RunConfig, parse
-from pipeline.dataset import Dataset
-from pipeline.job_folder import Job, JobProgress, JobRun, JobSummary
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import Job, JobProgress, JobRun, JobSummary
+from pipeline.partitions import template as partitions
 
 DEADLINE_S = 120.0
 

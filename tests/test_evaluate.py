@@ -17,10 +17,10 @@ from dataset_fixtures import DIM, an_identity, commit, some_records, unit_vector
 
 from flows.cli import main
 from pipeline.config import ModelConfig
-from pipeline.curation import retrieval_own
-from pipeline.curation.feature_files import read_features
-from pipeline.curation.retrieval import Nearest
-from pipeline.dataset import Dataset
+from pipeline.curation.evaluate import own_pairs as retrieval_own
+from pipeline.curation.evaluate.features import read_features
+from pipeline.curation.evaluate.recall import Nearest
+from pipeline.dataset.dataset import Dataset
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
 

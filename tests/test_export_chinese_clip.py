@@ -17,10 +17,10 @@ from chinese_clip_fixtures import write_images, write_lmdb, write_texts
 from dataset_fixtures import an_identity, commit, embedded_rows, provenance, some_records
 from pictures import jpegs
 
-from pipeline.chinese_clip_files import read_texts
-from pipeline.curation.feature_files import read_features
-from pipeline.dataset import Dataset
-from pipeline.schema import QUARANTINE
+from pipeline.curation.evaluate.features import read_features
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.sources.chinese_clip.texts_file import read_texts
 
 IMAGES = dict(zip([12, 7, 1024, 3], jpegs(4), strict=True))
 TEXTS = [(1, "红色连衣裙", [12, 7]), (2, "“白”色  T恤", [1024]), (30, "没有图片", [])]

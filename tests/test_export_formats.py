@@ -26,9 +26,9 @@ from flows.cli import main
 from pipeline import storage
 from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import FORMATS, Request, exporter
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
-from pipeline.schema import QUARANTINE
 
 RECORDS = some_records(700)
 IDS = [record.id for record in RECORDS]

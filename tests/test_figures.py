@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows import figures
+from flows.terminal import figures
 
 
 @pytest.mark.parametrize(

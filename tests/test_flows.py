@@ -10,7 +10,7 @@ import pytest
 from pictures import write_folder
 from prefect_server import until
 
-from flows.backfill_request import BackfillRequest
+from flows.backfill.request import BackfillRequest
 from flows.jobs.target import TargetConfig
 from pipeline.config import parse
 

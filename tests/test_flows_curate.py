@@ -10,16 +10,16 @@ import pytest
 from pictures import write_folder
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
-from flows.scheduled.curate_page import commands, section
+from flows.scheduled.pages.curate import commands, section
 from pipeline.config import parse
 from pipeline.curation.dedup.settings import DedupSettings, Rung
-from pipeline.curation.filter_settings import FilterSettings, Form, NamedRule
-from pipeline.curation.steps import DedupStep, FilterStep
+from pipeline.curation.filter.settings import FilterSettings, Form, NamedRule
 from pipeline.errors import ConfigError
-from pipeline.job_folder import StepOutcome
+from pipeline.jobs.folder import StepOutcome
+from pipeline.jobs.steps import DedupStep, FilterStep
 
 ROWS = 12
 DAY = datetime(2026, 11, 21, tzinfo=UTC).date()

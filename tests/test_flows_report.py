@@ -11,17 +11,17 @@ from itertools import pairwise
 import pytest
 from typer.testing import CliRunner
 
-from actors.progress import Bottleneck, Summary
-from flows.backfill_request import BackfillRequest
-from flows.cli import app
+from flows.backfill.request import BackfillRequest
+from flows.cli.app import app
 from flows.jobs.target import TargetConfig
-from flows.scheduled.artifacts import describe, fraction
-from flows.scheduled.command import backfill_command, embed_command
-from flows.scheduled.report import report, summary_of, verdict
-from flows.scheduled.window import check, nightly_runs
+from flows.options.shell import backfill_command, embed_command
+from flows.scheduled.pages.artifacts import describe, fraction
+from flows.scheduled.pages.report import report, summary_of, verdict
 from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError
-from pipeline.job_folder import JobProgress, JobSummary, RunOutcome
+from pipeline.jobs.folder import JobProgress, JobSummary, RunOutcome
+from pipeline.jobs.night import check, nightly_runs
+from pipeline.jobs.progress import Bottleneck, Summary
 from pipeline.stats import Stats
 
 CONFIG = parse(
@@ -146,7 +146,7 @@ def test_a_dated_source_is_a_run_per_day_of_the_window_and_another_one_run():
 
 
 def test_the_command_of_a_backfill_gives_the_same_request_back():
-    from flows.backfill_options import request_of
+    from flows.options.backfill import request_of
 
     request = BackfillRequest(partitions=("a", "b"), limit=3, group=2, fail_fast=True, order="newest")
     words = shlex.split(backfill_command(CONFIG, request, TargetConfig(backend="ray", address="http://ray:8265")))

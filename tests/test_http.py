@@ -27,8 +27,10 @@ from pipeline.errors import (
     TooLargeError,
     UnavailableError,
 )
-from pipeline.storage import ReadPolicy, addresses, http
-from pipeline.storage.addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
+from pipeline.storage import ReadPolicy
+from pipeline.storage.backends import http
+from pipeline.storage.backends import public_addresses as addresses
+from pipeline.storage.backends.public_addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
 
 GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
 OPEN = replace(GUARDED, allow_private_hosts=True)

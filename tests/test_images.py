@@ -16,7 +16,7 @@ from PIL import Image
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
 from pipeline.errors import ImageError
-from pipeline.images import CLIP_MEAN, CLIP_STD, decode, preprocessing_id
+from pipeline.images.decode import CLIP_MEAN, CLIP_STD, decode, preprocessing_id
 from pipeline.vocabulary import Reason
 
 LIMIT = 100_000_000
@@ -137,7 +137,7 @@ def test_transparent_pixels_become_white_before_the_resize() -> None:
 
 @pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
 def test_rarer_kinds_of_transparency_are_white_too(mode: str) -> None:
-    from pipeline.images import _squash
+    from pipeline.images.decode import _squash
 
     image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
     rare = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode if mode == "RGBa" else "LA")
@@ -219,7 +219,7 @@ def test_bombs_are_refused_whatever_pillow_thinks_of_them(side: int) -> None:
 
 def test_a_limit_above_pillows_own_is_honoured() -> None:
     script = (
-        "from pipeline.images import decode; import numpy as np, io; from PIL import Image\n"
+        "from pipeline.images.decode import decode; import numpy as np, io; from PIL import Image\n"
         "b = io.BytesIO(); Image.new('1', (14_000, 14_000), 1).save(b, 'PNG')\n"
         "print(decode(b.getvalue(), 32, 200_000_000).pixels.min())"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import job_folder
 from pipeline.config import RunConfig, parse
 from pipeline.errors import AlreadyExistsError, ConfigError, NotFoundError, StorageError
-from pipeline.job_folder import Job, JobProgress, JobRun, JobSummary, RunOutcome
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import Job, JobProgress, JobRun, JobSummary, RunOutcome
 
 
 def config(day: str = "2026-11-01") -> RunConfig:

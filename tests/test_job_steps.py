@@ -16,17 +16,19 @@ from pictures import write_folder
 from ray_head import RayHead
 from sessions import until
 
-from actors import driver, job_reports
+from actors import driver
+from actors.jobs import reports as job_reports
 from flows.jobs.attach import ensure, watch
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobSpec, JobState
-from flows.jobs.ray_jobs import write
-from flows.jobs.target import TargetConfig, make_backend
-from flows.scheduled.artifacts import describe, fraction
+from flows.jobs.driver import write
+from flows.jobs.target import TargetConfig
+from flows.scheduled.pages.artifacts import describe, fraction
 from pipeline.config import OutputConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung
-from pipeline.curation.filter_settings import FilterSettings, NamedRule
-from pipeline.curation.steps import DedupStep, FilterStep, Step
-from pipeline.job_folder import (
+from pipeline.curation.filter.settings import FilterSettings, NamedRule
+from pipeline.dataset.checks.verify import verify
+from pipeline.jobs.folder import (
     JobProgress,
     JobRun,
     JobSummary,
@@ -36,7 +38,7 @@ from pipeline.job_folder import (
     read_progress,
     read_summary,
 )
-from pipeline.verify import verify
+from pipeline.jobs.steps import DedupStep, FilterStep, Step
 
 PICTURES, COPIES = 50, 10
 BY_BYTES = DedupSettings(rungs=(Rung.BYTES,), keep=Keep.FIRST)

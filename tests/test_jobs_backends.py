@@ -16,13 +16,14 @@ from pictures import write_folder
 from ray_head import RayHead
 
 from flows.jobs.attach import ensure, look, watch
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobBackend, JobSpec, JobState
 from flows.jobs.ids import job_id_base
 from flows.jobs.local import LocalJobs
-from flows.jobs.target import TargetConfig, make_backend
+from flows.jobs.target import TargetConfig
 from pipeline.config import parse
-from pipeline.dataset import Dataset
-from pipeline.job_folder import JobProgress, JobRun, read_summary
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs.folder import JobProgress, JobRun, read_summary
 
 RAYJOB = """
 apiVersion: ray.io/v1

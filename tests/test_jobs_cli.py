@@ -18,8 +18,8 @@ from tcp_proxy import Proxy
 
 from flows.cli import main
 from flows.jobs.target import TargetConfig
-from flows.target_options import build_target
-from pipeline.dataset import Dataset
+from flows.options.target import build_target
+from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError
 
 #: A value other than the default for every option of where jobs run.

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from fake_kubernetes import TOKEN, FakeKubernetes
 
-from flows.jobs import kube_api
 from flows.jobs.errors import RefusedError, UnreachableError
-from flows.jobs.kuberay import KubeRay
+from flows.jobs.kuberay import api as kube_api
+from flows.jobs.kuberay.backend import KubeRay
 from flows.jobs.target import TargetConfig
 from pipeline.errors import ConfigError
 

@@ -20,11 +20,11 @@ from flows.jobs.attach import ensure, look, watch
 from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.errors import RefusedError, UnreachableError
 from flows.jobs.ids import MAX_LENGTH, attempt_id, job_id_base
-from flows.jobs.kuberay import KubeRay
+from flows.jobs.kuberay.backend import KubeRay
 from flows.jobs.local import LocalJobs
-from flows.jobs.ray_jobs import RayJobs
+from flows.jobs.ray_api.backend import RayJobs
 from flows.jobs.target import TargetConfig, parse_target
-from pipeline.job_folder import Job, JobProgress, job_uri, write_job, write_progress
+from pipeline.jobs.folder import Job, JobProgress, job_uri, write_job, write_progress
 
 pytestmark = pytest.mark.usefixtures("token")
 

@@ -13,9 +13,9 @@ from dataset_fixtures import carry_out, embedded_rows, provenance, quarantined_r
 from nightly_fixtures import Shop, skus, states
 
 from pipeline.dataset import Dataset, latest
-from pipeline.latest import count
-from pipeline.plan import read_records
-from pipeline.schema import QUARANTINE
+from pipeline.dataset.latest_rows import count
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.plan.make import read_records
 
 DOC = (Path(__file__).parents[1] / "docs" / "data-format.md").read_text(encoding="utf-8")
 [STATEMENT] = [sql for sql in re.findall(r"```sql\n(.*?)```", DOC, re.DOTALL) if "newest" in sql]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.meter import Meter
+from actors.scheduler.meter import Meter
 from pipeline.stats import Stats
 
 

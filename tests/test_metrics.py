@@ -14,7 +14,7 @@ from PIL import Image
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
 from actors import driver
-from actors.metrics import Metrics
+from actors.scheduler.metrics import Metrics
 from pipeline.config import parse
 
 pytestmark = pytest.mark.usefixtures("local_ray")

@@ -23,7 +23,7 @@ from transformers.models.chinese_clip.image_processing_pil_chinese_clip import C
 
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
-from pipeline.images import decode
+from pipeline.images.decode import decode
 from pipeline.model.checkpoints import ModelSpec, demo_folder, resolve
 from pipeline.model.chinese_clip import ChineseClip, default_batch_size
 from pipeline.model.tokenizer import Tokenizer, Tokens

@@ -23,12 +23,12 @@ from originals import LOGIT_SCALE, SMALL, TEXTS, tensors, write_original, write_
 
 from flows.cli import main
 from pipeline.config import ModelConfig
-from pipeline.images import decode
+from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
 
 GOLDEN = Path(__file__).parent / "data" / "golden.npz"
-HANCLIP = [sys.executable, "-m", "flows.cli"]
+HANCLIP = [sys.executable, "-m", "flows.cli.app"]
 
 
 @pytest.fixture(autouse=True)

@@ -21,13 +21,13 @@ from web_site import Site
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.images import decode
+from pipeline.images.decode import decode
 from pipeline.model.architecture import RESNET, from_config
 from pipeline.model.card import STANDARD_VOCABULARY_SHA256
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.chinese_clip import ChineseClip
-from pipeline.model.towers import load_model
-from pipeline.model.variants import VARIANTS
+from pipeline.model.released import VARIANTS
+from pipeline.model.towers.build import load_model
 
 GOLDEN = Path(__file__).parent / "data" / "golden.npz"
 CPU = {"device": "cpu"}
@@ -188,7 +188,7 @@ def test_the_table_of_variants_equals_the_models_it_describes(variant: Any) -> N
     assert from_config(tree) == sizes
     with torch.device("meta"):
         if tree["model_type"] == RESNET:
-            from pipeline.model.resnet import ResNetConfig, ResNetModel
+            from pipeline.model.towers.resnet import ResNetConfig, ResNetModel
 
             model = ResNetModel(ResNetConfig(**tree))
         else:

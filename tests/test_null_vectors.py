@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pytest
 from dataset_fixtures import DIM, an_identity, embedded_rows, provenance, some_records
 
-from pipeline.compact import compact
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
+from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import RunError
-from pipeline.latest import latest
-from pipeline.schema import QUARANTINE
+from pipeline.snapshot.compact import compact
 
 
 def mixed(folder: Path, dtype: str) -> tuple[Dataset, pa.Table]:

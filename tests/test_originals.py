@@ -13,9 +13,9 @@ import pytest
 from embedded_sources import KINDS, PICTURES, Source, embed, folder, parquet_bytes, parquet_uris, tar
 from source_fixtures import tar_bytes
 
-from pipeline.compact import compact
-from pipeline.curation.originals import Original, originals
+from pipeline.curation.originals.read import Original, originals
 from pipeline.dataset import latest
+from pipeline.snapshot.compact import compact
 
 CHANGED = PICTURES[-1] + b"\0"
 

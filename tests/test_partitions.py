@@ -14,12 +14,13 @@ from s3_server import S3Server
 from source_fixtures import put
 from web_site import Site
 
-from flows.backfill_request import parse_request
+from flows.backfill.request import parse_request
 from pipeline import storage
 from pipeline.config import RunConfig, parse
-from pipeline.dates import dates, latest
 from pipeline.errors import ConfigError, StorageError
-from pipeline.partitions import (
+from pipeline.partitions.dates import dates, latest
+from pipeline.partitions.due import ASKED, FAILED, INPUT, NEVER, PLACE, SPEC, UNKNOWN, Verdict, due, judge
+from pipeline.partitions.template import (
     Partition,
     PartitionState,
     fill,
@@ -33,7 +34,6 @@ from pipeline.partitions import (
     state_uri,
     write_state,
 )
-from pipeline.reprocess import ASKED, FAILED, INPUT, NEVER, PLACE, SPEC, UNKNOWN, Verdict, due, judge
 from pipeline.vocabulary import Order, Reprocess
 
 DAYS = st.dates(date(1990, 1, 1), date(2090, 1, 1))

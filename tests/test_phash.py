@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import decode
-from pipeline.phash import hamming, phash
+from pipeline.images.decode import decode
+from pipeline.images.phash import hamming, phash
 
 
 def scene(seed: int, width: int = 640, height: int = 480) -> Image.Image:

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_fixtures import FakeModel, carry_out
 
-from pipeline import layout
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
+from pipeline.dataset import layout
+from pipeline.dataset.history import latest_config, planned_runs
+from pipeline.dataset.plan_files import read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
-from pipeline.listing import Listing
-from pipeline.plan import Plan, dry_plan, make_plan, make_retry_plan, new_run_id, read_records
-from pipeline.plan_files import read_shards
-from pipeline.run_history import latest_config, planned_runs
-from pipeline.schema import RECORDS
-from pipeline.shards import Cut, ToDo, full_cut
+from pipeline.plan.listing import Listing
+from pipeline.plan.make import Plan, dry_plan, make_plan, make_retry_plan, new_run_id, read_records
+from pipeline.plan.shards import Cut, ToDo, full_cut
+from pipeline.records import RECORDS
+from pipeline.scratch.workspace import Workspace
 from pipeline.sources import scan
-from pipeline.workspace import Workspace
 
 MODEL = FakeModel()
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from s3_server import S3Server
 from test_plan import MODEL, Catalog, planned_ids, shard_ids, skus
 
-from pipeline import plan_log
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import verify
 from pipeline.errors import AlreadyExistsError, RunError
-from pipeline.plan import Plan, dry_plan, make_plan, new_run_id, read_records
-from pipeline.plan_log import Entry
+from pipeline.plan import log as plan_log
+from pipeline.plan.log import Entry
+from pipeline.plan.make import Plan, dry_plan, make_plan, new_run_id, read_records
 from pipeline.sources import reader
-from pipeline.status import status
-from pipeline.verify import verify
 
 
 @pytest.fixture

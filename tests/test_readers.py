@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 import pytest
 from dataset_fixtures import an_identity, embedded_rows, provenance, quarantined_rows, some_records, unit_vectors
 
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
 
 DIM = 64
 RECORDS = some_records(400)

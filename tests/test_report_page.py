@@ -16,12 +16,12 @@ from dataset_fixtures import an_identity, embedded_rows, provenance, some_record
 from pages import Page
 
 from flows.cli import main
-from pipeline.curation.filter import filtering, tables_folder, write_tables
-from pipeline.curation.filter_rules import Rule
+from pipeline.curation.filter.filtering import filtering, tables_folder, write_tables
+from pipeline.curation.filter.rules import Rule
 from pipeline.curation.tables import write_table
-from pipeline.dataset import Dataset
-from pipeline.layout import dedup_uri
-from pipeline.schema import QUARANTINE
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.layout import dedup_uri
+from pipeline.dataset.schema import QUARANTINE
 
 RULES = [Rule("fits", "similarity >= 0.25"), Rule("alone", "keep")]
 DEDUP = pa.schema(

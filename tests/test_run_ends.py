@@ -9,11 +9,13 @@ from dataset_fixtures import carry_out
 from test_driver import config
 
 from actors import driver
-from pipeline import job_folder, layout, partitions
-from pipeline.dataset import Dataset
-from pipeline.job_folder import Job, JobRun
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import Job, JobRun
 from pipeline.model.checkpoints import resolve
-from pipeline.plan import make_plan, new_run_id
+from pipeline.partitions import template as partitions
+from pipeline.plan.make import make_plan, new_run_id
 
 
 @pytest.fixture

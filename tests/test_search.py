@@ -17,8 +17,8 @@ from dataset_fixtures import an_identity, commit, embedded_rows, provenance, som
 from pages import Page
 
 from flows.cli import main
-from pipeline.dataset import Dataset
-from pipeline.schema import QUARANTINE
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., dict[str, Any]]
@@ -94,7 +94,7 @@ def test_words_images_and_rows_find_what_a_comparison_with_every_row_finds(demo:
         ("id", "noto-1f34e"),
     ]
     assert (found["rows"], found["by_index"]) == (len(columns(demo, "image_embedding")[0]), 0)
-    from pipeline.images import decode
+    from pipeline.images.decode import decode
 
     model = encoder()
     words = model.encode_texts(["红苹果", "一只猫"])

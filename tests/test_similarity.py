@@ -17,11 +17,11 @@ from dataset_fixtures import an_identity, commit, some_records, unit_vectors
 from reference_texts import logit_scale, text_vectors
 
 from flows.cli import main
-from pipeline.batch import Record
-from pipeline.curation.similarity_query import stored
+from pipeline.curation.similarity.query import stored
 from pipeline.curation.vectors import IMAGE
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
+from pipeline.records import Record
 
 
 @pytest.fixture(scope="module")

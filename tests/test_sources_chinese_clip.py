@@ -19,9 +19,9 @@ from source_fixtures import put, read, reasons, scan
 
 from flows.cli import main
 from pipeline import storage
-from pipeline.chinese_clip_files import read_texts
-from pipeline.curation.feature_files import read_features
+from pipeline.curation.evaluate.features import read_features
 from pipeline.errors import SourceError
+from pipeline.sources.chinese_clip.texts_file import read_texts
 
 IMAGES = dict(zip([12, 7, 1024, 3, 99], jpegs(5), strict=True))
 TEXTS = [(1, "红色连衣裙", [12, 7]), (2, "“白”色  T恤", [1024]), (3, "没有图片", []), (4, "蓝色\t牛仔裤", [3])]

@@ -13,13 +13,7 @@ from s3_server import SECRET, S3Server
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import (
-    AlreadyExistsError,
-    BadUriError,
-    ForbiddenError,
-    NotFoundError,
-    TooLargeError,
-)
+from pipeline.errors import AlreadyExistsError, BadUriError, ForbiddenError, NotFoundError, TooLargeError
 from pipeline.storage import ReadPolicy
 
 POLICY = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=8, read_concurrency=8, max_image_bytes=1_000_000))

@@ -14,12 +14,12 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from actors.bottleneck import find
-from actors.cluster import Layout
-from actors.progress import Bottleneck, Summary
-from flows.runs import absolute
-from flows.summary import final, next_commands
+from actors.crew_size import Layout
+from actors.reporting.bottleneck import find
+from flows.options.absolute import absolute
+from flows.terminal.summary import final, next_commands
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
+from pipeline.jobs.progress import Bottleneck, Summary
 from pipeline.stats import Stats
 
 DONE = Summary(

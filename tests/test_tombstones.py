@@ -12,10 +12,10 @@ from dataset_fixtures import FakeModel, carry_out
 from nightly_fixtures import Shop, skus, states
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig, parse
+from pipeline.dataset.checks.verify import verify
+from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import ConfigError, SourceError
-from pipeline.plan import dry_plan, make_plan, new_run_id
-from pipeline.schema import TOMBSTONES
-from pipeline.verify import verify
+from pipeline.plan.make import dry_plan, make_plan, new_run_id
 
 
 @pytest.fixture

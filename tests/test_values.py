@@ -18,7 +18,7 @@ from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLI
 
 from actors import driver
 from pipeline.config import parse
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
 
 CATALOG = Path(__file__).parents[1] / "demo" / "catalog"
 DEMO_MODEL = Path(__file__).parents[1] / "demo" / "model"

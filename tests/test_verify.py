@@ -14,9 +14,9 @@ import pytest
 from dataset_fixtures import carry_out, vector_column
 from test_plan import Catalog, skus
 
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import Report, verify
 from pipeline.errors import IdentityError
-from pipeline.status import status
-from pipeline.verify import Report, verify
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_the_command_runs_outside_the_repository_from_the_wheels_own_packages(py
     shown = subprocess.run([str(python.parent / "hanclip"), "--help"], **run)
     assert "embed" in shown.stdout
     script = (
-        "import pipeline, actors, flows; from pipeline.model.folders import demo_folder;"
+        "import pipeline, actors, flows; from pipeline.model.files.find import demo_folder;"
         "print(*(p.__file__ for p in (pipeline, actors, flows)), demo_folder(), sep='\\n')"
     )
     places = subprocess.run([str(python), "-c", script], **run).stdout.split()

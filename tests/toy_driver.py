@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 
 from pipeline.config import RunConfig
-from pipeline.job_folder import (
+from pipeline.jobs.folder import (
     JobProgress,
     JobRun,
     JobSummary,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flows.jobs.contract import JobSpec, JobState, JobStatus
-from pipeline.job_folder import (
+from pipeline.jobs.folder import (
     Job,
     JobProgress,
     JobSummary,
@@ -24,7 +24,7 @@ from pipeline.job_folder import (
     write_progress,
     write_summary,
 )
-from pipeline.partitions import PartitionState, input_digest, spec_digest, write_state
+from pipeline.partitions.template import PartitionState, input_digest, spec_digest, write_state
 
 RUN_S = 0.03
 

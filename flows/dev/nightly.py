@@ -14,10 +14,10 @@ import httpx
 
 from flows.dev.health import DEPLOYMENT
 from flows.dev.state import Place
-from flows.runs import absolute
-from flows.scheduled.window import check, nightly_runs
+from flows.options.absolute import absolute
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, RunError
+from pipeline.jobs.night import check, nightly_runs
 
 _ANSWER_S = 30.0
 

@@ -25,7 +25,7 @@ from flows.jobs.follow import Follower, OnLog, OnProgress
 from flows.jobs.ids import attempt_id
 from flows.jobs.target import TargetConfig
 from pipeline.errors import UnavailableError
-from pipeline.job_folder import read_progress, read_summary
+from pipeline.jobs.folder import read_progress, read_summary
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # It brings the storage clients, and `hanclip --help` reads the target's fields.
-    from pipeline.curation.steps import Step
-    from pipeline.job_folder import JobRun, JobSummary
+    from pipeline.jobs.folder import JobRun, JobSummary
+    from pipeline.jobs.steps import Step
 
 #: Value of the metadata key `app` of every job that hanclip submits.
 APP = "hanclip"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flows.jobs.contract import JobBackend
 from flows.jobs.errors import JobError
 from pipeline.errors import StorageError
-from pipeline.job_folder import JobProgress, read_progress
+from pipeline.jobs.folder import JobProgress, read_progress
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from flows.jobs.contract import JobSpec, JobState, JobStatus
+from flows.jobs.driver import write
 from flows.jobs.errors import TransientJobError
-from flows.jobs.ray_jobs import write
-from pipeline.job_folder import JobSummary
+from pipeline.jobs.folder import JobSummary
 
 #: What a job does: the address of its `job.json` in, its summary out, an end soon after the event is set.
 Drive = Callable[[str, threading.Event], JobSummary]

@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from flows.jobs.contract import JobBackend
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
 
@@ -58,18 +57,3 @@ def parse_target(tree: object) -> TargetConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'target'}: {e['msg']}" for e in error.errors()]
         raise ConfigError("Where the jobs shall run is not valid:\n  " + "\n  ".join(lines)) from error
-
-
-def make_backend(target: TargetConfig) -> JobBackend:
-    """The backend that `target` names; no call is made yet."""
-    if target.backend == "ray":
-        from flows.jobs.ray_jobs import RayJobs
-
-        return RayJobs.of(target)
-    if target.backend == "kuberay":
-        from flows.jobs.kuberay import KubeRay
-
-        return KubeRay.of(target)
-    from flows.jobs.local import LocalJobs
-
-    return LocalJobs(target.stop_wait_s)

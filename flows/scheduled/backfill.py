@@ -1,4 +1,4 @@
-"""The flow `backfill`: many partitions as groups of jobs, a bounded number at once. The engine is `flows.backfill`."""
+"""The flow `backfill`: many partitions as groups of jobs, a bounded number at once. See `flows.backfill`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.backfill import Backfill, Observer
-from flows.backfill_grid import Grid, Row
-from flows.backfill_request import BackfillRequest
+from flows.backfill.engine import Backfill, Observer
+from flows.backfill.grid import Grid, Row
+from flows.backfill.request import BackfillRequest
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
-from flows.jobs.target import TargetConfig, make_backend
-from flows.scheduled.artifacts import LiveProgress, LiveTable, job_link, report_page
-from flows.scheduled.backfill_page import backfill_report, backfill_verdict
-from flows.scheduled.command import backfill_command
+from flows.jobs.target import TargetConfig
+from flows.options.shell import backfill_command
 from flows.scheduled.hooks import stop_jobs
 from flows.scheduled.job import THIS_PROCESS, check_starts
 from flows.scheduled.naming import run_name
-from flows.scheduled.window import check
+from flows.scheduled.pages.artifacts import LiveProgress, LiveTable, job_link, report_page
+from flows.scheduled.pages.backfill import backfill_report, backfill_verdict
 from pipeline.config import RunConfig
+from pipeline.jobs.night import check
 
 #: Larger tables make the page of the flow run slow. The dataset's manifests hold all.
 _MOST_ROWS = 500

@@ -7,15 +7,15 @@ from datetime import date
 from prefect.client.schemas.objects import State
 
 from flows.jobs.target import TargetConfig
-from flows.scheduled import artifacts
 from flows.scheduled.job import job_spec, run_job
 from flows.scheduled.outcome import conclude
+from flows.scheduled.pages import artifacts
 from pipeline import storage
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.filter_settings import FilterSettings, Form
-from pipeline.curation.steps import DedupStep, FilterStep, Step
+from pipeline.curation.filter.settings import FilterSettings, Form
 from pipeline.errors import ConfigError
-from pipeline.partitions import fill
+from pipeline.jobs.steps import DedupStep, FilterStep, Step
+from pipeline.partitions.template import fill
 
 
 def carry_out(step: Step, target: TargetConfig) -> State[None]:

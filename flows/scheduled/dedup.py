@@ -11,7 +11,7 @@ from flows.scheduled.hooks import stop_jobs
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.steps import DedupStep
+from pipeline.jobs.steps import DedupStep
 
 _DEFAULTS = DedupSettings()
 

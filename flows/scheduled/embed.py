@@ -7,15 +7,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.jobs.target import TargetConfig
-from flows.scheduled import artifacts
 from flows.scheduled.hooks import stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import conclude
-from flows.scheduled.window import check
+from flows.scheduled.pages import artifacts
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.job_folder import JobRun
+from pipeline.jobs.folder import JobRun
+from pipeline.jobs.night import check
 
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])

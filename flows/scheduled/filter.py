@@ -10,8 +10,8 @@ from flows.scheduled.curate import carry_out
 from flows.scheduled.hooks import stop_jobs
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
-from pipeline.curation.filter_settings import FilterSettings
-from pipeline.curation.steps import FilterStep
+from pipeline.curation.filter.settings import FilterSettings
+from pipeline.jobs.steps import FilterStep
 
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])

@@ -14,9 +14,10 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
 from flows.jobs.attach import patiently
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.stopping import stop_all
-from flows.jobs.target import TargetConfig, make_backend
+from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 
 #: A hook holds up whoever cancels: it bears an absent dashboard for less long than a flow does.

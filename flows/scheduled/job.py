@@ -13,13 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows.jobs.attach import ensure, patiently, watch
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_of, job_id_base
-from flows.jobs.target import TargetConfig, make_backend
-from flows.scheduled.artifacts import LiveProgress, job_link
-from pipeline.curation.steps import Step
+from flows.jobs.target import TargetConfig
+from flows.scheduled.pages.artifacts import LiveProgress, job_link
 from pipeline.errors import RunError
-from pipeline.job_folder import JobRun, read_summary
+from pipeline.jobs.folder import JobRun, read_summary
+from pipeline.jobs.steps import Step
 
 THIS_PROCESS = TargetConfig()
 

@@ -12,16 +12,16 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.jobs.target import TargetConfig
-from flows.scheduled import artifacts
 from flows.scheduled.curate import nightly_steps
 from flows.scheduled.hooks import stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from flows.scheduled.outcome import conclude
-from flows.scheduled.window import check, nightly_runs
+from flows.scheduled.pages import artifacts
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.filter_settings import FilterSettings
+from pipeline.curation.filter.settings import FilterSettings
+from pipeline.jobs.night import check, nightly_runs
 
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])

@@ -8,9 +8,9 @@ from prefect.states import Completed, Failed
 
 from flows.jobs.contract import JobSpec, JobStatus
 from flows.jobs.target import TargetConfig
-from flows.scheduled.artifacts import report_page
-from flows.scheduled.report import report, retry_helps, succeeded, verdict
-from pipeline.job_folder import JobSummary, read_summary
+from flows.scheduled.pages.artifacts import report_page
+from flows.scheduled.pages.report import report, retry_helps, succeeded, verdict
+from pipeline.jobs.folder import JobSummary, read_summary
 
 
 def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[None]:

@@ -19,13 +19,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows import figures
+from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP, JobStatus
 from flows.jobs.errors import JobError
 from flows.jobs.stopping import stop_all
-from flows.jobs.target import TargetConfig, make_backend
+from flows.jobs.target import TargetConfig
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
+from flows.terminal import figures
 
 
 @flow(flow_run_name=run_name)

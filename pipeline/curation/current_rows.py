@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.dataset import Dataset
-from pipeline.latest import find_current
-from pipeline.outcomes import Kind, RowNumbers, WordFile, read_rows, tables_behind
-from pipeline.workspace import Workspace
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import find_current
+from pipeline.dataset.outcomes import Kind, RowNumbers, WordFile, read_rows, tables_behind
+from pipeline.scratch.workspace import Workspace
 
 #: Neighbours that a sample takes together, so that it touches few row groups.
 _PIECE_ROWS = 128

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.config import ModelConfig
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import check_model
 from pipeline.errors import IdentityError
-from pipeline.identity import check_model
 from pipeline.vocabulary import Dtype
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
+from pipeline.dataset.shard_file import PREFIX
 from pipeline.errors import NotFoundError
-from pipeline.shard_file import PREFIX
 
 _GROUP_ROWS = 2**18
 

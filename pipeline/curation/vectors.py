@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import find_latest
 from pipeline.errors import UsageError
-from pipeline.latest import find_latest
 
 Vectors = npt.NDArray[np.float32]
 

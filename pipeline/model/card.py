@@ -15,11 +15,10 @@ from pathlib import Path
 from pipeline.errors import ModelError
 from pipeline.model.architecture import Architecture
 from pipeline.model.checkpoints import CONTEXT_LENGTH, preprocessing_of, read_architecture
-from pipeline.model.contents import vocabulary_file
-from pipeline.model.folders import ModelFiles, find_files
-from pipeline.model.tensors import Stored, read_scalar, stored_tensors
-from pipeline.model.variants import Variant, variant
-from pipeline.model.weights import weights_digest
+from pipeline.model.files.contents import vocabulary_file, weights_digest
+from pipeline.model.files.find import ModelFiles, find_files
+from pipeline.model.files.tensors import Stored, read_scalar, stored_tensors
+from pipeline.model.released import Variant, variant
 
 #: The vocabulary of every released Chinese CLIP: Google's of BERT for Chinese, 21,128 lines.
 STANDARD_VOCABULARY_SHA256 = "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c"

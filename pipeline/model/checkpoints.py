@@ -13,12 +13,12 @@ from typing import Any
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.images import CLIP_MEAN, CLIP_STD, preprocessing_id
-from pipeline.model import original
+from pipeline.images.decode import CLIP_MEAN, CLIP_STD, preprocessing_id
 from pipeline.model.architecture import RESNET, VIT, Architecture, from_config
-from pipeline.model.folders import ModelFiles, demo_folder, find_files
+from pipeline.model.files import original
+from pipeline.model.files.contents import weights_digest
+from pipeline.model.files.find import ModelFiles, demo_folder, find_files
 from pipeline.model.preprocessor import Preprocessing, read_preprocessing
-from pipeline.model.weights import weights_digest
 
 __all__ = ["CONTEXT_LENGTH", "ModelSpec", "demo_folder", "preprocessing_of", "read_architecture", "resolve"]
 

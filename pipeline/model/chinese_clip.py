@@ -20,7 +20,7 @@ from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.memory import TEXTS_PER_IMAGE, default_rows
 from pipeline.model.tokenizer import Tokenizer, Tokens
-from pipeline.model.towers import Towers, load_towers
+from pipeline.model.towers.build import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
 
 __all__ = ["ChineseClip", "default_batch_size", "set_threads"]

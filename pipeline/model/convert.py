@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.images import CLIP_MEAN, CLIP_STD
+from pipeline.images.decode import CLIP_MEAN, CLIP_STD
 from pipeline.model.checkpoints import CONTEXT_LENGTH, ModelSpec, resolve
-from pipeline.model.contents import vocabulary_file
+from pipeline.model.files.contents import vocabulary_file
 
 _BICUBIC = 3
 
@@ -46,7 +46,7 @@ def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
     """
     from pipeline.config import ModelConfig
     from pipeline.model.tokenizer import Tokenizer
-    from pipeline.model.towers import load_model, quiet
+    from pipeline.model.towers.build import load_model, quiet
 
     words = vocabulary_file(Path(spec.vocabulary_folder or spec.folder))
     Tokenizer.load(words.parent, CONTEXT_LENGTH)  # refuses a vocabulary that is none

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
-from pipeline.images import CLIP_MEAN, CLIP_STD
+from pipeline.images.decode import CLIP_MEAN, CLIP_STD
 
 #: The released file, and the one that transformers 5 writes when a processor is saved.
 PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")

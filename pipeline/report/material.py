@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.tables import read_facts
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
 from pipeline.report.pictures import Shown
-from pipeline.workspace import Workspace
+from pipeline.scratch.workspace import Workspace
 
 _COLUMNS = ("id", "source_fingerprint", "image_uri", "image_width", "image_height", "text", "similarity")
 _MEMORY_MB = 1024

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.curation.originals import Original, originals
+from pipeline.curation.originals.read import Original, originals
 from pipeline.curation.vectors import KEY
 from pipeline.errors import ImageError, StorageError
-from pipeline.images import thumbnail
+from pipeline.images.decode import thumbnail
 
 SIDE = 96
 #: Keeps a page within five megabytes: base64 makes four bytes of three.

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.search import Answer, Hit
-from pipeline.dataset import Dataset
+from pipeline.curation.search.exact import Answer, Hit
+from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError
-from pipeline.images import thumbnail
+from pipeline.images.decode import thumbnail
 from pipeline.report.page import decimal, render
 from pipeline.report.pictures import SIDE, Picture, Shown, pictures
-from pipeline.workspace import Workspace
+from pipeline.scratch.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

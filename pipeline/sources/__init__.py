@@ -21,9 +21,11 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         SourceError: the source cannot be planned as a whole.
         StorageError: listing or reading it failed.
     """
-    from pipeline.sources import folder, table, webdataset
+    from pipeline.sources import folder
     from pipeline.sources.chinese_clip import scan as chinese_clip
-    from pipeline.sources.formats import detect
+    from pipeline.sources.detect import detect
+    from pipeline.sources.table import scan as table
+    from pipeline.sources.webdataset import scan as webdataset
 
     scans = {
         "folder": folder.scan,
@@ -51,13 +53,13 @@ def _reader(spec: SourceSpec) -> RecordReader:
 
         return FolderReader(spec)
     if spec.kind == "webdataset":
-        from pipeline.sources.webdataset_reader import WebDatasetReader
+        from pipeline.sources.webdataset.reader import WebDatasetReader
 
         return WebDatasetReader(spec)
     if spec.kind == "chinese-clip":
         from pipeline.sources.chinese_clip.reader import ChineseClipReader
 
         return ChineseClipReader(spec)
-    from pipeline.sources.table_reader import TableReader
+    from pipeline.sources.table.reader import TableReader
 
     return TableReader(spec)

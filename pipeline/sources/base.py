@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from pipeline.batch import Failure, RawRecord, Record
 from pipeline.config import SourceConfig
 from pipeline.errors import (
     AddressRefusedError,
@@ -25,6 +24,7 @@ from pipeline.errors import (
     TooLargeError,
     UnavailableError,
 )
+from pipeline.records import Failure, RawRecord, Record
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
 Kind = Literal["folder", "webdataset", "table", "chinese-clip"]

@@ -11,16 +11,16 @@ from itertools import groupby
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.batch import Failure, RawRecord, Record
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, StorageError
+from pipeline.records import Failure, RawRecord, Record
 from pipeline.sources.addresses import addresses, entries
 from pipeline.sources.base import Sink, SourceSpec, raise_if_all_unavailable, read_failure
-from pipeline.sources.formats import is_folder, is_image
-from pipeline.sources.records import RecordCollector
+from pipeline.sources.collector import RecordCollector
+from pipeline.sources.names import is_folder, is_image
 from pipeline.sources.texts import decode_text
 from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
-from pipeline.storage.local import LOCAL
+from pipeline.storage.backends.local import LOCAL
 from pipeline.vocabulary import Reason, Stage
 
 Pair = tuple[ObjectInfo | None, ObjectInfo | None]

@@ -5,8 +5,8 @@ s3, gs and az go through obstore, http(s) through aiohttp, local files through s
 Clients are loaded when an address first needs them.
 """
 
-from pipeline.storage.arrow import arrow_filesystem
-from pipeline.storage.backend import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.border import translated
 from pipeline.storage.listing import exists, expand, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy

@@ -131,3 +131,8 @@ def _network_cause(text: str) -> str:
         if sign in text:
             return cause
     return "connection broke off"
+
+
+def too_large(uri: str, size_bytes: int, max_bytes: int) -> str:
+    """The sentence for an object above the limit."""
+    return f"{uri} has {size_bytes:,} bytes, more than the limit of {max_bytes:,}. Raise --max-image-bytes to read it."

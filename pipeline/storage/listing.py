@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
-from pipeline.storage.backend import ObjectInfo, backend_for
+from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.open import backend_for
 from pipeline.storage.border import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme

@@ -9,7 +9,8 @@ from functools import cache
 from typing import NamedTuple, TypeVar
 
 from pipeline.errors import StorageError, TooLargeError, UnavailableError
-from pipeline.storage.backend import Backend, backend_for
+from pipeline.storage.backends.contract import Backend
+from pipeline.storage.backends.open import backend_for
 from pipeline.storage.border import translated
 from pipeline.storage.health import StoreHealth
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -152,6 +153,6 @@ def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
 def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:
     if scheme(uri) not in HTTP_SCHEMES or policy.allow_private_hosts:
         return backend_for(uri)
-    from pipeline.storage.http import GUARDED
+    from pipeline.storage.backends.http import GUARDED
 
     return GUARDED

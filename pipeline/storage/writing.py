@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
-from pipeline.storage.backend import backend_for
+from pipeline.storage.backends.open import backend_for
+from pipeline.storage.backends.s3_session import s3_environment
 from pipeline.storage.border import translated
 from pipeline.storage.listing import exists
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes
-from pipeline.storage.s3_session import s3_environment
 from pipeline.storage.uris import is_local, join, normalise, parent, printable, scheme, split_bucket
 
 

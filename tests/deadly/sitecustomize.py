@@ -13,10 +13,10 @@ MARK = b"this image kills whoever decodes it"
 
 
 class _Deadly(MetaPathFinder):
-    """Finds `pipeline.images` as usual, and arms its `decode` once it is loaded."""
+    """Finds `pipeline.images.decode` as usual, and arms its `decode` once it is loaded."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "pipeline.images":
+        if name != "pipeline.images.decode":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

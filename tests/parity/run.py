@@ -115,7 +115,7 @@ def reference(python: str, case: Path) -> Features:
 def ours(case: Path) -> Features:
     """What hanclip says."""
     from pipeline.config import ModelConfig
-    from pipeline.images import decode
+    from pipeline.images.decode import decode
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import ChineseClip
 

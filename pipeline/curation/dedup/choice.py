@@ -9,12 +9,12 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from pipeline.curation.dedup.order import require_order
+from pipeline.curation.dedup.keep_sql import require_order
 from pipeline.curation.dedup.rows import Numbers, Rows
 from pipeline.curation.dedup.settings import DedupSettings, Keep
-from pipeline.dataset import choose
+from pipeline.dataset.identity import Identity
+from pipeline.dataset.scan import choose
 from pipeline.errors import ConfigError
-from pipeline.identity import Identity
 
 _ORDERS = {
     Keep.SIMILARITY: "similarity DESC NULLS LAST",

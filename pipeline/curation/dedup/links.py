@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.curation.dedup.compare import cosines
-from pipeline.curation.dedup.hashes import near_hashes
-from pipeline.curation.dedup.neighbours import Pairs
+from pipeline.curation.dedup.pairs.compare import cosines
+from pipeline.curation.dedup.pairs.hashes import near_hashes
+from pipeline.curation.dedup.pairs.neighbours import Pairs
 from pipeline.curation.dedup.rows import PLAIN_TEXT, Mask, Numbers, Rows
 from pipeline.curation.dedup.settings import Rung
 

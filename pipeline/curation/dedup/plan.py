@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import layout
-from pipeline.curation.dedup.cells import cells_for
 from pipeline.curation.dedup.choice import needed_columns
+from pipeline.curation.dedup.pairs.cells import cells_for
+from pipeline.curation.dedup.pairs.shadows import LENGTHS
+from pipeline.curation.dedup.pairs.state import covered
 from pipeline.curation.dedup.rungs import rungs_of, searches
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.dedup.shadows import LENGTHS
-from pipeline.curation.dedup.state import covered
-from pipeline.dataset import Dataset
-from pipeline.latest import count
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import count
 
 _FLOAT_BYTES = 4
 #: A vector meets its own cell and the visitors of that, and visits some more; full cells have more of all.

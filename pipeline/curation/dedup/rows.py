@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
-from pipeline.dataset import Dataset, choose
-from pipeline.latest import latest
-from pipeline.spool import Spool
-from pipeline.workspace import Workspace
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
+from pipeline.dataset.scan import choose
+from pipeline.scratch.spool import Spool
+from pipeline.scratch.workspace import Workspace
 
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -14,19 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import layout
 from pipeline.curation.dedup.choice import needed_columns
 from pipeline.curation.dedup.links import EQUAL, Link, equal_link, phash_link, vector_link
-from pipeline.curation.dedup.nearness import Found, Search, Tell, search
-from pipeline.curation.dedup.neighbours import Each, here
+from pipeline.curation.dedup.pairs.nearness import Found, Search, Tell, search
+from pipeline.curation.dedup.pairs.neighbours import Each, here
 from pipeline.curation.dedup.rows import Rows, gather_rows
 from pipeline.curation.dedup.rungs import needs, rungs_of, searches
 from pipeline.curation.dedup.settings import DedupSettings, Rung
 from pipeline.curation.dedup.verdict import Verdict, judge
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import IMAGE, KEY, TEXT
-from pipeline.dataset import Dataset
-from pipeline.workspace import BATCH_ROWS, Workspace
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.scratch.workspace import BATCH_ROWS, Workspace
 
 SCHEMA = pa.schema(
     [

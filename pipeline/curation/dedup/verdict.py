@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.dedup.choice import kept_rows
-from pipeline.curation.dedup.compare import cosines
 from pipeline.curation.dedup.groups import Groups
 from pipeline.curation.dedup.links import Link
+from pipeline.curation.dedup.pairs.compare import cosines
 from pipeline.curation.dedup.rows import Mask, Numbers, Rows
 from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, Rung
 from pipeline.curation.vectors import IMAGE, TEXT
-from pipeline.identity import Identity
+from pipeline.dataset.identity import Identity
 
 _NONE = -1
 

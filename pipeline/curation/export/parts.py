@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.curation.export.registry import Request
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
-from pipeline.dataset import Dataset
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
 from pipeline.errors import UsageError
-from pipeline.latest import latest
 
 _GROUP_BYTES = 32 * 2**20
 

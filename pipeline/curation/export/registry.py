@@ -87,5 +87,5 @@ Exporter = Callable[[Request], Exported]
 
 def exporter(name: Format) -> Exporter:
     """The function that writes a format; what it needs is loaded now."""
-    module = import_module(f"{__package__}.{name.replace('-', '_')}")
+    module = import_module(f"{__package__}.targets.{name.replace('-', '_')}")
     return cast(Exporter, module.export)

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import storage
-from pipeline.chinese_clip_files import parse_text
 from pipeline.config import SourceConfig
 from pipeline.errors import NotFoundError, SourceError, StorageError
 from pipeline.sources.addresses import absent, addresses, entries
+from pipeline.sources.chinese_clip.texts_file import parse_text
 from pipeline.storage import ObjectInfo
 
 LABELS = "label_cn.txt"

@@ -17,8 +17,8 @@ from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.addresses import entries
 from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.chinese_clip.holdings import LABELS
-from pipeline.sources.formats import is_image
-from pipeline.sources.records import RecordCollector
+from pipeline.sources.collector import RecordCollector
+from pipeline.sources.names import is_image
 from pipeline.sources.texts import decode_text
 
 COLUMNS = pa.schema([("label", pa.string()), ("label_index", pa.int32())])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from pipeline import storage
-from pipeline.chinese_clip_files import TextLine, parse_text
+from pipeline.sources.chinese_clip.texts_file import TextLine, parse_text
 from pipeline.storage import ReadPolicy
 
 #: No line is held beyond this; what is longer is hashed piece by piece and fails by name when it is read.

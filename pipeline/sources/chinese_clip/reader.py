@@ -9,9 +9,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from pipeline import storage
-from pipeline.batch import RawRecord, Record
-from pipeline.chinese_clip_files import as_number
 from pipeline.errors import SourceError, StorageError
+from pipeline.records import RawRecord, Record
 from pipeline.sources.base import SourceSpec, failed, raise_if_all_unavailable, read_failure
 from pipeline.sources.chinese_clip.holdings import IMAGES_SUFFIX, TEXT_SUFFIXES
 from pipeline.sources.chinese_clip.labelled import class_folder
@@ -26,6 +25,7 @@ from pipeline.sources.chinese_clip.lines import (
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder
 from pipeline.sources.chinese_clip.pickled_pair import parse_pair
 from pipeline.sources.chinese_clip.rows import text_fingerprint
+from pipeline.sources.chinese_clip.texts_file import as_number
 from pipeline.sources.folder import FolderReader
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.errors import SourceError
-from pipeline.schema import RECORDS
+from pipeline.records import RECORDS
+from pipeline.scratch.spool import Spool
+from pipeline.scratch.workspace import Workspace
 from pipeline.sources.chinese_clip.holdings import Split
 from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of, text_line
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder, opened
 from pipeline.sources.chinese_clip.pickled_pair import Pair, parse_pair
-from pipeline.sources.records import RecordCollector
-from pipeline.spool import Spool
+from pipeline.sources.collector import RecordCollector
 from pipeline.storage import ReadPolicy, name
-from pipeline.workspace import Workspace
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.chinese_clip import labelled
 from pipeline.sources.chinese_clip.holdings import Split, choose_split, find_holdings
 from pipeline.sources.chinese_clip.rows import SplitRows
-from pipeline.sources.records import RecordCollector
+from pipeline.sources.collector import RecordCollector
 from pipeline.storage import ReadPolicy
 
 _STRING = pa.string()

@@ -1,0 +1,1 @@
+"""Jobs: several runs and steps in one session."""

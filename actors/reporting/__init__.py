@@ -1,0 +1,1 @@
+"""How a run reports: progress files, log lines and the bottleneck."""

@@ -1,0 +1,92 @@
+"""Tells the world how a run goes: the caller's function twice a second, `progress.json` in OUT every ten seconds.
+
+A store that is down must not stop the scheduler, so files are written by a thread of their own, and a write that fails
+is logged, not raised: the next one replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from actors.scheduler.meter import Meter
+from pipeline import storage
+from pipeline.dataset import layout
+from pipeline.errors import StorageError
+from pipeline.jobs.progress import Progress, Summary
+
+logger = logging.getLogger(__name__)
+
+_CALLBACK_EVERY_S = 0.5
+_FILE_EVERY_S = 10.0
+#: A file that tells about a run is worth less than its end: a store that is down must not hold that up for minutes.
+POLICY = replace(storage.DEFAULT_POLICY, timeout_s=10.0, retry_timeout_s=10.0)
+
+
+class Background:
+    """A thread for writes that nobody waits for. They happen in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reporting")
+        self._last: Future[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether all writes are over."""
+        return self._last is None or self._last.done()
+
+    def write(self, name: str, write: Callable[[], None]) -> None:
+        """Let the thread call `write`; `name` is for the log."""
+        self._last = self._thread.submit(self._try, name, write)
+
+    def close(self) -> None:
+        """Wait until all is written, or has failed."""
+        self._thread.shutdown(wait=True)
+
+    def _try(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StorageError as error:
+            logger.warning("%s was not written: %s", name, error)
+
+
+class Reporter:
+    """Reports one run whose files are at `run_uri`."""
+
+    def __init__(self, run_uri: str, meter: Meter, on_progress: Callable[[Progress], None]) -> None:
+        self._run_uri = run_uri
+        self._meter = meter
+        self._on_progress = on_progress
+        self._files = Background()
+        self._called_s = self._written_s = 0.0
+
+    def report_if_due(self) -> None:
+        """Report if enough time has passed; cheap enough to call in every turn of a loop."""
+        if time.monotonic() - self._called_s >= _CALLBACK_EVERY_S:
+            self.report()
+
+    def report(self) -> None:
+        """Report now."""
+        self._called_s = time.monotonic()
+        progress = self._meter.progress()
+        self._on_progress(progress)
+        if self._files.idle and self._called_s - self._written_s >= _FILE_EVERY_S:
+            self._written_s = self._called_s
+            self._write(layout.PROGRESS, progress.to_json())
+
+    def close(self, summary: Summary) -> None:
+        """Report the end, and write `summary.json`."""
+        self._on_progress(self._meter.progress())
+        if summary.rows_planned:
+            self._write(layout.PROGRESS, self._meter.progress().to_json())
+        self._write(layout.SUMMARY, summary.to_json())
+        self._files.close()
+
+    def _write(self, name: str, plain: dict[str, object]) -> None:
+        uri = storage.join(self._run_uri, name)
+        data = json.dumps(plain, indent=2, ensure_ascii=False).encode()
+        self._files.write(uri, lambda: storage.overwrite(uri, data, POLICY))

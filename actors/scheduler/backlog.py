@@ -1,0 +1,131 @@
+"""All work of a run that is admitted and not yet committed: open shards, suspect chunks, decoded chunks, full shards.
+
+The scheduler asks it what to hand out next; it makes no calls and knows no Ray.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from actors.scheduler.chunks import Chunk, OpenShard
+from pipeline.records import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be in flight.
+
+    Attributes:
+        chunk_rows: records per chunk.
+        bytes_per_row: bytes of a decoded record.
+        inflight_bytes: decoded bytes between admission and the end of embedding.
+        waiting_chunks: decoded chunks that wait for an embedder; more would only grow older.
+        waiting_shards: embedded shards that wait for a writer, which hold their vectors meanwhile.
+        call_timeout_s: a call that takes longer is ended with its actor.
+    """
+
+    chunk_rows: int
+    bytes_per_row: int
+    inflight_bytes: int
+    waiting_chunks: int
+    waiting_shards: int
+    call_timeout_s: float
+
+
+class Backlog:
+    """The work of one run.
+
+    Attributes:
+        shards: open shards by id.
+        suspects: chunks to decode again, each alone on its actor.
+        decoded: chunks with the reference of their batch, waiting for an embedder.
+        full: shards with all results, waiting for a writer.
+    """
+
+    def __init__(self, shards: Iterator[Shard], limits: Limits) -> None:
+        self.shards: dict[str, OpenShard] = {}
+        self.suspects: deque[Chunk] = deque()
+        self.decoded: deque[tuple[Chunk, Any]] = deque()
+        self.full: deque[OpenShard] = deque()
+        self._planned = shards
+        self._more = True
+        self._limits = limits
+        self._inflight_rows = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every shard is committed."""
+        return not self._more and not self.shards
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Bytes of records between admission and the end of embedding."""
+        return self._inflight_rows * self._limits.bytes_per_row
+
+    def admits(self) -> bool:
+        """Whether one more chunk fits the limits; of bytes alone, the first always does."""
+        n_bytes = self.inflight_bytes + self._limits.chunk_rows * self._limits.bytes_per_row
+        fits = n_bytes <= self._limits.inflight_bytes or self._inflight_rows == 0
+        waiting = len(self.decoded) > self._limits.waiting_chunks or len(self.full) > self._limits.waiting_shards
+        return fits and not waiting
+
+    def admit(self, chunk: Chunk) -> None:
+        """Count a chunk that goes to a decoder."""
+        self._inflight_rows += chunk.rows
+
+    def release(self, chunk: Chunk) -> None:
+        """Count a chunk whose pixels are no longer needed."""
+        self._inflight_rows -= chunk.rows
+
+    def next_chunk(self, decoder: Any) -> Chunk | None:
+        """The next fresh chunk for `decoder`; None when every shard is cut up.
+
+        From its own shard, since its reader stands there; else from one whose decoder is gone; else from a new
+        shard; else it helps with the one that has most left.
+        """
+        uncut = [shard for shard in self.shards.values() if shard.rows_uncut]
+        for shard in uncut:
+            if shard.decoder is decoder or shard.decoder.dead:
+                shard.decoder = decoder
+                return shard.cut()
+        opened = self._open_next(decoder)
+        if opened is not None:
+            return opened.cut()
+        others = [shard for shard in uncut if not shard.shard.sequential]
+        return max(others, key=lambda shard: shard.rows_uncut).cut() if others else None
+
+    def _open_next(self, decoder: Any) -> OpenShard | None:
+        shard = next(self._planned, None) if self._more else None
+        if shard is None:
+            self._more = False
+            return None
+        opened = self.shards[shard.shard_id] = OpenShard(shard, self._limits.chunk_rows, decoder=decoder)
+        return opened
+
+    def of(self, chunk: Chunk) -> OpenShard | None:
+        """The chunk's shard; None when it was abandoned."""
+        return self.shards.get(chunk.shard.shard_id)
+
+    def settled(self, shard: OpenShard) -> None:
+        """Note progress on a shard, which may now be full."""
+        if shard.complete:
+            self.full.append(shard)
+
+    def close(self, shard: OpenShard) -> None:
+        """Forget a committed shard."""
+        del self.shards[shard.shard.shard_id]
+
+    def wind_down(self) -> None:
+        """Open no more shards, and abandon those that are less than half embedded."""
+        self._more = False
+        for shard_id, shard in list(self.shards.items()):
+            if shard.rows_settled * 2 < shard.shard.rows:
+                del self.shards[shard_id]
+        for chunk, _ in self.decoded:
+            if self.of(chunk) is None:
+                self.release(chunk)
+        self.decoded = deque(pair for pair in self.decoded if self.of(pair[0]) is not None)
+        self.suspects = deque(chunk for chunk in self.suspects if self.of(chunk) is not None)

@@ -1,0 +1,1 @@
+"""Backfills: many partitions as groups of jobs, a bounded number at once."""

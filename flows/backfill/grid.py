@@ -1,0 +1,131 @@
+"""The grid of a backfill: one row per partition, from the verdicts before it begins to the outcomes at its end.
+
+In: verdicts, manifests, and how jobs ended. Out: rows for a terminal, for JSON lines and for an artifact, their tally
+and the exit code. Values only; the engine decides when a row changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from pipeline.partitions.due import Verdict
+from pipeline.partitions.template import PartitionState
+
+#: not due: done, empty, failed, missing (as the manifest says), later (over the limit); due: waiting, queued, running;
+#: ended: done, empty, failed, stopped.
+RowStatus = Literal["done", "empty", "failed", "missing", "later", "waiting", "queued", "running", "stopped"]
+
+_WORST_FIRST = (1, 143, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One partition.
+
+    Attributes:
+        key: the partition's.
+        status: see `RowStatus`; that of a partition which this backfill ran is what this backfill made of it.
+        why: why it is due; empty when it is not.
+        rows: records in its source.
+        embedded, quarantined: records that its last run committed.
+        seconds: how long its last run took.
+        job: id of the job that runs or ran it.
+        message: why it failed, or a note.
+        exit_code: of its run in this backfill; None for one that did not run.
+    """
+
+    key: str
+    status: RowStatus
+    why: str = ""
+    rows: int = 0
+    embedded: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    job: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def with_state(self, state: PartitionState) -> Row:
+        """The same row with the figures of a manifest."""
+        return replace(
+            self,
+            status=state.status,
+            rows=state.rows,
+            embedded=state.embedded,
+            quarantined=state.quarantined,
+            seconds=state.seconds,
+            job=state.job_id,
+            message=state.message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All rows, in the order of the request, and sentences about the whole."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def of(self, key: str) -> Row:
+        """The row of a partition."""
+        return next(row for row in self.rows if row.key == key)
+
+    def replaced(self, rows: Iterable[Row]) -> Grid:
+        """The grid with newer rows for the same partitions."""
+        newer = {row.key: row for row in rows}
+        return replace(self, rows=tuple(newer.get(row.key, row) for row in self.rows))
+
+    def noted(self, note: str) -> Grid:
+        """The grid with one more sentence."""
+        return self if note in self.notes else replace(self, notes=(*self.notes, note))
+
+    def tally(self) -> Counter[str]:
+        """Partitions by status."""
+        return Counter(row.status for row in self.rows)
+
+    @property
+    def left(self) -> int:
+        """Due partitions that have not ended."""
+        return sum(row.status in ("waiting", "queued", "running") for row in self.rows)
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the partitions that ran: 1 failed, 143 stopped, 3 too much quarantine, 0."""
+        codes = [row.exit_code for row in self.rows if row.exit_code is not None]
+        return next((code for code in _WORST_FIRST if code in codes), 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "partitions": [row.to_json() for row in self.rows],
+            "tally": self.tally(),
+            "notes": self.notes,
+            "exit_code": self.exit_code,
+        }
+
+
+def first_grid(verdicts: Sequence[Verdict], chosen: Sequence[Verdict]) -> Grid:
+    """The grid before anything ran: `chosen` wait, other due ones come later, the rest is as its manifest says."""
+    waiting = {verdict.key for verdict in chosen}
+    return Grid(tuple(_first_row(verdict, waiting) for verdict in verdicts))
+
+
+def of_states(states: Mapping[str, PartitionState]) -> Grid:
+    """What the manifests of a dataset say."""
+    return Grid(tuple(Row(key, "missing").with_state(state) for key, state in states.items()))
+
+
+def _first_row(verdict: Verdict, waiting: set[str]) -> Row:
+    row = Row(verdict.key, "missing", verdict.why)
+    if verdict.state is not None:
+        row = row.with_state(verdict.state)
+    if not verdict.why:
+        return row
+    return replace(row, status="waiting" if verdict.key in waiting else "later")

@@ -1,0 +1,93 @@
+"""`hanclip search` and `hanclip index`: what may be typed; what they do is in `flows.commands.curation.search` and
+`flows.commands.curation.index`.
+
+In: the command line. Out: calls of these with parsed values. Imported for `hanclip --help`, so nothing heavy.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options.shared import MEASURE, DatasetModel, Debug, Json, Output, examples
+from pipeline.errors import UsageError
+from pipeline.vocabulary import IndexKind
+
+
+class Side(StrEnum):
+    """What is searched."""
+
+    IMAGES = "images"
+    TEXTS = "texts"
+
+
+Searched = Annotated[Side, typer.Option("--in", help="Which vectors to search.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(
+        rich_help_panel=MEASURE,
+        epilog=examples(
+            "hanclip search out/ 红色连衣裙",
+            "hanclip search out/ 红色连衣裙 高跟鞋 --top 20 --html found.html",
+            "hanclip search out/ photo.jpg",
+            "hanclip search out/ --id shop/1234 --in texts",
+        ),
+    )(search)
+    app.command(
+        rich_help_panel=MEASURE,
+        epilog=examples("hanclip index out/", "hanclip index out/ --kind hnsw", "hanclip index out/ --check"),
+    )(index)
+
+
+def search(
+    out: Output,
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY]...", help="Words, or an image file; several if you like.")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Words to search for, whatever they look like.")] = None,
+    image: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Image to search for; path or URL.")] = None,
+    like: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="More like this row.")] = None,
+    searched: Searched = Side.IMAGES,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="Rows to show a query.")] = 10,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every row, even if there is an index.")] = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a page of the pictures found, on this machine.")
+    ] = None,
+    model: DatasetModel = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the images, or texts, most like a text, an image or a row."""
+    from flows.commands.curation import search as work
+
+    if html is not None and "://" in html:
+        raise UsageError(f"--html {html} is no file of this machine: give a path, and copy the page from there.")
+    asked = work.parse_queries(query or (), text or (), image or (), like or ())
+    page = None if html is None else Path(html)
+    work.show_search(out, asked, work.Wanted(searched.value, top, exact, page, model), as_json)
+
+
+def index(
+    out: Output,
+    kind: Annotated[
+        IndexKind, typer.Option(help="ivf and hnsw look at a part of the vectors, flat at all of them.")
+    ] = "ivf",
+    searched: Searched = Side.IMAGES,
+    check: Annotated[
+        bool, typer.Option("--check", help="Make none: measure what the one that is there finds.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make searches of a large dataset fast; the same command again takes in what came since."""
+    from flows.commands.curation import index as work
+
+    if check:
+        work.show_check(out, searched.value, as_json)
+    else:
+        work.show_index(out, kind, searched.value, as_json)

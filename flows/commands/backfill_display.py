@@ -1,0 +1,175 @@
+"""A backfill on the screen: the grid as a table, a live view of it, log lines, or JSON lines.
+
+In: what the engine tells its observer. Out: stderr while it goes, except for `--json`, whose lines are the result; the
+whole grid on stdout at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from flows.backfill.engine import Observer
+from flows.backfill.grid import Grid, Row
+from flows.jobs.contract import JobStatus
+from flows.terminal import figures
+from flows.terminal.json_lines import JsonLines
+from flows.terminal.plain import plain
+from pipeline.jobs.folder import JobProgress
+from pipeline.jobs.progress import records_of
+
+STYLES = {"done": "green", "failed": "red", "stopped": "yellow", "running": "bold cyan", "waiting": "cyan"}
+#: Rows of the live view; the others are counted.
+_LIVE_ROWS = 20
+_NUMBERS = ("rows", "embedded", "quarantined", "took")
+
+
+def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
+    """The grid for a person, a job's id whole where it is shown."""
+    grid = Table(box=None, header_style="dim", padding=(0, 2))
+    for name in ("partition", "status", "why", *_NUMBERS):
+        grid.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name in ("partition", "status"))
+    if with_jobs:
+        grid.add_column("job", overflow="fold")
+    for row in rows:
+        took = figures.duration(row.seconds) if row.seconds else ""
+        status = Text(row.status, style=STYLES.get(row.status, ""))
+        job = (plain(row.job),) if with_jobs else ()
+        grid.add_row(plain(row.key), status, plain(row.why), *map(_count, _counts(row)), took, *job)
+    return grid
+
+
+def _counts(row: Row) -> tuple[int, int, int]:
+    return row.rows, row.embedded, row.quarantined
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
+
+
+def complaints(grid: Grid) -> Iterator[str]:
+    """Why partitions failed, one line for all that say the same, and the notes."""
+    said: dict[str, list[str]] = {}
+    for row in grid.rows:
+        if row.status == "failed" and row.message:
+            said.setdefault(row.message.partition("\n")[0], []).append(row.key)
+    for message, keys in said.items():
+        others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        yield f"{keys[0]}{others}: {message}"
+    yield from grid.notes
+
+
+def tally(grid: Grid) -> str:
+    """`14 partitions: 12 done, 1 empty, 1 failed`."""
+    counts = ", ".join(f"{count:,} {status}" for status, count in grid.tally().items())
+    return f"{len(grid.rows):,} partitions: {counts or 'none'}"
+
+
+class Lines(Observer, AbstractContextManager["Lines"]):
+    """A line whenever a partition ends or a job begins or ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: dict[str, str] = {}
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing to undo."""
+
+    def grid(self, grid: Grid) -> None:
+        """Tell what ended."""
+        first = not self._told
+        for row in grid.rows:
+            if row.exit_code is not None and self._told.get(row.key) != row.status and not first:
+                took = f" in {figures.duration(row.seconds)}" if row.seconds else ""
+                note = f": {row.message}" if row.message else ""
+                self._write(f"{row.key} {row.status}, {row.rows:,} records{took}{note} ({grid.left:,} left)")
+        self._told = {row.key: row.status if row.exit_code is not None else "" for row in grid.rows}
+
+    def job(self, status: JobStatus) -> None:
+        """Tell of a job."""
+        self._write(f"job {status.job_id} {status.state}{f' {status.url}' if status.url else ''}")
+
+    def _write(self, text: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        self._console.print(plain(line), soft_wrap=True, highlight=False)
+
+
+class Screen(Observer, AbstractContextManager["Screen"]):
+    """The live view of a terminal: a bar, what each job is at, and the rows that are not at rest."""
+
+    def __init__(self, console: Console) -> None:
+        self._grid = Grid(())
+        self._jobs: dict[str, JobProgress] = {}
+        self._live = Live(console=console, get_renderable=self._frame, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Screen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def grid(self, grid: Grid) -> None:
+        """Take over the grid."""
+        self._grid = grid
+
+    def job(self, status: JobStatus) -> None:
+        """Forget a job that is over."""
+        if status.state.over:
+            self._jobs.pop(status.job_id, None)
+
+    def progress(self, job_id: str, progress: JobProgress) -> None:
+        """Take over how far a job is."""
+        self._jobs[job_id] = progress
+
+    def _frame(self) -> RenderableType:
+        rows = self._grid.rows
+        ended = len(rows) - self._grid.left
+        head = Table.grid(padding=(0, 2))
+        head.add_row(ProgressBar(total=max(1, len(rows)), completed=ended, width=40), tally(self._grid))
+        told = [plain(f"{job}: {doing(progress)}", "dim") for job, progress in self._jobs.items()]
+        moving = [row for row in rows if row.status in ("queued", "running") or row.exit_code]
+        return Group(head, *told, table(moving[:_LIVE_ROWS], with_jobs=False))
+
+
+class Json(Observer):
+    """A line per event on stdout: `partition` for each row that changed, `job`, `progress`."""
+
+    def __init__(self, lines: JsonLines) -> None:
+        self._lines = lines
+        self._rows: dict[str, Row] = {}
+
+    def grid(self, grid: Grid) -> None:
+        """Write the rows that changed."""
+        for row in grid.rows:
+            if self._rows.get(row.key) != row:
+                self._lines.write("partition", row.to_json())
+        self._rows = {row.key: row for row in grid.rows}
+
+    def job(self, status: JobStatus) -> None:
+        """Write the job."""
+        self._lines.write("job", {"job_id": status.job_id, "state": status.state, "url": status.url})
+
+    def progress(self, job_id: str, progress: JobProgress) -> None:
+        """Write the job's progress."""
+        run = progress.progress or {}
+        self._lines.write("progress", {"job_id": job_id, "run": progress.run, "runs": progress.runs, "progress": run})
+
+
+def doing(progress: JobProgress) -> str:
+    """`partition 2 of 7, 1,200/5,000 records, 210 records/s`."""
+    run = progress.progress or {}
+    parts = [f"partition {progress.run + 1} of {progress.runs}"]
+    if run.get("rows_planned"):
+        parts += [
+            f"{records_of(run):,}/{run['rows_planned']:,} records",
+            f"{figures.rate(run['records_per_s'])} records/s",
+        ]
+    return ", ".join(parts)

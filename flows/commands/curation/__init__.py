@@ -1,0 +1,1 @@
+"""What the commands over a finished dataset do and show."""

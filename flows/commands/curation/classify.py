@@ -1,0 +1,228 @@
+"""`hanclip classify`: build the classifier, run it over the stored embeddings, and show what came of it.
+
+In: a request. Out: the table, perhaps a report and a submission; bars on stderr, the result on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from flows.commands.curation.classify_report import show_report
+from flows.terminal.bars import bars
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import panel
+from flows.terminal.plain import plain
+from pipeline import storage
+from pipeline.curation.classify.elevater import Backbone, Submission
+from pipeline.curation.classify.labels import Classes, read_classes
+from pipeline.curation.classify.prompts import class_vectors, count_prompts
+from pipeline.curation.classify.report import Report, Tally
+from pipeline.curation.classify.request import ClassifyRequest
+from pipeline.curation.classify.run import Classifier, Watchers, write_classes
+from pipeline.curation.classify.templates import prompts, read_templates, shipped_sets
+from pipeline.curation.classify.truth import Truth
+from pipeline.curation.encoder import encoder_of
+from pipeline.curation.evaluate.published import Figure, figures, model_key
+from pipeline.curation.vectors import IMAGE, VectorRows, require_vectors
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.errors import RunError
+from pipeline.scratch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.model.chinese_clip import ChineseClip
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request whose files were read: what is known before the model is loaded."""
+
+    request: ClassifyRequest
+    dataset: Dataset
+    classes: Classes
+    templates: tuple[str, ...]
+    truth: Truth | None
+    images: VectorRows
+
+    @property
+    def table(self) -> str:
+        """Where it will be."""
+        return layout.classes_uri(self.dataset.uri, self.request.name)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What every ending says first."""
+        return {
+            "dataset": self.dataset.uri,
+            "model": self.dataset.identity.model,
+            "rows": self.images.total,
+            "classes": len(self.classes),
+            "repeated_labels": self.classes.repeated,
+            "templates": len(self.templates),
+            "prompts": count_prompts(self.classes, self.templates),
+            "table": self.table,
+        }
+
+
+def show_templates(as_json: bool) -> None:
+    """Print the sets that ship."""
+    if as_json:
+        write_json("templates", {name: asdict(each) for name, each in shipped_sets().items()})
+        return
+    for name, each in shipped_sets().items():
+        Console(highlight=False).print(f"[bold]{name}[/bold]: {each.about}")
+        typer.echo("".join(f"  {template}\n" for template in each.templates))
+
+
+def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
+    """Classify, or with `dry_run` only read what was given and say what would be done."""
+    with Workspace() as work:
+        job = _read(request, work)
+        if job.classes.repeated and not as_json:
+            Console(stderr=True).print(plain(_warning(job.classes), "yellow"), soft_wrap=True)
+        if dry_run:
+            _end(job, {}, None, as_json, dry_run)
+        else:
+            _end(job, *_classify(job, as_json), as_json, dry_run)
+
+
+def _read(request: ClassifyRequest, work: Workspace) -> Job:
+    dataset = Dataset.open(request.out)
+    require_vectors(dataset, IMAGE)
+    classes, templates = read_classes(request.labels), read_templates(request.templates)
+    truth = Truth(request.truth, dataset, classes, work) if request.truth else None
+    images = VectorRows(request.out, columns=truth.columns if truth else ())
+    return Job(request, dataset, classes, templates, truth, images)
+
+
+def _warning(classes: Classes) -> str:
+    some = ", ".join(classes.repeated[:3])
+    return (
+        f"warning: {len(classes.repeated)} labels stand on several lines ({some}). Images get the first of these "
+        "classes; give the truth as numbers of lines."
+    )
+
+
+def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], Report | None]:
+    """Do it; what there is to say, and the report where the truth is known."""
+    request, tally = job.request, Tally()
+    with ExitStack() as stack:
+        bar = stack.enter_context(nullcontext(_no_bar) if quiet else _bars())
+        submission = _submission(request)
+        if submission:
+            stack.enter_context(submission)
+        encoder = encoder_of(request.out, request.model, request.dtype)
+        weights = class_vectors(
+            encoder, job.classes, job.templates, bar("Encoding prompts", count_prompts(job.classes, job.templates))
+        )
+        scale = encoder.logit_scale if request.logit_scale == "model" else float(request.logit_scale)
+        classifier = Classifier(job.classes, weights, scale, request.top_k)
+        watchers = Watchers(bar("Classifying images", job.images.total), job.truth, tally, submission)
+        counts = write_classes(job.images, job.table, classifier, _facts(job, scale), watchers)
+        if submission:
+            submission.write(_backbone(job, encoder), len(job.classes))
+    report = tally.report(job.classes) if job.truth else None
+    if request.report:
+        if report is None:
+            raise RunError(
+                f"No image's truth is one of the classes, so there is no report: {request.report} was not written. "
+                "Compare --truth with the labels."
+            )
+        text = json.dumps({**job.told, **asdict(report)}, ensure_ascii=False, indent=1)
+        storage.overwrite(storage.normalise(request.report), text.encode() + b"\n")
+    return {"logit_scale": scale, "images_per_class": counts.tolist()}, report
+
+
+def _submission(request: ClassifyRequest) -> Submission | None:
+    if request.elevater is None:
+        return None
+    return Submission(request.elevater, request.dataset_name or "", request.index)
+
+
+def _backbone(job: Job, encoder: ChineseClip) -> Backbone:
+    return Backbone(job.dataset.identity.model, *encoder.parameters)
+
+
+def _facts(job: Job, scale: float) -> dict[str, Any]:
+    """What the table's footer says made it."""
+    identity = job.dataset.identity
+    return {
+        "classification": {
+            "labels": job.classes.synonyms,
+            "templates": job.templates,
+            "logit_scale": scale,
+            "top_k": job.request.top_k,
+            "truth": job.request.truth,
+            "dtype": job.request.dtype,
+            "model": identity.model,
+            "weights_sha256": identity.weights_sha256,
+        }
+    }
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    with bars() as progress:
+
+        def bar(doing: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(doing, total=total)
+            return lambda done: progress.update(task, advance=done)
+
+        yield bar
+
+
+def _no_bar(doing: str, total: int) -> Callable[[int], None]:
+    return lambda done: None
+
+
+def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        published = [figure.model_dump() for figure in _published(job)]
+        measures = {"report": asdict(report) if report else None, "published": published}
+        write_json("classify", {"dry_run": dry_run, **job.told, **result, **({} if dry_run else measures)})
+        return
+    title = "plan (nothing was written)" if dry_run else "classified"
+    console = Console(highlight=False)
+    console.print(panel(title, _told(job, result, dry_run)))
+    if report:
+        show_report(report, _published(job), console)
+    elif job.request.truth and not dry_run:
+        console.print("No image's truth is one of the classes: compare --truth with the labels.", style="yellow")
+
+
+def _published(job: Job) -> tuple[Figure, ...]:
+    """Published accuracies of the set to compare with: of the same model, or of all where it has none."""
+    if job.request.compare is None:
+        return ()
+    own = figures("classification", job.request.compare, model_key(job.dataset.identity.model) or "")
+    return own or figures("classification", job.request.compare)
+
+
+def _told(job: Job, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
+    told, request = job.told, job.request
+    yield "images", f"{job.images.total:,} of {job.dataset.uri}"
+    yield "classes", f"{len(job.classes):,}, each from {len(job.templates)} templates: {told['prompts']:,} prompts"
+    yield "for example", ", ".join(prompts(job.classes.labels[0], job.templates)[:4])
+    yield "model", job.dataset.identity.model
+    if not dry_run:
+        yield "most often", ", ".join(_most_often(job.classes, result["images_per_class"]))
+    yield "table", told["table"]
+    if request.report:
+        yield "report", request.report
+    if request.elevater:
+        yield "submission", request.elevater
+
+
+def _most_often(classes: Classes, images: list[int]) -> Iterator[str]:
+    for number in sorted(range(len(images)), key=lambda number: -images[number])[:_SHOWN]:
+        if images[number]:
+            yield f"{classes.labels[number]} {images[number]:,}"

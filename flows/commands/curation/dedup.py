@@ -1,0 +1,101 @@
+"""`hanclip dedup`: find the duplicates of a dataset, with a progress bar, and say what was found.
+
+In: the address of a dataset and settings. Out: its table of duplicates; the bar on stderr, the result on stdout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.progress import TaskProgressColumn
+from rich.text import Text
+
+from flows.terminal import figures
+from flows.terminal.bars import bars
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import panel
+from pipeline.curation.dedup.pairs.nearness import Tell
+from pipeline.curation.dedup.pairs.neighbours import here
+from pipeline.curation.dedup.plan import Plan, plan
+from pipeline.curation.dedup.run import Deduplication
+from pipeline.curation.dedup.run import dedup as find
+from pipeline.curation.dedup.settings import DedupSettings
+
+
+def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool) -> None:
+    """Write the table of duplicates of the dataset at `out` and show what it says."""
+    began_s = time.monotonic()
+    with _bar(as_json) as tell:
+        if address is None:
+            found = find(out, settings, here, tell)
+        else:
+            from actors.jobs.blocks import on_ray
+
+            with on_ray(address) as each:
+                found = find(out, settings, each, tell)
+    seconds = time.monotonic() - began_s
+    if as_json:
+        write_json("dedup", {**asdict(found), "seconds": round(seconds, 3)})
+    else:
+        title = f"complete in {figures.duration(seconds)}"
+        Console(highlight=False).print(panel(title, _told(found)))
+
+
+def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
+    """Say what `dedup` would do."""
+    with nullcontext() if as_json else Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
+        found = plan(out, settings)
+    if as_json:
+        write_json("dedup", {"dry_run": True, **asdict(found)})
+    else:
+        Console(highlight=False).print(panel("plan (nothing was written)", _planned(found)))
+
+
+@contextmanager
+def _bar(as_json: bool) -> Iterator[Tell]:
+    """A bar of what is going on; for machines, nothing."""
+    if as_json:
+        yield lambda doing, done, total: None
+        return
+    with bars(TaskProgressColumn()) as progress:
+        task = progress.add_task("Reading rows", total=None)
+        doing_now = ""
+
+        def tell(doing: str, done: int, total: int | None) -> None:
+            nonlocal doing_now
+            if doing != doing_now:
+                doing_now = doing
+                progress.reset(task, total=total)
+            count = f" ({done:,})" if done and total is None else ""
+            progress.update(task, description=doing + count, completed=done if total else 0, total=total)
+
+        yield tell
+
+
+def _told(found: Deduplication) -> Iterator[tuple[str, object]]:
+    yield "rows", f"{found.rows:,} = {found.kept:,} kept + {found.dropped:,} dropped"
+    yield "groups", f"{found.groups:,}"
+    yield "dropped by", figures.by_reason(found.by_rung) or f"nothing ({', '.join(found.rungs)})"
+    if found.largest:
+        yield "largest", ", ".join(f"{size:,} rows ({name})" for name, size in found.largest)
+    if found.lowest_cosine is not None:
+        yield "least alike", f"cosine {found.lowest_cosine:.3f} with the row that stays; groups may be chains"
+    if found.vectors:
+        compared = f"{found.compared:,} pairs compared"
+        yield "vectors", f"{found.vectors:,}, {found.new_vectors:,} of them new; {compared}"
+    yield "table", found.uri
+
+
+def _planned(found: Plan) -> Iterator[tuple[str, object]]:
+    yield "rows", f"{found.rows:,}"
+    yield "rungs", ", ".join(found.rungs)
+    for vector, known in found.known.items():
+        yield "known", f"{known:,} of its distinct vectors ({vector}) were compared by an earlier run"
+    if found.pairs:
+        yield "to compare", f"about {found.pairs:,} pairs of vectors"
+        yield "disk", f"{figures.size(found.scratch_bytes)} in the temporary folder"
+    yield "table", found.uri

@@ -1,0 +1,236 @@
+"""`hanclip evaluate`: retrieval scores of a dataset or of feature files.
+
+In: what the command line asked for, as a `Request`. Out: scores on stdout, the bar on stderr, prediction files where
+asked for, and an exit code: 0, or 1 when a direction has no score.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from rich.progress import Progress
+
+from flows.commands.curation.evaluate_tables import Told, show, show_published
+from flows.terminal.bars import bars
+from pipeline import storage
+from pipeline.curation.encoder import encoder_of
+from pipeline.curation.evaluate import published
+from pipeline.curation.evaluate.features import read_features
+from pipeline.curation.evaluate.files import Answers, prediction_file, write_output
+from pipeline.curation.evaluate.own_pairs import OwnPairs
+from pipeline.curation.evaluate.pairs import Pairs, read_pairs
+from pipeline.curation.evaluate.row_filter import RowFilter
+from pipeline.curation.evaluate.search import Direction, Evaluation, Named, evaluate
+from pipeline.curation.vectors import VectorRows
+from pipeline.dataset.dataset import Dataset
+from pipeline.errors import ConfigError
+from pipeline.vocabulary import Dtype
+
+__all__ = ["Comparison", "Request", "directions", "run", "show_published"]
+
+_TEXTS_AT_ONCE = 1024
+_PREFIX = {Direction.TEXT_TO_IMAGE: "", Direction.IMAGE_TO_TEXT: "tr_"}
+_KEYS = {Direction.TEXT_TO_IMAGE: ("text_id", "image_ids"), Direction.IMAGE_TO_TEXT: ("image_id", "text_ids")}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether published figures stand beside the score; of which set, and model if its own name does not tell."""
+
+    beside: bool
+    set: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of the command."""
+
+    out: str | None
+    pairs: str | None
+    image_features: str | None
+    text_features: str | None
+    where: str | None
+    sample: int | None
+    directions: tuple[Direction, ...]
+    model: str | None
+    dtype: Dtype | None
+    predictions: str | None
+    split: str | None
+    compare: Comparison
+
+    def check(self) -> None:
+        """Refuse options that do not go together, or that would do nothing. Raises ConfigError."""
+        for wrong, message in (*self._wrong_inputs(), *self._wrong_names()):
+            if wrong:
+                raise ConfigError(message)
+
+    def check_published(self) -> None:
+        """Refuse what --published, which evaluates nothing, would leave alone. Raises ConfigError."""
+        inputs = (self.out, self.pairs, self.image_features, self.text_features, self.where, self.sample)
+        if any((*inputs, self.model, self.dtype, self.predictions, self.split, self.compare.beside)):
+            raise ConfigError(
+                "--published only lists figures: leave out all but --set and --published-model, or leave it out and "
+                "give --compare to see figures beside a score."
+            )
+
+    def _wrong_inputs(self) -> tuple[tuple[object, str], ...]:
+        return (
+            (not self.out and not self.image_features, "Nothing to evaluate: give OUT, or --image-features."),
+            (self.out and self.image_features, "OUT and --image-features are both images: give one of them."),
+            (not self.pairs and (self.image_features or self.text_features), "Feature files need --pairs FILE."),
+            (self.image_features and not self.text_features, "--image-features needs --text-features FILE."),
+            (self.where and not self.out, "--where chooses rows of OUT: leave it out, or give OUT."),
+            (self.sample and self.pairs, "--sample draws from a dataset's own pairs: leave out --pairs or --sample."),
+            (self.predictions and not self.pairs, "--predictions are written for --pairs FILE: give them too."),
+            (
+                (self.model or self.dtype) and (not self.pairs or self.text_features),
+                "--model and --dtype encode the texts of --pairs FILE for OUT: leave them out, or give such pairs.",
+            ),
+        )
+
+    def _wrong_names(self) -> tuple[tuple[object, str], ...]:
+        of, split = self.compare, self.split
+        return (
+            (
+                split is not None and not _NAME.fullmatch(split),
+                f"--split {split!r} is no name: give letters, digits, dots and dashes, such as valid.",
+            ),
+            (
+                split and not self.predictions and not of.beside,
+                "--split names --predictions and chooses figures of --compare: leave it out, or give one of them.",
+            ),
+            (
+                (of.set or of.model) and not of.beside,
+                "--set and --published-model choose published figures: give --compare or --published too.",
+            ),
+            (of.beside and not of.set, f"--compare needs --set, one of {_SETS}."),
+            (
+                of.beside and of.set not in published.sets("retrieval"),
+                f"There are no published figures of --set {of.set}: give one of {_SETS}.",
+            ),
+        )
+
+    @property
+    def split_name(self) -> str | None:
+        """`valid` for `valid_texts.jsonl`."""
+        if self.split or not self.pairs:
+            return self.split
+        stem = storage.name(self.pairs).partition(".")[0]
+        return re.sub(r"_(texts|queries)$", "", stem)
+
+
+_NAME = re.compile(r"\w[\w.-]*")
+_SETS = ", ".join(published.sets("retrieval"))
+
+
+def directions(word: str) -> tuple[Direction, ...]:
+    """The directions that `both`, or a direction's name, stands for."""
+    return tuple(Direction) if word == "both" else (Direction(word),)
+
+
+def run(request: Request, as_json: bool) -> int:
+    """Evaluate and show; 0 when every direction has a score."""
+    request.check()
+    with bars(silent=as_json) as bar:
+        evaluation = _pairs(request, bar) if request.pairs else _own(request, bar)
+    name = Dataset.open(request.out).identity.model if request.out else None
+    told = Told(
+        what=request.out or request.image_features or "",
+        model=name,
+        published_model=published.model_key(request.compare.model or name or ""),
+        set=request.compare.set,
+        split=request.split_name,
+        sample=request.sample,
+        where=request.where,
+    )
+    show(evaluation, told, as_json)
+    return int(any(isinstance(outcome.result, str) for outcome in evaluation.outcomes))
+
+
+def _own(request: Request, bar: Progress) -> Evaluation:
+    """The dataset's own pairs."""
+    assert request.out
+    task = bar.add_task("Reading the keys", total=None)
+    with _filter(request.out, request.where) as rows:
+        pairs = OwnPairs(request.out, rows, request.sample)
+        total = pairs.rows * sum(map(pairs.passes, request.directions))
+        bar.update(task, description="Searching", total=total)
+        return Evaluation(tuple(pairs.evaluate(d, lambda n: bar.advance(task, n)) for d in request.directions))
+
+
+def _pairs(request: Request, bar: Progress) -> Evaluation:
+    """The pairs of a file, among the images of a dataset or of a feature file."""
+    assert request.pairs
+    pairs = read_pairs(request.pairs)
+    texts = _of_file(request.text_features) if request.text_features else _encoded(request, pairs, bar)
+    with ExitStack() as stack:
+        answers = {direction: tuple(_written(request, direction, stack)) for direction in request.directions}
+        evaluation = evaluate(texts, stack.enter_context(_images(request, bar)), pairs, answers)
+    if request.predictions:
+        for outcome in evaluation.outcomes:
+            name = f"{_PREFIX[outcome.direction]}output.json"
+            write_output(storage.join(request.predictions, name), outcome.result)
+    return evaluation
+
+
+def _of_file(uri: str) -> Named:
+    blocks = list(read_features(uri))
+    if not blocks:
+        raise ConfigError(f"{uri} is empty: give a file with a feature a line.")
+    return Named([str(id_) for ids, _ in blocks for id_ in ids], np.concatenate([vectors for _, vectors in blocks]))
+
+
+def _encoded(request: Request, pairs: Pairs, bar: Progress) -> Named:
+    """The texts of the pairs, by the dataset's model."""
+    assert request.out
+    task = bar.add_task("Loading the model for the texts", total=None)
+    encoder = encoder_of(request.out, request.model, request.dtype or "fp32")
+    bar.update(task, description="Encoding texts", total=len(pairs.texts))
+    parts = []
+    for first in range(0, len(pairs.texts), _TEXTS_AT_ONCE):
+        parts.append(encoder.encode_texts(pairs.texts[first : first + _TEXTS_AT_ONCE]))
+        bar.advance(task, len(parts[-1]))
+    return Named(pairs.text_ids, np.concatenate(parts))
+
+
+@contextmanager
+def _images(request: Request, bar: Progress) -> Iterator[Iterator[Named]]:
+    """The candidates, with a bar that shows how many have been read."""
+    if request.out:
+        with _filter(request.out, request.where) as rows:
+            found = VectorRows(request.out, columns=rows.columns)
+            task = bar.add_task("Searching images", total=found.total)
+            yield _image_rows(found, rows, lambda n: bar.advance(task, n))
+    else:
+        assert request.image_features
+        yield _image_file(request.image_features, bar)
+
+
+def _image_rows(found: VectorRows, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
+    for block in found.blocks():
+        part = rows.rows(block.rows)
+        yield Named(block.rows["id"].take(part).to_pylist(), block.vectors[part])
+        advance(block.rows.num_rows)
+
+
+def _image_file(uri: str, bar: Progress) -> Iterator[Named]:
+    task = bar.add_task("Searching images", total=None)
+    for ids, vectors in read_features(uri):
+        yield Named(list(map(str, ids)), vectors)
+        bar.advance(task, len(ids))
+
+
+def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterator[Answers]:
+    """The file that takes a direction's answers, where predictions are wanted."""
+    if request.predictions:
+        name = f"{request.split_name}_{_PREFIX[direction]}predictions.jsonl"
+        yield stack.enter_context(prediction_file(storage.join(request.predictions, name), _KEYS[direction]))
+
+
+def _filter(out: str, where: str | None) -> RowFilter:
+    return RowFilter(where, Dataset.open(out).identity.schema)

@@ -1,0 +1,174 @@
+"""What `hanclip evaluate` says: scores, and published figures beside them.
+
+In: an `Evaluation` and what it is of. Out: a table on stdout, or one JSON object on a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.terminal.json_lines import write_json
+from flows.terminal.plain import plain
+from pipeline.curation.evaluate.published import Figure, figures
+from pipeline.curation.evaluate.recall import Recall
+from pipeline.curation.evaluate.search import Evaluation, Outcome
+from pipeline.errors import ConfigError
+
+_SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was evaluated.
+
+    Attributes:
+        what: the dataset or the file.
+        model: the dataset's, by its own name.
+        published_model: the same by its name in the table of figures; None: it is not in there.
+        set, split: whose published figures are shown; no set: none.
+        sample, where: what narrowed the evaluation.
+    """
+
+    what: str
+    model: str | None
+    published_model: str | None
+    set: str | None
+    split: str | None
+    sample: int | None
+    where: str | None
+
+
+def show(evaluation: Evaluation, told: Told, as_json: bool) -> None:
+    """Print the scores."""
+    beside = _beside(told)
+    if as_json:
+        write_json("evaluate", _tree(evaluation, told, beside))
+        return
+    console = Console(highlight=False)
+    console.print(_table(evaluation, told, beside))
+    for line in _notes(evaluation, told, beside):
+        console.print(plain(line), soft_wrap=True)
+
+
+def show_published(set_name: str | None, model: str | None, as_json: bool) -> None:
+    """Print the published figures of a set and a model; of all for None."""
+    found = figures(set=set_name, model=model)
+    if not found:
+        known = (sorted({str(getattr(figure, name)) for figure in figures()}) for name in ("set", "model"))
+        raise ConfigError(
+            "There are no such published figures. Leave out --set or --published-model, or choose among the sets "
+            "{} and the models {}.".format(*(", ".join(names) for names in known))
+        )
+    if as_json:
+        write_json("published", {"figures": [figure.model_dump() for figure in found]})
+        return
+    table = _headed("published figures, %", "set", "split", "direction", "setting", "model")
+    table.add_column("top-1", justify="right")
+    table.add_column("source")
+    for figure in found:
+        names = (figure.set, figure.split, figure.direction or "", figure.setting, figure.model)
+        table.add_row(*names, *_published_cells(figure), _cell(figure.top1), figure.source)
+    Console(highlight=False).print(table)
+
+
+def _beside(told: Told) -> tuple[Figure, ...]:
+    """The figures to show: of the same model, or where it has none, of every variant and rival, never trained on it."""
+    if told.set is None:
+        return ()
+    found = figures("retrieval", told.set)
+    if told.split in _SPLITS:
+        found = tuple(figure for figure in found if figure.split == told.split)
+    own = tuple(figure for figure in found if figure.model == told.published_model)
+    return own or tuple(figure for figure in found if figure.setting == "zero-shot")
+
+
+def _tree(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> dict[str, Any]:
+    return {
+        **asdict(told),
+        "images_missing": evaluation.images_missing,
+        "results": [_result(outcome) for outcome in evaluation.outcomes],
+        "published": [figure.model_dump() for figure in beside],
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    counts = {"direction": outcome.direction, "queries": outcome.queries, "candidates": outcome.candidates}
+    if isinstance(outcome.result, str):
+        return {**counts, "error": outcome.result}
+    r1, r5, r10 = outcome.result.at
+    scores = {"r1": r1, "r5": r5, "r10": r10, "mean_recall": outcome.result.mean}
+    return {**counts, **scores, "found": outcome.result.found}
+
+
+def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Table:
+    counts = [f"{o.direction}: {o.queries:,} queries, {o.candidates:,} candidates" for o in evaluation.outcomes]
+    table = _headed("\n".join([f"retrieval, {told.what}, %", *counts]), "direction", "model")
+    name = plain(told.model or "these features")
+    for outcome in evaluation.outcomes:
+        scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
+        table.add_row(outcome.direction, name, *scores)
+        for figure in beside:
+            if figure.direction == outcome.direction:
+                _add_published(table, figure, outcome, told)
+        table.add_section()
+    return table
+
+
+def _add_published(table: Table, figure: Figure, outcome: Outcome, told: Told) -> None:
+    """A published row; below the zero-shot one of the same model, by how much this one is above it."""
+    table.add_row("", f"{figure.model} published, {figure.setting}", *_published_cells(figure), style="dim")
+    if figure.model == told.published_model and figure.setting == "zero-shot":
+        published = (figure.r1, figure.r5, figure.r10, figure.mean_recall)
+        pairs = zip(_scores(outcome.result), published, strict=False)
+        cells = [f"{score - then:+.2f}" for score, then in pairs if then is not None]
+        table.add_row("", "difference", *cells, style="bold")
+
+
+def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Iterator[str]:
+    if told.where:
+        yield f"Rows for which {told.where}."
+    if told.sample:
+        yield f"A sample: {told.sample:,} queries of each direction at most, among all candidates."
+    if evaluation.images_missing:
+        yield (
+            f"{evaluation.images_missing:,} images that the pairs name are not among the candidates: texts miss them, "
+            "and backwards they have no answer."
+        )
+    for outcome in evaluation.outcomes:
+        if isinstance(outcome.result, str):
+            yield (
+                f"{outcome.direction} has no score: {outcome.result}. The published scripts refuse it too; mend the "
+                "files, or leave it out with --direction."
+            )
+    if told.set and not beside:
+        yield f"No figures of {told.set} were published for the split {told.split}; --split names another."
+    elif told.set and all(figure.model != told.published_model for figure in beside):
+        yield f"No such figures were published for {told.model or 'a model without name'}; --published-model names it."
+    if beside:
+        yield "Published: " + "; ".join(dict.fromkeys(figure.source for figure in beside)) + "."
+
+
+def _headed(title: str, *names: str) -> Table:
+    table = Table(title=plain(title, "table.title"), title_justify="left")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in ("R@1", "R@5", "R@10", "mean"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _scores(result: Recall | str) -> tuple[float, ...]:
+    return () if isinstance(result, str) else (*result.at, result.mean)
+
+
+def _published_cells(figure: Figure) -> list[str]:
+    return [_cell(value) for value in (figure.r1, figure.r5, figure.r10, figure.mean_recall)]
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

@@ -1,0 +1,86 @@
+"""Does `hanclip export` and shows it: a progress bar on stderr, what was written on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from flows.terminal.bars import bars
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import panel
+from pipeline import storage
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import Exported, Format, Request, exporter, unused
+from pipeline.dataset.latest_rows import count
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to export, where to, as what."""
+
+    out: str
+    dest: str
+    to: Format
+
+
+def options(given: Mapping[str, Any]) -> ExportOptions:
+    """The options, validated. Raises ConfigError."""
+    try:
+        return ExportOptions.model_validate(given)
+    except ValidationError as error:
+        wrong = "; ".join(f"--{e['loc'][0]}: {e['msg']}".replace("_", "-") for e in error.errors())
+        raise ConfigError(f"The options are not right: {wrong}. See hanclip export --help.") from error
+
+
+def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: bool) -> None:
+    """Export, or with `dry_run` only say what of."""
+    write, dest = exporter(target.to), storage.normalise(target.dest)
+    _check(target, dest, chosen)
+    storage.check_writable(dest, probe=not dry_run)
+    rows = count(target.out)
+    if dry_run:
+        ended = Exported({})
+    elif as_json:
+        ended = write(Request(target.out, dest, chosen))
+    else:
+        with _bar(target, rows) as advance:
+            ended = write(Request(target.out, dest, chosen, advance))
+    if as_json:
+        told = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
+        write_json("export", {**told, **asdict(ended)})
+    else:
+        title = "plan (nothing was written)" if dry_run else "complete"
+        Console(highlight=False).print(panel(title, _told(target, dest, rows, ended)))
+
+
+def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
+    """Refuse a place inside the dataset, and options without an effect. Raises ConfigError."""
+    if f"{dest}/".startswith(f"{storage.normalise(target.out)}/"):
+        raise ConfigError(f"{target.dest} is inside the dataset {target.out}: give DEST a folder of its own.")
+    if ignored := unused(target.to, chosen):
+        named = ", ".join("--column" if name == "columns" else f"--{name.replace('_', '-')}" for name in ignored)
+        raise ConfigError(f"{target.to} has no use for {named}: leave it out, or choose another format with --to.")
+
+
+@contextmanager
+def _bar(target: Target, rows: int) -> Iterator[Callable[[int], None]]:
+    with bars(transient=False) as progress:
+        task = progress.add_task(f"Writing {target.to}", total=rows)
+        yield lambda more: progress.advance(task, more)
+
+
+def _told(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:
+    yield "of", f"{target.out}: {rows:,} rows"
+    yield "to", f"{dest} ({target.to})"
+    for uri, written in ended.files.items():
+        yield storage.relative(uri, dest), f"{written:,} rows"
+    if ended.left_out:
+        yield "left out", f"{ended.left_out:,} rows, {ended.why}"
+    if ended.next:
+        yield "next", ended.next

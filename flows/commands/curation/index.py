@@ -1,0 +1,76 @@
+"""`hanclip index`: makes an index and says what it finds, or measures the one that is there.
+
+In: a dataset. Out: `OUT/_index/`, and on stdout what is in it; what is being done on stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from flows.terminal import figures
+from flows.terminal.extras import curate_extra
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import facts as panel
+from pipeline.curation.search.exact import SEARCHED
+
+if TYPE_CHECKING:
+    from pipeline.curation.search.index_files import IndexFacts
+    from pipeline.vocabulary import IndexKind
+
+
+def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
+    """Make an index of the dataset at `out`."""
+    with curate_extra("An index"):
+        from pipeline.curation.search.index import NEAREST, build
+    with Console(stderr=True).status("Indexing") as doing:
+        facts = build(out, kind, SEARCHED[searched], lambda what: doing.update(f"Indexing: {what}"))
+    if as_json:
+        write_json("index", {"out": out, **facts.model_dump()})
+        return
+    pairs = [
+        ("index", f"{facts.kind} of {facts.rows:,} {searched}, {figures.size(facts.size_bytes)}"),
+        ("finds", f"{_percent(facts.recall)} of the true {NEAREST} nearest" + _effort(facts)),
+    ]
+    _print_facts(pairs)
+
+
+def _effort(facts: IndexFacts) -> str:
+    looked = {
+        "ivf": f", looking at {facts.effort} of {facts.lists} lists",
+        "hnsw": f", keeping {facts.effort} candidates",
+    }
+    return str(looked.get(facts.kind, ""))
+
+
+def show_check(out: str, searched: str, as_json: bool) -> None:
+    """Measure the index of the dataset at `out`."""
+    with curate_extra("An index"):
+        from pipeline.curation.search.index import NEAREST
+        from pipeline.curation.search.index_check import check
+    with Console(stderr=True).status("Comparing the index with every row"):
+        found = check(out, SEARCHED[searched])
+    if as_json:
+        write_json("check", {"out": out, **asdict(found), "facts": found.facts.model_dump()})
+        return
+    later = found.rows - found.by_index
+    covers = f"{found.by_index:,} of {found.rows:,} rows" + (f"; the other {later:,} are compared" if later else "")
+    _print_facts(
+        [
+            ("index", f"{found.facts.kind}{_effort(found.facts)}"),
+            ("covers", covers),
+            ("recall", f"{_percent(found.recall)} of the true {NEAREST} nearest of {found.queries} queries"),
+            ("time", f"{figures.duration(found.index_s)} with it, {figures.duration(found.exact_s)} without"),
+        ]
+    )
+
+
+def _print_facts(pairs: Sequence[tuple[str, object]]) -> None:
+    Console(highlight=False).print(panel(pairs))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

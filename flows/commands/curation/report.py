@@ -1,0 +1,32 @@
+"""`hanclip report`: writes the page and says where it is.
+
+In: a dataset. Out: the page; its place and size on stdout, what is being done on stderr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.console import Console
+
+from flows.terminal import figures
+from flows.terminal.extras import curate_extra
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import facts
+
+
+def show(out: str, to: str, model: str | None, as_json: bool) -> None:
+    """Write the report of the dataset at `out` to `to`."""
+    with curate_extra("A report"):
+        from pipeline.report.write import write_report
+    with Console(stderr=True).status("Reporting") as doing:
+        written = write_report(out, to, model, lambda what: doing.update(f"Reporting: {what}"))
+    if as_json:
+        write_json("report", asdict(written))
+        return
+    gaps = f", {written.gaps:,} of them gaps: the page says why" if written.gaps else ""
+    pairs = [
+        ("report", f"{written.uri} ({figures.size(written.size_bytes)}); open it in a browser"),
+        ("shows", f"{figures.count(written.rows, 'row')}, {figures.count(written.pictures, 'picture')}{gaps}"),
+    ]
+    Console(highlight=False).print(facts(pairs))

@@ -1,0 +1,93 @@
+"""`hanclip similarity OUT`: write the table of all pairs, and show what cosines mean in this dataset.
+
+In: the address of a dataset. Out: the table; a bar on stderr, the percent points with an example of each on stdout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.terminal.bars import bars
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import panel
+from flows.terminal.plain import line, plain
+from pipeline.curation.similarity.table import Point, Summary, survey, write_similarity
+from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+
+SHOWN_TEXT = 200
+
+
+def write(out: str, dry_run: bool, as_json: bool) -> None:
+    """Write the table of the dataset at `out`, or with `dry_run` say what it would hold."""
+    if dry_run:
+        _plan(out, as_json)
+    elif as_json:
+        write_json("similarity", {"dry_run": False, **asdict(write_similarity(out, lambda done, rows: None))})
+    else:
+        with _bar() as tell:
+            summary = write_similarity(out, tell)
+        _show(summary)
+
+
+def _plan(out: str, as_json: bool) -> None:
+    dataset = Dataset.open(out)
+    require_vectors(dataset, IMAGE, TEXT)
+    found = survey(out)
+    told = {"table": layout.similarity_uri(dataset.uri), "rows": found.rows, "pairs": len(found.cosines)}
+    if as_json:
+        write_json("similarity", {"dry_run": True, **told})
+    else:
+        Console(highlight=False).print(panel("plan (nothing was written)", told.items()))
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    with bars() as progress:
+        task = progress.add_task("Reading the similarities", total=None)
+        yield lambda done, rows: progress.update(task, description="Writing", total=rows, completed=done)
+
+
+def _show(summary: Summary) -> None:
+    console = Console(highlight=False)
+    console.print(panel("similarities", _told(summary)))
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("percentile", "similarity", "logit", "chance"):
+        table.add_column(name, justify="right")
+    table.add_column("for example", overflow="fold")
+    for point in summary.points:
+        table.add_row(*numbers(point.similarity, point.logit, point.percent, point.chance), _example(point))
+    console.print(table)
+
+
+def _told(summary: Summary) -> Iterator[tuple[str, object]]:
+    yield "pairs", f"{summary.pairs:,}, of {summary.rows:,} records"
+    yield "logit", f"similarity x {summary.logit_scale:.6g}"
+    if summary.pairs_sampled:
+        yield (
+            "chance",
+            f"how often the text of another record reaches it: {summary.pairs_sampled:,} pairs of "
+            f"{summary.records_sampled:,} records, {summary.chance_mean:.3f} ± {summary.chance_std:.3f}",
+        )
+    yield "table", summary.table
+
+
+def _example(point: Point) -> Text:
+    return plain(f"{line(point.text, SHOWN_TEXT)} ({point.id})")
+
+
+def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:
+    """Percentile, cosine, logit and chance, as a row shows them."""
+    return (
+        "-" if percentile is None else f"{percentile:.4g} %",
+        f"{cosine:.4f}",
+        f"{logit:.2f}",
+        "-" if chance is None else f"{100 * chance:.2g} %",
+    )

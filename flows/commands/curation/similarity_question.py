@@ -1,0 +1,122 @@
+"""`hanclip similarity OUT --image ID` and `--text ...`: rank texts for an image, or images for a text.
+
+In: a question. Out: the best matches on stdout, as a table or as one JSON object.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from flows.commands.curation.similarity import SHOWN_TEXT, numbers
+from flows.terminal.json_lines import write_json
+from flows.terminal.plain import line, plain
+from pipeline.curation.classify.labels import read_lines
+from pipeline.curation.encoder import encoder_of
+from pipeline.curation.similarity.query import Match, Scale, measure, rank_stored, rank_texts, stored
+from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
+from pipeline.dataset.dataset import Dataset
+from pipeline.errors import ConfigError, NotFoundError
+from pipeline.vocabulary import Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: an image's id or None, texts, a file of texts, ids of texts, and how many matches are wanted."""
+
+    out: str
+    image: str | None
+    texts: tuple[str, ...]
+    texts_file: str | None
+    text_ids: tuple[str, ...]
+    top: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How texts are encoded: where the model is, if not where it was, and in which arithmetic."""
+
+    model: str | None
+    dtype: Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts with their (T, D) vectors; `told` are (id, text), without an id where a text was given."""
+
+    told: list[tuple[str | None, str]]
+    vectors: Vectors
+
+
+def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
+    """Rank and show."""
+    given = [*question.texts, *(_from_file(question.texts_file) if question.texts_file is not None else [])]
+    if question.image is None and len(given) + len(question.text_ids) != 1:
+        raise ConfigError(
+            f"{len(given) + len(question.text_ids)} texts and no image: give one text to rank the images, or --image."
+        )
+    dataset = Dataset.open(question.out)
+    require_vectors(dataset, IMAGE)
+    with nullcontext() if as_json else Console(stderr=True).status("Comparing stored vectors"):
+        scale = measure(dataset, [*([] if question.image is None else [question.image]), *question.text_ids])
+        texts = _texts(dataset, scale, question, given, encoding)
+        matches = _rank(dataset, scale, question, texts)
+    if as_json:
+        told = {"image": question.image, "text": texts.told[0][1] if question.image is None else None}
+        write_json("similarity", {**told, "logit_scale": scale.logit_scale, "matches": [asdict(m) for m in matches]})
+    else:
+        _show(matches)
+
+
+def _rank(dataset: Dataset, scale: Scale, question: Question, texts: Texts) -> list[Match]:
+    if question.image is None:
+        return rank_stored(dataset, scale, texts.vectors[0], IMAGE, question.top)
+    image, _ = stored(dataset, question.image, scale.survey.states[question.image], IMAGE)
+    if texts.told:
+        return rank_texts(scale, image, texts.told, texts.vectors)[: question.top]
+    return rank_stored(dataset, scale, image, TEXT, question.top)
+
+
+def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str], encoding: Encoding) -> Texts:
+    """The texts that were given, encoded, then those that are stored."""
+    told: list[tuple[str | None, str]] = [(None, text) for text in given]
+    parts = [np.empty((0, dataset.identity.dim), np.float32)]
+    if given:
+        parts.append(encoder_of(dataset.uri, encoding.model, encoding.dtype).encode_texts(given))
+    for id_ in question.text_ids:
+        vector, text = stored(dataset, id_, scale.survey.states[id_], TEXT)
+        told.append((id_, text or ""))
+        parts.append(vector[None])
+    return Texts(told, np.concatenate(parts))
+
+
+def _from_file(uri: str) -> list[str]:
+    try:
+        found = [line for line in read_lines(uri) if line.strip()]
+    except NotFoundError as error:
+        raise ConfigError(f"There is no file {uri}: check --texts.") from error
+    if not found:
+        raise ConfigError(f"{uri} holds no text: write one text a line.")
+    return found
+
+
+def _show(matches: list[Match]) -> None:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    with_probability = any(match.probability is not None for match in matches)
+    for name in (*(["probability"] if with_probability else []), "percentile", "similarity", "logit", "chance"):
+        table.add_column(name, justify="right")
+    with_id = any(match.id is not None for match in matches)
+    for name in (*(["id"] if with_id else []), "text"):
+        table.add_column(name, overflow="fold")
+    for match in matches:
+        table.add_row(
+            *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
+            *numbers(match.cosine, match.logit, match.percentile, match.chance),
+            *([plain(match.id or "")] if with_id else []),
+            line(match.text or "", SHOWN_TEXT),
+        )
+    Console(highlight=False).print(table)

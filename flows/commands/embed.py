@@ -1,0 +1,126 @@
+"""`hanclip embed` and `hanclip retry`: one call into the driver, watched by a display, summed up at the end.
+
+In: a validated configuration. Out: an exit code, with the display on stderr and the result on stdout. Ray is imported
+here, when a run is really wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+
+from flows.options.absolute import absolute
+from flows.options.run import overrides
+from flows.terminal import display, figures, summary
+from flows.terminal.json_lines import JsonLines
+from flows.terminal.plain import plain
+from pipeline.config import RunConfig, parse
+from pipeline.jobs.progress import Progress, Summary
+from pipeline.vocabulary import Reason
+
+STOPPED = "Stopped before anything was embedded; the same command goes on."
+
+OnProgress = Callable[[Progress], None]
+
+
+def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
+    """Run `config`; the exit code is the summary's."""
+
+    def go(on_progress: OnProgress) -> Summary:
+        from actors import driver
+
+        return driver.run(absolute(config), on_progress)
+
+    return _watched(go, as_json, quiet)
+
+
+def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], as_json: bool, quiet: bool) -> int:
+    """Run the records quarantined for `reasons` again, as the newest run of `out` did but for `options`."""
+
+    def go(on_progress: OnProgress) -> Summary:
+        config = as_before(out, options)
+        from actors import driver
+
+        return driver.retry(out, reasons, config, on_progress)
+
+    return _watched(go, as_json, quiet)
+
+
+def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
+    """The configuration of the newest run of `out`, but for `options`. Raises IdentityError for no dataset."""
+    from pipeline.dataset.dataset import Dataset
+    from pipeline.dataset.history import latest_config
+
+    Dataset.open(out)
+    tree = latest_config(out).model_dump()
+    for section, values in overrides(options).items():
+        tree[section] |= values
+    tree["output"]["uri"] = out
+    return absolute(parse(tree))
+
+
+def show_plan(config: RunConfig, as_json: bool) -> None:
+    """Print what a run would do."""
+    from actors.dry_run import dry_run
+
+    if as_json:
+        with JsonLines() as lines:
+            lines.write("plan", asdict(dry_run(absolute(config))))
+    else:
+        with Console(stderr=True).status("Planning: listing the source"):
+            dry = dry_run(absolute(config))
+        Console(highlight=False).print(summary.plan(dry))
+
+
+def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
+    if as_json:
+        with JsonLines() as lines:
+            with _stop_told(lambda code: lines.write("error", {"message": STOPPED, "exit_code": code})):
+                ended = go(lines.update)
+            lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
+    else:
+        with _stop_told(lambda code: None if quiet else typer.echo(STOPPED, err=True)), display.choose(quiet) as screen:
+            ended = go(screen.update)
+        if not quiet:
+            show_end(ended)
+    why = complaint(ended)
+    if why and (as_json or quiet or not ended.message):
+        typer.secho(f"error: {why}", fg="red", err=True)
+    return ended.exit_code
+
+
+@contextmanager
+def _stop_told(tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell the exit code of a run that is stopped before it has a plan: later its summary says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(130)
+        raise
+    except SystemExit as stopped:
+        tell(stopped.code if isinstance(stopped.code, int) else 1)
+        raise
+
+
+def show_end(ended: Summary) -> None:
+    """Print the summary, and below it commands that can be copied whole."""
+    console = Console(highlight=False)
+    console.print(summary.final(ended))
+    console.print("next", style="bold")
+    for command in summary.next_commands(ended):
+        console.print(plain(f"  {command}"), soft_wrap=True)
+
+
+def complaint(ended: Summary) -> str:
+    """Why the exit code is not 0; empty when it is."""
+    if ended.exit_code == 3:
+        return (
+            f"{figures.share(ended.quarantine_share)} of the dataset's records are in quarantine, more than"
+            " --max-quarantine allows: `hanclip status` tells the reasons; run those that may pass with"
+            " `hanclip retry`, mend the source, or raise the limit"
+        )
+    return ended.message if ended.exit_code else ""

@@ -1,0 +1,202 @@
+"""What `hanclip submit` and `hanclip jobs` do: the job backends without Prefect, shown on a terminal.
+
+In: a validated configuration and target. Out: the job's id on stdout, its log and progress on stderr, its summary on
+stdout, and an exit code that is the driver's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from flows.commands import embed as runs
+from flows.jobs.attach import ensure, look, watch
+from flows.jobs.backends import make_backend
+from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
+from flows.jobs.ids import attempt_id, job_id_base
+from flows.jobs.target import TargetConfig
+from flows.options.absolute import absolute
+from flows.terminal import display
+from flows.terminal.json_lines import JsonLines, write_json
+from flows.terminal.plain import plain
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+from pipeline.jobs.folder import JobProgress, JobRun, JobSummary, read_summary
+from pipeline.jobs.progress import Progress, Summary
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FLOW = "submit"
+_STOPPED = 143
+_FOLLOW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where a followed job is shown: text, progress and events."""
+
+    frame: AbstractContextManager[Any]
+    log: Callable[[str], None] | None
+    progress: Callable[[JobProgress], None]
+    event: Callable[[str, dict[str, Any]], None] | None
+    quiet: bool = False
+
+
+def screen(as_json: bool, quiet: bool) -> Screen:
+    """JSON lines, a display with the log above it, or neither."""
+    if as_json:
+        lines = JsonLines()
+        return Screen(
+            lines,
+            lambda text: lines.write("log", {"text": text}),
+            lambda progress: lines.write("progress", asdict(progress)),
+            lines.write,
+        )
+    shown = display.choose(quiet)
+    log = None if quiet else lambda text: typer.echo(text, err=True, nl=False)
+    return Screen(shown, log, lambda progress: _update(shown, progress), None, quiet)
+
+
+def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bool, shown: Screen) -> int:
+    """Submit `config`, or find the job of this name; follow it unless `detach`. Gives the exit code."""
+    if target.backend == "local" and detach:
+        raise ConfigError("A job of the backend local ends with this command: give --jobs-address, or leave --detach.")
+    spec, backend = specification(absolute(config), name), make_backend(target)
+    with shown.frame:
+        backend.status(attempt_id(spec.job_id_base, 1))  # Told at once when nobody answers; patience is for later.
+        begun = ensure(backend, spec, target)
+        _announce(begun, shown)
+        if detach:
+            return 0
+        try:
+            ended = watch(backend, begun.job_id, spec.out, target, shown.log, shown.progress)
+        except (KeyboardInterrupt, SystemExit):
+            _leave(backend, target, begun.job_id)
+            raise
+        told = read_summary(spec.out, ended.job_id)
+        if shown.event and told:
+            shown.event("summary", asdict(told))
+    return _end(ended, told, shown)
+
+
+def specification(config: RunConfig, name: str | None) -> JobSpec:
+    """The job of one run. A name and the output make the id; without a name it is drawn."""
+    out = config.output.uri
+    drawn = hashlib.sha256(f"{name}\n{out}".encode()).hexdigest() if name else secrets.token_hex(6)
+    base = job_id_base(FLOW, drawn, name or "")
+    return JobSpec(base, out, (JobRun("", config),), {"app": APP, "flow": FLOW, "out": out, "name": name or ""})
+
+
+def show_list(target: TargetConfig, as_json: bool) -> None:
+    """Print the jobs that hanclip submitted."""
+    found = make_backend(target).find(app=APP)
+    if as_json:
+        for job in found:
+            write_json("job", asdict(job))
+        return
+    table = Table(box=None, header_style="dim")
+    for column in ("job", "state", "began"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("out", overflow="fold")
+    for job in found:
+        began = job.started_at.strftime("%Y-%m-%d %H:%M:%SZ") if job.started_at else ""
+        table.add_row(plain(job.job_id), job.state, began, plain(job.metadata.get("out", "")))
+    # Into a pipe each job is one line, whole.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 500).print(table if found else "No jobs.")
+
+
+def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
+    """Print a job's log, and go on with it until the job is over."""
+    backend, offset = make_backend(target), 0
+    while True:
+        status = _known(backend, job_id)
+        text, offset = backend.logs(job_id, offset)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if status.state.over or not follow:
+            return
+        time.sleep(min(target.poll_s, _FOLLOW_S))
+
+
+def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
+    """Stop a job, and say how it ended."""
+    backend = make_backend(target)
+    before = _known(backend, job_id)
+    backend.stop(job_id)
+    out = before.metadata.get("out")
+    after = (look(backend, job_id, out) if out else backend.status(job_id)) or before
+    if as_json:
+        write_json("job", asdict(after))
+    else:
+        typer.echo(f"{job_id} {after.state if after.state.over else 'gone'}")
+
+
+def _known(backend: JobBackend, job_id: str) -> JobStatus:
+    status = backend.status(job_id)
+    if status is None:
+        raise ConfigError(f"There is no job {job_id}. See: hanclip jobs list")
+    return status
+
+
+def _announce(begun: JobStatus, shown: Screen) -> None:
+    if shown.event:
+        shown.event("job", asdict(begun))
+    else:
+        typer.echo(begun.job_id)
+        if begun.url and not shown.quiet:
+            typer.echo(begun.url, err=True)
+
+
+def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
+    if target.backend == "local":
+        typer.echo("Stopping: finishing the open shards", err=True)
+        backend.stop(job_id)
+        return
+    where = f" --jobs-address {target.address}" if target.address else ""
+    typer.echo(f"The job goes on. Stop it: hanclip jobs stop {job_id}{where}", err=True)
+
+
+def _end(ended: JobStatus, told: JobSummary | None, shown: Screen) -> int:
+    summaries = [found for run in (told.runs if told else ()) if (found := _parsed(Summary, run.summary))]
+    if shown.event is None and not shown.quiet:
+        for summary in summaries:
+            runs.show_end(summary)
+    why = next(filter(None, map(runs.complaint, summaries)), ended.message)
+    if code := _exit_code(ended):
+        typer.secho(f"error: job {ended.job_id} {ended.state}: {why}", fg="red", err=True)
+    return code
+
+
+def _exit_code(ended: JobStatus) -> int:
+    if ended.state is JobState.STOPPED:
+        return _STOPPED
+    if ended.state is JobState.SUCCEEDED:
+        return ended.exit_code or 0
+    return ended.exit_code if ended.exit_code in (1, 2) else 1
+
+
+def _update(shown: display.Display, progress: JobProgress) -> None:
+    if found := _parsed(Progress, progress.progress):
+        shown.update(found)
+
+
+def _parsed(kind: type[T], values: dict[str, Any] | None) -> T | None:
+    """What a driver told; None for nothing, and for what a driver of another version tells in other words."""
+    try:
+        return TypeAdapter(kind).validate_python(values) if values else None
+    except ValidationError as error:
+        logger.debug("Not shown: %s", error)
+        return None

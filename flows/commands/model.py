@@ -1,0 +1,145 @@
+"""`hanclip model ...`: describes and converts models, and shows what came of it.
+
+In: names as `--model` takes them. Out: tables or JSON lines on stdout. Torch is loaded by a conversion only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.terminal import figures
+from flows.terminal.json_lines import write_json
+from flows.terminal.panels import panel
+from pipeline.config import ModelConfig
+from pipeline.model.architecture import ResNet
+from pipeline.model.card import Card, card
+from pipeline.model.memory import BYTES, batch_bytes, default_rows
+from pipeline.model.released import VARIANTS
+
+_DTYPES = ("fp32", "bf16")
+
+
+def show_list(as_json: bool) -> None:
+    """Print the released models."""
+    cards = [card(variant.name) for variant in VARIANTS]
+    if as_json:
+        for one in cards:
+            write_json("model", _tree(one))
+        return
+    table = Table("name", "hub id", "image", "vector", "parameters", "weights", "here", box=None, pad_edge=False)
+    for one in cards:
+        image, size = f"{one.sizes.image_size} x {one.sizes.image_size}", figures.size(one.parameters * BYTES["fp32"])
+        here = "yes" if one.weights else "no"
+        table.add_row(one.name, one.hub_id, image, str(one.sizes.dim), _millions(one.parameters), size, here)
+    Console(highlight=False).print(table)
+
+
+def show(name: str, revision: str | None, as_json: bool) -> None:
+    """Print what there is to say about one model."""
+    told = card(name, revision)
+    if as_json:
+        write_json("model", _tree(told))
+    else:
+        Console(highlight=False).print(panel(Text(name), _facts(told)))
+
+
+def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json: bool) -> None:
+    """Write a `.pt` model as a folder; `dry_run` only checks."""
+    from pipeline.model.checkpoints import resolve
+    from pipeline.model.convert import check_source, check_target
+    from pipeline.model.convert import convert as write
+
+    folder = check_target(out)
+    with Console(stderr=True).status(Text(f"Reading {source}")):
+        spec = resolve(ModelConfig(name=source, revision=revision))
+        check_source(spec)
+        told = card(source, revision)
+    if dry_run:
+        sha256, size = None, told.parameters * BYTES["fp32"]
+    else:
+        with Console(stderr=True).status(Text(f"Converting {source} to {out}")):
+            made = write(spec, folder)
+        sha256, size = made.weights_sha256, (folder / made.weights_file).stat().st_size
+    if as_json:
+        about = {"source_sha256": spec.weights_sha256, "folder": str(folder), "weights_sha256": sha256}
+        write_json("convert", {"dry_run": dry_run, "source": source, **about, "size_bytes": size, **_sizes(told)})
+        return
+    title = "plan (nothing was written)" if dry_run else "converted"
+    lines = [*_towers(told), ("folder", f"{folder} ({figures.size(size)}, float32)")]
+    lines += [] if dry_run else [("sha256", sha256), ("next", f"hanclip embed photos/ out/ --model {out}")]
+    Console(highlight=False).print(panel(title, lines))
+
+
+def _tree(told: Card) -> dict[str, Any]:
+    """The card for machines."""
+    weights = asdict(told.weights) if told.weights else None
+    memory = [
+        {"dtype": dtype, "weights_bytes": told.parameters * BYTES[dtype], "batch_rows": rows, "batch_bytes": needed}
+        for dtype, rows, needed in _memory(told)
+    ]
+    about = {"name": told.name, "hub_id": told.hub_id, "logit_scale": told.logit_scale}
+    return {**about, **_sizes(told), "memory": memory, "weights": weights, "missing": told.missing}
+
+
+def _sizes(told: Card) -> dict[str, Any]:
+    return {
+        "dim": told.sizes.dim,
+        "image_size": told.sizes.image_size,
+        "image_tokens": told.sizes.image_tokens,
+        "context_length": told.context_length,
+        "image_parameters": told.image_parameters,
+        "text_parameters": told.text_parameters,
+        "parameters": told.parameters,
+        "config": told.sizes.config(),
+    }
+
+
+def _facts(told: Card) -> Iterator[tuple[str, object]]:
+    if told.hub_id:
+        yield "hub id", told.hub_id
+    yield from _towers(told)
+    yield "logit scale", "not known before it is loaded" if told.logit_scale is None else f"{told.logit_scale:.4g}"
+    for dtype, rows, needed in _memory(told):
+        weights = told.parameters * BYTES[dtype]
+        each = f"{figures.size(weights)} + {figures.size(needed)} for a batch of {rows}"
+        yield f"memory, {dtype}", f"{figures.size(weights + needed)} = {each}"
+    if told.weights is None:
+        yield "weights", told.missing
+        return
+    held = told.weights
+    at = f", commit {held.revision}" if held.revision else ""
+    yield "weights", f"{held.path} ({figures.size(held.size_bytes)}, {held.dtype}{at})"
+    yield "sha256", held.sha256
+    whose = "the released models'" if held.vocabulary_is_standard else "not the released models'"
+    yield "vocabulary", f"{held.vocabulary} ({whose})"
+
+
+def _towers(told: Card) -> Iterator[tuple[str, object]]:
+    sizes, text = told.sizes, told.sizes.text
+    if isinstance(sizes.image, ResNet):
+        tower = f"ResNet of {'+'.join(map(str, sizes.image.stages))} blocks"
+    else:
+        tower = f"ViT, {sizes.image.layers} layers, width {sizes.image.width}, {sizes.image.heads} heads"
+    pixels = f"{sizes.image_size} x {sizes.image_size} pixels"
+    yield "vector", f"{sizes.dim} numbers"
+    yield "images", f"{tower}, {pixels}, {sizes.image_tokens} tokens, {_millions(told.image_parameters)} parameters"
+    bert = f"BERT, {text.layers} layers, width {text.width}, {text.heads} heads"
+    yield "texts", f"{bert}, {told.context_length} tokens, {_millions(told.text_parameters)} parameters"
+    yield "parameters", f"{told.parameters:,}"
+
+
+def _memory(told: Card) -> Iterator[tuple[str, int, int]]:
+    """Arithmetic, images of a pass, and bytes that the pass needs, on a CPU and on a GPU."""
+    for dtype, on_gpu in zip(_DTYPES, (False, True), strict=True):
+        rows = default_rows(told.sizes.image_size, on_gpu)
+        yield dtype, rows, batch_bytes(told.sizes, rows, dtype, told.context_length)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.0f} M" if count >= 1e7 else f"{count / 1e6:,.1f} M"

@@ -1,0 +1,1 @@
+"""Backend `kuberay`: one RayJob resource a job."""

@@ -1,0 +1,142 @@
+"""Backend `kuberay`: one RayJob custom resource per job, which brings a Ray cluster of its own and takes it away again.
+
+In: a RayJob template, which describes the cluster. Out: the five calls of `JobBackend` on the Kubernetes API. Resource
+name, `spec.jobId` and our job id are one, so that creating a job twice is a conflict, which means "already there".
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any, Self
+
+from flows.jobs.contract import JobSpec, JobState, JobStatus
+from flows.jobs.driver import write
+from flows.jobs.errors import JobError, TransientJobError
+from flows.jobs.http_call import Http
+from flows.jobs.kuberay import rayjob
+from flows.jobs.kuberay.api import connect
+from flows.jobs.ray_api.backend import RayJobs
+from flows.jobs.target import TargetConfig
+
+#: What the API server says of a resource that is not there; of a type that is not there it says something else.
+_MISSING = b'"NotFound"'
+#: A dashboard answers at once, or is out of this machine's reach.
+_DASHBOARD_S = 3.0
+#: The operator stops the driver and takes the cluster away before it lets go of the resource.
+_GONE_S = 120.0
+
+#: jobDeploymentStatus of RayJobs that are over although jobStatus does not say so.
+_ENDED = {
+    "Failed": JobState.FAILED,
+    "ValidationFailed": JobState.FAILED,
+    "Suspending": JobState.STOPPED,
+    "Suspended": JobState.STOPPED,
+    "Complete": JobState.SUCCEEDED,
+}
+
+
+class KubeRay:
+    """RayJobs of one namespace."""
+
+    def __init__(self, http: Http, target: TargetConfig) -> None:
+        self._http, self._target = http, target
+        self._path = f"/apis/ray.io/v1/namespaces/{target.namespace}/rayjobs"
+
+    @classmethod
+    def of(cls, target: TargetConfig) -> Self:
+        """The backend of a target, on the API server that the environment names."""
+        return cls(connect(), target)
+
+    def submit(self, job_id: str, spec: JobSpec) -> None:
+        """Write `job.json` and create the RayJob, unless there is one."""
+        if self._get(job_id) is not None:
+            return
+        template = rayjob.template(self._target.rayjob_template)
+        body = rayjob.build(template, job_id, spec, self._target, write(job_id, spec))
+        answer = self._http.request("POST", self._path, body)
+        if answer.status != 409:
+            answer.require(f"create RayJob {job_id} in namespace {self._target.namespace}")
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """The operator's view of a job; a RayJob is deleted some minutes after its end."""
+        body = self._get(job_id)
+        return _status(body) if body else None
+
+    def logs(self, job_id: str, offset: int) -> tuple[str, int]:
+        """The driver's log, through the cluster's dashboard: no text where this machine cannot reach it."""
+        ray = self._dashboard(job_id)
+        return ray.logs(job_id, offset) if ray else ("", offset)
+
+    def stop(self, job_id: str) -> None:
+        """Let the driver finish where its dashboard can be reached, delete the RayJob, and wait until it is gone."""
+        try:
+            if ray := self._dashboard(job_id):
+                ray.stop(job_id)
+        except JobError:
+            pass  # The operator stops the driver too, and leaves it less time.
+        answer = self._http.request("DELETE", f"{self._path}/{job_id}", {"propagationPolicy": "Foreground"})
+        if answer.missing(_MISSING):
+            return
+        answer.require(f"delete RayJob {job_id}")
+        end_s = time.monotonic() + _GONE_S
+        while self._get(job_id) is not None:
+            if time.monotonic() > end_s:
+                raise TransientJobError(
+                    f"RayJob {job_id} is being deleted and does not go. See: kubectl describe rayjob"
+                )
+            time.sleep(0.5)
+
+    def find(self, **metadata: str) -> list[JobStatus]:
+        """RayJobs with this metadata; those deleted after their end are not among them."""
+        selector = rayjob.selector(metadata)
+        answer = self._http.request("GET", self._path, **({"labelSelector": selector} if selector else {}))
+        jobs = [_status(body) for body in answer.require("list the RayJobs").json()["items"]]
+        jobs = [job for job in jobs if metadata.items() <= dict(job.metadata).items()]
+        return sorted(jobs, key=lambda job: str(job.started_at), reverse=True)
+
+    def _get(self, job_id: str) -> dict[str, Any] | None:
+        answer = self._http.request("GET", f"{self._path}/{job_id}")
+        return None if answer.missing(_MISSING) else answer.require(f"look at RayJob {job_id}").json()
+
+    def _dashboard(self, job_id: str) -> RayJobs | None:
+        body = self._get(job_id)
+        address = (body or {}).get("status", {}).get("dashboardURL")
+        if not address:
+            return None
+        return RayJobs(_http(address), self._target.python, self._target.stop_wait_s, _DASHBOARD_S)
+
+
+def _status(body: dict[str, Any]) -> JobStatus:
+    status = body.get("status") or {}
+    message = ": ".join(filter(None, [status.get("reason"), status.get("message")]))
+    url = status.get("dashboardURL")
+    return JobStatus(
+        job_id=body["metadata"]["name"],
+        state=_state(body),
+        message=message,
+        started_at=_time(status.get("startTime") or body["metadata"].get("creationTimestamp")),
+        ended_at=_time(status.get("endTime")),
+        metadata=rayjob.metadata_of(body),
+        url=f"{_http(url)}/#/jobs/{body['metadata']['name']}" if url else None,
+    )
+
+
+def _state(body: dict[str, Any]) -> JobState:
+    status = body.get("status") or {}
+    said = status.get("jobStatus") or ""
+    if said in ("SUCCEEDED", "FAILED", "STOPPED"):
+        return JobState(said)
+    if body["metadata"].get("deletionTimestamp"):
+        return JobState.STOPPED
+    if ended := _ENDED.get(status.get("jobDeploymentStatus") or ""):
+        return ended
+    return JobState.RUNNING if said == "RUNNING" else JobState.PENDING
+
+
+def _http(address: str) -> str:
+    return address.rstrip("/") if "://" in address else f"http://{address}"
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,1 @@
+"""Backend `ray`: the Jobs API of a running cluster."""

@@ -1,0 +1,23 @@
+"""Relative paths of a configuration made absolute, for a driver that runs elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.model.released import variant
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The same places by names that hold from any working directory: a run's stored configuration is used again."""
+    model = config.model
+    known = model.name == "demo" or "://" in model.name or variant(model.name)
+    if not known and Path(model.name).expanduser().exists():
+        model = model.model_copy(update={"name": _absolute(model.name)})
+    source = config.source.model_copy(update={"uris": tuple(map(_absolute, config.source.uris))})
+    output = config.output.model_copy(update={"uri": _absolute(config.output.uri)})
+    return config.model_copy(update={"source": source, "model": model, "output": output})
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri or "::" in uri else str(Path(uri).expanduser().absolute())

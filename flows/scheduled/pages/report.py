@@ -1,0 +1,208 @@
+"""The report of a job in markdown, for a person who opens a flow run in the morning. Pure: values in, text out.
+
+In: what the driver left (`JobSummary`) and what it was asked for. Out: one page that begins with the sum of all rows
+and ends with the command that runs it again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from flows.jobs.ids import attempt_of
+from flows.jobs.target import TargetConfig
+from flows.options.shell import embed_command
+from flows.scheduled.pages.curate import commands, said, section
+from flows.scheduled.pages.markup import bash, table
+from flows.terminal import figures
+from flows.terminal.summary import pace
+from pipeline.jobs.folder import JobRun, JobSummary, RunOutcome
+from pipeline.jobs.progress import Bottleneck, Summary
+from pipeline.jobs.steps import Step
+from pipeline.stats import Stats
+from pipeline.vocabulary import TRANSIENT_REASONS
+
+#: More commands than this are not copied by anybody.
+_COMMANDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One run of a job that has a summary."""
+
+    outcome: RunOutcome
+    summary: Summary
+
+
+def summary_of(plain: Mapping[str, Any]) -> Summary:
+    """The reverse of `Summary.to_json`; keys of a newer version are left out."""
+    known = {field.name: plain[field.name] for field in fields(Summary) if field.name in plain}
+    stats = {**plain["stats"], "quarantined": Counter(plain["stats"]["quarantined"])}
+    slowest = plain["bottleneck"] and Bottleneck(**plain["bottleneck"])
+    return Summary(**{**known, "stats": Stats(**stats), "bottleneck": slowest, "notes": tuple(plain["notes"])})
+
+
+def ended(job: JobSummary) -> list[Ended]:
+    """The runs that came to a summary."""
+    return [Ended(run, summary_of(run.summary)) for run in job.runs if run.summary is not None]
+
+
+def total(runs: Sequence[Ended]) -> Summary | None:
+    """All runs as one: rows and seconds added, the rest of the run that did most; None without runs."""
+    if not runs:
+        return None
+    summaries = [run.summary for run in runs]
+    most = max(summaries, key=lambda summary: summary.stats.records)
+    added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
+    return replace(most, stats=sum((one.stats for one in summaries), Stats()), **added)
+
+
+_ADDED = (
+    "rows_planned",
+    "rows_already_done",
+    "rows_elsewhere",
+    "rows_left",
+    "rows_vanished",
+    "seconds",
+    "startup_s",
+    "actors_replaced",
+)
+
+
+def succeeded(job: JobSummary) -> bool:
+    """Whether all is well. A date without files is; a source without any is a wrong address."""
+    return job.exit_code == 0 and not any(run.state == "empty" and not run.key for run in job.runs)
+
+
+def verdict(job: JobSummary) -> str:
+    """How the job ended, in one line that fits beside the state of a flow run."""
+    runs = ended(job)
+    whole = total(runs)
+    told = [f"rows in {whole.balance}"] if whole else []
+    if job.exit_code == 3:
+        worst = max(run.summary.quarantine_share for run in runs)
+        told.append(
+            f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine"
+            " allows: look at the reasons in the report, run those that may pass with `hanclip retry`, mend the"
+            " source, or raise the limit"
+        )
+    elif not succeeded(job):
+        of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
+        told += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
+    told += [said(step) for step in job.steps]
+    empty = sum(run.state == "empty" for run in job.runs if run.key)
+    if empty:
+        told.append(f"{empty} of {len(job.runs)} dates without files")
+    return "; ".join(text.rstrip(".") for text in told if text) or "nothing to do"
+
+
+def _bad(job: JobSummary) -> list[RunOutcome]:
+    return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
+
+
+def report(
+    title: str,
+    job: JobSummary,
+    runs: Sequence[JobRun],
+    url: str | None,
+    target: TargetConfig,
+    steps: Sequence[Step] = (),
+) -> str:
+    """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are what was asked for."""
+    done = ended(job)
+    whole = total(done)
+    parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
+    if whole and whole.bottleneck:
+        parts.append(f"**Bottleneck**: {pace(whole.bottleneck)}")
+    if whole and whole.stats.quarantined:
+        parts += ["## Quarantine", _quarantine(whole)]
+    if len(job.runs) > 1:
+        parts += ["## Runs", _runs(job)]
+    notes = [f"- {note}" for run in done for note in run.summary.notes]
+    if notes:
+        parts += ["## Source", "\n".join(dict.fromkeys(notes))]
+    parts += [section(step) for step in job.steps]
+    out = runs[0].config.output.uri if runs else steps[0].out
+    parts += ["## Run it again", *_again(job, runs, target, steps), "## Look at it", _look(out)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _word(job: JobSummary) -> str:
+    if not succeeded(job) and not job.exit_code:
+        return "nothing found"
+    return "complete, but too much in quarantine" if job.exit_code == 3 else job.state
+
+
+def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
+    pairs: list[tuple[str, str]] = []
+    if whole:
+        pairs = list(_figures(whole))
+    pairs.append(("job", f"[{job.job_id}]({url})" if url else job.job_id))
+    return table(pairs[0], pairs[1:])
+
+
+def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
+    yield "rows in", whole.balance
+    if whole.rows_vanished:
+        yield "vanished", f"{whole.rows_vanished:,} ids that the catalog no longer holds"
+    yield "time", figures.duration(whole.seconds)
+    if whole.stats.records:
+        yield "speed", f"{figures.rate(whole.records_per_s)} records/s, start-up not counted"
+        read, wrote = whole.stats.bytes_read, whole.stats.bytes_written
+        yield "bytes", f"read {figures.size(read)}, wrote {figures.size(wrote)}"
+    if whole.stats.texts:
+        yield "long texts", figures.long_texts(whole.stats)
+    if whole.actors_replaced:
+        yield "actors", f"{whole.actors_replaced} replaced after they died"
+    yield "model", f"`{whole.model}`"
+    yield "output", f"`{whole.output}`"
+
+
+def _quarantine(whole: Summary) -> str:
+    counts = sorted(whole.stats.quarantined.items(), key=lambda item: (-item[1], item[0]))
+    rows = [
+        (reason, f"{count:,}", "may pass when tried again" if reason in TRANSIENT_REASONS else "mend the source")
+        for reason, count in counts
+    ]
+    passing = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
+    retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *passing])) if passing else ""
+    return table(("reason", "records", "what to do"), rows) + retry
+
+
+def _runs(job: JobSummary) -> str:
+    rows = []
+    for run in job.runs:
+        one = summary_of(run.summary) if run.summary is not None else None
+        counts = (
+            (one.rows_in, one.stats.embedded, one.stats.quarantined.total(), one.rows_already_done)
+            if one
+            else ("",) * 4
+        )
+        time = figures.duration(one.seconds) if one else ""
+        rows.append((run.key, run.state, *(f"{n:,}" if n != "" else "" for n in counts), time, run.message))
+    return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", "note"), rows)
+
+
+def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig, steps: Sequence[Step]) -> Iterator[str]:
+    undone = {run.key for run in job.runs if run.state not in ("complete", "empty")}
+    again = [run for run in runs if run.key in undone] or list(runs)
+    lines = [embed_command(run.config, target) for run in again[-_COMMANDS:]]
+    if lines:
+        yield bash(*lines)
+    yield from map(commands, steps)
+    if len(again) > len(lines):
+        yield f"{len(again) - len(lines)} more like these: the same for the other dates."
+    way = "*Retry* on this flow run, or run" if retry_helps(job, target) else "run"
+    yield f"What is done is not done again. In Prefect: {way} the deployment once more."
+
+
+def retry_helps(job: JobSummary, target: TargetConfig) -> bool:
+    """Whether the same flow run, begun again, starts another attempt: not after success, and not after the last."""
+    return job.state != "complete" and attempt_of(job.job_id) < target.max_attempts
+
+
+def _look(out: str) -> str:
+    return bash(*(shlex.join(["hanclip", command, out]) for command in ("status", "verify")))

@@ -1,0 +1,1 @@
+"""Retrieval scores, computed as the Chinese-CLIP authors compute them."""

@@ -1,0 +1,51 @@
+"""A faiss index of exact inner products, which are cosines, and the id at each of its positions.
+
+    image.index, image_ids.parquet (position, id)        likewise text
+
+faiss keeps an index in memory: rows x D x 4 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.curation.export.registry import Exported, Request
+from pipeline.curation.export.staging import staged_file
+from pipeline.curation.vectors import IMAGE, TEXT, vector_blocks
+from pipeline.dataset.dataset import Dataset
+from pipeline.errors import UsageError
+
+_IDS = pa.schema([pa.field("position", pa.int64(), nullable=False), pa.field("id", pa.string(), nullable=False)])
+
+
+def export(request: Request) -> Exported:
+    """Write an index for each kind of vectors: all of the dataset's, unless chosen."""
+    identity = Dataset.open(request.out).identity
+    chosen = {"image": (IMAGE,), "text": (TEXT,)}.get(request.options.vectors or "", identity.vector_columns)
+    files: dict[str, int] = {}
+    for vector in chosen:
+        files |= _export_one(request, vector, identity.dim)
+    return Exported(files)
+
+
+def _export_one(request: Request, vector: str, dim: int) -> dict[str, int]:
+    try:
+        import faiss
+    except ImportError as error:
+        raise UsageError("This export needs the package faiss-cpu: pip install faiss-cpu") from error
+    kind = vector.removesuffix("_embedding")
+    index: Any = faiss.IndexFlatIP(dim)
+    index_uri, ids_uri = (storage.join(request.dest, name) for name in (f"{kind}.index", f"{kind}_ids.parquet"))
+    with staged_file(index_uri) as index_path, staged_file(ids_uri) as ids_path:
+        with pq.ParquetWriter(ids_path, _IDS, compression="zstd") as ids:
+            for block in vector_blocks(request.out, vector):
+                positions = pa.array(range(index.ntotal, index.ntotal + len(block.vectors)), pa.int64())
+                ids.write_table(pa.table([positions, block.rows["id"].combine_chunks()], schema=_IDS))
+                index.add(block.vectors)
+                request.advance(len(block.vectors))
+        faiss.write_index(index, str(index_path))
+    return {index_uri: index.ntotal, ids_uri: index.ntotal}

@@ -1,0 +1,132 @@
+"""What the rules of a filter can name: the columns of a dataset's rows and of the tables that are made of it.
+
+In: a dataset. Out: columns by their names in SQL. A column of a table has two: `dedup_keep`, and plain `keep` where
+nothing before it has that name: the dataset's own columns come first, then dedup, similarity and classes. Tables of
+`classes/` with another name are reached by that name only: `brand_label`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipeline import storage
+from pipeline.curation.vectors import KEY
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.scan import RUN_DATE
+from pipeline.errors import RunError, UsageError
+from pipeline.scratch.workspace import widened
+
+#: The commands that make the tables, and the columns that they have at least.
+_MADE_BY = {"dedup": "dedup", "similarity": "similarity", "classes": "classify"}
+_KNOWN = {
+    "dedup": ("group", "rung", "duplicate_of", "cosine", "keep"),
+    "similarity": ("logit", "percentile", "chance"),
+    "classes": ("label", "label_index", "probability", "margin"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that a rule may name; `table` is empty for the dataset's own, else a name of `Columns.tables`."""
+
+    name: str
+    table: str
+    source: str
+    type: pa.DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of one dataset.
+
+    Attributes:
+        out: the dataset's URI.
+        by_name: columns by their name in lower case, as SQL sees them.
+        tables: the derived tables that are there.
+        alike: names that differ from another only in their case, which SQL cannot tell apart.
+    """
+
+    out: str
+    by_name: dict[str, Column] = field(default_factory=dict)
+    tables: dict[str, pads.Dataset] = field(default_factory=dict)
+    alike: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Columns:
+        """Look what the dataset has."""
+        found = cls(dataset.uri)
+        for column in dataset.identity.schema.append(RUN_DATE):
+            if column.name.lower() in found.by_name:
+                found.alike.add(column.name.lower())
+            found.by_name.setdefault(column.name.lower(), Column(column.name, "", column.name, widened(column.type)))
+        for name, uri in _tables(dataset.uri):
+            table = _open(uri)
+            if table is not None:
+                found.tables[name] = table
+                found._add(name, table.schema)
+        return found
+
+    def _add(self, table: str, schema: pa.Schema) -> None:
+        own = [column for column in schema if column.name not in KEY]
+        for column in own:
+            name = f"{table}_{column.name}"
+            self.by_name.setdefault(name.lower(), Column(name, table, column.name, column.type))
+        for column in own if table in _MADE_BY else ():
+            self.by_name.setdefault(column.name.lower(), Column(column.name, table, column.name, column.type))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All of them."""
+        return pa.schema([(column.name, column.type) for column in self.by_name.values()])
+
+    def find(self, name: str) -> Column | None:
+        """The column of that name, in any case. Raises UsageError for one that SQL cannot tell from another."""
+        if name.lower() in self.alike:
+            raise UsageError(
+                f"The dataset has two columns {name} that differ only in capital letters, which SQL cannot tell apart: "
+                "rename one in the source."
+            )
+        return self.by_name.get(name.lower())
+
+    def cure(self, name: str) -> str | None:
+        """The command that would make the column `name`; None where that is not known."""
+        for table, known in _KNOWN.items():
+            plain = name.lower().removeprefix(f"{table}_")
+            if table not in self.tables and plain in known:
+                return f"hanclip {_MADE_BY[table]} {self.out}"
+        return None
+
+
+def remake(out: str, table: str) -> str:
+    """The command that makes a derived table again."""
+    return f"hanclip {_MADE_BY.get(table, 'classify')} {out}"
+
+
+def _tables(out: str) -> Iterator[tuple[str, str]]:
+    """Names and URIs of the derived tables, in the order of their claim to plain names."""
+    yield "dedup", layout.dedup_uri(out)
+    yield "similarity", layout.similarity_uri(out)
+    yield "classes", layout.classes_uri(out, "classes")
+    for info in layout.objects(out, layout.CLASSES):
+        name = storage.name(info.uri).removesuffix(".parquet")
+        if info.uri.endswith(".parquet") and name not in _MADE_BY:
+            yield name, info.uri
+
+
+def _open(uri: str) -> pads.Dataset | None:
+    if not storage.exists(uri):
+        return None
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        with storage.translated(uri):
+            table = pads.dataset(path, filesystem=filesystem, format="parquet")
+    except (pa.ArrowException, ValueError) as error:
+        raise RunError(f"{uri} cannot be read ({error}): delete it, and make it again.") from error
+    if not set(KEY) <= set(table.schema.names):
+        raise RunError(f"{uri} has no columns {' and '.join(KEY)}: delete it, and make it again.")
+    return table

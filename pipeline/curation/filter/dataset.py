@@ -1,0 +1,32 @@
+"""The kept rows of a filter as a dataset of its own: a snapshot of them, which `verify` audits and `search` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.curation.filter.filtering import KEPT, Filtered
+from pipeline.curation.filter.judge import FAILED
+from pipeline.errors import UsageError
+from pipeline.scratch.workspace import Workspace
+from pipeline.snapshot.compact import Compaction, compact
+from pipeline.snapshot.plan import Selection
+
+
+def write_dataset(filtered: Filtered, work: Workspace, uri: str, on_rows: Callable[[int], None]) -> Compaction:
+    """Write the kept rows to `uri`, or go on with that.
+
+    Raises:
+        UsageError: nothing was kept, or `uri` holds something else.
+        StorageError, RunError: reading or writing failed; the same call goes on.
+    """
+    if not filtered.counts.kept:
+        raise UsageError("The rules keep no row, and a dataset needs one: loosen them.")
+    path = work.path("kept.parquet")
+    with pq.ParquetWriter(path, KEPT) as file:
+        for batch in work.batches(f"SELECT id, source_fingerprint FROM judged WHERE {FAILED} = 0"):
+            file.write_table(pa.Table.from_batches([batch]).cast(KEPT))
+    only = Selection(path, filtered.digest)
+    return compact(filtered.out, uri, lambda now: on_rows(now.rows_done), only)

@@ -1,0 +1,132 @@
+"""Filtering a dataset: which of its latest rows pass every rule, and which rule dropped each of the others.
+
+In: a dataset and rules. Out: in `OUT/filter/<name>/` the tables `kept.parquet` and `dropped.parquet`, which hold every
+latest row exactly once, and `Filtered`, which says the same in numbers. `kept` is written last and names the rules, so
+it stands for both. The same rules over the same rows give the same files, whoever was killed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.curation.filter.counts import Counts, first_of, numbers_of
+from pipeline.curation.filter.judge import FAILED, ROW, UNKNOWN, Judge
+from pipeline.curation.filter.rules import Rule
+from pipeline.curation.filter.threshold import Cut, Threshold, column_of, find_cut
+from pipeline.curation.tables import write_table
+from pipeline.curation.vectors import KEY
+from pipeline.dataset.dataset import Dataset
+from pipeline.scratch.workspace import Workspace
+
+KEPT = pa.schema([pa.field(name, pa.string(), nullable=False) for name in KEY])
+DROPPED = pa.schema(
+    [
+        *KEPT,
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("rules", pa.list_(pa.string()), nullable=False),
+        pa.field("unknown", pa.list_(pa.string()), nullable=False),
+    ]
+)
+#: Told while it goes: what is being done, how far, of how many if that is known.
+OnProgress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """What a filter found.
+
+    Attributes:
+        out: the dataset.
+        counts: kept, dropped, and by which rule.
+        cut: the cut-off, where one was asked for; it is the last rule.
+        digest: names the set of kept rows, whatever their order.
+    """
+
+    out: str
+    counts: Counts
+    cut: Cut | None
+    digest: str
+
+    def facts(self) -> dict[str, Any]:
+        """What the tables' footers say."""
+        return {
+            "rules": [{"name": rule.name, "sql": rule.sql} for rule in self.counts.rules],
+            "rows": self.counts.rows,
+            "kept": self.counts.kept,
+            "dropped": self.counts.dropped,
+            "counts": [asdict(rule) for rule in self.counts.rules],
+        }
+
+
+def tables_folder(out: str, name: str) -> str:
+    """Where the tables of the filter `name` lie."""
+    return storage.join(out, "filter", name)
+
+
+@contextmanager
+def filtering(
+    out: str,
+    rules: Sequence[Rule],
+    threshold: Threshold | None,
+    on_progress: OnProgress,
+    also: Sequence[str] = (),
+) -> Iterator[tuple[Filtered, Workspace]]:
+    """Judge the latest rows of `out`.
+
+    Inside, the workspace has the tables `rows` (the key, ROW, and the columns `also`, as far as the dataset has them)
+    and `judged`. Nothing is written to the dataset.
+
+    Raises:
+        UsageError: a rule is wrong, or a table that it needs is missing or behind.
+        IdentityError: there is no dataset.
+        StorageError, RunError: it cannot be read.
+    """
+    dataset = Dataset.open(out)
+    with Workspace() as work, Judge(dataset, work) as judge:
+        checked = judge.check(rules)
+        column = column_of(threshold, judge) if threshold else None
+        columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])
+        names = [name for name in also if name in dataset.identity.schema.names]
+        judge.load(columns, names, lambda rows: on_progress("Reading rows", rows, None))
+        cut = None
+        if threshold and column:
+            judge.values(column, checked)
+            cut = find_cut(threshold, column, work)
+        checked += judge.check([cut.rule]) if cut else []
+        on_progress("Judging rows", 0, judge.total)
+        counts = judge.judge(checked)
+        [(digest,)] = work.rows(_DIGEST)
+        yield Filtered(dataset.uri, counts, cut, f"{counts.kept}-{int(digest or 0):032x}"), work
+
+
+#: Order does not matter, and each row counts.
+_DIGEST = f"""
+SELECT bit_xor(md5_number(id || chr(10) || source_fingerprint)) FROM judged WHERE {FAILED} = 0
+"""
+
+
+def write_tables(folder: str, filtered: Filtered, work: Workspace) -> None:
+    """Write `kept.parquet` and `dropped.parquet` to `folder`. Raises StorageError."""
+    names = [rule.name for rule in filtered.counts.rules]
+    order = f"SELECT * FROM judged WHERE {FAILED} {{}} 0 ORDER BY {ROW}"
+    dropped = (_dropped(batch, names) for batch in work.batches(order.format("<>")))
+    write_table(storage.join(folder, "dropped.parquet"), DROPPED, dropped, filtered.facts())
+    kept = (batch.select(KEPT.names) for batch in work.batches(order.format("=")))
+    write_table(storage.join(folder, "kept.parquet"), KEPT, kept, filtered.facts())
+
+
+def _dropped(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Table:
+    failed, unknown = batch[FAILED].to_pylist(), batch[UNKNOWN].to_pylist()
+    columns = {
+        **{name: batch[name] for name in KEY},
+        "rule": pa.array([names[first_of(mask)] for mask in failed], pa.string()),
+        "rules": pa.array([[names[n] for n in numbers_of(mask)] for mask in failed], pa.list_(pa.string())),
+        "unknown": pa.array([[names[n] for n in numbers_of(mask)] for mask in unknown], pa.list_(pa.string())),
+    }
+    return pa.table(columns)

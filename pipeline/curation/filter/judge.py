@@ -1,0 +1,218 @@
+"""Every latest row of a dataset against every rule, in bounded memory.
+
+In: checked rules, and the columns that they name. Out: for each row the rules that do not keep it. A derived table
+must know every row: one that it lacks (tonight's, in last week's dedup) has been judged by nobody, so a table that is
+behind is refused, with the command that brings it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from pipeline.curation.filter.columns import Column, Columns, remake
+from pipeline.curation.filter.counts import Counts, Outcome, count
+from pipeline.curation.filter.rules import Checker, Rule, locked
+from pipeline.curation.vectors import KEY
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
+from pipeline.dataset.scan import RUN_DATE
+from pipeline.errors import RunError, UsageError
+from pipeline.scratch.workspace import Workspace, widened
+
+#: Columns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
+ROW, FAILED, UNKNOWN = "hanclip_row", "hanclip_failed", "hanclip_unknown"
+_KEYS = ", ".join(KEY)
+_JUDGED = pa.schema(
+    [(ROW, pa.int64()), *((name, pa.string()) for name in KEY), (FAILED, pa.int64()), (UNKNOWN, pa.int64())]
+)
+_PLACE = "hanclip_place"
+_SIMILARITY, _DEDUP = "similarity", "dedup"
+_FOUND = "hanclip_found_"
+OnRows = Callable[[int], None]
+
+
+class Judge:
+    """The rows of one dataset before the rules. Use as a context manager.
+
+    Args:
+        dataset: whose latest rows.
+        work: its queries find the rows in the table `rows` and, once judged, in `judged`, both numbered by ROW.
+
+    Attributes:
+        columns: what rules can name.
+        total: how many rows there are.
+    """
+
+    def __init__(self, dataset: Dataset, work: Workspace) -> None:
+        self._dataset, self._work = dataset, work
+        self._locked = locked()
+        self.columns = Columns.of(dataset)
+        self._checker = Checker(self._locked, self.columns)
+        self.total = 0
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._locked.__exit__(*exc)
+
+    def check(self, rules: Sequence[Rule]) -> list[Rule]:
+        """The rules with their columns. Raises UsageError for one that is wrong."""
+        return self._checker.check(list(rules))
+
+    def load(self, columns: Iterable[Column], also: Sequence[str], on_rows: OnRows) -> None:
+        """Read every latest row: these columns for the rules, and `also` the dataset's columns of these names.
+
+        Raises:
+            UsageError: a derived table lacks some of the rows.
+        """
+        columns = list({column.name: column for column in columns}.values())
+        tables = sorted({column.table for column in columns} - {""})
+        own = [column.source for column in columns if not column.table]
+        own += [_SIMILARITY] if _SIMILARITY in tables else []
+        names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name != RUN_DATE.name]
+        _refuse_alike([*names, ROW, _PLACE])
+        reader = latest(self._dataset.uri, names)
+        path = self._work.path("rows.parquet")
+        schema = pa.schema([(field.name, widened(field.type)) for field in reader.schema])
+        self.total = _write(path, schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
+        self._work.view("rows", path)
+        if tables:
+            path = self._join(columns, tables)
+        self._locked.register("loaded", pads.dataset(path, format="parquet"))
+
+    def _join(self, columns: Sequence[Column], tables: Sequence[str]) -> str:
+        """A scratch file of each row beside what the tables say about it, by the names that rules use.
+
+        It is made outside of the locked workspace, which may not put on the disk what does not fit into its memory.
+        """
+        for table in tables:
+            self._work.register(f"hanclip_{table}", self.columns.tables[table])
+        path = self._work.path("joined.parquet")
+        self._work.execute(f"COPY ({_joined(columns, tables)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        self._work.view("joined", path)
+        for table in tables:
+            self._refuse_gaps(table)
+        return path
+
+    def judge(self, rules: Sequence[Rule]) -> Counts:
+        """Make the table `judged`: ROW, the key, FAILED and UNKNOWN of every row.
+
+        Raises:
+            UsageError: a rule fails on a value.
+            RunError: the rows do not add up.
+        """
+        said = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
+        query = f"SELECT {ROW}, {_KEYS}, {said} FROM loaded AS rows"
+        path = self._work.path("judged.parquet")
+        with self._blamed(rules):
+            _write(path, _JUDGED, self._locked.batches(f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"))
+        self._work.view("judged", path)
+        outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
+        told = [(rule.name, rule.sql) for rule in rules]
+        return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
+
+    def values(self, column: Column, rules: Sequence[Rule]) -> None:
+        """Make the table `kept_values`: the `value` of `column` in the rows that `rules` keep."""
+        condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
+        path = self._work.path("kept_values.parquet")
+        query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
+        with self._blamed(rules):
+            _write(path, pa.schema([("value", column.type)]), self._locked.batches(query))
+        self._work.view("kept_values", path)
+
+    @contextmanager
+    def _blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
+        """Raise a UsageError for the rule that fails on the rows, if it is one of them that does."""
+        try:
+            yield
+        except RunError:
+            for rule in rules:
+                self._checker.run(rule, "loaded")
+            raise
+
+    def _refuse_gaps(self, table: str) -> None:
+        # A row without a text has no similarity, and no place among the others'.
+        expected = f"AND {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
+        [(lost, rows)] = self._work.rows(
+            f'SELECT count(*) FILTER (NOT "{_FOUND}{table}" {expected}), count(*) FROM joined'
+        )
+        cure = f"run `{remake(self._dataset.uri, table)}` first"
+        if lost:
+            raise UsageError(f"The table {table} lacks {lost:,} of the {self.total:,} rows, newer than it is: {cure}.")
+        [(gone,)] = self._work.rows(f'SELECT count(*) FROM "hanclip_{table}" ANTI JOIN rows USING ({_KEYS})')
+        if gone and table == _DEDUP:
+            # One of them may be the row that stays in place of others, and these would be dropped for nothing.
+            raise UsageError(f"The table {table} has {gone:,} rows that the dataset has no more: {cure}.")
+        if rows == self.total:
+            return
+        same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
+        [(twice,)] = self._work.rows(f"SELECT count(*) FROM ({same})")
+        if twice:
+            raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it, and {cure}.")
+
+
+def _joined(columns: Sequence[Column], tables: Sequence[str]) -> str:
+    """The rows, the columns of the tables beside them, and whether each table has the row."""
+    wanted = [ROW, *KEY, *(column.source for column in columns if not column.table)]
+    wanted += [_SIMILARITY] if _SIMILARITY in tables else []
+    own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
+    named = [
+        f'"hanclip_{column.table}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"'
+        for column in columns
+        if column.table
+    ]
+    found = [f'"hanclip_{table}".id IS NOT NULL AS "{_FOUND}{table}"' for table in tables]
+    joins = [
+        f'LEFT JOIN "hanclip_{table}" ON ' + " AND ".join(f'rows.{name} = "hanclip_{table}".{name}' for name in KEY)
+        for table in tables
+    ]
+    return f"SELECT {', '.join([*own, *named, *found])} FROM rows {' '.join(joins)}"
+
+
+def _refuse_alike(names: Sequence[str]) -> None:
+    """Raise UsageError for names that SQL cannot tell apart, or that are ours."""
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise UsageError(
+                f"The dataset has more than one column {name.lower()}, or it is ours: rename it in the source."
+            )
+        seen.add(name.lower())
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', '""')
+
+
+def _bits(rules: int) -> str:
+    """FAILED and UNKNOWN, from the columns that have what each rule said."""
+    columns = []
+    for name, condition in ((FAILED, "IS NOT TRUE"), (UNKNOWN, "IS NULL")):
+        terms = [f"CASE WHEN hanclip_rule_{place} {condition} THEN {1 << place} ELSE 0 END" for place in range(rules)]
+        columns.append(f"({' + '.join(['0::BIGINT', *terms])})::BIGINT AS {name}")
+    return ", ".join(columns)
+
+
+def _numbered(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in batches:
+        yield batch.append_column(ROW, pa.array(range(rows, rows + batch.num_rows), pa.int64()))
+        rows += batch.num_rows
+        on_rows(rows)
+
+
+def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """A scratch file; returns its rows."""
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for batch in batches:
+            file.write_table(pa.Table.from_batches([batch]).cast(schema))
+            rows += batch.num_rows
+    return rows

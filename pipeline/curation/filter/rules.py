@@ -1,0 +1,231 @@
+"""The rules of a filter: SQL expressions, each true for the rows that it lets pass.
+
+In: an expression, or a YAML file of named ones. Out: rules that are checked: one expression of DuckDB's SQL over one
+row's columns, that says true or false. A mistake is reported with its place. Nothing but the columns can be reached:
+the parsed expression holds no query and no aggregate, and the connection has no access to files.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.curation.filter.columns import Column, Columns
+from pipeline.errors import ConfigError, RunError, UsageError
+from pipeline.scratch.typed_sql import nodes, syntax
+from pipeline.scratch.workspace import Workspace
+
+#: One bit for each in an int64.
+MOST_RULES = 62
+WHERE = "where"
+#: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
+_HEAD = "SELECT (\n"
+_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {_HEAD}"
+_PASS = "SELECT true FROM rows WHERE (\n"
+_ALONE = {
+    "SUBQUERY": "a rule is about the columns of one row, so it holds no query",
+    "WINDOW": "a rule is about one row at a time, so it holds no window",
+    "STAR": "name the columns one by one",
+    "PARAMETER": "a rule has no parameters",
+    "POSITIONAL_REFERENCE": "name the columns by their names",
+    "DEFAULT": "a rule has no defaults",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A row passes where `sql` is true. `columns` are those that it names."""
+
+    name: str
+    sql: str
+    columns: tuple[Column, ...] = ()
+
+
+class RulesFile(BaseModel):
+    """The YAML file: `rules:` and below it names with expressions, in the order in which they are tried."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rules: dict[str, str] = Field(min_length=1, description="Expressions of DuckDB's SQL by the name of the rule.")
+
+
+def read_rules(path: Path) -> list[Rule]:
+    """The rules of a YAML file, not yet checked. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = RulesFile.model_validate(tree)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the rules {path}: {error}. Correct the file.") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(
+            f"{path} holds no rules as they are expected:\n  " + "\n  ".join(lines) + "\nWrite:\n"
+            'rules:\n  matching: "similarity >= 0.28"\n  large: "image_width >= 200"'
+        ) from error
+    return [Rule(name, sql) for name, sql in found.rules.items()]
+
+
+def locked() -> Workspace:
+    """A workspace whose queries reach what is registered in it, and neither files nor settings."""
+    work = Workspace()
+    for setting in (
+        "errors_as_json = true",
+        "enable_external_access = false",
+        "python_enable_replacements = false",
+        "lock_configuration = true",
+    ):
+        work.execute(f"SET {setting}")
+    return work
+
+
+class Checker:
+    """Checks rules against the columns that there are, without a row. `work` is a `locked` workspace."""
+
+    def __init__(self, work: Workspace, columns: Columns) -> None:
+        self._work, self._columns = work, columns
+        work.register("rows", columns.schema.empty_table())
+        node = self._parsed(Rule("", "true"))
+        self._empty = {key: value for key, value in node.items() if key != "select_list"}
+        self._functions = {
+            str(name): str(kind)
+            for name, kind in work.rows(
+                "SELECT function_name, CASE WHEN bool_or(stability = 'VOLATILE') THEN 'volatile' "
+                "WHEN bool_and(function_type = 'aggregate') THEN 'aggregate' ELSE 'scalar' END "
+                "FROM duckdb_functions() GROUP BY ALL"
+            )
+        }
+
+    def check(self, rules: list[Rule]) -> list[Rule]:
+        """The same rules, with their columns. Raises UsageError: a name comes twice, or an expression is wrong."""
+        if len(rules) > MOST_RULES:
+            raise UsageError(f"{len(rules)} rules are more than {MOST_RULES}: join some with `and`.")
+        names = [rule.name for rule in rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"More than one rule is called {twice[0]}: rename one.")
+        return [self._checked(rule) for rule in rules]
+
+    def _checked(self, rule: Rule) -> Rule:
+        if not rule.sql.strip():
+            raise UsageError(f"The rule {rule.name} is empty: write a condition, such as `similarity >= 0.28`.")
+        node = self._parsed(rule)
+        if {key: value for key, value in node.items() if key != "select_list"} != self._empty:
+            raise mistake(rule, "it is no single expression, but more of a query", None)
+        if len(node["select_list"]) != 1:
+            raise mistake(rule, "these are several expressions; join them with `and`", None)
+        columns: dict[str, Column] = {}
+        for part in nodes(node["select_list"]):
+            self._refuse(rule, part)
+            column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
+            if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
+                raise mistake(rule, _ALONE["STAR"], _place(part))
+            columns |= {column.name: column} if column else {}
+        self._bind(rule)
+        return Rule(rule.name, rule.sql, tuple(columns.values()))
+
+    def _parsed(self, rule: Rule) -> dict[str, Any]:
+        tree = syntax(f"{_HEAD}{rule.sql}\n)", self._work)
+        if tree["error"]:
+            raise mistake(rule, str(tree["error_message"]), tree.get("location"))
+        node: dict[str, Any] = tree["statements"][0]["node"]
+        return node
+
+    def _refuse(self, rule: Rule, part: dict[str, Any]) -> None:
+        """Raise UsageError for what is no function of one row."""
+        place = _place(part)
+        if part.get("class") in _ALONE:
+            raise mistake(rule, _ALONE[part["class"]], place)
+        kind = self._functions.get(str(part.get("function_name", "")).lower())
+        if kind == "aggregate":
+            raise mistake(rule, f"{part['function_name']} is about many rows; a rule is about one", place)
+        if kind == "volatile":
+            raise mistake(rule, f"{part['function_name']} gives another value at every call", place)
+
+    def _bind(self, rule: Rule) -> None:
+        self.run(rule, "rows")
+        [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_said")
+        if kind != "BOOLEAN":
+            raise mistake(rule, f"it gives {kind}, neither true nor false; compare it with something", None)
+        # A function that stands for others may hide what is about many rows, or what makes several of one.
+        self._execute(rule, _PASS, "\n)")
+
+    def run(self, rule: Rule, rows: str) -> None:
+        """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError where it fails."""
+        self._execute(rule, _RUN, f"\n) AS said FROM {rows} AS rows")
+
+    def _execute(self, rule: Rule, head: str, tail: str) -> None:
+        try:
+            self._work.execute(f"{head}{rule.sql}{tail}")
+        except RunError as error:
+            raise self._translated(rule, error, head) from error
+
+    def _translated(self, rule: Rule, error: RunError, head: str) -> UsageError:
+        """What DuckDB says about a rule, with the place in the rule."""
+        told = _told(error)
+        message = str(told["exception_message"]).partition("\n")[0]
+        if told.get("error_subtype") != "COLUMN_NOT_FOUND":
+            hint = str(told["exception_message"]).partition("\n")[2].replace('"', "").strip()
+            return mistake(rule, message, told.get("location"), hint, head)
+        name = str(told["name"])
+        if cure := self._columns.cure(name):
+            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.", head)
+        names = [column.name for column in self._columns.by_name.values()]
+        near = get_close_matches(name.lower(), self._columns.by_name, n=1)
+        hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""
+        hint += f"There are: {', '.join(names)}."
+        return mistake(rule, f"there is no column {name}", told.get("location"), hint, head)
+
+
+def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = _HEAD) -> UsageError:
+    """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in a query that began with `head`."""
+    start, length = json.loads(location) if location else (len(head), 0)
+    shown = _shown(rule.sql, start - len(head), length)
+    lines = [f"The rule {rule.name} is wrong: {message.rstrip('.!')}.", *shown]
+    return UsageError("\n".join([*lines, hint or "Correct it."]))
+
+
+def _place(part: dict[str, Any]) -> str:
+    """Where a node of an expression stands."""
+    return f"[{part.get('query_location')},{part.get('query_location_length')}]"
+
+
+def _name(part: dict[str, Any]) -> str:
+    """The column of a reference: `id`, `rows.id`; `vendor.name` is a part of one."""
+    table, *below = part["column_names"]
+    return str(below[0] if below and table.lower() == "rows" else table)
+
+
+def _told(error: RunError) -> dict[str, Any]:
+    """DuckDB's own words."""
+    text = str(error.__cause__)
+    try:
+        told: dict[str, Any] = json.loads(text.partition(": ")[2])
+    except ValueError:
+        raise error from error.__cause__
+    if not isinstance(error.__cause__, duckdb.Error):
+        raise error
+    return told
+
+
+def _shown(sql: str, start: int, length: int) -> Iterator[str]:
+    """The line of the expression with the mistake, and marks under it; `start` and `length` in bytes."""
+    data = sql.encode()
+    place = min(len(data[: max(start, 0)].decode(errors="ignore")), max(len(sql) - 1, 0))
+    first = sql.rfind("\n", 0, place) + 1
+    yield "  " + sql[first:].partition("\n")[0]
+    if length:
+        marked = data[max(start, 0) :][:length].decode(errors="ignore").partition("\n")[0]
+        yield "  " + " " * _width(sql[first:place]) + "^" * max(1, _width(marked))
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

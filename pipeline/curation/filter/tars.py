@@ -1,0 +1,157 @@
+"""The kept rows of a filter as WebDataset tars, copied from their sources.
+
+In: a filter's workspace. Out: `000000.tar`, `000001.tar`, ... with the images' bytes as they were, in the order in
+which they lie in their sources. Each tar appears whole or not at all; a note beside it (`_tars/000000.json`) says which
+rows it holds, so that a run that was killed goes on behind the last one. A row whose image cannot be had is in no tar
+and in the list of failures: kept = written + failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.curation.filter.filtering import Filtered
+from pipeline.curation.filter.judge import FAILED, ROW
+from pipeline.curation.originals.image_reader import ImageReader
+from pipeline.curation.originals.places import locate
+from pipeline.curation.tables import write_table
+from pipeline.curation.tars.sample import TOLD
+from pipeline.curation.tars.writer import BLOCK_ROWS, Note, Row, TarLimits, TarWriter, note_uri, tar_uri, to_json
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.layout import objects
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.errors import AlreadyExistsError, NotFoundError, RunError, UsageError
+from pipeline.scratch.workspace import Workspace
+
+CLAIM = "_tars.json"
+FAILURES = QUARANTINE.remove(QUARANTINE.get_field_index("attempts"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tars:
+    """What was written: kept = written + failed. The failures, which may be many, stay in the notes on the disk."""
+
+    uri: str
+    notes: tuple[Note, ...]
+
+    @property
+    def written(self) -> int:
+        """Rows that are in a tar."""
+        return sum(note.samples for note in self.notes)
+
+    @property
+    def failed(self) -> int:
+        """Rows whose image could not be had."""
+        return sum(note.rows - note.samples for note in self.notes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all tars."""
+        return sum(note.size_bytes for note in self.notes)
+
+
+def columns_of(dataset: Dataset) -> list[str]:
+    """The columns of a row that its sample is made of."""
+    return [*TOLD, "text", *dataset.identity.extra.names]
+
+
+def write_tars(
+    filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: Callable[[int], None]
+) -> Tars:
+    """Write the kept rows to tars below `uri`, or go on with that. `work` is a filter's, with `columns_of`.
+
+    Raises:
+        UsageError: `uri` holds something else.
+        UnavailableError: a source is down; the same call goes on.
+        StorageError, RunError: reading or writing failed.
+    """
+    dataset = Dataset.open(filtered.out)
+    claim = {
+        "hanclip_tars": 1,
+        "dataset": dataset.uri,
+        "kept": filtered.counts.kept,
+        "digest": filtered.digest,
+        "rules": filtered.facts()["rules"],
+        "tar_rows": limits.rows,
+        "tar_bytes": limits.size_bytes,
+    }
+    _claim(uri, claim)
+    work.execute(f"CREATE TABLE kept AS SELECT {ROW}, {_columns(dataset)} FROM rows SEMI JOIN ({_KEPT}) USING ({ROW})")
+    with ImageReader(dataset, locate(dataset.uri, work, "kept")) as images:
+        tars = Tars(uri, tuple(TarWriter(dataset, uri, limits, images).write(_rows(work), on_rows)))
+    if tars.written + tars.failed != filtered.counts.kept:
+        raise RunError(
+            f"{tars.written:,} written + {tars.failed:,} failed are not the {filtered.counts.kept:,} rows kept: "
+            f"{uri} is not complete. Run the same command again, and report this if it stays."
+        )
+    done = {
+        **claim,
+        "state": "complete",
+        "written": tars.written,
+        "tars": [_told(n, note) for n, note in enumerate(tars.notes)],
+    }
+    storage.overwrite(storage.join(uri, CLAIM), to_json(done))
+    return tars
+
+
+def write_failures(uri: str, tars: Tars, filtered: Filtered) -> Counter[str]:
+    """Write the table of the kept rows that are in no tar, and why; returns their reasons. Raises StorageError."""
+    reasons: Counter[str] = Counter()
+
+    def tables() -> Iterator[pa.Table]:
+        for number in range(len(tars.notes)):
+            note = json.loads(storage.read_bytes(note_uri(tars.uri, number)))
+            reasons.update(failure["reason"] for failure in note["failures"])
+            yield pa.Table.from_pylist(note["failures"], schema=FAILURES)
+
+    write_table(uri, FAILURES, tables(), filtered.facts())
+    return reasons
+
+
+_KEPT = f"SELECT {ROW} FROM judged WHERE {FAILED} = 0"
+_ORDERED = f"""
+SELECT rows.*, hanclip_place FROM located JOIN rows USING ({ROW})
+ORDER BY hanclip_place.container NULLS FIRST, hanclip_place.position NULLS FIRST, rows.id
+"""
+
+
+def _columns(dataset: Dataset) -> str:
+    """What finding and checking an image takes."""
+    names = ("id", "source_fingerprint", "image_uri", "image_sha256")
+    return ", ".join(name for name in names if name in dataset.identity.schema.names)
+
+
+def _rows(work: Workspace) -> Iterator[Row]:
+    for batch in work.batches(_ORDERED):
+        for start in range(0, batch.num_rows, BLOCK_ROWS):
+            yield from batch.slice(start, BLOCK_ROWS).to_pylist()
+
+
+def _claim(uri: str, claim: dict[str, Any]) -> None:
+    """Take the folder for these tars. Raises UsageError when it holds something else."""
+    with suppress(NotFoundError):
+        there = json.loads(storage.read_bytes(storage.join(uri, CLAIM)))
+        if {name: there.get(name) for name in claim} != claim:
+            raise UsageError(f"{uri} holds the tars of other rows, rules or limits: choose another folder.")
+        return
+    if next(iter(objects(uri)), None):
+        raise UsageError(f"{uri} is not empty, and holds no tars of this filter: choose another folder.")
+    with suppress(AlreadyExistsError):
+        storage.create(storage.join(uri, CLAIM), to_json({**claim, "state": "writing"}))
+
+
+def _told(number: int, note: Note) -> dict[str, Any]:
+    return {
+        "name": storage.name(tar_uri("", number)),
+        "samples": note.samples,
+        "size_bytes": note.size_bytes,
+        "sha256": note.sha256,
+    }

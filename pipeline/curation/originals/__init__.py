@@ -1,0 +1,1 @@
+"""The original images of rows, read again from their sources."""

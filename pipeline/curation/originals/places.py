@@ -1,0 +1,101 @@
+"""Where the rows of a dataset lie in their sources, as the plans of its runs tell.
+
+In: rows in a workspace's table. Out: the same rows beside the planned record of each, of the newest plan that has a
+place for it, and the runs whose configuration says how to read there. A snapshot's rows were copied from another
+dataset, so its plans are asked too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipeline import config, storage
+from pipeline.config import SourceConfig
+from pipeline.dataset import layout
+from pipeline.dataset.history import planned_runs
+from pipeline.errors import NotFoundError
+from pipeline.records import RECORDS
+from pipeline.scratch.workspace import Workspace
+
+_PLACE = ("image_uri", "text_uri", "container", "position", "size_bytes", "plan")
+_LOCATED = """
+CREATE OR REPLACE TABLE located AS
+WITH known AS (
+    SELECT id, source_fingerprint, arg_max({{{fields}}}, plan) AS hanclip_place
+    FROM records SEMI JOIN {wanted} USING (id, source_fingerprint)
+    WHERE coalesce(image_uri, text_uri, container) IS NOT NULL
+    GROUP BY id, source_fingerprint
+)
+SELECT w.*, hanclip_place FROM {wanted} AS w LEFT JOIN known USING (id, source_fingerprint)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """Records of one run of one dataset: a file of `schema.RECORDS` rows."""
+
+    out: str
+    run_id: str
+    uri: str
+
+
+def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
+    """Make the table `located`: the rows of the table `wanted`, each beside its `hanclip_place`.
+
+    That is null, or a struct of `image_uri`, `text_uri`, `container`, `position` and `size_bytes`, as the source was
+    listed, and `plan`, the number of the file in the list that is returned.
+    """
+    files = list(_planned_files(out))
+    work.register("records", _records(files))
+    fields = ", ".join(f"'{name}': {name}" for name in _PLACE)
+    work.execute(_LOCATED.format(wanted=wanted, fields=fields))
+    return files
+
+
+def source_of(file: PlannedFile) -> SourceConfig:
+    """How the run that planned the records read its source; the defaults, if its configuration is gone."""
+    try:
+        data = storage.read_bytes(storage.join(layout.run_uri(file.out, file.run_id), layout.CONFIG))
+    except NotFoundError:
+        return SourceConfig()
+    return config.parse(json.loads(data)).source
+
+
+def _planned_files(out: str) -> Iterator[PlannedFile]:
+    """Files of records that are still there, older plans first."""
+    copied_by = ""
+    try:
+        claim = json.loads(storage.read_bytes(storage.join(out, layout.SNAPSHOT)))
+    except NotFoundError:
+        pass
+    else:
+        copied_by = claim["run_id"]
+        yield from _planned_files(claim["source"])
+    runs = layout.runs(out)
+    there = {info.uri for infos in runs.values() for info in infos}
+    for run in planned_runs(runs):
+        if run.run_id != copied_by:
+            yield from (PlannedFile(out, run.run_id, uri) for uri in run.record_files if uri in there)
+
+
+def _records(files: list[PlannedFile]) -> pads.Dataset:
+    """All planned records, with the number of their file as `plan`."""
+    full = RECORDS.append(pa.field("plan", pa.int64()))
+    parts = [_part(file.uri, number, full) for number, file in enumerate(files)]
+    return pads.dataset(parts) if parts else pads.dataset(full.empty_table())
+
+
+def _part(uri: str, number: int, schema: pa.Schema) -> pads.Dataset:
+    filesystem, path = storage.arrow_filesystem(uri)
+    return pads.FileSystemDataset.from_paths(
+        [path],
+        schema=schema,
+        format=pads.ParquetFileFormat(),
+        filesystem=filesystem,
+        partitions=[pads.field("plan") == number],
+    )

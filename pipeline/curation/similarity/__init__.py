@@ -1,0 +1,1 @@
+"""What a similarity is worth in this dataset: logit, percentile, chance."""

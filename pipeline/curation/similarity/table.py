@@ -1,0 +1,190 @@
+"""Similarities beside those of their dataset: stored cosines in, a table with logit, percentile and chance out.
+
+    logit       cosine * logit_scale, the model's own number
+    percentile  100 * (pairs of the dataset with a lower cosine + half of those with the same) / pairs
+    chance      how often a text of another record reaches this cosine, see `similarity_chance`
+
+Two passes over the latest rows read ids, texts and similarities, no vectors; four bytes a row are held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.curation.similarity.chance import Chance, sample_chance
+from pipeline.curation.tables import write_table
+from pipeline.curation.vectors import IMAGE, KEY, TEXT, require_vectors
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
+from pipeline.dataset.outcomes import footer_of
+from pipeline.errors import UsageError
+
+Reals = npt.NDArray[np.float64]
+
+#: Percent points of the summary.
+POINTS = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+
+SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in KEY),
+        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("logit", pa.float32(), nullable=False),
+        pa.field("percentile", pa.float64(), nullable=False),
+        pa.field("chance", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over a dataset's keys tells.
+
+    Attributes:
+        rows: ids with a current row.
+        cosines: ascending float32 cosines of the image-text pairs among them.
+        states: fingerprints of the current rows of the ids that were asked for.
+    """
+
+    rows: int
+    cosines: npt.NDArray[np.float32]
+    states: dict[str, str]
+
+    def percentiles(self, cosines: npt.NDArray[np.float32]) -> Reals:
+        """Places of these cosines among those of the dataset, 0 to 100; it must have some."""
+        lower, upto = np.searchsorted(self.cosines, cosines, "left"), np.searchsorted(self.cosines, cosines, "right")
+        percent: Reals = 50.0 * (lower + upto) / len(self.cosines)
+        return percent
+
+    def at(self, percent: float) -> float:
+        """The cosine of the pair that stands there in the order, rounded down: one that a pair really has."""
+        return float(self.cosines[int(percent / 100 * (len(self.cosines) - 1))])
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A percent point of the distribution, with a record whose pair has just this cosine."""
+
+    percent: float
+    similarity: float
+    logit: float
+    chance: float | None
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the table holds.
+
+    Attributes:
+        pairs: its rows; records without a text have none.
+        records_sampled, pairs_sampled, chance_mean, chance_std: of the mismatched pairs, 0 where there are none.
+    """
+
+    table: str
+    rows: int
+    pairs: int
+    logit_scale: float
+    records_sampled: int
+    pairs_sampled: int
+    chance_mean: float
+    chance_std: float
+    points: tuple[Point, ...] = ()
+
+
+def logit_scale(dataset: Dataset) -> float:
+    """The factor that turns cosines into the model's logits, as the shards' footers tell it; raises UsageError."""
+    for file in dataset.files():
+        return float(footer_of(file.uri)["logit_scale"])
+    raise UsageError(f"The dataset at {dataset.uri} holds no shard yet: run `hanclip embed` first.")
+
+
+def survey(out: str, ids: Collection[str] = ()) -> Survey:
+    """Go over the keys of the dataset at `out`, and find the states of `ids`. Raises StorageError, RunError."""
+    has_pairs = "similarity" in Dataset.open(out).identity.schema.names
+    wanted, rows = pa.array(sorted(ids), pa.string()), 0
+    states: dict[str, str] = {}
+    parts: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+    for batch in latest(out, [*KEY, *(["similarity"] if has_pairs else [])]):
+        rows += batch.num_rows
+        met = batch.filter(pc.is_in(batch["id"], wanted)) if ids else batch.slice(0, 0)
+        states.update(zip(met["id"].to_pylist(), met["source_fingerprint"].to_pylist(), strict=True))
+        if has_pairs:
+            parts.append(batch["similarity"].drop_null().to_numpy())
+    cosines = np.concatenate(parts)
+    cosines.sort()
+    return Survey(rows, cosines, states)
+
+
+def write_similarity(out: str, tell: Callable[[int, int], None]) -> Summary:
+    """Write `OUT/similarity/similarity.parquet` over the latest rows of the dataset at `out`.
+
+    Args:
+        out: the dataset.
+        tell: called with the rows written so far, and all of them.
+
+    Raises:
+        UsageError: the dataset has no pairs of image and text.
+        StorageError, RunError: it cannot be read or written.
+    """
+    dataset = Dataset.open(out)
+    require_vectors(dataset, IMAGE, TEXT)
+    found, scale = survey(out), logit_scale(dataset)
+    if not len(found.cosines):
+        raise UsageError(f"No record of the dataset at {dataset.uri} has a text: there are no pairs to compare.")
+    chance = sample_chance(dataset)
+    uri = layout.similarity_uri(dataset.uri)
+    summary = Summary(uri, found.rows, len(found.cosines), scale, *_told(chance))
+    facts = {name: value for name, value in asdict(summary).items() if name not in ("table", "points")}
+    examples: dict[float, tuple[str, str]] = {}
+    write_table(uri, SCHEMA, _tables(out, found, scale, chance, examples, tell), {"similarity": facts})
+    return replace(summary, points=tuple(_points(found, scale, chance, examples)))
+
+
+def _tables(
+    out: str,
+    found: Survey,
+    scale: float,
+    chance: Chance | None,
+    examples: dict[float, tuple[str, str]],
+    tell: Callable[[int, int], None],
+) -> Iterator[pa.Table]:
+    """The table's rows, and beside them `examples` of each percent point: of several records the first by id."""
+    points, done = pa.array({found.at(percent) for percent in POINTS}, pa.float32()), 0
+    for batch in latest(out, [*KEY, "similarity", "text"]):
+        pairs = batch.filter(batch["similarity"].is_valid())
+        cosines = pairs["similarity"].to_numpy()
+        for row in pairs.filter(pc.is_in(pairs["similarity"], points)).to_pylist():
+            known = examples.get(row["similarity"])
+            examples[row["similarity"]] = min(known or (row["id"], row["text"]), (row["id"], row["text"]))
+        yield pa.table(
+            {
+                **{name: pairs[name] for name in KEY},
+                "similarity": cosines,
+                "logit": (cosines.astype(np.float64) * scale).astype(np.float32),
+                "percentile": found.percentiles(cosines),
+                "chance": pa.nulls(len(cosines), pa.float64()) if chance is None else chance.of(cosines),
+            }
+        )
+        done += pairs.num_rows
+        tell(done, len(found.cosines))
+
+
+def _points(
+    found: Survey, scale: float, chance: Chance | None, examples: dict[float, tuple[str, str]]
+) -> Iterator[Point]:
+    for percent in POINTS:
+        cosine = found.at(percent)
+        often = None if chance is None else float(chance.of(np.array([cosine], np.float32))[0])
+        yield Point(percent, cosine, cosine * scale, often, *examples[cosine])
+
+
+def _told(chance: Chance | None) -> tuple[int, int, float, float]:
+    return (0, 0, 0.0, 0.0) if chance is None else (chance.records, len(chance.cosines), chance.mean, chance.std)

@@ -1,0 +1,1 @@
+"""WebDataset tars made from rows."""

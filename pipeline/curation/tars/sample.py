@@ -1,0 +1,88 @@
+"""One row as a WebDataset sample: the members that share its key.
+
+In: a row of a dataset and its encoded image. Out: `<key>.<suffix>`, `<key>.txt`, `<key>.json`. The bytes depend on
+nothing else, so the same rows give the same tars. The .json holds the source's own columns as they are named there,
+and below `hanclip` what hanclip knows; in this way hanclip reads its own tars again without a clash of names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.sources.names import IMAGE_SUFFIXES
+
+#: What hanclip tells about a row, as far as the dataset has it.
+TOLD = (
+    "id",
+    "source_fingerprint",
+    "image_uri",
+    "image_sha256",
+    "image_width",
+    "image_height",
+    "similarity",
+)
+_MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
+_SEGMENT = r"[\w+=@,~-]+"
+_SAFE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_HIDDEN = re.compile(r"(.*/)?__[^/]*__|.*__MACOSX.*")
+_OURS = re.compile(r".*-[0-9a-f]{16}")
+_UNSAFE = re.compile(r"[^\w+=@,~-]+")
+_KEY_BYTES = 200
+_STEM_CHARS = 40
+
+
+def key_of(id_: str) -> str:
+    """The id itself, where it may be a key; else its end made safe, with a digest of the whole that keeps it unique.
+
+    A key has no dot (what follows one is the suffix) and no character that a file system or a shell minds.
+    """
+    fits = len(id_.encode()) <= _KEY_BYTES and _SAFE.fullmatch(id_)
+    if fits and not _HIDDEN.fullmatch(id_) and not _OURS.fullmatch(id_):
+        return id_
+    stem, _, suffix = id_.rpartition("/")[2].rpartition(".")
+    name = stem if stem and suffix.lower() in IMAGE_SUFFIXES else id_.rpartition("/")[2]
+    digest = hashlib.sha256(id_.encode()).hexdigest()[:16]
+    return f"{_UNSAFE.sub('_', name)[:_STEM_CHARS].strip('_') or 'row'}-{digest}"
+
+
+def members_of(row: Mapping[str, Any], extra: Sequence[str], image: bytes | None) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the members, in order."""
+    key = key_of(row["id"])
+    if image is not None:
+        yield f"{key}.{_suffix(image, row.get('image_uri') or '')}", image
+    if row.get("text") is not None:
+        yield f"{key}.txt", row["text"].encode("utf-8", "replace")
+    told = {name: row[name] for name in extra}
+    told["hanclip"] = {name: row[name] for name in TOLD if name in row}
+    yield f"{key}.json", json.dumps(_plain(told), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def _suffix(image: bytes, uri: str) -> str:
+    """By the content; by the name of what was embedded, where the content is of a rarer kind."""
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "webp"
+    if image[4:12] in (b"ftypavif", b"ftypavis"):
+        return "avif"
+    named = uri.rpartition(".")[2].lower()
+    return next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), "") or (
+        named if named in IMAGE_SUFFIXES else "jpg"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: bytes as base64, times as text, no NaN."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(below) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(below) for below in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,173 @@
+"""The output dataset: opened under one identity, one Parquet file a shard, committed whole or not at all.
+
+The embeddings file is the commit. Its name is taken with a create-only write, so of two writers one wins, and listing
+the folder is the truth. A quarantine file is written before and counts only once the embeddings file names its attempt,
+so a writer that dies or loses leaves nothing that a reader would count.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipeline import storage
+from pipeline.dataset import layout, schema
+from pipeline.dataset.identity import Identity, check_same
+from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
+from pipeline.dataset.scan import choose, scan
+from pipeline.dataset.shard_file import Provenance, encode, footer_entries, read_footer, read_footers
+from pipeline.errors import AlreadyExistsError, IdentityError, NotFoundError, RunError
+from pipeline.storage import DEFAULT_POLICY, ReadPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset at `uri` whose identity is known. Holds no connection: it may be pickled and sent to an actor.
+
+    Attributes:
+        uri: its folder.
+        identity: what it is made of.
+        policy: how patiently shards are committed.
+    """
+
+    uri: str
+    identity: Identity
+    policy: ReadPolicy = DEFAULT_POLICY
+
+    @classmethod
+    def open(cls, uri: str) -> Dataset:
+        """Open what exists. Raises IdentityError when there is no dataset, or a damaged or newer one."""
+        found = cls.find(uri)
+        if found is None:
+            raise IdentityError(f"There is no dataset at {uri} ({layout.IDENTITY} is missing): check OUT.")
+        return found
+
+    @classmethod
+    def find(cls, uri: str) -> Dataset | None:
+        """Open what exists, or None."""
+        uri = storage.normalise(uri)
+        name = storage.join(uri, layout.IDENTITY)
+        try:
+            return cls(uri, Identity.from_json(storage.read_bytes(name), name))
+        except NotFoundError:
+            return None
+
+    @classmethod
+    def open_or_create(cls, uri: str, identity: Identity) -> Dataset:
+        """Open `uri`, or make a new dataset there; of racing creators the first one's `shard_rows` holds for all.
+
+        Raises:
+            IdentityError: the dataset there has another identity, or the folder holds embeddings without one.
+        """
+        dataset = cls.find(uri) or cls._create(storage.normalise(uri), identity)
+        check_same(dataset.identity, identity, dataset.uri)
+        return dataset
+
+    @classmethod
+    def _create(cls, uri: str, identity: Identity) -> Dataset:
+        if next(iter(layout.objects(uri, EMBEDDINGS)), None):
+            raise IdentityError(
+                f"{uri} holds {EMBEDDINGS}/ but no {layout.IDENTITY}: restore that file, or choose another OUT."
+            )
+        try:
+            storage.create(storage.join(uri, layout.IDENTITY), identity.to_json().encode())
+        except AlreadyExistsError:
+            return cls.open(uri)
+        return cls(uri, identity)
+
+    def write_shard(
+        self, shard_id: str, run_date: str, table: pa.Table, quarantine: pa.Table, provenance: Provenance
+    ) -> int:
+        """Commit one shard; returns the bytes written.
+
+        Args:
+            shard_id: the planned id.
+            run_date: the date that it was planned with, YYYY-MM-DD.
+            table: rows of the identity's schema, vectors in float32; any column order.
+            quarantine: rows of `schema.QUARANTINE`.
+            provenance: what the footer tells beside the identity.
+
+        Raises:
+            RunError: the rows are not all there, or the columns are not the dataset's.
+            AlreadyExistsError: somebody else committed the shard first; nothing of this call remains.
+        """
+        rows = (table.num_rows, quarantine.num_rows)
+        if sum(rows) != provenance.rows_planned:
+            raise RunError(
+                f"Shard {shard_id}: {rows[0]} embedded + {rows[1]} quarantined are not the {provenance.rows_planned} "
+                "records planned. Nothing was written; run the same command again, and report this if it stays."
+            )
+        attempt = secrets.token_hex(4)
+        aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
+        footer = footer_entries(self.identity, provenance, shard_id, attempt, rows)
+        data = encode(_conform(table, self.identity.schema, shard_id), footer)
+        written = len(data)
+        if quarantine.num_rows:
+            failed = encode(_conform(quarantine, schema.QUARANTINE, shard_id), {})
+            storage.overwrite(aside, failed, self.policy)
+            written += len(failed)
+        try:
+            storage.create(layout.embeddings_uri(self.uri, run_date, shard_id), data, self.policy)
+        except AlreadyExistsError:
+            if quarantine.num_rows:
+                storage.delete(aside, self.policy)
+            raise
+        return written
+
+    def committer(self, shard_id: str, run_date: str) -> str | None:
+        """Id of the run that committed a shard under this date; None when nobody did."""
+        uri = layout.embeddings_uri(self.uri, run_date, shard_id)
+        try:
+            size_bytes = storage.stat(uri, self.policy).size_bytes
+        except NotFoundError:
+            return None
+        return read_footer(DataFile(uri, shard_id, run_date, "", size_bytes)).run_id
+
+    def committed(self) -> dict[str, str]:
+        """URI of the embeddings file of every committed shard, by shard id."""
+        return {file.shard_id: file.uri for file in self.files()}
+
+    def files(self) -> list[DataFile]:
+        """Embeddings files of the committed shards, each shard once, sorted by date."""
+        once: dict[str, DataFile] = {}
+        for file in layout.data_files(self.uri, EMBEDDINGS):
+            once.setdefault(file.shard_id, file)
+        return list(once.values())
+
+    def quarantine_files(self, files: Iterable[DataFile] | None = None) -> list[DataFile]:
+        """Quarantine files that committed shards name; those of dead or beaten attempts are not among them.
+
+        Args:
+            files: embeddings files, as `files` listed them: who asks for both gets one state of the dataset.
+        """
+        embeddings = {(file.run_date, file.shard_id): file for file in (self.files() if files is None else files)}
+        found = layout.data_files(self.uri, QUARANTINE)
+        candidates = [file for file in found if (file.run_date, file.shard_id) in embeddings]
+        named = {embeddings[file.run_date, file.shard_id] for file in candidates}
+        attempts = {(footer.shard_id, footer.attempt) for footer in read_footers(named)}
+        return [file for file in candidates if (file.shard_id, file.attempt) in attempts]
+
+    def embeddings(self, columns: Sequence[str] | None = None) -> pads.Dataset:
+        """The committed rows as an Arrow dataset, with `run_date`; `columns` limits the others."""
+        return scan(self.files(), choose(self.identity.schema, columns))
+
+    def quarantine(self, columns: Sequence[str] | None = None) -> pads.Dataset:
+        """The quarantined rows of committed shards as an Arrow dataset, with `run_date`."""
+        return scan(self.quarantine_files(), choose(schema.QUARANTINE, columns))
+
+
+def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:
+    """`table` with the columns, order and types of `wanted`; this rounds vectors where float16 is stored."""
+    missing = set(wanted.names) ^ set(table.column_names)
+    if missing:
+        raise RunError(f"Shard {shard_id}: columns {sorted(missing)} are not as planned. Run the same command again.")
+    try:
+        return schema.conform(table, wanted)
+    except pa.ArrowException as error:
+        raise RunError(
+            f"Shard {shard_id}: {error}. The source's column types changed: run the same command again."
+        ) from error

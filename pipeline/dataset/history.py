@@ -1,0 +1,93 @@
+"""The runs of a dataset, as their folders tell: what each planned, from which source, with which configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipeline import config, storage
+from pipeline.config import RunConfig
+from pipeline.dataset import layout
+from pipeline.dataset.plan_files import read_shards
+from pipeline.errors import NotFoundError, UsageError
+from pipeline.records import RECORDS, Shard
+
+_PLANS_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run with a finished plan.
+
+    Attributes:
+        run_id: sorts by time.
+        shards: what it planned.
+        kind: "full", or "retry" for a selection of quarantined records.
+        source: digest of the source's configuration.
+        record_files: URIs of its records, with the run that planned them first: of an adopted shard an earlier one.
+    """
+
+    run_id: str
+    shards: tuple[Shard, ...]
+    kind: str
+    source: str
+    record_files: Mapping[str, str]
+
+
+def planned_runs(runs: Mapping[str, list[storage.ObjectInfo]]) -> list[PlannedRun]:
+    """Those of `runs`, as `layout.runs` gives them, that have a finished plan, oldest first."""
+    plans = [info for run_id, infos in runs.items() for info in infos if info.uri.endswith(f"/{run_id}/{layout.PLAN}")]
+    return storage.in_threads(_read, plans, 16)
+
+
+@lru_cache(_PLANS_KEPT)
+def _read(plan: storage.ObjectInfo) -> PlannedRun:
+    """A plan, once for each of its states: a job of many runs looks at the same plans after each."""
+    run_uri = storage.parent(plan.uri)
+    shards, facts = read_shards(run_uri)
+    files: dict[str, str] = {}
+    for shard in shards:
+        files[shard.records_uri] = max(shard.planned_by, files.get(shard.records_uri, ""))
+    return PlannedRun(storage.name(run_uri), tuple(shards), facts["kind"], facts["source"], files)
+
+
+def current_runs(runs: list[PlannedRun]) -> set[str]:
+    """The newest full plan of each source. Whatever its source held and had no outcome then is in it."""
+    return set({run.source: run.run_id for run in runs if run.kind == "full"}.values())
+
+
+def records(runs: list[PlannedRun]) -> pads.Dataset:
+    """Every planned record: rows of `schema.RECORDS` with `run` and `current`.
+
+    `run` is the run that listed the record as it is here; `current` tells whether a current run has it in its plan.
+    """
+    full = RECORDS.append(pa.field("run", pa.string())).append(pa.field("current", pa.bool_()))
+    current = current_runs(runs)
+    files = [(uri, listed_by, run.run_id in current) for run in runs for uri, listed_by in run.record_files.items()]
+    if not files:
+        return pads.dataset(full.empty_table())
+    filesystem, first = storage.arrow_filesystem(files[0][0])
+    scheme = files[0][0].removesuffix(first)
+    return pads.FileSystemDataset.from_paths(
+        [uri.removeprefix(scheme) for uri, *_ in files],
+        schema=full,
+        format=pads.ParquetFileFormat(),
+        filesystem=filesystem,
+        partitions=[(pads.field("run") == run) & (pads.field("current") == is_current) for _, run, is_current in files],
+    )
+
+
+def latest_config(out: str) -> RunConfig:
+    """The configuration of the newest run, so that a command about OUT needs no more than OUT. Raises UsageError."""
+    for run_id in reversed(layout.runs(storage.normalise(out))):
+        try:
+            data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
+        except NotFoundError:
+            continue
+        return config.parse(json.loads(data))
+    raise UsageError(f"No run of {out} left its configuration: name the source again.")

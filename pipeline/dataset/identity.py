@@ -1,0 +1,201 @@
+"""What a dataset is made of: the model, its preprocessing, the columns, the vector type. Written once, never changed.
+
+In: the facts of a model and of a source. Out: an `Identity`, which `_dataset.json` stores. Two runs may write to one
+folder only if their identities agree, because vectors of two models do not compare. A model's *name* may differ (a
+local copy of the same weights), its weights may not.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.config import RunConfig
+from pipeline.dataset.schema import embeddings_schema
+from pipeline.errors import IdentityError
+from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
+
+#: What must agree, in the order in which differences are reported, with the cure of each.
+_OTHER_OUT = "write to another OUT"
+_MODEL_CURE = "write to another OUT, or use the model that the dataset was made with"
+_TRUNCATE: TextOverflow = "truncate"
+_COMPARED = {
+    "format_version": "write to another OUT, or use the hanclip version that made the dataset",
+    "weights_sha256": _MODEL_CURE,
+    "preprocessing": _MODEL_CURE,
+    "dim": _MODEL_CURE,
+    "has_images": _OTHER_OUT,
+    "has_texts": _OTHER_OUT,
+    "extra": "write to another OUT, or choose the same columns with --extra-column",
+    "text_overflow": "write to another OUT, or set --text-overflow to the dataset's",
+    "embedding_dtype": "write to another OUT, or set --embedding-dtype to the dataset's",
+}
+
+
+class ModelFacts(Protocol):
+    """The part of a checkpoint that decides what a vector means. `model.checkpoints.ModelSpec` has it."""
+
+    @property
+    def name(self) -> str:
+        """Hub id or folder."""
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the hub."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hex digest of the weights."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Id of the preprocessing."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+
+class SourceFacts(Protocol):
+    """The part of a source that decides which columns exist. `sources.SourceSpec` has it."""
+
+    @property
+    def has_images(self) -> bool:
+        """Records have images."""
+
+    @property
+    def has_texts(self) -> bool:
+        """Records have texts."""
+
+    @property
+    def extra(self) -> pa.Schema:
+        """Other columns to carry through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Identity of one dataset.
+
+    Attributes:
+        model, revision: where the weights came from; told, not compared.
+        weights_sha256: hex digest of the weights.
+        preprocessing: id of the way from image bytes and text to the model's input.
+        dim: length D of a vector.
+        has_images, has_texts: which of the column groups exist.
+        extra: the source's own columns, carried through.
+        embedding_dtype: "float32" or "float16", the type of a vector's elements.
+        shard_rows: target of the cut into shards, fixed at the first planning; told, not compared.
+        text_overflow: how the vectors of long texts were made; those that are left out have none, so "quarantine" is
+            "truncate" here.
+    """
+
+    model: str
+    revision: str | None
+    weights_sha256: str
+    preprocessing: str
+    dim: int
+    has_images: bool
+    has_texts: bool
+    extra: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    embedding_dtype: str = "float32"
+    shard_rows: int = 4096
+    text_overflow: TextOverflow = _TRUNCATE
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the embeddings files."""
+        dtype = pa.type_for_alias(self.embedding_dtype)
+        return embeddings_schema(self.has_images, self.has_texts, self.extra, self.dim, dtype)
+
+    @property
+    def vector_columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold vectors."""
+        return ("image_embedding",) * self.has_images + ("text_embedding",) * self.has_texts
+
+    def digest(self) -> bytes:
+        """SHA-256 over everything that is compared: what shard ids start from."""
+        told = dict(_told(self))
+        if self.text_overflow == _TRUNCATE:
+            del told["text_overflow"]  # as it was before there was a choice: ids of shards stay
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
+
+    def to_json(self) -> str:
+        """`extra` appears twice: names and types for people, the exact Arrow schema for machines."""
+        told = dict(_told(self))
+        tree = {
+            "hanclip_dataset": told.pop("format_version"),
+            "model": self.model,
+            "revision": self.revision,
+            **told,
+            "shard_rows": self.shard_rows,
+            "extra_schema": base64.b64encode(self.extra.serialize().to_pybytes()).decode(),
+        }
+        return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, uri: str) -> Identity:
+        """Parse `_dataset.json`; `uri` is named in the error. Raises IdentityError."""
+        try:
+            tree: dict[str, Any] = json.loads(text)
+            version = int(tree.pop("hanclip_dataset"))
+            if version > FORMAT_VERSION:
+                raise IdentityError(
+                    f"{uri} has format {version}, this hanclip reads up to {FORMAT_VERSION}: upgrade hanclip."
+                )
+            extra = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(tree.pop("extra_schema"))))
+            return cls(**{**tree, "extra": extra, "format_version": version})
+        except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+            cure = "restore it from a copy, or write to another OUT"
+            raise IdentityError(f"{uri} is damaged or not written by hanclip ({error!r}): {cure}.") from error
+
+
+def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_rows: int) -> Identity:
+    """The identity that a run of `model` over `source` gives a new dataset."""
+    return Identity(
+        model=model.name,
+        revision=model.revision,
+        weights_sha256=model.weights_sha256,
+        preprocessing=model.preprocessing,
+        dim=model.dim,
+        has_images=source.has_images,
+        has_texts=source.has_texts,
+        extra=source.extra.remove_metadata(),
+        embedding_dtype=config.output.embedding_dtype,
+        shard_rows=shard_rows,
+        text_overflow=_TRUNCATE if config.model.text_overflow == "quarantine" else config.model.text_overflow,
+    )
+
+
+def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
+    """Raise an IdentityError that names each difference, both values and the cure, unless the two agree."""
+    ours = dict(_told(wanted))
+    lines = [
+        f"{name}: the dataset has {old!r}, this run {ours[name]!r} ({_COMPARED[name]})"
+        for name, old in _told(stored)
+        if ours[name] != old
+    ]
+    if lines:
+        raise IdentityError(
+            f"The dataset at {uri} was made by something else (model {stored.model}, revision {stored.revision}):\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def check_model(stored: Identity, model: ModelFacts, uri: str) -> None:
+    """`check_same` for the model alone: what can be refused before the source is listed."""
+    facts = {"weights_sha256": model.weights_sha256, "preprocessing": model.preprocessing, "dim": model.dim}
+    check_same(stored, replace(stored, **facts), uri)  # type: ignore[arg-type]
+
+
+def _told(identity: Identity) -> Iterator[tuple[str, Any]]:
+    """The compared fields as plain JSON values."""
+    for name in _COMPARED:
+        value = getattr(identity, name)
+        yield name, [[f.name, str(f.type)] for f in value] if name == "extra" else value

@@ -1,0 +1,101 @@
+"""The Arrow schemas of everything that hanclip stores.
+
+`docs/data-format.md` explains the columns to readers; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("source_fingerprint", pa.string(), nullable=False),
+    ]
+)
+
+#: What a whole listing told about ids that the dataset knows: gone, without a fingerprint; or back in an earlier state,
+#: with that state's fingerprint.
+TOMBSTONES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source_fingerprint", pa.string()),
+        pa.field("gone", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:
+    """Columns of one batch of decoded records: the embeddings' columns without the vectors and the similarity."""
+    fields = [pa.field("id", pa.string(), nullable=False), pa.field("source_fingerprint", pa.string(), nullable=False)]
+    if has_images:
+        fields += [
+            pa.field("image_uri", pa.string()),
+            pa.field("image_sha256", pa.string(), nullable=False),
+            pa.field("image_phash", pa.uint64(), nullable=False),
+            pa.field("image_pixels_xxh128", pa.string(), nullable=False),
+            pa.field("image_width", pa.int32(), nullable=False),
+            pa.field("image_height", pa.int32(), nullable=False),
+        ]
+    if has_texts:
+        fields.append(pa.field("text", pa.string()))
+    return pa.schema([*fields, *extra])
+
+
+def embeddings_schema(
+    has_images: bool, has_texts: bool, extra: pa.Schema, dim: int, embedding_dtype: pa.DataType | None = None
+) -> pa.Schema:
+    """Schema of the embeddings files.
+
+    Args:
+        has_images: the source gives images; without them the image columns do not exist.
+        has_texts: the source gives texts; without them the text columns do not exist.
+        extra: the source's other columns, carried through at the end.
+        dim: length D of a vector.
+        embedding_dtype: type of a vector's elements, float32 unless float16 was asked for.
+    """
+    vector = pa.list_(pa.field("item", embedding_dtype or pa.float32(), nullable=False), dim)
+    fields = [pa.field("id", pa.string(), nullable=False)]
+    if has_images:
+        fields += list(rows_schema(True, False, pa.schema([])))[2:]
+    if has_texts:
+        fields.append(pa.field("text", pa.string()))
+    if has_images:
+        fields.append(pa.field("image_embedding", vector, nullable=False))
+    if has_texts:
+        fields.append(pa.field("text_embedding", vector))
+    if has_images and has_texts:
+        fields.append(pa.field("similarity", pa.float32()))
+    fields.append(pa.field("source_fingerprint", pa.string(), nullable=False))
+    return pa.schema([*fields, *extra])
+
+
+def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """`table` with the columns, order and types of `wanted`. Raises ArrowException where a value does not fit.
+
+    Arrow reads the elements of a null vector as nulls and then refuses to call them non-nullable, as they were written.
+    """
+    columns = [_conformed(table[field.name], field.type) for field in wanted]
+    for field, column in zip(wanted, columns, strict=True):
+        if column.null_count and not field.nullable:
+            raise pa.ArrowInvalid(f"the column {field.name} may hold no nulls and holds {column.null_count:,}")
+    return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _conformed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if not (pa.types.is_fixed_size_list(kind) and column.null_count):
+        return column.cast(kind)
+    return pa.chunked_array([_vectors(chunk, kind) for chunk in column.chunks], kind)
+
+
+def _vectors(chunk: pa.FixedSizeListArray, kind: pa.FixedSizeListType) -> pa.FixedSizeListArray:
+    size = kind.list_size
+    elements = chunk.values.slice(chunk.offset * size, len(chunk) * size)
+    return pa.FixedSizeListArray.from_arrays(
+        elements.fill_null(0).cast(kind.value_type), type=kind, mask=chunk.is_null()
+    )

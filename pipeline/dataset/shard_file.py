@@ -1,0 +1,155 @@
+"""One Parquet file of a shard: how it is encoded, and what its footer tells.
+
+Vectors are stored plain: a dictionary or a general compressor makes them larger or slower and not smaller, and
+BYTE_STREAM_SPLIT on float16 breaks readers. All other columns are compressed with zstd. Row groups hold about 16 MB.
+Pages carry checksums, which `verify` checks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import __version__, storage
+from pipeline.dataset.identity import Identity
+from pipeline.dataset.layout import DataFile
+from pipeline.errors import RunError
+
+PREFIX = "hanclip."
+
+_FOOTERS_AT_ONCE = 16
+_TAIL_BYTES = 64 * 2**10
+_FOOTER_TEXTS = ("shard_id", "attempt", "run_id", "weights_sha256", "preprocessing")
+_FOOTER_COUNTS = ("rows_planned", "rows_embedded", "rows_quarantined")
+_ROW_GROUP_BYTES = 16 * 2**20
+#: Columns whose values hardly ever repeat, so that a dictionary only costs.
+_DISTINCT = frozenset(
+    "id image_uri image_sha256 image_phash image_pixels_xxh128 source_fingerprint similarity".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How the rows of a shard came to be: what the identity does not tell.
+
+    Attributes:
+        run_id: the run that embedded them.
+        rows_planned: records of the shard; embedded + quarantined must give this.
+        logit_scale: the model's temperature, so that similarity * logit_scale is the model's logit.
+        compute_dtype: arithmetic of the towers: bf16, fp16 or fp32.
+        planned_by: the run that listed and cut them; empty where that is `run_id`.
+    """
+
+    run_id: str
+    rows_planned: int
+    logit_scale: float
+    compute_dtype: str
+    planned_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What `hanclip.*` in an embeddings file's footer says, and the counts that Parquet itself keeps.
+
+    `planned_by` is the run that listed the records, which may have left their embedding to `run_id`.
+    """
+
+    shard_id: str
+    attempt: str
+    run_id: str
+    planned_by: str
+    rows_planned: int
+    rows_embedded: int
+    rows_quarantined: int
+    weights_sha256: str
+    preprocessing: str
+    rows: int
+    schema: pa.Schema
+
+
+def footer_entries(
+    identity: Identity, provenance: Provenance, shard_id: str, attempt: str, rows: tuple[int, int]
+) -> dict[str, str]:
+    """Footer metadata of an embeddings file; `rows` are (embedded, quarantined)."""
+    told = {
+        "version": __version__,
+        "format_version": identity.format_version,
+        "model": identity.model,
+        "revision": identity.revision or "",
+        "weights_sha256": identity.weights_sha256,
+        "preprocessing": identity.preprocessing,
+        "logit_scale": repr(provenance.logit_scale),
+        "compute_dtype": provenance.compute_dtype,
+        "run_id": provenance.run_id,
+        "planned_by": provenance.planned_by or provenance.run_id,
+        "shard_id": shard_id,
+        "attempt": attempt,
+        "rows_planned": provenance.rows_planned,
+        "rows_embedded": rows[0],
+        "rows_quarantined": rows[1],
+    }
+    return {PREFIX + key: str(value) for key, value in told.items()}
+
+
+def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
+    """The Parquet file of `table` with `metadata` in its footer."""
+    sink = pa.BufferOutputStream()
+    rows = max(1, _ROW_GROUP_BYTES * max(table.num_rows, 1) // max(table.nbytes, 1))
+    with pq.ParquetWriter(sink, table.schema, **_options(table.schema)) as writer:
+        writer.write_table(table, row_group_size=rows)
+        writer.add_key_value_metadata(dict(metadata))
+    return bytes(sink.getvalue())
+
+
+def read_footers(files: Iterable[DataFile]) -> list[Footer]:
+    """Footers of embeddings files, in order, many at once. Raises RunError when a file is not one."""
+    return storage.in_threads(read_footer, list(files), _FOOTERS_AT_ONCE)
+
+
+def read_footer(file: DataFile) -> Footer:
+    """The footer of one embeddings file, read from its end with one request, or two. Raises RunError, StorageError."""
+    try:
+        return _parse(_read_tail(file))
+    except (pa.ArrowException, struct.error, KeyError, ValueError) as error:
+        raise RunError(
+            f"{file.uri} is damaged, or no embeddings file of hanclip ({error}): delete it, and run the same command."
+        ) from error
+
+
+def _read_tail(file: DataFile) -> pq.ParquetFile:
+    length = min(_TAIL_BYTES, file.size_bytes)
+    while True:
+        tail = storage.read_range(file.uri, file.size_bytes - length, length)
+        (footer_bytes,) = struct.unpack("<I", tail[-8:-4])
+        if footer_bytes + 8 <= length or length == file.size_bytes:
+            return pq.ParquetFile(pa.BufferReader(tail))
+        length = min(footer_bytes + 8, file.size_bytes)
+
+
+def _parse(tail: pq.ParquetFile) -> Footer:
+    told = {key.decode(): value.decode() for key, value in (tail.metadata.metadata or {}).items()}
+    values: dict[str, Any] = {name: told[PREFIX + name] for name in _FOOTER_TEXTS}
+    values["planned_by"] = told.get(PREFIX + "planned_by", values["run_id"])
+    values.update({name: int(told[PREFIX + name]) for name in _FOOTER_COUNTS})
+    return Footer(**values, rows=tail.metadata.num_rows, schema=tail.schema_arrow.remove_metadata())
+
+
+@lru_cache(maxsize=8)
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    sink = pa.BufferOutputStream()
+    pq.write_metadata(schema, sink)
+    leaves = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    paths = [leaves.column(i).path for i in range(len(leaves))]
+    vectors = {path for path in paths if path.partition(".")[0] in ("image_embedding", "text_embedding")}
+    return {
+        "compression": {path: "none" if path in vectors else "zstd" for path in paths},
+        "use_dictionary": [p for p in paths if p not in vectors and p not in _DISTINCT],
+        "write_page_checksum": True,
+        "write_statistics": [path for path in paths if path not in vectors],
+    }

@@ -1,0 +1,1 @@
+"""Images: encoded bytes to model-sized pixels, and perceptual hashes of them."""

@@ -1,0 +1,1 @@
+"""What a job is asked to do, how far it is and how it ended: plain values and the files that hold them."""

@@ -1,0 +1,42 @@
+"""What a job does with a dataset after its runs, or instead of runs: the settings of the commands of the same name.
+
+Part of `job.json`, so nothing heavy is imported, and nothing secret can be said.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.credentials import refuse_credentials
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.filter.settings import FilterSettings
+
+
+class _OverDataset(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: str = Field(min_length=1, description="Folder of the dataset; local path or URL.")
+
+    @field_validator("out")
+    @classmethod
+    def _without_credentials(cls, uri: str) -> str:
+        return refuse_credentials(uri)
+
+
+class DedupStep(_OverDataset):
+    """`hanclip dedup`: write the table of duplicates."""
+
+    kind: Literal["dedup"] = "dedup"
+    settings: DedupSettings = Field(default=DedupSettings(), description="What counts as a duplicate.")
+
+
+class FilterStep(_OverDataset):
+    """`hanclip filter`: keep the rows that pass every rule."""
+
+    kind: Literal["filter"] = "filter"
+    settings: FilterSettings = Field(description="Which rows are kept, and what becomes of them.")
+
+
+Step = Annotated[DedupStep | FilterStep, Field(discriminator="kind")]

@@ -1,0 +1,73 @@
+"""Models on the Hugging Face hub: download what is needed into the hub's own cache, or look what is there.
+
+`HF_HUB_OFFLINE`, `HF_ENDPOINT` and the hub's other settings hold. A repository has the model in transformers' format,
+or it is one of those that hold nothing but the authors' `.pt` file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.model.files.contents import PICKLES, SAFETENSORS, SMALL_FILES, file_names, find_weights, where_from
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+#: One `.pt` file of a repository.
+HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w.-]+\.pt)")
+
+
+def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
+    """Folder with the model's files, named after the commit; without `fetch` only what is in the cache. ModelError."""
+    try:
+        folder = _snapshot(hub_id, revision, [*SMALL_FILES, *SAFETENSORS], fetch)
+        if find_weights(file_names(folder)) is None:  # asked second, to fetch one of the two; most have pickles only
+            folder = _snapshot(hub_id, revision, [*SMALL_FILES, *PICKLES], fetch)
+    except Exception as error:  # its errors and its HTTP client's have no base of their own
+        raise _absent(hub_id, revision, error if fetch else None, where_from(hub_id)) from error
+    if find_weights(file_names(folder)) is None and fetch:
+        raise ModelError(
+            f"The repository {hub_id} holds no model in the Hugging Face format: where it has .pt files, name one of "
+            f"them, as --model {hub_id}/FILE.pt."
+        )
+    return folder
+
+
+def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
+    """Path of one `.pt` file of a repository, its folder named after the commit. Raises ModelError."""
+    cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model PATH.pt"
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not fetch))
+    except ImportError as error:
+        raise _no_library() from error
+    except Exception as error:  # as above
+        raise _absent(f"{hub_id}/{file}", revision, error if fetch else None, cure) from error
+
+
+def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: bool) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise _no_library() from error
+    folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=not fetch))
+    folder.mkdir(parents=True, exist_ok=True)  # a repository without any of these files leaves none
+    return folder
+
+
+def _absent(what: str, revision: str | None, error: Exception | None, cure: str) -> ModelError:
+    """The sentence for a model that is not in the cache; `error` is what the download ended with, if one was tried."""
+    if isinstance(error, ModelError):
+        return error
+    at = f" at revision {revision}" if revision else ""
+    where = f"The model {what}{at} is not in this machine's hub cache"
+    if error is None:
+        return ModelError(f"{where}: its first use downloads it; without a network, {cure}.")
+    return ModelError(
+        f"{where} and could not be downloaded ({type(error).__name__}): check the name and the network, or {cure}."
+    )
+
+
+def _no_library() -> ModelError:
+    return ModelError("Hub models need huggingface_hub: pip install 'hanclip[model]'.")

@@ -1,0 +1,184 @@
+"""A source template cut into partitions, usually days, and what is known of each in the dataset.
+
+In: a `RunConfig` whose source addresses hold `{date}`, `{date:%Y/%m/%d}` or `{key}`, and keys. Out: one `Partition` per
+key, which is a run of its own, and two digests that tell what it is made from without opening an object. Manifests
+(`pipeline.partitions.manifests`) keep them; `pipeline.partitions.due` compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError, SourceError, StorageError
+from pipeline.partitions.manifests import PartitionState, Status, read_state, read_states, state_uri, write_state
+from pipeline.sources.addresses import addresses, entries
+
+__all__ = [
+    "Partition",
+    "PartitionState",
+    "Status",
+    "fill",
+    "input_digest",
+    "partitions",
+    "read_state",
+    "read_states",
+    "same_options",
+    "same_places",
+    "spec_digest",
+    "state_uri",
+    "write_state",
+]
+
+_PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
+_BELOW_A_DAY = re.compile(r"%-?[HIMSfpXcs]")
+#: What decides the rows of a partition. How patiently and by how many actors they are made does not.
+_DECIDING: dict[str, set[str]] = {
+    "source": {
+        "format",
+        "id_column",
+        "image_column",
+        "text_column",
+        "fingerprint_column",
+        "extra_columns",
+        "limit",
+        "max_image_bytes",
+        "allow_private_hosts",
+    },
+    "image": {"max_pixels"},
+    "model": {"name", "revision", "dtype"},
+    "output": {"embedding_dtype"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition: its key, which is safe as a file name, and the run that makes it."""
+
+    key: str
+    config: RunConfig
+
+
+def partitions(config: RunConfig, keys: Iterable[date | str]) -> list[Partition]:
+    """One partition per key, in order, each key once.
+
+    Args:
+        config: the run, with a placeholder in every source address.
+        keys: dates, or words for `{key}`; a word like 2026-11-01 is a date.
+
+    Raises:
+        ConfigError: an address without a placeholder, a wrong date format, or a key that is no file name or no date.
+    """
+    _check_template(config.source.uris)
+    return [_partition(config, key) for key in dict.fromkeys(map(_parsed, keys))]
+
+
+def fill(template: str, key: date | str) -> str:
+    """`template` with its placeholders filled in; braces of other kinds (`{000..009}`) are left to the listing."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] == "key":
+            return _name(key)
+        if not isinstance(key, date):
+            raise ConfigError(f"{key!r} is not a date, but {template} asks for one: write {{key}}, or YYYY-MM-DD.")
+        return key.strftime(found[2]) if found[2] else key.isoformat()
+
+    return _PLACEHOLDER.sub(value, template)
+
+
+def _partition(config: RunConfig, key: date | str) -> Partition:
+    source = config.source.model_copy(update={"uris": tuple(fill(uri, key) for uri in config.source.uris)})
+    changes: dict[str, object] = {"source": source}
+    if isinstance(key, date):
+        changes["output"] = config.output.model_copy(update={"run_date": key})
+    return Partition(_name(key), config.model_copy(update=changes))
+
+
+def _parsed(key: date | str) -> date | str:
+    if isinstance(key, date):
+        return key
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", key):
+        try:
+            return date.fromisoformat(key)
+        except ValueError as error:
+            raise ConfigError(f"{key} is not a date of the calendar ({error}): correct it.") from error
+    if not _KEY.fullmatch(key):
+        raise ConfigError(f"{key!r} cannot name a partition: use letters, digits and . _ = + - only, 128 at the most.")
+    return key
+
+
+def _name(key: date | str) -> str:
+    return key.isoformat() if isinstance(key, date) else key
+
+
+def _check_template(uris: Sequence[str]) -> None:
+    for uri in uris:
+        found = list(_PLACEHOLDER.finditer(uri))
+        if not found:
+            raise ConfigError(
+                f"{uri} holds neither {{date}} nor {{key}}, so that every partition would read the same: "
+                "write for example s3://bucket/dt={date}/*.tar, or use hanclip embed."
+            )
+        wrong = [match[0] for match in found if match[2] is not None and _BELOW_A_DAY.search(match[2])]
+        if wrong:
+            raise ConfigError(f"{wrong[0]} in {uri} asks for a time of day: a partition is a day at least.")
+
+
+def spec_digest(config: RunConfig) -> str:
+    """16 hex digits over what decides the result apart from the input, `-`, and 8 over the source's addresses."""
+    tree = config.model_dump(mode="json", include=_DECIDING)
+    places = [storage.normalise(uri) for uri in config.source.uris]
+    return f"{_digest(tree)[:16]}-{_digest(places)[:8]}"
+
+
+def same_options(one: str, other: str) -> bool:
+    """Whether two spec digests tell of the same options, wherever the source was."""
+    return one.partition("-")[0] == other.partition("-")[0]
+
+
+def same_places(one: str, other: str) -> bool:
+    """Whether two spec digests tell of the same addresses, as far as both tell."""
+    first, second = one.partition("-")[2], other.partition("-")[2]
+    return not (first and second) or first == second
+
+
+def _digest(tree: object) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def input_digest(config: RunConfig) -> str:
+    """16 hex digits over the source's objects (address, size, etag or time of change); none of them is opened.
+
+    A source that lists nothing has a digest too. Images that a table points to are not looked at, as only-new does not
+    look at them either. Empty where the store refuses, or does not tell a change (a web server without etags and
+    dates): then nobody knows whether the input changed, and the run itself says what is wrong.
+    """
+    total = 0  # A sum needs no order, so that no listing is held in memory.
+    try:
+        for info in _objects(config.source.uris, config.output.uri):
+            if info.fingerprint.endswith("-"):
+                return ""
+            told = f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}".encode("utf-8", "surrogatepass")
+            total += int.from_bytes(hashlib.sha256(told).digest()[:16])
+    except StorageError:
+        return ""
+    return f"{total % 2**128:032x}"[:16]
+
+
+def _objects(uris: Sequence[str], out: str) -> Iterator[storage.ObjectInfo]:
+    """What the addresses lead to, but not what hanclip wrote."""
+    found: dict[str, None] = {}
+    for uri in uris:
+        with suppress(SourceError):  # A pattern that matches nothing.
+            found.update((address, None) for _, address in addresses([uri], out))
+    for address in found:
+        with suppress(SourceError):  # Nothing is there.
+            yield from entries(address, out)

@@ -1,0 +1,109 @@
+"""Cutting an ordered stream of records into shards, so that new inputs never move far shards.
+
+In: batches of record ids and containers, in plan order. Out: for every record, whether it opens a new shard.
+
+Files and table rows are cut by content: a record opens a shard when its id's hash says so and the shard before it is
+long enough. A boundary depends on nearby ids only, so a record that is inserted changes its own shard and, at most, the
+few that follow until both cuts meet at a common boundary (with counted cuts every later shard would change). A tar
+is one shard; above the limit it is split evenly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.sources.base import is_sequential
+from pipeline.sources.names import TAR_SUFFIXES
+
+MIN_ROWS = 256
+MAX_ROWS = 8192
+
+_TARGETS = (512, 1024, 2048, 4096)
+_SHARDS_PER_WORKER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of a shard's rows around a target.
+
+    Attributes:
+        min_rows: no cut by content before; at least 256.
+        max_rows: a cut in any case; at most 8,192.
+        one_in: one id in so many may open a shard, which makes the mean about min_rows + one_in.
+    """
+
+    min_rows: int
+    max_rows: int
+    one_in: int
+
+    @classmethod
+    def around(cls, target_rows: int) -> Bounds:
+        """Half of the target is the minimum, the other half is expected until the next hit."""
+        return cls(max(MIN_ROWS, target_rows // 2), min(MAX_ROWS, 4 * target_rows), target_rows // 2)
+
+
+def target_rows(rows: int, workers: int) -> int:
+    """Largest of 512, 1,024, 2,048 and 4,096 rows a shard that gives each worker four shards; else 512."""
+    fair = rows // (max(workers, 1) * _SHARDS_PER_WORKER)
+    return max((target for target in _TARGETS if target <= fair), default=_TARGETS[0])
+
+
+def is_tar(container: str | None) -> bool:
+    """Whether records of this container lie one after the other in a tar."""
+    return container is not None and container.lower().endswith(TAR_SUFFIXES)
+
+
+class Cutter:
+    """Says where shards start. One object sees one stream, in any batches.
+
+    Args:
+        bounds: limits of a shard.
+        tar_rows: records in each tar of the stream, so that one above the limit is split evenly.
+    """
+
+    def __init__(self, bounds: Bounds, tar_rows: Mapping[str, int]) -> None:
+        self._bounds = bounds
+        self._tar_rows = tar_rows
+        self._container: str | None = None
+        self._in_tar = False
+        self._rows = 0
+        self._pieces: Iterator[bool] = iter(())
+
+    def starts(self, ids: Sequence[str], containers: Sequence[str | None]) -> list[bool]:
+        """True for each record that opens a shard. The first of the stream is one."""
+        return [self._opens(id_, container) for id_, container in zip(ids, containers, strict=True)]
+
+    def _opens(self, id_: str, container: str | None) -> bool:
+        if container != self._container:
+            was_tar, self._in_tar, self._container = self._in_tar, is_tar(container), container
+            if self._in_tar:
+                self._pieces = even_starts(self._tar_rows[str(container)], self._tar_limit())
+            elif was_tar:
+                self._rows = 0
+        if self._in_tar:
+            return next(self._pieces)
+        opens = self._rows == 0 or self._rows >= self._bounds.max_rows or self._hit(id_)
+        self._rows = 1 if opens else self._rows + 1
+        return opens
+
+    def _hit(self, id_: str) -> bool:
+        if self._rows < self._bounds.min_rows:
+            return False
+        digest = hashlib.blake2b(id_.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % self._bounds.one_in == 0
+
+    def _tar_limit(self) -> int:
+        """A part of a compressed tar costs reading all before it, so such a tar is split as late as possible."""
+        return MAX_ROWS if is_sequential(self._container) else self._bounds.max_rows
+
+
+def even_starts(rows: int, limit: int) -> Iterator[bool]:
+    """Where the fewest equal pieces of at most `limit` rows start.
+
+    Example: even_starts(5, 2) -> True False True False True
+    """
+    pieces = -(-rows // limit)
+    starts = {-(-rows * piece // pieces) for piece in range(pieces)}
+    return (row in starts for row in range(rows))

@@ -1,0 +1,128 @@
+"""A plan in the making: what a listing leaves to do, less what earlier plans hold already.
+
+In: a listed source and a dataset, then entries of the plan log as they are found. Out: a `Plan`, its records stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import chain
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity
+from pipeline.plan import log as plan_log
+from pipeline.plan.listing import Listing
+from pipeline.plan.log import Entry, Kind
+from pipeline.plan.pending import Pending
+from pipeline.plan.record_files import RecordFiles
+from pipeline.plan.shards import Origin, ToDo, full_cut
+from pipeline.records import Shard
+from pipeline.scratch.workspace import Workspace
+from pipeline.sources import SourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        run_id: names the run; ids sort by time.
+        run_date: newest partition that its shards are committed to, YYYY-MM-DD.
+        rows_in_source: records listed; for a retry, the records once quarantined for one of its reasons.
+        rows_already_done: of these, records with an outcome (for a retry: a later one) before the run.
+        rows: records to do: rows_in_source - rows_already_done, and what adopted shards hold beside these.
+        size_bytes: bytes to read, where known.
+        shards: the work.
+        uri: the run's folder; empty for a dry plan.
+        source: how to read the records.
+        dataset: where the shards go.
+        rows_vanished: ids that the dataset has and a whole catalog does not hold any more, since the run before.
+    """
+
+    run_id: str
+    run_date: str
+    rows_in_source: int
+    rows_already_done: int
+    rows: int
+    size_bytes: int
+    shards: list[Shard]
+    uri: str
+    source: SourceSpec
+    dataset: Dataset
+    rows_vanished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A listed source, and the identity that it would give a new dataset."""
+
+    listing: Listing
+    source: SourceSpec
+    identity: Identity
+    config: RunConfig
+
+
+class Draft:
+    """What is to do, and what of it earlier plans hold already. Without a run id, for show.
+
+    Attributes:
+        uri: the run's folder.
+        config: the run's.
+        number: of the newest entry of the log that is known.
+    """
+
+    def __init__(self, listed: Listed, dataset: Dataset, run_id: str, work: Workspace) -> None:
+        self.uri = layout.run_uri(dataset.uri, run_id) if run_id else ""
+        self.config = listed.config
+        self._listed, self._dataset = listed, dataset
+        today = listed.config.output.run_date or datetime.now(UTC).date()
+        self._origin = Origin(run_id, today.isoformat())
+        # The log comes first: of a plan that is not open in its newest entry, every commit is seen below.
+        self.number, newest = plan_log.newest(dataset.uri)
+        self._todo = ToDo(full_cut(listed.listing, dataset.identity), dataset, work)
+        self._rows = self._todo.rows
+        self._pending = Pending(dataset.uri, self._todo, work)
+        if newest is not None:
+            self._pending.learn(newest)
+
+    def learn(self) -> bool:
+        """Look at the plans that were numbered meanwhile; whether they change this one."""
+        changed = False
+        for entry in plan_log.later(self._dataset.uri, self.number):
+            self.number += 1
+            changed |= self._pending.learn(entry)
+        return changed
+
+    def plan(self) -> Plan:
+        """The plan as far as is known now, its records stored. Own shards come first: others work on those adopted."""
+        files = RecordFiles(self.uri, self._origin)
+        for cut in chain(self._todo.cuts(), self._pending.cuts()):
+            files.add(cut)
+        files.finish_file()
+        listed, shards = self._listed, files.shards
+        return Plan(
+            run_id=self._origin.run_id,
+            run_date=max((shard.run_date for shard in shards), default=self._origin.run_date),
+            rows_in_source=listed.listing.rows,
+            rows_already_done=listed.listing.rows - self._rows,
+            rows=sum(shard.rows for shard in shards),
+            size_bytes=sum(shard.size_bytes for shard in shards),
+            shards=shards,
+            uri=self.uri,
+            source=listed.source,
+            dataset=replace(self._dataset, policy=storage.ReadPolicy.of_commits(listed.config.source)),
+        )
+
+    def entry(self, plan: Plan, kind: Kind) -> Entry:
+        """What the log is to say about `plan`."""
+        return Entry(
+            run_id=plan.run_id,
+            run_date=self._origin.run_date,
+            kind=kind,
+            created_at=datetime.now(UTC),
+            open_runs=self._pending.open_runs(shard.shard_id for shard in plan.shards),
+        )

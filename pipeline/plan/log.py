@@ -1,0 +1,81 @@
+"""The log of plans: numbered entries, each created under a name that can be taken once.
+
+    OUT/_plans/00000007.json    {run_id, run_date, kind, created_at, open_runs}
+
+A run reads the newest entry before it looks at what is committed, and plans. When its plan is stored it takes the next
+number; if that is taken, somebody planned in between, and it looks at all entries that are new before it tries again.
+So every plan that is carried out knows all plans before it. An entry also names the older runs that had uncommitted
+shards when it was made, so no entry before the first one read is needed: whatever is not open there was committed.
+Planning costs the same after ten years of nightly runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline import storage
+from pipeline.dataset import layout
+from pipeline.errors import NotFoundError, RunError
+
+Kind = Literal["full", "retry"]
+
+_NAME = re.compile(r"/(\d{8})\.json$")
+
+
+class Entry(BaseModel):
+    """One plan that may be carried out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str = Field(description="The run whose plan it is; the plan lies in its folder.")
+    run_date: str = Field(description="Partition of the shards that the plan cut itself, YYYY-MM-DD.")
+    kind: Kind = Field(description='"full", or "retry" for a selection of quarantined records.')
+    created_at: datetime = Field(description="When the number was taken, UTC.")
+    open_runs: tuple[str, ...] = Field(
+        description="Earlier runs, oldest first, with planned shards that were not committed and that no later run has."
+    )
+
+
+def newest(out: str) -> tuple[int, Entry | None]:
+    """Number and content of the newest entry of the dataset at `out`; -1 and None where nothing was planned yet.
+
+    Raises:
+        RunError: it is damaged or of a newer hanclip.
+    """
+    names = [_NAME.search(info.uri) for info in layout.objects(out, layout.PLANS)]
+    number = max((int(match[1]) for match in names if match), default=-1)
+    return number, None if number < 0 else _read(out, number)
+
+
+def later(out: str, number: int) -> Iterator[Entry]:
+    """All entries after `number`, in order. Raises RunError as `newest` does."""
+    with suppress(NotFoundError):
+        for following in count(number + 1):
+            yield _read(out, following)
+
+
+def append(out: str, number: int, entry: Entry) -> None:
+    """Take `number` for `entry`. Raises AlreadyExistsError when somebody else has it."""
+    storage.create(_uri(out, number), entry.model_dump_json().encode())
+
+
+def _read(out: str, number: int) -> Entry:
+    uri = _uri(out, number)
+    try:
+        return Entry.model_validate_json(storage.read_bytes(uri))
+    except ValidationError as error:
+        raise RunError(
+            f"{uri} is damaged or written by a newer hanclip ({error.error_count()} faults): upgrade hanclip; if that "
+            "does not help, delete the file while no run is alive."
+        ) from error
+
+
+def _uri(out: str, number: int) -> str:
+    return storage.join(out, layout.PLANS, f"{number:08d}.json")

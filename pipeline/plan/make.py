@@ -1,0 +1,193 @@
+"""Planning a run: list the source, cut it into shards, leave out what is done, adopt what others planned, store it.
+
+    sources.scan -> Listing -> full_cut -> ToDo -> Pending -> RecordFiles, plan.parquet -> the next number of the log
+
+Streamed all the way: memory is bounded however long the source is. Nothing in the dataset changes by planning, apart
+from `_dataset.json` of a new one, the folder of the run and the log of plans. A plan counts from the moment it has its
+number: of a run that dies before, only what its whole listing said is gone counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from pipeline import sources, storage
+from pipeline.config import RunConfig
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import ModelFacts, check_model, check_same, identify
+from pipeline.dataset.plan_files import read_records
+from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, NotFoundError, UsageError
+from pipeline.plan import log as plan_log
+from pipeline.plan import tombstones
+from pipeline.plan.cutting import target_rows
+from pipeline.plan.draft import Draft, Listed, Plan
+from pipeline.plan.listing import Listing
+from pipeline.plan.log import Kind
+from pipeline.plan.record_files import write_shards
+from pipeline.plan.retry import retry_notes
+from pipeline.scratch.workspace import Workspace
+from pipeline.vocabulary import Reason
+
+__all__ = ["Plan", "dry_plan", "make_plan", "make_retry_plan", "new_run_id", "read_records", "source_digest"]
+
+logger = logging.getLogger(__name__)
+
+
+def new_run_id() -> str:
+    """A name for a run; names sort by time (UTC, milliseconds), a random end keeps two drivers apart."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+
+
+def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -> Plan:
+    """Plan a run and store the plan; makes the dataset if there is none.
+
+    Args:
+        config: the source and the output.
+        model: what the vectors will be made with.
+        run_id: from `new_run_id`.
+        workers: actors that will share the work; only a new dataset's shard size depends on it.
+
+    Raises:
+        SourceError: duplicate ids, no records (EmptySourceError), or what `sources.scan` refuses.
+        IdentityError: the dataset was made by something else.
+    """
+    storage.check_writable(config.output.uri)
+    with Workspace() as work:
+        listed = _list(config, model, workers, work)
+        dataset = Dataset.open_or_create(config.output.uri, listed.identity)
+        return _store(listed, dataset, run_id, "full", work)
+
+
+def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
+    """What `make_plan` would give, with nothing written to the output; raises the same."""
+    storage.check_writable(config.output.uri, probe=False)
+    with Workspace() as work:
+        listed = _list(config, model, workers, work)
+        dataset = Dataset.find(config.output.uri)
+        if dataset is None:
+            dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
+        check_same(dataset.identity, listed.identity, dataset.uri)
+        vanished = tombstones.record(work, dataset, config.source, "")
+        return replace(Draft(listed, dataset, "", work).plan(), rows_vanished=vanished)
+
+
+def make_retry_plan(
+    config: RunConfig,
+    model: ModelFacts,
+    run_id: str,
+    out: str,
+    reasons: Sequence[str] = (),
+    ids: Sequence[str] = (),
+) -> Plan:
+    """Plan the records of `out` whose latest outcome is quarantine, for one of `reasons` (all if none is given).
+
+    The source is listed again, so that a record is found where it is now. Records that it no longer holds, or holds
+    with another fingerprint, are left to the next whole run. `ids` limits the selection further. No record left to
+    try again gives a plan without shards.
+
+    Raises:
+        ConfigError: a reason that does not exist.
+        IdentityError: there is no dataset at `out`, or it was made by something else.
+    """
+    unknown = sorted(set(reasons) - set(Reason))
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)} is no quarantine reason. Choose from {', '.join(sorted(Reason))}.")
+    storage.check_writable(config.output.uri)
+    with Workspace() as work:
+        dataset = Dataset.open(out)
+        listed = _list(config, model, 1, work)
+        check_same(dataset.identity, listed.identity, dataset.uri)
+        work.register("failed", dataset.quarantine(["id", "source_fingerprint", "reason", "attempts"]))
+        work.register("reasons", pa.table({"reason": pa.array(reasons or list(Reason), pa.string())}))
+        work.register("wanted", pa.table({"id": pa.array(ids, pa.string())}))
+        with Listing(work, "selection") as selection:
+            for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
+                selection.add(batch)
+        told = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
+        return _store(Listed(selection, told, listed.identity, config), dataset, run_id, "retry", work)
+
+
+_SELECTION = """
+SELECT listing.* EXCLUDE (attempts), failed.attempts
+FROM listing JOIN failed USING (id, source_fingerprint) SEMI JOIN reasons USING (reason) {condition}
+"""
+
+
+def source_digest(config: RunConfig) -> str:
+    """Equal for runs over the same source: 16 hex digits over where it is and how it is read."""
+    deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
+    tree = config.source.model_dump(mode="json", include=deciding)
+    tree |= config.source.model_dump(mode="json", include={"split", "records"}, exclude_defaults=True)
+    return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
+
+
+def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> Listed:
+    """List the source; refuses another model before listing anything."""
+    if not config.output.uri:
+        raise ConfigError("output.uri is not set: say where the dataset goes.")
+    _refuse_unfinished_snapshot(config.output.uri)
+    existing = Dataset.find(config.output.uri)
+    if existing is not None:
+        check_model(existing.identity, model, existing.uri)
+    with Listing(work) as listing:
+        source = sources.scan(config.source, listing.add, config.output.uri)
+    if not listing.rows:
+        raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
+    listing.check_unique()
+    rows = config.output.shard_rows or target_rows(listing.rows, workers)
+    return Listed(listing, source, identify(model, source, config, rows), config)
+
+
+def _refuse_unfinished_snapshot(out: str) -> None:
+    """What a run embeds of a snapshot in the making would be there twice when it is finished."""
+    name = storage.join(storage.normalise(out), layout.SNAPSHOT)
+    with suppress(NotFoundError):
+        claim = json.loads(storage.read_bytes(name))
+        if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
+            made_by = "filter" if claim.get("selection") else "compact"
+            raise UsageError(
+                f"{out} is a snapshot in the making: finish `hanclip {made_by} {claim['source']} {out} ...` first, "
+                "or choose another OUT."
+            )
+
+
+def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:
+    """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
+    vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
+    draft = Draft(listed, dataset, run_id, work)
+    storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
+    plan = _stored(draft, kind)
+    while plan.shards:
+        try:
+            plan_log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
+            break
+        except AlreadyExistsError:
+            logger.info("Another run planned at the same time: looking at its plan.")
+            if draft.learn():
+                plan = _stored(draft, kind)
+    return replace(plan, rows_vanished=vanished)
+
+
+def _stored(draft: Draft, kind: Kind) -> Plan:
+    plan = draft.plan()
+    facts = {
+        "run_id": plan.run_id,
+        "run_date": plan.run_date,
+        "kind": kind,
+        "source": source_digest(draft.config),
+        "rows_in_source": plan.rows_in_source,
+        "rows_already_done": plan.rows_already_done,
+    }
+    write_shards(plan.uri, plan.shards, facts)
+    return plan

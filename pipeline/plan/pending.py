@@ -1,0 +1,110 @@
+"""Shards that earlier plans hold and nobody has committed, and those of them that a new plan adopts.
+
+In: the entries of the plan log, and what the new plan has to do (`shards.ToDo`). Out: shards to adopt, as their first
+plan cut and dated them, and the runs that stay open.
+
+A record that is to do and lies in a pending shard must not be cut anew: that shard's planner may be alive and would
+commit the record a second time. So the whole shard is adopted under its own name and date, and whoever comes first
+commits it. Only where its records lie is taken from the new listing, since a table may have been written again since.
+A record whose id the new listing lacks keeps its place, and fails there if it is gone. One that is listed in another
+state has no place any more: what lies there now is that other state, so its reader answers `changed`. A pending shard
+without any record to do is of another source, and stays with its planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import pyarrow as pa
+
+from pipeline.dataset import layout
+from pipeline.dataset.plan_files import read_shards, read_tables
+from pipeline.errors import NotFoundError
+from pipeline.plan.log import Entry
+from pipeline.plan.shards import Cut, Origin, ToDo, runs
+from pipeline.records import RECORDS, Shard
+from pipeline.scratch.spool import Spool
+from pipeline.scratch.workspace import Workspace
+
+_PLANNED = RECORDS.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
+_SAME = "l.source_fingerprint = a.source_fingerprint"
+_PLACE = ("image_uri", "text_uri", "container", "position")
+_RELOCATED = f"""
+SELECT a.id, a.source_fingerprint, a.shard, coalesce(l.size_bytes, a.size_bytes) AS size_bytes,
+       {", ".join(f"CASE WHEN l.id IS NULL THEN a.{name} WHEN {_SAME} THEN l.{name} END AS {name}" for name in _PLACE)}
+FROM adopted AS a LEFT JOIN listing AS l ON l.id = a.id
+ORDER BY a.shard, a.row
+"""
+
+
+class Pending:
+    """The pending shards of a dataset, as far as `learn` was told of their plans.
+
+    Args:
+        out: URI of the dataset.
+        todo: what the new plan has to do; adopted records leave it.
+        work: has the new plan's whole `listing`.
+    """
+
+    def __init__(self, out: str, todo: ToDo, work: Workspace) -> None:
+        self._out, self._todo, self._work = out, todo, work
+        self._runs: dict[str, list[str]] = {}
+        self._shards: dict[str, Shard] = {}
+        self._numbered: list[Shard] = []
+        self._spools = 0
+        work.execute("CREATE TABLE adopted_shards (shard BIGINT)")
+
+    def learn(self, entry: Entry) -> bool:
+        """Read the plans that an entry leads to and that are not known yet; whether anything of them is adopted."""
+        run_ids = (*entry.open_runs, entry.run_id)
+        found = {
+            shard.shard_id: shard for run_id in run_ids if run_id not in self._runs for shard in self._read(run_id)
+        }
+        fresh = [shard for shard_id, shard in found.items() if shard_id not in self._shards]
+        fresh.sort(key=lambda shard: (shard.records_uri, shard.row_group))  # A file is read once for a row of shards.
+        self._shards.update(found)
+        return bool(fresh) and self._adopt(fresh)
+
+    def cuts(self) -> Iterator[Cut]:
+        """The adopted shards, in the order in which they were planned."""
+        if not self._spools:
+            return
+        adopted = " UNION ALL ".join(
+            f"SELECT * FROM planned_{n} SEMI JOIN adopted_shards USING (shard)" for n in range(self._spools)
+        )
+        for rows in runs(self._work.batches(f"WITH adopted AS ({adopted}) {_RELOCATED}"), "shard"):
+            shard = self._numbered[rows["shard"][0].as_py()]
+            origin = Origin(shard.planned_by, shard.run_date)
+            yield Cut(shard.shard_id, rows.select(RECORDS.names).cast(RECORDS), shard.attempts, origin)
+
+    def open_runs(self, planned: Iterable[str]) -> tuple[str, ...]:
+        """The runs with a pending shard that neither a later run nor the shards `planned` have, oldest first."""
+        covered, left = set(planned), []
+        for run_id, shard_ids in reversed(self._runs.items()):
+            if not covered.issuperset(shard_ids):
+                left.append(run_id)
+                covered.update(shard_ids)
+        return tuple(reversed(left))
+
+    def _read(self, run_id: str) -> list[Shard]:
+        """A run's shards that are not committed. Of a run whose folder was deleted, nothing can be carried out."""
+        shards: list[Shard] = []
+        with suppress(NotFoundError):
+            planned, _ = read_shards(layout.run_uri(self._out, run_id))
+            shards = [shard for shard in planned if shard.shard_id not in self._todo.committed]
+        self._runs[run_id] = [shard.shard_id for shard in shards]
+        return shards
+
+    def _adopt(self, shards: list[Shard]) -> bool:
+        """Adopt those of `shards` that hold a record to do."""
+        name, self._spools, first = f"planned_{self._spools}", self._spools + 1, len(self._numbered)
+        with Spool(self._work, name, _PLANNED) as spool:
+            for shard, records in read_tables(shards):
+                spool.add(records, shard=len(self._numbered))
+                self._numbered.append(shard)
+        wanted = f"SELECT DISTINCT shard FROM {name} SEMI JOIN todo USING (id, source_fingerprint)"
+        self._work.execute(f"INSERT INTO adopted_shards {wanted}")
+        self._todo.leave_out(f"SELECT id, source_fingerprint FROM {name} SEMI JOIN adopted_shards USING (shard)")
+        [(adopted,)] = self._work.rows(f"SELECT count(*) FROM adopted_shards WHERE shard >= {first}")
+        return bool(adopted)

@@ -1,0 +1,101 @@
+"""What a listing of the whole catalog says about presence: ids that are gone, and ids that are back as they once were.
+
+In: a listing and a dataset. Out: `_tombstones/<run_id>.parquet`, rows of `schema.TOMBSTONES`, if there is anything to
+tell, and the number of ids gone. A row that is `gone` has no fingerprint. One that is not has the fingerprint of a
+state that has its outcome already and so is not embedded again: it says that this state holds anew, as of this run.
+
+A listing that lost much of the catalog is more often a broken listing than a true one, and is refused.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.outcomes import Kind, gather
+from pipeline.dataset.schema import TOMBSTONES
+from pipeline.dataset.shard_file import PREFIX
+from pipeline.errors import SourceError
+from pipeline.scratch.workspace import Workspace
+from pipeline.sources.webdataset.tar import damage_id
+
+#: A dataset with fewer ids may lose any share of them.
+_FEW_IDS = 100
+
+
+def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str) -> int:
+    """Compare the table `listing` of `work` with `dataset`, and store what changed; returns the number of ids gone.
+
+    Args:
+        work: holds the listing.
+        dataset: what earlier runs made of the source.
+        source: does nothing unless `whole_catalog` is set.
+        run_id: names the file; empty compares and stores nothing.
+
+    Raises:
+        SourceError: more than `max_vanished` of the ids are gone.
+    """
+    if not source.whole_catalog or not gather(dataset, work):
+        return 0
+    path = work.path("presence.parquet")
+    work.execute(f"COPY ({_PRESENCE}) TO '{path}' (FORMAT parquet)")
+    work.view("presence", path)
+    [(live, gone)] = work.rows(
+        f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Kind.GONE}"
+    )
+    if gone and _hides_records(work):
+        gone = 0
+    if live >= _FEW_IDS and gone > source.max_vanished * live:
+        raise SourceError(
+            f"The source lacks {gone:,} of the {live:,} ids in {dataset.uri}: more than the {source.max_vanished:.0%} "
+            "that may vanish in one run (source.max_vanished). Nothing was changed. Check the source; if they are gone "
+            f"indeed, run once with --max-vanished {min(1.0, gone / live + 0.005):.2f}."
+        )
+    if run_id:
+        _store(work, layout.tombstones_uri(dataset.uri, run_id), run_id, bool(gone))
+    return int(gone)
+
+
+def _hides_records(work: Workspace) -> bool:
+    """Whether a tar is damaged: nobody knows what lies behind the damage, so nothing can be called gone."""
+    mark = damage_id("")
+    [(found,)] = work.rows(f"SELECT count(*) FROM listing WHERE ends_with(id, '{mark}') AND image_uri IS NULL")
+    return bool(found)
+
+
+def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
+    sink = pa.BufferOutputStream()
+    rows = 0
+    with pq.ParquetWriter(sink, TOMBSTONES, compression="zstd") as writer:
+        for batch in work.batches(_CHANGES.format(with_gone=str(with_gone))):
+            writer.write_batch(batch.cast(TOMBSTONES))
+            rows += batch.num_rows
+        writer.add_key_value_metadata({f"{PREFIX}run_id": run_id})
+    if rows:
+        storage.create(uri, sink.getvalue().to_pybytes())
+
+
+#: One row an id of the dataset: its newest word, a hash of that word's fingerprint, and one of the listed fingerprint.
+_PRESENCE = """
+SELECT id, arg_max(kind, place) AS kind, arg_max(state, place) AS state, max(listed) AS listed
+FROM (
+    SELECT id, place, kind, hash(source_fingerprint) AS state, NULL AS listed FROM words
+    UNION ALL SELECT id, NULL, NULL, NULL, hash(source_fingerprint) FROM listing
+) GROUP BY id HAVING max(place) IS NOT NULL
+"""
+
+_CHANGES = f"""
+WITH other AS MATERIALIZED (
+    SELECT id, source_fingerprint FROM listing
+    JOIN presence USING (id) WHERE listed IS NOT NULL AND (kind = {Kind.GONE} OR state <> listed)
+)
+SELECT id, NULL::VARCHAR AS source_fingerprint, true AS gone FROM presence
+WHERE {{with_gone}} AND listed IS NULL AND kind <> {Kind.GONE}
+UNION ALL
+SELECT DISTINCT id, source_fingerprint, false FROM words JOIN other USING (id, source_fingerprint)
+ORDER BY id
+"""

@@ -1,0 +1,140 @@
+"""What travels between the stages: frozen values with documented shapes and dtypes. NumPy and Arrow only.
+
+    Record -> RawRecord -> ImageBatch -> EmbeddingBatch -> one committed shard
+
+Columns that belong to a row (id, uri, hashes, text, the source's own columns) travel as an Arrow table beside the
+pixels or vectors, in the same order; failed records leave the rows and continue in `quarantine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.stats import Stats
+from pipeline.vocabulary import Reason, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One planned record: a row of `schema.RECORDS`."""
+
+    id: str
+    image_uri: str | None
+    text_uri: str | None
+    container: str | None
+    position: int | None
+    size_bytes: int | None
+    source_fingerprint: str
+
+    @property
+    def placed(self) -> bool:
+        """Whether it lies anywhere: an adopted record that the source lists in another state now does not."""
+        return bool(self.image_uri or self.text_uri or self.container)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record goes to quarantine."""
+
+    stage: Stage
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as read: encoded image bytes and text, or the failure that reading met."""
+
+    record: Record
+    image: bytes | None = None
+    text: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Decoded records of one chunk.
+
+    Attributes:
+        rows: B rows of `schema.rows_schema`, in plan order.
+        pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None when the source has no images.
+        quarantine: rows of `schema.QUARANTINE` for the records of the chunk that failed.
+    """
+
+    rows: pa.Table
+    pixels: npt.NDArray[np.uint8] | None
+    quarantine: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingBatch:
+    """Embedded records of one chunk: B rows of `schema.embeddings_schema` in float32, and its quarantine."""
+
+    table: pa.Table
+    quarantine: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A planned unit of commit: `rows` records, stored as one row group of a records file.
+
+    Attributes:
+        shard_id: hash of what the shard holds and of the dataset's identity, 32 hex digits; the output's file name.
+        rows: number of records.
+        size_bytes: bytes to read, where known, else 0.
+        records_uri: Parquet file of `schema.RECORDS` rows in which the shard is one row group.
+        row_group: which one.
+        sequential: reading out of order is expensive (a compressed tar), so one decoder should read it in order.
+        attempts: how often each of its records was tried in earlier runs (`hanclip retry`).
+        run_date: partition that it is committed to, YYYY-MM-DD.
+        planned_by: the run that cut it; a later run that adopts it keeps this and the date.
+    """
+
+    shard_id: str
+    rows: int
+    size_bytes: int
+    records_uri: str
+    row_group: int
+    sequential: bool = False
+    attempts: int = 0
+    run_date: str = ""
+    planned_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A record that no worker survived: its row in the shard, how often it was tried, what was seen."""
+
+    row: int
+    attempts: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A shard that is committed: by this run, or `elsewhere` by another one that was first."""
+
+    stats: Stats
+    elsewhere: bool
+
+
+#: One row per planned record: who it is and where to find it. `container` is the tar or table that holds it (null for
+#: a file of its own); `position` is the byte offset of its first member in a tar, or its row number in a table.
+RECORDS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string()),
+        pa.field("text_uri", pa.string()),
+        pa.field("container", pa.string()),
+        pa.field("position", pa.int64()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("source_fingerprint", pa.string(), nullable=False),
+    ]
+)

@@ -1,0 +1,1 @@
+"""The sections of a report, one module each. In: the current rows. Out: values that a template draws."""

@@ -1,0 +1,139 @@
+"""What the dataset is about: clusters of image vectors, named by the words that set each apart from the others.
+
+In: the vectors of a sample of rows. Out: clusters from the largest to the smallest, each with names and the rows at its
+centre. A name is chosen by how much nearer it is to this cluster than to the average of all, because some words are
+near to everything. Candidates are the dataset's own texts and, where the model can be loaded, a list of broad words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix
+from pipeline.errors import HanclipError
+from pipeline.report.material import Material
+from pipeline.report.pictures import Shown
+
+SAMPLE_ROWS = 16_384
+_MOST_CLUSTERS, _ROWS_PER_CLUSTER = 16, 60
+_SHOWN, _NAMES, _NAME_LENGTH = 9, 3, 16
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One cluster: its share of the sample, names from the broad words and from the texts, rows at its centre."""
+
+    share: float
+    words: list[str]
+    texts: list[str]
+    rows: list[Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The section. `sampled` of `rows` rows were drawn; `without_words` says why the list of words was not used."""
+
+    sampled: int
+    rows: int
+    clusters: list[Cluster]
+    without_words: str
+
+
+def clusters(material: Material, model: str | None) -> Clusters | None:
+    """The section; None where there are too few images to speak of clusters."""
+    if not material.has(IMAGE) or material.rows < 2 * _ROWS_PER_CLUSTER:
+        return None
+    rows = _sample(material)
+    vectors = matrix(rows[IMAGE])
+    number = min(_MOST_CLUSTERS, len(vectors) // _ROWS_PER_CLUSTER)
+    material.tell(f"clustering {len(vectors):,} vectors")
+    means = faiss.Kmeans(
+        vectors.shape[1], number, niter=25, seed=_SEED, spherical=True, min_points_per_centroid=1, nredo=3
+    )
+    means.train(vectors)
+    centres = np.asarray(means.centroids, np.float32)
+    belongs = (vectors @ centres.T).argmax(1)
+    sizes = np.bincount(belongs, minlength=number)
+    apart = (centres - np.average(centres, axis=0, weights=sizes)).astype(np.float32)
+    words, why = _words(material, apart, model)
+    texts = _texts(rows, apart)
+    order = np.argsort(-sizes, kind="stable")
+    found = []
+    for at in order:
+        members = np.flatnonzero(belongs == at)
+        if len(members):
+            nearest = members[np.argsort(-(vectors[members] @ centres[at]), kind="stable")[:_SHOWN]]
+            shown = [_shown(row) for row in rows.take(pa.array(nearest)).drop([*_vector_columns(rows)]).to_pylist()]
+            found.append(Cluster(len(members) / len(vectors), words[at], texts[at], shown))
+    return Clusters(len(vectors), material.rows, found, why)
+
+
+def _sample(material: Material) -> pa.Table:
+    material.tell("drawing a sample of the vectors")
+    columns = [name for name in ("id", "source_fingerprint", "text", IMAGE, TEXT) if material.has(name)]
+    tables = material.current.read(columns, material.current.sample(SAMPLE_ROWS))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _vector_columns(rows: pa.Table) -> list[str]:
+    return [name for name in (IMAGE, TEXT) if name in rows.column_names]
+
+
+def _shown(row: dict[str, str | None]) -> Shown:
+    return Shown(str(row["id"]), str(row["source_fingerprint"]), row.get("text"))
+
+
+def _texts(rows: pa.Table, apart: Vectors) -> list[list[str]]:
+    """For each cluster the texts of the sample that set it apart; short ones, each once."""
+    if TEXT not in rows.column_names:
+        return [[] for _ in apart]
+    told = rows.filter(rows[TEXT].is_valid())
+    firsts = {text: at for at, text in reversed(list(enumerate(told["text"].to_pylist()))) if len(text) <= _NAME_LENGTH}
+    return _best(list(firsts), matrix(told[TEXT])[list(firsts.values())], apart)
+
+
+def _words(material: Material, apart: Vectors, model: str | None) -> tuple[list[list[str]], str]:
+    """The same of the list of broad words, or why it cannot be used."""
+    material.tell("loading the model for the names of the clusters")
+    made_by = material.dataset.identity
+    try:
+        from pipeline.curation.encoder import encoder_of
+        from pipeline.model.files.find import find_files
+
+        # A page about a dataset is no reason to download its model.
+        files = find_files(model or made_by.model, None if model else made_by.revision, fetch=bool(model))
+        place = files.folder / files.weights_file if files.is_original else files.folder
+        vectors = encoder_of(material.dataset.uri, str(place), "fp32").encode_texts(CATEGORIES)
+    except (HanclipError, ImportError) as error:
+        return [[] for _ in apart], str(error)
+    return _best(CATEGORIES, vectors, apart), ""
+
+
+def _best(names: tuple[str, ...] | list[str], vectors: Vectors, apart: Vectors) -> list[list[str]]:
+    scores: npt.NDArray[np.float32] = apart @ vectors.T
+    return [[names[i] for i in np.argsort(-row, kind="stable")[:_NAMES]] for row in scores]
+
+
+_WORDS = """
+女装 男装 童装 连衣裙 上衣 裤子 外套 内衣 运动服 帽子 鞋子
+运动鞋 高跟鞋 包 行李箱 眼镜 手表 首饰 手机 电脑 相机 耳机
+电视 家用电器 厨房用品 餐具 灯 家具 沙发 床上用品 收纳 清洁用品
+工具 玩具 乐器 文具 书 化妆品 护肤品 香水 药品 食品 水果 蔬菜
+肉类 海鲜 甜点 零食 饮料 酒 茶 咖啡 菜肴 汽车 自行车 摩托车
+飞机 船 火车 建筑 房间 城市 街道 道路 桥 商店 学校 医院 人物
+女人 男人 孩子 老人 婴儿 家庭 人群 职业 手势 表情 笑脸 脸
+头发 身体 动物 猫 狗 鸟 鱼 昆虫 野生动物 家畜 植物 花 树
+风景 山 海 天空 云 天气 夜晚 雪 火 运动 球类 音乐 舞蹈 游戏
+节日 婚礼 旅行 钱 时间 钟表 文字 数字 箭头 符号 标志 旗帜
+地图 图表 截图 海报 包装 尺码表 二维码 几何图形 心形 图案 插画
+空白图片
+"""
+
+
+CATEGORIES: tuple[str, ...] = tuple(_WORDS.split())

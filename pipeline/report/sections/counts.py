@@ -1,0 +1,170 @@
+"""Where every record went, and how fast: in total and run by run.
+
+In: the plans, outcomes and summaries of a dataset. Out: counts that must add up, computed from the plans on one side
+and from the outcomes on the other, and the rates and bottlenecks of its runs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.dataset import layout
+from pipeline.dataset.checks.status import RunStatus, Status, status
+from pipeline.dataset.history import planned_runs, records
+from pipeline.dataset.outcomes import Kind
+from pipeline.report.charts import Chart, Tick, bars
+from pipeline.report.material import Material, spread
+from pipeline.stats import Stats
+
+_MOST_RUNS, _MOST_BARS = 14, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """States of records: planned = embedded + quarantined + open.
+
+    Attributes:
+        planned: distinct records, each with its fingerprint, that some plan lists.
+        embedded: of these, those with vectors.
+        quarantined: those without, whose attempts failed.
+        open: those without an outcome: not done yet, or changed or dropped in the source before they were.
+        unplanned: states with an outcome that no plan lists.
+        current: ids with a current row.
+    """
+
+    planned: int
+    embedded: int
+    quarantined: int
+    open: int
+    unplanned: int
+    current: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every planned record is accounted for, and nothing else is there."""
+        return self.planned == self.embedded + self.quarantined + self.open and not self.unplanned
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. planned = embedded + quarantined + elsewhere + left, once it has ended; `ended` says so."""
+
+    run_id: str
+    started: str
+    state: str
+    ended: bool
+    planned: int
+    stats: Stats
+    elsewhere: int
+    left: int
+    seconds: float
+    per_s: float
+    bottleneck: str
+    advice: str
+    busy: dict[str, float]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the run accounts for every record that it planned."""
+        return self.planned == self.stats.records + self.elsewhere + self.left
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The section. `runs` are newest first; `rates` is None where there are not two runs to compare."""
+
+    status: Status
+    total: Total
+    runs: list[Run]
+    more_runs: int
+    rates: Chart | None
+    fastest: float
+    stats: Stats
+
+
+def counts(material: Material) -> Counts:
+    """Count the dataset and its runs."""
+    found = status(material.dataset.uri)
+    runs = [_run(run) for run in found.runs]
+    worked = [run for run in reversed(runs) if run.stats.records]
+    return Counts(
+        status=found,
+        total=_total(material),
+        runs=runs[:_MOST_RUNS],
+        more_runs=max(0, len(runs) - _MOST_RUNS),
+        rates=_rates(worked[-_MOST_BARS:]),
+        fastest=max((run.per_s for run in runs), default=0),
+        stats=sum((run.stats for run in runs), Stats()),
+    )
+
+
+def _total(material: Material) -> Total:
+    material.work.register("records", records(planned_runs(layout.runs(material.dataset.uri))))
+    row = material.one(
+        f"""
+        WITH planned AS (SELECT DISTINCT id, source_fingerprint FROM records),
+        done AS (
+            SELECT id, source_fingerprint, max(kind) AS kind FROM words
+            WHERE kind IN ({Kind.EMBEDDED}, {Kind.QUARANTINED}) GROUP BY id, source_fingerprint
+        )
+        SELECT count(*) FILTER (p.id IS NOT NULL), count(*) FILTER (kind = {Kind.EMBEDDED}),
+               count(*) FILTER (kind = {Kind.QUARANTINED}), count(*) FILTER (kind IS NULL),
+               count(*) FILTER (p.id IS NULL)
+        FROM planned AS p FULL JOIN done USING (id, source_fingerprint)
+        """
+    )
+    planned, embedded, quarantined, still_open, unplanned = map(int, row)
+    return Total(planned, embedded, quarantined, still_open, unplanned, material.rows)
+
+
+def _run(run: RunStatus) -> Run:
+    report = run.report
+    stats = _stats(report.get("stats", {}))
+    ended = "exit_code" in report
+    seconds = float(report.get("seconds" if ended else "elapsed_s", 0))
+    working = max(1.0, seconds - float(report.get("startup_s", 0)))
+    slowest: dict[str, Any] = report.get("bottleneck") or {}
+    stages = {stage["name"]: stage["busy"] for stage in report.get("stages", ())}
+    return Run(
+        run_id=run.run_id,
+        started=_started(run.run_id),
+        state=run.state,
+        ended=ended,
+        planned=int(report.get("rows_planned", 0)),
+        stats=stats,
+        elsewhere=int(report.get("rows_elsewhere", 0)),
+        left=int(report.get("rows_left", 0)),
+        seconds=seconds,
+        per_s=stats.records / working,
+        bottleneck=slowest.get("stage") or "",
+        advice=slowest.get("advice", ""),
+        busy=dict(slowest.get("busy", stages)),
+    )
+
+
+def _stats(plain: dict[str, Any]) -> Stats:
+    known = {name: value for name, value in plain.items() if name in Stats.__dataclass_fields__}
+    return Stats(**{**known, "quarantined": Counter(plain.get("quarantined", {}))})
+
+
+def _started(run_id: str) -> str:
+    """`20261122T011423.901Z-4fdc1e` -> `2026-11-22 01:14`; another name as it is."""
+    try:
+        return datetime.strptime(run_id.partition(".")[0], "%Y%m%dT%H%M%S").strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return run_id
+
+
+def _rates(runs: list[Run]) -> Chart | None:
+    if len(runs) < 2:
+        return None
+    titles = [f"{run.started}: {run.per_s:,.1f} records/s, {run.bottleneck or 'no stage'} set the pace" for run in runs]
+    at = spread(range(len(runs)), 5)
+    ticks = [Tick(100 * (i + 0.5) / len(runs), runs[i].started) for i in at]
+    top = f"{max(run.per_s for run in runs):,.1f} records/s in the fastest run"
+    return Chart(
+        "Records per second of each run", bars([r.per_s for r in runs], titles), ticks, "start of the run (UTC)", top
+    )

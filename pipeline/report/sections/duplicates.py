@@ -1,0 +1,101 @@
+"""Groups of duplicates as `hanclip dedup` found them.
+
+In: the table of duplicates, where there is one. Out: counts over all of its rows, and some groups to look at: of each
+rung of the ladder the largest ones, those whose rows are least alike, and some others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.dataset import layout
+from pipeline.report.material import Material
+from pipeline.report.pictures import Shown
+
+_GROUPS_PER_RUNG, _GROUPS, _PER_GROUP = 6, 18, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group: its first rows, the kept one before the others."""
+
+    rung: str
+    size: int
+    rows: list[Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """The section. rows = kept + dropped; `unseen` current rows are not in the table; `rungs` count dropped rows."""
+
+    rows: int
+    kept: int
+    dropped: int
+    groups: int
+    largest: int
+    unseen: int
+    rungs: list[tuple[str, int]]
+    shown: list[Group]
+
+
+def duplicates(material: Material) -> Duplicates | None:
+    """The section; None without a table of duplicates."""
+    if material.derived("dedup", layout.dedup_uri(material.dataset.uri)) is None:
+        return None
+    work = material.work
+    work.execute(
+        'CREATE VIEW alike AS SELECT d.id, d.source_fingerprint, d."group" AS name, rung, cosine, keep, '
+        f"{material.text_sql} AS text FROM dedup AS d JOIN facts USING (id, source_fingerprint)"
+    )
+    rows, kept, groups = material.one("SELECT count(*), count(*) FILTER (keep), count(DISTINCT name) FROM alike")
+    [largest] = material.one(
+        "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name)"
+    )
+    rungs = work.rows(
+        "SELECT coalesce(rung, 'not told'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung"
+    )
+    return Duplicates(
+        rows=int(rows),
+        kept=int(kept),
+        dropped=int(rows) - int(kept),
+        groups=int(groups),
+        largest=int(largest),
+        unseen=material.rows - int(rows),
+        rungs=[(str(rung), int(n)) for rung, n in rungs],
+        shown=_groups(material),
+    )
+
+
+def _groups(material: Material) -> list[Group]:
+    """Of each rung two largest groups, two least alike, then others in an order that is as good as drawn by lot."""
+    chosen = material.work.rows(
+        f"""
+        WITH sized AS (
+            SELECT name, count(*) AS n, min(cosine) AS least, mode(rung ORDER BY rung) FILTER (NOT keep) AS rung
+            FROM alike WHERE name IS NOT NULL GROUP BY name
+        ), ranked AS (
+            SELECT *, least(row_number() OVER (PARTITION BY rung ORDER BY n DESC, name),
+                            row_number() OVER (PARTITION BY rung ORDER BY least, name)) > 2 AS common,
+                   row_number() OVER (PARTITION BY rung ORDER BY md5(name)) AS by_lot FROM sized
+        )
+        SELECT name, n, rung FROM ranked WHERE NOT common OR by_lot <= {_GROUPS_PER_RUNG}
+        QUALIFY row_number() OVER (PARTITION BY rung ORDER BY common, by_lot) <= {_GROUPS_PER_RUNG}
+        ORDER BY n DESC, name LIMIT {_GROUPS}
+        """
+    )
+    material.work.execute("CREATE OR REPLACE TABLE chosen (name VARCHAR)")
+    for name, _, _ in chosen:
+        quoted = str(name).replace("'", "''")
+        material.work.execute(f"INSERT INTO chosen VALUES ('{quoted}')")
+    rows: dict[str, list[Shown]] = {}
+    for name, *row in material.work.rows(
+        f"""
+        SELECT name, id, source_fingerprint, text,
+               CASE WHEN keep THEN 'kept' ELSE concat_ws(' · ', rung, format('{{:.3f}}', cosine)) END, keep
+        FROM alike SEMI JOIN chosen USING (name)
+        QUALIFY row_number() OVER (PARTITION BY name ORDER BY keep DESC, id) <= {_PER_GROUP}
+        ORDER BY name, keep DESC, id
+        """
+    ):
+        rows.setdefault(name, []).append(Shown(*row))
+    return [Group(str(rung or "not told"), int(n), rows[name]) for name, n, rung in chosen]

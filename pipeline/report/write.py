@@ -1,0 +1,84 @@
+"""The report of a dataset: one HTML page that says what is in it, and what to do about it.
+
+In: a dataset. Out: the page, which is written whole or not at all. Sections are made one after the other; what one of
+them lacks (texts, duplicates, a filter) is left out and said. Pictures are read once, for all sections together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline import storage
+from pipeline.report.material import Material
+from pipeline.report.page import render
+from pipeline.report.pictures import Shown, pictures
+from pipeline.report.sections.clusters import clusters
+from pipeline.report.sections.contents import images, texts
+from pipeline.report.sections.counts import counts
+from pipeline.report.sections.duplicates import duplicates
+from pipeline.report.sections.kept import kept
+from pipeline.report.sections.provenance import provenance
+from pipeline.report.sections.quarantine import quarantine
+from pipeline.report.sections.similarity import similarity
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: where, how large, and over how many rows and pictures."""
+
+    uri: str
+    size_bytes: int
+    rows: int
+    pictures: int
+    gaps: int
+
+
+def write_report(out: str, to: str, model: str | None, tell: Callable[[str], None]) -> Written:
+    """Write the report of the dataset at `out` to `to`.
+
+    Args:
+        out: the dataset.
+        to: path or URL of the page.
+        model: where the dataset's model is now; only names of clusters need it.
+        tell: called with what is being done.
+
+    Raises:
+        IdentityError: there is no dataset.
+        StorageError, RunError: it cannot be read, or the page cannot be written.
+    """
+    with Material(out, tell) as material:
+        tell("counting")
+        counted = counts(material)
+        sections = {
+            "quarantine": quarantine(material, counted.status),
+            "images": images(material),
+            "texts": texts(material),
+            "similarity": similarity(material),
+            "duplicates": duplicates(material),
+            "kept": kept(material),
+            "clusters": clusters(material, model),
+            "provenance": provenance(material),
+        }
+        shown = list(_shown(sections))
+        tell(f"reading {len(shown):,} pictures")
+        album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
+        about = {"dataset": material.dataset, "name": storage.name(material.dataset.uri), "rows": material.rows}
+        gaps = Counter(picture.gap for picture in album.values() if picture.gap)
+        pages = {"counts": counted, "pictures": album, "gaps": dict(gaps.most_common())}
+        html = render("report.html.j2", **about, **sections, **pages).encode()
+    storage.overwrite(to, html)
+    return Written(to, len(html), material.rows, len(album), gaps.total())
+
+
+def _shown(section: object) -> list[Shown]:
+    """All rows that a section shows, however deep they lie in it."""
+    if isinstance(section, Shown):
+        return [section]
+    if isinstance(section, dict):
+        return [row for part in section.values() for row in _shown(part)]
+    if isinstance(section, list):
+        return [row for part in section for row in _shown(part)]
+    names = getattr(section, "__dataclass_fields__", ())
+    return [row for name in names for row in _shown(getattr(section, name))]

@@ -1,0 +1,94 @@
+"""A local scratch folder and a DuckDB connection inside it, so that sorting and joining records needs bounded memory.
+
+What does not fit into `memory_mb` goes to the folder, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from pipeline.errors import RunError
+
+BATCH_ROWS = 65536
+_MEMORY_MB = 384
+_THREADS = 2
+
+
+class Workspace:
+    """Use as a context manager. Raises RunError where DuckDB or Arrow cannot go on."""
+
+    def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="hanclip-")
+        self.folder = Path(self._scratch.name)
+        self._duck = duckdb.connect(
+            config={
+                "memory_limit": f"{memory_mb}MB",
+                "threads": _THREADS,
+                "temp_directory": str(self.folder / "spill"),
+                "preserve_insertion_order": False,
+            }
+        )
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._duck.close()
+        self._scratch.cleanup()
+
+    def path(self, name: str) -> str:
+        """A file name in the scratch folder."""
+        return str(self.folder / name)
+
+    def view(self, name: str, path: str) -> None:
+        """Let queries read the local Parquet file `path` as the table `name`."""
+        quoted = path.replace("'", "''")
+        self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
+
+    def register(self, name: str, rows: pads.Dataset | pa.Table) -> None:
+        """Let queries read `rows` as the table `name`; only the columns and rows they need are read."""
+        self._duck.register(name, rows)
+
+    def execute(self, sql: str) -> None:
+        """Run a statement without a result."""
+        with _translated():
+            self._duck.execute(sql)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """A small result, whole."""
+        with _translated():
+            return self._duck.sql(sql).fetchall()  # type: ignore[no-any-return]
+
+    def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """A large result, streamed."""
+        with _translated():
+            yield from self._duck.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"Going through the records failed: {error}. Check the space in the temporary folder "
+            f"({tempfile.gettempdir()}; TMPDIR moves it), and the dataset with `hanclip verify`."
+        ) from error
+
+
+def widened(kind: pa.DataType) -> pa.DataType:
+    """The type with float32 in place of float16, which DuckDB does not take from Arrow."""
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(widened(kind.value_type), kind.list_size)
+    return pa.list_(widened(kind.value_type)) if pa.types.is_list(kind) else kind

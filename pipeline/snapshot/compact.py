@@ -1,0 +1,160 @@
+"""A snapshot: the latest state of one dataset, written as a clean dataset of its own.
+
+    plan_snapshot -> [ read_records -> read_rows -> write_shard ] -> summary.json
+
+In: a dataset and the address of the snapshot. Out: that dataset, with the same identity and shards of the full size,
+which `verify` audits and where only-new goes on. Killed and run again, a compaction goes on with the plan it has,
+whatever the first dataset got meanwhile; shard names and the create-only commit do the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.outcomes import read_rows
+from pipeline.dataset.plan_files import read_records
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import PREFIX, Provenance
+from pipeline.errors import AlreadyExistsError, RunError, UsageError
+from pipeline.records import Record, Shard
+from pipeline.snapshot.plan import Selection, SnapshotPlan, dry_snapshot, plan_snapshot
+
+_SHARDS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """A snapshot while it is made, and when it is.
+
+    Attributes:
+        source, snapshot: the dataset and its snapshot.
+        run_id: of the run in the snapshot; run_date: its partition.
+        rows: current ids; rows_quarantined: of these, those whose newest state is in quarantine.
+        rows_done, shards_done: committed, by earlier calls too.
+        shards: shards of the snapshot; shard_rows: what they aim at.
+    """
+
+    source: str
+    snapshot: str
+    run_id: str
+    run_date: str
+    rows: int
+    rows_quarantined: int
+    rows_done: int
+    shards: int
+    shards_done: int
+    shard_rows: int
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to copy."""
+        return self.shards_done == self.shards
+
+
+def dry_compact(out: str, snapshot: str) -> Compaction:
+    """What `compact` would write to an empty folder; raises the same."""
+    dataset = Dataset.open(out)
+    return _told(dataset, dry_snapshot(dataset, storage.normalise(snapshot)), [])
+
+
+def compact(
+    out: str,
+    snapshot: str,
+    on_progress: Callable[[Compaction], None] = lambda _: None,
+    only: Selection | None = None,
+) -> Compaction:
+    """Write the latest state of `out` to `snapshot`, or go on with that; with `only` no more than these of its rows.
+
+    Raises:
+        UsageError: `snapshot` is not empty and no snapshot of `out`, or runs have gone on in it already.
+        StorageError, RunError: reading or writing failed; the same call goes on.
+    """
+    dataset = Dataset.open(out)
+    plan = plan_snapshot(dataset, storage.normalise(snapshot), only)
+    committed = plan.target.committed()
+    done = [shard for shard in plan.shards if shard.shard_id in committed]
+    left = [shard for shard in plan.shards if shard.shard_id not in committed]
+    if left:
+        _refuse_later_runs(plan)
+    on_progress(_told(dataset, plan, done))
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
+        for shard, _ in zip(left, threads.map(partial(_copy, plan), left), strict=True):
+            done.append(shard)
+            on_progress(_told(dataset, plan, done))
+    ended = _told(dataset, plan, done)
+    summary = json.dumps({"state": "complete", **asdict(ended)}, indent=2, ensure_ascii=False)
+    storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), layout.SUMMARY), summary.encode())
+    return ended
+
+
+def _told(dataset: Dataset, plan: SnapshotPlan, done: list[Shard]) -> Compaction:
+    return Compaction(
+        source=dataset.uri,
+        snapshot=plan.target.uri,
+        run_id=plan.run_id,
+        run_date=plan.run_date,
+        rows=plan.rows,
+        rows_quarantined=int(plan.facts["rows_quarantined"]),
+        rows_done=sum(shard.rows for shard in done),
+        shards=len(plan.shards),
+        shards_done=len(done),
+        shard_rows=plan.target.identity.shard_rows,
+    )
+
+
+def _refuse_later_runs(plan: SnapshotPlan) -> None:
+    """What another run embedded of an unfinished snapshot would be there twice."""
+    others = sorted(set(layout.runs(plan.target.uri)) - {plan.run_id})
+    if others:
+        raise UsageError(
+            f"{plan.target.uri} is not finished, but run {others[0]} went on in it: choose another folder for the "
+            "snapshot."
+        )
+
+
+def _copy(plan: SnapshotPlan, shard: Shard) -> None:
+    """Copy one shard. Whoever commits it first copied the same rows."""
+    embedded = [plan.target.identity.schema.empty_table()]
+    failed = [QUARANTINE.empty_table()]
+    dtypes: set[str] = set()
+    records = read_records(shard)
+    for uri, group in groupby(records, lambda record: record.container or ""):
+        table = _read(uri, list(group))
+        if f"/{layout.QUARANTINE}/run_date=" in uri:
+            failed.append(table)
+        else:
+            embedded.append(table)
+            dtypes.add(table.schema.metadata[f"{PREFIX}compute_dtype".encode()].decode())
+    provenance = Provenance(
+        run_id=plan.run_id,
+        rows_planned=len(records),
+        logit_scale=float(plan.facts["logit_scale"]),
+        compute_dtype=",".join(sorted(dtypes)) or plan.facts["compute_dtype"],
+    )
+    with suppress(AlreadyExistsError):
+        plan.target.write_shard(shard.shard_id, plan.run_date, _joined(embedded), _joined(failed), provenance)
+
+
+def _read(uri: str, records: list[Record]) -> pa.Table:
+    """The rows of one file that are `records`, in order."""
+    table = read_rows(uri, np.array([record.position for record in records], np.int64))
+    wanted = [(record.id, record.source_fingerprint) for record in records]
+    if list(zip(table["id"].to_pylist(), table["source_fingerprint"].to_pylist(), strict=True)) != wanted:
+        raise RunError(f"{uri} is not what it was when the snapshot was planned: start again in an empty folder.")
+    return table
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])

@@ -1,0 +1,223 @@
+"""Planning a snapshot: the current ids of a dataset, cut into shards of the full size, stored as the plan of one run.
+
+In: a dataset and where its snapshot goes. Out: `_snapshot.json`, taken once and first of all, then `_dataset.json` and
+`_runs/<run>/` with records and plan. A record's `container` and `position` are the file and the row to copy it from, so
+a finished plan pins what the snapshot holds.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.history import latest_config
+from pipeline.dataset.identity import Identity
+from pipeline.dataset.latest_rows import find_current
+from pipeline.dataset.outcomes import Kind, WordFile, footer_of
+from pipeline.dataset.plan_files import read_shards
+from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
+from pipeline.plan.cutting import Bounds, Cutter, target_rows
+from pipeline.plan.make import new_run_id, source_digest
+from pipeline.plan.record_files import RecordFiles, write_shards
+from pipeline.plan.shards import Cut, Origin, shard_id
+from pipeline.records import RECORDS, Shard
+from pipeline.scratch.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Some of the latest rows: a local Parquet file of their `id` and `source_fingerprint`, and what names the set."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPlan:
+    """What a snapshot will hold.
+
+    Attributes:
+        target: the snapshot; of a dry plan it does not exist.
+        run_id, run_date: the run that copies, and its partition.
+        shards: the work; a quarantined record is one of its shard's rows.
+        facts: what the plan's footer tells beside the run.
+    """
+
+    target: Dataset
+    run_id: str
+    run_date: str
+    shards: list[Shard]
+    facts: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Current ids: with a row, or with the quarantine as their newest state."""
+        return sum(shard.rows for shard in self.shards)
+
+
+def plan_snapshot(dataset: Dataset, uri: str, only: Selection | None = None) -> SnapshotPlan:
+    """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError.
+
+    With `only` the snapshot holds these rows and nothing else.
+    """
+    claim = _claim(dataset.uri, uri, only)
+    run_uri = layout.run_uri(uri, claim["run_id"])
+    if not storage.exists(storage.join(run_uri, layout.PLAN)):
+        with suppress(AlreadyExistsError):  # Two compactions plan at once: both carry out the plan that came first.
+            return _make(dataset, uri, claim, run_uri, only)
+    shards, facts = read_shards(run_uri)
+    return SnapshotPlan(Dataset.open(uri), claim["run_id"], facts["run_date"], shards, facts)
+
+
+def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
+    """What a new `plan_snapshot` would give, with nothing written. Raises UsageError."""
+    refuse_strangers(dataset.uri, uri)
+    return _make(dataset, uri, _new_claim(dataset.uri), "")
+
+
+def refuse_strangers(out: str, uri: str, only: Selection | None = None) -> None:
+    """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one of the same rows."""
+    nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
+    if nested:
+        raise UsageError(f"The snapshot {uri} and the dataset {out} lie in one another: choose another folder.")
+    try:
+        claim = json.loads(storage.read_bytes(storage.join(uri, layout.SNAPSHOT)))
+    except NotFoundError:
+        if next(iter(layout.objects(uri)), None):
+            raise UsageError(f"{uri} is not empty, and no snapshot of {out}: choose another folder.") from None
+        return
+    if claim["source"] != out:
+        raise UsageError(f"{uri} is a snapshot of {claim['source']}, not of {out}: choose another folder.")
+    if claim.get("selection") != (only.digest if only else None):
+        raise UsageError(f"{uri} is a snapshot of other rows of {out}: choose another folder.")
+
+
+def _claim(out: str, uri: str, only: Selection | None) -> dict[str, Any]:
+    """The run that makes the snapshot at `uri`: whoever came first has named it."""
+    refuse_strangers(out, uri, only)
+    name = storage.join(uri, layout.SNAPSHOT)
+    with suppress(AlreadyExistsError):
+        storage.create(name, json.dumps(_new_claim(out, only), indent=2, ensure_ascii=False).encode())
+    claim: dict[str, Any] = json.loads(storage.read_bytes(name))
+    return claim
+
+
+def _new_claim(out: str, only: Selection | None = None) -> dict[str, Any]:
+    today = datetime.now(UTC).date().isoformat()
+    claim = {"hanclip_snapshot": 1, "source": out, "run_id": new_run_id(), "run_date": today}
+    return claim | ({"selection": only.digest} if only else {})
+
+
+def _make(
+    dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str, only: Selection | None = None
+) -> SnapshotPlan:
+    """Plan anew; an empty `run_uri` stores nothing."""
+    run_id, run_date = claim["run_id"], claim["run_date"]
+    with Workspace() as work:
+        files = find_current(dataset, work)
+        _choose(work, only)
+        [(rows, quarantined)] = work.rows(f"SELECT count(*), count(*) FILTER (kind = {Kind.QUARANTINED}) FROM chosen")
+        # A dataset that began small has small shards for ever; its snapshot may have those of its size today.
+        size = max(dataset.identity.shard_rows, target_rows(rows, 1))
+        target = Dataset(uri, replace(dataset.identity, shard_rows=size))
+        target = Dataset.open_or_create(uri, target.identity) if run_uri else target
+        # A folder of its own, so that another compaction which plans now does not write to the same files.
+        folder = storage.join(layout.RECORDS, secrets.token_hex(4))
+        records = RecordFiles(run_uri, Origin(run_id, run_date), folder)
+        for cut in _cuts(target.identity, _located(work, files)):
+            records.add(cut)
+        records.finish_file()
+    facts = {
+        "run_id": run_id,
+        "run_date": run_date,
+        "kind": "full",
+        "source": _source(dataset.uri, run_uri, uri),
+        "rows_in_source": str(rows),
+        "rows_already_done": "0",
+        "rows_quarantined": str(quarantined),
+        **_arithmetic(files),
+    }
+    if run_uri:
+        write_shards(run_uri, records.shards, facts, once=True)
+    return SnapshotPlan(target, run_id, run_date, records.shards, facts)
+
+
+def _choose(work: Workspace, only: Selection | None) -> None:
+    """Make the view `chosen`: those of `current` that the snapshot holds."""
+    if only is None:
+        work.execute("CREATE VIEW chosen AS SELECT * FROM current")
+        return
+    work.view("selected", only.path)
+    work.execute(
+        f"CREATE TABLE chosen AS SELECT current.* FROM current JOIN words USING (place) "
+        f"SEMI JOIN selected USING (id, source_fingerprint) WHERE current.kind = {Kind.EMBEDDED}"
+    )
+
+
+def _source(out: str, run_uri: str, uri: str) -> str:
+    """Digest of the source that the dataset is made of, whose next run in the snapshot takes over from this plan.
+
+    Its configuration goes along, so that `retry` works there.
+    """
+    try:
+        config = latest_config(out)
+    except UsageError:
+        return out
+    if run_uri:
+        moved = config.model_copy(update={"output": config.output.model_copy(update={"uri": uri, "run_date": None})})
+        storage.overwrite(storage.join(run_uri, layout.CONFIG), moved.model_dump_json(indent=2).encode())
+    return source_digest(config)
+
+
+def _arithmetic(files: list[WordFile]) -> dict[str, str]:
+    """How the newest embeddings were computed: for shards of which no row says it."""
+    embeddings = [file for file in files if file.kind == Kind.EMBEDDED]
+    footer = footer_of(embeddings[-1].uri) if embeddings else {}
+    return {name: footer[name] for name in ("logit_scale", "compute_dtype") if name in footer}
+
+
+def _located(work: Workspace, files: list[WordFile]) -> Iterator[pa.Table]:
+    """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
+    firsts = np.array([file.first for file in files], np.int64)
+    uris = pa.array([file.uri for file in files], pa.string())
+    for batch in work.batches(
+        "SELECT place, id, source_fingerprint FROM words SEMI JOIN chosen USING (place) ORDER BY place"
+    ):
+        places = batch["place"].to_numpy()
+        numbers = np.searchsorted(firsts, places, side="right") - 1
+        columns = {name: pa.nulls(batch.num_rows, RECORDS.field(name).type) for name in RECORDS.names}
+        columns |= {name: batch[name] for name in ("id", "source_fingerprint")}
+        columns |= {"container": uris.take(pa.array(numbers)), "position": pa.array(places - firsts[numbers])}
+        yield pa.table(columns, schema=RECORDS)
+
+
+def _cuts(identity: Identity, tables: Iterable[pa.Table]) -> Iterator[Cut]:
+    """Shards, cut by content as a run over a folder cuts them."""
+    cutter = Cutter(Bounds.around(identity.shard_rows), {})
+    waiting: list[pa.Table] = []
+    for table in tables:
+        opens = np.flatnonzero(cutter.starts(table["id"].to_pylist(), [None] * len(table)))
+        for start, end in pairwise([0, *opens, len(table)]):
+            if start in opens and waiting:
+                yield _cut(identity, waiting)
+                waiting = []
+            waiting += [table.slice(start, end - start)] if end > start else []
+    if waiting:
+        yield _cut(identity, waiting)
+
+
+def _cut(identity: Identity, tables: list[pa.Table]) -> Cut:
+    records = pa.concat_tables(tables).combine_chunks()
+    return Cut(shard_id(identity, records, 0), records, 0)

@@ -1,0 +1,1 @@
+"""Tables as a source: Parquet, CSV, TSV and JSON lines."""

@@ -1,0 +1,40 @@
+"""What a file of a table answers, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.sources.cursor import Item
+
+
+class Row(Protocol):
+    """One row, turned into Python values only when asked."""
+
+    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+        """The columns of `wanted`, of those types, null where the row has none; ValueError when one does not fit."""
+
+
+class TableFile(Protocol):
+    """One file of a table."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns; those of a text format hold the rows that were scanned so far."""
+
+    def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+        """Values of the columns `names` for all rows, some thousand at a time; SourceError at a damaged place."""
+
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+        """Rows from `start_of(position)` on; closing the iterator closes the file."""
+
+    def start_of(self, position: int) -> int:
+        """The row where reading has to begin in order to reach row `position`."""
+
+    def mean_bytes(self, name: str) -> int | None:
+        """Mean size of a column's values, where the file tells."""
+
+    def close(self) -> None:
+        """Close the file."""

@@ -1,0 +1,163 @@
+"""Reads rows of tables, and the images that their URIs lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.credentials import without_credentials
+from pipeline.errors import SourceError, StorageError, UnavailableError
+from pipeline.records import RawRecord, Record
+from pipeline.sources.base import Columns, SourceSpec, failed, read_failure
+from pipeline.sources.cursor import Cursor, Cursors
+from pipeline.sources.table.columns import role_names
+from pipeline.sources.table.contract import Row
+from pipeline.sources.table.open import open_table
+from pipeline.sources.table.scan import resolve
+from pipeline.storage import ReadPolicy
+from pipeline.vocabulary import Reason
+
+#: What a table may lead to. Other fsspec schemes can mean any host or wrap any other address.
+_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "http", "https"})
+
+
+class _Parts(NamedTuple):
+    """A row as found: image bytes, or the URI that has them, signature and all; the record has it without."""
+
+    record: Record
+    values: Mapping[str, Any]
+    image: bytes | None
+    uri: str | None
+
+
+class TableReader:
+    """See `RecordReader`. Files stay open between calls, so that a shard's chunks continue where the last one ended."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        assert spec.columns is not None
+        self._spec, self._columns = spec, spec.columns
+        self._policy = ReadPolicy.of(spec.config)
+        roles = [(name, pa.string()) for name in dict.fromkeys(role_names(spec.columns))]
+        self._wanted = pa.schema([*roles, *spec.extra])
+        self._cursors: Cursors[Row] = Cursors(self._cursor)
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """See `RecordReader.read`."""
+        rows, errors = self._rows(records)
+        if errors and not rows and all(isinstance(error, UnavailableError) for error in errors.values()):
+            raise next(iter(errors.values()))
+        found = [self._parts(record, rows, errors) for record in records]
+        wanted = [part.uri for part in found if isinstance(part, _Parts) and part.uri]
+        images = dict(zip(wanted, storage.read_many(wanted, self._policy), strict=True))
+        _raise_if_down(images)
+        return [self._raw(part, images) if isinstance(part, _Parts) else part for part in found]
+
+    def close(self) -> None:
+        """Close the tables that are open."""
+        self._cursors.close()
+
+    def _cursor(self, uri: str) -> Cursor[Row]:
+        table = open_table(uri, self._policy)
+        return Cursor(lambda position: table.rows(position, self._wanted.names), table.start_of)
+
+    def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], Row], dict[str, StorageError]]:
+        """Rows by container and position, and the containers that could not be read."""
+        places: dict[str, list[int]] = {}
+        for record in records:
+            places.setdefault(record.container or "", []).append(record.position or 0)
+        rows: dict[tuple[str, int], Row] = {}
+        errors: dict[str, StorageError] = {}
+        for uri, positions in places.items():
+            try:
+                taken = self._cursors.of(uri).take(positions)
+            except StorageError as error:
+                errors[uri] = error
+            except SourceError as error:
+                errors[uri] = StorageError(str(error), uri)
+            else:
+                rows.update(((uri, position), row) for position, row in taken.items())
+        return rows, errors
+
+    def _parts(
+        self, record: Record, rows: Mapping[tuple[str, int], Row], errors: Mapping[str, StorageError]
+    ) -> _Parts | RawRecord:
+        container, columns = record.container or "", self._columns
+        if container in errors:
+            return RawRecord(record, failure=read_failure(errors[container]))
+        row = rows.get((container, record.position or 0))
+        if row is None:
+            return _changed(record)
+        try:
+            values = row.values(self._wanted)
+        except ValueError as error:
+            return failed(
+                record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Run the same command again."
+            )
+        if columns.id and without_credentials(str(values[columns.id])) != record.id:
+            return _changed(record)
+        if columns.image is None:
+            return _Parts(record, values, None, None)
+        image, written = _image(values[columns.image], columns)
+        uri = resolve(written, storage.parent(container)) if written else None
+        if columns.image_is_uri and (without_credentials(uri) if uri else None) != record.image_uri:
+            return _changed(record)
+        if image is None and uri is None:
+            return failed(record, Reason.MISSING_IMAGE, f"Row {record.position} of {container} has no {columns.image}.")
+        return self._checked(_Parts(record, values, image, uri))
+
+    def _checked(self, part: _Parts) -> _Parts | RawRecord:
+        """The same, unless policy forbids reading it."""
+        limit = self._spec.config.max_image_bytes
+        if part.image is not None and len(part.image) > limit:
+            detail = (
+                f"The image has {len(part.image):,} bytes, more than {limit:,}. Raise --max-image-bytes to read it."
+            )
+            return failed(part.record, Reason.TOO_LARGE, detail)
+        if part.uri and not _is_allowed(part.uri, part.record.container or ""):
+            detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct it in the table."
+            return failed(part.record, Reason.BAD_URI, detail)
+        return part
+
+    def _raw(self, part: _Parts, images: Mapping[str, bytes | StorageError]) -> RawRecord:
+        image = images[part.uri] if part.uri else part.image
+        if isinstance(image, StorageError):
+            return RawRecord(part.record, failure=read_failure(image))
+        text = part.values[self._columns.text] if self._columns.text else None
+        extra = {name: part.values[name] for name in self._spec.extra.names}
+        return RawRecord(part.record, image, text, extra)
+
+
+def _is_allowed(uri: str, container: str) -> bool:
+    """Known schemes and the table's own; no chains (`filecache::s3://...`)."""
+    before, separator, _path = uri.partition("://")
+    chained = bool(separator) and "::" in before
+    return not chained and storage.scheme(uri) in _SCHEMES | {storage.scheme(container)}
+
+
+def _raise_if_down(images: Mapping[str, bytes | StorageError]) -> None:
+    """A bucket or disk that is down fails the shard; hosts of others that are down fail their records."""
+    down = [error for uri, error in images.items() if isinstance(error, UnavailableError) and not _is_http(uri)]
+    if down and len(down) == len(images):
+        raise down[0]
+
+
+def _is_http(uri: str) -> bool:
+    return storage.scheme(uri) in {"http", "https"}
+
+
+def _image(value: Any, columns: Columns) -> tuple[bytes | None, str | None]:
+    """Bytes and URI of an image cell: a string, bytes, or a struct of both."""
+    if columns.image_is_uri:
+        return None, value
+    if isinstance(value, Mapping):
+        data = value.get("bytes")
+        return data, None if data is not None else value.get("path")
+    return value, None
+
+
+def _changed(record: Record) -> RawRecord:
+    detail = f"Row {record.position} of {record.container} is not the one that was planned. Run the same command again."
+    return failed(record, Reason.CHANGED, detail)

@@ -1,0 +1,154 @@
+"""Lists tables: Parquet, CSV, TSV and JSON lines, with image bytes or image URIs, texts, or both.
+
+Ids come from a column, else from the image URI as written, else from `<file>#<row>`. A record's fingerprint is the
+column asked for, else a hash of image URI and text, else, for image bytes, the file's fingerprint and the row.
+
+Records are stored, so ids and image URIs in them carry no credentials: a presigned URL loses its query, and the reader
+takes the whole one from the table again. Signed anew, it still names the same record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.credentials import without_credentials
+from pipeline.errors import EmptySourceError, SourceError
+from pipeline.sources.base import Columns, Sink, SourceSpec, choose_extra
+from pipeline.sources.collector import RecordCollector
+from pipeline.sources.detect import files_of
+from pipeline.sources.table.columns import check_columns, resolve_columns, role_names
+from pipeline.sources.table.contract import TableFile
+from pipeline.sources.table.open import open_table
+from pipeline.storage import ObjectInfo, ReadPolicy
+
+
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
+    """List every row of every table.
+
+    Raises:
+        SourceError: no table is found, columns are missing or in conflict, an id is null, or a file is damaged.
+        StorageError: a table cannot be read.
+    """
+    collector = RecordCollector(sink, config.limit)
+    columns: Columns | None = None
+    found, texts = pa.schema([]), 0
+    for info, name in files_of(config, "table", out):
+        table = open_table(info.uri, ReadPolicy.of(config))
+        try:
+            columns = columns or resolve_columns(table.schema, config, info.uri)
+            check_columns(columns, table.schema, info.uri)
+            texts += _scan_file(_File(info, name, table, columns), collector)
+            found = _unite(found, table.schema, info.uri)
+        finally:
+            table.close()
+        if collector.full:
+            break
+    collector.flush()
+    if columns is None or not collector.rows:
+        raise EmptySourceError(f"The tables in {', '.join(config.uris)} have no rows. Correct the address.")
+    taken = set(role_names(columns))
+    extra = choose_extra(pa.schema([column for column in found if column.name not in taken]), config)
+    has_images, has_texts = columns.image is not None, columns.text is not None
+    known = None if collector.full else texts
+    return SourceSpec("table", config, has_images, has_texts, extra, collector.rows, columns, texts=known)
+
+
+def _unite(known: pa.Schema, new: pa.Schema, uri: str) -> pa.Schema:
+    try:
+        return pa.unify_schemas([known, new], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SourceError(
+            f"The columns of {uri} differ from the other tables': {error}. Make them one type."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A table on its way into records; `name` stands for it in ids."""
+
+    info: ObjectInfo
+    name: str
+    table: TableFile
+    columns: Columns
+
+
+def _scan_file(file: _File, collector: RecordCollector) -> int:
+    """Collect the rows; returns how many of them have a text."""
+    columns, start, texts = file.columns, 0, 0
+    image = columns.image if columns.image_is_uri else None
+    names = [name for name in (columns.id, image, columns.text, columns.fingerprint) if name]
+    size_bytes = None if image or not columns.image else file.table.mean_bytes(columns.image)
+    for batch in file.table.scan(list(dict.fromkeys(names))):
+        rows = range(start, start + len(next(iter(batch.values()))))
+        start = rows.stop
+        written = batch[image] if image else None
+        ids = _ids(file, rows, batch, written)
+        uris = _uris(file, rows, written)
+        fingerprints = _fingerprints(file, rows, batch, uris)
+        count, nothing = len(rows), [None] * len(rows)
+        container = [file.info.uri] * count
+        collector.add_columns(ids, uris, nothing, container, list(rows), [size_bytes] * count, fingerprints)
+        texts += sum(text is not None for text in batch[columns.text]) if columns.text else 0
+        if collector.full:
+            break
+    return texts
+
+
+def _ids(file: _File, rows: range, batch: dict[str, list[Any]], written: list[Any] | None) -> list[str]:
+    if not file.columns.id:
+        values = written or [None] * len(rows)
+        named = [value or f"{file.name}#{row}" for value, row in zip(values, rows, strict=True)]
+    else:
+        named = _strings(file, file.columns.id, rows, batch)
+    return [without_credentials(value) for value in named]
+
+
+def _strings(file: _File, name: str, rows: range, batch: dict[str, list[Any]]) -> list[str]:
+    """A column that may have no nulls, as text."""
+    values = batch[name]
+    for value, row in zip(values, rows, strict=True):
+        if value is None or value == "":
+            raise SourceError(f"Row {row} of {file.info.uri} has no {name}. Fill it in, or name another column.")
+    return [str(value) for value in values]
+
+
+def _uris(file: _File, rows: range, written: list[Any] | None) -> list[str | None]:
+    if written is None:
+        own = f"{file.info.uri}#"
+        return [f"{own}{row}" for row in rows] if file.columns.image else [None] * len(rows)
+    folder = storage.parent(file.info.uri)
+    return [without_credentials(resolve(value, folder)) if value else None for value in written]
+
+
+def resolve(written: str, folder: str) -> str:
+    """The address that an image URI in a table means: as it is, or relative to the table's folder."""
+    if "://" in written:
+        return written
+    return storage.normalise(written if written.startswith("/") else storage.join(folder, written))
+
+
+def _fingerprints(file: _File, rows: range, batch: dict[str, list[Any]], uris: Sequence[str | None]) -> list[str]:
+    columns = file.columns
+    texts = batch[columns.text] if columns.text else [None] * len(rows)
+    if columns.fingerprint:
+        marks = _strings(file, columns.fingerprint, rows, batch)
+        return [_mark(mark, text) for mark, text in zip(marks, texts, strict=True)] if columns.text else marks
+    if columns.image and not columns.image_is_uri:
+        return [f"{file.info.fingerprint}-{row}" for row in rows]
+    return [_digest(uri, text) for uri, text in zip(uris, texts, strict=True)]
+
+
+def _mark(mark: str, text: Any) -> str:
+    """The user's mark tells of the image; the text may change without it."""
+    return f"{mark}+{_digest(None, text)[:16]}"
+
+
+def _digest(uri: str | None, text: Any) -> str:
+    return blake2b(f"{uri}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,138 @@
+"""CSV, TSV and JSON lines, plain or gzipped, as a table. Types are learned from all rows, not guessed from the first.
+
+UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows. TSV is quoted like CSV, as Excel and
+pandas write it; what a quote that is never closed would swallow is an error in both. An empty cell is null in both.
+Where the header has no comma (in TSV: no tab), semicolons or tabs part the cells, as Excel writes them in many places.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.errors import SourceError
+from pipeline.sources.cursor import Item
+from pipeline.sources.table.contract import Row
+from pipeline.sources.table.csv_cells import cells_of, mark_of
+from pipeline.sources.texts import encoding_of
+from pipeline.sources.values import Widening, fit, fit_text, json_object
+from pipeline.storage import ReadPolicy
+
+_SCAN_ROWS = 8192
+_HEAD_ROWS = 1000
+_SAMPLE_BYTES = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """A line of JSON, parsed when asked."""
+
+    line: str
+
+    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+        """See `Row.values`."""
+        found = json_object(self.line)
+        return {column.name: fit(found.get(column.name), column.type) for column in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """The cells of a CSV row under its header."""
+
+    header: Sequence[str]
+    cells: Sequence[str]
+
+    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+        """See `Row.values`."""
+        found = dict(zip(self.header, self.cells, strict=False))
+        return {column.name: fit_text(found.get(column.name, ""), column.type) for column in wanted}
+
+
+class TextTable:
+    """See `TableFile`."""
+
+    def __init__(self, uri: str, policy: ReadPolicy) -> None:
+        self._uri, self._policy = uri, policy
+        self._name = storage.name(uri).lower().removesuffix(".gz")
+        self._is_json = self._name.endswith((".jsonl", ".ndjson"))
+        with storage.open_seekable(uri, policy) as file, self._readable():
+            sample = self._unzipped(file).read(_SAMPLE_BYTES)
+        self._encoding = encoding_of(sample)
+        self._mark = mark_of(sample.decode(self._encoding, "replace"), "\t" if self._name.endswith(".tsv") else ",")
+        self._widening = Widening()
+        for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
+            pass
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `TableFile.schema`."""
+        return self._widening.schema()
+
+    def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+        """See `TableFile.scan`."""
+        rows = self._learned(self._raw_rows())
+        while held := list(islice(rows, _SCAN_ROWS)):
+            yield {name: [row.get(name) for row in held] for name in names or ("",)}
+
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+        """See `TableFile.rows`."""
+        for place, row in enumerate(self._raw_rows()):
+            weight = len(row.line) if isinstance(row, JsonRow) else sum(map(len, row.cells))
+            yield Item(place, row, weight)
+
+    def start_of(self, position: int) -> int:
+        """Text can only be read from its first row."""
+        return 0
+
+    def mean_bytes(self, name: str) -> int | None:
+        """Not told."""
+        return None
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _learned(self, rows: Iterable[JsonRow | CsvRow]) -> Iterator[Mapping[str, Any]]:
+        """Rows as values, while the columns' types widen to hold them."""
+        for place, row in enumerate(rows):
+            if isinstance(row, CsvRow):
+                self._widening.see_texts(row.header, row.cells)
+                yield {name: cell or None for name, cell in zip(row.header, row.cells, strict=False)}
+                continue
+            try:
+                values = json_object(row.line)
+            except ValueError as error:
+                raise SourceError(f"Row {place} of {self._uri} is not right: {error}. Correct it.") from error
+            self._widening.see(values)
+            yield values
+
+    def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
+        with storage.open_seekable(self._uri, self._policy) as file, self._readable():
+            text = io.TextIOWrapper(self._unzipped(file), self._encoding, newline=None if self._is_json else "")
+            if self._is_json:
+                yield from (JsonRow(line) for line in text if line.strip())
+                return
+            rows = cells_of(text, self._mark, self._uri)
+            header = next(rows, [])
+            if len(set(header)) < len(header):
+                raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")
+            self._widening.see_texts(header, [""] * len(header))
+            yield from (CsvRow(header, cells) for cells in rows)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
+
+    def _unzipped(self, file: BinaryIO) -> BinaryIO:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if self._uri.lower().endswith(".gz") else file

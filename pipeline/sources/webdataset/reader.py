@@ -1,0 +1,159 @@
+"""Reads samples out of tars: near ones with one ranged request, compressed tars as a stream that only goes forwards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.errors import StorageError, UnavailableError
+from pipeline.records import RawRecord, Record
+from pipeline.sources.base import NO_ANSWER, SourceSpec, failed, read_failure
+from pipeline.sources.cursor import Cursor, Cursors, Item
+from pipeline.sources.texts import decode_text
+from pipeline.sources.values import fit, json_object
+from pipeline.sources.webdataset.tar import DamagedTarError, Member, decompressed, is_compressed, is_damage, members
+from pipeline.storage import ReadPolicy
+from pipeline.vocabulary import Reason, Stage
+
+Sample = list[Member]
+
+#: Room for headers, text and .json beside an image of the largest size.
+_BESIDE_IMAGE_BYTES = 4 * 2**20
+_KINDS = frozenset({"image", "txt", "json"})
+
+
+class WebDatasetReader:
+    """See `RecordReader`. Tars are kept in memory only as far as they were asked for."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        self._spec = spec
+        self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
+        self._limit = spec.config.max_image_bytes
+        self._cursors: Cursors[Sample] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """See `RecordReader.read`."""
+        results: dict[int, RawRecord] = {}
+        places = sorted(range(len(records)), key=lambda place: records[place].container or "")
+        down: list[StorageError] = []
+        for uri, group in groupby(places, key=lambda place: records[place].container or ""):
+            wanted = list(group)
+            try:
+                found = self._read_tar(uri, [records[place] for place in wanted])
+            except StorageError as error:
+                down.append(error)
+                found = [RawRecord(records[place], failure=read_failure(error)) for place in wanted]
+            results.update(zip(wanted, found, strict=True))
+        asked = [raw for raw in results.values() if not is_damage(raw.record)]
+        if down and all(raw.failure and raw.failure.reason in NO_ANSWER for raw in asked):
+            raise next(error for error in down if isinstance(error, UnavailableError))
+        return [results[place] for place in range(len(records))]
+
+    def close(self) -> None:
+        """Close the compressed tars that are open."""
+        self._cursors.close()
+
+    def _read_tar(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
+        sound = [record for record in records if not is_damage(record)]
+        found = iter(self._read_samples(uri, sound) if sound else [])
+        return [_damage(record) if is_damage(record) else next(found) for record in records]
+
+    def _read_samples(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
+        if is_compressed(uri):
+            samples = self._cursors.of(uri).take([record.position or 0 for record in records])
+            return [self._assemble(record, iter(samples.get(record.position or 0, ())), False) for record in records]
+        most = self._limit + _BESIDE_IMAGE_BYTES
+        spans = [(record.position or 0, min(record.size_bytes or 0, most)) for record in records]
+        slices = storage.read_spans(uri, spans, self._policy)
+        broken = next((data for data in slices if isinstance(data, StorageError)), None)
+        if broken and all(isinstance(data, StorageError) for data in slices):
+            raise broken
+        return [self._parse(record, data) for record, data in zip(records, slices, strict=True)]
+
+    def _parse(self, record: Record, data: bytes | StorageError) -> RawRecord:
+        if isinstance(data, StorageError):
+            return RawRecord(record, failure=read_failure(data))
+        whole = len(data) >= (record.size_bytes or 0)
+        return self._assemble(record, members(io.BytesIO(data), record.position or 0), whole)
+
+    def _stream(self, uri: str) -> Iterator[Item[Sample]]:
+        """Samples of a compressed tar with their content, from its beginning."""
+        with storage.open_seekable(uri, self._policy) as file:
+            for _key, group in groupby(members(decompressed(file, uri)), key=lambda member: member.key):
+                sample: Sample = []
+                with suppress(DamagedTarError):
+                    sample.extend(_loaded(member, self._limit) for member in group)
+                size_bytes = sum(min(member.size_bytes, self._limit) for member in sample)
+                yield Item(sample[0].offset, sample, size_bytes)
+
+    def _assemble(self, record: Record, found: Iterator[Member], whole: bool) -> RawRecord:
+        """The record's parts, or why they are not what was planned."""
+        image_name = (record.image_uri or "").removeprefix(f"{record.container}#")
+        parts: dict[str, bytes] = {}
+        try:
+            for member in found:
+                if member.key != record.id:
+                    break
+                kind = "image" if member.name == image_name else member.suffix
+                if kind == "image" and member.size_bytes > self._limit:
+                    return failed(record, Reason.TOO_LARGE, _too_large(member, self._limit))
+                if kind in _KINDS and kind not in parts:
+                    parts[kind] = member.read()
+        except (DamagedTarError, EOFError):
+            if not whole:
+                return failed(record, Reason.TRUNCATED, f"{record.container} ends inside this record. Repair the tar.")
+        if not parts or (image_name and "image" not in parts):
+            detail = (
+                f"{record.container} no longer holds {record.id} at byte {record.position}. Run the same command again."
+            )
+            return failed(record, Reason.CHANGED, detail)
+        return self._raw(record, parts)
+
+    def _raw(self, record: Record, parts: dict[str, bytes]) -> RawRecord:
+        if self._spec.has_images and "image" not in parts:
+            return failed(record, Reason.MISSING_IMAGE, f"{record.id} has no image beside its other files in the tar.")
+        try:
+            values = json_object(parts.get("json") or b"{}")
+            extra = {column.name: fit(values.get(column.name), column.type) for column in self._spec.extra}
+        except ValueError as error:
+            return failed(record, Reason.UNREADABLE, f"The .json of {record.id} does not fit: {error}. Correct it.")
+        caption = values.get(self._spec.caption_key) if self._spec.caption_key else None
+        try:
+            text = decode_text(parts["txt"]) if "txt" in parts else fit(caption, pa.string())
+        except UnicodeDecodeError:
+            detail = f"The text of {record.id} is neither UTF-8 nor GB18030. Convert it to UTF-8."
+            return failed(record, Reason.BAD_TEXT, detail, Stage.TEXT)
+        return RawRecord(record, parts.get("image"), text, extra)
+
+
+def _loaded(member: Member, limit: int) -> Member:
+    """A member that has been read, since a stream does not come back."""
+    if member.size_bytes > limit:
+        return member
+    try:
+        data = member.read()
+    except EOFError as error:
+        return replace(member, read=partial(_raise, error))
+    return replace(member, read=lambda: data)
+
+
+def _raise(error: EOFError) -> bytes:
+    raise error
+
+
+def _damage(record: Record) -> RawRecord:
+    """What cannot be read of a damaged tar counts as one record, so that it is never counted as nothing."""
+    lost = f" ({record.size_bytes:,} bytes)" if record.size_bytes else ""
+    detail = f"{record.container} is damaged: nothing behind byte {record.position:,} could be read{lost}. Repair it."
+    return failed(record, Reason.UNREADABLE, detail)
+
+
+def _too_large(member: Member, limit: int) -> str:
+    return f"{member.name} has {member.size_bytes:,} bytes, more than {limit:,}. Raise --max-image-bytes to read it."

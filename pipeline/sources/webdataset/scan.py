@@ -1,0 +1,189 @@
+"""Lists tars of samples: members that follow each other and share a key, as WebDataset writes them.
+
+`<key>.<image suffix>` is the image, `<key>.txt` the text, the scalars of `<key>.json` further columns. A record's id is
+its key. Only headers and .json members are read, the latter all of them: a column's type holds every value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.config import SourceConfig
+from pipeline.errors import EmptySourceError, SourceError
+from pipeline.sources.base import Sink, SourceSpec, choose_extra
+from pipeline.sources.collector import RecordCollector
+from pipeline.sources.detect import files_of
+from pipeline.sources.names import IMAGE_SUFFIXES
+from pipeline.sources.values import Widening, json_object
+from pipeline.sources.webdataset.tar import DamagedTarError, Member, damage_id, decompressed, is_compressed, members
+from pipeline.storage import ObjectInfo, ReadPolicy
+
+CAPTION_KEYS = ("caption", "text")
+
+#: More keys than this are no columns but data, and nobody meant to carry them all.
+_MOST_COLUMNS = 1000
+#: Larger .json members are not read for their keys; a record whose values then do not fit fails by name.
+_LARGEST_JSON_BYTES = 4 * 2**20
+_TARS_AT_ONCE = 8
+_SCAN_BUFFER_BYTES = 2**16
+
+
+@dataclass(slots=True)
+class _TarListing:
+    """What one tar holds; `name` stands for it in ids, `end` is the byte behind the last member."""
+
+    info: ObjectInfo
+    name: str
+    samples: list[tuple[str, int, int, str | None]] = field(default_factory=list)
+    columns: Widening = field(default_factory=Widening)
+    texts: int = 0
+    ignored: int = 0
+    end: int = 0
+    damage: str = ""
+
+
+def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
+    """List every sample of every tar.
+
+    Raises:
+        SourceError: no tar is found, one is no tar, or a column's name is taken.
+        StorageError: a tar cannot be read.
+    """
+    collector, widening = RecordCollector(sink, config.limit), Widening()
+    images = texts = ignored = 0
+    notes: list[str] = []
+    for listing in _listings(config, out):
+        images += sum(image is not None for *_, image in listing.samples)
+        texts, ignored = texts + listing.texts, ignored + listing.ignored
+        notes += [f"{listing.info.uri} is damaged: {listing.damage}."] if listing.damage else []
+        widening.merge(listing.columns)
+        _collect(listing, collector)
+        if collector.full:
+            break
+    collector.flush()
+    if not collector.rows:
+        kind = SourceError if ignored else EmptySourceError
+        raise kind(f"The tars in {', '.join(config.uris)} hold no samples of images or texts. {_CURE}")
+    notes += [f"{ignored:,} members of unknown kinds were left out."] if ignored else []
+    caption_key = _caption_key(config, widening.schema(), texts > 0)
+    found = pa.schema([column for column in widening.schema() if column.name != caption_key])
+    extra = _choose_extra(found, config)
+    has_texts = texts > 0 or caption_key is not None
+    return SourceSpec(
+        "webdataset",
+        config,
+        images > 0,
+        has_texts,
+        extra,
+        collector.rows,
+        caption_key=caption_key,
+        notes=tuple(notes),
+        texts=None if caption_key or collector.full else texts,
+    )
+
+
+_CURE = "Members must be named <key>.jpg, <key>.txt, <key>.json."
+
+
+def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str | None:
+    if config.text_column:
+        if config.text_column not in found.names:
+            raise SourceError(
+                f"The .json members have no key {config.text_column}; they have {', '.join(found.names) or 'none'}. "
+                "Correct --text-column."
+            )
+        return config.text_column
+    return None if has_txt else next((key for key in CAPTION_KEYS if key in found.names), None)
+
+
+def _choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
+    if config.extra_columns is None and len(found) > _MOST_COLUMNS:
+        raise SourceError(
+            f"The .json members have {len(found):,} different keys, more than {_MOST_COLUMNS:,} columns. "
+            "Name those to keep with --extra-column."
+        )
+    return choose_extra(found, config)
+
+
+def _collect(listing: _TarListing, collector: RecordCollector) -> None:
+    uri = listing.info.uri
+    for key, position, size_bytes, image in listing.samples:
+        own = _fingerprint(listing, key)
+        collector.add(key, f"{uri}#{image}" if image else None, None, uri, position, size_bytes, own)
+    if listing.damage:
+        key, size_bytes = damage_id(listing.name), listing.info.size_bytes
+        at = listing.end if is_compressed(uri) else min(listing.end, size_bytes)
+        lost = None if is_compressed(uri) else size_bytes - at
+        collector.add(key, None, None, uri, at, lost, _fingerprint(listing, key))
+
+
+def _fingerprint(listing: _TarListing, key: str) -> str:
+    content = f"{listing.info.fingerprint}\0{key}".encode("utf-8", "surrogateescape")
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _listings(config: SourceConfig, out: str) -> Iterator[_TarListing]:
+    listings = [_TarListing(info, name) for info, name in files_of(config, "webdataset", out)]
+    policy = ReadPolicy.of(config)
+    at_once = 1 if config.limit else _TARS_AT_ONCE
+    for start in range(0, len(listings), at_once):
+        some = listings[start : start + at_once]
+        yield from storage.in_threads(lambda listing: _list_tar(listing, policy), some, at_once)
+
+
+def _list_tar(listing: _TarListing, policy: ReadPolicy) -> _TarListing:
+    info = listing.info
+    with storage.open_seekable(info.uri, policy, _SCAN_BUFFER_BYTES) as file:
+        try:
+            for key, group in groupby(members(decompressed(file, info.uri)), key=lambda member: member.key):
+                _list_sample(listing, key, group)
+        except (DamagedTarError, EOFError) as error:
+            if not listing.samples:
+                raise SourceError(f"{info.uri} cannot be read as a tar: {error}. Repair or remove it.") from error
+            listing.damage = str(error)
+    return listing
+
+
+def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> None:
+    parts = []
+    try:
+        for member in group:
+            parts.append(member)
+            if member.suffix == "json" and member.size_bytes <= _LARGEST_JSON_BYTES:
+                listing.columns.see(_scalars(member.read()))
+    finally:
+        # Also when the tar breaks off here: what is left of the sample is planned and fails by name when read.
+        _add_sample(listing, key, parts)
+
+
+def _add_sample(listing: _TarListing, key: str, parts: list[Member]) -> None:
+    image = _image_of(parts)
+    texts = sum(part.suffix == "txt" for part in parts)
+    known = texts + sum(part.suffix == "json" for part in parts) + (image is not None)
+    listing.ignored += len(parts) - known
+    listing.texts += texts
+    listing.end = parts[-1].end if parts else listing.end
+    if known:
+        first, last = parts[0], parts[-1]
+        listing.samples.append((key, first.offset, last.end - first.offset, image.name if image else None))
+
+
+def _image_of(parts: list[Member]) -> Member | None:
+    """The member that is the image: `<key>.jpg` before `<key>.large.jpg`, the first of several."""
+    plain = (part for part in parts if part.suffix in IMAGE_SUFFIXES)
+    dotted = (part for part in parts if part.suffix.rpartition(".")[2] in IMAGE_SUFFIXES)
+    return next(plain, None) or next(dotted, None)
+
+
+def _scalars(data: bytes) -> dict[str, Any]:
+    try:
+        return json_object(data)
+    except ValueError:
+        return {}

@@ -1,0 +1,1 @@
+"""Implementations of storage, one module each; `open` chooses by the scheme of a URL."""

@@ -1,0 +1,118 @@
+"""Files of this machine, with plain system calls."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+
+import pyarrow.fs as pafs
+
+from pipeline.errors import TooLargeError
+from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.border import too_large
+from pipeline.storage.policy import ReadPolicy
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class LocalBackend:
+    """A file appears under its name by a hard link or a rename of a finished, hidden neighbour."""
+
+    def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
+        """Size and mtime of a regular file."""
+        info = os.stat(uri)
+        if not S_ISREG(info.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", uri)
+        return ObjectInfo(uri, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
+
+    def walk(self, uri: str) -> Iterator[ObjectInfo]:
+        """Regular files under `uri`, links to files followed, hidden ones and links to folders left out."""
+        folders = [uri]
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file():
+                        info = entry.stat()
+                        yield ObjectInfo(entry.path, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
+
+    def get(self, uri: str, policy: ReadPolicy) -> bytes:
+        """The file, after a look at its size."""
+        with open(uri, "rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if policy.max_bytes is not None and size_bytes > policy.max_bytes:
+                raise TooLargeError(too_large(uri, size_bytes, policy.max_bytes), uri)
+            return file.readall()
+
+    def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
+        """A slice of the file."""
+        with open(uri, "rb", buffering=0) as file:
+            file.seek(start)
+            chunks = []
+            while length > 0 and (chunk := file.read(length)):
+                chunks.append(chunk)
+                length -= len(chunk)
+        return b"".join(chunks)
+
+    def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
+        """Stage beside the name, then link or rename."""
+        folder, name = os.path.split(uri)
+        os.makedirs(folder, exist_ok=True)
+        staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
+        try:
+            with open(staged, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            publish(staged, uri, create)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+
+    def upload(self, uri: str, file: Path) -> None:
+        """Copy beside the name, then rename: the file may lie on another disk."""
+        folder, name = os.path.split(uri)
+        os.makedirs(folder, exist_ok=True)
+        staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(file, staged)
+            with open(staged, "rb+") as copy:
+                os.fsync(copy.fileno())
+            os.replace(staged, uri)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+
+    def delete(self, uri: str) -> None:
+        """Unlink."""
+        with suppress(FileNotFoundError):
+            os.unlink(uri)
+
+    def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
+        """Arrow's own local file system."""
+        return pafs.LocalFileSystem(), uri
+
+
+def publish(staged: str, uri: str, create: bool) -> None:
+    """Give the staged file its name; with `create` only if the name is free."""
+    if not create:
+        os.replace(staged, uri)
+        return
+    try:
+        os.link(staged, uri)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        raise NotImplementedError("no hard links here") from error
+
+
+LOCAL = LocalBackend()

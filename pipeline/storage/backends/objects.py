@@ -1,0 +1,132 @@
+"""S3, Google Cloud Storage and Azure Blob Storage, through obstore.
+
+One store per bucket and deadline and process. obstore's own retries are off for single requests (`with_retries` does
+them, the same for every backend) and on for listings, which cannot start over without giving entries twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pyarrow.fs as pafs
+from obstore.fsspec import FsspecStore
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+
+from pipeline.errors import TooLargeError
+from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.s3_session import s3_environment, s3_settings
+from pipeline.storage.border import too_large
+from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
+from pipeline.storage.uris import scheme, split_bucket
+
+_SLOWEST_UPLOAD_BYTES_PER_S = 2**20
+#: At most 10,000 parts make an object: 320 GB.
+_PART_BYTES = 32 * 2**20
+_FAMILY = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az"}
+
+
+def _client(timeout_s: float) -> dict[str, Any]:
+    timeout = timedelta(seconds=timeout_s)
+    return {"allow_http": True, "timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=10))}
+
+
+def _retry(timeout_s: float) -> dict[str, Any]:
+    return {"max_retries": 1000 if timeout_s else 0, "retry_timeout": timedelta(seconds=timeout_s)}
+
+
+@lru_cache(maxsize=256)
+def _store(
+    family: str, bucket: str, timeout_s: float, retry_timeout_s: float, environment: tuple[str | None, ...]
+) -> ObjectStore:
+    options: Any = {"client_options": _client(timeout_s), "retry_config": _retry(retry_timeout_s)}
+    if family == "s3":
+        return S3Store(bucket, **s3_settings(environment), **options)
+    if family == "gs":
+        return GCSStore(bucket, **options)
+    return AzureStore(bucket, **options)
+
+
+def _locate(uri: str, timeout_s: float, retry_timeout_s: float = 0) -> tuple[ObjectStore, str]:
+    bucket, key = split_bucket(uri)
+    return _store(_FAMILY[scheme(uri)], bucket, timeout_s, retry_timeout_s, s3_environment()), key
+
+
+def _fingerprint(meta: Any) -> str:
+    if meta["e_tag"]:
+        return str(meta["e_tag"]).strip('"')
+    return f"{meta['size']}-{int(meta['last_modified'].timestamp() * 1e6)}"
+
+
+class ObjectsBackend:
+    """Requests to a bucket; the calls release the interpreter lock, so threads run them side by side."""
+
+    def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
+        """One HEAD."""
+        store, key = _locate(uri, policy.timeout_s)
+        if not key:
+            raise FileNotFoundError(uri)
+        meta = obstore.head(store, key)
+        return ObjectInfo(uri, meta["size"], _fingerprint(meta))
+
+    def walk(self, uri: str) -> Iterator[ObjectInfo]:
+        """Pages of a listing as they come; the order is the store's."""
+        store, key = _locate(uri, DEFAULT_POLICY.timeout_s, DEFAULT_POLICY.retry_timeout_s)
+        root = f"{scheme(uri)}://{split_bucket(uri)[0]}/"
+        for page in obstore.list(store, prefix=key or None):
+            for meta in page:
+                yield ObjectInfo(root + meta["path"], meta["size"], _fingerprint(meta))
+
+    def get(self, uri: str, policy: ReadPolicy) -> bytes:
+        """One GET; the size comes with the headers, before the body."""
+        store, key = _locate(uri, policy.timeout_s)
+        answer = obstore.get(store, key)
+        size_bytes = answer.meta["size"]
+        if policy.max_bytes is not None and size_bytes > policy.max_bytes:
+            raise TooLargeError(too_large(uri, size_bytes, policy.max_bytes), uri)
+        return bytes(answer.bytes())
+
+    def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
+        """One ranged GET."""
+        store, key = _locate(uri, policy.timeout_s)
+        try:
+            return bytes(obstore.get_range(store, key, start=start, length=length))
+        except obstore.exceptions.GenericError as error:
+            if "status code: 416" in str(error):
+                return b""
+            raise
+
+    def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
+        """One PUT, never multipart: conditions on multipart uploads are not honoured everywhere."""
+        pace = len(data) // (32 * _SLOWEST_UPLOAD_BYTES_PER_S) * 32
+        store, key = _locate(uri, policy.timeout_s + pace)
+        obstore.put(store, key, data, mode="create" if create else "overwrite", use_multipart=False)
+
+    def upload(self, uri: str, file: Path) -> None:
+        """In parts, tried again by the client; the object appears with the last request."""
+        store, key = _locate(uri, DEFAULT_POLICY.timeout_s + _PART_BYTES // _SLOWEST_UPLOAD_BYTES_PER_S, 60)
+        obstore.put(store, key, file, chunk_size=_PART_BYTES)
+
+    def delete(self, uri: str) -> None:
+        """One DELETE."""
+        store, key = _locate(uri, DEFAULT_POLICY.timeout_s)
+        with suppress(FileNotFoundError):
+            obstore.delete(store, key)
+
+    def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
+        """Obstore's fsspec adapter under Arrow's Python file system."""
+        family = _FAMILY[scheme(uri)]
+        options: Any = {
+            "client_options": _client(DEFAULT_POLICY.timeout_s),
+            "retry_config": _retry(DEFAULT_POLICY.retry_timeout_s),
+        }
+        adapter: Any = FsspecStore(family, **(s3_settings(s3_environment()) if family == "s3" else {}), **options)  # type: ignore[call-overload]
+        return pafs.PyFileSystem(pafs.FSSpecHandler(adapter)), "/".join(split_bucket(uri))
+
+
+OBJECTS = ObjectsBackend()

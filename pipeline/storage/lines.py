@@ -1,0 +1,24 @@
+"""JSON lines of any number, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import storage
+
+
+def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write JSON lines of any number, staged on this machine's disk; returns how many."""
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
+        staged = Path(folder) / "lines.jsonl"
+        with staged.open("w", encoding="utf-8", newline="\n") as file:
+            for row in rows:
+                file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+                count += 1
+        storage.upload(uri, staged)
+    return count
