@@ -38,7 +38,7 @@ Shape = Literal["tiny-224", "vit-b-16"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A kind of case: `model` is a name, or a shape of tests/checkpoints.py that is written with random weights."""
+    """A kind of case: `model` is a name, or a shape of `tests.fixtures.checkpoints`, with random weights."""
 
     model: str
     dtype: str
@@ -67,7 +67,7 @@ def prepare(name: str, given: argparse.Namespace) -> tuple[Path, str]:
 
 def checkpoint(shape: Shape, work: Path) -> str:
     """A folder with a model of that shape and random weights, made if it is not there."""
-    from tests.checkpoints import write_checkpoint
+    from tests.fixtures.checkpoints import write_checkpoint
 
     folder = work / f"model-{shape}"
     if not (folder / "model.safetensors").exists():

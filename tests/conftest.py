@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import hanclip  # noqa: F401
-from prefect_server import postgres_server, prefect_here, prefect_server  # noqa: F401
-from ray_head import RayHead
-from s3_server import S3Server, weed_binary
-from web_site import Site
+
+from tests.fixtures.commands import hanclip  # noqa: F401
+from tests.fixtures.places import ROOT
+from tests.fixtures.servers.prefect import postgres_server, prefect_here, prefect_server  # noqa: F401
+from tests.fixtures.servers.ray_head import RayHead
+from tests.fixtures.servers.s3 import S3Server, weed_binary
+from tests.fixtures.servers.web import Site
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray's workers import the toy actors of the tests by name.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
@@ -75,7 +77,7 @@ def demo_dataset(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> P
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             with pytest.raises(SystemExit) as ended:
-                main(["embed", str(Path(__file__).parents[1] / "demo" / "catalog"), str(out), *options])
+                main(["embed", str(ROOT / "demo" / "catalog"), str(out), *options])
             assert ended.value.code == 0
             done.touch()
     return out

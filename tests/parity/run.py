@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parents[1]))
 
-from checkpoints import vocabulary  # noqa: E402
-from originals import FULL, SMALL, TEXTS, Sizes, write_original, write_pictures  # noqa: E402
+from tests.fixtures.checkpoints import vocabulary  # noqa: E402
+from tests.fixtures.originals import FULL, SMALL, TEXTS, Sizes, write_original, write_pictures  # noqa: E402
 
 MAX_DIFFERENCE = 1e-5
 MIN_COSINE = 0.999999

@@ -1,0 +1,116 @@
+"""`hanclip backfill` over fourteen days of real tars, as jobs of a real Ray cluster and in its own process."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.driving import Drivers, assert_adds_up, rows_visible
+from tests.fixtures.pictures import jpegs, write_tar
+from tests.fixtures.servers.ray_head import RayHead
+
+EACH = 20
+DAYS = [f"2026-11-{day:02d}" for day in range(1, 15)]
+BROKEN, EMPTY = DAYS[4], DAYS[8]
+TEMPLATE = "dt={date}/*.tar"
+ONE_ACTOR_EACH = ("--model", "demo", "--decoders", "1", "--embedders", "1")
+
+
+def write_day(place: Path, day: str, pictures: list[bytes]) -> None:
+    folder = place / f"dt={day}"
+    folder.mkdir(exist_ok=True)
+    write_tar(folder / "0.tar", pictures, DAYS.index(day) * EACH)
+
+
+@pytest.fixture
+def fortnight(tmp_path: Path) -> dict[str, list[bytes]]:
+    """The pictures of each day; those of one are not readable yet, and one day has none."""
+    pictures = list(jpegs(len(DAYS) * EACH))
+    days = {day: pictures[at * EACH : (at + 1) * EACH] for at, day in enumerate(DAYS) if day != EMPTY}
+    for day, those in days.items():
+        write_day(tmp_path, day, those)
+    (tmp_path / f"dt={EMPTY}").mkdir()
+    (tmp_path / f"dt={BROKEN}" / "0.tar").write_bytes(b"not a tar")
+    return days
+
+
+def statuses(ended: dict[str, Any]) -> dict[str, str]:
+    return {row["key"]: row["status"] for row in ended["partitions"]}
+
+
+def expected(broken: str) -> dict[str, str]:
+    return {day: {BROKEN: broken, EMPTY: "empty"}.get(day, "done") for day in DAYS}
+
+
+def our_jobs(head: RayHead, out: Path) -> list[dict[str, Any]]:
+    jobs = head.request("GET", "/api/jobs/")
+    return [job for job in jobs if (job.get("metadata") or {}).get("out") == str(out)]
+
+
+def most_at_once(jobs: list[dict[str, Any]]) -> int:
+    spans = [(job["start_time"], job["end_time"]) for job in jobs]
+    return max(sum(began <= moment < ended for began, ended in spans) for moment, _ in spans)
+
+
+@pytest.mark.slow
+def test_a_fortnight_on_a_cluster(tmp_path: Path, ray_head: RayHead, fortnight: dict[str, list[bytes]]) -> None:
+    """Three days are done already, one fails at first and one is empty; a second call does only what is missing."""
+    where = ("--jobs-address", ray_head.dashboard, "--python", sys.executable, "--poll-s", "1")
+    command = ("backfill", TEMPLATE, "out", "--start", DAYS[0], "--end", DAYS[-1], *ONE_ACTOR_EACH, *where)
+    out = tmp_path / "out"
+    with Drivers(tmp_path, ray_head.client_env) as drivers:
+        three = drivers.run(*command, "--max-partitions", "3")
+        assert three["tally"] == {"done": 3, "later": 11}
+        assert rows_visible(out) == 3 * EACH
+
+        first = drivers.run(*command, "--group", "6", "--max-active", "2", code=1)
+        assert statuses(first) == expected(broken="failed")
+        rows = {row["key"]: row for row in first["partitions"]}
+        assert "cannot be read as a tar" in rows[BROKEN]["message"]
+        assert {row["rows"] for day, row in rows.items() if day not in (BROKEN, EMPTY)} == {EACH}
+        assert {row["why"] for row in first["partitions"][3:]} == {"never run"}
+        jobs = our_jobs(ray_head, out)
+        assert len(jobs) == 1 + 2
+        assert most_at_once(jobs) == 2
+
+        write_day(tmp_path, BROKEN, fortnight[BROKEN])
+        second = drivers.run(*command)
+        assert statuses(second) == expected(broken="done")
+        assert [(row["key"], row["why"]) for row in second["partitions"] if row["why"]] == [(BROKEN, "failed")]
+        assert [job["metadata"]["keys"] for job in our_jobs(ray_head, out)].count(BROKEN) == 1
+        assert len(our_jobs(ray_head, out)) == 4
+
+        assert drivers.run(*command)["tally"] == {"done": 13, "empty": 1}
+        assert len(our_jobs(ray_head, out)) == 4
+        assert rows_visible(out) == 13 * EACH
+        assert {path.name for path in (out / "embeddings").iterdir()} == {
+            f"run_date={day}" for day in DAYS if day != EMPTY
+        }
+        assert_adds_up(drivers, "out", 13 * EACH)
+
+
+@pytest.mark.slow
+def test_days_in_this_process_stopped_and_resumed(
+    tmp_path: Path, local_ray_address: str, fortnight: dict[str, list[bytes]]
+) -> None:
+    days, where = DAYS[5:10], ("--address", local_ray_address)
+    command = ("backfill", TEMPLATE, "out", "--start", days[0], "--end", days[-1], *ONE_ACTOR_EACH, *where)
+    with Drivers(tmp_path) as drivers:
+        stopped = drivers.start(*command)
+        stopped.until(lambda: (tmp_path / "out" / "_partitions" / f"{days[1]}.json").exists())
+        assert stopped.end(signal.SIGTERM) == 143, stopped.stderr()
+        left = statuses(stopped.events[-1])
+        assert left[days[0]] == left[days[1]] == "done"
+        assert left[days[-1]] == "stopped"
+
+        resumed = drivers.run(*command)
+        assert statuses(resumed) == {day: "empty" if day == EMPTY else "done" for day in days}
+        again = [row["key"] for row in resumed["partitions"] if row["why"]]
+        assert again == [day for day in days if left[day] == "stopped"]
+        assert rows_visible(tmp_path / "out") == 4 * EACH
+        assert_adds_up(drivers, "out", 4 * EACH)
+        assert drivers.run("partitions", "out")["tally"] == {"done": 4, "empty": 1}

@@ -1,0 +1,259 @@
+"""Jobs of several runs: each has its outcome, the model is loaded once, and whoever asks later finds out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import driver
+from pipeline.config import RunConfig, parse
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import Job, JobProgress, JobRun, JobSummary
+from pipeline.partitions import template as partitions
+from tests.fixtures.pictures import write_folder
+from tests.fixtures.servers.ray_head import RayHead
+
+DEADLINE_S = 120.0
+
+
+def config(out: Path, source: Path, **cluster: object) -> RunConfig:
+    return parse(
+        {
+            "source": {"uris": [str(source)]},
+            "model": {"name": "demo"},
+            "output": {"uri": str(out)},
+            "cluster": {"embedders": 1, "decoders": 1, **cluster},
+        }
+    )
+
+
+def write(out: Path, job_id: str, sources: Mapping[str, Path], **cluster: object) -> str:
+    runs = tuple(JobRun(key, config(out, source, **cluster)) for key, source in sources.items())
+    return job_folder.write_job(str(out), job_id, Job(runs))
+
+
+def states(summary: JobSummary) -> dict[str, str]:
+    return {run.key: run.state for run in summary.runs}
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Four days: pictures, none, a tar that is none, pictures. Ids of the days differ by the folder above them."""
+    place = tmp_path_factory.mktemp("days")
+    write_folder(place / "1" / "a", 10)
+    (place / "2").mkdir()
+    (place / "3").mkdir()
+    (place / "3" / "0.tar").write_bytes(b"not a tar")
+    write_folder(place / "4" / "b", 12)
+    return {f"2026-11-0{day}": place / str(day) for day in (1, 2, 3, 4)}
+
+
+class Lines(logging.Handler):
+    """Context that keeps what the driver logs."""
+
+    def __enter__(self) -> list[str]:
+        self.lines: list[str] = []
+        self.level_before = logging.getLogger("actors").level
+        logging.getLogger("actors").setLevel(logging.INFO)
+        logging.getLogger("actors").addHandler(self)
+        return self.lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("actors").removeHandler(self)
+        logging.getLogger("actors").setLevel(self.level_before)
+
+
+@dataclass
+class Night:
+    """A job over the four days that has ended."""
+
+    out: Path
+    summary: JobSummary
+    seen: list[JobProgress]
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def night(local_ray: None, days: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Night:
+    out, seen = tmp_path_factory.mktemp("out"), list[JobProgress]()
+    with Lines() as lines:
+        summary = driver.run_job(write(out, "night-a1", days), seen.append)
+    return Night(out, summary, seen, lines)
+
+
+@pytest.mark.usefixtures("local_ray")
+class TestInOneProcess:
+    def test_each_run_has_its_outcome_and_all_rows_are_there(self, days: dict[str, Path], night: Night) -> None:
+        assert list(states(night.summary).values()) == ["complete", "empty", "failed", "complete"]
+        assert (night.summary.state, night.summary.exit_code) == ("failed", 1)
+        assert str(days["2026-11-03"]) in night.summary.message
+        assert [run.summary["stats"]["embedded"] for run in night.summary.runs if run.summary] == [10, 12]
+        assert Dataset.open(str(night.out)).embeddings(["id"]).count_rows() == 22
+        assert job_folder.read_summary(str(night.out), "night-a1") == night.summary
+        assert {progress.run for progress in night.seen} == {0, 1, 2, 3}
+        assert job_folder.read_progress(str(night.out), "night-a1") == night.seen[-1]
+        assert night.seen[-1].state == "failed"
+
+    def test_the_model_is_loaded_once_and_the_log_tells_the_job(self, night: Night) -> None:
+        log = "\n".join(night.lines)
+        assert log.count("1 embedder start") == 1
+        assert log.count("1 decoder start") == 2
+        assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in log
+        assert ": 10 = 10 embedded + 0 quarantined" in log
+        assert "Job night-a1: failed. Runs: 2 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]
+
+    def test_the_manifests_tell_what_became_of_each_partition(self, days: dict[str, Path], night: Night) -> None:
+        held = partitions.read_states(str(night.out))
+        statuses = ["done", "empty", "failed", "done"]
+        assert {key: held[key].status for key in held} == dict(zip(days, statuses, strict=True))
+        last, made_from = held["2026-11-04"], config(night.out, days["2026-11-04"])
+        assert (last.rows, last.embedded, last.quarantined, last.job_id) == (12, 12, 0, "night-a1")
+        assert last.spec == partitions.spec_digest(made_from)
+        assert last.input == partitions.input_digest(made_from) != ""
+
+    def test_runs_with_nothing_to_do_start_no_actor(self, days: dict[str, Path], night: Night) -> None:
+        good = {key: days[key] for key in ("2026-11-01", "2026-11-04")}
+        with Lines() as lines:
+            again = driver.run_job(write(night.out, "night-a2", good))
+        assert (again.state, again.exit_code) == ("complete", 0)
+        assert [run.summary["rows_already_done"] for run in again.runs if run.summary] == [10, 12]
+        assert not [line for line in lines if line.endswith(" start")]
+
+    def test_another_model_section_gets_its_own_embedders(self, days: dict[str, Path], tmp_path: Path) -> None:
+        first = config(tmp_path / "a", days["2026-11-01"])
+        other = config(tmp_path / "b", days["2026-11-04"])
+        other = other.model_copy(update={"model": other.model.model_copy(update={"dtype": "fp32"})})
+        uri = job_folder.write_job(str(tmp_path / "a"), "a1", Job((JobRun("", first), JobRun("", other))))
+        with Lines() as lines:
+            assert driver.run_job(uri).exit_code == 0
+        assert lines.count("1 embedder start") == 2
+
+    def test_a_wish_in_a_thread_stops_like_a_signal(self, days: dict[str, Path], tmp_path: Path) -> None:
+        uri, stop, summaries = write(tmp_path, "a1", days), threading.Event(), []
+
+        def stop_at_second(progress: JobProgress) -> None:
+            if progress.run == 1:
+                stop.set()
+
+        thread = threading.Thread(target=lambda: summaries.append(driver.run_job(uri, stop_at_second, stop)))
+        thread.start()
+        thread.join(DEADLINE_S)
+        (summary,) = summaries
+        assert list(states(summary).values()) == ["complete", "empty", "skipped", "skipped"]
+        assert (summary.state, summary.exit_code) == ("stopped", 143)
+        assert list(partitions.read_states(str(tmp_path))) == ["2026-11-01", "2026-11-02"]
+
+    def test_a_store_that_is_down_for_reports_only_costs_the_reports(self, tmp_path: Path) -> None:
+        """Too much quarantine is still the exit code, and the run is complete."""
+        write_folder(tmp_path / "in", 2)
+        (tmp_path / "in" / "x.jpg").write_text("no image")
+        uri = write(tmp_path / "out", "a1", {"2026-11-01": tmp_path / "in"})
+        (tmp_path / "out" / "_partitions").write_text("a file where a folder is wanted")
+        for name in ("progress.json", "summary.json"):
+            (Path(uri).parent / name / "in the way").mkdir(parents=True)
+        summary = driver.run_job(uri)
+        assert (summary.state, summary.exit_code, states(summary)) == ("complete", 3, {"2026-11-01": "complete"})
+        assert "33.3%" in summary.runs[0].message
+
+    def test_runs_on_different_clusters_are_refused(self, days: dict[str, Path], tmp_path: Path) -> None:
+        runs = tuple(JobRun("", config(tmp_path, days["2026-11-01"], address=one)) for one in ("a:1", "b:1"))
+        summary = driver.run_job(job_folder.write_job(str(tmp_path), "a1", Job(runs)))
+        assert (summary.state, summary.exit_code) == ("failed", 1)
+        assert "share one Ray" in summary.message
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
+    end_s = time.monotonic() + DEADLINE_S
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "waited in vain"
+        assert process is None or process.poll() is None, process.stdout.read() if process.stdout else ""
+        time.sleep(0.02)
+    return found
+
+
+def test_sigterm_stops_the_run_skips_the_rest_and_says_so(tmp_path: Path, local_ray_address: str) -> None:
+    """A driver process, ended between its first and its second run."""
+    for day in (1, 2, 3):
+        write_folder(tmp_path / str(day) / "x", 400 if day > 1 else 4)
+    out = tmp_path / "out"
+    days = {f"2026-11-0{day}": tmp_path / str(day) for day in (1, 2, 3)}
+    uri = write(out, "a1", days, grace_s=0, address=local_ray_address)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actors.driver", uri], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    until(lambda: (out / "_partitions" / "2026-11-01.json").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 143, log
+    summary = job_folder.read_summary(str(out), "a1")
+    assert summary is not None
+    assert list(states(summary).values()) == ["complete", "stopped", "skipped"]
+    assert (summary.state, summary.exit_code) == ("stopped", 143)
+    progress = job_folder.read_progress(str(out), "a1")
+    assert progress is not None
+    assert progress.state == "stopped"
+
+
+def submit(head: RayHead, uri: str, job_id: str) -> None:
+    body = {
+        "entrypoint": f"{sys.executable} -m actors.driver {uri}",
+        "submission_id": job_id,
+        # Else Ray kills what has not ended three seconds after SIGTERM.
+        "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}},
+    }
+    head.request("POST", "/api/jobs/", body)
+
+
+def ended(head: RayHead, job_id: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        status: dict[str, Any] = head.request("GET", f"/api/jobs/{job_id}")
+        return status if status["status"] in {"SUCCEEDED", "FAILED", "STOPPED"} else None
+
+    status: dict[str, Any] = until(look)
+    return status
+
+
+def test_as_a_ray_job_the_driver_joins_the_cluster_that_it_runs_on(
+    ray_head: RayHead, days: dict[str, Path], tmp_path: Path
+) -> None:
+    uri = write(tmp_path, "night-a1", {key: days[key] for key in ("2026-11-01", "2026-11-02", "2026-11-04")})
+    submit(ray_head, uri, "night-a1")
+    status = ended(ray_head, "night-a1")
+    log = ray_head.request("GET", "/api/jobs/night-a1/logs")["logs"]
+    assert (status["status"], status["driver_exit_code"]) == ("SUCCEEDED", 0), log
+    summary = job_folder.read_summary(str(tmp_path), "night-a1")
+    assert summary is not None
+    assert list(states(summary).values()) == ["complete", "empty", "complete"]
+    assert log.count("1 embedder start") == 1
+    drivers = [one for one in ray_head.request("GET", "/api/jobs/") if one["submission_id"] == "night-a1"]
+    assert drivers[0]["driver_info"]["id"] == drivers[0]["job_id"] != "", json.dumps(drivers)
+
+
+def test_a_ray_job_that_is_stopped_tells_how_far_it_came(ray_head: RayHead, tmp_path: Path) -> None:
+    for day in (1, 2):
+        write_folder(tmp_path / str(day) / "x", 600 if day == 1 else 4)
+    out = tmp_path / "out"
+    uri = write(out, "stopped-a1", {f"2026-11-0{day}": tmp_path / str(day) for day in (1, 2)}, grace_s=0)
+    submit(ray_head, uri, "stopped-a1")
+    until(lambda: (told := job_folder.read_progress(str(out), "stopped-a1")) and told.progress)
+    ray_head.request("POST", "/api/jobs/stopped-a1/stop", {})
+    assert ended(ray_head, "stopped-a1")["status"] == "STOPPED"
+    summary = job_folder.read_summary(str(out), "stopped-a1")
+    assert summary is not None
+    assert list(states(summary).values()) == ["stopped", "skipped"]
+    assert (summary.state, summary.exit_code) == ("stopped", 143)

@@ -1,0 +1,196 @@
+"""Snapshots: what they hold, that a nightly run goes on in them, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.dry_run import _earlier
+from flows.cli import main
+from pipeline.dataset import Dataset, latest
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import verify
+from pipeline.dataset.history import latest_config
+from pipeline.errors import UsageError
+from pipeline.plan.make import make_retry_plan, new_run_id
+from pipeline.snapshot.compact import compact
+from tests.fixtures.datasets import FakeModel, carry_out
+from tests.fixtures.nights import Shop, skus, states
+from tests.fixtures.servers.s3 import S3Server
+
+GOODS = skus(3900)
+CHANGED = dict.fromkeys(list(GOODS)[100:160], "B")
+DROPPED = list(GOODS)[200:230]
+FAILED = tuple(list(GOODS)[300:340])
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Three nights: all of it with some failures; changes and deletions; a few new ones."""
+    shop = Shop(tmp_path)
+    shop.night(GOODS, failing=FAILED)
+    goods = {id_: etag for id_, etag in (GOODS | CHANGED).items() if id_ not in DROPPED}
+    shop.night(goods, failing=tuple(CHANGED)[:5])
+    shop.night(goods | {f"new-{i}": "A" for i in range(20)})
+    return shop
+
+
+def rows(out: str) -> list[dict[str, object]]:
+    return latest(out).read_all().drop_columns(["run_date"]).sort_by("id").to_pylist()
+
+
+def shard_names(out: str) -> list[str]:
+    return sorted(Path(file.uri).name for file in Dataset.open(out).files())
+
+
+def test_a_snapshot_is_the_latest_state_as_a_dataset_of_its_own(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    told = compact(shop.out, snapshot)
+    report = verify(snapshot)
+    assert (report.ok, report.complete, report.leftovers) == (True, True, ())
+    assert (report.planned, report.quarantined) == (3890, 45) == (told.rows, told.rows_quarantined)
+    assert rows(snapshot) == rows(shop.out)
+    whole = Dataset.open(snapshot).embeddings().to_table()
+    assert whole.num_rows == 3845
+    failed = Dataset.open(snapshot).quarantine().to_table()
+    assert set(failed["id"].to_pylist()) == {*FAILED, *tuple(CHANGED)[:5]}
+    assert not Path(snapshot, "_tombstones").exists()
+    sizes = [pq.read_metadata(file.uri).num_rows for file in Dataset.open(snapshot).files()]
+    assert len(sizes) < len(Dataset.open(shop.out).files())
+    assert sorted(sizes)[1] >= 200
+    assert status(snapshot).runs[0].state == "complete"
+    assert _earlier(snapshot) is None  # What copying took says nothing about embedding.
+
+
+def test_nightly_runs_and_retries_go_on_in_a_snapshot(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    compact(shop.out, snapshot)
+    assert shop.plan(snapshot).rows == 0
+    shop.stock({**shop.goods, "sku-00001": "C", "new-99": "A"} | dict.fromkeys(list(CHANGED)[5:7], "A"))
+    plan = shop.plan(snapshot)
+    assert plan.rows == 4
+    carry_out(plan)
+    shop.stock({id_: etag for id_, etag in shop.goods.items() if id_ != "sku-00007"})
+    assert shop.plan(snapshot).rows_vanished == 1
+    assert verify(snapshot).complete
+    assert states(snapshot)["sku-00001"] == "C"
+    config = latest_config(snapshot)
+    assert config.output.uri == snapshot
+    assert make_retry_plan(config, FakeModel(), new_run_id(), snapshot, ["unreadable"]).rows == 45
+
+
+def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
+    undisturbed, snapshot = f"{shop.out}-1", f"{shop.out}-2"
+    assert compact(shop.out, undisturbed).shards > 4  # more than are copied at once
+    before = rows(shop.out)
+    script = (
+        "import os, sys; from pipeline.snapshot.compact import compact\n"
+        "compact(*sys.argv[1:], lambda now: now.shards_done and os._exit(9))"
+    )
+    command = [sys.executable, "-c", script, shop.out, snapshot]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert not verify(snapshot).complete
+    with pytest.raises(UsageError, match="finish `hanclip compact"):
+        shop.plan(snapshot)
+    shop.night(shop.goods | {"late": "A", "sku-00001": "C"})
+    told = compact(shop.out, snapshot)
+    assert told.complete
+    assert rows(snapshot) == before
+    assert shard_names(snapshot) == shard_names(undisturbed)
+    assert verify(snapshot).ok
+    assert verify(snapshot).complete
+    assert compact(shop.out, snapshot) == told
+
+
+def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    compact(shop.out, snapshot)
+    wanted = shard_names(snapshot)
+    for folder in ("embeddings", "_quarantine"):
+        for file in Path(snapshot, folder).rglob("*.parquet"):
+            file.unlink()
+    [plan] = Path(snapshot, "_runs").glob("*/plan.parquet")
+    plan.unlink()
+    compact(shop.out, snapshot)
+    assert shard_names(snapshot) == wanted
+    assert verify(snapshot).complete
+
+
+def test_two_compactions_at_once_make_one_snapshot(shop: Shop) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(partial(compact, shop.out), [snapshot] * 2)
+    assert first == second
+    assert rows(snapshot) == rows(shop.out)
+    report = verify(snapshot)
+    assert (report.ok, report.complete, report.duplicated) == (True, True, 0)
+
+
+def test_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:
+    shop = Shop(tmp_path)
+    shop.out = f"{s3.bucket()}/out"
+    shop.night(skus(20), failing=("sku-00002",))
+    shop.night(skus(18) | {"sku-00001": "B"})
+    assert states(shop.out) == {id_: etag for id_, etag in shop.goods.items() if id_ != "sku-00002"}
+    snapshot = shop.out.replace("/out", "/snapshot")
+    assert compact(shop.out, snapshot).rows == 18
+    assert rows(snapshot) == rows(shop.out)
+    assert verify(snapshot).complete
+    assert compact(shop.out, snapshot).complete
+
+
+def hanclip(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    capfd.readouterr()
+    try:
+        main(argv)
+    except SystemExit as end:
+        code = end.code
+    out, err = capfd.readouterr()
+    return (code if isinstance(code, int) else int(code is not None)), out, err
+
+
+def test_the_command_writes_a_snapshot_and_says_what_it_holds(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    code, out, _ = hanclip(capfd, "compact", shop.out, snapshot, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (code, plan["rows"], plan["rows_quarantined"], plan["dry_run"]) == (0, 3890, 45, True)
+    assert not Path(snapshot).exists()
+    code, out, _ = hanclip(capfd, "compact", shop.out, snapshot)
+    assert code == 0
+    assert "3,890 = 3,845 embedded + 45 quarantined" in out
+    again = json.loads(hanclip(capfd, "compact", shop.out, snapshot, "--json")[1])
+    assert (again["complete"], again["shards"]) == (True, plan["shards"])
+    assert hanclip(capfd, "verify", snapshot)[0] == 0
+
+
+def test_a_wrong_place_is_refused(shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = Shop(tmp_path / "other")
+    other.night(skus(3))
+    compact(other.out, str(tmp_path / "theirs"))
+    for place, why in (
+        (shop.out, "lie in one another"),
+        (f"{shop.out}/snapshot", "lie in one another"),
+        (str(tmp_path), "lie in one another"),
+        (other.out, "is not empty, and no snapshot of"),
+        (str(tmp_path / "theirs"), f"is a snapshot of {other.out}"),
+    ):
+        code, _, err = hanclip(capfd, "compact", shop.out, place)
+        assert (code, why in err) == (2, True), err
+
+
+def test_an_unfinished_snapshot_in_which_a_run_went_on_is_refused(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    snapshot = f"{shop.out}-snapshot"
+    compact(shop.out, snapshot)
+    Path(Dataset.open(snapshot).files()[0].uri).unlink()
+    shop.plan(snapshot)
+    code, _, err = hanclip(capfd, "compact", shop.out, snapshot)
+    assert (code, "is not finished, but run" in err) == (2, True), err

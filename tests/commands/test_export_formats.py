@@ -1,0 +1,327 @@
+"""`hanclip export --to ...`: each format read back by the package that it is for, ids beside the same vectors."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli import main
+from pipeline import storage
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import FORMATS, Request, exporter
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.errors import UsageError
+from tests.fixtures.commands import Run
+from tests.fixtures.datasets import DIM, an_identity, embedded_rows, provenance, some_records, unit_vectors
+from tests.fixtures.servers.postgres import Postgres, postgres_binaries
+
+RECORDS = some_records(700)
+IDS = [record.id for record in RECORDS]
+#: Every 50th record has no text.
+TEXTLESS = set(IDS[::50])
+EXTRA = pa.schema(
+    [("price", pa.float64()), ("stock", pa.int64()), ("new", pa.bool_()), ("day", pa.date32()), ("note", pa.string())]
+)
+NASTY = "a\tb\\n\"'\n\r；{[\\N"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """700 rows in two shards, 14 of them without a text."""
+    dataset = Dataset.open_or_create(str(tmp_path_factory.mktemp("shop")), an_identity(extra=EXTRA))
+    for number, records in enumerate((RECORDS[:500], RECORDS[500:])):
+        table = embedded_rows(records, an_identity())
+        bare = pa.array([record.id in TEXTLESS for record in records])
+        for name in ("text", "text_embedding", "similarity"):
+            column = table[name].combine_chunks()
+            if name == "text_embedding":
+                kept = pa.FixedSizeListArray.from_arrays(column.values, DIM, mask=bare)
+            else:
+                kept = pc.if_else(bare, pa.scalar(None, column.type), column)
+            table = table.set_column(table.column_names.index(name), name, kept)
+        ids = [int(record.id[5:]) for record in records]
+        values = {
+            "price": [at / 7 if at % 3 else None for at in ids],
+            "stock": [at * 10**12 for at in ids],
+            "new": [at % 2 == 0 for at in ids],
+            "day": [datetime.date(2026, 11, 1 + at % 30) for at in ids],
+            "note": [NASTY if at % 2 else "" for at in ids],
+        }
+        for field in EXTRA:
+            table = table.append_column(field, pa.array(values[field.name], field.type))
+        dataset.write_shard(f"{number:032x}", "2026-11-21", table, QUARANTINE.empty_table(), provenance(len(records)))
+    return Path(dataset.uri)
+
+
+@pytest.fixture
+def run(out, tmp_path, hanclip) -> Run:
+    """An export to `dest`; gives its JSON line."""
+
+    def run(to: str, *argv: object, code: int = 0) -> dict[str, Any]:
+        return hanclip("export", out, tmp_path / "dest", "--to", to, *argv, code=code)
+
+    return run
+
+
+def wanted(kind: str = "image") -> dict[str, np.ndarray]:
+    ids = [id_ for id_ in IDS if kind == "image" or id_ not in TEXTLESS]
+    return dict(zip(ids, unit_vectors(ids, DIM, kind), strict=True))
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(np.asarray(found[id_], np.float32), vector) for id_, vector in expected.items())
+
+
+def test_npy_is_matrices_beside_metadata(run, tmp_path):
+    told = run("npy", "--rows-per-file", 300, "--vectors", "both")
+    assert (told["rows"], told["left_out"]) == (686, 14)
+    dest = tmp_path / "dest"
+    metadata = [pq.read_table(path) for path in sorted((dest / "metadata").iterdir())]
+    assert [table.num_rows for table in metadata] == [300, 300, 86]
+    for folder, kind in (("img_emb", "image"), ("text_emb", "text")):
+        found: dict[str, np.ndarray] = {}
+        for path, table in zip(sorted((dest / folder).iterdir()), metadata, strict=True):
+            vectors = np.load(path)
+            assert vectors.dtype == np.float32
+            found |= zip(table["id"].to_pylist(), vectors, strict=True)
+        assert_same(found, {id_: vector for id_, vector in wanted(kind).items() if id_ not in TEXTLESS})
+
+
+def test_embedding_reader_opens_npy(run, tmp_path):
+    reader = pytest.importorskip("embedding_reader", reason="its bounds on pandas exclude current datasets")
+    run("npy", "--rows-per-file", 300, "--vectors", "both")
+    read = reader.EmbeddingReader(
+        embeddings_folder=str(tmp_path / "dest" / "img_emb"),
+        metadata_folder=str(tmp_path / "dest" / "metadata"),
+        meta_columns=["id", "text"],
+        file_format="parquet_npy",
+    )
+    assert (read.count, read.dimension) == (686, DIM)
+    blocks = list(read(batch_size=250, show_progress=False))
+    held = {id_: vector for vectors, ids in blocks for id_, vector in zip(ids["id"], vectors, strict=True)}
+    assert_same(held, {id_: vector for id_, vector in wanted().items() if id_ not in TEXTLESS})
+
+
+def test_faiss_finds_each_vector_by_its_id(run, tmp_path):
+    import faiss
+
+    told = run("faiss")
+    assert sorted(told["files"].values()) == [686, 686, 700, 700]
+    for kind in ("image", "text"):
+        index = faiss.read_index(str(tmp_path / "dest" / f"{kind}.index"))
+        ids = pq.read_table(tmp_path / "dest" / f"{kind}_ids.parquet")
+        assert ids["position"].to_pylist() == list(range(index.ntotal))
+        assert_same(dict(zip(ids["id"].to_pylist(), index.reconstruct_n(0, index.ntotal), strict=True)), wanted(kind))
+        query = wanted(kind)["item-00123"]
+        [[score]], [[at]] = index.search(query[None], 1)
+        assert ids["id"][int(at)].as_py() == "item-00123"
+        assert score == pytest.approx(1, abs=1e-6)
+
+
+def test_lance_is_searched(run, tmp_path):
+    lancedb = pytest.importorskip("lancedb")
+    run("lance")
+    run("lance", "--vectors", "both")
+    table = lancedb.connect(tmp_path / "dest").open_table("hanclip")
+    rows = table.to_arrow()
+    assert_same(dict(zip(rows["id"].to_pylist(), rows["text_embedding"].to_pylist(), strict=True)), wanted("text"))
+    assert pa.types.is_fixed_size_list(rows.schema.field("image_embedding").type)
+    query = wanted()["item-00123"]
+    [nearest] = table.search(query, vector_column_name="image_embedding").metric("cosine").limit(1).to_list()
+    assert (nearest["id"], nearest["note"]) == ("item-00123", NASTY)
+
+
+def test_hugging_face_datasets_loads_the_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    run("hf", "--rows-per-file", 400, "--column", "text", "--column", "price")
+    loaded = datasets.load_dataset(str(tmp_path / "dest"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded.column_names == ["id", "text", "price", "image_embedding"]
+    assert loaded.features["image_embedding"].length == DIM
+    assert_same(dict(zip(loaded["id"], loaded["image_embedding"], strict=True)), wanted())
+    assert loaded[1]["text"] == "红色连衣裙 item-00001"
+    assert loaded[0]["text"] is None
+
+
+def test_milvus_gets_the_types_of_its_schema(run, tmp_path):
+    run("milvus", "--rows-per-file", 400)
+    told = json.loads((tmp_path / "dest" / "schema.json").read_text())
+    fields = {field["name"]: field for field in told["fields"]}
+    assert fields["id"] == {"name": "id", "data_type": "VarChar", "max_length": 65535, "is_primary": True}
+    assert fields["image_embedding"] == {"name": "image_embedding", "data_type": "FloatVector", "dim": DIM}
+    kinds = {name: fields[name]["data_type"] for name in EXTRA.names}
+    assert kinds == {"price": "Double", "stock": "Int64", "new": "Bool", "day": "VarChar", "note": "VarChar"}
+    files = sorted((tmp_path / "dest").glob("*.parquet"))
+    assert [pq.read_metadata(file).num_rows for file in files] == [400, 300]
+    rows = pa.concat_tables(pq.read_table(file) for file in files)
+    assert rows.column_names == list(fields)
+    assert rows.schema.field("image_embedding").type == pa.list_(pa.field("element", pa.float32()))
+    assert_same(dict(zip(rows["id"].to_pylist(), rows["image_embedding"].to_pylist(), strict=True)), wanted())
+    row = rows.slice(123, 1).to_pylist()[0]
+    assert (row["image_phash"], row["day"]) == (
+        f"{zlib.crc32(row['id'].encode()) << 32:016x}",
+        "2026-11-04",
+    )
+
+
+def test_qdrant_takes_the_points_and_never_doubles_them(run, tmp_path):
+    qdrant = pytest.importorskip("qdrant_client")
+    run("qdrant", "--rows-per-file", 400)
+    dest = tmp_path / "dest"
+    body = json.loads((dest / "collection.json").read_text())
+    client = qdrant.QdrantClient(":memory:")
+    vectors = {name: qdrant.models.VectorParams(**given) for name, given in body["vectors"].items()}
+    client.create_collection("shop", vectors_config=vectors)
+    for _ in range(2):
+        for path in sorted(dest.glob("points-*.jsonl")):
+            points = [qdrant.models.PointStruct(**json.loads(line)) for line in path.read_text().splitlines()]
+            client.upsert("shop", points)
+    assert client.count("shop").count == 700
+    query = wanted()["item-00123"].tolist()
+    [nearest] = client.query_points("shop", query=query, using="image_embedding", limit=1).points
+    assert (nearest.id, nearest.payload["id"]) == (str(uuid5(NAMESPACE_OID, "item-00123")), "item-00123")
+    assert (nearest.payload["stock"], nearest.payload["note"]) == (123 * 10**12, NASTY)
+    held, _ = client.scroll("shop", limit=1000, with_vectors=True)
+    for point in held:
+        vector = np.array(point.vector["image_embedding"], np.float32)
+        assert np.allclose(vector, wanted()[point.payload["id"]], atol=1e-6)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    server = Postgres(Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp")), binaries)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_postgres_copies_every_row(run, tmp_path, postgres):
+    """With the extension's type standing for text: the server of the tests has no pgvector."""
+    Vector = pytest.importorskip("pgvector").Vector  # noqa: N806
+    run("pgvector", "--rows-per-file", 400)
+    dest = tmp_path / "dest"
+    script = (dest / "load.sql").read_text()
+    assert f'"image_embedding" vector({DIM})' in script
+    bare = script.replace("CREATE EXTENSION IF NOT EXISTS vector;", "").replace(f"vector({DIM})", "text")
+    (dest / "load.sql").write_text(bare)
+    psql = [str(postgres.binaries / "psql"), "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-q"]
+    for _ in range(2):
+        subprocess.run([*psql, "-v", "ON_ERROR_STOP=1", "-f", "load.sql"], cwd=dest, check=True)
+    query = "SELECT json_agg(t) FROM (SELECT * FROM hanclip ORDER BY id) AS t"
+    rows = json.loads(subprocess.run([*psql, "-At", "-c", query], capture_output=True, check=True).stdout)
+    assert [row["id"] for row in rows] == IDS
+    found = {row["id"]: Vector.from_text(row["image_embedding"]).to_numpy() for row in rows}
+    assert_same(found, wanted())
+    expected = (123 * 10**12, False, "2026-11-04", NASTY, None, "红色连衣裙 item-00123")
+    assert tuple(rows[123][name] for name in ("stock", "new", "day", "note", "price", "text")) == expected
+    assert (rows[100]["text"], rows[100]["note"], rows[100]["price"]) == (None, "", 100 / 7)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class BrokenOffError(Exception):
+    """Stands for a kill in the middle."""
+
+
+@pytest.mark.parametrize("to", sorted(set(FORMATS) - {"lance", "webdataset"}))
+def test_an_export_that_broke_off_is_the_same_when_it_is_run_again(out, tmp_path, to):
+    """Over an earlier one with more parts, of which nothing may stay."""
+
+    def write(folder: str, rows_per_file: int, rows: float = float("inf")) -> None:
+        left = rows
+
+        def advance(more: int) -> None:
+            nonlocal left
+            left -= more
+            if left < 0:
+                raise BrokenOffError
+
+        options = ExportOptions(rows_per_file=rows_per_file, number_ids=True)
+        exporter(to)(Request(str(out), str(tmp_path / folder), options, advance))
+
+    write("whole", 300)
+    write("broken", 50)
+    with pytest.raises(BrokenOffError):
+        write("broken", 300, 600)
+    write("broken", 300)
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
+    extra = pa.schema([("价格", pa.int32()), ("note", pa.string())])
+    dataset = Dataset.open_or_create(str(tmp_path / "shop"), an_identity(extra=extra))
+    table = embedded_rows(some_records(2), an_identity()).append_column("价格", pa.array([1, 2], pa.int32()))
+    table = table.append_column("note", pa.array(["短", "长" * 22_000]))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(2))
+    request = Request(dataset.uri, str(tmp_path / "dest"), ExportOptions())
+    with pytest.raises(UsageError, match="not 价格"):
+        exporter("milvus")(request)
+    with pytest.raises(UsageError, match="note of the row 'item-00001'"):
+        exporter("milvus")(replace(request, options=ExportOptions(columns=("note",))))
+    (tmp_path / "dest").mkdir(exist_ok=True)
+    (tmp_path / "dest" / "README.md").write_text("# Mine")
+    with pytest.raises(UsageError, match=r"README\.md that hanclip did not write"):
+        exporter("hf")(request)
+    assert (tmp_path / "dest" / "README.md").read_text() == "# Mine"
+
+
+def test_a_column_that_is_not_there_is_named(run):
+    told = run("npy", "--column", "colour", code=2)
+    assert "has no column colour; it has id, image_uri," in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "told"),
+    [
+        ("npy", ["--split", "valid"], "npy has no use for --split"),
+        ("hf", ["--number-ids"], "hf has no use for --number-ids"),
+        ("faiss", ["--rows-per-file", 9, "--column", "text"], "faiss has no use for --column, --rows-per-file"),
+        ("chinese-clip", ["--column", "text"], "chinese-clip has no use for --column"),
+        *(("chinese-clip", ["--split", name], "--split: String should match") for name in ("a/b", "../x", ".x", "")),
+    ],
+)
+def test_options_without_an_effect_and_names_that_are_paths_are_refused(run, tmp_path, to, options, told):
+    assert told in run(to, *options, code=2)["message"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "features", "embeddings/../features"])
+def test_a_dataset_is_no_place_for_its_export(out, capfd, below):
+    before = contents(out)
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["export", str(out), f"{out}/{below}", "--to", "npy", "--json", *more])
+        assert ended.value.code == 2
+        assert "is inside the dataset" in json.loads(capfd.readouterr().out.splitlines()[-1])["message"]
+    assert contents(out) == before
+
+
+def test_a_bucket_takes_an_export_and_loses_the_parts_of_a_larger_one(s3, out, tmp_path):
+    bucket = s3.bucket()
+    for rows_per_file in (100, 400):
+        options = ExportOptions(rows_per_file=rows_per_file)
+        exporter("qdrant")(Request(str(out), f"{bucket}/points", options))
+    exporter("qdrant")(Request(str(out), str(tmp_path / "here"), options))
+    listed = [info.uri for info in storage.list_objects(f"{bucket}/points")]
+    assert {storage.name(uri): storage.read_bytes(uri) for uri in listed} == contents(tmp_path / "here")

@@ -1,0 +1,429 @@
+"""`hanclip filter`: what is kept, what is dropped and why, against counts made without it; and what it writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli import main
+from pipeline.curation.tables import read_facts, write_table
+from pipeline.curation.tars.sample import key_of
+from pipeline.dataset import Dataset, latest
+from pipeline.dataset.schema import QUARANTINE
+from tests.fixtures.commands import Run
+from tests.fixtures.datasets import DIM, an_identity, embedded_rows, provenance, some_records
+from tests.fixtures.embedded_sources import embed, folder
+from tests.fixtures.places import ROOT
+from tests.fixtures.servers.s3 import S3Server
+from tests.fixtures.sources import read as read_source
+from tests.fixtures.sources import scan
+
+Row = dict[str, Any]
+CATALOG = ROOT / "demo" / "catalog"
+WHERE = "similarity >= 0.28 and image_width >= 60 and keep"
+
+
+@pytest.fixture(scope="module")
+def rows(demo_dataset: Path) -> list[Row]:
+    """The latest rows by id, with what the derived tables of `out` say."""
+    table = latest(str(demo_dataset)).read_all().drop_columns(["image_embedding", "text_embedding"]).sort_by("id")
+    return [{**row, "keep": drawn(row["id"]) > 0.2, "label": f"类{drawn(row['id']):.1f}"} for row in table.to_pylist()]
+
+
+@pytest.fixture
+def out(demo_dataset: Path, rows: list[Row], tmp_path: Path) -> Path:
+    """The demo catalog with tables of duplicates and of labels."""
+    out = tmp_path / "out"
+    shutil.copytree(demo_dataset, out)
+    derived(out / "dedup" / "dedup.parquet", rows, keep=pa.bool_())
+    derived(out / "classes" / "classes.parquet", rows, label=pa.string())
+    derived(out / "classes" / "brand.parquet", rows, label=pa.string())
+    return out
+
+
+def drawn(id_: str) -> float:
+    """A number from 0 to 1 that belongs to the id."""
+    return int(hashlib.sha256(id_.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def derived(path: Path, rows: Iterable[Row], **columns: pa.DataType) -> None:
+    """A derived table with these columns of `rows`."""
+    schema = pa.schema([("id", pa.string()), ("source_fingerprint", pa.string()), *columns.items()])
+    write_table(str(path), schema, [pa.Table.from_pylist(list(rows), schema=schema)], {})
+
+
+def passes(row: Row) -> bool:
+    """WHERE, in Python."""
+    return (
+        row["similarity"] is not None
+        and row["similarity"] >= np.float32(0.28)
+        and row["image_width"] >= 60
+        and row["keep"]
+    )
+
+
+def ids(path: Path) -> list[str]:
+    found: list[str] = pq.read_table(path)["id"].to_pylist()
+    return found
+
+
+def test_kept_and_dropped_are_all_rows(out: Path, rows: list[Row], hanclip: Run) -> None:
+    told = hanclip("filter", out, "--where", WHERE)
+    kept, dropped = (pq.read_table(out / "filter" / "default" / f"{name}.parquet") for name in ("kept", "dropped"))
+    assert sorted(kept["id"].to_pylist()) == [row["id"] for row in rows if passes(row)]
+    assert sorted(dropped["id"].to_pylist()) == [row["id"] for row in rows if not passes(row)]
+    assert 0 < told["kept"] == kept.num_rows
+    assert told["kept"] + told["dropped"] == told["rows"] == len(rows)
+    assert kept.column_names == ["id", "source_fingerprint"]
+    facts = read_facts(str(out / "filter" / "default" / "kept.parquet"))
+    assert facts is not None
+    assert facts["rules"] == [{"name": "where", "sql": WHERE}]
+
+
+RULES = {
+    "matching": (
+        "similarity >= 0.45",
+        lambda row: None if row["similarity"] is None else row["similarity"] >= np.float32(0.45),
+    ),
+    "unique": ("dedup_keep", lambda row: row["keep"]),
+    "no red": (
+        "text not like '%红%' -- as in 红裙",
+        lambda row: None if row["text"] is None else "红" not in row["text"],
+    ),
+    "brands": ("brand_label = label and classes_label <> '类0.3'", lambda row: row["label"] != "类0.3"),
+    "twitter's": ("vendor = 'twemoji' and rows.run_date > date '2020-01-01'", lambda row: row["vendor"] == "twemoji"),
+}
+
+
+def test_every_rule_says_what_it_dropped_alone_and_with_others(
+    out: Path, rows: list[Row], hanclip: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "rules:\n" + "".join(f"  {name}: |-\n    {sql}\n" for name, (sql, _) in RULES.items()), encoding="utf-8"
+    )
+    told = hanclip("filter", out, "--rules", file, "--name", "strict")
+    said = [[judge(row) for _, judge in RULES.values()] for row in rows]
+    failed = [[place for place, value in enumerate(values) if not value] for values in said]
+    for place, (name, rule) in enumerate(zip(RULES, told["rules"], strict=True)):
+        assert (rule["name"], rule["dropped"]) == (name, sum(place in places for places in failed))
+        assert rule["first"] == sum(places[:1] == [place] for places in failed)
+        assert rule["alone"] == sum(places == [place] for places in failed)
+        assert rule["unknown"] == sum(values[place] is None for values in said)
+    assert sum(rule["first"] for rule in told["rules"]) == told["dropped"] == sum(bool(places) for places in failed)
+    assert told["rules"][0]["unknown"] > 0
+    names = list(RULES)
+    for pair in told["together"]:
+        both = {names.index(name) for name in pair["rules"]}
+        assert pair["dropped"] == sum(both <= set(places) for places in failed)
+    dropped = {row["id"]: row for row in pq.read_table(out / "filter" / "strict" / "dropped.parquet").to_pylist()}
+    for row, values, places in zip(rows, said, failed, strict=True):
+        if places:
+            mine = dropped[row["id"]]
+            assert (mine["rule"], mine["rules"]) == (names[places[0]], [names[place] for place in places])
+            assert mine["unknown"] == [names[place] for place, value in enumerate(values) if value is None]
+
+
+WRONG = [
+    (
+        "text like '%红%' and simlarity > 0",
+        "text like '%红%' and simlarity > 0\n                       ^^^^^^^^^\nDid you mean similarity",
+    ),
+    ("similarity >=\n  and keep", '"and".\n    and keep\n    ^^^\n'),
+    ("percentile > 20", "Run `hanclip similarity {out}` first"),
+    ("similarity >= 'high'", "Could not convert string 'high' to FLOAT"),
+    ("cast(vendor as int) > 3", "Could not convert string"),
+    ("similarity", "gives FLOAT, neither true nor false"),
+    ("sum(similarity) > 1", "sum is about many rows"),
+    ("random() > 0.5", "another value at every call"),
+    ("row_number() over () < 9", "holds no window"),
+    (" ", "is empty"),
+    ("true; drop table rows", 'syntax error at or near ";"'),
+    ("true) from read_csv('/etc/passwd') where (true", "no single expression"),
+    ("true) union all select (true", "no single expression"),
+    ("true), (true", "several expressions"),
+    ("exists (from read_text('/etc/passwd'))", "holds no query"),
+    ("id in (select id from rows)", "holds no query"),
+    ("read_text('/etc/passwd') = ''", "is a table function"),
+    ("columns(*) is not null", "one by one"),
+    ("$1", "no parameters"),
+    ("geomean(similarity) > 1", "cannot contain aggregates"),
+    ("unnest(case when keep then [true, true] else [] end)", "UNNEST not supported"),
+    ("rows::varchar like '%twemoji%'", "one by one"),
+]
+
+
+@pytest.mark.parametrize(("where", "said"), WRONG, ids=[where for where, _ in WRONG])
+def test_a_wrong_rule_says_where_it_is_wrong(where: str, said: str, out: Path, hanclip: Run) -> None:
+    told = hanclip("filter", out, "--where", where, code=2)
+    assert said.format(out=out) in told["message"]
+    assert "rule where" in told["message"]
+    assert not (out / "filter").exists()
+
+
+def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: list[Row], hanclip: Run) -> None:
+    path = out / "dedup" / "dedup.parquet"
+    derived(path, rows[:-5], keep=pa.bool_())
+    told = hanclip("filter", out, "--where", "keep", code=2)
+    assert f"lacks 5 of the {len(rows):,} rows" in told["message"]
+    assert f"run `hanclip dedup {out}` first" in told["message"]
+    derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
+    assert "1 rows that the dataset has no more" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    derived(path, [*rows, rows[0]], keep=pa.bool_())
+    assert "1 rows more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    path.unlink()
+    assert f"Run `hanclip dedup {out}` first" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    hanclip("filter", out, "--where", "similarity > 0.3", "--dry-run")
+    assert not (out / "filter").exists()
+
+
+def test_a_threshold_keeps_the_share_and_all_ties(out: Path, rows: list[Row], hanclip: Run) -> None:
+    told = hanclip("filter", out, "--where", "keep", "--threshold-for", "keep=30%")
+    values = sorted((row["similarity"] for row in rows if row["keep"] and row["similarity"] is not None), reverse=True)
+    kept = sum(row["keep"] for row in rows)
+    assert told["threshold"]["value"] == values[int(0.3 * kept + 0.5) - 1]
+    assert (told["threshold"]["rows"], told["threshold"]["without_value"]) == (kept, kept - len(values))
+    again = hanclip("filter", out, "--where", f"keep and {told['rules'][1]['sql']}", "--dry-run")
+    assert again["kept"] == told["kept"] == sum(value >= told["threshold"]["value"] for value in values)
+    widths = hanclip("filter", out, "--threshold-for", "image_width keep=1%")
+    most = max(row["image_width"] for row in rows)
+    assert widths["kept"] >= 0.01 * len(rows)
+    assert widths["threshold"]["equal"] == sum(row["image_width"] == widths["threshold"]["value"] for row in rows)
+    assert widths["threshold"]["value"] <= most
+    assert "no numbers" in hanclip("filter", out, "--threshold-for", "vendor keep=1%", code=2)["message"]
+    assert "write keep=30%" in hanclip("filter", out, "--threshold-for", "half", code=2)["message"]
+
+
+def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) -> None:
+    extra = pa.schema([("order", pa.int32()), ("price", pa.float64())])
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(extra=extra))
+    records = some_records(40)
+    table = embedded_rows(records, an_identity())
+    prices = [[1.5, None, float("nan"), float("inf")][n % 4] for n in range(40)]
+    table = table.append_column("order", pa.array(range(40), pa.int32())).append_column("price", pa.array(prices))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+    assert hanclip("filter", dataset.uri, "--threshold-for", "order keep=30%")["kept"] == 12
+    every, infinite = (hanclip("filter", dataset.uri, "--threshold-for", f"price keep={n}%") for n in (100, 10))
+    assert (every["kept"], every["threshold"]["without_value"]) == (20, 20)
+    assert (infinite["kept"], infinite["threshold"]["equal"]) == (10, 10)
+    for rule in (every["rules"][-1]["sql"], infinite["rules"][-1]["sql"]):
+        assert hanclip("filter", dataset.uri, "--where", rule)["kept"] in (10, 20)
+
+
+def test_vectors_of_either_type_may_be_named_also_where_some_are_missing(tmp_path: Path, hanclip: Run) -> None:
+    for dtype in ("float16", "float32"):
+        dataset = Dataset.open_or_create(str(tmp_path / dtype), an_identity(embedding_dtype=dtype))
+        table = embedded_rows(some_records(40), an_identity())
+        place, texts = table.column_names.index("text_embedding"), table["text_embedding"].combine_chunks()
+        bare = pa.array([n % 4 == 0 for n in range(40)])
+        texts = pa.FixedSizeListArray.from_arrays(texts.values, DIM, mask=bare)
+        table = table.set_column(place, "text_embedding", texts)
+        dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
+        told = hanclip("filter", dataset.uri, "--where", "array_inner_product(image_embedding, text_embedding) > 0.1")
+        wanted = sum(value > 0.1 for n, value in enumerate(table["similarity"].to_pylist()) if n % 4)
+        assert (told["kept"], told["rules"][0]["unknown"]) == (wanted, 10)
+        assert hanclip("filter", dataset.uri, "--where", "image_width > 1")["kept"] == 40
+
+
+def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+    clean = tmp_path / "clean"
+    told = hanclip("filter", out, clean, "--as", "dataset", "--where", WHERE)
+    report = hanclip("verify", clean)
+    assert report["ok"]
+    assert report["complete"]
+    wanted = [row["id"] for row in rows if passes(row)]
+    assert told["written"]["written"] == report["embedded"] == len(wanted)
+    assert sorted(latest(str(clean), ["id"]).read_all()["id"].to_pylist()) == wanted
+    whole, some = (latest(str(place)).read_all().drop_columns(["run_date"]) for place in (out, clean))
+    kept = whole.filter(pa.compute.is_in(whole["id"], pa.array(wanted))).sort_by("id")
+    assert some.sort_by("id").equals(kept)
+    assert (clean / "_dataset.json").read_text() == (out / "_dataset.json").read_text()
+    other = hanclip("filter", out, clean, "--as", "dataset", "--where", "not keep", code=2)
+    assert "snapshot of other rows" in other["message"]
+
+
+def samples(place: Path) -> dict[str, dict[str, bytes]]:
+    """Members of all tars by key, and then by suffix."""
+    found: dict[str, dict[str, bytes]] = {}
+    for path in sorted(place.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                content = tar.extractfile(member)
+                assert content is not None
+                assert suffix not in found.setdefault(key, {})
+                found[key][suffix] = content.read()
+    return found
+
+
+def test_the_kept_rows_are_tars_of_the_sources_bytes(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+    place = tmp_path / "tars"
+    told = hanclip("filter", out, place, "--as", "tars", "--tar-rows", 300, "--where", WHERE)
+    source = samples(CATALOG)
+    wanted = {row["id"]: row for row in rows if passes(row)}
+    assert told["written"]["written"] == told["kept"] == len(wanted)
+    assert told["written"]["failed"] == 0
+    assert len(list(place.glob("*.tar"))) == -(-len(wanted) // 300)
+    found = samples(place)
+    assert set(found) == set(wanted)
+    for key, parts in found.items():
+        (image,) = (content for suffix, content in parts.items() if suffix not in ("txt", "json"))
+        assert image in source[key].values()
+        told_of = json.loads(parts["json"])
+        assert told_of["hanclip"]["similarity"] == pytest.approx(wanted[key]["similarity"])
+        assert (parts["txt"].decode(), told_of["vendor"]) == (wanted[key]["text"], wanted[key]["vendor"])
+    spec, records = scan(place)
+    again = read_source(spec, records)
+    assert {id_: raw.text for id_, raw in again.items()} == {id_: row["text"] for id_, row in wanted.items()}
+    unread = out / "filter" / "default" / "unread.parquet"
+    assert ids(unread) == []
+
+
+def test_all_rows_are_exported_as_tars(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+    by_rule, all_of_them = tmp_path / "by_rule", tmp_path / "all"
+    hanclip("filter", out, by_rule, "--as", "tars", "--tar-rows", 700, "--where", "true")
+    told = hanclip("export", out, all_of_them, "--to", "webdataset", "--rows-per-file", 700)
+    assert (told["rows"], told["left_out"]) == (len(rows), 0)
+    assert samples(all_of_them) == samples(by_rule)
+    assert len(list(all_of_them.glob("*.tar"))) == -(-len(rows) // 700)
+    refused = hanclip("export", out, all_of_them, "--to", "webdataset", "--vectors", "image", code=2)
+    assert "webdataset has no use for --vectors" in refused["message"]
+
+
+def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> None:
+    source, out, place = folder(tmp_path / "source"), tmp_path / "out", tmp_path / "tars"
+    embed(source, out)
+    gone, changed, *_ = sorted(source.images)
+    (source.uri / gone).unlink()
+    (source.uri / changed).write_bytes(b"another")
+    for form in ("tars", "dataset"):
+        inside = hanclip("filter", out, source.uri / "clean", "--as", form, "--where", "true", code=2)
+        assert "would take what is written there for records" in inside["message"]
+    told = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
+    assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
+    assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
+    assert ids(out / "filter" / "default" / "unread.parquet") == [gone, changed]
+    told = hanclip("export", out, tmp_path / "all", "--to", "webdataset")
+    assert (told["rows"], told["left_out"]) == (len(source.images) - 2, 2)
+    inside = hanclip("export", out, source.uri / "clean", "--to", "webdataset", code=2)
+    assert "would take what is written there for records" in inside["message"]
+    found = samples(place)
+    wanted = {key_of(id_): image for id_, image in source.images.items() if id_ not in (gone, changed)}
+    assert {key: parts["jpg"] for key, parts in found.items()} == wanted
+    assert {json.loads(parts["json"])["hanclip"]["id"] for parts in found.values()} == set(source.images) - {
+        gone,
+        changed,
+    }
+    sizes = [path.stat().st_size for path in sorted(place.glob("*.tar"))]
+    assert len(sizes) > 2
+    assert min(sizes[:-1]) >= 20_000
+    hanclip("filter", out, "--where", "true")
+    assert not (out / "filter" / "default" / "unread.parquet").exists()
+
+
+def test_keys_are_safe_and_differ() -> None:
+    names = [
+        "a",
+        "shelf/a",
+        "a.jpg",
+        "a.png",
+        "shelf/a.jpg",
+        "../a",
+        "/a",
+        "__a__",
+        "红 裙",
+        "红裙",
+        "a" * 300,
+        "a:b",
+        "..",
+    ]
+    names += [key_of("a.jpg"), "https://shop.example/a.jpg?x=1", "https://shop.example/a.jpg?x=2", "a\n", "."]
+    keys = [key_of(name) for name in names]
+    assert len(set(keys)) == len(names)
+    assert keys[:2] == ["a", "shelf/a"]
+    assert keys[9] == "红裙"
+    assert all("." not in key and ".." not in key and not key.startswith(("/", "__")) for key in keys)
+    assert max(len(key.encode()) for key in keys) <= 200
+
+
+def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path) -> None:
+    assert "No rule was given" in hanclip("filter", out, code=2)["message"]
+    assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
+    inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
+    assert "lie in one another" in inside["message"]
+    for place in (out, out / "embeddings", out / "classes"):
+        assert "among the files" in hanclip("filter", out, place, "--where", "keep", code=2)["message"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    full = hanclip("filter", out, tmp_path / "full", "--where", "keep", "--as", "tars", code=2)
+    assert "is not empty" in full["message"]
+    (tmp_path / "rules.yaml").write_text("rules:\n  - keep\n")
+    assert "rules:\n  matching" in hanclip("filter", out, "--rules", tmp_path / "rules.yaml", code=2)["message"]
+
+
+MOMENTS = {
+    "tars": [("_tars.json",), ("_tars", "000003.json")],
+    "dataset": [("_snapshot.json",), ("embeddings", "run_date=*", "*.parquet")],
+}
+
+
+@pytest.mark.parametrize("form", MOMENTS)
+def test_killed_and_run_again_it_is_the_same(form: str, out: Path, hanclip: Run, tmp_path: Path) -> None:
+    options = ["--as", form, "--where", WHERE, "--tar-rows", 10]
+    undisturbed, place = tmp_path / "undisturbed", tmp_path / "killed"
+    hanclip("filter", out, undisturbed, *options)
+    for moment in MOMENTS[form]:
+        command = [sys.executable, "-m", "flows.cli.app", "filter", str(out), str(place), *map(str, options)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            deadline = time.monotonic() + 60
+            while child.poll() is None and not list(place.glob("/".join(moment))) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            child.send_signal(signal.SIGKILL)
+    hanclip("filter", out, place, *options)
+    if form == "tars":
+        files = {path.relative_to(undisturbed): path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
+        assert files == {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        return
+    assert hanclip("verify", place)["complete"]
+    one, other = (latest(str(folder)).read_all().sort_by("id") for folder in (undisturbed, place))
+    assert one.equals(other)
+    names = [
+        sorted(path.name for path in (folder / "embeddings").rglob("*.parquet")) for folder in (undisturbed, place)
+    ]
+    assert names[0] == names[1]
+
+
+def test_a_person_sees_where_every_row_went(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["filter", str(out), "--where", WHERE, "--threshold-for", "keep=50%", "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "nothing was written" in shown
+    assert "kept (" in shown
+    assert "dropped" in shown
+    assert "keeps" in shown
+
+
+def test_everything_may_lie_in_a_bucket(s3: S3Server, tmp_path: Path, hanclip: Run) -> None:
+    source, bucket = folder(tmp_path / "source"), s3.bucket()
+    out = f"{bucket}/out"
+    embed(source, out)
+    told = hanclip("filter", out, f"{bucket}/tars", "--as", "tars", "--tar-rows", 30, "--where", "similarity > -2")
+    assert (told["written"]["written"], told["written"]["tars"]) == (len(source.images), 2)
+    _, records = scan(f"{bucket}/tars")
+    assert {record.id for record in records} == {key_of(id_) for id_ in source.images}
+    hanclip("filter", out, f"{bucket}/clean", "--as", "dataset", "--where", "similarity > -2")
+    assert len(latest(f"{bucket}/clean", ["id"]).read_all()) == len(source.images)

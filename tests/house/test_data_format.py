@@ -1,0 +1,101 @@
+"""docs/data-format.md says what the code does, and its examples run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, embeddings_schema
+from pipeline.dataset.shard_file import footer_entries
+from pipeline.records import RECORDS
+from pipeline.vocabulary import TRANSIENT_REASONS, Reason, Stage
+from tests.fixtures.datasets import an_identity, embedded_rows, provenance, quarantined_rows, some_records
+from tests.fixtures.places import ROOT
+
+DOC = (ROOT / "docs" / "data-format.md").read_text(encoding="utf-8")
+DIM = 512
+
+
+def table_after(marker: str) -> list[list[str]]:
+    """Cells of the table that follows `<!-- marker -->`, without its head."""
+    block = DOC.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
+
+
+def written(schema: pa.Schema) -> list[list[str]]:
+    vector = f"fixed_size_list<item: float not null>[{DIM}]"
+    names = {vector: "fixed_size_list<float32, D>", "float": "float32"}
+    return [
+        [field.name, names.get(str(field.type), str(field.type)), "yes" if field.nullable else "no"] for field in schema
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset `out`: two runs, of which the second wrote one changed record again."""
+    folder = tmp_path_factory.mktemp("docs")
+    dataset = Dataset.open_or_create(str(folder / "out"), an_identity(dim=DIM))
+    records = some_records(100)
+    jobs = [(records[:99], records[99:], "2026-11-20", "run-1"), (some_records(1, 42), [], "2026-11-21", "run-2")]
+    for number, (good, bad, day, run) in enumerate(jobs):
+        table, aside = embedded_rows(good, dataset.identity), quarantined_rows(bad)
+        dataset.write_shard(f"{number:032x}", day, table, aside, provenance(len(good) + len(bad), run))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("marker", "schema"),
+    [
+        ("columns: embeddings", embeddings_schema(True, True, pa.schema([]), DIM)),
+        ("columns: quarantine", QUARANTINE),
+        ("columns: records", RECORDS),
+        ("columns: tombstones", TOMBSTONES),
+    ],
+)
+def test_column_tables_are_the_schemas(marker: str, schema: pa.Schema) -> None:
+    assert [row[:3] for row in table_after(marker)] == written(schema)
+
+
+def test_footer_keys_are_those_written() -> None:
+    keys = footer_entries(an_identity(), provenance(1), "0" * 32, "0" * 8, (1, 0))
+    assert [row[0] for row in table_after("keys: footer")] == list(keys)
+
+
+def test_reasons_are_the_vocabulary() -> None:
+    told = {row[0]: row[1] == "yes" for row in table_after("reasons")}
+    assert told == {str(reason): reason in TRANSIENT_REASONS for reason in Reason}
+
+
+def test_stages_are_the_vocabulary() -> None:
+    [told] = [row[3] for row in table_after("columns: quarantine") if row[0] == "stage"]
+    assert told == f"where it failed: {', '.join(list(Stage)[:-1])} or {list(Stage)[-1]}"
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_examples_run(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    names: dict[str, object] = {}
+    exec(compile(blocks("python")[number], f"example {number}", "exec"), names)
+    sizes = {name: len(value) for name, value in names.items() if name in ("rows", "good", "failed", "ids", "nearest")}
+    expected = {"rows": 100, "good": 100, "failed": 1, "ids": 10, "nearest": 10}
+    assert sizes == {name: expected[name] for name in sizes}
+
+
+def test_sql_examples_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    per_day, nearest, latest = (duckdb.sql(block) for block in blocks("sql"))
+    assert [row[1] for row in sorted(per_day.fetchall())] == [99, 1]
+    assert nearest.fetchall()[0][0] == "item-00042"
+    assert latest.aggregate("count(*), count(DISTINCT id)").fetchall() == [(99, 99)]
+    assert latest.filter("id = 'item-00042'").project("CAST(run_date AS VARCHAR)").fetchall() == [("2026-11-21",)]

@@ -1,0 +1,65 @@
+"""The commands that the documentation shows are commands: every option of them exists, every test named is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from flows.cli.app import app
+from tests.fixtures.places import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    """Lines that begin with `hanclip` in shell blocks, continued lines joined; and whole code spans of tables."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    spans = [
+        span for line in text.splitlines() if line.startswith("|") for span in re.findall(r"`(hanclip [^`]*)`", line)
+    ]
+    return [line for line in [*lines, *spans] if line.startswith("hanclip ")]
+
+
+def check(line: str) -> None:
+    """Walk down to the command; every option must be one of its own."""
+    words = shlex.split(line.split(" > ")[0].replace("\\|", "|"), comments=True)[1:]
+    command: click.Command = typer.main.get_command(app)
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+    given = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+    assert not (hasattr(command, "commands") and words), f"no such command: {line}"
+    assert set(given) <= known, f"{line}: {sorted(set(given) - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_exists_with_its_options(page: Path) -> None:
+    for line in commands(page):
+        try:
+            check(line)
+        except ValueError:  # a string that goes on in the next line
+            check(line.partition('"')[0].partition("'")[0])
+
+
+def test_the_features_table_names_tests_that_run_the_command() -> None:
+    page = (ROOT / "docs" / "chinese-clip.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        for line in page.partition("<!-- features -->")[2].splitlines()
+        if " | " in line
+    ]
+    tested = [row for row in rows[1:] if len(row) == 4]
+    assert len(tested) >= 20
+    for row in tested:
+        command, test = re.search(r"`hanclip (\w+)", row[2]), re.search(r"`(tests/[\w/]+\.py)`", row[3])
+        assert command, row
+        assert test, row
+        source = (ROOT / test[1]).read_text(encoding="utf-8")
+        assert command[1] in source, f"{test[1]} runs no {command[1]}"

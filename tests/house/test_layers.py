@@ -1,0 +1,54 @@
+"""The house's rules that a linter cannot be trusted to run by itself: layers, homes of heavy imports, file names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.places import ROOT
+
+HEAVY = {"torch", "ray", "transformers", "pyarrow", "numpy", "fsspec", "obstore", "PIL", "duckdb", "aiohttp", "s3fs"}
+#: What a configuration takes; the list of all commands needs none.
+MODELS = {"pydantic", "yaml"}
+
+
+def test_imports_run_one_way_and_heavy_ones_have_one_home():
+    linter = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([str(linter), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "heavy"),
+    [
+        (["--help"], HEAVY | MODELS),
+        (["--version"], HEAVY | MODELS),
+        (["embed", "--help"], HEAVY),
+        (["embed", "--print-config"], HEAVY),
+    ],
+)
+def test_help_loads_nothing_heavy(argv, heavy):
+    script = f"""
+import sys
+from flows.cli import main
+try:
+    main({argv!r})
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("loaded:", *sorted({heavy!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_no_file_in_flows_is_named_like_another_top_level_module():
+    """A loader that runs `flows/x.py` by path puts it into `sys.modules` as `x` and would hide the real one."""
+    taken = set(sys.stdlib_module_names) | set(packages_distributions()) | {"pipeline", "actors", "flows"}
+    names = {path.stem for path in (ROOT / "flows").iterdir() if not path.name.startswith("_")} - {"py"}
+    assert "cli" in names
+    assert names & taken == set()

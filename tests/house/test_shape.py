@@ -1,0 +1,74 @@
+"""The shape of the source tree: sizes of modules, functions and folders, names of public classes, import cycles."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import grimp
+import pytest
+
+from tests.fixtures.places import ROOT
+
+PACKAGES = ("pipeline", "actors", "flows")
+MODULE_LINES, FUNCTION_LINES, FLAT_MODULES = 250, 40, 12
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield path, node
+
+
+def test_modules_fit_their_budget() -> None:
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: count for name, count in lines.items() if count > MODULE_LINES} == {}
+
+
+def test_functions_fit_their_budget() -> None:
+    lines = {f"{name_of(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions()}
+    assert {name: count for name, count in lines.items() if count > FUNCTION_LINES} == {}
+
+
+def test_folders_hold_few_modules() -> None:
+    flat = Counter(name_of(path.parent) for path in FILES if not path.stem.startswith("__"))
+    assert {name: count for name, count in flat.items() if count > FLAT_MODULES} == {}
+
+
+def test_every_folder_is_a_package_that_says_what_it_is() -> None:
+    for folder in {path.parent for path in FILES}:
+        assert ast.get_docstring(TREES[folder / "__init__.py"]), name_of(folder)
+
+
+def test_a_public_class_name_means_one_thing() -> None:
+    homes = defaultdict(list)
+    for path, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(name_of(path))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    circles = [
+        (module, *chain)
+        for module in sorted(graph.modules)
+        for imported in sorted(graph.find_modules_directly_imported_by(module))
+        if (chain := graph.find_shortest_chain(imported, module))
+    ]
+    assert circles == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_checks_see_the_tree(package: str) -> None:
+    assert sum(path.is_relative_to(ROOT / package) for path in FILES) > 10

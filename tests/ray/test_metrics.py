@@ -1,0 +1,92 @@
+"""A run's counters and gauges can be scraped where Prometheus would scrape them."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+from PIL import Image
+from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+
+from actors import driver
+from actors.scheduler.metrics import Metrics
+from pipeline.config import parse
+from tests.fixtures.monitoring import metrics_asked_for
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+ONE_OF_EACH = {"decoders": 1, "embedders": 1}
+
+
+def exported_page() -> list[str]:
+    """What Prometheus would read from this node."""
+    node = ray.nodes()[0]
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        return list(answer.read().decode().splitlines())
+
+
+def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
+    """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        between()
+        lines = [line for line in exported_page() if run_id in line]
+        exported = {line.partition("{")[0].removeprefix("ray_").removesuffix("_total") for line in lines}
+        if names <= exported:
+            return lines
+        assert time.monotonic() < deadline_s, f"not exported: {names - exported}"
+        time.sleep(0.5)
+
+
+def value(lines: list[str], name: str, **tags: str) -> float:
+    wanted = [f'{tag}="{text}"' for tag, text in tags.items()]
+    (line,) = [line for line in lines if name in line and all(tag in line for tag in wanted)]
+    return float(line.rsplit(" ", 1)[1])
+
+
+def pictures(folder: Path, count: int) -> str:
+    folder.mkdir()
+    for shade in range(count):
+        Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(folder / f"{shade}.png")
+    return str(folder)
+
+
+def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> None:
+    uris = [pictures(tmp_path / "first", 20), pictures(tmp_path / "second", 5)]
+    (tmp_path / "first" / "broken.jpg").write_text("no image")
+    others = {"output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}, "cluster": ONE_OF_EACH}
+    configs = [parse({"source": {"uris": [uri]}, **others}) for uri in uris]
+    summary, second = [driver.run(config) for config in configs]
+    names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}
+    lines = scrape_until(summary.run_id, {f"hanclip_{name}" for name in names})
+    assert value(lines, "hanclip_records_embedded") == 20
+    assert value(lines, "hanclip_records_quarantined", reason="not_an_image") == 1
+    assert value(lines, "hanclip_shards_committed") == 1
+    assert value(lines, "hanclip_stage_records", stage="decode") == 21
+    assert value(lines, "hanclip_bytes", stage="read") == summary.stats.bytes_read
+    assert value(lines, "hanclip_stage_seconds", stage="embed") > 0
+    assert value(scrape_until(second.run_id, {"hanclip_records_embedded"}), "hanclip_records_embedded") == 5
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
+    """Those of a run, by the names under which they are exported, and Ray's own."""
+    Metrics("names-run").replaced()  # A healthy run, as the one above, replaces nobody.
+    scrape_until("names-run", {"hanclip_actors_replaced"})
+    exported = {line.partition("{")[0] for line in exported_page() if line.startswith("ray_")}
+    # Ray exports these from nodes with GPUs only.
+    of_gpus = {f"ray_{name}" for name in METRICS_GAUGES if "gpu" in name or "gram" in name}
+    assert metrics_asked_for() <= exported | of_gpus
+
+
+def test_the_gauges_are_exported_while_they_are_set() -> None:
+    metrics = Metrics("gauges-run")
+    stages = {"decode": 3, "embed": 2, "write": 1}
+    names = {"hanclip_stage_queued", "hanclip_stage_actors", "hanclip_inflight_bytes"}
+    lines = scrape_until("gauges-run", names, between=lambda: metrics.levels(stages, 4096, stages))
+    assert value(lines, "hanclip_stage_queued", stage="embed") == 2
+    assert value(lines, "hanclip_inflight_bytes") == 4096

@@ -1,0 +1,126 @@
+"""The vectors equal the reference's: a plain loop of transformers' own processor, tokenizer and model, file by file."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPModel
+
+from actors import driver
+from pipeline.config import parse
+from pipeline.dataset.dataset import Dataset
+from tests.fixtures.checkpoints import write_checkpoint
+from tests.fixtures.places import ROOT
+
+CATALOG = ROOT / "demo" / "catalog"
+DEMO_MODEL = ROOT / "demo" / "model"
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def embed(out: Path, model: Path, dtype: str, limit: int | None) -> pa.Table:
+    """The catalog's embeddings as `hanclip embed` makes them."""
+    config = {
+        "source": {"uris": [str(CATALOG)], "limit": limit},
+        "model": {"name": str(model), "dtype": dtype},
+        "output": {"uri": str(out)},
+        "cluster": {"embedders": 1},
+    }
+    summary = driver.run(parse(config))
+    assert summary.exit_code == 0, summary
+    return rows(out)
+
+
+def rows(out: Path) -> pa.Table:
+    """The embeddings of a dataset, by id."""
+    return Dataset.open(str(out)).embeddings().to_table().sort_by("id")
+
+
+def members(ids: set[str]) -> Iterator[tuple[str, bytes, str | None]]:
+    """(id, image bytes, text) of the wanted records, read by nothing of hanclip's."""
+    for tar in sorted(CATALOG.glob("*.tar")):
+        records: dict[str, dict[str, bytes]] = {}
+        with tarfile.open(tar) as archive:
+            for member in archive:
+                key, _, suffix = member.name.partition(".")
+                records.setdefault(key, {})[suffix] = archive.extractfile(member).read()  # type: ignore[union-attr]
+        for key, parts in records.items():
+            if key in ids:
+                image = next(data for suffix, data in parts.items() if suffix not in ("txt", "json"))
+                yield key, image, parts["txt"].decode() if "txt" in parts else None
+
+
+def as_evaluated(text: str) -> str:
+    """The one thing that the authors' evaluation does to a text before the tokenizer; transformers leaves it out."""
+    return text.replace("“", '"').replace("”", '"')
+
+
+def reference(folder: Path, ids: list[str]) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]]:
+    """Unit vectors of each record's image and text, in float32."""
+    processor = ChineseCLIPImageProcessorPil.from_pretrained(folder)
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
+    model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    found = sorted(members(set(ids)))
+    vectors: dict[str, Any] = {}
+    torch.set_num_threads(2)
+    with torch.inference_mode():
+        for start in range(0, len(found), 32):
+            batch = found[start : start + 32]
+            images = processor([Image.open(io.BytesIO(data)) for _, data, _ in batch], return_tensors="pt")
+            texts = tokenizer(
+                [as_evaluated(text or "") for _, _, text in batch],
+                padding="max_length",
+                truncation=True,
+                max_length=52,
+                return_tensors="pt",
+            )
+            image_rows = torch.nn.functional.normalize(model.get_image_features(**images).pooler_output, dim=1)
+            text_rows = torch.nn.functional.normalize(model.get_text_features(**texts).pooler_output, dim=1)
+            for (key, _, text), image, words in zip(batch, image_rows.numpy(), text_rows.numpy(), strict=True):
+                vectors[key] = (image, None if text is None else words)
+    return vectors
+
+
+def smallest_cosines(table: pa.Table, expected: dict[str, Any]) -> tuple[float, float]:
+    """The worst row's cosine with the reference, for images and for texts."""
+    images, texts = [], []
+    for row in table.select(["id", "image_embedding", "text_embedding", "similarity"]).to_pylist():
+        image, text = expected[row["id"]]
+        images.append(float(np.dot(row["image_embedding"], image)))
+        assert (row["text_embedding"] is None) == (text is None) == (row["similarity"] is None)
+        if text is not None:
+            texts.append(float(np.dot(row["text_embedding"], text)))
+            assert row["similarity"] == pytest.approx(np.dot(row["image_embedding"], row["text_embedding"]), abs=1e-5)
+    return min(images), min(texts)
+
+
+def test_the_whole_demo_catalog_equals_the_reference_in_fp32_and_nearly_in_bf16(
+    demo_dataset: Path, tmp_path: Path
+) -> None:
+    exact = rows(demo_dataset)
+    expected = reference(DEMO_MODEL, exact["id"].to_pylist())
+    assert exact.num_rows == len(expected) > 1500
+    assert min(smallest_cosines(exact, expected)) >= 0.99999
+    rough = embed(tmp_path / "bf16", DEMO_MODEL, "bf16", 400)
+    assert rough.num_rows > 380
+    assert min(smallest_cosines(rough, expected)) >= 0.999
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_the_base_size_equals_the_reference(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "vit-b-16", shape="vit-b-16", weights="bin")
+    exact = embed(tmp_path / "fp32", model, "fp32", 8)
+    expected = reference(model, exact["id"].to_pylist())
+    assert exact.num_rows == len(expected) == 8
+    assert min(smallest_cosines(exact, expected)) >= 0.99999
+    rough = embed(tmp_path / "bf16", model, "bf16", 8)
+    assert min(smallest_cosines(rough, expected)) >= 0.999

@@ -1,0 +1,114 @@
+"""The commands over a finished dataset, with all that they read and write in a bucket: as on a local disk."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.dataset.latest_rows import latest
+from tests.fixtures.commands import Run
+from tests.fixtures.servers.s3 import S3Server, client
+
+RULES = ("--where", "keep and similarity >= 0.28 and image_width >= 60")
+OTHERWISE = ("_s", "seconds", "size_bytes", "state")
+
+
+@pytest.fixture
+def bucket(s3: S3Server, demo_dataset: Path) -> str:
+    """With the embedded demo catalog in `out`."""
+    bucket, store = s3.bucket(), client(s3.endpoint)
+    for path in filter(Path.is_file, demo_dataset.rglob("*")):
+        key = f"out/{path.relative_to(demo_dataset)}"
+        store.put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=path.read_bytes())
+    return bucket
+
+
+def files_here(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def files_there(bucket: str, s3: S3Server) -> dict[str, bytes]:
+    store, name = client(s3.endpoint), bucket.removeprefix("s3://")
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=name)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    return {key: store.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}
+
+
+def contents(files: dict[str, bytes], place: str) -> dict[str, object]:
+    """What files hold, wherever they lie; those that have other names each time are looked at by their readers."""
+
+    def value(content: bytes) -> object:
+        return pq.read_table(io.BytesIO(content)) if content[:4] == b"PAR1" else content.replace(place.encode(), b"@")
+
+    return {name: value(content) for name, content in files.items() if not name.startswith(("clean/", "lance/"))}
+
+
+def lance(uri: str) -> pa.Table:
+    options = {"allow_http": "true"} if "://" in uri else None
+    return lancedb.connect(uri, storage_options=options).open_table("hanclip").to_arrow()
+
+
+def told_alike(here: dict[str, Any], there: dict[str, Any], place: Path, bucket: str) -> None:
+    """Both say the same, but for where, how long and, as addresses are part of pages, how large."""
+
+    def plain(told: Any, root: str) -> Any:
+        if isinstance(told, dict):
+            return {plain(key, root): plain(one, root) for key, one in told.items() if not key.endswith(OTHERWISE)}
+        if isinstance(told, list):
+            return [plain(one, root) for one in told]
+        return told.replace(root, "@").replace("/there/", "/here/") if isinstance(told, str) else told
+
+    assert plain(here, str(place)) == plain(there, bucket)
+
+
+def test_in_a_bucket_every_command_does_the_same(
+    s3: S3Server, bucket: str, demo_dataset: Path, tmp_path: Path, hanclip: Run
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(demo_dataset, place / "out")
+    for typed in (
+        "dedup @/out",
+        "similarity @/out",
+        "index @/out --kind ivf",
+        "search @/out --id noto-1f34e",
+        "search @/out 红苹果 --exact --html #/found.html",
+        "filter @/out",
+        "filter @/out @/clean --as dataset",
+        "filter @/out @/tars --as tars",
+        "report @/out --to @/report.html",
+        "verify @/clean",
+        "export @/out @/npy --to npy --vectors both",
+        "export @/out @/faiss --to faiss",
+        "export @/out @/hf --to hf",
+        "export @/out @/lance --to lance",
+    ):
+        rules = RULES if typed.startswith("filter") else ()
+        here, there = (
+            hanclip(*typed.replace("@", root).replace("#", str(page)).split(), *rules)
+            for root, page in ((str(place), tmp_path / "here"), (bucket, tmp_path / "there"))
+        )
+        told_alike(here, there, place, bucket)
+
+    local, remote = contents(files_here(place), str(place)), contents(files_there(bucket, s3), bucket)
+    assert local == remote
+    here, there = ((tmp_path / name / "found.html").read_text() for name in ("here", "there"))
+    assert here.replace(str(place), "@") == there.replace(bucket, "@")
+    assert {"report.html", "npy/img_emb/img_emb_0000.npy", "faiss/image.index"} <= local.keys()
+    clean, table = (
+        [read(root) for root in (str(place), bucket)]
+        for read in (
+            lambda root: latest(f"{root}/clean").read_all().drop_columns(["run_date"]).sort_by("id"),
+            lambda root: lance(f"{root}/lance").sort_by("id"),
+        )
+    )
+    assert clean[0] == clean[1]
+    assert table[0] == table[1]
+    refused = hanclip("search", f"{bucket}/out", "--id", "noto-1f34e", "--html", f"{bucket}/found.html", code=2)
+    assert "no file of this machine" in refused["message"]

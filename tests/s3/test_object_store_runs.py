@@ -1,0 +1,251 @@
+"""Whole runs with source and output on a real S3 server, on good days and bad ones."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import storage
+from pipeline.errors import NotFoundError
+from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone
+from tests.fixtures.pictures import jpegs, write_folder, write_tar
+from tests.fixtures.servers.s3 import KEY, SECRET, FaultyProxy, S3Server
+from tests.fixtures.servers.s3 import _answer as answer_to
+
+pytestmark = pytest.mark.slow
+
+MANY = 5000
+SOME = 1800
+#: Beyond the first few attempts of a request; the store is away for twice that.
+TROUBLED_S = 5.0
+THROTTLED: list[str | int] = [503, "pass", "pass"]
+MISSING = "s3://there-is-no-such-bucket"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    yield
+    assert_agents_gone()
+
+
+@pytest.fixture
+def drivers(s3: S3Server, local_ray_address: str, tmp_path: Path) -> Iterator[Drivers]:
+    """Runs on the Ray of the tests, whose workers reach the server itself."""
+    with Drivers(tmp_path, s3.env, local_ray_address) as drivers:
+        yield drivers
+
+
+@pytest.fixture
+def alone(s3: S3Server, tmp_path: Path) -> Iterator[Drivers]:
+    """Runs with a Ray of their own, which may reach it by another way."""
+    with Drivers(tmp_path, s3.env) as alone:
+        yield alone
+
+
+def upload(folder: str, count: int) -> str:
+    """`00000.jpg`, ... under a URL."""
+    pictures = list(enumerate(jpegs(count)))
+    storage.in_threads(lambda one: storage.overwrite(f"{folder}/{one[0]:05d}.jpg", one[1]), pictures, 16)
+    return folder
+
+
+def embed(source: str, out: str, *options: str) -> tuple[str, ...]:
+    return ("embed", source, out, "--model", "demo", "--shard-rows", "256", *options)
+
+
+def rows_in_bucket(out: str) -> list[tuple[str, ...]]:
+    """(id, image_uri, image_sha256) of every row, as a reader of `OUT/embeddings/**/*.parquet` finds them."""
+    filesystem, path = storage.arrow_filesystem(f"{out}/embeddings")
+    found = ds.dataset(path, filesystem=filesystem).to_table(columns=["id", "image_uri", "image_sha256"])
+    return sorted(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+
+def commits(out: str) -> int:
+    """Shards that are committed."""
+    try:
+        return sum(info.uri.endswith(".parquet") for info in storage.list_objects(f"{out}/embeddings"))
+    except NotFoundError:
+        return 0
+
+
+def test_five_thousand_objects_become_five_thousand_rows(drivers, s3):
+    bucket = s3.bucket()
+    source, out = upload(f"{bucket}/in", MANY), f"{bucket}/out"
+    summary = drivers.run(*embed(source, out))
+    assert (summary["rows_in"], summary["stats"]["embedded"], summary["stats"]["quarantined"]) == (MANY, MANY, {})
+    rows = rows_in_bucket(out)
+    assert [row[:2] for row in rows] == [(f"{i:05d}.jpg", f"{source}/{i:05d}.jpg") for i in range(MANY)]
+    assert len({row[2] for row in rows}) == MANY
+    assert drivers.run(*embed(source, out))["rows_planned"] == 0
+    assert_adds_up(drivers, out, MANY)
+    status = drivers.run("status", out)
+    assert (status["rows"], status["quarantined"]) == (MANY, {})
+
+
+def test_a_tar_in_a_bucket_is_read_where_it_lies(drivers, s3, tmp_path):
+    bucket = s3.bucket()
+    tar = write_tar(tmp_path / "a.tar", list(jpegs(300)))
+    storage.overwrite(f"{bucket}/tars/a.tar", tar.read_bytes())
+    out = f"{bucket}/out"
+    summary = drivers.run(*embed(f"{bucket}/tars/*.tar", out))
+    assert (summary["rows_in"], summary["stats"]["embedded"]) == (300, 300)
+    assert rows_in_bucket(out)[7][:2] == ("00007", f"{bucket}/tars/a.tar#00007.jpg")
+    assert_adds_up(drivers, out, 300)
+
+
+def test_a_table_in_a_bucket_names_objects_in_a_bucket(drivers, s3):
+    bucket = s3.bucket()
+    source, out = upload(f"{bucket}/in", 300), f"{bucket}/out"
+    uris = [f"{source}/{i:05d}.jpg" for i in range(300)] + [f"{source}/not-there.jpg"]
+    columns = {"sku": [f"p{i}" for i in range(301)], "photo": uris, "title": [f"第{i}件商品" for i in range(301)]}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    storage.overwrite(f"{bucket}/items.parquet", sink.getvalue())
+    names = ("--id-column", "sku", "--image-column", "photo", "--text-column", "title")
+    summary = drivers.run(*embed(f"{bucket}/items.parquet", out, *names))
+    assert (summary["rows_in"], summary["stats"]["embedded"]) == (301, 300)
+    assert summary["stats"]["quarantined"] == {"not_found": 1}
+    assert_adds_up(drivers, out, 301, quarantined=1)
+
+
+@pytest.mark.parametrize("side", ["source", "output"])
+def test_wrong_credentials_are_named_and_not_shown(drivers, s3, tmp_path, side):
+    bucket = s3.bucket()
+    photos = str(write_folder(tmp_path / "photos", 3))
+    places = (f"{bucket}/in", str(tmp_path / "out")) if side == "source" else (photos, f"{bucket}/out")
+    wrong = "wrong-secret-wrong-secret"
+    driver = drivers.start(*embed(*places), env={"AWS_SECRET_ACCESS_KEY": wrong})
+    assert driver.wait() == (1 if side == "source" else 2)
+    told = driver.stderr()
+    assert f"Access to {bucket}/" in told
+    assert "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
+    assert not [hidden for hidden in (wrong, SECRET, KEY, "Traceback", "Signature=") if hidden in told]
+    assert not storage.exists(f"{bucket}/out/_dataset.json")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["in", "in/*.jpg"])
+def test_a_missing_bucket_of_the_source_is_named(drivers, tmp_path, source):
+    driver = drivers.start(*embed(f"{MISSING}/{source}", str(tmp_path / "out")))
+    assert driver.wait() == 2
+    assert driver.stderr().startswith(f"error: The bucket {MISSING} does not exist. Check its name")
+
+
+class NoBuckets(FaultyProxy):
+    """A server without a bucket, which says so like AWS. SeaweedFS would make the bucket at the first write."""
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        request.close_connection = False
+        answer_to(request, 404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")
+
+
+def test_a_missing_bucket_of_the_output_is_named(drivers, tmp_path):
+    photos = str(write_folder(tmp_path / "photos", 3))
+    server = NoBuckets(upstream="")
+    server.start()
+    driver = drivers.start(*embed(photos, f"{MISSING}/out"), env={"AWS_ENDPOINT_URL": server.endpoint})
+    assert driver.wait() == 2
+    server.stop()
+    told = driver.stderr()
+    assert told.startswith(f"error: The output folder {MISSING}/out cannot be written.")
+    assert f"The bucket {MISSING} does not exist. Check its name" in told
+
+
+def test_objects_that_vanish_after_planning_are_quarantined(drivers, s3):
+    bucket = s3.bucket()
+    source, out = upload(f"{bucket}/in", 400), f"{bucket}/out"
+    driver = drivers.start(*embed(source, out))
+    driver.until(lambda: driver.reached("starting"))
+    for number in (3, 77, 250):
+        storage.delete(f"{source}/{number:05d}.jpg")
+    summary = driver.finish()
+    assert (summary["stats"]["embedded"], summary["stats"]["quarantined"]) == (397, {"not_found": 3})
+    assert_adds_up(drivers, out, 400, quarantined=3)
+    assert len(rows_in_bucket(out)) == 397
+
+
+def await_commit(driver: Driver, proxy: FaultyProxy) -> None:
+    """Wait until a shard's file is put. Progress lines come too late to tell."""
+    told, name = len(proxy.requests), re.compile(r"PUT .*/embeddings/.*\.parquet")
+    driver.until(lambda: any(name.match(line) for line in proxy.requests[told:]))
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(s3.endpoint)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+def test_a_store_that_throttles_freezes_and_dies_for_ten_seconds_costs_no_row(alone, drivers, s3, proxy):
+    """It refuses a third of all requests all the time, then all of them, then hangs, then is away."""
+    bucket = s3.bucket()
+    source, out = upload(f"{bucket}/in", SOME), f"{bucket}/out"
+    command = embed(source, out)
+    proxy.faults = deque(THROTTLED * 10_000)
+    driver = alone.start(*command, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    await_commit(driver, proxy)
+    proxy.faults = deque([503] * 100_000)
+    time.sleep(TROUBLED_S)
+    refused = 100_000 - len(proxy.faults)
+    proxy.faults = deque(THROTTLED * 10_000)
+    assert refused > 1
+    await_commit(driver, proxy)
+    os.kill(s3.process.pid, signal.SIGSTOP)
+    try:
+        time.sleep(TROUBLED_S)
+    finally:
+        os.kill(s3.process.pid, signal.SIGCONT)
+    await_commit(driver, proxy)
+    s3.stop()
+    try:
+        time.sleep(2 * TROUBLED_S)
+        assert driver.process.poll() is None
+    finally:
+        s3.start()
+    summary = driver.finish()
+    assert (summary["stats"]["embedded"], summary["stats"]["quarantined"]) == (SOME, {})
+    assert drivers.run(*command)["rows_planned"] == 0
+    assert_adds_up(drivers, out, SOME)
+
+
+def test_runs_that_lose_their_store_for_good_or_are_killed_leave_whole_shards_and_the_next_one_goes_on(drivers, s3):
+    bucket = s3.bucket()
+    source, out = upload(f"{bucket}/in", SOME), f"{bucket}/out"
+    command = embed(source, out, "--retry-timeout-s", "2")
+    driver = drivers.start(*command)
+    driver.until(lambda: commits(out))
+    s3.stop()
+    try:
+        summary = driver.finish(1)
+    finally:
+        s3.start()
+    assert summary["state"] == "failed"
+    assert "Run the same command again" in driver.stderr()
+    assert "Traceback" not in driver.stderr()
+    done = len(rows_in_bucket(out))
+    assert done > 0
+    before = commits(out)
+    second = drivers.start(*command)
+    second.until(lambda: commits(out) > before)
+    second.end()
+    assert len(rows_in_bucket(out)) > done
+    done = len(rows_in_bucket(out))
+    third = drivers.run(*command)
+    assert (third["rows_already_done"], third["stats"]["embedded"]) == (done, SOME - done)
+    assert len(rows_in_bucket(out)) == SOME
+    assert_adds_up(drivers, out, SOME)

@@ -1,0 +1,157 @@
+"""The flows against a real Prefect server, their jobs in this process: parameters, states, artifacts."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.backfill.request import BackfillRequest
+from flows.jobs.target import TargetConfig
+from pipeline.config import parse
+from tests.fixtures.pictures import write_folder
+from tests.fixtures.servers.prefect import until
+
+ROWS = 24
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "photos", ROWS)
+
+
+def config(source: Path | str, out: Path):
+    return parse(
+        {
+            "source": {"uris": [str(source)]},
+            "model": {"name": "demo"},
+            "output": {"uri": str(out) if out != Path() else ""},
+            "cluster": {"decoders": 1, "embedders": 1},
+        }
+    )
+
+
+@pytest.mark.parametrize("name", ["backfill", "embed", "nightly", "reap"])
+def test_the_form_of_every_flow_is_complete(name):
+    """Every parameter and every field has a type and a description, and nonsense is refused when a run is made."""
+    from prefect.utilities.callables import parameter_schema
+
+    import flows.scheduled
+
+    flow = getattr(flows.scheduled, name)
+    schema = parameter_schema(flow.fn).model_dump()
+    fields = [*schema["properties"].items()]
+    for definition in schema["definitions"].values():
+        fields += definition.get("properties", {}).items()
+    undescribed = [
+        name for name, field in fields if not (field.get("description") or "$ref" in field or "allOf" in field)
+    ]
+    assert undescribed == []
+
+
+def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
+    import flows.scheduled
+
+    deployment_id = flows.scheduled.nightly.to_deployment("form").apply()
+    good = {"config": {"source": {"uris": ["a/"]}, "output": {"uri": "b"}}}
+
+    def create(**parameters: object) -> int:
+        path = f"/deployments/{deployment_id}/create_flow_run"
+        return prefect_here.answer("POST", path, {"parameters": {**good, **parameters}})
+
+    refused = [
+        {"lookback_days": -1},
+        {"config": {"source": {"read_concurrency": 0}}},
+        {"config": {"source": {"urls": ["a/"]}}},
+        {"target": {"backend": "slurm"}},
+    ]
+    assert [create(**parameters) for parameters in refused] == [409] * len(refused)
+    assert create() == 200
+    prefect_here.call("DELETE", f"/deployments/{deployment_id}")
+
+
+def run(flow, *arguments: object, **parameters: object):
+    """The final state of a flow that is called here."""
+    return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
+
+
+def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path):
+    from flows.scheduled import embed
+
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    wanted = config(photos, tmp_path / "out")
+    dry = run(embed, wanted, dry_run=True)
+    assert (dry.name, dry.message) == ("Completed", "Dry run: 25 of 25 records to do; nothing was started")
+    assert not (tmp_path / "out").exists()
+    state = run(embed, wanted)
+    assert (state.name, state.message) == ("Completed", "rows in 25 = 24 embedded + 1 quarantined")
+    flow_run_id = str(state.state_details.flow_run_id)
+    shown = prefect_here.artifacts(flow_run_id)
+    assert set(shown) >= {"embed-plan", "embed-progress", "embed-report"}
+    assert "| not_an_image | 1 | mend the source |" in shown["embed-report"]["data"]
+    flow_run = prefect_here.flow_run(flow_run_id)
+    assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
+    until(lambda: "embedded" in prefect_here.logs(flow_run_id), "the log of the job", 20)
+
+    for number in range(6):
+        (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
+    state = run(embed, wanted)
+    assert state.name == "Failed"
+    said = "rows in 31 = 0 embedded + 6 quarantined + 25 already done; 23 % of the dataset's records are in quarantine"
+    assert state.message.startswith(said)
+    shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
+    assert "complete, but too much in quarantine" in shown["embed-report"]["data"]
+
+
+def test_nightly_runs_the_window_up_to_the_day_it_was_scheduled_for(prefect_here, local_ray, tmp_path):
+    from flows.scheduled import nightly
+
+    today = datetime.now(UTC).date()
+    days = [today - timedelta(days=back) for back in (2, 0)]
+    for day in days:
+        write_folder(tmp_path / f"dt={day}", 8)
+        for picture in (tmp_path / f"dt={day}").iterdir():
+            picture.rename(picture.with_name(f"{day}-{picture.name}"))
+    state = run(nightly, config(tmp_path / "dt={date}" / "*.jpg", tmp_path / "out"), lookback_days=2)
+    assert state.message == "rows in 16 = 16 embedded + 0 quarantined; 1 of 3 dates without files", state.message
+    assert sorted(path.name for path in (tmp_path / "out" / "embeddings").iterdir()) == [
+        f"run_date={day}" for day in days
+    ]
+    flow_run = prefect_here.flow_run(str(state.state_details.flow_run_id))
+    assert flow_run["name"] == f"nightly {today} -> {tmp_path.name}/out"
+
+
+def test_backfill_shows_its_grid_and_runs_what_is_missing(prefect_here, local_ray, tmp_path):
+    from flows.scheduled import backfill
+
+    for name in ("a", "b"):
+        for picture in write_folder(tmp_path / name, 4).iterdir():
+            picture.rename(picture.with_name(f"{name}-{picture.name}"))
+    wanted = config(tmp_path / "{key}" / "*.jpg", tmp_path / "out")
+    request = BackfillRequest(partitions=("a", "b", "c"))
+    dry = run(backfill, wanted, request.model_copy(update={"dry_run": True}))
+    assert dry.message == "Dry run, nothing was started: 3 partitions: 3 waiting"
+    state = run(backfill, wanted, request)
+    assert (state.name, state.message) == ("Completed", "3 partitions: 2 done, 1 empty")
+    shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
+    grid = json.loads(shown["backfill-grid"]["data"])
+    assert [(row["partition"], row["status"], row["embedded"]) for row in grid] == [
+        ("a", "done", 4),
+        ("b", "done", 4),
+        ("c", "empty", 0),
+    ]
+    assert "8 records, 0 quarantined, in 3 partitions" in shown["backfill-report"]["data"]
+    assert shown["backfill-progress"]["data"] == 100
+
+
+def test_what_makes_no_sense_fails_before_a_job_is_made(prefect_here, photos, tmp_path):
+    from flows.scheduled import embed, nightly
+
+    for state, said in (
+        (run(embed, config(photos, Path())), "config.output.uri is empty"),
+        (run(nightly, config(photos, tmp_path / "out"), timezone="Mars/Olympus"), "'Mars/Olympus' is no time zone"),
+    ):
+        assert (state.name, said in state.message) == ("Failed", True), state.message
+    assert not (tmp_path / "out").exists()

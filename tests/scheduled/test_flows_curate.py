@@ -1,0 +1,147 @@
+"""The flows over finished datasets against a real Prefect server: forms, a night with steps, each flow by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from flows.jobs.target import TargetConfig
+from flows.scheduled.curate import nightly_steps
+from flows.scheduled.pages.curate import commands, section
+from pipeline.config import parse
+from pipeline.curation.dedup.settings import DedupSettings, Rung
+from pipeline.curation.filter.settings import FilterSettings, Form, NamedRule
+from pipeline.errors import ConfigError
+from pipeline.jobs.folder import StepOutcome
+from pipeline.jobs.steps import DedupStep, FilterStep
+from tests.fixtures.pictures import write_folder
+
+ROWS = 12
+DAY = datetime(2026, 11, 21, tzinfo=UTC).date()
+
+
+def run(flow, *arguments: object, **parameters: object):
+    """The final state of a flow that is called here."""
+    return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
+
+
+@pytest.mark.parametrize("name", ["dedup", "filter", "nightly"])
+def test_the_form_of_every_flow_is_complete(name):
+    from prefect.utilities.callables import parameter_schema
+
+    import flows.scheduled
+
+    schema = parameter_schema(getattr(flows.scheduled, name).fn).model_dump()
+    fields = [*schema["properties"].items()]
+    for definition in schema["definitions"].values():
+        fields += definition.get("properties", {}).items()
+    undescribed = [
+        name for name, field in fields if not (field.get("description") or "$ref" in field or "allOf" in field)
+    ]
+    assert undescribed == []
+
+
+def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_path):
+    from flows.scheduled import dedup, filter, nightly  # noqa: A004
+
+    photos, out = write_folder(tmp_path / "photos", ROWS), tmp_path / "out"
+    (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
+    config = parse({"source": {"uris": [str(photos)]}, "model": {"name": "demo"}, "output": {"uri": str(out)}})
+    by_bytes = DedupSettings(rungs=(Rung.BYTES,))
+    rules = FilterSettings(rules=(NamedRule(name="seldom", sql="keep"), NamedRule(name="early", sql="id < '00008'")))
+
+    night = run(nightly, config, dedup=by_bytes, filter=rules)
+    assert (night.name, night.message) == (
+        "Completed",
+        "rows in 13 = 13 embedded + 0 quarantined; dedup: 13 rows = 12 kept + 1 dropped; "
+        "filter: 13 rows = 8 kept + 5 dropped",
+    )
+    shown = prefect_here.artifacts(str(night.state_details.flow_run_id))
+    assert shown["nightly-plan"]["description"].endswith("1 runs, then dedup, then filter")
+    report = shown["nightly-report"]["data"]
+    for line in (
+        "## Dedup: complete",
+        "| groups | 1 |",
+        "| dropped by | bytes 1 |",
+        "## Filter: complete",
+        "| rows | 13 = 8 kept (62 %) + 5 dropped |",
+        "| seldom | `keep` | 1 | 1 |",
+        "| early | `id < '00008'` | 5 | 4 |",
+    ):
+        assert line in report, report
+    table = pq.read_table(out / "dedup" / "dedup.parquet")
+
+    again = run(dedup, str(out), by_bytes)
+    assert (again.name, again.message) == ("Completed", "dedup: 13 rows = 12 kept + 1 dropped")
+    assert pq.read_table(out / "dedup" / "dedup.parquet") == table
+    kept = run(filter, str(out), FilterSettings(where="keep", dest=str(tmp_path / "clean"), form=Form.DATASET))
+    assert (kept.name, kept.message) == ("Completed", "filter: 13 rows = 12 kept + 1 dropped")
+    flow_run_id = str(kept.state_details.flow_run_id)
+    shown = prefect_here.artifacts(flow_run_id)
+    assert set(shown) >= {"filter-plan", "filter-report"}
+    assert f"| dataset | 12 rows: `{tmp_path}/clean` |" in shown["filter-report"]["data"]
+    assert prefect_here.flow_run(flow_run_id)["name"] == f"filter {tmp_path.name}/out"
+
+    wrong = run(filter, str(out), FilterSettings(where="keeep"))
+    assert wrong.name == "Failed"
+    assert "The rule where is wrong: there is no column keeep" in wrong.message
+    unasked = run(filter, str(out), FilterSettings())
+    assert (unasked.name, "No rule was given" in unasked.message) == ("Failed", True)
+
+
+def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
+    import flows.scheduled
+
+    deployments = {name: getattr(flows.scheduled, name).to_deployment("form").apply() for name in ("dedup", "filter")}
+
+    def create(name: str, **parameters: object) -> int:
+        path = f"/deployments/{deployments[name]}/create_flow_run"
+        return prefect_here.answer("POST", path, {"parameters": {"out": "b", **parameters}})
+
+    assert create("dedup", settings={"image_cosine": 2}) == create("dedup", settings={"rungs": ["smell"]}) == 409
+    assert create("filter") == create("filter", settings={"tar_rows": 0}) == 409
+    assert create("dedup") == create("filter", settings={"where": "keep"}) == 200
+    for deployment_id in deployments.values():
+        prefect_here.call("DELETE", f"/deployments/{deployment_id}")
+
+
+def test_a_place_for_the_kept_rows_has_the_date_of_the_night():
+    tars = FilterSettings(where="keep", form=Form.TARS, dest="s3://shop/clean-{date:%Y%m}/{date}")
+    steps = nightly_steps("s3://shop/vectors", DAY, DedupSettings(), tars)
+    assert [step.kind for step in steps] == ["dedup", "filter"]
+    assert steps[1].settings.dest == "s3://shop/clean-202611/2026-11-21"
+    with pytest.raises(ConfigError, match=r"write \{date\} in it"):
+        nightly_steps("s3://shop/vectors", DAY, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
+    assert nightly_steps("s3://shop/vectors", DAY, None, None) == ()
+
+
+def test_the_commands_of_a_report_do_the_same(tmp_path: Path):
+    """What is printed is read back by the command line, up to the dataset that is not there."""
+    import shlex
+
+    dedup = DedupStep(out=str(tmp_path), settings=DedupSettings(rungs=(Rung.BYTES, Rung.PHASH), phash_radius=2))
+    rule = NamedRule(name="size", sql="image_width >= 200 and text <> '$1 \"x\"'")
+    kept = FilterStep(
+        out=str(tmp_path), settings=FilterSettings(rules=(rule,), form=Form.TARS, dest="clean", tar_rows=5)
+    )
+    lines = "\n".join(commands(dedup).splitlines()[1:-1])
+    assert shlex.split(lines.replace("\\\n", " ")) == [
+        *("hanclip", "dedup", str(tmp_path), "--rung", "bytes", "--rung", "phash", "--phash-radius", "2")
+    ]
+    block, shell = commands(kept).split("\n\n")
+    (tmp_path / "rules.yaml").write_text("\n".join(block.splitlines()[1:-1]))
+    line = "\n".join(shell.splitlines()[1:-1]).replace("rules.yaml", str(tmp_path / "rules.yaml"))
+    words = shlex.split(line.replace("\\\n", " "))
+    told = CliRunner().invoke(app, words[1:])
+    assert "no dataset" in str(told.exception) or "no dataset" in told.output, (told.exception, told.output)
+
+
+def test_a_step_that_was_skipped_says_why():
+    assert section(StepOutcome("dedup", "skipped", "No run was completed.")) == (
+        "## Dedup: skipped\n\nNo run was completed."
+    )

@@ -1,0 +1,49 @@
+"""How runs end that have nothing to embed, or whose end cannot be judged: no actor is started for these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors import driver
+from pipeline.dataset import layout
+from pipeline.dataset.dataset import Dataset
+from pipeline.jobs import folder as job_folder
+from pipeline.jobs.folder import Job, JobRun
+from pipeline.model.checkpoints import resolve
+from pipeline.partitions import template as partitions
+from pipeline.plan.make import make_plan, new_run_id
+from tests.fixtures.datasets import carry_out
+from tests.ray.test_driver import config
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Path:
+    """A folder of three texts, all with an outcome, one of them in quarantine."""
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"红色连衣裙 {number}")
+    wanted = config(tmp_path)
+    carry_out(make_plan(wanted, resolve(wanted.model), new_run_id(), 1), {"1.txt": "bad_text"})
+    return tmp_path
+
+
+def test_a_verdict_that_cannot_be_made_is_a_note_in_the_summary(done: Path) -> None:
+    good = driver.run(config(done))
+    assert (good.state, good.exit_code, good.rows_in_source, good.notes) == ("complete", 3, 3, ())
+    [file] = Dataset.open(str(done / "out")).files()
+    Path(file.uri).write_bytes(b"PAR1 damaged PAR1")
+    summary = driver.run(config(done))
+    assert (summary.state, summary.exit_code, summary.quarantine_share) == ("complete", 0, 0.0)
+    assert "share of quarantined records is not known" in summary.notes[0]
+    assert Path(layout.run_uri(summary.output, summary.run_id), "summary.json").exists()
+
+
+def test_a_partition_whose_only_folder_is_not_there_is_empty(tmp_path: Path) -> None:
+    there = config(tmp_path)
+    two = there.model_copy(update={"source": there.source.model_copy(update={"uris": ("/no/a", "/no/b")})})
+    job = Job((JobRun("2026-11-01", there), JobRun("", there), JobRun("2026-11-02", two)))
+    summary = driver.run_job(job_folder.write_job(str(tmp_path / "out"), "a1", job))
+    assert [run.state for run in summary.runs] == ["empty", "failed", "failed"]
+    assert partitions.read_states(str(tmp_path / "out"))["2026-11-01"].status == "empty"

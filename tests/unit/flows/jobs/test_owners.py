@@ -1,0 +1,80 @@
+"""Whose a job is: ids that keep flow runs apart, and who stops which jobs. Values and small fakes, no cluster."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import cast
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Running
+
+from flows.jobs.contract import JobState, JobStatus
+from flows.jobs.errors import TransientJobError
+from flows.jobs.ids import attempt_id, attempt_of, is_job_id, job_id_base
+from flows.jobs.stopping import stop_all
+from flows.jobs.target import TargetConfig
+from flows.scheduled.reap import reason
+from tests.fixtures.toy_jobs import ToyJobs
+
+#: Flow runs made in one loop: UUIDv7, the first 48 bits of which are the millisecond.
+IN_ONE_LOOP = [
+    "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1",
+    "0690a4de-77c1-7bd6-9a01-0e1f5d7c22ab",
+    "0690a4de-77c1-7f02-b310-77aa30b1e9d4",
+]
+
+
+def test_flow_runs_of_the_same_millisecond_have_jobs_of_their_own() -> None:
+    bases = {job_id_base("embed", flow_run_id, "shop") for flow_run_id in IN_ONE_LOOP}
+    assert len(bases) == 3
+    assert all(is_job_id(attempt_id(base, 99)) for base in bases)
+    assert [attempt_of(attempt_id(base, 12)) for base in bases] == [12] * 3
+
+
+class Server:
+    """A Prefect server that knows these flow runs."""
+
+    def __init__(self, states: dict[str, State[None]]) -> None:
+        self._states = states
+
+    def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+        if str(flow_run_id) not in self._states:
+            raise ObjectNotFound(KeyError(flow_run_id))
+        return FlowRun(flow_id=flow_run_id, state=self._states[str(flow_run_id)])
+
+
+def test_reap_wants_the_jobs_of_flow_runs_that_are_over_and_no_other() -> None:
+    over, running, gone = IN_ONE_LOOP
+    server = cast(SyncPrefectClient, Server({over: Cancelled(), running: Running()}))
+
+    def why(grace_s: float = 0.0, **metadata: str) -> str:
+        began = datetime.now(UTC) - timedelta(hours=1)
+        return reason(server, JobStatus("j-a1", JobState.RUNNING, started_at=began, metadata=metadata), grace_s)
+
+    assert "Cancelled" in why(flow_run_id=over)
+    assert why(flow_run_id=gone) == "its flow run is gone"
+    assert [why(flow_run_id=running), why(backfill_id=uuid4().hex), why(flow_run_id="me"), why()] == [""] * 4
+    assert why(600, flow_run_id=over) == ""
+
+
+class Stubborn(ToyJobs):
+    """Every stop takes a while, and one job does not heed it."""
+
+    def stop(self, job_id: str) -> None:
+        time.sleep(0.5)
+        if job_id == "b-a1":
+            raise TransientJobError("b-a1 has not stopped. Stop it again.")
+        self.stops[job_id] = Event()
+
+
+def test_a_job_that_cannot_be_stopped_shields_no_other() -> None:
+    jobs, began_s = Stubborn(), time.monotonic()
+    failed = stop_all(jobs, [f"{letter}-a1" for letter in "abcdef"], TargetConfig())
+    assert list(failed) == ["b-a1"]
+    assert sorted(jobs.stops) == [f"{letter}-a1" for letter in "acdef"]
+    assert time.monotonic() - began_s < 2.0

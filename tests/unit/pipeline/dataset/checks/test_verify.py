@@ -1,0 +1,283 @@
+"""The audit finds what is missing, doubled or damaged, and nothing in a good dataset; `status` tells its counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.verify import Report, verify
+from pipeline.errors import IdentityError
+from tests.fixtures.datasets import carry_out, vector_column
+from tests.unit.pipeline.plan.test_make import Catalog, skus
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = Catalog(tmp_path)
+    catalog.write("part-0", skus(1500))
+    return catalog
+
+
+def counts(report: Report) -> dict[str, int]:
+    names = ("planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned")
+    return {name: getattr(report, name) for name in names if getattr(report, name)}
+
+
+def data_files(catalog: Catalog) -> list[Path]:
+    return sorted((catalog.out / "embeddings").rglob("*.parquet"))
+
+
+def tamper(path: Path, table: pa.Table) -> None:
+    """Replace the rows of a committed file, keeping its footer's words."""
+    told = pq.read_metadata(path).metadata
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({k.decode(): v.decode() for k, v in told.items() if k.startswith(b"hanclip.")})
+
+
+def replace_vector(path: Path, row: int, vector: np.ndarray) -> None:
+    table = pq.read_table(path, partitioning=None)
+    at = table.schema.get_field_index("image_embedding")
+    matrix = table["image_embedding"].combine_chunks().flatten().to_numpy().reshape(-1, 8).copy()
+    matrix[row] = vector
+    tamper(path, table.set_column(at, table.schema.field(at), vector_column(matrix).cast(table.schema.field(at).type)))
+
+
+def test_a_finished_dataset_is_complete_and_ok(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "timeout", "sku-000002": "not_found"})
+    report = verify(str(catalog.out))
+    assert counts(report) == {"planned": 1500, "embedded": 1498, "quarantined": 2}
+    assert report.ok
+    assert report.complete
+    assert report.problems == report.leftovers == ()
+
+
+def test_an_unfinished_dataset_is_incomplete_but_not_corrupt(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    carry_out(plan, shards=slice(0, 1))
+    report = verify(str(catalog.out))
+    assert report.ok
+    assert not report.complete
+    assert report.missing == 1500 - plan.shards[0].rows
+
+
+def test_nothing_committed_is_all_missing(catalog: Catalog) -> None:
+    catalog.plan()
+    assert counts(verify(str(catalog.out))) == {"planned": 1500, "missing": 1500}
+
+
+def test_no_dataset_is_said(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="no dataset"):
+        verify(str(tmp_path))
+
+
+def test_a_retried_record_counts_once_by_its_latest_outcome(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "timeout", "sku-000002": "timeout"})
+    carry_out(catalog.retry("timeout"), {"sku-000002": "not_found"})
+    assert counts(verify(str(catalog.out))) == {"planned": 1500, "embedded": 1499, "quarantined": 1}
+    assert status(str(catalog.out)).quarantined == Counter(not_found=1)
+
+
+def test_what_the_source_changed_or_dropped_before_it_was_done_is_abandoned(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, shards=slice(0, 1))
+    done = first.shards[0].rows
+    catalog.write("part-0", skus(done + 1), changed=skus(done + 1)[done:])
+    plan = catalog.plan()
+    assert counts(verify(str(catalog.out)))["missing"] == plan.rows == 1
+    carry_out(plan)
+    report = verify(str(catalog.out))
+    assert counts(report) == {"planned": done + 1, "embedded": done + 1, "abandoned": 1500 - done}
+    assert report.complete
+
+
+def test_an_image_replaced_under_its_id_is_another_record(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    catalog.write("part-0", skus(1500), changed=["sku-000003"])
+    carry_out(catalog.plan())
+    assert counts(verify(str(catalog.out))) == {"planned": 1501, "embedded": 1501}
+
+
+def test_a_deleted_row_is_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    path = data_files(catalog)[0]
+    tamper(path, pq.read_table(path, partitioning=None).slice(1))
+    report = verify(str(catalog.out))
+    assert report.missing == 1
+    assert [path.name in problem and "rows, its footer says" in problem for problem in report.problems] == [True]
+
+
+def test_a_deleted_file_is_missing_rows(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    carry_out(plan)
+    data_files(catalog)[0].unlink()
+    report = verify(str(catalog.out))
+    assert report.missing in {shard.rows for shard in plan.shards}
+    assert report.ok
+
+
+def test_a_copied_file_is_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    path = data_files(catalog)[0]
+    path.with_name("f" * 32 + ".parquet").write_bytes(path.read_bytes())
+    report = verify(str(catalog.out))
+    rows = pq.read_metadata(path).num_rows
+    assert report.duplicated == rows
+    assert any("not the one of its name" in problem for problem in report.problems)
+    assert any(problem.startswith(f"{rows} rows too many") for problem in report.problems)
+
+
+def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan("2026-11-21"))
+    path = data_files(catalog)[0]
+    other = path.parent.with_name("run_date=2026-11-29") / path.name
+    other.parent.mkdir()
+    other.write_bytes(path.read_bytes())
+    report = verify(str(catalog.out))
+    assert report.problems == (
+        f"Shard {path.stem} is committed under 2 dates: delete all its files but the first date's.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        (np.array([np.nan, 0, 0, 0, 0, 0, 0, 0]), "image_embedding is not finite in 1 rows"),
+        (np.full(8, np.inf), "image_embedding is not finite in 1 rows"),
+        (np.full(8, 0.5), "image_embedding does not have norm 1 in 1 rows"),
+        (np.full(8, 8**-0.5), "similarity is not the dot product of the vectors in 1 rows"),
+    ],
+)
+def test_a_wrong_vector_is_found(catalog: Catalog, vector: np.ndarray, words: str) -> None:
+    carry_out(catalog.plan())
+    replace_vector(data_files(catalog)[0], 3, vector)
+    assert any(words in problem for problem in verify(str(catalog.out)).problems)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5])
+def test_a_truncated_file_is_named_and_its_rows_are_missing(catalog: Catalog, keep: float) -> None:
+    plan = catalog.plan()
+    carry_out(plan)
+    path = data_files(catalog)[0]
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data) if keep < 1 else keep)])
+    report = verify(str(catalog.out))
+    assert len(report.problems) == 1
+    assert path.name in report.problems[0]
+    assert report.missing in {shard.rows for shard in plan.shards}
+
+
+def test_a_flipped_byte_in_a_page_is_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    path = data_files(catalog)[0]
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    at = column.data_page_offset + column.total_compressed_size // 2
+    data[at : at + 8] = bytes(8 * [255])
+    path.write_bytes(bytes(data))
+    assert any(path.name in problem for problem in verify(str(catalog.out)).problems)
+
+
+def test_other_columns_in_a_file_are_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    path = data_files(catalog)[0]
+    tamper(path, pq.read_table(path, partitioning=None).drop(["image_phash"]))
+    assert any("are not the dataset's" in problem for problem in verify(str(catalog.out)).problems)
+
+
+def test_a_lost_quarantine_file_is_found(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "timeout"})
+    (file,) = (catalog.out / "_quarantine").rglob("*.parquet")
+    file.unlink()
+    report = verify(str(catalog.out))
+    assert report.missing == 1
+    assert any("1 records were quarantined, but its quarantine file has 0" in problem for problem in report.problems)
+
+
+def test_leftovers_are_listed_and_harmless(catalog: Catalog) -> None:
+    carry_out(catalog.plan("2026-11-21"))
+    left = catalog.out / "_quarantine" / "run_date=2026-11-21" / f"{data_files(catalog)[0].stem}-0badcafe.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PAR1")
+    note = catalog.out / "embeddings" / "notes.txt"
+    note.write_text("hello")
+    report = verify(str(catalog.out))
+    assert report.ok
+    assert set(report.leftovers) == {str(left), str(note)}
+
+
+def test_rows_that_no_plan_lists_are_found(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    carry_out(plan)
+    Path(plan.uri, "plan.parquet").unlink()
+    report = verify(str(catalog.out))
+    assert report.unplanned == 1500
+    assert any("no plan under _runs/" in problem for problem in report.problems)
+
+
+def test_status_counts_without_reading_the_rows(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, {"sku-000001": "timeout", "sku-000002": "not_found"}, slice(0, 2))
+    Path(first.uri, "summary.json").write_text(json.dumps({"state": "stopped", "run_id": first.run_id}))
+    second = catalog.plan()
+    told = status(str(catalog.out))
+    assert [(run.run_id, run.state) for run in told.runs] == [(second.run_id, "planned"), (first.run_id, "stopped")]
+    assert told.runs[1].report["run_id"] == first.run_id
+    assert told.shards == 2
+    assert told.rows == sum(shard.rows for shard in first.shards[:2]) - 2
+    assert told.quarantined == Counter(timeout=1, not_found=1)
+    assert told.size_bytes == sum(path.stat().st_size for path in data_files(catalog))
+    assert told.identity == first.dataset.identity
+
+
+def test_a_quarantined_record_that_was_mended_is_no_longer_counted(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "not_an_image", "sku-000002": "not_an_image"})
+    assert status(str(catalog.out)).examples == {"not_an_image": "sku-000001"}
+    catalog.write("part-0", skus(1500), changed=["sku-000001"])
+    mended = catalog.plan()
+    retry = catalog.retry("not_an_image")
+    assert retry.source.notes == ("1 record changed since: `hanclip embed` takes it.",)
+    carry_out(mended)
+    for _again in range(2):
+        told, report = status(str(catalog.out)), verify(str(catalog.out))
+        assert (told.rows, told.quarantined, told.examples) == (
+            1499,
+            {"not_an_image": 1},
+            {"not_an_image": "sku-000002"},
+        )
+        assert counts(report) == {"planned": 1500, "embedded": 1499, "quarantined": 1, "replaced": 1}
+        assert report.ok
+        assert catalog.retry("not_an_image").source.notes == ()
+
+
+def test_a_retry_says_which_reasons_there_are(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000001": "not_found"})
+    assert catalog.retry("timeout").source.notes == (
+        "No quarantined record has reason timeout; there are: not_found 1.",
+    )
+    assert (catalog.retry().rows, catalog.retry().source.notes) == (1, ())
+
+
+def test_status_tells_how_long_a_run_is_silent(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    then = (datetime.now(UTC) - timedelta(minutes=7)).isoformat()
+    Path(plan.uri, "progress.json").write_text(json.dumps({"state": "running", "at": then}))
+    (run,) = status(str(catalog.out)).runs
+    assert run.silent_s == pytest.approx(420, abs=30)
+    Path(plan.uri, "summary.json").write_text(json.dumps({"state": "complete"}))
+    assert status(str(catalog.out)).runs[0].silent_s is None
+
+
+def test_status_of_a_dataset_whose_plans_are_gone_reads_the_footers(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    carry_out(plan)
+    Path(plan.uri, "plan.parquet").unlink()
+    assert status(str(catalog.out)).rows == 1500

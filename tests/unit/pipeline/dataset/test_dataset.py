@@ -1,0 +1,275 @@
+"""The output dataset: one identity, commits that happen once, readers that see committed rows only."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import storage
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity, check_same
+from pipeline.dataset.layout import EMBEDDINGS, data_files
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.shard_file import read_footer
+from pipeline.errors import AlreadyExistsError, IdentityError, RunError
+from tests.fixtures.datasets import (
+    DIM,
+    an_identity,
+    commit,
+    embedded_rows,
+    provenance,
+    quarantined_rows,
+    some_records,
+)
+
+SHARD = f"{7:032x}"
+DAY = "2026-11-21"
+NOTHING = QUARANTINE.empty_table()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+
+
+def test_identity_survives_its_file() -> None:
+    extra = pa.schema([pa.field("price", pa.decimal128(9, 2)), pa.field("tags", pa.list_(pa.string()))])
+    identity = an_identity(extra=extra, embedding_dtype="float16", revision=None)
+    assert Identity.from_json(identity.to_json(), "x") == identity
+
+
+def test_identity_file_tells_people_the_columns() -> None:
+    told = json.loads(an_identity(extra=pa.schema([pa.field("price", pa.int64())])).to_json())
+    assert told["extra"] == [["price", "int64"]]
+    assert told["hanclip_dataset"] == 1
+    assert told["weights_sha256"] == "1" * 64
+
+
+def test_same_weights_under_another_name_are_the_same_identity() -> None:
+    check_same(an_identity(), an_identity(model="/models/copy", revision=None, shard_rows=4096), "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"weights_sha256": "2" * 64}, ["weights_sha256", "1" * 64, "2" * 64, "use the model"]),
+        ({"preprocessing": "crop"}, ["preprocessing", "squash-bicubic-8", "crop", "another OUT"]),
+        ({"dim": 512}, ["dim", "8", "512"]),
+        ({"has_texts": False}, ["has_texts", "True", "False", "another OUT"]),
+        ({"extra": pa.schema([("price", pa.int64())])}, ["extra", "price", "--extra-column"]),
+        ({"embedding_dtype": "float16"}, ["float32", "float16", "--embedding-dtype"]),
+    ],
+)
+def test_another_identity_is_refused_with_both_values_and_the_cure(
+    dataset: Dataset, change: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(IdentityError) as caught:
+        Dataset.open_or_create(dataset.uri, an_identity(**change))
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_first_creators_shard_rows_hold_for_later_ones(dataset: Dataset) -> None:
+    assert Dataset.open_or_create(dataset.uri, an_identity(shard_rows=4096)).identity.shard_rows == 512
+
+
+def test_racing_creators_agree(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda rows: Dataset.open_or_create(out, an_identity(shard_rows=rows)), [512, 1024, 2048, 4096])
+    assert len({one.identity.shard_rows for one in made}) == 1
+
+
+def test_a_folder_of_someone_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / EMBEDDINGS).mkdir()
+    (tmp_path / EMBEDDINGS / "part-0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(IdentityError, match="choose another OUT"):
+        Dataset.open_or_create(str(tmp_path), an_identity())
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"\xff", b'{"hanclip_dataset": 1, "extra_schema": "AA=="}'])
+def test_a_damaged_identity_file_is_named(dataset: Dataset, damage: bytes) -> None:
+    Path(dataset.uri, "_dataset.json").write_bytes(damage)
+    with pytest.raises(IdentityError, match=r"_dataset\.json is damaged"):
+        Dataset.open(dataset.uri)
+
+
+def test_a_newer_format_asks_for_an_upgrade(dataset: Dataset) -> None:
+    file = Path(dataset.uri, "_dataset.json")
+    file.write_text(file.read_text().replace('"hanclip_dataset": 1', '"hanclip_dataset": 2'))
+    with pytest.raises(IdentityError, match="upgrade hanclip"):
+        Dataset.open(dataset.uri)
+
+
+def test_opening_nothing_says_so(tmp_path: Path) -> None:
+    assert Dataset.find(str(tmp_path)) is None
+    with pytest.raises(IdentityError, match="no dataset"):
+        Dataset.open(str(tmp_path))
+
+
+def test_an_empty_dataset_reads_as_empty(dataset: Dataset) -> None:
+    assert dataset.committed() == {}
+    assert dataset.embeddings().to_table().num_rows == 0
+    assert dataset.embeddings().schema.remove(dataset.embeddings().schema.get_field_index("run_date")) == (
+        dataset.identity.schema
+    )
+    assert dataset.quarantine().count_rows() == 0
+
+
+def test_rows_read_back_as_written(dataset: Dataset) -> None:
+    records = some_records(300)
+    shard_id = commit(dataset, 1, records)
+    read = dataset.embeddings().to_table()
+    written = embedded_rows(records, dataset.identity)
+    assert read.drop(["run_date"]).cast(written.schema).equals(written)
+    assert read["run_date"].unique().to_pylist() == [date(2026, 11, 21)]
+    assert list(dataset.committed()) == [shard_id]
+    assert dataset.embeddings(["id"]).schema.names == ["id", "run_date"]
+
+
+def test_file_has_the_fixed_types_and_tells_where_it_came_from(dataset: Dataset) -> None:
+    records = some_records(10)
+    written = dataset.write_shard(
+        SHARD, DAY, embedded_rows(records[:8], dataset.identity), quarantined_rows(records[8:]), provenance(10)
+    )
+    (file,) = dataset.files()
+    assert pq.read_schema(file.uri).remove_metadata() == dataset.identity.schema
+    told = {k.decode(): v.decode() for k, v in pq.read_metadata(file.uri).metadata.items() if k.startswith(b"hanclip.")}
+    assert told.pop("hanclip.attempt") in dataset.quarantine_files()[0].uri
+    assert told.pop("hanclip.version")
+    assert told == {
+        "hanclip.format_version": "1",
+        "hanclip.model": "test/clip",
+        "hanclip.revision": "abc",
+        "hanclip.weights_sha256": "1" * 64,
+        "hanclip.preprocessing": "squash-bicubic-8",
+        "hanclip.logit_scale": "100.0",
+        "hanclip.compute_dtype": "fp32",
+        "hanclip.run_id": "run-1",
+        "hanclip.planned_by": "run-1",
+        "hanclip.shard_id": SHARD,
+        "hanclip.rows_planned": "10",
+        "hanclip.rows_embedded": "8",
+        "hanclip.rows_quarantined": "2",
+    }
+    assert written == sum(f.size_bytes for f in [file, *dataset.quarantine_files()])
+
+
+def test_vectors_are_plain_and_the_rest_is_compressed(dataset: Dataset) -> None:
+    commit(dataset, 1, some_records(100))
+    group = pq.read_metadata(dataset.files()[0].uri).row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    vector = columns["image_embedding.list.element"]
+    assert (vector.compression, set(vector.encodings)) == ("UNCOMPRESSED", {"PLAIN", "RLE"})
+    assert columns["text"].compression == "ZSTD"
+    assert "RLE_DICTIONARY" not in columns["image_sha256"].encodings
+
+
+def test_row_groups_hold_about_sixteen_megabytes(tmp_path: Path) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path), an_identity(dim=1024))
+    records = some_records(4096)
+    commit(dataset, 1, records)
+    metadata = pq.read_metadata(dataset.files()[0].uri)
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    assert len(sizes) == 3
+    assert max(sizes) < 20 * 2**20
+    assert read_footer(dataset.files()[0]).rows == 4096
+
+
+def test_float16_is_rounded_after_similarity(tmp_path: Path) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path), an_identity(embedding_dtype="float16"))
+    records = some_records(50)
+    commit(dataset, 1, records)
+    read, exact = dataset.embeddings().to_table(), embedded_rows(records, an_identity())
+    assert read.schema.field("image_embedding").type == pa.list_(pa.field("x", pa.float16(), nullable=False), DIM)
+    assert read["similarity"].equals(exact["similarity"])
+    stored = read["image_embedding"].combine_chunks().flatten().to_numpy()
+    assert np.array_equal(stored, exact["image_embedding"].combine_chunks().flatten().to_numpy().astype(np.float16))
+
+
+def test_a_shard_without_any_good_record_is_committed_too(dataset: Dataset) -> None:
+    records = some_records(3)
+    dataset.write_shard(SHARD, DAY, dataset.identity.schema.empty_table(), quarantined_rows(records), provenance(3))
+    assert list(dataset.committed()) == [SHARD]
+    assert dataset.embeddings().count_rows() == 0
+    assert dataset.quarantine(["id", "reason"]).to_table().to_pylist() == [
+        {"id": record.id, "reason": "timeout", "run_date": date(2026, 11, 21)} for record in records
+    ]
+
+
+def test_a_shard_that_lost_rows_is_refused_and_nothing_is_written(dataset: Dataset) -> None:
+    with pytest.raises(RunError, match=r"4 embedded \+ 0 quarantined are not the 5"):
+        dataset.write_shard(SHARD, DAY, embedded_rows(some_records(4), dataset.identity), NOTHING, provenance(5))
+    assert dataset.committed() == {}
+
+
+def test_a_missing_column_is_named(dataset: Dataset) -> None:
+    table = embedded_rows(some_records(4), dataset.identity).drop(["image_phash"])
+    with pytest.raises(RunError, match="image_phash"):
+        dataset.write_shard(SHARD, DAY, table, NOTHING, provenance(4))
+
+
+def test_the_second_commit_of_a_shard_loses_and_leaves_nothing(dataset: Dataset) -> None:
+    records = some_records(10)
+    dataset.write_shard(SHARD, DAY, embedded_rows(records, dataset.identity), NOTHING, provenance(10))
+    with pytest.raises(AlreadyExistsError):
+        dataset.write_shard(
+            SHARD, DAY, embedded_rows(records[1:], dataset.identity), quarantined_rows(records[:1]), provenance(10)
+        )
+    assert dataset.embeddings().count_rows() == 10
+    assert dataset.quarantine().count_rows() == 0
+    assert not list(Path(dataset.uri, "_quarantine").rglob("*.parquet"))
+
+
+def test_of_racing_writers_one_wins_with_its_own_quarantine(dataset: Dataset) -> None:
+    records = some_records(40)
+
+    def write(failed: int) -> int | None:
+        try:
+            dataset.write_shard(
+                SHARD,
+                DAY,
+                embedded_rows(records[failed:], dataset.identity),
+                quarantined_rows(records[:failed]),
+                provenance(40),
+            )
+        except AlreadyExistsError:
+            return None
+        return failed
+
+    with ThreadPoolExecutor(4) as pool:
+        winners = [failed for failed in pool.map(write, [3, 5, 7, 11]) if failed is not None]
+    assert len(winners) == 1
+    assert dataset.quarantine().count_rows() == winners[0]
+    assert dataset.embeddings().count_rows() == 40 - winners[0]
+
+
+def test_quarantine_of_a_writer_that_died_before_its_commit_does_not_count(dataset: Dataset) -> None:
+    records = some_records(10)
+    orphan = storage.join(dataset.uri, "_quarantine", f"run_date={DAY}", f"{SHARD}-0badcafe.parquet")
+    Path(orphan).parent.mkdir(parents=True)
+    pq.write_table(quarantined_rows(records[:4]), orphan)
+    assert dataset.quarantine().count_rows() == 0
+    dataset.write_shard(
+        SHARD, DAY, embedded_rows(records[1:], dataset.identity), quarantined_rows(records[:1]), provenance(10)
+    )
+    assert dataset.quarantine().count_rows() == 1
+
+
+def test_foreign_files_are_not_committed_shards(dataset: Dataset) -> None:
+    commit(dataset, 1, some_records(5))
+    folder = Path(dataset.uri, EMBEDDINGS, "run_date=2026-11-21")
+    (folder / "notes.txt").write_text("hello")
+    (folder / "copy.parquet").write_bytes(b"PAR1")
+    assert [file.shard_id for file in data_files(dataset.uri, EMBEDDINGS)] == [f"{1:032x}"]
+
+
+def test_a_dataset_travels_to_other_processes(dataset: Dataset) -> None:
+    assert pickle.loads(pickle.dumps(dataset)) == dataset

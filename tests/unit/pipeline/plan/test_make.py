@@ -1,0 +1,368 @@
+"""Planning over real Parquet tables and tars: only what is new, the same ids for the same work, one date a shard."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import OutputConfig, RunConfig, SourceConfig
+from pipeline.dataset import layout
+from pipeline.dataset.history import latest_config, planned_runs
+from pipeline.dataset.plan_files import read_shards
+from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
+from pipeline.plan.listing import Listing
+from pipeline.plan.make import Plan, dry_plan, make_plan, make_retry_plan, new_run_id, read_records
+from pipeline.plan.shards import Cut, ToDo, full_cut
+from pipeline.records import RECORDS
+from pipeline.scratch.workspace import Workspace
+from pipeline.sources import scan
+from tests.fixtures.datasets import FakeModel, carry_out
+
+MODEL = FakeModel()
+
+
+class Catalog:
+    """A folder of Parquet tables, and a run over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.out = folder / "source", folder / "out"
+        self.source.mkdir(parents=True)
+
+    def write(self, name: str, ids: Sequence[str], changed: Sequence[str] = ()) -> None:
+        etags = [f"etag-{id_}" + ("-new" if id_ in changed else "") for id_ in ids]
+        urls = [f"https://shop.example/{id_}.jpg" for id_ in ids]
+        table = pa.table({"sku": ids, "url": urls, "title": [f"标题 {id_}" for id_ in ids], "etag": etags})
+        pq.write_table(table, self.source / f"{name}.parquet")
+
+    def config(self, run_date: str | None = None, **output: object) -> RunConfig:
+        source = SourceConfig(
+            uris=(str(self.source),),
+            id_column="sku",
+            image_column="url",
+            text_column="title",
+            fingerprint_column="etag",
+        )
+        day = date.fromisoformat(run_date) if run_date else None
+        return RunConfig(source=source, output=OutputConfig(uri=str(self.out), run_date=day, **output))  # type: ignore[arg-type]
+
+    def plan(self, run_date: str | None = None, workers: int = 2) -> Plan:
+        return make_plan(self.config(run_date), MODEL, new_run_id(), workers)
+
+    def retry(self, *reasons: str, ids: Sequence[str] = ()) -> Plan:
+        return make_retry_plan(self.config(), MODEL, new_run_id(), str(self.out), reasons, ids)
+
+
+def skus(count: int, prefix: str = "sku") -> list[str]:
+    return [f"{prefix}-{i:06d}" for i in range(count)]
+
+
+def planned_ids(plan: Plan) -> list[str]:
+    return [record.id for shard in plan.shards for record in read_records(shard)]
+
+
+def shard_ids(plan: Plan) -> list[str]:
+    return [shard.shard_id for shard in plan.shards]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = Catalog(tmp_path)
+    catalog.write("part-0", skus(3000))
+    return catalog
+
+
+def test_first_plan_holds_every_record_in_source_order(catalog: Catalog) -> None:
+    plan = catalog.plan("2026-11-21")
+    assert planned_ids(plan) == skus(3000)
+    assert (plan.rows, plan.rows_in_source, plan.rows_already_done) == (3000, 3000, 0)
+    assert [shard.rows for shard in plan.shards] == [len(read_records(shard)) for shard in plan.shards]
+    assert all(256 <= shard.rows <= 2048 for shard in plan.shards[:-1])
+    assert plan.run_date == "2026-11-21"
+    assert plan.dataset.identity.shard_rows == 512
+    assert plan.source.has_images
+    assert plan.source.has_texts
+
+
+def test_records_come_back_whole(catalog: Catalog) -> None:
+    record = read_records(catalog.plan().shards[0])[5]
+    assert record.id == "sku-000005"
+    assert record.image_uri == "https://shop.example/sku-000005.jpg"
+    assert record.container == str(catalog.source / "part-0.parquet")
+    assert record.position == 5
+    assert record.source_fingerprint.startswith("etag-sku-000005")
+
+
+def test_the_stored_plan_is_the_plan(catalog: Catalog) -> None:
+    plan = catalog.plan()
+    shards, facts = read_shards(plan.uri)
+    assert shards == plan.shards
+    assert (facts["run_id"], facts["kind"], facts["rows_in_source"]) == (plan.run_id, "full", "3000")
+    stored = pq.read_table(Path(plan.uri, "plan.parquet"))["records_uri"].unique().to_pylist()
+    assert stored == ["records/00000.parquet"]
+    records = pq.ParquetFile(Path(plan.uri, "records", "00000.parquet"))
+    assert records.schema_arrow.equals(RECORDS)
+    assert records.num_row_groups == len(plan.shards)
+    assert latest_config(str(catalog.out)) == catalog.config()
+
+
+def test_planning_again_gives_the_same_shards_whatever_the_workers(catalog: Catalog) -> None:
+    assert shard_ids(catalog.plan(workers=1)) == shard_ids(catalog.plan(workers=500))
+
+
+def test_shard_ids_depend_on_the_model(catalog: Catalog, tmp_path: Path) -> None:
+    other = make_plan(
+        catalog.config().model_copy(update={"output": OutputConfig(uri=str(tmp_path / "other"))}),
+        FakeModel(weights_sha256="9" * 64),
+        new_run_id(),
+        2,
+    )
+    assert not set(shard_ids(catalog.plan())) & set(shard_ids(other))
+
+
+def test_a_complete_dataset_leaves_nothing_to_do(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    again = catalog.plan()
+    assert (again.rows, again.rows_already_done, again.shards) == (0, 3000, [])
+
+
+def test_resuming_plans_what_is_not_committed_under_the_same_ids(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, shards=slice(0, 2))
+    again = catalog.plan()
+    assert shard_ids(again) == shard_ids(first)[2:]
+    assert again.rows_already_done == sum(shard.rows for shard in first.shards[:2])
+
+
+def test_quarantined_records_are_done(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000007": "not_found"})
+    assert catalog.plan().rows == 0
+
+
+def test_a_changed_fingerprint_is_the_only_thing_planned(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    catalog.write("part-0", skus(3000), changed=["sku-001234"])
+    plan = catalog.plan()
+    assert planned_ids(plan) == ["sku-001234"]
+    assert plan.rows_already_done == 2999
+    carry_out(plan)
+    assert catalog.plan().rows == 0
+
+
+def test_new_records_among_old_ones_are_the_only_ones_planned(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    ids = skus(3000)
+    catalog.write("part-0", [*ids[:1500], "new-a", "new-b", *ids[1500:]])
+    catalog.write("part-1", skus(700, "later"))
+    plan = catalog.plan()
+    assert planned_ids(plan) == ["new-a", "new-b", *skus(700, "later")]
+    carry_out(plan)
+    assert catalog.plan().rows == 0
+
+
+def test_two_planners_at_different_moments_share_their_work(catalog: Catalog) -> None:
+    early = catalog.plan()
+    carry_out(early, shards=slice(0, 1))
+    late = catalog.plan()
+    carry_out(late, shards=slice(0, 1))
+    with pytest.raises(AlreadyExistsError):
+        carry_out(early, shards=slice(1, 2))
+    carry_out(early, shards=slice(2, None))
+    assert late.dataset.embeddings().count_rows() == 3000
+
+
+def test_a_shard_committed_while_another_driver_plans_is_planned_whole(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, shards=slice(0, 1))
+
+    with Workspace() as work:
+        with Listing(work) as listing:
+            scan(catalog.config().source, listing.add)
+
+        def cuts_with_a_commit() -> Iterator[Cut]:
+            for number, cut in enumerate(full_cut(listing, first.dataset.identity)):
+                if number == 2:
+                    carry_out(first, {read_records(first.shards[1])[0].id: "timeout"}, slice(1, 2))
+                yield cut
+
+        planned = [cut.shard_id for cut in ToDo(cuts_with_a_commit(), first.dataset, work).cuts()]
+    assert planned == shard_ids(first)[1:]
+
+
+def test_two_planners_of_a_changed_source_share_their_work(catalog: Catalog) -> None:
+    carry_out(catalog.plan())
+    catalog.write("part-0", skus(3000), changed=skus(3000)[::100])
+    one, two = catalog.plan(), catalog.plan()
+    assert shard_ids(one) == shard_ids(two)
+    carry_out(one, shards=slice(0, 1))
+    assert shard_ids(catalog.plan()) == shard_ids(two)[1:]
+
+
+def test_racing_first_planners_agree(catalog: Catalog) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        plans = list(pool.map(lambda workers: catalog.plan(workers=workers), [1, 2, 30, 400]))
+    assert len({tuple(shard_ids(plan)) for plan in plans}) == 1
+    assert len({plan.run_date for plan in plans}) == 1
+
+
+def test_drivers_around_midnight_commit_under_one_date(catalog: Catalog) -> None:
+    before = catalog.plan("2026-11-21")
+    after = catalog.plan("2026-11-22")
+    assert (before.run_date, after.run_date) == ("2026-11-21", "2026-11-21")
+    carry_out(before)
+    with pytest.raises(AlreadyExistsError):
+        carry_out(after)
+    catalog.write("part-1", skus(10, "next"))
+    assert catalog.plan("2026-11-22").run_date == "2026-11-22"
+
+
+def test_drivers_around_midnight_with_different_sources_commit_a_shard_once(catalog: Catalog) -> None:
+    before = catalog.plan("2026-11-21")
+    catalog.write("part-1", skus(10, "next"))
+    after = catalog.plan("2026-11-22")
+    assert planned_ids(after)[:10] == skus(10, "next")
+    assert [shard.run_date for shard in after.shards] == ["2026-11-22"] + ["2026-11-21"] * len(before.shards)
+    carry_out(before, shards=slice(0, 1))
+    with pytest.raises(AlreadyExistsError):
+        carry_out(after, shards=slice(1, 2))
+
+
+def test_a_dry_plan_tells_the_same_and_writes_nothing(catalog: Catalog) -> None:
+    dry = dry_plan(catalog.config(), MODEL, 2)
+    assert not catalog.out.exists()
+    assert dry.uri == ""
+    plan = catalog.plan()
+    assert shard_ids(dry) == shard_ids(plan)
+    carry_out(plan, shards=slice(0, 2))
+    before = sorted(catalog.out.rglob("*"))
+    assert shard_ids(dry_plan(catalog.config(), MODEL, 2)) == shard_ids(plan)[2:]
+    assert sorted(catalog.out.rglob("*")) == before
+
+
+def test_duplicate_ids_are_named_with_places_and_cure(catalog: Catalog) -> None:
+    catalog.write("part-1", ["sku-000001", "sku-000002", "fresh"])
+    with pytest.raises(SourceError) as caught:
+        catalog.plan()
+    message = str(caught.value)
+    assert message.startswith("2 ids belong to more than one record (2 records too many)")
+    assert "'sku-000001': 2 records, in " in message
+    assert "part-0.parquet and " in message
+    assert message.endswith("with --id-column, or leave one of the inputs out.")
+    assert not catalog.out.exists()
+
+
+def test_at_most_five_duplicates_are_listed(catalog: Catalog) -> None:
+    catalog.write("part-1", skus(50))
+    with pytest.raises(SourceError) as caught:
+        catalog.plan()
+    assert str(caught.value).count("2 records, in") == 5
+
+
+def test_another_model_is_refused_before_the_source_is_listed(catalog: Catalog) -> None:
+    catalog.plan()
+    for file in catalog.source.iterdir():
+        file.unlink()
+    with pytest.raises(IdentityError, match="weights_sha256"):
+        make_plan(catalog.config(), FakeModel(weights_sha256="2" * 64), new_run_id(), 2)
+
+
+def test_other_columns_are_refused(catalog: Catalog) -> None:
+    catalog.plan()
+    table = pq.read_table(catalog.source / "part-0.parquet")
+    pq.write_table(table.append_column("price", pa.array([1] * 3000)), catalog.source / "part-0.parquet")
+    with pytest.raises(IdentityError, match="price"):
+        catalog.plan()
+
+
+def test_asked_for_shard_rows_are_pinned(catalog: Catalog) -> None:
+    plan = make_plan(catalog.config(shard_rows=300), MODEL, new_run_id(), 2)
+    assert plan.dataset.identity.shard_rows == 300
+    assert shard_ids(catalog.plan()) == shard_ids(plan)
+
+
+def test_no_output_is_an_error(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match=r"output\.uri"):
+        make_plan(RunConfig(source=catalog.config().source), MODEL, new_run_id(), 2)
+
+
+def test_each_tar_is_a_shard_and_a_compressed_one_is_sequential(tmp_path: Path) -> None:
+    for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz")):
+        with tarfile.open(tmp_path / name, mode) as tar:  # type: ignore[call-overload]
+            for i in range(3):
+                member = tarfile.TarInfo(f"{name[0]}{i}.jpg")
+                member.size = 4
+                tar.addfile(member, io.BytesIO(b"\xff\xd8\xff\xd9"))
+    config = RunConfig(
+        source=SourceConfig(uris=(str(tmp_path / "a.tar"), str(tmp_path / "b.tar.gz"))),
+        output=OutputConfig(uri=str(tmp_path / "out")),
+    )
+    plan = make_plan(config, MODEL, new_run_id(), 2)
+    assert [(shard.rows, shard.sequential) for shard in plan.shards] == [(3, False), (3, True)]
+
+
+def test_retry_plans_the_quarantined_of_one_reason_under_new_ids(catalog: Catalog) -> None:
+    first = catalog.plan()
+    carry_out(first, {"sku-000003": "timeout", "sku-002900": "timeout", "sku-000010": "not_found"})
+    plan = catalog.retry("timeout")
+    assert planned_ids(plan) == ["sku-000003", "sku-002900"]
+    assert [shard.attempts for shard in plan.shards] == [1]
+    assert not set(shard_ids(plan)) & set(shard_ids(first))
+    assert catalog.retry().rows == 3
+    assert catalog.retry(ids=["sku-000010", "sku-000000"]).rows == 1
+
+
+def test_a_retry_that_fails_again_counts_its_attempts_and_one_that_succeeds_is_done(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000003": "timeout", "sku-000004": "timeout"})
+    carry_out(catalog.retry("timeout"), {"sku-000003": "timeout"})
+    plan = catalog.retry("timeout")
+    assert planned_ids(plan) == ["sku-000003"]
+    assert [shard.attempts for shard in plan.shards] == [2]
+    attempts = plan.dataset.quarantine(["id", "attempts"]).to_table().to_pydict()
+    assert sorted(zip(attempts["id"], attempts["attempts"], strict=True)) == [
+        ("sku-000003", 1),
+        ("sku-000003", 2),
+        ("sku-000004", 1),
+    ]
+    carry_out(plan)
+    assert catalog.retry().rows == 0
+    assert catalog.plan().rows == 0
+
+
+def test_a_retry_under_way_is_planned_again_under_the_same_ids(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), dict.fromkeys(skus(2000), "timeout"))
+    first = catalog.retry("timeout")
+    assert len(first.shards) > 2
+    carry_out(first, shards=slice(0, 1))
+    assert shard_ids(catalog.retry("timeout")) == shard_ids(first)[1:]
+
+
+def test_a_record_that_changed_or_left_the_source_is_not_retried(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000003": "timeout", "sku-002999": "timeout"})
+    catalog.write("part-0", skus(2999), changed=["sku-000003"])
+    assert catalog.retry("timeout").rows == 0
+
+
+def test_a_reason_that_does_not_exist_is_refused_with_the_choice(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), shards=slice(0, 1))
+    with pytest.raises(ConfigError, match=r"time_out is no quarantine reason.*timeout"):
+        catalog.retry("time_out")
+
+
+def test_runs_are_remembered_in_order(catalog: Catalog) -> None:
+    runs = [catalog.plan().run_id, catalog.plan().run_id]
+    Path(catalog.out, "_runs", "unfinished").mkdir()
+    Path(catalog.out, "_runs", "unfinished", "config.json").write_text("{}")
+    assert [run.run_id for run in planned_runs(layout.runs(str(catalog.out)))] == runs
+
+
+def test_run_ids_sort_by_time() -> None:
+    ids = [new_run_id() for _ in range(3)]
+    assert len(set(ids)) == 3
+    assert [id_[:19] for id_ in ids] == sorted(id_[:19] for id_ in ids)
