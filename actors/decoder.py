@@ -103,7 +103,8 @@ class Decoder:
                 else:
                     rows.append(row)
             if failure is not None:
-                failed.append(quarantine_row(one.record, failure, attempts))
+                origin = one.record
+                failed.append(quarantine_row(origin.id, origin.image_uri, origin.source_fingerprint, failure, attempts))
         return ImageBatch(
             rows=pa.Table.from_pylist(rows, schema=self._schema),
             pixels=None if pixels is None else pixels[: len(rows)],

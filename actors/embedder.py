@@ -19,20 +19,25 @@ import pyarrow as pa
 
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ModelConfig
-from pipeline.dataset.quarantine import _quarantined
-from pipeline.dataset.schema import embeddings_schema
-from pipeline.records import EmbeddingBatch, ImageBatch
+from pipeline.dataset.quarantine import quarantine_row
+from pipeline.dataset.schema import QUARANTINE, embeddings_schema
+from pipeline.records import EmbeddingBatch, Failure, ImageBatch
 from pipeline.stats import Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
-Vectors = npt.NDArray[np.float32]
+_TEXT_TOO_LONG = Failure(
+    Stage.TEXT,
+    Reason.TEXT_TOO_LONG,
+    "the text has more tokens than the model takes: shorten it, or change --text-overflow",
+)
+_NOT_FINITE = Failure(Stage.EMBED, Reason.NOT_FINITE, "the model gave a vector with NaN or infinity; try --dtype fp32")
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
     """The texts of B rows: vectors (B, D), which rows have one (B,), whose is too long (B,), and how many differ."""
 
-    vectors: Vectors
+    vectors: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
     too_long: npt.NDArray[np.bool_]
     distinct: int
@@ -94,8 +99,8 @@ class Embedder:
                 texts.only(fits),
             )
         table, bad = self._assemble(rows, None if pixels is None else self._encode_images(pixels), texts)
-        long_texts = _quarantined(failed, Stage.TEXT, Reason.TEXT_TOO_LONG, attempts)
-        not_finite = _quarantined(bad, Stage.EMBED, Reason.NOT_FINITE, attempts)
+        long_texts = _quarantined(failed, _TEXT_TOO_LONG, attempts)
+        not_finite = _quarantined(bad, _NOT_FINITE, attempts)
         quarantine = pa.concat_tables([batch.quarantine, long_texts, not_finite])
         stats += Stats(
             embedded=table.num_rows,
@@ -104,7 +109,7 @@ class Embedder:
         )
         return EmbeddingBatch(table, quarantine), stats
 
-    def _encode_images(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+    def _encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         if not len(pixels):
             return np.empty((0, self._clip.dim), dtype=np.float32)
         return self._clip.encode_images(pixels)
@@ -119,7 +124,9 @@ class Embedder:
         rows_of = [place.get(text, 0) for text in texts]
         return _Texts(encoded.vectors[rows_of], present, encoded.too_long[rows_of] & present, len(place))
 
-    def _assemble(self, rows: pa.Table, images: Vectors | None, texts: _Texts | None) -> tuple[pa.Table, pa.Table]:
+    def _assemble(
+        self, rows: pa.Table, images: npt.NDArray[np.float32] | None, texts: _Texts | None
+    ) -> tuple[pa.Table, pa.Table]:
         """The output table, and the rows left out because a vector is not finite."""
         columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
         finite = np.ones(rows.num_rows, dtype=bool)
@@ -144,7 +151,19 @@ class Embedder:
         )
 
 
-def _vector_column(vectors: Vectors, present: npt.NDArray[np.bool_] | None = None) -> pa.FixedSizeListArray:
+def _quarantined(rows: pa.Table, failure: Failure, attempts: int) -> pa.Table:
+    """The rows of `schema.QUARANTINE` for `rows`, which have no `image_uri` where the source has no images."""
+    names = [name for name in ("id", "image_uri", "source_fingerprint") if name in rows.column_names]
+    failed = [
+        quarantine_row(row["id"], row.get("image_uri"), row["source_fingerprint"], failure, attempts)
+        for row in rows.select(names).to_pylist()
+    ]
+    return pa.Table.from_pylist(failed, schema=QUARANTINE)
+
+
+def _vector_column(
+    vectors: npt.NDArray[np.float32], present: npt.NDArray[np.bool_] | None = None
+) -> pa.FixedSizeListArray:
     """(B, D) float32 as a fixed-size list column without a copy; rows that are not `present` are null."""
     item = pa.field("item", pa.float32(), nullable=False)
     values = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))

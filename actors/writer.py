@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import Provenance
 from pipeline.errors import AlreadyExistsError
 from pipeline.plan.make import read_records
-from pipeline.records import Crashed, EmbeddingBatch, Failure, Shard, Written
+from pipeline.records import Crashed, EmbeddingBatch, Failure, Record, Shard, Written
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
 
@@ -76,12 +77,14 @@ class Writer:
         if not crashed:
             return QUARANTINE.empty_table()
         records = read_records(shard)
-        failures = [Failure(Stage.DECODE, Reason.CRASHED_WORKER, one.detail) for one in crashed]
-        failed = [
-            quarantine_row(records[one.row], failure, shard.attempts + one.attempts)
-            for one, failure in zip(crashed, failures, strict=True)
-        ]
+        failed = [_crashed_row(records[one.row], one, shard.attempts) for one in crashed]
         return pa.Table.from_pylist(failed, schema=QUARANTINE)
+
+
+def _crashed_row(record: Record, crashed: Crashed, earlier_attempts: int) -> dict[str, Any]:
+    failure = Failure(Stage.DECODE, Reason.CRASHED_WORKER, crashed.detail)
+    attempts = earlier_attempts + crashed.attempts
+    return quarantine_row(record.id, record.image_uri, record.source_fingerprint, failure, attempts)
 
 
 def _facts(table: pa.Table) -> dict[str, str]:

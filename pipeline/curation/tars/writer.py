@@ -21,6 +21,7 @@ from pipeline import storage
 from pipeline.curation.originals.image_reader import ImageReader, Wanted
 from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.quarantine import quarantine_row
 from pipeline.errors import NotFoundError
 from pipeline.records import Failure
 from pipeline.vocabulary import TRANSIENT_REASONS
@@ -156,8 +157,10 @@ def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> None:
 
 
 def _failure(row: Row, failure: Failure) -> dict[str, Any]:
-    told = {name: row[name] for name in ("id", "source_fingerprint", "image_uri")}
-    return {**told, "stage": str(failure.stage), "reason": str(failure.reason), "detail": failure.detail[:500]}
+    """A row of `FAILURES`: a quarantine row without attempts."""
+    failed = quarantine_row(row["id"], row["image_uri"], row["source_fingerprint"], failure, attempts=0)
+    del failed["attempts"]
+    return failed
 
 
 def _digest(ids: Iterable[str]) -> str:
