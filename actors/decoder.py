@@ -23,7 +23,7 @@ from pipeline.config import ImageConfig
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, rows_schema
 from pipeline.errors import ImageError, UnavailableError
-from pipeline.images import decode as images
+from pipeline.images.decode import decode
 from pipeline.plan.make import read_records
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, reader
@@ -130,7 +130,7 @@ class Decoder:
         if one.image is None:
             return row
         try:
-            image = images.decode(one.image, self._image_size, self._limits.max_pixels)
+            image = decode(one.image, self._image_size, self._limits.max_pixels)
         except ImageError as error:
             return Failure(Stage.DECODE, error.reason, error.detail)
         pixels[...] = image.pixels

@@ -18,7 +18,7 @@ from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.errors import ImageError, StorageError
-from pipeline.images import decode as images
+from pipeline.images.decode import decode
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.plan.make import Plan, dry_plan
 from pipeline.records import Record
@@ -154,7 +154,7 @@ def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
     for one in source.read(records):
         with suppress(ImageError):  # it will be quarantined; the time it took counts all the same
             if one.image is not None:
-                images.decode(one.image, model.image_size, config.image.max_pixels)
+                decode(one.image, model.image_size, config.image.max_pixels)
     seconds = time.perf_counter() - began
     source.close()
     return seconds / len(records)
