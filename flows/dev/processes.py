@@ -1,8 +1,8 @@
 """Processes that outlive the command that started them: start, recognise, end.
 
-In: a command line. Out: an `OwnProcess`, which names a process by pid *and* start time, so that a pid which the system
-gave to somebody else is never signalled. Everything that a process starts inherits a mark in its environment; whatever
-bears the mark and outlives its parent (a worker of Ray, a flow's process) is found by it.
+In: a command line. Out: an `OwnProcess`, which identifies a process by pid *and* start time, so that a pid which the
+system has reused is never signalled. Each process passes a marker on in its environment; processes that outlive their
+parent (a Ray worker, a flow's process) are found by it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 MARK = "HANCLIP_DEV_STACK"
-_PROC = Path("/proc")
-#: Field 22 of /proc/PID/stat, counted after the command's name, which may hold spaces.
-_STATE, _START = 0, 19
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class OwnProcess(BaseModel):
@@ -33,12 +32,12 @@ class OwnProcess(BaseModel):
 
     @property
     def alive(self) -> bool:
-        """It runs, and is the process that was started."""
+        """Whether it runs and is still the process that was started."""
         return _start_ticks(self.pid) == self.started
 
 
 def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, folder: Path) -> OwnProcess:
-    """Start a process in a session of its own, with its output in `log` and `folder` as its working directory."""
+    """Start a process in its own session, with its output in `log` and `folder` as its working directory."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(command), cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -49,7 +48,7 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, folder: Pat
 
 
 def end(processes: Iterable[OwnProcess], wait_s: float) -> None:
-    """SIGTERM to each that is alive, in order; SIGKILL to those that are still there after `wait_s`."""
+    """Send SIGTERM to each living process, in order, and SIGKILL to those that still live after `wait_s`."""
     living = [process for process in processes if process.alive]
     for process in living:
         _signal(process, signal.SIGTERM)
@@ -61,40 +60,33 @@ def end(processes: Iterable[OwnProcess], wait_s: float) -> None:
 
 
 def marked(mark: str) -> list[OwnProcess]:
-    """Every process of this user whose environment bears the mark."""
-    wanted = f"{MARK}={mark}".encode()
+    """Every process of this user that carries the marker."""
     found = []
-    for entry in _PROC.iterdir():
-        if entry.name.isdecimal() and wanted in _environment(entry).split(b"\0"):
-            started = _start_ticks(int(entry.name))
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get(MARK) == mark:
+            started = _start_ticks(process.pid)
             if started is not None:
-                found.append(OwnProcess(pid=int(entry.name), started=started))
+                found.append(OwnProcess(pid=process.pid, started=started))
     return found
 
 
 def _signal(process: OwnProcess, number: int) -> None:
     if process.alive:
-        with suppress(ProcessLookupError):  # It may end between the look and the call.
+        with suppress(ProcessLookupError):  # It may end between the check and the call.
             os.kill(process.pid, number)
 
 
-def _environment(entry: Path) -> bytes:
-    try:
-        return (entry / "environ").read_bytes()
-    except OSError:
-        return b""  # Gone by now, or another user's.
-
-
 def _start_ticks(pid: int) -> int | None:
-    """When the process started; None when there is none, or only its unread exit code."""
+    """When the process started; None when it is gone or a zombie."""
     try:
-        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            _reap(pid)
+            return None
+        # Both times contain the boot time; the difference is exact, also after the clock was set.
+        return round((process.create_time() - psutil.boot_time()) * _TICKS_PER_S)
+    except psutil.NoSuchProcess:
         return None
-    if fields[_STATE] == b"Z":
-        _reap(pid)
-        return None
-    return int(fields[_START])
 
 
 def _reap(pid: int) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from flows.dev import health, s3, services
 from flows.dev.ports import choose
 from flows.dev.processes import end, marked, spawn
@@ -42,8 +44,8 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
         RunError: a service ended or did not answer in time; the message names its log, and nothing is left running.
         ConfigError: a port that was asked for is taken, or this is no Linux.
     """
-    if not Path("/proc/self/stat").exists():
-        raise ConfigError("hanclip dev tells its processes by /proc, which is Linux's: use infra/compose here.")
+    if not psutil.LINUX:
+        raise ConfigError("hanclip dev runs on Linux only: use infra/compose here.")
     place = Place.at(folder)
     with place.locked():
         state = place.load()
