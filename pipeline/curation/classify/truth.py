@@ -20,7 +20,7 @@ from pipeline import storage
 from pipeline.curation.classify.labels import Classes
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError, RunError
-from pipeline.scratch.typed_sql import require_expression
+from pipeline.scratch.user_sql import require_expression
 from pipeline.scratch.workspace import Workspace
 
 Numbers = npt.NDArray[np.int64]

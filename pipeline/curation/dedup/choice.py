@@ -1,20 +1,20 @@
 """Which row of a group stays.
 
 In: the members of all groups with their columns, and an order. Out: of each group its first row in that order; equals
-are decided by the smaller id. An order that a user wrote is read by a DuckDB that sees these rows and nothing else.
+are decided by the smaller id. A user-supplied order runs in a DuckDB that sees these rows and nothing else.
 """
 
 from __future__ import annotations
 
-import duckdb
 import pyarrow as pa
+import pyarrow.dataset as pads
 
-from pipeline.curation.dedup.keep_sql import require_order
 from pipeline.curation.dedup.rows import Numbers, Rows
 from pipeline.curation.dedup.settings import DedupSettings, Keep
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.scan import choose
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RunError
+from pipeline.scratch.user_sql import locked, require_order
 
 _ORDERS = {
     Keep.SIMILARITY: "similarity DESC NULLS LAST",
@@ -24,6 +24,7 @@ _ORDERS = {
 _NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: ("image_width", "image_height"), Keep.FIRST: ()}
 #: Columns of our own beside those of the dataset; one of its own that has such a name cannot be used in an order.
 _OURS = ("row", "_group")
+_KEPT = pa.schema([("_group", pa.int64()), ("row", pa.int64()), ("id", pa.string()), ("_name", pa.string())])
 
 
 def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
@@ -41,7 +42,7 @@ def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     """Columns that the order is over; for an order in SQL, all but the vectors. Raises ConfigError."""
     if settings.keep_sql:
         names = [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
-        require_order(settings.keep_sql, choose(identity.schema, names))
+        require_order(settings.keep_sql, "--keep-sql", choose(identity.schema, names))
         return names
     return list(_NEEDED[keep_of(settings, identity)])
 
@@ -63,17 +64,18 @@ def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSett
     rows.work.register("members", pa.table({"row": members, "_group": groups}))
     path = rows.work.path("members.parquet")
     rows.work.execute(f"COPY (SELECT * FROM rows JOIN members USING (row)) TO '{path}' (FORMAT parquet)")
-    with duckdb.connect(config={"threads": 2}) as duck:
-        duck.execute(
-            f"SET allowed_paths = ['{path}']; SET enable_external_access = false; SET lock_configuration = true"
-        )
+    with locked() as work:
+        work.register("members", pads.dataset(path, format="parquet"))
         try:
-            return duck.sql(
-                "SELECT _group, row, id, min(id) OVER (PARTITION BY _group) AS _name "
-                f"FROM read_parquet('{path}') "
-                f"QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}\n, id) = 1 ORDER BY _group"
-            ).to_arrow_table()
-        except duckdb.Error as error:
+            return pa.Table.from_batches(work.batches(_FIRST.format(order=order)), _KEPT)
+        except RunError as error:
             raise ConfigError(
-                f"--keep-sql {order!r} is no ORDER BY over the columns {', '.join(rows.columns)}: {error}"
+                f"--keep-sql {order!r} is no ORDER BY over the columns {', '.join(rows.columns)}: {error.__cause__}"
             ) from error
+
+
+_FIRST = """
+SELECT _group, row, id, min(id) OVER (PARTITION BY _group) AS _name FROM members
+QUALIFY row_number() OVER (PARTITION BY _group ORDER BY {order}
+, id) = 1 ORDER BY _group
+"""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.scratch.typed_sql import require_expression
+from pipeline.scratch.user_sql import require_expression
 from pipeline.scratch.workspace import Workspace
 
 _NUMBER, _BLOCK = "_row_number", "hanclip_block"

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from pipeline.curation.filter.columns import Column, Columns, remake
 from pipeline.curation.filter.counts import Counts, Outcome, count
-from pipeline.curation.filter.rules import Checker, Rule, locked
+from pipeline.curation.filter.rules import Checker, Rule
 from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
+from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
 
 #: Columns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
@@ -51,7 +52,7 @@ class Judge:
 
     def __init__(self, dataset: Dataset, work: Workspace) -> None:
         self._dataset, self._work = dataset, work
-        self._locked = locked()
+        self._locked = locked(json_errors=True)
         self.columns = Columns.of(dataset)
         self._checker = Checker(self._locked, self.columns)
         self.total = 0

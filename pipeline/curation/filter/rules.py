@@ -15,21 +15,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.curation.filter.columns import Column, Columns
 from pipeline.errors import ConfigError, RunError, UsageError
-from pipeline.scratch.typed_sql import nodes, syntax
+from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
 from pipeline.scratch.workspace import Workspace
 
 #: One bit for each in an int64.
 MOST_RULES = 62
 WHERE = "where"
 #: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
-_HEAD = "SELECT (\n"
-_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {_HEAD}"
+_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {EXPRESSION.head}"
 _PASS = "SELECT true FROM rows WHERE (\n"
 _ALONE = {
     "SUBQUERY": "a rule is about the columns of one row, so it holds no query",
@@ -74,27 +72,12 @@ def read_rules(path: Path) -> list[Rule]:
     return [Rule(name, sql) for name, sql in found.rules.items()]
 
 
-def locked() -> Workspace:
-    """A workspace whose queries reach what is registered in it, and neither files nor settings."""
-    work = Workspace()
-    for setting in (
-        "errors_as_json = true",
-        "enable_external_access = false",
-        "python_enable_replacements = false",
-        "lock_configuration = true",
-    ):
-        work.execute(f"SET {setting}")
-    return work
-
-
 class Checker:
     """Checks rules against the columns that there are, without a row. `work` is a `locked` workspace."""
 
     def __init__(self, work: Workspace, columns: Columns) -> None:
         self._work, self._columns = work, columns
         work.register("rows", columns.schema.empty_table())
-        node = self._parsed(Rule("", "true"))
-        self._empty = {key: value for key, value in node.items() if key != "select_list"}
         self._functions = {
             str(name): str(kind)
             for name, kind in work.rows(
@@ -116,13 +99,15 @@ class Checker:
     def _checked(self, rule: Rule) -> Rule:
         if not rule.sql.strip():
             raise UsageError(f"The rule {rule.name} is empty: write a condition, such as `similarity >= 0.28`.")
-        node = self._parsed(rule)
-        if {key: value for key, value in node.items() if key != "select_list"} != self._empty:
-            raise mistake(rule, "it is no single expression, but more of a query", None)
-        if len(node["select_list"]) != 1:
+        found = parse(rule.sql, EXPRESSION, self._work)
+        if found.error:
+            raise mistake(rule, found.error, found.location)
+        if len(found.parts) > 1:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
+        if found.escapes:
+            raise mistake(rule, "it is no single expression, but more of a query", None)
         columns: dict[str, Column] = {}
-        for part in nodes(node["select_list"]):
+        for part in nodes(found.parts):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
             if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
@@ -130,13 +115,6 @@ class Checker:
             columns |= {column.name: column} if column else {}
         self._bind(rule)
         return Rule(rule.name, rule.sql, tuple(columns.values()))
-
-    def _parsed(self, rule: Rule) -> dict[str, Any]:
-        tree = syntax(f"{_HEAD}{rule.sql}\n)", self._work)
-        if tree["error"]:
-            raise mistake(rule, str(tree["error_message"]), tree.get("location"))
-        node: dict[str, Any] = tree["statements"][0]["node"]
-        return node
 
     def _refuse(self, rule: Rule, part: dict[str, Any]) -> None:
         """Raise UsageError for what is no function of one row."""
@@ -169,7 +147,7 @@ class Checker:
 
     def _translated(self, rule: Rule, error: RunError, head: str) -> UsageError:
         """What DuckDB says about a rule, with the place in the rule."""
-        told = _told(error)
+        told = complaint(error)
         message = str(told["exception_message"]).partition("\n")[0]
         if told.get("error_subtype") != "COLUMN_NOT_FOUND":
             hint = str(told["exception_message"]).partition("\n")[2].replace('"', "").strip()
@@ -184,7 +162,7 @@ class Checker:
         return mistake(rule, f"there is no column {name}", told.get("location"), hint, head)
 
 
-def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = _HEAD) -> UsageError:
+def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = EXPRESSION.head) -> UsageError:
     """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in a query that began with `head`."""
     start, length = json.loads(location) if location else (len(head), 0)
     shown = _shown(rule.sql, start - len(head), length)
@@ -201,18 +179,6 @@ def _name(part: dict[str, Any]) -> str:
     """The column of a reference: `id`, `rows.id`; `vendor.name` is a part of one."""
     table, *below = part["column_names"]
     return str(below[0] if below and table.lower() == "rows" else table)
-
-
-def _told(error: RunError) -> dict[str, Any]:
-    """DuckDB's own words."""
-    text = str(error.__cause__)
-    try:
-        told: dict[str, Any] = json.loads(text.partition(": ")[2])
-    except ValueError:
-        raise error from error.__cause__
-    if not isinstance(error.__cause__, duckdb.Error):
-        raise error
-    return told
 
 
 def _shown(sql: str, start: int, length: int) -> Iterator[str]:

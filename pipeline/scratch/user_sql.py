@@ -1,0 +1,163 @@
+"""Validates user-supplied SQL and runs it in isolation.
+
+In: text for an expression or an ORDER BY. Out: its syntax tree, or the error that says why it is refused. The text
+fills one slot of a query and must not break out of it: `1); COPY ... TO 'file'; SELECT (1` does. `locked` makes a
+workspace whose queries reach neither files nor settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.scratch.workspace import Workspace, widened
+
+#: DuckDB's message when a statement other than a query follows the first.
+_OTHER_STATEMENT = "Only SELECT statements"
+_REFUSED_IN_ORDER = {"SUBQUERY": "a query", "WINDOW": "a window", "STAR": "a star", "PARAMETER": "a parameter"}
+_VOLATILE = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a query that user-supplied text may fill.
+
+    Attributes:
+        head, tail: the query around it. The tail starts on a new line, so that a comment in the text ends before it.
+        example: text that fills it properly.
+        field: the part of DuckDB's syntax tree that holds the text.
+    """
+
+    head: str
+    tail: str
+    example: str
+    field: str
+
+
+EXPRESSION = Slot("SELECT (\n", "\n)", "true", "select_list")
+_ORDER = Slot("SELECT 1 ORDER BY ", "\n", "1", "modifiers")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Parsed user-supplied text.
+
+    Attributes:
+        error: the parser's message; empty when it understood the text.
+        location: where the error is, DuckDB's `[byte, length]` in the query, if known.
+        escapes: the text is more than its slot holds: several expressions, another clause, another statement.
+        parts: the syntax trees in the slot.
+    """
+
+    error: str = ""
+    location: str | None = None
+    escapes: bool = False
+    parts: tuple[dict[str, Any], ...] = ()
+
+
+def parse(sql: str, slot: Slot, work: Workspace) -> Parsed:
+    """Parse the text of a slot. Nothing is run."""
+    tree, example = _syntax(slot, sql, work), _syntax(slot, slot.example, work)
+    if tree["error"]:
+        message = str(tree["error_message"])
+        return Parsed(message, tree.get("location"), escapes=_OTHER_STATEMENT in message)
+    parts = tree["statements"][0]["node"].get(slot.field, ())
+    return Parsed(escapes=_frame(tree, slot) != _frame(example, slot), parts=tuple(parts))
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a syntax tree, or of several."""
+    if isinstance(tree, dict):
+        yield tree
+    for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
+        yield from nodes(below)
+
+
+def require_expression(sql: str, option: str, work: Workspace) -> None:
+    """Raise ConfigError unless `sql`, the value of `option`, is a single expression. `work` only parses it."""
+    if not sql.strip():
+        raise ConfigError(f"{option} is empty: leave it out, or write a condition such as `similarity >= 0.28`.")
+    found = parse(sql, EXPRESSION, work)
+    if found.escapes:
+        raise ConfigError(f"{option} {sql} is more than one expression: give one, without a semicolon.")
+    if found.error:
+        raise ConfigError(f"{option} {sql} is no SQL: {found.error}. Correct it.")
+
+
+def require_order(sql: str, option: str, schema: pa.Schema) -> None:
+    """Raise ConfigError unless `sql`, the value of `option`, orders rows of `schema` the same way every time."""
+    with locked() as work:
+        work.register("rows", pa.schema([(field.name, widened(field.type)) for field in schema]).empty_table())
+        why = _order_problem(sql, work)
+    if why:
+        columns = ", ".join(schema.names)
+        raise ConfigError(
+            f"{option} {sql!r} is no ORDER BY over the columns {columns}: {why.rstrip('.!')}. Correct it."
+        )
+
+
+def locked(json_errors: bool = False) -> Workspace:
+    """A workspace whose queries reach what is registered in it, and neither files nor settings.
+
+    `json_errors` is for `complaint`.
+    """
+    work = Workspace()
+    for setting in (
+        f"errors_as_json = {json_errors}",
+        "enable_external_access = false",
+        "python_enable_replacements = false",
+        "lock_configuration = true",
+    ):
+        work.execute(f"SET {setting}")
+    return work
+
+
+def complaint(error: RunError) -> dict[str, Any]:
+    """DuckDB's structured error from a workspace with `json_errors`; re-raises `error` if DuckDB did not cause it."""
+    try:
+        found: dict[str, Any] = json.loads(str(error.__cause__).partition(": ")[2])
+    except ValueError:
+        raise error from error.__cause__
+    if not isinstance(error.__cause__, duckdb.Error):
+        raise error
+    return found
+
+
+def _order_problem(sql: str, work: Workspace) -> str:
+    """Why `sql` cannot order the table `rows`; empty when it can."""
+    found = parse(sql, _ORDER, work)
+    if found.escapes:
+        return "it is more than that"
+    if found.error:
+        return found.error
+    volatile = {name for (name,) in work.rows(_VOLATILE)}
+    for part in nodes(found.parts):
+        if part.get("class") in _REFUSED_IN_ORDER:
+            return f"it holds {_REFUSED_IN_ORDER[part['class']]}"
+        if (name := str(part.get("function_name", "")).lower()) in volatile:
+            return f"{name} gives another value at every call"
+    try:
+        work.rows(f"SELECT id, row_number() OVER (ORDER BY {sql}\n) FROM rows")
+    except RunError as error:
+        return str(error.__cause__).partition("\n")[0]
+    return ""
+
+
+def _syntax(slot: Slot, sql: str, work: Workspace) -> dict[str, Any]:
+    """DuckDB's syntax tree of the query with `sql` in the slot, or its `error_message`."""
+    quoted = f"{slot.head}{sql}{slot.tail}".replace("'", "''")
+    [(text,)] = work.rows(f"SELECT json_serialize_sql('{quoted}')")
+    tree: dict[str, Any] = json.loads(text)
+    return tree
+
+
+def _frame(tree: dict[str, Any], slot: Slot) -> list[dict[str, Any]]:
+    """All statements, with only the number of parts in the slot."""
+    queries = (statement["node"] for statement in tree["statements"])
+    return [{**query, slot.field: len(query.get(slot.field, ()))} for query in queries]
