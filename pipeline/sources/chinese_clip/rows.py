@@ -22,7 +22,7 @@ from pipeline.scratch.workspace import Workspace
 from pipeline.sources.chinese_clip.holdings import Split
 from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of, text_line
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder, opened
-from pipeline.sources.chinese_clip.pickled_pair import Pair, parse_pair
+from pipeline.sources.chinese_clip.pickled_pair import LmdbPair, parse_pair
 from pipeline.sources.collector import RecordCollector
 from pipeline.storage import ReadPolicy, name
 
@@ -126,7 +126,7 @@ class SplitRows:
     def _lmdb_texts(self) -> Iterator[Row]:
         yield from self._pair_rows(lambda pair, value: (pair.text_id, None, text_fingerprint(pair)))
 
-    def _pair_rows(self, row: Callable[[Pair, bytes], tuple[str, str | None, str]]) -> Iterator[Row]:
+    def _pair_rows(self, row: Callable[[LmdbPair, bytes], tuple[str, str | None, str]]) -> Iterator[Row]:
         folder, rows = self._split.lmdb_pairs or "", 0
         with opened(folder) as held:
             for key, value in held.items():
@@ -192,6 +192,6 @@ def _key(key: bytes, folder: str) -> str:
         raise SourceError(f"{folder} has a key that is no text: {key!r}. Build it again.") from error
 
 
-def text_fingerprint(pair: Pair) -> str:
+def text_fingerprint(pair: LmdbPair) -> str:
     """A text's own, whichever of its pairs it is read from."""
     return fingerprint(f"{pair.text_id}\0{pair.text}".encode("utf-8", "surrogatepass"))
