@@ -12,9 +12,8 @@ import logging
 import sys
 
 from actors.jobs.driver import JobDriver
-from actors.jobs.reports import OnProgress as OnJobProgress
 from actors.reporting.run_log import RunLog
-from actors.run import OnProgress, Run
+from actors.run import Run
 from actors.session import Session
 from actors.stopping import Wish, exit_on_sigterm
 from pipeline import config as configs
@@ -22,8 +21,8 @@ from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import HanclipError
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import JobSummary
-from pipeline.jobs.progress import Summary
+from pipeline.jobs.folder import JobSummary, OnJobProgress
+from pipeline.jobs.progress import OnProgress, Summary
 
 __all__ = ["main", "retry", "run", "run_job"]
 

@@ -19,10 +19,8 @@ from actors.stopping import StopSignal, Wish
 from pipeline.config import RunConfig
 from pipeline.dataset.checks.status import Status, status
 from pipeline.errors import HanclipError
-from pipeline.jobs.progress import Progress, State, Summary
+from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.plan.make import Plan, make_plan, make_retry_plan, new_run_id
-
-OnProgress = Callable[[Progress], None]
 
 
 class Run:

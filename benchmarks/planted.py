@@ -130,7 +130,7 @@ def main() -> None:
         if not given.out:
             embed(out)
         dedup(out, DedupSettings())
-        write_similarity(out, lambda done, rows: None)
+        write_similarity(out)
         rows, texts = duplicates(out, flaws), captions(out, flaws)
         goals = [
             Goal("recall of exact duplicates", rows[0]["recall"], at_least=1),

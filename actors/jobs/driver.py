@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from actors.jobs.reports import OnProgress, Reports
+from actors.jobs.reports import Reports
 from actors.jobs.step import carry_out
 from actors.reporting.run_log import RunLog
 from actors.run import Run
@@ -33,7 +33,7 @@ from pipeline.errors import (
     StorageError,
 )
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import Job, JobRun, JobState, JobSummary, RunOutcome, RunState, StepOutcome
+from pipeline.jobs.folder import Job, JobRun, JobState, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.jobs.steps import Step
 from pipeline.partitions import template as partitions
@@ -57,7 +57,7 @@ class JobDriver:
         wish: stops the job like SIGTERM.
     """
 
-    def __init__(self, uri: str, job: Job, on_progress: OnProgress | None, wish: Wish | None) -> None:
+    def __init__(self, uri: str, job: Job, on_progress: OnJobProgress | None, wish: Wish | None) -> None:
         self._job_id = job_folder.job_id_of(uri)
         self._job = job
         self._wish = wish

@@ -10,21 +10,18 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from actors.reporting.files import POLICY, Background
 from actors.reporting.run_log import RunLog
 from actors.stopping import Wish
-from pipeline.curation.dedup.pairs.nearness import Tell
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import Job, JobProgress, JobSummary, StepProgress
-from pipeline.jobs.progress import Progress
+from pipeline.jobs.folder import Job, JobProgress, JobSummary, OnJobProgress, StepProgress
+from pipeline.jobs.progress import OnProgress, Progress
+from pipeline.phases import OnPhase
 
 logger = logging.getLogger(__name__)
-
-OnProgress = Callable[[JobProgress], None]
 
 _FILE_EVERY_S = 5.0
 _CALL_EVERY_S = 0.5
@@ -33,7 +30,7 @@ _CALL_EVERY_S = 0.5
 class Reports:
     """Of the job whose `job.json` is at `uri`."""
 
-    def __init__(self, uri: str, job: Job, on_progress: OnProgress | None) -> None:
+    def __init__(self, uri: str, job: Job, on_progress: OnJobProgress | None) -> None:
         self._uri = uri
         self._now = JobProgress(job_folder.job_id_of(uri), "running", 0, len(job.runs), steps=len(job.steps))
         self._on_progress = on_progress or (lambda _: None)
@@ -42,7 +39,7 @@ class Reports:
         self._over = threading.Event()
         self._renewing: list[threading.Thread] = []
 
-    def of_run(self, number: int, log: RunLog) -> Callable[[Progress], None]:
+    def of_run(self, number: int, log: RunLog) -> OnProgress:
         """What run `number` is to call."""
 
         def report(progress: Progress) -> None:
@@ -51,7 +48,7 @@ class Reports:
 
         return report
 
-    def of_step(self, number: int, kind: str, wish: Wish | None) -> Tell:
+    def of_step(self, number: int, kind: str, wish: Wish | None) -> OnPhase:
         """What step `number` is to call. There it also stops when that is wished, as it does at a signal.
 
         Sorting or grouping millions of rows says nothing for minutes; the file is renewed all the same, since whoever
@@ -59,7 +56,7 @@ class Reports:
         """
         last, told_s, began_s = "", 0.0, time.monotonic()
 
-        def tell(doing: str, done: int, total: int | None) -> None:
+        def on_phase(doing: str, done: int, total: int | None) -> None:
             nonlocal last, told_s
             if wish is not None and wish.is_set():
                 raise SystemExit(128 + signal.SIGTERM)
@@ -73,7 +70,7 @@ class Reports:
 
         self._renewing.append(threading.Thread(target=self._renew, args=(number, began_s), daemon=True))
         self._renewing[-1].start()
-        return tell
+        return on_phase
 
     def _renew(self, number: int, began_s: float) -> None:
         """Keep the file changing until step `number` or the job is over."""

@@ -17,7 +17,7 @@ from actors.scheduler.meter import Meter
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.errors import StorageError
-from pipeline.jobs.progress import Progress, Summary
+from pipeline.jobs.progress import OnProgress, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Background:
 class Reporter:
     """Reports one run whose files are at `run_uri`."""
 
-    def __init__(self, run_uri: str, meter: Meter, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(self, run_uri: str, meter: Meter, on_progress: OnProgress) -> None:
         self._run_uri = run_uri
         self._meter = meter
         self._on_progress = on_progress

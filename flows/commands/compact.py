@@ -5,14 +5,13 @@ In: the addresses of both. Out: the snapshot; the bar on stderr, the result on s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.text import Text
 
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline.snapshot.compact import Compaction, compact, dry_compact
@@ -23,27 +22,14 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
     if dry_run:
         with Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
             ended = dry_compact(out, snapshot)
-    elif as_json:
-        ended = compact(out, snapshot)
     else:
-        with _bar() as show:
-            ended = compact(out, snapshot, show)
+        with phase_bar("Reading the keys", transient=False, silent=as_json) as on_phase:
+            ended = compact(out, snapshot, on_phase)
     if as_json:
         write_json("compact", {"dry_run": dry_run, "complete": ended.complete, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
         Console(highlight=False).print(panel(title, _told(ended, dry_run)))
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Compaction], None]]:
-    with bars(transient=False) as progress:
-        task = progress.add_task("Reading the keys", total=None)
-
-        def show(now: Compaction) -> None:
-            progress.update(task, description="Copying rows", total=now.rows, completed=now.rows_done)
-
-        yield show
 
 
 def _told(ended: Compaction, dry_run: bool) -> Iterator[tuple[str, object]]:

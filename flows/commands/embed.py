@@ -19,12 +19,10 @@ from flows.terminal import display, figures, summary
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig, parse
-from pipeline.jobs.progress import Progress, Summary
+from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
 
 STOPPED = "Stopped before anything was embedded; the same command goes on."
-
-OnProgress = Callable[[Progress], None]
 
 
 def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:

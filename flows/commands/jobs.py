@@ -33,7 +33,7 @@ from flows.terminal.json_lines import JsonLines, write_json
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.jobs.folder import JobProgress, JobRun, JobSummary, read_summary
+from pipeline.jobs.folder import JobProgress, JobRun, JobSummary, OnJobProgress, read_summary
 from pipeline.jobs.progress import Progress, Summary
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Screen:
 
     frame: AbstractContextManager[Any]
     log: Callable[[str], None] | None
-    progress: Callable[[JobProgress], None]
+    progress: OnJobProgress
     event: Callable[[str, dict[str, Any]], None] | None
     quiet: bool = False
 

@@ -21,11 +21,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.errors import RejectedError, TransientJobError
-from flows.jobs.follow import Follower, OnLog, OnProgress
+from flows.jobs.follow import Follower, OnLog
 from flows.jobs.ids import attempt_id
 from flows.jobs.target import TargetConfig
 from pipeline.errors import UnavailableError
-from pipeline.jobs.folder import read_progress, read_summary
+from pipeline.jobs.folder import OnJobProgress, read_progress, read_summary
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def watch(
     out: str,
     target: TargetConfig,
     on_log: OnLog | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnJobProgress | None = None,
 ) -> JobStatus:
     """Follow a job to its end. Stops it when it waits or runs too long, and never because the caller goes away.
 

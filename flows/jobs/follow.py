@@ -8,12 +8,11 @@ from collections.abc import Callable
 from flows.jobs.contract import JobBackend
 from flows.jobs.errors import JobError
 from pipeline.errors import StorageError
-from pipeline.jobs.folder import JobProgress, read_progress
+from pipeline.jobs.folder import JobProgress, OnJobProgress, read_progress
 
 logger = logging.getLogger(__name__)
 
 OnLog = Callable[[str], None]
-OnProgress = Callable[[JobProgress], None]
 
 #: Of a job that has said more before anybody listened, this much is told.
 TAIL_CHARS = 8000
@@ -23,7 +22,7 @@ class Follower:
     """The one who listens to a job; `step` passes on what is new."""
 
     def __init__(
-        self, backend: JobBackend, job_id: str, out: str, on_log: OnLog | None, on_progress: OnProgress | None
+        self, backend: JobBackend, job_id: str, out: str, on_log: OnLog | None, on_progress: OnJobProgress | None
     ) -> None:
         self._backend, self._job_id, self._out = backend, job_id, out
         self._on_log, self._on_progress = on_log, on_progress
@@ -49,7 +48,7 @@ class Follower:
         if text:
             on_log(text)
 
-    def _tell(self, on_progress: OnProgress) -> None:
+    def _tell(self, on_progress: OnJobProgress) -> None:
         try:
             progress = read_progress(self._out, self._job_id)
             if progress is not None and progress != self._progress:

@@ -1,18 +1,53 @@
-"""The bar of a long command: what it does, how far it is, how long it will take. On stderr, so stdout can be piped."""
+"""The progress of a long command on stderr, so that stdout can be piped: what it does, how far it is, time left."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from flows.terminal.figures import phase
+from flows.terminal.plain import plain
+from pipeline.phases import OnPhase
 
 
-def bars(amount: ProgressColumn | None = None, transient: bool = True, silent: bool = False) -> Progress:
-    """A display for bars.
+@contextmanager
+def phase_bar(first: str, transient: bool = True, silent: bool = False) -> Iterator[OnPhase]:
+    """A bar that restarts with each phase of the work.
 
     Args:
-        amount: how far, in place of so many out of so many.
-        transient: whether the bars go when all is done.
+        first: the phase until another is reported.
+        transient: whether the bar disappears at the end.
         silent: show nothing.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), amount or MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=transient, disable=silent)
+    columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=transient, disable=silent) as progress:
+        task = progress.add_task(first, total=None)
+        current = first
+
+        def on_phase(doing: str, done: int, total: int | None) -> None:
+            nonlocal current
+            if doing != current:
+                current = doing
+                progress.reset(task, total=total)
+            progress.update(task, description=doing, completed=done, total=total)
+
+        yield on_phase
+
+
+@contextmanager
+def phase_spinner(title: str) -> Iterator[OnPhase]:
+    """A spinner for work whose phases are short, or cannot be counted."""
+    with Console(stderr=True).status(Text(title)) as status:
+        yield lambda doing, done, total: status.update(plain(f"{title}: {phase(doing, done, total)}"))
+
+
+class _Amount(ProgressColumn):
+    """`1,200/5,000`, or `1,200` where the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        done = f"{task.completed:,.0f}" if task.completed or task.total is not None else ""
+        return Text(done if task.total is None else f"{done}/{task.total:,.0f}", style="progress.download")

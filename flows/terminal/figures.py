@@ -34,6 +34,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def phase(doing: str, done: int, total: int | None) -> str:
+    """`Comparing vectors, 3 of 12`, or `Reading rows, 1,200` where the total is not known."""
+    return f"{doing}, {done:,} of {total:,}" if total else f"{doing}, {done:,}" if done else doing
+
+
 def by_reason(counts: Mapping[str, int]) -> str:
     """`truncated 12, empty_text 3`, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

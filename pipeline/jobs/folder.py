@@ -11,7 +11,7 @@ die and come back. Credentials have no place in it: a `RunConfig` holds none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -85,6 +85,9 @@ class JobProgress:
     progress: dict[str, Any] | None = None
     steps: int = 0
     step: StepProgress | None = None
+
+
+OnJobProgress = Callable[[JobProgress], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ The command line draws them, `_runs/<run_id>/progress.json` and `summary.json` h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -64,6 +64,9 @@ class Progress:
         stages = [asdict(stage) for stage in self.stages]
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return {**asdict(self), "stats": self.stats.to_json(), "stages": stages, "at": at}
+
+
+OnProgress = Callable[[Progress], None]
 
 
 def records_of(plain: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ sample is drawn with fixed seeds, so the same dataset gives the same report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.tables import read_facts
 from pipeline.dataset.dataset import Dataset
+from pipeline.phases import OnPhase, counted
 from pipeline.report.pictures import Shown
 from pipeline.scratch.workspace import Workspace
 
@@ -34,16 +35,16 @@ class Material:
         work: the workspace with the tables.
         current: its current rows, for columns that `facts` has not.
         rows: how many there are.
-        tell: called with what is being done.
+        on_phase: reports progress.
     """
 
-    def __init__(self, out: str, tell: Callable[[str], None]) -> None:
-        self.dataset, self.tell = Dataset.open(out), tell
+    def __init__(self, out: str, on_phase: OnPhase) -> None:
+        self.dataset, self.on_phase = Dataset.open(out), on_phase
         self._open = ExitStack()
 
     def __enter__(self) -> Material:
         self.work = self._open.enter_context(Workspace(_MEMORY_MB))
-        self.tell("finding the current rows")
+        self.on_phase("finding the current rows", 0, None)
         self.current = CurrentRows(self.dataset, self.work)
         self.rows = self.current.count
         self._copy_facts()
@@ -56,12 +57,11 @@ class Material:
         names = [name for name in _COLUMNS if self.has(name)]
         place = pa.field("place", pa.int64())
         schema = pa.schema([place, *(self.dataset.identity.schema.field(name) for name in names)])
-        path, done = self.work.path("facts.parquet"), 0
+        path, on_rows = self.work.path("facts.parquet"), counted(self.on_phase, "reading rows", self.rows)
         with pq.ParquetWriter(path, schema, compression="zstd") as file:
             for table in self.current.read(names):
                 file.write_table(table.cast(schema))
-                done += table.num_rows
-                self.tell(f"reading {done:,} of {self.rows:,} rows")
+                on_rows(table.num_rows)
         self.work.view("facts", path)
 
     def has(self, column: str) -> bool:

@@ -7,10 +7,10 @@ them lacks (texts, duplicates, a filter) is left out and said. Pictures are read
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline import storage
+from pipeline.phases import OnPhase
 from pipeline.report.material import Material
 from pipeline.report.page import render
 from pipeline.report.pictures import Shown, pictures
@@ -35,21 +35,21 @@ class Written:
     gaps: int
 
 
-def write_report(out: str, to: str, model: str | None, tell: Callable[[str], None]) -> Written:
+def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Written:
     """Write the report of the dataset at `out` to `to`.
 
     Args:
         out: the dataset.
         to: path or URL of the page.
         model: where the dataset's model is now; only names of clusters need it.
-        tell: called with what is being done.
+        on_phase: reports progress.
 
     Raises:
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read, or the page cannot be written.
     """
-    with Material(out, tell) as material:
-        tell("counting")
+    with Material(out, on_phase) as material:
+        on_phase("counting", 0, None)
         counted = counts(material)
         sections = {
             "quarantine": quarantine(material, counted.status),
@@ -62,7 +62,7 @@ def write_report(out: str, to: str, model: str | None, tell: Callable[[str], Non
             "provenance": provenance(material),
         }
         shown = list(_shown(sections))
-        tell(f"reading {len(shown):,} pictures")
+        on_phase(f"reading {len(shown):,} pictures", 0, None)
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
         about = {"dataset": material.dataset, "name": storage.name(material.dataset.uri), "rows": material.rows}
         gaps = Counter(picture.gap for picture in album.values() if picture.gap)

@@ -10,7 +10,6 @@ whatever the first dataset got meanwhile; shard names and the create-only commit
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import PREFIX, Provenance
 from pipeline.errors import AlreadyExistsError, RunError, UsageError
+from pipeline.phases import OnPhase, ignore
 from pipeline.records import Record, Shard
 from pipeline.snapshot.plan import Selection, SnapshotPlan, dry_snapshot, plan_snapshot
 
@@ -72,7 +72,7 @@ def dry_compact(out: str, snapshot: str) -> Compaction:
 def compact(
     out: str,
     snapshot: str,
-    on_progress: Callable[[Compaction], None] = lambda _: None,
+    on_phase: OnPhase = ignore,
     only: Selection | None = None,
 ) -> Compaction:
     """Write the latest state of `out` to `snapshot`, or go on with that; with `only` no more than these of its rows.
@@ -88,11 +88,13 @@ def compact(
     left = [shard for shard in plan.shards if shard.shard_id not in committed]
     if left:
         _refuse_later_runs(plan)
-    on_progress(_told(dataset, plan, done))
+    rows_done = sum(shard.rows for shard in done)
+    on_phase("Copying rows", rows_done, plan.rows)
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as threads:
         for shard, _ in zip(left, threads.map(partial(_copy, plan), left), strict=True):
             done.append(shard)
-            on_progress(_told(dataset, plan, done))
+            rows_done += shard.rows
+            on_phase("Copying rows", rows_done, plan.rows)
     ended = _told(dataset, plan, done)
     summary = json.dumps({"state": "complete", **asdict(ended)}, indent=2, ensure_ascii=False)
     storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), layout.SUMMARY), summary.encode())

@@ -92,7 +92,7 @@ def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
     before = rows(shop.out)
     script = (
         "import os, sys; from pipeline.snapshot.compact import compact\n"
-        "compact(*sys.argv[1:], lambda now: now.shards_done and os._exit(9))"
+        "compact(*sys.argv[1:], lambda doing, done, total: done and os._exit(9))"
     )
     command = [sys.executable, "-c", script, shop.out, snapshot]
     assert subprocess.run(command, check=False).returncode == 9

@@ -26,7 +26,7 @@ from pipeline.curation.dedup.settings import DedupSettings
 def tell(doing, done, total):
     if doing == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-dedup(sys.argv[1], DedupSettings(), tell=tell)
+dedup(sys.argv[1], DedupSettings(), on_phase=tell)
 """
 SETTINGS = DedupSettings()
 

@@ -113,11 +113,11 @@ def test_a_search_outlives_the_index_that_it_began_to_read(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, read = str(folder / "out"), index_search.load
-    build(out, "flat", "image_embedding", lambda _: None)
+    build(out, "flat", "image_embedding")
 
     def replaced(uri: str, facts: IndexFacts) -> Any:
         if facts.kind == "flat":
-            build(out, "ivf", "image_embedding", lambda _: None)
+            build(out, "ivf", "image_embedding")
         return read(uri, facts)
 
     monkeypatch.setattr(index_search, "load", replaced)

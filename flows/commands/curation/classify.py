@@ -6,8 +6,8 @@ In: a request. Out: the table, perhaps a report and a submission; bars on stderr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from flows.commands.curation.classify_report import show_report
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
@@ -34,6 +34,7 @@ from pipeline.curation.vectors import IMAGE, VectorRows, require_vectors
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import RunError
+from pipeline.phases import counted
 from pipeline.scratch.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -116,17 +117,16 @@ def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], Report | None]:
     """Do it; what there is to say, and the report where the truth is known."""
     request, tally = job.request, Tally()
     with ExitStack() as stack:
-        bar = stack.enter_context(nullcontext(_no_bar) if quiet else _bars())
+        on_phase = stack.enter_context(phase_bar("Loading the model", silent=quiet))
         submission = _submission(request)
         if submission:
             stack.enter_context(submission)
         encoder = encoder_of(request.out, request.model, request.dtype)
-        weights = class_vectors(
-            encoder, job.classes, job.templates, bar("Encoding prompts", count_prompts(job.classes, job.templates))
-        )
+        on_prompts = counted(on_phase, "Encoding prompts", count_prompts(job.classes, job.templates))
+        weights = class_vectors(encoder, job.classes, job.templates, on_prompts)
         scale = encoder.logit_scale if request.logit_scale == "model" else float(request.logit_scale)
         classifier = Classifier(job.classes, weights, scale, request.top_k)
-        watchers = Watchers(bar("Classifying images", job.images.total), job.truth, tally, submission)
+        watchers = Watchers(counted(on_phase, "Classifying images", job.images.total), job.truth, tally, submission)
         counts = write_classes(job.images, job.table, classifier, _facts(job, scale), watchers)
         if submission:
             submission.write(_backbone(job, encoder), len(job.classes))
@@ -167,21 +167,6 @@ def _facts(job: Job, scale: float) -> dict[str, Any]:
             "weights_sha256": identity.weights_sha256,
         }
     }
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    with bars() as progress:
-
-        def bar(doing: str, total: int) -> Callable[[int], None]:
-            task = progress.add_task(doing, total=total)
-            return lambda done: progress.update(task, advance=done)
-
-        yield bar
-
-
-def _no_bar(doing: str, total: int) -> Callable[[int], None]:
-    return lambda done: None
 
 
 def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool, dry_run: bool) -> None:

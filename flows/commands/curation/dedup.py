@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import TaskProgressColumn
 from rich.text import Text
 
 from flows.terminal import figures
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
-from pipeline.curation.dedup.pairs.nearness import Tell
 from pipeline.curation.dedup.pairs.neighbours import here
 from pipeline.curation.dedup.plan import Plan, plan
 from pipeline.curation.dedup.run import Deduplication
@@ -29,14 +27,14 @@ from pipeline.curation.dedup.settings import DedupSettings
 def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool) -> None:
     """Write the table of duplicates of the dataset at `out` and show what it says."""
     began_s = time.monotonic()
-    with _bar(as_json) as tell:
+    with phase_bar("Reading rows", silent=as_json) as on_phase:
         if address is None:
-            found = find(out, settings, here, tell)
+            found = find(out, settings, here, on_phase)
         else:
             from actors.jobs.blocks import on_ray
 
             with on_ray(address) as each:
-                found = find(out, settings, each, tell)
+                found = find(out, settings, each, on_phase)
     seconds = time.monotonic() - began_s
     if as_json:
         write_json("dedup", {**asdict(found), "seconds": round(seconds, 3)})
@@ -53,27 +51,6 @@ def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
         write_json("dedup", {"dry_run": True, **asdict(found)})
     else:
         Console(highlight=False).print(panel("plan (nothing was written)", _planned(found)))
-
-
-@contextmanager
-def _bar(as_json: bool) -> Iterator[Tell]:
-    """A bar of what is going on; for machines, nothing."""
-    if as_json:
-        yield lambda doing, done, total: None
-        return
-    with bars(TaskProgressColumn()) as progress:
-        task = progress.add_task("Reading rows", total=None)
-        doing_now = ""
-
-        def tell(doing: str, done: int, total: int | None) -> None:
-            nonlocal doing_now
-            if doing != doing_now:
-                doing_now = doing
-                progress.reset(task, total=total)
-            count = f" ({done:,})" if done and total is None else ""
-            progress.update(task, description=doing + count, completed=done if total else 0, total=total)
-
-        yield tell
 
 
 def _told(found: Deduplication) -> Iterator[tuple[str, object]]:

@@ -7,15 +7,14 @@ asked for, and an exit code: 0, or 1 when a direction has no score.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from rich.progress import Progress
 
 from flows.commands.curation.evaluate_tables import Told, show, show_published
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from pipeline import storage
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.evaluate import published
@@ -28,6 +27,7 @@ from pipeline.curation.evaluate.search import Direction, Evaluation, Named, eval
 from pipeline.curation.vectors import VectorRows
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError
+from pipeline.phases import OnPhase, OnRows, counted
 from pipeline.vocabulary import Dtype
 
 __all__ = ["Comparison", "Request", "directions", "run", "show_published"]
@@ -136,8 +136,8 @@ def directions(word: str) -> tuple[Direction, ...]:
 def run(request: Request, as_json: bool) -> int:
     """Evaluate and show; 0 when every direction has a score."""
     request.check()
-    with bars(silent=as_json) as bar:
-        evaluation = _pairs(request, bar) if request.pairs else _own(request, bar)
+    with phase_bar("Reading the keys", silent=as_json) as on_phase:
+        evaluation = _pairs(request, on_phase) if request.pairs else _own(request, on_phase)
     name = Dataset.open(request.out).identity.model if request.out else None
     told = Told(
         what=request.out or request.image_features or "",
@@ -152,25 +152,24 @@ def run(request: Request, as_json: bool) -> int:
     return int(any(isinstance(outcome.result, str) for outcome in evaluation.outcomes))
 
 
-def _own(request: Request, bar: Progress) -> Evaluation:
+def _own(request: Request, on_phase: OnPhase) -> Evaluation:
     """The dataset's own pairs."""
     assert request.out
-    task = bar.add_task("Reading the keys", total=None)
     with _filter(request.out, request.where) as rows:
         pairs = OwnPairs(request.out, rows, request.sample)
         total = pairs.rows * sum(map(pairs.passes, request.directions))
-        bar.update(task, description="Searching", total=total)
-        return Evaluation(tuple(pairs.evaluate(d, lambda n: bar.advance(task, n)) for d in request.directions))
+        on_rows = counted(on_phase, "Searching", total)
+        return Evaluation(tuple(pairs.evaluate(direction, on_rows) for direction in request.directions))
 
 
-def _pairs(request: Request, bar: Progress) -> Evaluation:
+def _pairs(request: Request, on_phase: OnPhase) -> Evaluation:
     """The pairs of a file, among the images of a dataset or of a feature file."""
     assert request.pairs
     pairs = read_pairs(request.pairs)
-    texts = _of_file(request.text_features) if request.text_features else _encoded(request, pairs, bar)
+    texts = _of_file(request.text_features) if request.text_features else _encoded(request, pairs, on_phase)
     with ExitStack() as stack:
         answers = {direction: tuple(_written(request, direction, stack)) for direction in request.directions}
-        evaluation = evaluate(texts, stack.enter_context(_images(request, bar)), pairs, answers)
+        evaluation = evaluate(texts, stack.enter_context(_images(request, on_phase)), pairs, answers)
     if request.predictions:
         for outcome in evaluation.outcomes:
             name = f"{_PREFIX[outcome.direction]}output.json"
@@ -185,44 +184,42 @@ def _of_file(uri: str) -> Named:
     return Named([str(id_) for ids, _ in blocks for id_ in ids], np.concatenate([vectors for _, vectors in blocks]))
 
 
-def _encoded(request: Request, pairs: Pairs, bar: Progress) -> Named:
+def _encoded(request: Request, pairs: Pairs, on_phase: OnPhase) -> Named:
     """The texts of the pairs, by the dataset's model."""
     assert request.out
-    task = bar.add_task("Loading the model for the texts", total=None)
+    on_phase("Loading the model for the texts", 0, None)
     encoder = encoder_of(request.out, request.model, request.dtype or "fp32")
-    bar.update(task, description="Encoding texts", total=len(pairs.texts))
+    on_rows = counted(on_phase, "Encoding texts", len(pairs.texts))
     parts = []
     for first in range(0, len(pairs.texts), _TEXTS_AT_ONCE):
         parts.append(encoder.encode_texts(pairs.texts[first : first + _TEXTS_AT_ONCE]))
-        bar.advance(task, len(parts[-1]))
+        on_rows(len(parts[-1]))
     return Named(pairs.text_ids, np.concatenate(parts))
 
 
 @contextmanager
-def _images(request: Request, bar: Progress) -> Iterator[Iterator[Named]]:
+def _images(request: Request, on_phase: OnPhase) -> Iterator[Iterator[Named]]:
     """The candidates, with a bar that shows how many have been read."""
     if request.out:
         with _filter(request.out, request.where) as rows:
             found = VectorRows(request.out, columns=rows.columns)
-            task = bar.add_task("Searching images", total=found.total)
-            yield _image_rows(found, rows, lambda n: bar.advance(task, n))
+            yield _image_rows(found, rows, counted(on_phase, "Searching images", found.total))
     else:
         assert request.image_features
-        yield _image_file(request.image_features, bar)
+        yield _image_file(request.image_features, counted(on_phase, "Searching images"))
 
 
-def _image_rows(found: VectorRows, rows: RowFilter, advance: Callable[[int], None]) -> Iterator[Named]:
+def _image_rows(found: VectorRows, rows: RowFilter, on_rows: OnRows) -> Iterator[Named]:
     for block in found.blocks():
         part = rows.rows(block.rows)
         yield Named(block.rows["id"].take(part).to_pylist(), block.vectors[part])
-        advance(block.rows.num_rows)
+        on_rows(block.rows.num_rows)
 
 
-def _image_file(uri: str, bar: Progress) -> Iterator[Named]:
-    task = bar.add_task("Searching images", total=None)
+def _image_file(uri: str, on_rows: OnRows) -> Iterator[Named]:
     for ids, vectors in read_features(uri):
         yield Named(list(map(str, ids)), vectors)
-        bar.advance(task, len(ids))
+        on_rows(len(ids))
 
 
 def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterator[Answers]:

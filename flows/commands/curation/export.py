@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline import storage
@@ -18,6 +17,7 @@ from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import Exported, Format, Request, exporter, unused
 from pipeline.dataset.latest_rows import count
 from pipeline.errors import ConfigError
+from pipeline.phases import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,10 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
     rows = count(target.out)
     if dry_run:
         ended = Exported({})
-    elif as_json:
-        ended = write(Request(target.out, dest, chosen))
     else:
-        with _bar(target, rows) as advance:
-            ended = write(Request(target.out, dest, chosen, advance))
+        doing = f"Writing {target.to}"
+        with phase_bar(doing, transient=False, silent=as_json) as on_phase:
+            ended = write(Request(target.out, dest, chosen, counted(on_phase, doing, rows)))
     if as_json:
         told = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
         write_json("export", {**told, **asdict(ended)})
@@ -66,13 +65,6 @@ def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
     if ignored := unused(target.to, chosen):
         named = ", ".join("--column" if name == "columns" else f"--{name.replace('_', '-')}" for name in ignored)
         raise ConfigError(f"{target.to} has no use for {named}: leave it out, or choose another format with --to.")
-
-
-@contextmanager
-def _bar(target: Target, rows: int) -> Iterator[Callable[[int], None]]:
-    with bars(transient=False) as progress:
-        task = progress.add_task(f"Writing {target.to}", total=rows)
-        yield lambda more: progress.advance(task, more)
 
 
 def _told(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:

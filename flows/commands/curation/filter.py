@@ -6,7 +6,6 @@ In: the command's options. Out: tables, a dataset or tars; a bar on stderr, coun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal import figures
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
 from flows.terminal.plain import plain
 from pipeline.curation.filter.counts import Counts
-from pipeline.curation.filter.filtering import Filtered, OnProgress
+from pipeline.curation.filter.filtering import Filtered
 from pipeline.curation.filter.rules import read_rules
 from pipeline.curation.filter.run import UNREAD, filter_rows
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
@@ -34,8 +33,8 @@ _PAIRS_SHOWN = 10
 
 def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> None:
     """Filter, and print what came of it."""
-    with _progress(as_json) as on_progress:
-        done = filter_rows(out, settings, on_progress, dry_run)
+    with phase_bar("Reading keys", transient=False, silent=as_json) as on_phase:
+        done = filter_rows(out, settings, on_phase, dry_run)
     if as_json:
         write_json("filter", {"dry_run": dry_run, **done.to_json()})
     else:
@@ -51,17 +50,6 @@ def settings_of(rules: Path | None, **given: Any) -> FilterSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{first['loc'][0]}: {first['msg']}. See `hanclip filter --help`.") from error
-
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[OnProgress]:
-    with bars(transient=False, silent=silent) as progress:
-        task = progress.add_task("Reading keys", total=None)
-
-        def show(doing: str, done: int, total: int | None) -> None:
-            progress.update(task, description=doing, completed=done, total=total)
-
-        yield show
 
 
 def _told(filtered: Filtered, written: dict[str, Any]) -> RenderableType:

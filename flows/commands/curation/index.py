@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows.terminal import figures
+from flows.terminal.bars import phase_spinner
 from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts as panel
@@ -26,8 +27,8 @@ def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
     """Make an index of the dataset at `out`."""
     with curate_extra("An index"):
         from pipeline.curation.search.index import NEAREST, build
-    with Console(stderr=True).status("Indexing") as doing:
-        facts = build(out, kind, SEARCHED[searched], lambda what: doing.update(f"Indexing: {what}"))
+    with phase_spinner("Indexing") as on_phase:
+        facts = build(out, kind, SEARCHED[searched], on_phase)
     if as_json:
         write_json("index", {"out": out, **facts.model_dump()})
         return

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from flows.terminal import figures
+from flows.terminal.bars import phase_spinner
 from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
@@ -19,8 +20,8 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     """Write the report of the dataset at `out` to `to`."""
     with curate_extra("A report"):
         from pipeline.report.write import write_report
-    with Console(stderr=True).status("Reporting") as doing:
-        written = write_report(out, to, model, lambda what: doing.update(f"Reporting: {what}"))
+    with phase_spinner("Reporting") as on_phase:
+        written = write_report(out, to, model, on_phase)
     if as_json:
         write_json("report", asdict(written))
         return

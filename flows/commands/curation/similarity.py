@@ -5,15 +5,14 @@ In: the address of a dataset. Out: the table; a bar on stderr, the percent point
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.bars import bars
+from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import line, plain
@@ -29,11 +28,12 @@ def write(out: str, dry_run: bool, as_json: bool) -> None:
     """Write the table of the dataset at `out`, or with `dry_run` say what it would hold."""
     if dry_run:
         _plan(out, as_json)
-    elif as_json:
-        write_json("similarity", {"dry_run": False, **asdict(write_similarity(out, lambda done, rows: None))})
+        return
+    with phase_bar("Reading the similarities", silent=as_json) as on_phase:
+        summary = write_similarity(out, on_phase)
+    if as_json:
+        write_json("similarity", {"dry_run": False, **asdict(summary)})
     else:
-        with _bar() as tell:
-            summary = write_similarity(out, tell)
         _show(summary)
 
 
@@ -46,13 +46,6 @@ def _plan(out: str, as_json: bool) -> None:
         write_json("similarity", {"dry_run": True, **told})
     else:
         Console(highlight=False).print(panel("plan (nothing was written)", told.items()))
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    with bars() as progress:
-        task = progress.add_task("Reading the similarities", total=None)
-        yield lambda done, rows: progress.update(task, description="Writing", total=rows, completed=done)
 
 
 def _show(summary: Summary) -> None:

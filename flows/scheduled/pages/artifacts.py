@@ -185,5 +185,4 @@ def describe(progress: JobProgress) -> str:
 
 def _describe_step(step: StepProgress) -> str:
     """`dedup: Comparing vectors, 3 of 12`."""
-    count = f", {step.done:,} of {step.total:,}" if step.total else f", {step.done:,}" if step.done else ""
-    return f"{step.kind}: {step.doing}{count}"
+    return f"{step.kind}: {figures.phase(step.doing, step.done, step.total)}"

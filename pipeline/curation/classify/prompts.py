@@ -6,7 +6,7 @@ norm 1 again, stands for the class. Lower case, quotes and the 52 tokens are the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from pipeline.curation.classify.labels import Classes
 from pipeline.curation.classify.templates import prompts
 from pipeline.curation.vectors import Vectors
 from pipeline.errors import ModelError
+from pipeline.phases import OnRows
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
@@ -28,16 +29,14 @@ def count_prompts(classes: Classes, templates: Sequence[str]) -> int:
     return sum(map(len, classes.synonyms)) * len(templates)
 
 
-def class_vectors(
-    encoder: ChineseClip, classes: Classes, templates: Sequence[str], tell: Callable[[int], None]
-) -> Vectors:
+def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[str], on_rows: OnRows) -> Vectors:
     """(C, D) float32 of norm 1, a row for each class.
 
     Args:
         encoder: the dataset's model.
         classes: every name of a class counts the same.
         templates: every template counts as often as it stands.
-        tell: called with the number of texts encoded since the last call.
+        on_rows: called with the number of texts encoded since the last call.
 
     Raises:
         ModelError: the model gives no finite vector for a class.
@@ -52,7 +51,7 @@ def class_vectors(
     while some := list(islice(texts, _PROMPTS_AT_ONCE)):
         vectors = encoder.encode_texts([text for _, text in some])
         np.add.at(sums, [number for number, _ in some], vectors)
-        tell(len(some))
+        on_rows(len(some))
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     bad = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
     if bad.any():

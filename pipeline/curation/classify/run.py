@@ -6,7 +6,7 @@ does not grow with the dataset. Probabilities are softmax(scale * cosine) over a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.curation.classify.report import TOP, Tally
 from pipeline.curation.classify.truth import Numbers, Truth
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, Block, VectorRows, Vectors
+from pipeline.phases import OnRows
 
 #: The published evaluation multiplies cosines with this constant, which is what the released models learned.
 LOGIT_SCALE = 100.0
@@ -63,7 +64,7 @@ class Prediction:
 class Watchers:
     """Who looks on while a table is written: the truth with its tally, the submission, and the display."""
 
-    tell: Callable[[int], None]
+    on_rows: OnRows
     truth: Truth | None = None
     tally: Tally | None = None
     submission: Submission | None = None
@@ -92,7 +93,7 @@ def write_classes(
             if watchers.submission:
                 watchers.submission.add(block.ids, told.probabilities)
             yield _table(block, told, labels, classifier.top_k, _watch(block, told, watchers))
-            watchers.tell(len(block.ids))
+            watchers.on_rows(len(block.ids))
 
     write_table(uri, schema(classifier.top_k, watchers.truth is not None), tables(), facts)
     return counts

@@ -7,7 +7,7 @@ need their space in the temporary folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.scan import choose
+from pipeline.phases import OnRows
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -78,7 +79,7 @@ def gather_rows(
     work: Workspace,
     columns: Sequence[str],
     vectors: Sequence[str],
-    on_rows: Callable[[int], None] = lambda _: None,
+    on_rows: OnRows = lambda _: None,
 ) -> Rows:
     """Copy the latest rows of `dataset` into `work`.
 
@@ -87,7 +88,7 @@ def gather_rows(
         work: the workspace.
         columns: beside the key; `PLAIN_TEXT` is made of the text.
         vectors: vector columns.
-        on_rows: told how many rows there are so far.
+        on_rows: called with the rows read since the last call.
     """
     stored = [*dict.fromkeys([*KEY, *("text" if name == PLAIN_TEXT else name for name in columns)])]
     schema = choose(dataset.identity.schema, stored)
@@ -104,7 +105,7 @@ def gather_rows(
                     spool.add(_with_plain_text(table.select(stored), schema))
                     for name, file in opened.items():
                         file.write(filled(table[name]).tobytes())
-                    on_rows(spool.rows)
+                    on_rows(batch.num_rows)
     finally:
         for file in opened.values():
             file.close()

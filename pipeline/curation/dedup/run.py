@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.curation.dedup.choice import needed_columns
 from pipeline.curation.dedup.links import EQUAL, Link, equal_link, phash_link, vector_link
-from pipeline.curation.dedup.pairs.nearness import Found, Search, Tell, search
+from pipeline.curation.dedup.pairs.nearness import Found, Search, search
 from pipeline.curation.dedup.pairs.neighbours import Each, here
 from pipeline.curation.dedup.rows import Rows, gather_rows
 from pipeline.curation.dedup.rungs import needs, rungs_of, searches
@@ -26,6 +26,7 @@ from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import IMAGE, KEY, TEXT
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.phases import OnPhase, counted, ignore
 from pipeline.scratch.workspace import BATCH_ROWS, Workspace
 
 SCHEMA = pa.schema(
@@ -72,16 +73,14 @@ class Deduplication:
     compared: int
 
 
-def dedup(
-    out: str, settings: DedupSettings, each: Each = here, tell: Tell = lambda doing, done, total: None
-) -> Deduplication:
+def dedup(out: str, settings: DedupSettings, each: Each = here, on_phase: OnPhase = ignore) -> Deduplication:
     """Write the table of duplicates of the dataset at `out`.
 
     Args:
         out: the dataset.
         settings: what counts as a duplicate, and which row stays.
         each: where blocks of vectors are compared.
-        tell: told what is going on, how much of it is done, and how much there is, where that is known.
+        on_phase: reports progress.
 
     Raises:
         UsageError, ConfigError: the settings do not fit the dataset.
@@ -95,14 +94,14 @@ def dedup(
     columns |= set(needed_columns(settings, dataset.identity))
     with Workspace() as work:
         rows = gather_rows(
-            dataset, work, sorted(columns), [w.vector for w in wanted.values()], lambda n: tell("Reading rows", n, None)
+            dataset, work, sorted(columns), [w.vector for w in wanted.values()], counted(on_phase, "Reading rows")
         )
-        found = {rung: search(out, rows, one, each, tell) for rung, one in wanted.items()}
-        tell("Grouping", 0, None)
+        found = {rung: search(out, rows, one, each, on_phase) for rung, one in wanted.items()}
+        on_phase("Grouping", 0, None)
         links = [_link(rows, rung, settings, found.get(rung), wanted.get(rung)) for rung in rungs]
         verdict = judge(rows, links, settings, dataset.identity)
         uri = layout.dedup_uri(dataset.uri)
-        tell("Writing the table", 0, None)
+        on_phase("Writing the table", 0, None)
         facts = {"settings": settings.model_dump(mode="json"), "rungs": list(rungs)}
         write_table(uri, SCHEMA, _tables(rows, verdict), facts)
         return _told(uri, rungs, verdict, found)

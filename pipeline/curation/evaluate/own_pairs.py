@@ -25,9 +25,9 @@ from pipeline.curation.evaluate.search import Direction, Outcome
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import RunError, UsageError
+from pipeline.phases import OnRows
 
 Codes = npt.NDArray[np.uint64]
-Advance = Callable[[int], None]
 
 _QUERY_ROWS = 65536
 _COLUMNS = {Direction.TEXT_TO_IMAGE: (TEXT, IMAGE), Direction.IMAGE_TO_TEXT: (IMAGE, TEXT)}  # queries, candidates
@@ -87,8 +87,8 @@ class OwnPairs:
         """How often `evaluate` goes through the candidates."""
         return -(-int(self._sides[_COLUMNS[direction][0]].asked.sum()) // _QUERY_ROWS)
 
-    def evaluate(self, direction: Direction, advance: Advance = lambda _: None) -> Outcome:
-        """Score a direction; `advance` is told the rows gone through, `rows` times `passes` in all.
+    def evaluate(self, direction: Direction, on_rows: OnRows = lambda _: None) -> Outcome:
+        """Score a direction; `on_rows` counts the rows read, `rows` times `passes` in all.
 
         Raises:
             RunError: the dataset changed since its keys were read.
@@ -99,7 +99,7 @@ class OwnPairs:
             nearest = Nearest(vectors)
             for rows, block in self._vectors():
                 nearest.add(block[_COLUMNS[direction][1]][candidates.first[rows]])
-                advance(rows.stop - rows.start)
+                on_rows(rows.stop - rows.start)
             right = np.isin(_of_pairs(direction, codes[:, None], gallery[nearest.positions]), self._pairs)
             found += found_at(right & (nearest.positions >= 0))
         asked = int(queries.asked.sum())

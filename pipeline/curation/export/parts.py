@@ -80,7 +80,7 @@ class Parts:
                 kept = kept.filter(pc.is_valid(kept[name])) if kept[name].null_count else kept
             self.rows += kept.num_rows
             self.left_out += batch.num_rows - kept.num_rows
-            self._request.advance(batch.num_rows)
+            self._request.on_rows(batch.num_rows)
             yield kept
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, cast
 
+from pipeline.phases import OnRows
+
 if TYPE_CHECKING:
     from pipeline.curation.export.options import ExportOptions
 
@@ -47,13 +49,13 @@ class Request:
         out: the dataset.
         dest: the folder to write to.
         options: what the user chose.
-        advance: is told the number of rows each time that some were gone through.
+        on_rows: called with the number of rows read since the last call.
     """
 
     out: str
     dest: str
     options: ExportOptions
-    advance: Callable[[int], None] = field(default=lambda rows: None)
+    on_rows: OnRows = field(default=lambda rows: None)
 
 
 @dataclass(frozen=True, slots=True)

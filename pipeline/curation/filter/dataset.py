@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.curation.filter.filtering import KEPT, Filtered
 from pipeline.curation.filter.judge import FAILED
 from pipeline.errors import UsageError
+from pipeline.phases import OnPhase
 from pipeline.scratch.workspace import Workspace
 from pipeline.snapshot.compact import Compaction, compact
 from pipeline.snapshot.plan import Selection
 
 
-def write_dataset(filtered: Filtered, work: Workspace, uri: str, on_rows: Callable[[int], None]) -> Compaction:
+def write_dataset(filtered: Filtered, work: Workspace, uri: str, on_phase: OnPhase) -> Compaction:
     """Write the kept rows to `uri`, or go on with that.
 
     Raises:
@@ -29,4 +28,4 @@ def write_dataset(filtered: Filtered, work: Workspace, uri: str, on_rows: Callab
         for batch in work.batches(f"SELECT id, source_fingerprint FROM judged WHERE {FAILED} = 0"):
             file.write_table(pa.Table.from_batches([batch]).cast(KEPT))
     only = Selection(path, filtered.digest)
-    return compact(filtered.out, uri, lambda now: on_rows(now.rows_done), only)
+    return compact(filtered.out, uri, on_phase, only)

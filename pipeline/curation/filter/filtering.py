@@ -7,7 +7,7 @@ it stands for both. The same rules over the same rows give the same files, whoev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.curation.filter.threshold import Cut, Threshold, column_of, find_c
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
+from pipeline.phases import OnPhase, counted
 from pipeline.scratch.workspace import Workspace
 
 KEPT = pa.schema([pa.field(name, pa.string(), nullable=False) for name in KEY])
@@ -33,8 +34,6 @@ DROPPED = pa.schema(
         pa.field("unknown", pa.list_(pa.string()), nullable=False),
     ]
 )
-#: Told while it goes: what is being done, how far, of how many if that is known.
-OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def filtering(
     out: str,
     rules: Sequence[Rule],
     threshold: Threshold | None,
-    on_progress: OnProgress,
+    on_phase: OnPhase,
     also: Sequence[str] = (),
 ) -> Iterator[tuple[Filtered, Workspace]]:
     """Judge the latest rows of `out`.
@@ -93,13 +92,13 @@ def filtering(
         column = column_of(threshold, judge) if threshold else None
         columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])
         names = [name for name in also if name in dataset.identity.schema.names]
-        judge.load(columns, names, lambda rows: on_progress("Reading rows", rows, None))
+        judge.load(columns, names, counted(on_phase, "Reading rows"))
         cut = None
         if threshold and column:
             judge.values(column, checked)
             cut = find_cut(threshold, column, work)
         checked += judge.check([cut.rule]) if cut else []
-        on_progress("Judging rows", 0, judge.total)
+        on_phase("Judging rows", 0, judge.total)
         counts = judge.judge(checked)
         [(digest,)] = work.rows(_DIGEST)
         yield Filtered(dataset.uri, counts, cut, f"{counts.kept}-{int(digest or 0):032x}"), work

@@ -7,7 +7,7 @@ behind is refused, with the command that brings it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
+from pipeline.phases import OnRows
 from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
 
@@ -35,7 +36,6 @@ _JUDGED = pa.schema(
 _PLACE = "hanclip_place"
 _SIMILARITY, _DEDUP = "similarity", "dedup"
 _FOUND = "hanclip_found_"
-OnRows = Callable[[int], None]
 
 
 class Judge:
@@ -206,7 +206,7 @@ def _numbered(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa
     for batch in batches:
         yield batch.append_column(ROW, pa.array(range(rows, rows + batch.num_rows), pa.int64()))
         rows += batch.num_rows
-        on_rows(rows)
+        on_rows(batch.num_rows)
 
 
 def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import storage
-from pipeline.curation.filter.filtering import Filtered, OnProgress, filtering, tables_folder, write_tables
+from pipeline.curation.filter.filtering import Filtered, filtering, tables_folder, write_tables
 from pipeline.curation.filter.rules import WHERE, Rule
 from pipeline.curation.filter.settings import FilterSettings, Form
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.writer import TarLimits
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
+from pipeline.phases import OnPhase, counted
 from pipeline.scratch.workspace import Workspace
 
 UNREAD = "unread.parquet"
@@ -44,7 +45,7 @@ class FilterRun:
         }
 
 
-def filter_rows(out: str, settings: FilterSettings, on_progress: OnProgress, dry_run: bool = False) -> FilterRun:
+def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: bool = False) -> FilterRun:
     """Judge the rows of the dataset at `out` and write what is asked for; a dry run only counts.
 
     Raises:
@@ -58,8 +59,8 @@ def filter_rows(out: str, settings: FilterSettings, on_progress: OnProgress, dry
     rules = [Rule(one.name, one.sql) for one in settings.rules]
     rules += [Rule(WHERE, settings.where)] if settings.where else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
-    with filtering(out, rules, threshold, on_progress, _columns(out, settings)) as (filtered, work):
-        return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_progress))
+    with filtering(out, rules, threshold, on_phase, _columns(out, settings)) as (filtered, work):
+        return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_phase))
 
 
 def refuse_source(out: str, dest: str) -> None:
@@ -95,7 +96,7 @@ def _folder(out: str, settings: FilterSettings) -> str:
     return tables_folder(storage.normalise(out), settings.name)
 
 
-def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_progress: OnProgress) -> dict[str, Any]:
+def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_phase: OnPhase) -> dict[str, Any]:
     """Write the tables and what else is asked for; says what and where."""
     folder = _folder(filtered.out, settings)
     storage.check_writable(folder)
@@ -107,26 +108,25 @@ def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_pro
     uri = storage.normalise(settings.dest or "")
     storage.check_writable(uri)
     if settings.form == Form.DATASET:
-        return {**told, **_write_dataset(filtered, work, uri, on_progress)}
-    return {**told, **_write_tars(settings, filtered, work, folder, on_progress)}
+        return {**told, **_write_dataset(filtered, work, uri, on_phase)}
+    return {**told, **_write_tars(settings, filtered, work, folder, on_phase)}
 
 
-def _write_dataset(filtered: Filtered, work: Workspace, uri: str, on_progress: OnProgress) -> dict[str, Any]:
+def _write_dataset(filtered: Filtered, work: Workspace, uri: str, on_phase: OnPhase) -> dict[str, Any]:
     from pipeline.curation.filter.dataset import write_dataset
 
-    kept = filtered.counts.kept
-    made = write_dataset(filtered, work, uri, lambda rows: on_progress("Copying rows", rows, kept))
+    made = write_dataset(filtered, work, uri, on_phase)
     return {"dataset": uri, "written": made.rows}
 
 
 def _write_tars(
-    settings: FilterSettings, filtered: Filtered, work: Workspace, folder: str, on_progress: OnProgress
+    settings: FilterSettings, filtered: Filtered, work: Workspace, folder: str, on_phase: OnPhase
 ) -> dict[str, Any]:
     from pipeline.curation.filter.tars import write_failures, write_tars
 
     kept, uri = filtered.counts.kept, storage.normalise(settings.dest or "")
     limits = TarLimits(settings.tar_rows, settings.tar_bytes)
-    tars = write_tars(filtered, work, uri, limits, lambda rows: on_progress("Copying images", rows, kept))
+    tars = write_tars(filtered, work, uri, limits, counted(on_phase, "Copying images", kept))
     reasons = dict(write_failures(storage.join(folder, UNREAD), tars, filtered))
     sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes}
     return {"uri": uri, "written": tars.written, "failed": tars.failed, "reasons": reasons, **sizes}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.layout import objects
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import AlreadyExistsError, NotFoundError, RunError, UsageError
+from pipeline.phases import OnRows
 from pipeline.scratch.workspace import Workspace
 
 CLAIM = "_tars.json"
@@ -63,9 +64,7 @@ def columns_of(dataset: Dataset) -> list[str]:
     return [*TOLD, "text", *dataset.identity.extra.names]
 
 
-def write_tars(
-    filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: Callable[[int], None]
-) -> Tars:
+def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: OnRows) -> Tars:
     """Write the kept rows to tars below `uri`, or go on with that. `work` is a filter's, with `columns_of`.
 
     Raises:

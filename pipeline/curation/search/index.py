@@ -10,7 +10,7 @@ elsewhere in the space than images.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
+from pipeline.phases import OnPhase, ignore
 from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import IndexKind
 
@@ -50,14 +51,14 @@ class _Made:
     recall: float = 1.0
 
 
-def build(out: str, kind: IndexKind, vector: str, told: Callable[[str], None]) -> IndexFacts:
+def build(out: str, kind: IndexKind, vector: str, on_phase: OnPhase = ignore) -> IndexFacts:
     """Index the current rows of the dataset at `out`, in place of an index that may be there.
 
     Args:
         out: the dataset.
         kind: see `IndexFacts`.
         vector: column to index.
-        told: called with what is being done.
+        on_phase: reports progress.
 
     Raises:
         UsageError: the dataset has no such vectors.
@@ -68,18 +69,18 @@ def build(out: str, kind: IndexKind, vector: str, told: Callable[[str], None]) -
         kind=kind, vector=vector, rows=0, dim=dataset.identity.dim, lists=0, effort=0, recall=1, size_bytes=0,
         state=state_of(dataset),
     )  # fmt: skip
-    told("reading the vectors")
+    on_phase("reading the vectors", 0, None)
     with tempfile.TemporaryDirectory(prefix="hanclip-") as scratch:
         spilled = Path(scratch) / "vectors"
         rows = _spill(dataset, facts, spilled)
         if not rows:
             raise UsageError(f"{dataset.uri} has no current rows with {vector}: there is nothing to index.")
         vectors: Vectors = np.memmap(spilled, np.float32, "r", shape=(rows, facts.dim))
-        told(f"building the {kind} index of {rows:,} vectors")
+        on_phase(f"building the {kind} index of {rows:,} vectors", 0, None)
         made = _tuned(_filled(kind, vectors), kind, vectors, sample_queries(dataset, vector, _SAMPLES))
         file = Path(scratch) / "index.faiss"
         faiss.write_index(made.index, str(file))
-        told("storing the index")
+        on_phase("storing the index", 0, None)
         found = {"rows": rows, "lists": made.lists, "effort": made.effort, "recall": made.recall}
         facts = facts.model_copy(update={**found, "size_bytes": file.stat().st_size})
         publish(dataset.uri, facts, file)

@@ -9,7 +9,7 @@ Two passes over the latest rows read ids, texts and similarities, no vectors; fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.outcomes import footer_of
 from pipeline.errors import UsageError
+from pipeline.phases import OnPhase, OnRows, counted, ignore
 
 Reals = npt.NDArray[np.float64]
 
@@ -123,12 +124,12 @@ def survey(out: str, ids: Collection[str] = ()) -> Survey:
     return Survey(rows, cosines, states)
 
 
-def write_similarity(out: str, tell: Callable[[int, int], None]) -> Summary:
+def write_similarity(out: str, on_phase: OnPhase = ignore) -> Summary:
     """Write `OUT/similarity/similarity.parquet` over the latest rows of the dataset at `out`.
 
     Args:
         out: the dataset.
-        tell: called with the rows written so far, and all of them.
+        on_phase: reports progress.
 
     Raises:
         UsageError: the dataset has no pairs of image and text.
@@ -144,7 +145,12 @@ def write_similarity(out: str, tell: Callable[[int, int], None]) -> Summary:
     summary = Summary(uri, found.rows, len(found.cosines), scale, *_told(chance))
     facts = {name: value for name, value in asdict(summary).items() if name not in ("table", "points")}
     examples: dict[float, tuple[str, str]] = {}
-    write_table(uri, SCHEMA, _tables(out, found, scale, chance, examples, tell), {"similarity": facts})
+    write_table(
+        uri,
+        SCHEMA,
+        _tables(out, found, scale, chance, examples, counted(on_phase, "Writing", len(found.cosines))),
+        {"similarity": facts},
+    )
     return replace(summary, points=tuple(_points(found, scale, chance, examples)))
 
 
@@ -154,10 +160,10 @@ def _tables(
     scale: float,
     chance: Chance | None,
     examples: dict[float, tuple[str, str]],
-    tell: Callable[[int, int], None],
+    on_rows: OnRows,
 ) -> Iterator[pa.Table]:
     """The table's rows, and beside them `examples` of each percent point: of several records the first by id."""
-    points, done = pa.array({found.at(percent) for percent in POINTS}, pa.float32()), 0
+    points = pa.array({found.at(percent) for percent in POINTS}, pa.float32())
     for batch in latest(out, [*KEY, "similarity", "text"]):
         pairs = batch.filter(batch["similarity"].is_valid())
         cosines = pairs["similarity"].to_numpy()
@@ -173,8 +179,7 @@ def _tables(
                 "chance": pa.nulls(len(cosines), pa.float64()) if chance is None else chance.of(cosines),
             }
         )
-        done += pairs.num_rows
-        tell(done, len(found.cosines))
+        on_rows(pairs.num_rows)
 
 
 def _points(

@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.errors import NotFoundError
+from pipeline.phases import OnRows
 from pipeline.records import Failure
 from pipeline.vocabulary import TRANSIENT_REASONS
 
@@ -70,21 +71,20 @@ class TarWriter:
         self._dataset, self._uri, self._limits, self._images = dataset, uri, limits, images
         self._rows: Iterator[Row] = iter(())
 
-    def write(self, rows: Iterator[Row], on_rows: Callable[[int], None]) -> list[Note]:
-        """All of them, and what they hold but for the failures; `on_rows` is told how many rows are done."""
+    def write(self, rows: Iterator[Row], on_rows: OnRows) -> list[Note]:
+        """All of them, and what they hold but for the failures; `on_rows` counts rows."""
         self._rows = rows
         notes: list[Note] = []
         first = 0
         while (ahead := next(self._rows, None)) is not None:
             self._rows = chain([ahead], self._rows)
-            note = self._kept_note(len(notes), first) or self._tar(len(notes), first, on_rows)
+            note = self._kept_note(len(notes), first, on_rows) or self._tar(len(notes), first, on_rows)
             notes.append(replace(note, failures=[]))
             first += notes[-1].rows
-            on_rows(first)
         self._remove_behind(len(notes))
         return notes
 
-    def _kept_note(self, number: int, first: int) -> Note | None:
+    def _kept_note(self, number: int, first: int, on_rows: OnRows) -> Note | None:
         """What an earlier call wrote, if it is what this one would write; its rows are passed over."""
         try:
             note = Note(**json.loads(storage.read_bytes(note_uri(self._uri, number))))
@@ -95,11 +95,12 @@ class TarWriter:
             return None
         taken = list(islice(self._rows, note.rows))
         if _digest(row["id"] for row in taken) == note.digest:
+            on_rows(note.rows)
             return note
         self._rows = chain(taken, self._rows)
         return None
 
-    def _tar(self, number: int, first: int, on_rows: Callable[[int], None]) -> Note:
+    def _tar(self, number: int, first: int, on_rows: OnRows) -> Note:
         """Write the next tar, and then its note."""
         with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
             staged = Path(folder) / "staged.tar"
@@ -108,7 +109,7 @@ class TarWriter:
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
                 for row, got in self._until_full(tar):
                     ids.append(row["id"])
-                    on_rows(first + len(ids))
+                    on_rows(1)
                     if isinstance(got, Failure):
                         failures.append(_failure(row, got))
                     else:

@@ -52,7 +52,7 @@ def clusters(material: Material, model: str | None) -> Clusters | None:
     rows = _sample(material)
     vectors = matrix(rows[IMAGE])
     number = min(_MOST_CLUSTERS, len(vectors) // _ROWS_PER_CLUSTER)
-    material.tell(f"clustering {len(vectors):,} vectors")
+    material.on_phase(f"clustering {len(vectors):,} vectors", 0, None)
     means = faiss.Kmeans(
         vectors.shape[1], number, niter=25, seed=_SEED, spherical=True, min_points_per_centroid=1, nredo=3
     )
@@ -75,7 +75,7 @@ def clusters(material: Material, model: str | None) -> Clusters | None:
 
 
 def _sample(material: Material) -> pa.Table:
-    material.tell("drawing a sample of the vectors")
+    material.on_phase("drawing a sample of the vectors", 0, None)
     columns = [name for name in ("id", "source_fingerprint", "text", IMAGE, TEXT) if material.has(name)]
     tables = material.current.read(columns, material.current.sample(SAMPLE_ROWS))
     return pa.concat_tables(tables).combine_chunks()
@@ -100,7 +100,7 @@ def _texts(rows: pa.Table, apart: Vectors) -> list[list[str]]:
 
 def _words(material: Material, apart: Vectors, model: str | None) -> tuple[list[list[str]], str]:
     """The same of the list of broad words, or why it cannot be used."""
-    material.tell("loading the model for the names of the clusters")
+    material.on_phase("loading the model for the names of the clusters", 0, None)
     made_by = material.dataset.identity
     try:
         from pipeline.curation.encoder import encoder_of

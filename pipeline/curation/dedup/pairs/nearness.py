@@ -6,7 +6,7 @@ pixels or the same text have one vector between them, that of the first row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -20,12 +20,11 @@ from pipeline.curation.dedup.pairs.shadows import cast_all, light
 from pipeline.curation.dedup.pairs.state import Known, Space, read_state, state_uri, write_state
 from pipeline.curation.dedup.rows import VECTOR_KEYS, Numbers, Rows
 from pipeline.curation.dedup.settings import digest
+from pipeline.phases import OnPhase, counted
 
 #: Cells that were made for a quarter of the vectors are too few.
 _GROWTH = 4
 _FORMAT = 1
-
-Tell = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Found:
     compared: int
 
 
-def search(out: str, rows: Rows, wanted: Search, each: Each, tell: Tell) -> Found:
+def search(out: str, rows: Rows, wanted: Search, each: Each, on_phase: OnPhase) -> Found:
     """All near pairs in `rows`, and the state at `out` brought up to them."""
     key, uri = VECTOR_KEYS[wanted.vector], state_uri(out, wanted.name)
     firsts = rows.firsts(key)
@@ -81,41 +80,43 @@ def search(out: str, rows: Rows, wanted: Search, each: Each, tell: Tell) -> Foun
     new, compared = int(known.is_new.sum()), 0
     stale = bool(new) or known.count != len(distinct)
     if new or (stale and known.space is None and len(distinct)):
-        known, compared = _extended(rows, known, distinct, wanted, each, tell)
+        known, compared = _extended(rows, known, distinct, wanted, each, on_phase)
     if stale and known.space:
         write_state(uri, _keys(rows, key, distinct), known)
     return Found(firsts, known.pairs, len(distinct), new, compared)
 
 
-def _extended(rows: Rows, known: Known, distinct: Numbers, wanted: Search, each: Each, tell: Tell) -> tuple[Known, int]:
+def _extended(
+    rows: Rows, known: Known, distinct: Numbers, wanted: Search, each: Each, on_phase: OnPhase
+) -> tuple[Known, int]:
     """What is known once the new vectors were compared with all, and how many pairs that took."""
     vectors = rows.matrix(wanted.vector)
     space, to_place, trained_on = known.space, np.flatnonzero(known.is_new), known.trained_on
     if space is None or len(distinct) > _GROWTH * trained_on:
         space, to_place, trained_on = None, np.arange(len(distinct)), len(distinct)
-    tell("Casting shadows", 0, None)
+    on_phase("Casting shadows", 0, None)
     lamp = light(vectors, distinct, wanted.threshold) if space is None else space.lamp
     shadows = cast_all(rows.work.path("shadows.f32"), lamp, vectors, distinct)
-    tell("Making cells", 0, None)
+    on_phase("Making cells", 0, None)
     cells = train(shadows) if space is None else space.cells
     placed = place_all(
-        cells, shadows, to_place, wanted.reach, each, lambda done: tell("Placing vectors", done, len(to_place))
+        cells, shadows, to_place, wanted.reach, each, counted(on_phase, "Placing vectors", len(to_place))
     )
     places = _merged(known.places, placed, to_place) if len(to_place) < len(distinct) else placed
     laid = lay_out(rows.work.path("cells.f32"), shadows, places.home, len(cells.centroids), known.is_new)
-    total, done = to_compare(laid, places, known.is_new), 0
+    total, compared = to_compare(laid, places, known.is_new), 0
 
-    def on_done(compared: int) -> None:
-        nonlocal done
-        done += compared
-        tell("Comparing vectors", done, total)
+    def on_pairs(pairs: int) -> None:
+        nonlocal compared
+        compared += pairs
+        on_phase("Comparing vectors", compared, total)
 
     work = tiles(laid, places, known.is_new)
-    pairs = near_pairs(work, vectors, distinct, wanted.threshold, each, on_done)
+    pairs = near_pairs(work, vectors, distinct, wanted.threshold, each, on_pairs)
     for name in ("shadows.f32", "cells.f32"):
         Path(rows.work.path(name)).unlink()
     pairs = Pairs.of([known.pairs.near(), pairs.near()])
-    return Known(Space(lamp, cells), trained_on, known.count, places, known.is_new, pairs), done
+    return Known(Space(lamp, cells), trained_on, known.count, places, known.is_new, pairs), compared
 
 
 def _merged(places: Places, fresh: Places, numbers: Numbers) -> Places:

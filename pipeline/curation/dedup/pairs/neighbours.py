@@ -21,6 +21,7 @@ from pipeline.curation.dedup.pairs.compare import Near, Open, Tile, compare, cos
 from pipeline.curation.dedup.pairs.shadows import blocks
 from pipeline.curation.dedup.rows import Mask, Numbers, mapped
 from pipeline.curation.vectors import Vectors
+from pipeline.phases import OnRows
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,16 +71,14 @@ class Pairs:
         return Near(self.first, self.second, self.crowded)
 
 
-def place_all(
-    cells: Cells, shadows: Vectors, numbers: Numbers, reach: float, each: Each, on_done: Callable[[int], None]
-) -> Places:
-    """Where the vectors with these numbers belong, by their shadows; `on_done` hears how many are placed."""
+def place_all(cells: Cells, shadows: Vectors, numbers: Numbers, reach: float, each: Each, on_rows: OnRows) -> Places:
+    """Where the vectors with these numbers belong, by their shadows; `on_rows` counts those placed."""
     slices = list(blocks(len(numbers), _BLOCK_ROWS))
     placing = each(partial(_place, cells, reach), (shadows[numbers[some]] for some in slices))
     parts = []
     for some, part in zip(slices, placing, strict=True):
         parts.append((some.start, part))
-        on_done(some.stop)
+        on_rows(some.stop - some.start)
     return joined(parts)
 
 
@@ -158,7 +157,7 @@ def to_compare(laid: Laid, places: Places, is_new: Mask) -> int:
 
 
 def near_pairs(
-    work: Iterable[Tile], vectors: Vectors, rows: Numbers, threshold: float, each: Each, on_done: Callable[[int], None]
+    work: Iterable[Tile], vectors: Vectors, rows: Numbers, threshold: float, each: Each, on_rows: OnRows
 ) -> Pairs:
     """The pairs in tiles of shadows whose cosine is at least `threshold`.
 
@@ -168,7 +167,7 @@ def near_pairs(
         rows: the row in it of each vector, by number.
         threshold: least cosine.
         each: where tiles are compared.
-        on_done: hears how many pairs were compared.
+        on_rows: called with the pairs compared since the last call.
     """
     in_full: list[Open] = []
 
@@ -179,7 +178,7 @@ def near_pairs(
             else:
                 one, other = rows[found.first[found.i]], rows[found.second[found.j]]
                 yield settle(found, cosines(vectors, one, vectors, other) >= threshold)
-            on_done(len(found.first) * len(found.second))
+            on_rows(len(found.first) * len(found.second))
         yield from each(partial(compare, threshold), (_full(vectors, rows, found) for found in in_full))
 
     return Pairs.of(told())

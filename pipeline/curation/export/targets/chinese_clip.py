@@ -53,7 +53,7 @@ def export(request: Request) -> Exported:
                 ids.writelines(
                     _id_line(number, id_) for number, id_ in zip(numbers, table["id"].to_pylist(), strict=True)
                 )
-            request.advance(table.num_rows)
+            request.on_rows(table.num_rows)
     written = {writer.name: writer.rows for writer in writers} | ({f"{split}_ids.tsv": rows.count} if ids else {})
     return Exported({storage.join(request.dest, name): count for name, count in written.items()})
 

@@ -46,6 +46,6 @@ def _export_one(request: Request, vector: str, dim: int) -> dict[str, int]:
                 positions = pa.array(range(index.ntotal, index.ntotal + len(block.vectors)), pa.int64())
                 ids.write_table(pa.table([positions, block.rows["id"].combine_chunks()], schema=_IDS))
                 index.add(block.vectors)
-                request.advance(len(block.vectors))
+                request.on_rows(len(block.vectors))
         faiss.write_index(index, str(index_path))
     return {index_uri: index.ntotal, ids_uri: index.ntotal}

@@ -12,6 +12,7 @@ from pipeline.curation.filter.run import refuse_source
 from pipeline.curation.filter.tars import columns_of, write_tars
 from pipeline.curation.tars.writer import TarLimits
 from pipeline.dataset.dataset import Dataset
+from pipeline.phases import ignore
 
 #: Fewer than in files of vectors: images are large.
 _ROWS = 10_000
@@ -21,6 +22,6 @@ def export(request: Request) -> Exported:
     """Write the tars, or go on with them."""
     refuse_source(request.out, request.dest)
     rows = request.options.rows_per_file if "rows_per_file" in request.options.model_fields_set else _ROWS
-    with filtering(request.out, [], None, lambda *_: None, columns_of(Dataset.open(request.out))) as (filtered, work):
-        tars = write_tars(filtered, work, request.dest, TarLimits(rows, None), request.advance)
+    with filtering(request.out, [], None, ignore, columns_of(Dataset.open(request.out))) as (filtered, work):
+        tars = write_tars(filtered, work, request.dest, TarLimits(rows, None), request.on_rows)
     return Exported({request.dest: tars.written}, tars.failed, why="whose image could not be had: see _tars/")
