@@ -1,8 +1,8 @@
-"""HTTP with a deadline: one request, tried again when nobody answered, its failures told as `JobError`s.
+"""HTTP requests with timeouts and retries, whose failures are `JobError`s.
 
-In: method, path, JSON. Out: an `Answer`, whatever its status, but for a refused token. Every request made here may be
-repeated, since each names the job it means. Each wait has a deadline: connecting, the first part of an answer, any
-further part; and so has the reading of an answer that trickles in.
+In: method, path, JSON. Out: a `Reply`, whatever its status, except for refused credentials. Every request made here is
+idempotent, since each names the job it is about, so it may be repeated. Connecting, waiting for the first part of a
+response and for each further part have a timeout, and so has reading a response that trickles in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -19,17 +19,25 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop
 
 from flows.jobs.errors import RefusedError, RejectedError, TransientJobError, UnreachableError
 
-#: Each wait of an attempt, and the reading as a whole; no further attempt begins after twice that.
+#: Timeout of each wait of an attempt, and of reading in all; no further attempt begins after twice that.
 ATTEMPT_S = 15.0
-#: An answer above this is cut.
+#: Longer responses are cut off.
 MAX_BYTES = 32 * 2**20
 _BUSY = frozenset({429, 502, 503, 504})
 _EXCERPT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and body of one response; `cut` when the body was longer than was wanted."""
+class Access:
+    """What a server is shown: headers, and a TLS context with the trusted authorities and any client certificate."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: ssl.SSLContext | bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Status and body of a response; `cut` when the body was longer than `MAX_BYTES`."""
 
     status: int
     body: bytes
@@ -41,29 +49,29 @@ class Answer:
             return json.loads(self.body)
         except ValueError as error:
             raise TransientJobError(
-                f"An answer is no JSON: {self.text()!r}. Is the address that of the API?"
+                f"A response is not JSON: {self.text()!r}. Is the address that of the API?"
             ) from error
 
     def missing(self, words: bytes) -> bool:
-        """Whether what was asked for does not exist: a 404 in the API's own words, not in those of a proxy before it.
+        """Whether the requested object does not exist: a 404 that contains the API's own `words`.
 
         Raises:
-            UnreachableError: somebody else said 404, as an ingress does while the server behind it restarts.
+            UnreachableError: the 404 came from elsewhere, such as an ingress whose server restarts.
         """
         if self.status == 404 and words not in self.body:
-            raise UnreachableError(f"Not the API, but something before it answered 404: {self.text()!r}. Is it up?")
+            raise UnreachableError(f"Not the API but a proxy in front of it answered 404: {self.text()!r}. Is it up?")
         return self.status == 404
 
     def text(self) -> str:
-        """The end of the body, where a traceback says what it is about."""
+        """The end of the body, where a traceback names the error."""
         return self.body[-_EXCERPT:].decode(errors="replace").strip()
 
-    def require(self, what: str) -> Answer:
-        """Itself when the request was carried out.
+    def require(self, what: str) -> Reply:
+        """Itself if the request succeeded.
 
         Raises:
-            RejectedError: the request is wrong as it is.
-            TransientJobError: the server failed at it.
+            RejectedError: the request is wrong.
+            TransientJobError: the server failed.
         """
         if self.status < 300:
             return self
@@ -73,22 +81,23 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One server. `headers` are asked for at each request, because tokens rotate.
+    """One server.
 
     Attributes:
         base: its address, without a slash at the end.
-        unreachable: what to check when nobody answers; refused: what to check when the token is not accepted.
+        access: called before each request, because credentials rotate; its argument is the access that the server has
+            just answered with 401, else None.
+        unreachable, refused: the cures when there is no response, and when the credentials are refused.
     """
 
     base: str
-    headers: Callable[[], Mapping[str, str]]
+    access: Callable[[Access | None], Access]
     unreachable: str
     refused: str
     attempt_s: float = ATTEMPT_S
-    verify: ssl.SSLContext | bool = True
 
-    def request(self, method: str, path: str, payload: object = None, **params: str) -> Answer:
-        """One request; raises `UnreachableError` or `RefusedError`, and gives every other answer as it is."""
+    def request(self, method: str, path: str, payload: object = None, **params: str) -> Reply:
+        """Send one request; raises `UnreachableError` or `RefusedError`, and returns any other response."""
         retrying = Retrying(
             retry=retry_if_exception_type(UnreachableError),
             stop=stop_after_attempt(3) | stop_after_delay(2 * self.attempt_s),
@@ -97,9 +106,9 @@ class Http:
         )
         return retrying(self._once, method, path, payload, params)
 
-    def _once(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Answer:
+    def _once(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Reply:
         try:
-            answer = self._read(method, path, payload, params)
+            reply = self._signed_in(method, path, payload, params)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in why:
@@ -107,28 +116,34 @@ class Http:
                     f"The certificate of {self.base} is not trusted: {why}. Give its authority."
                 ) from error
             raise UnreachableError(f"No answer from {self.base} ({why}). {self.unreachable}") from error
-        if answer.status in (401, 403):
-            raise RefusedError(
-                f"{self.base} refuses the credentials ({answer.status}: {answer.text()}). {self.refused}"
-            )
-        if answer.status in _BUSY:
-            raise UnreachableError(f"{self.base} is too busy ({answer.status}: {answer.text()}). {self.unreachable}")
-        return answer
+        if reply.status in (401, 403):
+            raise RefusedError(f"{self.base} refuses the credentials ({reply.status}: {reply.text()}). {self.refused}")
+        if reply.status in _BUSY:
+            raise UnreachableError(f"{self.base} is too busy ({reply.status}: {reply.text()}). {self.unreachable}")
+        return reply
 
-    def _read(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Answer:
+    def _signed_in(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Reply:
+        """The response; after a 401 that to new credentials, where there are any."""
+        access = self.access(None)
+        reply = self._read(access, method, path, payload, params)
+        if reply.status == 401 and (renewed := self.access(access)) != access:
+            reply = self._read(renewed, method, path, payload, params)
+        return reply
+
+    def _read(self, access: Access, method: str, path: str, payload: object, params: Mapping[str, str]) -> Reply:
         end_s = time.monotonic() + self.attempt_s
         parts: list[bytes] = []
         size = 0
         with (
-            # Loading the system's authorities takes longer than a call, and is for https alone.
-            httpx.Client(timeout=self.attempt_s, verify=self.base.startswith("https:") and self.verify) as client,
-            client.stream(method, self.base + path, json=payload, params=params, headers=self.headers()) as response,
+            # Loading the system's authorities takes longer than a request, and only https needs them.
+            httpx.Client(timeout=self.attempt_s, verify=self.base.startswith("https:") and access.tls) as client,
+            client.stream(method, self.base + path, json=payload, params=params, headers=access.headers) as response,
         ):
             for part in response.iter_bytes():
                 parts.append(part)
                 size += len(part)
                 if size > MAX_BYTES:
-                    return Answer(response.status_code, b"".join(parts)[:MAX_BYTES], cut=True)
+                    return Reply(response.status_code, b"".join(parts)[:MAX_BYTES], cut=True)
                 if time.monotonic() > end_s:
-                    raise httpx.ReadTimeout(f"no whole answer within {self.attempt_s:g} s")
-        return Answer(response.status_code, b"".join(parts))
+                    raise httpx.ReadTimeout(f"no complete response within {self.attempt_s:g} s")
+        return Reply(response.status_code, b"".join(parts))

@@ -14,7 +14,7 @@ from typing import Any, Self
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.driver import entrypoint, runtime_env, write
 from flows.jobs.errors import TransientJobError
-from flows.jobs.http_call import ATTEMPT_S, Answer, Http
+from flows.jobs.http_call import ATTEMPT_S, Access, Http, Reply
 from flows.jobs.ray_api.token import CURE, auth_headers
 from flows.jobs.target import TargetConfig
 
@@ -34,7 +34,7 @@ class RayJobs:
         self.address = address
         self._python = python
         self._stop_wait_s = stop_wait_s
-        self._http = Http(address, auth_headers, UNREACHABLE, CURE, attempt_s)
+        self._http = Http(address, lambda _: Access(auth_headers()), UNREACHABLE, CURE, attempt_s)
 
     @classmethod
     def of(cls, target: TargetConfig) -> Self:
@@ -110,13 +110,13 @@ def _time(milliseconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
 
 
-def _log(answer: Answer) -> str:
-    if not answer.cut:
-        return str(answer.json().get("logs") or "")
+def _log(reply: Reply) -> str:
+    if not reply.cut:
+        return str(reply.json().get("logs") or "")
     # `{"logs": "...` without its end. ASCII, since Ray escapes; the last escape may be torn: up to 12 bytes of a pair.
     for torn in range(13):
         try:
-            return str(json.loads(answer.body[: len(answer.body) - torn] + b'"}')["logs"])
+            return str(json.loads(reply.body[: len(reply.body) - torn] + b'"}')["logs"])
         except ValueError:
             continue
     return ""
