@@ -7,16 +7,15 @@ defaults and its help texts from these fields. Credentials have no field on purp
 from __future__ import annotations
 
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
+from pipeline.validation import validated
 from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, TextOverflow
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
@@ -179,20 +178,7 @@ class RunConfig(_Section):
 
 def parse(tree: object) -> RunConfig:
     """Validate a tree of plain values; a `ConfigError` names every wrong key."""
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'config'}: {_cure(e)}" for e in error.errors()]
-        raise ConfigError("The configuration is not valid:\n  " + "\n  ".join(lines)) from error
-
-
-def _cure(error: ErrorDetails) -> str:
-    if error["type"] != "extra_forbidden":
-        return error["msg"].removeprefix("Value error, ")
-    *sections, key = (str(part) for part in error["loc"])
-    names = list(RunConfig.sections()[sections[0]].model_fields if sections else RunConfig.model_fields)
-    near = get_close_matches(key, names, n=1)
-    return f"no such key; did you mean {near[0]}?" if near else f"no such key; there are {', '.join(names)}"
+    return validated(RunConfig, tree, "The configuration is not valid")
 
 
 def load_yaml(path: str | Path) -> dict[str, object]:

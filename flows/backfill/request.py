@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.partitions.dates import Every, dates, latest
+from pipeline.validation import validated
 from pipeline.vocabulary import Order, Reprocess
 
 _MOST_PARTITIONS = 10_000
@@ -84,11 +85,4 @@ class BackfillRequest(BaseModel):
 
 def parse_request(values: dict[str, object]) -> BackfillRequest:
     """Validate plain values; a `ConfigError` names every wrong one."""
-    try:
-        return BackfillRequest.model_validate(values)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or 'backfill'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise ConfigError("The request is not valid:\n  " + "\n  ".join(lines)) from error
+    return validated(BackfillRequest, values, "The request is not valid")

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.dev.ports import Ports
 from flows.dev.processes import OwnProcess
-from pipeline.errors import ConfigError
+from pipeline.validation import validated
 
 
 class _File(BaseModel):
@@ -106,12 +106,8 @@ class Place:
         path = self.folder / "stack.json"
         if not path.exists():
             return None
-        try:
-            return State.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise ConfigError(
-                f"{path} is not readable: {error}. Remove it; then 'hanclip dev down' ends the rest."
-            ) from error
+        cure = "Remove it; then 'hanclip dev down' ends the rest."
+        return validated(State, path.read_bytes(), f"{path} is not valid", cure=cure)
 
     def save(self, state: State) -> None:
         """Replace the saved state at once."""

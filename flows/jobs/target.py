@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.credentials import refuse_credentials
-from pipeline.errors import ConfigError
+from pipeline.validation import validated
 
 
 class TargetConfig(BaseModel):
@@ -52,8 +52,4 @@ class TargetConfig(BaseModel):
 
 def parse_target(tree: object) -> TargetConfig:
     """Validate a tree of plain values; a `ConfigError` names every wrong key."""
-    try:
-        return TargetConfig.model_validate(tree)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'target'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("Where the jobs shall run is not valid:\n  " + "\n  ".join(lines)) from error
+    return validated(TargetConfig, tree, "Where the jobs run is not valid")

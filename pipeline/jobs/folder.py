@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import AlreadyExistsError, ConfigError, NotFoundError, StorageError
 from pipeline.jobs.steps import Step
+from pipeline.validation import validated
 
 JOBS = "_jobs"
 JOB, PROGRESS, SUMMARY = "job.json", "progress.json", "summary.json"
@@ -181,12 +182,7 @@ def read_job(uri: str) -> Job:
         StorageError: it cannot be read.
         ConfigError: it is no job.
     """
-    data = storage.read_bytes(uri)
-    try:
-        return TypeAdapter(Job).validate_json(data)
-    except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"{uri} is not a valid job; submit it again:\n  " + "\n  ".join(lines)) from error
+    return validated(Job, storage.read_bytes(uri), f"{uri} is not a valid job; submit it again")
 
 
 def write_progress(uri: str, progress: JobProgress, policy: storage.ReadPolicy = storage.DEFAULT_POLICY) -> None:
@@ -216,8 +212,7 @@ def _write(uri: str, name: str, value: object, policy: storage.ReadPolicy) -> No
 
 def _read(kind: type[T], uri: str) -> T | None:
     try:
-        return TypeAdapter(kind).validate_json(storage.read_bytes(uri))
+        data = storage.read_bytes(uri)
     except NotFoundError:
         return None
-    except ValidationError as error:
-        raise StorageError(f"{uri} is damaged: {error.error_count()} values are not valid. Delete it.", uri) from error
+    return validated(kind, data, f"{uri} is damaged; delete it", error=lambda message: StorageError(message, uri))

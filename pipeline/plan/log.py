@@ -18,11 +18,12 @@ from datetime import datetime
 from itertools import count
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.errors import NotFoundError, RunError
+from pipeline.validation import validated
 
 Kind = Literal["full", "retry"]
 
@@ -68,13 +69,13 @@ def append(out: str, number: int, entry: Entry) -> None:
 
 def _read(out: str, number: int) -> Entry:
     uri = _uri(out, number)
-    try:
-        return Entry.model_validate_json(storage.read_bytes(uri))
-    except ValidationError as error:
-        raise RunError(
-            f"{uri} is damaged or written by a newer hanclip ({error.error_count()} faults): upgrade hanclip; if that "
-            "does not help, delete the file while no run is alive."
-        ) from error
+    return validated(
+        Entry,
+        storage.read_bytes(uri),
+        f"{uri} is damaged or written by a newer hanclip",
+        cure="Upgrade hanclip; if that does not help, delete the file while no run is alive.",
+        error=RunError,
+    )
 
 
 def _uri(out: str, number: int) -> str:

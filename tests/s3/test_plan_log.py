@@ -293,9 +293,7 @@ def test_a_damaged_entry_is_refused_with_its_cure(catalog: Catalog) -> None:
     catalog.plan()
     entry = Path(catalog.out, "_plans", "00000000.json")
     entry.write_text(json.dumps({**json.loads(entry.read_text()), "from_the_future": 1}))
-    with pytest.raises(
-        RunError, match=r"00000000\.json is damaged or written by a newer hanclip \(1 faults\): upgrade"
-    ):
+    with pytest.raises(RunError, match=r"00000000\.json is damaged or .* newer hanclip:\n.*from_the_future.*\nUpgrade"):
         catalog.plan()
 
 

@@ -8,8 +8,7 @@ import json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
-from pipeline.vocabulary import Keep as Keep
-from pipeline.vocabulary import Rung as Rung
+from pipeline.vocabulary import Keep, Rung
 
 #: Rungs that compare texts; the others compare images.
 TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)

@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import Column, Columns
 from pipeline.errors import ConfigError, RunError, UsageError
 from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
 from pipeline.scratch.workspace import Workspace
+from pipeline.validation import validated
 
 #: One bit for each in an int64.
 MOST_RULES = 62
 WHERE = "where"
 #: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
 _RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {EXPRESSION.head}"
+_EXAMPLE = 'Write:\nrules:\n  matching: "similarity >= 0.28"\n  large: "image_width >= 200"'
 _PASS = "SELECT true FROM rows WHERE (\n"
 _ALONE = {
     "SUBQUERY": "a rule is about the columns of one row, so it holds no query",
@@ -60,15 +62,9 @@ def read_rules(path: Path) -> list[Rule]:
     """The rules of a YAML file, not yet checked. Raises ConfigError."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = RulesFile.model_validate(tree)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the rules {path}: {error}. Correct the file.") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(
-            f"{path} holds no rules as they are expected:\n  " + "\n  ".join(lines) + "\nWrite:\n"
-            'rules:\n  matching: "similarity >= 0.28"\n  large: "image_width >= 200"'
-        ) from error
+    found = validated(RulesFile, tree, f"{path} is not a valid file of rules", cure=_EXAMPLE)
     return [Rule(name, sql) for name, sql in found.rules.items()]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
-from pipeline.vocabulary import Form as Form
+from pipeline.vocabulary import Form
 
 _NAME = re.compile(r"[\w-]+")
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import faiss
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import NotFoundError, RunError
+from pipeline.validation import validated
 from pipeline.vocabulary import IndexKind
 
 FOLDER = "_index"
@@ -64,11 +65,15 @@ def read_facts(out: str, vector: str) -> IndexFacts | None:
     """What the index over `vector` is; None when there is none. Raises RunError for one that is not understood."""
     uri = _facts_uri(out, vector)
     try:
-        return IndexFacts.model_validate_json(storage.read_bytes(uri))
+        return validated(
+            IndexFacts,
+            storage.read_bytes(uri),
+            f"{uri} is not valid",
+            cure=f"Run `hanclip index {out}`.",
+            error=RunError,
+        )
     except NotFoundError:
         return None
-    except ValidationError as error:
-        raise RunError(f"{uri} is not understood ({error.error_count()} errors): run `hanclip index {out}`.") from error
 
 
 def map_uri(out: str, facts: IndexFacts) -> str:

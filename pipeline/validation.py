@@ -1,0 +1,91 @@
+"""Validates user-supplied values against pydantic models; every wrong key ends up in one message.
+
+In: plain values, or JSON as bytes. Out: the model. The project's errors are raised in place of pydantic's, so that
+callers need not know which library checks the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.errors import ConfigError, HanclipError
+
+T = TypeVar("T")
+
+#: A damaged file may have an error in each of thousands of rows.
+_MOST_LINES = 20
+
+
+def validated(
+    kind: type[T],
+    values: object,
+    summary: str,
+    *,
+    cure: str = "",
+    error: Callable[[str], HanclipError] = ConfigError,
+    label: Callable[[tuple[str, ...]], str] = ".".join,
+) -> T:
+    """`values` as a `kind`.
+
+    Args:
+        kind: a pydantic model, or any type that pydantic can validate.
+        values: plain values, or JSON as bytes.
+        summary: first line of the error, without a colon.
+        cure: last line of the error, when the lines about the keys do not say what to do.
+        error: makes what is raised out of the message.
+        label: what the user calls the key at a path of names and indices.
+
+    Raises:
+        HanclipError: that of `error`, with a line for each wrong key.
+    """
+    try:
+        return _parsed(kind, values)
+    except ValidationError as invalid:
+        lines = list(dict.fromkeys(_lines(kind, invalid, label)))
+        rest = [f"... and {len(lines) - _MOST_LINES:,} more"] if len(lines) > _MOST_LINES else []
+        text = "\n  ".join([f"{summary}:", *lines[:_MOST_LINES], *rest])
+        raise error(f"{text}\n{cure}" if cure else text) from invalid
+
+
+def _parsed(kind: type[T], values: object) -> T:
+    # A model has its own settings for errors: one that may hold a password keeps its input out of them.
+    if _is_model(kind):
+        model: Any = kind
+        parsed: T = model.model_validate_json(values) if isinstance(values, bytes) else model.model_validate(values)
+        return parsed
+    adapter = TypeAdapter(kind)
+    return adapter.validate_json(values) if isinstance(values, bytes) else adapter.validate_python(values)
+
+
+def _lines(kind: type[object], invalid: ValidationError, label: Callable[[tuple[str, ...]], str]) -> Iterator[str]:
+    for each in invalid.errors(include_url=False, include_context=False):
+        name = label(tuple(map(str, each["loc"])))
+        yield f"{name}: {_message(kind, each)}" if name else _message(kind, each)
+
+
+def _message(kind: type[object], found: ErrorDetails) -> str:
+    if found["type"] != "extra_forbidden":
+        return found["msg"].removeprefix("Value error, ")
+    *path, key = map(str, found["loc"])
+    names = _fields(kind, path)
+    near = get_close_matches(key, names, n=1)
+    if near:
+        return f"no such key; did you mean {near[0]}?"
+    return f"no such key; there are {', '.join(names)}" if names else "no such key"
+
+
+def _fields(kind: Any, path: list[str]) -> list[str]:
+    """Names of the fields at `path`; empty where a list, a dictionary or a union lies on the way."""
+    for name in path:
+        info = kind.model_fields.get(name) if _is_model(kind) else None
+        kind = info and info.annotation
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

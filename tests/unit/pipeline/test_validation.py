@@ -1,0 +1,54 @@
+"""Validation of user-supplied values: every wrong key is named, nothing of the values is repeated."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.validation import validated
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    size: int = Field(default=1, ge=1)
+    name: str = ""
+
+
+class Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    inner: Inner = Inner()
+    several: tuple[Inner, ...] = ()
+
+
+def test_values_and_json_become_the_model():
+    assert validated(Outer, {"inner": {"size": 3}}, "x") == Outer(inner=Inner(size=3))
+    assert validated(list[int], b"[1, 2]", "x") == [1, 2]
+
+
+def test_every_wrong_key_is_named():
+    tree = {"inner": {"size": 0, "nam": "secret", "other": 1}, "several": [{"sise": 1}]}
+    with pytest.raises(ConfigError) as caught:
+        validated(Outer, tree, "It is not valid", cure="Mend it.")
+    assert str(caught.value).splitlines() == [
+        "It is not valid:",
+        "  inner.size: Input should be greater than or equal to 1",
+        "  inner.nam: no such key; did you mean name?",
+        "  inner.other: no such key; there are size, name",
+        "  several.0.sise: no such key",
+        "Mend it.",
+    ]
+
+
+def test_the_caller_chooses_the_error_and_the_names_of_keys():
+    with pytest.raises(RunError, match=r"^Damaged:\n  --inner-size: Input should be"):
+        validated(Outer, {"inner": {"size": 0}}, "Damaged", error=RunError, label=lambda path: f"--{'-'.join(path)}")
+
+
+def test_a_message_stays_readable_however_much_is_wrong():
+    with pytest.raises(ConfigError) as caught:
+        validated(list[int], ["x"] * 1000, "It is not valid")
+    assert len(str(caught.value).splitlines()) == 22
+    assert str(caught.value).endswith("... and 980 more")
