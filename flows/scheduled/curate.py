@@ -12,10 +12,11 @@ from flows.scheduled.outcome import conclude
 from flows.scheduled.pages import artifacts
 from pipeline import storage
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.filter.settings import FilterSettings, Form
+from pipeline.curation.filter.settings import FilterSettings
 from pipeline.errors import ConfigError
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.partitions.template import fill
+from pipeline.vocabulary import Form
 
 
 def carry_out(step: Step, target: TargetConfig) -> State[None]:

@@ -22,7 +22,7 @@ from flows.jobs.driver import write
 from flows.jobs.target import TargetConfig
 from flows.scheduled.pages.artifacts import describe, fraction
 from pipeline.config import OutputConfig, parse
-from pipeline.curation.dedup.settings import DedupSettings, Keep, Rung
+from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.dataset.checks.verify import verify
 from pipeline.jobs.folder import (
@@ -36,6 +36,7 @@ from pipeline.jobs.folder import (
     read_summary,
 )
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
+from pipeline.vocabulary import Keep, Rung
 from tests.fixtures.pictures import write_folder
 from tests.fixtures.servers.ray_head import RayHead
 from tests.fixtures.sessions import until

@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.curation.dedup.pairs import compare
 from pipeline.curation.dedup.run import Deduplication, dedup
-from pipeline.curation.dedup.settings import DedupSettings, Rung
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.vocabulary import Rung
 from tests.fixtures.duplicates import DIM, Catalog, Picture, compared, components, groups_in, pictures, unit
 
 #: Prints its pid's end: kills itself where the progress says so.

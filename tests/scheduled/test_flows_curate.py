@@ -14,11 +14,12 @@ from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
 from flows.scheduled.pages.curate import commands, section
 from pipeline.config import parse
-from pipeline.curation.dedup.settings import DedupSettings, Rung
-from pipeline.curation.filter.settings import FilterSettings, Form, NamedRule
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.errors import ConfigError
 from pipeline.jobs.folder import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep
+from pipeline.vocabulary import Form, Rung
 from tests.fixtures.pictures import write_folder
 
 ROWS = 12

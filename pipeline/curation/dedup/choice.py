@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from pipeline.curation.dedup.rows import Numbers, Rows
-from pipeline.curation.dedup.settings import DedupSettings, Keep
+from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.scan import choose
 from pipeline.errors import ConfigError, RunError
 from pipeline.scratch.user_sql import locked, require_order
+from pipeline.vocabulary import Keep
 
 _ORDERS = {
     Keep.SIMILARITY: "similarity DESC NULLS LAST",

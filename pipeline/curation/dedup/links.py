@@ -16,7 +16,7 @@ from pipeline.curation.dedup.pairs.compare import cosines
 from pipeline.curation.dedup.pairs.hashes import near_hashes
 from pipeline.curation.dedup.pairs.neighbours import Pairs
 from pipeline.curation.dedup.rows import PLAIN_TEXT, Mask, Numbers, Rows
-from pipeline.curation.dedup.settings import Rung
+from pipeline.vocabulary import Rung
 
 #: What is the same in rows that are equal on a rung.
 EQUAL = {Rung.BYTES: "image_sha256", Rung.PIXELS: "image_pixels_xxh128", Rung.TEXT: PLAIN_TEXT}

@@ -20,7 +20,7 @@ from pipeline.curation.dedup.pairs.nearness import Found, Search, search
 from pipeline.curation.dedup.pairs.neighbours import Each, here
 from pipeline.curation.dedup.rows import Rows, gather_rows
 from pipeline.curation.dedup.rungs import needs, rungs_of, searches
-from pipeline.curation.dedup.settings import DedupSettings, Rung
+from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.dedup.verdict import Verdict, judge
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import IMAGE, KEY, TEXT
@@ -28,6 +28,7 @@ from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted, ignore
 from pipeline.scratch.workspace import BATCH_ROWS, Workspace
+from pipeline.vocabulary import Rung
 
 SCHEMA = pa.schema(
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.curation.dedup.pairs.nearness import Search
-from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, Rung
+from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset.identity import Identity
 from pipeline.errors import UsageError
+from pipeline.vocabulary import Rung
 
 
 def rungs_of(settings: DedupSettings, identity: Identity) -> tuple[Rung, ...]:

@@ -17,9 +17,10 @@ from pipeline.curation.dedup.groups import Groups
 from pipeline.curation.dedup.links import Link
 from pipeline.curation.dedup.pairs.compare import cosines
 from pipeline.curation.dedup.rows import Mask, Numbers, Rows
-from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, Rung
+from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset.identity import Identity
+from pipeline.vocabulary import Rung
 
 _NONE = -1
 

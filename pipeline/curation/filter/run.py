@@ -12,13 +12,14 @@ from typing import Any
 from pipeline import storage
 from pipeline.curation.filter.filtering import Filtered, filtering, tables_folder, write_tables
 from pipeline.curation.filter.rules import WHERE, Rule
-from pipeline.curation.filter.settings import FilterSettings, Form
+from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.writer import TarLimits
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
 from pipeline.phases import OnPhase, counted
 from pipeline.scratch.workspace import Workspace
+from pipeline.vocabulary import Form
 
 UNREAD = "unread.parquet"
 
