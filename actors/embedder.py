@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ModelConfig
+from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, embeddings_schema
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
@@ -143,7 +144,7 @@ class Embedder:
         extra = pa.schema([column for column in rows.schema if column.name not in RESERVED_COLUMNS])
         schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
         table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-        table = table.replace_schema_metadata(self._facts)
+        table = table.replace_schema_metadata(encode_footer(self._facts))
         return (
             (table, rows.slice(0, 0))
             if finite.all()

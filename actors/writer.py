@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import Provenance
@@ -43,7 +44,7 @@ class Writer:
         began = time.perf_counter()
         table = self._concatenate(batches)
         quarantine = pa.concat_tables([*(batch.quarantine for batch in batches), self._crashed_rows(shard, crashed)])
-        facts = _facts(table)
+        facts = decode_footer(table.schema.metadata)
         provenance = Provenance(
             run_id=self._run_id,
             rows_planned=shard.rows,
@@ -85,8 +86,3 @@ def _crashed_row(record: Record, crashed: Crashed, earlier_attempts: int) -> dic
     failure = Failure(Stage.DECODE, Reason.CRASHED_WORKER, crashed.detail)
     attempts = earlier_attempts + crashed.attempts
     return quarantine_row(record.id, record.image_uri, record.source_fingerprint, failure, attempts)
-
-
-def _facts(table: pa.Table) -> dict[str, str]:
-    """What the embedder told about itself; nothing when all records of the shard crashed before they came to it."""
-    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

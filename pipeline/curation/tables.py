@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
-from pipeline.dataset.shard_file import PREFIX
+from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.errors import NotFoundError
 
 _GROUP_ROWS = 2**18
@@ -37,11 +37,12 @@ def write_table(
     Raises:
         StorageError: it cannot be written.
     """
-    told = {PREFIX + "version": __version__, **{PREFIX + name: json.dumps(value) for name, value in facts.items()}}
+    footer = encode_footer({"version": __version__, **{name: json.dumps(value) for name, value in facts.items()}})
+    stamped = schema.with_metadata(footer)
     rows = 0
     with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
         staged = Path(folder) / "table.parquet"
-        with pq.ParquetWriter(staged, schema.with_metadata(told), compression="zstd", write_page_checksum=True) as file:
+        with pq.ParquetWriter(staged, stamped, compression="zstd", write_page_checksum=True) as file:
             for batch in batches:
                 table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
                 file.write_table(table.select(schema.names).cast(schema), row_group_size=_GROUP_ROWS)
@@ -55,9 +56,7 @@ def read_facts(uri: str) -> dict[str, Any] | None:
     filesystem, path = storage.arrow_filesystem(uri)
     try:
         with storage.translated(uri), filesystem.open_input_file(path) as file:
-            entries = pq.read_schema(file).metadata or {}
+            facts = decode_footer(pq.read_schema(file).metadata)
     except NotFoundError:
         return None
-    own = {key.decode(): value for key, value in entries.items() if key.startswith(PREFIX.encode())}
-    own.pop(PREFIX + "version", None)
-    return {key.removeprefix(PREFIX): json.loads(value) for key, value in own.items()}
+    return {name: json.loads(value) for name, value in facts.items() if name != "version"}

@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.layout import QUARANTINE
 from pipeline.dataset.schema import TOMBSTONES
-from pipeline.dataset.shard_file import PREFIX, read_footers
+from pipeline.dataset.shard_file import read_footers
 from pipeline.errors import RunError
 from pipeline.scratch.workspace import Workspace
 
@@ -163,7 +164,6 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
 
 
 def footer_of(uri: str) -> dict[str, str]:
-    """What `hanclip.*` in a file's footer says, by name without the prefix."""
+    """The facts in the footer of a file."""
     with _opened(uri) as parquet:
-        told = {key.decode(): value.decode() for key, value in (parquet.metadata.metadata or {}).items()}
-    return {key.removeprefix(PREFIX): value for key, value in told.items() if key.startswith(PREFIX)}
+        return decode_footer(parquet.metadata.metadata)

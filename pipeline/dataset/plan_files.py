@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.dataset import layout
-from pipeline.dataset.shard_file import PREFIX
+from pipeline.dataset.footer import decode_footer
 from pipeline.errors import NotFoundError, RunError
 from pipeline.records import Record, Shard
 
@@ -38,8 +38,7 @@ def read_shards(run_uri: str) -> tuple[list[Shard], dict[str, str]]:
     """The shards of a plan and the facts of its footer. Raises NotFoundError when the plan was not finished."""
     uri = storage.join(run_uri, layout.PLAN)
     table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
-    told = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    facts = {key.removeprefix(PREFIX): value for key, value in told.items() if key.startswith(PREFIX)}
+    facts = decode_footer(table.schema.metadata)
     # Plans of before the log have one date and no adopted shards.
     origin = {"run_date": facts["run_date"], "planned_by": facts["run_id"]}
     rows = [{**origin, **row, "records_uri": storage.join(run_uri, row["records_uri"])} for row in table.to_pylist()]

@@ -17,11 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
+from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
 from pipeline.errors import RunError
-
-PREFIX = "hanclip."
 
 _FOOTERS_AT_ONCE = 16
 _TAIL_BYTES = 64 * 2**10
@@ -77,7 +76,7 @@ def footer_entries(
     identity: Identity, provenance: Provenance, shard_id: str, attempt: str, rows: tuple[int, int]
 ) -> dict[str, str]:
     """Footer metadata of an embeddings file; `rows` are (embedded, quarantined)."""
-    told = {
+    facts = {
         "version": __version__,
         "format_version": identity.format_version,
         "model": identity.model,
@@ -94,7 +93,7 @@ def footer_entries(
         "rows_embedded": rows[0],
         "rows_quarantined": rows[1],
     }
-    return {PREFIX + key: str(value) for key, value in told.items()}
+    return encode_footer(facts)
 
 
 def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
@@ -133,10 +132,10 @@ def _read_tail(file: DataFile) -> pq.ParquetFile:
 
 
 def _parse(tail: pq.ParquetFile) -> Footer:
-    told = {key.decode(): value.decode() for key, value in (tail.metadata.metadata or {}).items()}
-    values: dict[str, Any] = {name: told[PREFIX + name] for name in _FOOTER_TEXTS}
-    values["planned_by"] = told.get(PREFIX + "planned_by", values["run_id"])
-    values.update({name: int(told[PREFIX + name]) for name in _FOOTER_COUNTS})
+    facts = decode_footer(tail.metadata.metadata)
+    values: dict[str, Any] = {name: facts[name] for name in _FOOTER_TEXTS}
+    values["planned_by"] = facts.get("planned_by", values["run_id"])
+    values.update({name: int(facts[name]) for name in _FOOTER_COUNTS})
     return Footer(**values, rows=tail.metadata.num_rows, schema=tail.schema_arrow.remove_metadata())
 
 

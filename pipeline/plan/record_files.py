@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.dataset import layout
+from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.plan_files import SHARDS
-from pipeline.dataset.shard_file import PREFIX
 from pipeline.plan.shards import Cut, Origin
 from pipeline.records import RECORDS, Shard
 
@@ -87,7 +87,7 @@ def write_shards(run_uri: str, shards: list[Shard], facts: Mapping[str, Any], on
     With `once` the first plan stays: raises AlreadyExistsError where there is one.
     """
     rows = [asdict(replace(shard, records_uri=shard.records_uri.removeprefix(run_uri + "/"))) for shard in shards]
-    schema = SHARDS.with_metadata({PREFIX + key: str(value) for key, value in facts.items()})
+    schema = SHARDS.with_metadata(encode_footer(facts))
     table = pa.Table.from_pylist(rows, schema=schema)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

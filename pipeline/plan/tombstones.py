@@ -16,9 +16,9 @@ from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.outcomes import Kind, gather
 from pipeline.dataset.schema import TOMBSTONES
-from pipeline.dataset.shard_file import PREFIX
 from pipeline.errors import SourceError
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources.webdataset.tar import damage_id
@@ -74,7 +74,7 @@ def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
         for batch in work.batches(_CHANGES.format(with_gone=str(with_gone))):
             writer.write_batch(batch.cast(TOMBSTONES))
             rows += batch.num_rows
-        writer.add_key_value_metadata({f"{PREFIX}run_id": run_id})
+        writer.add_key_value_metadata(encode_footer({"run_id": run_id}))
     if rows:
         storage.create(uri, sink.getvalue().to_pybytes())
 

@@ -22,10 +22,11 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.outcomes import read_rows
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.dataset.shard_file import PREFIX, Provenance
+from pipeline.dataset.shard_file import Provenance
 from pipeline.errors import AlreadyExistsError, RunError, UsageError
 from pipeline.phases import OnPhase, ignore
 from pipeline.records import Record, Shard
@@ -138,7 +139,7 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
             failed.append(table)
         else:
             embedded.append(table)
-            dtypes.add(table.schema.metadata[f"{PREFIX}compute_dtype".encode()].decode())
+            dtypes.add(decode_footer(table.schema.metadata)["compute_dtype"])
     provenance = Provenance(
         run_id=plan.run_id,
         rows_planned=len(records),

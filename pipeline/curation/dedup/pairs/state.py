@@ -31,7 +31,7 @@ from pipeline.curation.dedup.pairs.shadows import Lamp
 from pipeline.curation.dedup.rows import Mask, Numbers, Rows
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.dataset import layout
-from pipeline.dataset.shard_file import PREFIX
+from pipeline.dataset.footer import decode_footer
 from pipeline.errors import NotFoundError
 
 _FOLDER = "_dedup"
@@ -110,8 +110,8 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Numbers) -> Known:
 
 
 def _facts(file: pq.ParquetFile) -> dict[str, Any]:
-    names = ("space", "trained_on", "count")
-    return {name: json.loads(file.schema_arrow.metadata[f"{PREFIX}{name}".encode()]) for name in names}
+    facts = decode_footer(file.schema_arrow.metadata)
+    return {name: json.loads(facts[name]) for name in ("space", "trained_on", "count")}
 
 
 def _nothing(count: int) -> Known:
