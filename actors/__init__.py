@@ -1,9 +1,9 @@
-"""Who does the work: plain actor classes, the dispatcher that feeds them, the driver of one run.
+"""Runs on Ray: the actors, the scheduler that feeds them, the driver of one run, and jobs of several runs.
 
-Ray reads its authentication mode once, when it is imported, and its default differs between releases. So the mode is
-made explicit here, before anything imports Ray: the user's, else tokens. Without a token of the user's, each process
-makes its own for the local Ray that it may start, which keeps other users of the machine from running code in it; a
-cluster without authentication ignores it.
+Ray reads its authentication mode once, when it is imported, and the default differs between releases. So it is set
+here, before anything imports Ray: the user's mode, else tokens. If the user has no token, each process makes one for
+the local Ray that it may start, so that other users of the machine cannot run code in it; a cluster without
+authentication ignores it.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""CPU actor: rows of a shard in, an `ImageBatch` out.
+"""Actor that reads and decodes: rows of a shard in, an `ImageBatch` out.
 
-Reading and decoding of one actor overlap: Ray runs two calls at once, one reads while the other decodes. A lock keeps
-the decoding itself to one core, which is what the actor asked the cluster for. Pixels leave as uint8, since float32
-would move four times the bytes; the model normalises them.
+Ray runs two calls of an actor at once, so that one reads while the other decodes. A lock limits decoding to one core,
+which is what the actor asks the cluster for. Pixels stay uint8, because float32 would move four times the bytes; the
+model normalises them.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Decoder:
         self._reader = reader(self._source)
 
     def decode(self, shard: Shard, start: int, stop: int) -> tuple[ImageBatch, Stats]:
-        """Read and decode rows `start` to `stop` of `shard`; failed records are in the batch's quarantine.
+        """Read and decode rows `start` to `stop` of `shard`; failed records go to the batch's quarantine.
 
         Raises:
-            UnavailableError: the store is down for all of them.
+            UnavailableError: the store is down.
         """
         began = time.perf_counter()
         raw = self._read(shard, start, stop)
@@ -72,20 +72,20 @@ class Decoder:
         return batch, Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
 
     def _read(self, shard: Shard, start: int, stop: int) -> list[RawRecord]:
-        """Read the rows. If all of them are unavailable, a neighbour tells whether it is they or the store."""
+        """Read the rows. If all are unavailable, reading a neighbour shows whether the store is down."""
         records = self._records(shard)
         try:
             return self._reader.read(records[start:stop])
         except UnavailableError as error:
-            # Records that are tried again are known to fail; that they all do says nothing about the store.
+            # Records of a retry are known to fail, so that all of them fail is no sign that the store is down.
             if not shard.attempts and not self._answers(records[:start][-1:] or records[stop:][:1]):
                 raise
             return [RawRecord(record, failure=read_failure(error)) for record in records[start:stop]]
 
-    def _answers(self, witness: Sequence[Record]) -> bool:
-        """Whether the store says anything about this record, be it that there is none."""
+    def _answers(self, neighbour: Sequence[Record]) -> bool:
+        """Whether the store answers for this record, even if only that it does not exist."""
         try:
-            answers = self._reader.read(witness)
+            answers = self._reader.read(neighbour)
         except UnavailableError:
             return False
         return any(one.failure is None or one.failure.reason not in NO_ANSWER for one in answers)
@@ -117,7 +117,7 @@ class Decoder:
         return np.empty((n, self._image_size, self._image_size, 3), dtype=np.uint8)
 
     def _text_failure(self, one: RawRecord) -> Failure | None:
-        """A missing text is a fact about an image's record; a blank one, or no content at all, is a fault."""
+        """A record with an image may lack a text; a blank text, or neither image nor text, is a failure."""
         if one.text is None and self._source.has_images:
             return None
         if one.text is None or not one.text.strip():
@@ -125,7 +125,7 @@ class Decoder:
         return None
 
     def _row(self, one: RawRecord, pixels: Any) -> dict[str, Any] | Failure:
-        """Columns of a good record, its pixels put into `pixels`; or why it failed."""
+        """The columns of a good record, with its pixels written into `pixels`; or why it failed."""
         row = {"id": one.record.id, "source_fingerprint": one.record.source_fingerprint, "text": one.text, **one.extra}
         if one.image is None:
             return row

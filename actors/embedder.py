@@ -1,8 +1,8 @@
-"""GPU (or CPU) actor: `ImageBatch` in, `EmbeddingBatch` out.
+"""Actor that runs the model, on a GPU or CPU: `ImageBatch` in, `EmbeddingBatch` out.
 
-Holds the model and nothing of a plan, so that it may serve one run after another: the columns to carry through come
-with each batch. Each distinct text of a batch goes through the text tower once. The similarity is computed in float32
-from the float32 unit vectors, before any rounding for storage.
+It holds only the model, so that it can serve several runs; the columns to pass through come with each batch. Each
+distinct text of a batch is encoded once. The similarity is computed in float32 from the float32 unit vectors, before
+any rounding for storage.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.config import ModelConfig
 from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, embeddings_schema
+from pipeline.model.checkpoints import resolve
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
 from pipeline.stats import Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
@@ -36,7 +37,13 @@ _NOT_FINITE = Failure(Stage.EMBED, Reason.NOT_FINITE, "the model gave a vector w
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts of B rows: vectors (B, D), which rows have one (B,), whose is too long (B,), and how many differ."""
+    """The texts of B rows.
+
+    Attributes:
+        vectors: (B, D) float32; zeros for rows without a text.
+        present, too_long: (B,) whether a row has a text, and whether it has more tokens than the model takes.
+        distinct: number of distinct texts.
+    """
 
     vectors: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
@@ -55,9 +62,9 @@ class Embedder:
     """Runs the model.
 
     Args:
-        model: the model's configuration, pinned to a weights digest, so that every actor computes with the same.
+        model: the model's configuration, pinned to a weights digest, so that all actors use the same weights.
         threads: CPU threads for the forward pass.
-        device: "cpu" for an actor that has no GPU of its own, though it may see some; None takes what is there.
+        device: "cpu" for an actor without a GPU of its own, though it may see some; None: the GPU if there is one.
     """
 
     def __init__(self, model: ModelConfig, threads: int, device: str | None) -> None:
@@ -66,24 +73,23 @@ class Embedder:
         self._device = device
 
     def setup(self) -> dict[str, str]:
-        """Load the model; returns facts for the footers: `dtype`, `device`, `logit_scale`."""
+        """Load the model; returns metadata for the footers: `compute_dtype`, `device`, `logit_scale`."""
         keep_freed_memory()
-        # Waiting threads of the forward pass would spin, and take the decoders' cores; read when torch is loaded.
+        # Idle threads of the forward pass would spin and take the decoders' cores. Torch reads it when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from pipeline.model.checkpoints import resolve
-        from pipeline.model.chinese_clip import ChineseClip, set_threads
+        from pipeline.model.chinese_clip import ChineseClip, set_threads  # torch, only after the line above
 
         set_threads(self._threads)
         config = self._model_config
         self._clip = ChineseClip.load(
             resolve(config), config.dtype, self._device, config.batch_size, config.compile, config.text_overflow
         )
-        self._facts = {
+        self._metadata = {
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
             "device": self._clip.device_name,
             "logit_scale": repr(self._clip.logit_scale),
         }
-        return self._facts
+        return self._metadata
 
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`."""
@@ -128,7 +134,7 @@ class Embedder:
     def _assemble(
         self, rows: pa.Table, images: npt.NDArray[np.float32] | None, texts: _Texts | None
     ) -> tuple[pa.Table, pa.Table]:
-        """The output table, and the rows left out because a vector is not finite."""
+        """The output table, and the rows that are left out because a vector is not finite."""
         columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
         finite = np.ones(rows.num_rows, dtype=bool)
         if images is not None:
@@ -144,7 +150,7 @@ class Embedder:
         extra = pa.schema([column for column in rows.schema if column.name not in RESERVED_COLUMNS])
         schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
         table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-        table = table.replace_schema_metadata(encode_footer(self._facts))
+        table = table.replace_schema_metadata(encode_footer(self._metadata))
         return (
             (table, rows.slice(0, 0))
             if finite.all()

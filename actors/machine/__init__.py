@@ -1,1 +1,1 @@
-"""What a run may use: this machine, or the Ray cluster that it joins."""
+"""What a run may use: the resources of this machine, or of the Ray cluster that it joins."""

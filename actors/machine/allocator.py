@@ -1,7 +1,7 @@
-"""How this process's C allocator treats freed memory.
+"""Tunes the C allocator of this process.
 
-Decoding and a forward pass free and take again the same few megabytes for every batch. glibc gives such blocks back to
-the kernel each time; keeping them took a sixth off the CPU time of a decode-bound run (`docs/benchmarks.md`).
+Decoding and a forward pass free and allocate the same few megabytes for every batch. glibc returns such blocks to the
+kernel each time; keeping them saved a sixth of the CPU time of a decode-bound run (`docs/benchmarks.md`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MMAP_BYTES = 32 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to 200 MB of freed memory for the next batch; whether the allocator knows how."""
+    """Keep up to 200 MB of freed memory for the next batch; returns whether the allocator supports it."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

@@ -1,4 +1,4 @@
-"""What this machine, or the container that we run in, lets us use: cores, memory that is really free, GPUs."""
+"""What this process may use of its machine or container: cores, available memory, GPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def usable_cpus() -> float:
 
 
 def available_memory_bytes() -> int:
-    """Memory that new processes can have: caches count as free, and the container's limit holds."""
+    """Memory available to new processes: caches count as free, and the container's limit applies."""
     meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(meminfo["MemAvailable"].split()[0]) * 1024
     limit = _read("memory.max") or _read("memory/memory.limit_in_bytes")
@@ -31,10 +31,10 @@ def available_memory_bytes() -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs that CUDA would show to this process."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return len([device for device in named.split(",") if device.strip() not in ("", "-1")])
+    """Number of GPUs that CUDA would show to this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
     driver = Path("/proc/driver/nvidia/gpus")
     return len(list(driver.iterdir())) if driver.is_dir() else 0
 

@@ -1,1 +1,1 @@
-"""How a run reports: progress files, log lines and the bottleneck."""
+"""Reports on a run: progress files, log lines and the bottleneck."""

@@ -1,6 +1,6 @@
-"""Log lines about a run for a person who reads them later, in Ray's dashboard or in Prefect, where no display can be.
+"""Log lines about a run, for Ray's dashboard and Prefect, where there is no live display.
 
-A line when planning begins, one when it is done, one every ten seconds, one at the end. The last one adds up.
+One line when planning begins, one with the plan, one every ten seconds, and one at the end, whose counts add up.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _EVERY_S = 10.0
 
 
 class RunLog:
-    """Tells about one run over the addresses `source`. `name` begins each line."""
+    """Logs one run over the URIs `source`; each line begins with `name`."""
 
     def __init__(self, name: str, source: Sequence[str]) -> None:
         self._name = name
         self._source = ", ".join(source)
-        self._told_s: float | None = None
+        self._logged_s: float | None = None
 
     def update(self, progress: Progress) -> None:
-        """Tell that planning begins, the plan once it is made, later the progress if it is time to."""
+        """Log the begin of planning, the plan once it is made, and later the progress if a line is due."""
         if progress.state == "planning":
             logger.info("%s: planning", self._name)
             return
         now = time.monotonic()
-        if self._told_s is None:
+        if self._logged_s is None:
             logger.info("%s: %s", self._name, _plan(progress, self._source))
-        elif now - self._told_s < _EVERY_S:
+        elif now - self._logged_s < _EVERY_S:
             return
         else:
             logger.info("%s: %s", self._name, _progress(progress))
-        self._told_s = now
+        self._logged_s = now
 
     def end(self, state: str, message: str, summary: Summary | None) -> None:
-        """Tell how the run ended; the rows of its summary, if it came to one, add up."""
+        """Log how the run ended, with the counts of its summary if it has one."""
         level = logging.ERROR if state == "failed" else logging.INFO
         ended = f" in {_duration(summary.seconds)}: {_balance(summary)}" if summary else ""
         logger.log(level, "%s: %s%s%s", self._name, state, ended, f". {message}" if message else "")
