@@ -1,43 +1,34 @@
-"""How many actors a run gets, and how large each is.
+"""Decides how many actors a run gets, and how large each is.
 
-In: CPUs, GPUs and memory. Out: a `Layout`. With GPUs: one embedder per GPU, decoders on all other CPUs. On CPUs alone:
-a decoder and an embedder per core, each counted as half a core: whichever is the bottleneck gets the cores, and the
-other waits for it.
+In: CPUs, GPUs and memory. Out: a `CrewSize`. With GPUs: one embedder per GPU, decoders on all other CPUs. On CPUs
+alone: a decoder and an embedder per core, each counted as half a core; the one that is the bottleneck then gets the
+cores while the other waits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.files.tensors import stored_bytes
 
-_OBJECT_STORE_SHARE = 0.3
-
-
-#: Records per call: enough pixels that the cost of a call does not count, few enough that all actors have work.
+OBJECT_STORE_SHARE = 0.3
+#: Decoded bytes per call: enough that the overhead of a call does not matter, few enough that all actors have work.
 _CHUNK_BYTES = 4 * 2**20
-
-
 _CPU_CHUNK_ROWS = (64, 256)
-
-
 _GPU_CHUNK_ROWS = (256, 256)
-
-
 _DECODERS_PER_WRITER = 16
-
-
-#: Peak memory of loading and running a model, in copies of its weights file as stored.
+#: Peak memory of loading and running a model, in multiples of its weights file.
 _MODEL_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What there is to share out."""
+    """What a run may use."""
 
     cpus: float
     gpus: float
@@ -46,7 +37,7 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CrewSize:
     """How many actors, and what each asks for.
 
     Attributes:
@@ -66,68 +57,91 @@ class Layout:
     inflight_bytes: int
 
 
-def arrange(
+class _Shares(NamedTuple):
+    """Numbers of actors, the CPUs that each asks for if there are enough, and the least and most rows of a chunk."""
+
+    decoders: int
+    embedders: int
+    cpus_per_decoder: float
+    cpus_per_embedder: float
+    chunk_rows: tuple[int, int]
+
+
+def size_crew(
     resources: Resources, cluster: ClusterConfig, model: ModelConfig, weights_bytes: int, image_size: int
-) -> Layout:
-    """Share the resources out.
+) -> CrewSize:
+    """Divide the resources among the actors.
 
     Args:
         resources: of the cluster or of this machine.
-        cluster: the user's wishes, which win.
+        cluster: the user's settings, which take precedence.
         model: for its batch size.
         weights_bytes: size of the model's weights, which bounds the number of copies on CPUs.
         image_size: N of the model's (N, N) pixels.
+
+    Raises:
+        ConfigError: the embedders do not fit on the GPUs.
     """
     cpus = max(1, int(resources.cpus))
-    gpus_each = cluster.gpus_per_embedder
-    if gpus_each is None:
-        gpus_each = 1.0 if resources.gpus >= 1 else 0.0
-    if gpus_each > resources.gpus:
-        raise ConfigError(
-            f"An embedder asks for {gpus_each:g} GPUs and the cluster has {resources.gpus:g}: "
-            "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
-        )
+    gpus_each = _gpus_per_embedder(resources, cluster)
     if gpus_each:
-        fitting = max(1, int(resources.gpus / gpus_each))
-        embedders = cluster.embedders or fitting
-        if embedders > fitting:
-            raise ConfigError(
-                f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs: "
-                "lower --embedders or --gpus-per-embedder."
-            )
-        decoders = cluster.decoders or max(1, cpus - embedders)
+        shares = _gpu_shares(cpus, resources.gpus, gpus_each, cluster)
     else:
-        fitting = int(resources.memory_bytes / (max(weights_bytes, 1) * _MODEL_COPIES)) or 1
-        embedders = cluster.embedders or min(cpus, fitting)
-        decoders = cluster.decoders or cpus
-    # A GPU embedder asks for no CPU, so that decoders which were placed first can never keep it from its GPU.
-    embedder_share, decoder_share = (0.0, 1.0) if gpus_each else (0.5, 0.5)
-    shrink = min(1.0, cpus / (decoders * decoder_share + embedders * embedder_share))
-    return Layout(
-        decoders=decoders,
-        embedders=embedders,
-        writers=-(-decoders // _DECODERS_PER_WRITER),
-        cpus_per_decoder=_rounded_down(decoder_share * shrink),
-        cpus_per_embedder=_rounded_down(embedder_share * shrink),
+        shares = _cpu_shares(cpus, resources.memory_bytes / max(weights_bytes, 1), cluster)
+    asked = shares.decoders * shares.cpus_per_decoder + shares.embedders * shares.cpus_per_embedder
+    shrink = min(1.0, cpus / asked)
+    return CrewSize(
+        decoders=shares.decoders,
+        embedders=shares.embedders,
+        writers=-(-shares.decoders // _DECODERS_PER_WRITER),
+        cpus_per_decoder=_rounded_down(shares.cpus_per_decoder * shrink),
+        cpus_per_embedder=_rounded_down(shares.cpus_per_embedder * shrink),
         gpus_per_embedder=gpus_each,
-        embedder_threads=max(1, cpus // embedders),
-        chunk_rows=max(
-            model.batch_size or 0, _chunk_rows(image_size, _GPU_CHUNK_ROWS if gpus_each else _CPU_CHUNK_ROWS)
-        ),
-        inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * _OBJECT_STORE_SHARE),
+        embedder_threads=max(1, cpus // shares.embedders),
+        chunk_rows=max(model.batch_size or 0, _chunk_rows(image_size, *shares.chunk_rows)),
+        inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * OBJECT_STORE_SHARE),
     )
-
-
-def _chunk_rows(image_size: int, between: tuple[int, int]) -> int:
-    least, most = between
-    return min(most, max(least, _CHUNK_BYTES // (3 * image_size**2)))
-
-
-def _rounded_down(share: float) -> float:
-    """Ray counts in ten-thousandths; rounding up could make the last actor wait for ever."""
-    return int(share * 10_000) / 10_000
 
 
 def weights_bytes(model: ModelSpec) -> int:
     """Size of the model's weights as stored."""
     return stored_bytes(Path(model.folder), model.weights_file)
+
+
+def _gpus_per_embedder(resources: Resources, cluster: ClusterConfig) -> float:
+    gpus_each = cluster.gpus_per_embedder
+    if gpus_each is None:
+        return 1.0 if resources.gpus >= 1 else 0.0
+    if gpus_each > resources.gpus:
+        raise ConfigError(
+            f"An embedder asks for {gpus_each:g} GPUs and the cluster has {resources.gpus:g}: "
+            "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
+        )
+    return gpus_each
+
+
+def _gpu_shares(cpus: int, gpus: float, gpus_each: float, cluster: ClusterConfig) -> _Shares:
+    """Embedders get GPUs and no CPU, so that decoders that were placed first cannot keep one from its GPU."""
+    fitting = int(gpus / gpus_each)
+    embedders = cluster.embedders or fitting
+    if embedders > fitting:
+        raise ConfigError(
+            f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {gpus:g} GPUs: "
+            "lower --embedders or --gpus-per-embedder."
+        )
+    return _Shares(cluster.decoders or max(1, cpus - embedders), embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
+
+
+def _cpu_shares(cpus: int, weights_that_fit: float, cluster: ClusterConfig) -> _Shares:
+    """As many embedders as CPUs, unless fewer models fit into memory."""
+    embedders = cluster.embedders or min(cpus, int(weights_that_fit / _MODEL_COPIES) or 1)
+    return _Shares(cluster.decoders or cpus, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
+
+
+def _chunk_rows(image_size: int, least: int, most: int) -> int:
+    return min(most, max(least, _CHUNK_BYTES // (3 * image_size**2)))
+
+
+def _rounded_down(share: float) -> float:
+    """Ray counts in ten-thousandths; rounding up could leave the last actor without a place."""
+    return int(share * 10_000) / 10_000

@@ -1,8 +1,8 @@
-"""The entrypoints: one run, or a job of several, in this process.
+"""Entrypoints: carry out one run, or a job of several runs, in this process.
 
-In: a `RunConfig`, or the `job.json` of a submitted job. `python -m actors.driver FILE` takes either as a file; it is
-what runs as a Ray job, where it joins the cluster that it runs on. Out: a `Summary` or a `JobSummary`, and what the
-runs leave in OUT. What a run commits stays whatever happens to it; the same call goes on from there.
+In: a `RunConfig`, or the `job.json` of a submitted job. `python -m actors.driver FILE` accepts either as a file; it is
+the entrypoint of a Ray job and then joins the cluster that it runs on. Out: a `Summary` or a `JobSummary`, and what the
+runs write to OUT. Committed shards stay whatever happens; running the same again continues from there.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from actors.jobs.driver import JobDriver
 from actors.reporting.run_log import RunLog
 from actors.run import Run
 from actors.session import Session
-from actors.stopping import Wish, exit_on_sigterm
-from pipeline import config as configs
+from actors.stopping import StopRequest, exit_on_sigterm
 from pipeline import storage
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import HanclipError
-from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import JobSummary, OnJobProgress
+from pipeline.jobs.folder import JobSummary, OnJobProgress, is_job, read_job
 from pipeline.jobs.progress import OnProgress, Summary
 
 __all__ = ["main", "retry", "run", "run_job"]
@@ -34,9 +32,9 @@ def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
         UsageError: the request cannot be carried out as given; nothing was started.
         StorageError: the source cannot be listed or the output cannot be written.
     """
-    one = Run(config, on_progress)
+    asked = Run(config, on_progress)
     with Session(config.cluster) as session:
-        return one.embed(session)
+        return asked.embed(session)
 
 
 def retry(
@@ -45,28 +43,28 @@ def retry(
     config: RunConfig,
     on_progress: OnProgress | None = None,
 ) -> Summary:
-    """Try the quarantined records of `out` with one of `reasons` again, with the source and model of `config`."""
-    one = Run(config, on_progress)
+    """Retry the quarantined records of `out` that have one of `reasons`, with the source and model of `config`."""
+    asked = Run(config, on_progress)
     with Session(config.cluster) as session:
-        return one.retry(session, out, reasons)
+        return asked.retry(session, out, reasons)
 
 
-def run_job(uri: str, on_progress: OnJobProgress | None = None, stop: Wish | None = None) -> JobSummary:
-    """Carry out the job whose `job.json` is at `uri`; may be called from any thread, by one at a time.
+def run_job(uri: str, on_progress: OnJobProgress | None = None, stop: StopRequest | None = None) -> JobSummary:
+    """Carry out the job whose `job.json` is at `uri`. May be called from any thread, but not concurrently.
 
     Args:
         uri: of the `job.json`.
         on_progress: called about twice a second.
-        stop: a `threading.Event` or the like; once set, the job ends as it does after SIGTERM.
+        stop: such as a `threading.Event`; once set, the job ends as after SIGTERM.
 
     Raises:
-        HanclipError: there is no such job. What goes wrong with its runs is in the summary.
+        HanclipError: there is no such job. Errors of its runs are in the summary.
     """
-    return JobDriver(uri, job_folder.read_job(uri), on_progress, stop).go()
+    return JobDriver(uri, read_job(uri), on_progress, stop).carry_out()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the file says that is the only argument, a job or a saved `RunConfig`; returns the exit code."""
+    """Carry out the job or the saved `RunConfig` in the file that is the only argument; returns the exit code."""
     paths = sys.argv[1:] if arguments is None else arguments
     if len(paths) != 1:
         sys.stderr.write(
@@ -77,17 +75,17 @@ def main(arguments: list[str] | None = None) -> int:
     exit_on_sigterm()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     for package in ("pipeline", "actors", __name__):
-        logging.getLogger(package).setLevel(logging.INFO)  # Other packages have their say about faults only.
+        logging.getLogger(package).setLevel(logging.INFO)  # Other packages log warnings and errors only.
     try:
         tree = _load(paths[0])
-        return run_job(paths[0]).exit_code if job_folder.is_job(tree) else _run_logged(configs.parse(tree))
+        return run_job(paths[0]).exit_code if is_job(tree) else _run_logged(parse(tree))
     except HanclipError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
 
 
 def _load(uri: str) -> dict[str, object]:
-    """JSON from anywhere, which is how jobs are stored, else YAML from this machine."""
+    """Read JSON from any store, as jobs are stored, else YAML from this machine."""
     if not storage.is_local(uri) or uri.endswith(".json"):
         try:
             tree = json.loads(storage.read_bytes(uri))
@@ -95,7 +93,7 @@ def _load(uri: str) -> dict[str, object]:
             tree = None
         if isinstance(tree, dict):
             return tree
-    return configs.load_yaml(uri)
+    return load_yaml(uri)
 
 
 def _run_logged(config: RunConfig) -> int:

@@ -1,7 +1,7 @@
-"""What a run would do, without doing it: the plan's counts and an estimate of its time. Writes nothing, starts no Ray.
+"""What a run would do: the plan's counts and an estimate of its time. Writes nothing and starts no Ray.
 
 The estimate comes from the steady rate of the newest finished run of the same dataset; without one, from reading and
-decoding a few of the planned records here, which says nothing about the model and says so. Start-up is on top.
+decoding a few of the planned records here, which leaves out the model and says so. Start-up is added.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from actors.crew_size import Layout, arrange, weights_bytes
+from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import address_of, connected, local_resources
 from pipeline import storage
 from pipeline.config import RunConfig
@@ -25,25 +25,25 @@ from pipeline.records import Record
 from pipeline.sources import reader, scan
 
 _SAMPLE_RECORDS = 48
-#: Ray and a model of base size on two CPU cores; a run of the same dataset tells better.
+#: Ray and a model of base size on two CPU cores; used until a run of the dataset has measured it.
 _STARTUP_S = 15.0
-#: A run that worked for so long tells a rate.
+#: Seconds of work after which the rate of a run is reliable.
 _STEADY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """A run before it is made.
+    """What a run would do.
 
     Attributes:
-        rows_in, rows_already_done, rows: of the source; with an outcome; to do.
-        size_bytes: bytes to read; None where the source does not tell.
-        smallest_shard, largest_shard: records.
-        estimate_s: expected seconds, start-up included; None where nothing can be said.
-        startup_s: of these, before the first record: Ray, the actors, the model.
-        estimate_basis: what the estimate rests on.
-        notes: what the source's listing found out of place.
-        rows_vanished: ids that the source, a whole catalog, does not hold any more.
+        rows_in, rows_already_done, rows: records in the source, those with an outcome, those to do.
+        size_bytes: bytes to read; None if the source does not list sizes.
+        smallest_shard, largest_shard: in records.
+        estimate_s: expected seconds, start-up included; None if there is no basis for an estimate.
+        startup_s: the part of `estimate_s` before the first record: Ray, the actors, the model.
+        estimate_basis: what the estimate is based on.
+        notes: problems that listing the source found.
+        rows_vanished: ids that the source, a whole catalog, no longer holds.
     """
 
     source: str
@@ -72,10 +72,10 @@ def dry_run(config: RunConfig) -> DryRun:
     """Plan `config` without writing. Raises what planning raises."""
     model = resolve(config.model)
     if address_of(config.cluster) is None:
-        crew = arrange(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
+        crew = size_crew(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
     else:
         with connected(config.cluster) as resources:
-            crew = arrange(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
+            crew = size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
     plan = dry_plan(config, model, crew.decoders)
     sizes = [shard.rows for shard in plan.shards] or [0]
     work_s, startup_s, basis = _estimate(config, plan, model, crew)
@@ -103,8 +103,8 @@ def dry_run(config: RunConfig) -> DryRun:
     )
 
 
-def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> tuple[float | None, float, str]:
-    """Seconds of work (None: unknown), seconds of start-up, and what they rest on."""
+def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: CrewSize) -> tuple[float | None, float, str]:
+    """Seconds of work (None: unknown), seconds of start-up, and what they are based on."""
     if not plan.rows:
         return 0.0, 0.0, "nothing to do"
     if earlier := _earlier(plan.dataset.uri):
@@ -119,9 +119,9 @@ def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: Layout) -> 
 
 
 def _earlier(out: str) -> tuple[float, float, int] | None:
-    """Seconds of work and of start-up, and records, of the newest run of `out` that worked for some time, else of any.
+    """Seconds of work and of start-up, and records, of the newest run of `out` that was long enough, else of any.
 
-    A short run says little: its last chunks wait for each other.
+    The rate of a short run is unreliable, because its last chunks wait for each other.
     """
     short = None
     for _, objects in reversed(list(layout.runs(out).items())):
@@ -132,7 +132,7 @@ def _earlier(out: str) -> tuple[float, float, int] | None:
                 except (StorageError, ValueError):
                     continue
                 if "rows_planned" not in summary:
-                    continue  # A compaction copied and embedded nothing.
+                    continue  # A compaction, which embeds nothing.
                 startup_s = float(summary.get("startup_s", 0.0))
                 records, work_s = summary["rows_planned"] - summary["rows_left"], summary["seconds"] - startup_s
                 if records and work_s >= _STEADY_S:
@@ -151,10 +151,10 @@ def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
     scan(few, lambda batch: records.extend(Record(**row) for row in batch.to_pylist()), config.output.uri)
     source = reader(plan.source)
     began = time.perf_counter()
-    for one in source.read(records):
-        with suppress(ImageError):  # it will be quarantined; the time it took counts all the same
-            if one.image is not None:
-                decode(one.image, model.image_size, config.image.max_pixels)
+    for raw in source.read(records):
+        with suppress(ImageError):  # will be quarantined, and takes time too
+            if raw.image is not None:
+                decode(raw.image, model.image_size, config.image.max_pixels)
     seconds = time.perf_counter() - began
     source.close()
     return seconds / len(records)

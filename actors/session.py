@@ -1,11 +1,11 @@
-"""What outlives a run: the connection to Ray, and the embedders with the model that they have loaded.
+"""What outlives a run: the connection to Ray, and the embedders with their loaded model.
 
     with Session(config.cluster) as session:
         Run(config).embed(session)
         Run(another).embed(session)
 
-A local Ray is started, and embedders are made, by the first run that has work to do. They stay while the next runs
-want the same; decoders and writers hold a plan and are made for each run.
+The first run that has work to do starts the local Ray and the embedders. They stay while the following runs ask for the
+same; decoders and writers hold a plan and are made for each run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Self
 from pydantic import BaseModel
 
 from actors import crew
-from actors.crew_size import Layout, arrange, weights_bytes
+from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import address_of, cluster_resources, connected, local_resources
 from actors.scheduler.pool import Pool, Pools
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
@@ -27,26 +27,26 @@ from pipeline.plan.make import Plan
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """Embedders, the layout that they are a part of, and the sections of a configuration that they are made from."""
+class _KeptEmbedders:
+    """Embedders, the crew that they belong to, and the sections of the configuration that they were made from."""
 
     pool: Pool
-    layout: Layout
+    size: CrewSize
     sections: tuple[BaseModel, ...]
 
 
 class Session:
-    """One connection to the Ray that `cluster` means, and at most one crew of embedders on it."""
+    """One connection to the Ray that `cluster` names, with at most one pool of embedders on it."""
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster
         self._stack = ExitStack()
         self._connected = False
-        self._kept: _Kept | None = None
+        self._kept: _KeptEmbedders | None = None
         self._models: dict[ModelConfig, ModelSpec] = {}
 
     def __enter__(self) -> Self:
-        """Join the cluster, if there is one to join.
+        """Join the cluster, if one is configured.
 
         Raises:
             RunError: it cannot be reached.
@@ -56,57 +56,57 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_embedders()
+        self._stop_embedders()
         self._stack.close()
 
     def model(self, config: ModelConfig) -> ModelSpec:
-        """The checkpoint, resolved once, so that all runs of a session use the same commit of a branch."""
+        """The checkpoint; resolved once, so that all runs of a session use the same commit of a branch."""
         if config not in self._models:
             self._models[config] = resolve(config)
         return self._models[config]
 
-    def layout(self, config: RunConfig, model: ModelSpec) -> Layout:
-        """How many actors a run gets: those of the run before while it wants the same, else what there is now."""
+    def crew_size(self, config: RunConfig, model: ModelSpec) -> CrewSize:
+        """How many actors a run gets: as for the previous run if it asks for the same, else by the resources now."""
         if self._kept is not None and self._kept.sections == _sections(config):
-            return self._kept.layout
+            return self._kept.size
         resources = cluster_resources() if self._connected else local_resources()
-        return arrange(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
+        return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
     @contextmanager
     def crew(
-        self, config: RunConfig, plan: Plan, model: ModelSpec, layout: Layout, noted: Callable[[], None]
+        self, config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, on_signal: Callable[[], None]
     ) -> Iterator[Pools]:
-        """The actors of a run; the embedders rest afterwards, unless the run failed. `noted` as in `connected`."""
-        self._connect(noted)
-        kept = self._embedders(config, layout)
-        pools = Pools(crew.decoders(config, plan, model, layout), kept, crew.writers(plan, layout))
+        """The actors of a run. The embedders stay afterwards unless the run failed. `on_signal`: see `connected`."""
+        self._connect(on_signal)
+        embedders = self._embedders(config, size)
+        decoders, writers = crew.decoders(config, plan, model, size), crew.writers(plan, size)
         try:
-            yield pools
-            kept.rest()
+            yield {"decode": decoders, "embed": embedders, "write": writers}
+            embedders.rest()
         except BaseException:
-            self._end_embedders()
+            self._stop_embedders()
             raise
         finally:
-            pools.decoders.stop()
-            pools.writers.stop()
+            decoders.stop()
+            writers.stop()
 
-    def vacate(self) -> bool:
-        """End the embedders, so that others have their share of the cores; says whether there is a Ray to use."""
-        self._end_embedders()
+    def release_embedders(self) -> bool:
+        """Stop the embedders to free their CPUs and GPUs; returns whether the session is connected to a Ray."""
+        self._stop_embedders()
         return self._connected
 
-    def _connect(self, noted: Callable[[], None] = lambda: None) -> None:
+    def _connect(self, on_signal: Callable[[], None] = lambda: None) -> None:
         if not self._connected:
-            self._stack.enter_context(connected(self._cluster, noted))
+            self._stack.enter_context(connected(self._cluster, on_signal))
             self._connected = True
 
-    def _embedders(self, config: RunConfig, layout: Layout) -> Pool:
+    def _embedders(self, config: RunConfig, size: CrewSize) -> Pool:
         if self._kept is None or self._kept.sections != _sections(config):
-            self._end_embedders()
-            self._kept = _Kept(crew.embedders(config.model, layout), layout, _sections(config))
+            self._stop_embedders()
+            self._kept = _KeptEmbedders(crew.embedders(config.model, size), size, _sections(config))
         return self._kept.pool
 
-    def _end_embedders(self) -> None:
+    def _stop_embedders(self) -> None:
         if self._kept is not None:
             self._kept.pool.stop()
             self._kept = None

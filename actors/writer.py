@@ -1,6 +1,6 @@
-"""Actor: all batches of a shard in, one committed Parquet file out.
+"""Actor that commits shards: all batches of a shard in, one Parquet file out.
 
-It holds nothing between calls: if it dies, the same batches go to another writer.
+It keeps no state between calls: if it dies, the same batches go to another writer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import Provenance
 from pipeline.errors import AlreadyExistsError
 from pipeline.plan.make import read_records
-from pipeline.records import Crashed, EmbeddingBatch, Failure, Record, Shard, Written
+from pipeline.records import CommittedShard, Crashed, EmbeddingBatch, Failure, Record, Shard
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
 
@@ -28,8 +28,8 @@ class Writer:
     """Commits shards.
 
     Args:
-        dataset: where to.
-        run_id: of this run.
+        dataset: the output.
+        run_id: names this run.
     """
 
     def __init__(self, dataset: Dataset, run_id: str) -> None:
@@ -37,35 +37,35 @@ class Writer:
         self._run_id = run_id
 
     def setup(self) -> None:
-        """Nothing to open; every actor has a set-up."""
+        """Nothing to open; the scheduler calls it on every actor."""
 
-    def write(self, shard: Shard, crashed: Sequence[Crashed], *batches: EmbeddingBatch) -> Written:
+    def write(self, shard: Shard, crashed: Sequence[Crashed], *batches: EmbeddingBatch) -> CommittedShard:
         """Write and commit `shard` from its batches in plan order and its crashed records."""
         began = time.perf_counter()
         table = self._concatenate(batches)
         quarantine = pa.concat_tables([*(batch.quarantine for batch in batches), self._crashed_rows(shard, crashed)])
-        facts = decode_footer(table.schema.metadata)
+        metadata = decode_footer(table.schema.metadata)  # empty if no record of the shard reached an embedder
         provenance = Provenance(
             run_id=self._run_id,
             rows_planned=shard.rows,
-            logit_scale=float(facts.get("logit_scale", "nan")),
-            compute_dtype=facts.get("compute_dtype", "none"),
+            logit_scale=float(metadata.get("logit_scale", "nan")),
+            compute_dtype=metadata.get("compute_dtype", "none"),
             planned_by=shard.planned_by,
         )
         n_bytes = 0
         try:
             n_bytes = self._dataset.write_shard(shard.shard_id, shard.run_date, table, quarantine, provenance)
         except AlreadyExistsError:
-            # A writer of this run may have died between its commit and its answer; then the rows are this run's.
+            # A writer of this run may have died between its commit and its reply; then the rows are this run's.
             if self._dataset.committer(shard.shard_id, shard.run_date) != self._run_id:
-                return Written(Stats(write_s=time.perf_counter() - began), elsewhere=True)
+                return CommittedShard(Stats(write_s=time.perf_counter() - began), elsewhere=True)
         stats = Stats(
             embedded=table.num_rows,
             quarantined=Counter(quarantine["reason"].to_pylist()),
             bytes_written=n_bytes,
             write_s=time.perf_counter() - began,
         )
-        return Written(stats, elsewhere=False)
+        return CommittedShard(stats, elsewhere=False)
 
     def _concatenate(self, batches: Sequence[EmbeddingBatch]) -> pa.Table:
         tables = [batch.table for batch in batches]

@@ -7,6 +7,7 @@ import json
 import actors.run
 from actors import driver
 from actors.scheduler.meter import Meter
+from actors.scheduler.stages import CallKind
 from benchmarks.case import Case, parse
 from benchmarks.watching import Marks
 from pipeline.config import RunConfig
@@ -30,12 +31,12 @@ class MarkingMeter(Meter):
 
     marks: Marks
 
-    def stage(self, kind: str, rows: int, stats: Stats) -> None:
-        """See `Meter.stage`."""
-        super().stage(kind, rows, stats)
-        if kind == "decode":
+    def chunk_done(self, call: CallKind, rows: int, stats: Stats) -> None:
+        """See `Meter.chunk_done`."""
+        super().chunk_done(call, rows, stats)
+        if call == "decode":
             self.marks.add(rows, 0, stats.decode_s)
-        if kind == "embed":
+        if call == "embed":
             self.marks.add(0, rows, stats.embed_s)
 
 

@@ -118,7 +118,7 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class CommittedShard:
     """A shard that is committed: by this run, or `elsewhere` by another one that was first."""
 
     stats: Stats

@@ -1,1 +1,1 @@
-"""Jobs: several runs and steps in one session."""
+"""Jobs: several runs, then steps, in one session."""

@@ -1,8 +1,8 @@
-"""Blocks of vectors compared on a Ray cluster, a task each.
+"""Compares blocks of vectors on a Ray cluster, one task per block.
 
-In: the address of a cluster, or the Ray that this process is on. Out: what `pipeline.curation.dedup` calls for each
-block: the driver reads them from its disk and keeps some in flight through Ray's object store; tasks are pure
-functions, so a task that is lost runs again.
+In: the address of a cluster, or the Ray that this process is connected to. Out: the function that
+`pipeline.curation.dedup` maps over its blocks. The driver reads blocks from its disk and keeps some in flight in Ray's
+object store; tasks are pure functions, so that a lost task can be retried.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from actors.machine.cluster import connected
 from pipeline.config import ClusterConfig
 from pipeline.curation.dedup.pairs.neighbours import Each
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-#: Blocks in flight for each core: one is computed, one waits.
+#: Blocks in flight per core: one is computed, one waits.
 _PER_CPU = 2
-_TRIES = 3
+_MAX_RETRIES = 3
 
 
 @contextmanager
 def on_ray(address: str | None) -> Iterator[Each]:
-    """Use a cluster while the block lasts.
+    """Use a cluster inside the `with` block.
 
     Args:
-        address: of the cluster; without it, and in a process that has joined one, that one.
+        address: of the cluster; None uses the one that this process is connected to.
 
     Raises:
         RunError: it cannot be reached.
     """
     with connected(ClusterConfig(address=address)) as resources:
-        flight = max(_PER_CPU, int(resources.cpus) * _PER_CPU)
+        inflight = max(_PER_CPU, int(resources.cpus) * _PER_CPU)
 
-        def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-            return _results(ray.put(function), items, flight)
+        def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+            return _results(ray.put(function), items, inflight)
 
         yield each
 
 
-def _results(function: ray.ObjectRef, items: Iterable[Item], flight: int) -> Iterator[Result]:
-    """Results in order, `flight` calls at a time."""
-    call = ray.remote(num_cpus=1, max_retries=_TRIES)(_call)
+def _results(function: ray.ObjectRef, items: Iterable[_Item], inflight: int) -> Iterator[_Result]:
+    """Results in order, `inflight` calls at a time."""
+    call = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_call)
     waiting: deque[ray.ObjectRef] = deque()
     for item in items:
         waiting.append(call.remote(function, item))
-        if len(waiting) >= flight:
+        if len(waiting) >= inflight:
             yield ray.get(waiting.popleft())
     while waiting:
         yield ray.get(waiting.popleft())
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
+def _call(function: Callable[[_Item], _Result], item: _Item) -> _Result:
     return function(item)

@@ -1,7 +1,7 @@
-"""One step of a job: what a command does with a finished dataset, on the Ray that the job is on.
+"""Carries out one step of a job, such as deduplication, on the job's Ray.
 
-In: a step of `job.json`. Out: what the step leaves in the dataset, and its `StepOutcome`. A step reads what runs have
-committed and writes tables of its own, so whatever becomes of it, no embedding changes.
+In: a step of `job.json`. Out: tables in the dataset, and a `StepOutcome`. A step reads committed shards and writes
+tables of its own, so even a failed step changes no embedding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
-    """Do `step`; an error that is meant for people is its outcome."""
+    """Carry out `step`; a `HanclipError` becomes its outcome."""
     began_s = time.monotonic()
     try:
         message, found = _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
@@ -33,7 +33,7 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
         logger.warning("%s: failed: %s", step.kind, error)
         return StepOutcome(step.kind, "failed", str(error), time.monotonic() - began_s)
     logger.info("%s: %s", step.kind, message)
-    plain = json.loads(json.dumps(found))  # as whoever reads the summary will have it
+    plain = json.loads(json.dumps(found))  # the same values as read back from the summary
     return StepOutcome(step.kind, "complete", message, time.monotonic() - began_s, plain)
 
 
@@ -50,14 +50,14 @@ def _filter(step: FilterStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
 
     done = filter_rows(step.out, step.settings, on_phase)
     counts, failed = done.filtered.counts, done.written.get("failed", 0)
-    lost = f"; {failed:,} of the kept are in no tar, as their images could not be had" if failed else ""
+    lost = f"; {failed:,} of the kept are in no tar, because their images could not be read" if failed else ""
     return f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.dropped:,} dropped{lost}", done.to_json()
 
 
 @contextmanager
 def _blocks(session: Session) -> Iterator[Each]:
-    """Where vectors are compared: on the session's Ray, if it has joined or started one, else in this process."""
-    if not session.vacate():
+    """Compare vectors on the session's Ray if it is connected to one, else in this process."""
+    if not session.release_embedders():
         yield here
         return
     from actors.jobs.blocks import on_ray

@@ -1,9 +1,4 @@
-"""The Ray side of a run: start a local Ray or join a cluster, and decide how many actors of which size.
-
-In: the cluster's CPUs and GPUs. Out: a `Layout`. The rule on GPUs: one embedder a GPU, decoders on all other CPUs. On
-CPUs alone: a decoder and an embedder per core, each counted as half a core, because whichever of the two is the
-bottleneck then gets the cores, and the other waits for it.
-"""
+"""Starts a local Ray or joins a cluster, and reports its `Resources`."""
 
 from __future__ import annotations
 
@@ -14,62 +9,62 @@ from contextlib import contextmanager
 
 import ray
 
-from actors.crew_size import _OBJECT_STORE_SHARE, Resources
+from actors.crew_size import OBJECT_STORE_SHARE, Resources
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig
 from pipeline.errors import RunError
 
 _LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
-#: Ray gives it to the entrypoint of a job, and to nothing else.
-_JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+#: Ray sets it for the entrypoint of a job, and for nothing else.
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 #: Ray refuses less than 75 MiB.
-_LEAST_OBJECT_STORE_BYTES = 80 * 2**20
+_MIN_OBJECT_STORE_BYTES = 80 * 2**20
 
 
 def local_resources() -> Resources:
-    """Resources of this machine, as a local Ray would share them out."""
+    """Resources of this machine, as a local Ray would offer them."""
     memory_bytes = available_memory_bytes()
-    store_bytes = min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * _OBJECT_STORE_SHARE))
+    store_bytes = min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * OBJECT_STORE_SHARE))
     return Resources(
         cpus=max(1.0, usable_cpus()),
         gpus=visible_gpus(),
         memory_bytes=memory_bytes - store_bytes,
-        object_store_bytes=max(_LEAST_OBJECT_STORE_BYTES, store_bytes),
+        object_store_bytes=max(_MIN_OBJECT_STORE_BYTES, store_bytes),
     )
 
 
 def address_of(cluster: ClusterConfig) -> str | None:
-    """Where to join a cluster: as configured, else the one that this process is a Ray job of; None to start a Ray.
+    """Address of the cluster to join: as configured, else the one that runs this process as a job; None: a local Ray.
 
-    A `RAY_ADDRESS` that somebody set by hand does not count: who wants a cluster says so with `--address`.
+    A `RAY_ADDRESS` set by hand is ignored: a cluster is chosen with `--address`.
     """
-    if cluster.address is None and _JOB_MARK in os.environ:
+    if cluster.address is None and _JOB_VARIABLE in os.environ:
         return os.environ.get("RAY_ADDRESS", "auto")
     return cluster.address
 
 
 @contextmanager
-def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) -> Iterator[Resources]:
+def connected(cluster: ClusterConfig, on_signal: Callable[[], None] = lambda: None) -> Iterator[Resources]:
     """A connection to Ray: to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
 
     Args:
         cluster: which Ray.
-        noted: called at a signal to stop, which Ray's start holds up for some seconds.
+        on_signal: called at a signal to stop, which takes effect some seconds later, when Ray has started.
 
     Raises:
         RunError: the cluster cannot be reached.
-        SystemExit: a signal to stop came meanwhile.
+        SystemExit: a signal to stop arrived meanwhile.
     """
     if ray.is_initialized():
         yield cluster_resources()
         return
     address = address_of(cluster)
-    # Of a failed call the scheduler reads the report. Ray would print its other result too, with a traceback.
+    # The scheduler reads the error from a failed call's report; Ray would print a traceback for its other result.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
-        # Ray loses an exception that is raised inside its callbacks, so Ctrl-C is noted and looked at afterwards.
-        with _without_rays_handlers(), StopSignal(noted=noted) as stop:
+        # Ray swallows exceptions raised inside its callbacks, so Ctrl-C is recorded and checked afterwards.
+        with _without_rays_handlers(), StopSignal(on_signal=on_signal) as stop:
             if address is None:
                 _start_local()
             else:
@@ -89,7 +84,7 @@ def connected(cluster: ClusterConfig, noted: Callable[[], None] = lambda: None) 
 
 @contextmanager
 def _without_rays_handlers() -> Iterator[None]:
-    """Keep Ray from taking SIGTERM: its handlers exit with 1 or 15, and where they interrupt a callback, not at all."""
+    """Keep Ray from handling SIGTERM: its handlers exit with 1 or 15 and, inside a callback, not at all."""
     utils = ray._private.utils
     theirs = utils.set_sigterm_handler
     utils.set_sigterm_handler = lambda handler: None
@@ -104,7 +99,7 @@ def _start_local() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
-        address="local",  # Without it, Ray would join whatever cluster it finds on this machine.
+        address="local",  # Without it, Ray would join any cluster that runs on this machine.
         num_cpus=int(here.cpus),
         num_gpus=int(here.gpus),
         object_store_memory=int(here.object_store_bytes),

@@ -1,47 +1,45 @@
-"""Which stage set the pace of a run, and what would make it faster. In: shares of time. Out: one sentence."""
+"""Finds the stage that set the pace of a run, and what would make it faster.
+
+In: the share of time that each stage was busy. Out: a `Bottleneck` with one sentence of advice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from actors.crew_size import Layout
+from actors.crew_size import CrewSize
+from actors.scheduler.stages import DECODE, READ, STAGES, StageSpec
 from pipeline.jobs.progress import Bottleneck
 
-#: Below this share of busy time no stage was ever the limit: start-up or the shards' tail was.
+#: Below this share of busy time a stage was not the limit: start-up or the last shards were.
 _BUSY = 0.4
-#: Runs shorter than this say more about start-up than about any stage.
+#: The shares of a shorter run reflect its start-up, not its stages.
 _SHORT_S = 5.0
 
 
-def find(busy: Mapping[str, float], seconds: float, layout: Layout) -> Bottleneck | None:
-    """The stage whose actors were busiest; no stage is named when none was busy for long.
+def find_bottleneck(busy: Mapping[str, float], seconds: float, crew: CrewSize) -> Bottleneck | None:
+    """The stage whose actors were busiest; no stage is named if none was busy for long.
 
     Args:
-        busy: share of their time that each stage's actors worked: read, decode, embed, write.
+        busy: share of their time that the actors of each stage worked, by the stage's name.
         seconds: how long the stages ran.
-        layout: the actors of the run, named in the advice.
+        crew: the actors of the run, for the advice.
     """
     if not busy:
         return None
-    working = {stage: share for stage, share in busy.items() if stage != "read"}
-    stage = max(working, key=lambda name: working[name])
-    if busy["read"] > working[stage] and working["decode"] < _BUSY:
-        stage = "read"
-    if seconds < _SHORT_S or busy[stage] < _BUSY:
+    stage = _busiest(busy)
+    if seconds < _SHORT_S or busy[stage.name] < _BUSY:
         return Bottleneck(None, dict(busy), "no stage was busy for long: too few records to tell")
-    return Bottleneck(stage, dict(busy), _advice(stage, f"{busy[stage]:.0%}".replace("%", " % of the time"), layout))
+    share = f"{busy[stage.name]:.0%}".replace("%", " % of the time")
+    advice = (crew.gpus_per_embedder and stage.advice_on_gpus) or stage.advice
+    return Bottleneck(
+        stage.name, dict(busy), advice.format(share=share, decoders=crew.decoders, embedders=crew.embedders)
+    )
 
 
-def _advice(stage: str, share: str, layout: Layout) -> str:
-    if stage == "read":
-        return (
-            f"the decoders waited {share} for bytes: raise --read-concurrency or --decoders,"
-            " or run nearer to the storage"
-        )
-    if stage == "decode":
-        return f"{layout.decoders} decoders worked {share}: add CPU cores or nodes, then raise --decoders"
-    if stage == "write":
-        return f"the writers worked {share}: write to faster storage, or use --embedding-dtype float16"
-    if layout.gpus_per_embedder:
-        return f"{layout.embedders} embedders worked {share}: add GPUs, or try --compile and a larger --batch-size"
-    return f"the model computed {share}: use a GPU, a smaller model, or more nodes"
+def _busiest(busy: Mapping[str, float]) -> StageSpec:
+    """A decoder reads one chunk while it decodes another, so reading is the limit only if decoders are mostly idle."""
+    stage = max((stage for stage in STAGES if stage is not READ), key=lambda stage: busy[stage.name])
+    if busy[READ.name] > busy[stage.name] and busy[DECODE.name] < _BUSY:
+        return READ
+    return stage

@@ -1,7 +1,7 @@
-"""Tells the world how a run goes: the caller's function twice a second, `progress.json` in OUT every ten seconds.
+"""Reports a run: calls back about twice a second, and writes `progress.json` every ten seconds, `summary.json` at last.
 
-A store that is down must not stop the scheduler, so files are written by a thread of their own, and a write that fails
-is logged, not raised: the next one replaces it.
+A store that is down must not block the scheduler, so a background thread writes the files, and a failed write is
+logged and not raised: the next one replaces it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from actors.scheduler.meter import Meter
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.errors import StorageError
-from pipeline.jobs.progress import OnProgress, Summary
+from pipeline.jobs.progress import OnProgress, Progress, Summary
 
 logger = logging.getLogger(__name__)
 
 _CALLBACK_EVERY_S = 0.5
 _FILE_EVERY_S = 10.0
-#: A file that tells about a run is worth less than its end: a store that is down must not hold that up for minutes.
+#: Short, because a store that is down must not delay the end of a run for minutes.
 POLICY = replace(storage.DEFAULT_POLICY, timeout_s=10.0, retry_timeout_s=10.0)
 
 
 class Background:
-    """A thread for writes that nobody waits for. They happen in the order they were asked for."""
+    """A thread that does writes in the background, in order."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reporting")
@@ -36,26 +36,26 @@ class Background:
 
     @property
     def idle(self) -> bool:
-        """Whether all writes are over."""
+        """Whether all writes have ended."""
         return self._last is None or self._last.done()
 
     def write(self, name: str, write: Callable[[], None]) -> None:
-        """Let the thread call `write`; `name` is for the log."""
+        """Call `write` in the thread; `name` identifies it in the log."""
         self._last = self._thread.submit(self._try, name, write)
 
     def close(self) -> None:
-        """Wait until all is written, or has failed."""
+        """Wait for all writes to end."""
         self._thread.shutdown(wait=True)
 
     def _try(self, name: str, write: Callable[[], None]) -> None:
         try:
             write()
         except StorageError as error:
-            logger.warning("%s was not written: %s", name, error)
+            logger.warning("Cannot write %s: %s", name, error)
 
 
 class Reporter:
-    """Reports one run whose files are at `run_uri`."""
+    """Reports one run, whose files are at `run_uri`."""
 
     def __init__(self, run_uri: str, meter: Meter, on_progress: OnProgress) -> None:
         self._run_uri = run_uri
@@ -65,7 +65,7 @@ class Reporter:
         self._called_s = self._written_s = 0.0
 
     def report_if_due(self) -> None:
-        """Report if enough time has passed; cheap enough to call in every turn of a loop."""
+        """Report if enough time has passed; cheap enough for every iteration of a loop."""
         if time.monotonic() - self._called_s >= _CALLBACK_EVERY_S:
             self.report()
 
@@ -77,6 +77,11 @@ class Reporter:
         if self._files.idle and self._called_s - self._written_s >= _FILE_EVERY_S:
             self._written_s = self._called_s
             self._write(layout.PROGRESS, progress.to_json())
+
+    def report_stop_at_start(self) -> None:
+        """Report that a stop was asked for, and takes effect when Ray has started."""
+        run_id = self._meter.progress().run_id
+        self._on_progress(Progress(run_id, "stopping", waiting_for="Ray to finish starting"))
 
     def close(self, summary: Summary) -> None:
         """Report the end, and write `summary.json`."""

@@ -1,1 +1,1 @@
-"""The scheduler: feeds pools of actors from a backlog, replaces the dead, and meters both."""
+"""The scheduler: feeds pools of actors from a backlog, replaces dead actors, and meters the work."""

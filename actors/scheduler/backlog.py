@@ -1,16 +1,17 @@
-"""All work of a run that is admitted and not yet committed: open shards, suspect chunks, decoded chunks, full shards.
+"""The work of a run that is open and not yet committed: open shards, suspect chunks, decoded chunks, full shards.
 
-The scheduler asks it what to hand out next; it makes no calls and knows no Ray.
+The scheduler asks it for the next chunk. It makes no calls and does not import Ray.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
 from actors.scheduler.chunks import Chunk, OpenShard
+from actors.scheduler.stages import CallKind
 from pipeline.records import Shard
 
 
@@ -22,9 +23,9 @@ class Limits:
         chunk_rows: records per chunk.
         bytes_per_row: bytes of a decoded record.
         inflight_bytes: decoded bytes between admission and the end of embedding.
-        waiting_chunks: decoded chunks that wait for an embedder; more would only grow older.
-        waiting_shards: embedded shards that wait for a writer, which hold their vectors meanwhile.
-        call_timeout_s: a call that takes longer is ended with its actor.
+        waiting_chunks: decoded chunks that wait for an embedder; more would only use memory.
+        waiting_shards: embedded shards that wait for a writer and hold their vectors meanwhile.
+        call_timeout_s: a call that takes longer is killed with its actor.
     """
 
     chunk_rows: int
@@ -65,8 +66,13 @@ class Backlog:
         """Bytes of records between admission and the end of embedding."""
         return self._inflight_rows * self._limits.bytes_per_row
 
+    def waiting(self, call: CallKind) -> int:
+        """Chunks, or for `write` shards, that wait for such a call; fresh chunks are not counted."""
+        queues: dict[CallKind, Sized] = {"decode": self.suspects, "embed": self.decoded, "write": self.full}
+        return len(queues[call])
+
     def admits(self) -> bool:
-        """Whether one more chunk fits the limits; of bytes alone, the first always does."""
+        """Whether one more chunk fits the limits; the first always fits the limit on bytes."""
         n_bytes = self.inflight_bytes + self._limits.chunk_rows * self._limits.bytes_per_row
         fits = n_bytes <= self._limits.inflight_bytes or self._inflight_rows == 0
         waiting = len(self.decoded) > self._limits.waiting_chunks or len(self.full) > self._limits.waiting_shards
@@ -81,10 +87,10 @@ class Backlog:
         self._inflight_rows -= chunk.rows
 
     def next_chunk(self, decoder: Any) -> Chunk | None:
-        """The next fresh chunk for `decoder`; None when every shard is cut up.
+        """The next fresh chunk for `decoder`; None if there is none left.
 
-        From its own shard, since its reader stands there; else from one whose decoder is gone; else from a new
-        shard; else it helps with the one that has most left.
+        Taken from the decoder's own shard, because its reader is positioned there, or one whose decoder is dead; else
+        from a new shard; else from the open shard with the most rows left.
         """
         uncut = [shard for shard in self.shards.values() if shard.rows_uncut]
         for shard in uncut:
@@ -110,7 +116,7 @@ class Backlog:
         return self.shards.get(chunk.shard.shard_id)
 
     def settled(self, shard: OpenShard) -> None:
-        """Note progress on a shard, which may now be full."""
+        """Queue the shard for writing if it is now complete."""
         if shard.complete:
             self.full.append(shard)
 
@@ -119,7 +125,7 @@ class Backlog:
         del self.shards[shard.shard.shard_id]
 
     def wind_down(self) -> None:
-        """Open no more shards, and abandon those that are less than half embedded."""
+        """Open no more shards, and abandon the open ones that are less than half embedded."""
         self._more = False
         for shard_id, shard in list(self.shards.items()):
             if shard.rows_settled * 2 < shard.shard.rows:

@@ -1,9 +1,9 @@
-"""Runs of records inside a shard, and what happens to one that fails.
+"""Chunks: consecutive records of a shard, and how they are retried.
 
-A chunk is what one decode call and one embed call handle. A failure costs the chunks in flight on that actor one
-attempt each. The third attempt is made in halves, and halves of halves, until the record that kills its worker is
-alone; it becomes a `crashed_worker` row. A chunk that has failed before is *suspect* and runs alone on its actor, so
-that no innocent neighbour shares its blame.
+One decode call and one embed call handle one chunk. A failure costs every chunk in flight on that actor one attempt.
+After two attempts a chunk is bisected until the record that kills its worker is alone; that record is quarantined as
+`crashed_worker`. A chunk that failed before is *suspect*: it runs alone on its actor, so that a failure is blamed on
+no other chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_FAILED_WRITES = 3
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows `start` to `stop` (exclusive) of a shard, tried `attempts` times so far."""
+    """Rows `start` to `stop` (exclusive) of a shard, with `attempts` failed attempts so far."""
 
     shard: Shard
     start: int
@@ -39,7 +39,7 @@ class Chunk:
         return self.attempts > 0
 
     def after_failure(self) -> tuple[Chunk, ...]:
-        """What to try next; nothing when this is one record and its attempts are used up."""
+        """The chunks to try next; none if this is one record whose attempts are used up."""
         attempts = self.attempts + 1
         if attempts < _WHOLE_ATTEMPTS or (self.rows == 1 and attempts < _MAX_ATTEMPTS):
             return (Chunk(self.shard, self.start, self.stop, attempts),)
@@ -54,14 +54,14 @@ class Chunk:
 
 @dataclass(slots=True)
 class OpenShard:
-    """A shard under way.
+    """A shard in progress.
 
     Attributes:
-        next_row: first row that no chunk was cut from yet.
+        next_row: first row that is in no chunk yet.
         parts: references to embedded chunks by their first row.
         rows_settled: rows embedded, quarantined in a part, or crashed.
-        failed_writes: writes that were tried in vain.
-        decoder: the worker that reads it, preferred because its reader stands at the right place.
+        failed_writes: number of failed attempts to write it.
+        decoder: the worker that reads it, preferred because its reader is positioned there.
     """
 
     shard: Shard
@@ -75,7 +75,7 @@ class OpenShard:
 
     @property
     def rows_uncut(self) -> int:
-        """Rows that no chunk was cut from yet."""
+        """Rows that are in no chunk yet."""
         return self.shard.rows - self.next_row
 
     @property
@@ -90,12 +90,12 @@ class OpenShard:
         return chunk
 
     def settle(self, chunk: Chunk, part: object) -> None:
-        """Note an embedded chunk."""
+        """Record an embedded chunk."""
         self.parts[chunk.start] = part
         self.rows_settled += chunk.rows
 
     def give_up(self, chunk: Chunk, detail: str) -> None:
-        """Note a record that is quarantined as `crashed_worker`."""
+        """Record a row that will be quarantined as `crashed_worker`."""
         self.crashed.append(Crashed(chunk.start, chunk.attempts + 1, detail))
         self.rows_settled += chunk.rows
 
@@ -108,12 +108,12 @@ class OpenShard:
         return sorted(self.crashed, key=lambda one: one.row)
 
     def write_failed(self) -> bool:
-        """Note a write in vain; whether it is worth another."""
+        """Count a failed write; returns whether to retry it."""
         self.failed_writes += 1
         return self.failed_writes < _MAX_FAILED_WRITES
 
     def start_over(self) -> None:
-        """Forget all results, because some of them were lost with a node."""
+        """Drop all results, because a node died with some of them."""
         self.parts.clear()
         self.crashed.clear()
         self.next_row = self.rows_settled = 0

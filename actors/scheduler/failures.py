@@ -1,8 +1,7 @@
-"""What a failed call means for the scheduler, and how many of them a run bears.
+"""Classifies failed calls, and ends a run that keeps failing.
 
-The one border between Ray's exceptions and our own words.
-
-Not caught here: anything that is no `RayError`, which is a bug of the scheduler and must surface.
+The only place that translates Ray's exceptions. Anything that is not a `RayError` is a bug in the scheduler and is not
+caught.
 """
 
 from __future__ import annotations
@@ -21,48 +20,48 @@ from ray.exceptions import (
 
 from pipeline.errors import HanclipError, RunError, UnavailableError
 
-#: Failures in a row, without one chunk embedded between them, after which the fault is not in the records: more than
-#: it takes to find one poison record in a chunk.
+#: More failures in a row, with no chunk embedded in between, than it takes to isolate one poison record in a chunk:
+#: beyond this, the fault is not in the records.
 _MAX_FAILURES_IN_A_ROW = 40
-#: Actors in a row that did not live to the end of their set-up.
+#: Set-ups that may fail in a row.
 _MAX_FAILED_SETUPS = 6
-#: Chunks in a row that found the store down after all their retries.
+#: Chunks in a row that may find the store down after all their retries.
 _MAX_OUTAGES = 6
 
 
-class Cause(Enum):
+class FailureCause(Enum):
     """Why a call failed."""
 
     DEATH = "the worker died"
     RAISED = "the worker raised"
     LOST = "an input was lost with its node"
     OUTAGE = "the object store is down"
-    FATAL = "the run cannot go on"
+    FATAL = "retrying cannot help"
 
 
-def cause_of(error: RayError) -> Cause:
-    """Sort an error that `ray.get` raised."""
+def cause_of(error: RayError) -> FailureCause:
+    """The cause of an error that `ray.get` raised."""
     if isinstance(error, RayTaskError):
         return _raised(error.cause if error.cause is not None else error)
     if isinstance(error, (ObjectLostError, OwnerDiedError)):
-        return Cause.LOST
+        return FailureCause.LOST
     if isinstance(error, (RayActorError, OutOfMemoryError, WorkerCrashedError)):
-        return Cause.DEATH
-    return Cause.FATAL
+        return FailureCause.DEATH
+    return FailureCause.FATAL
 
 
-def _raised(error: BaseException) -> Cause:
+def _raised(error: BaseException) -> FailureCause:
     if isinstance(error, (ObjectLostError, OwnerDiedError)):
-        return Cause.LOST
+        return FailureCause.LOST
     if isinstance(error, UnavailableError):
-        return Cause.OUTAGE
+        return FailureCause.OUTAGE
     if isinstance(error, HanclipError):
-        return Cause.FATAL
-    return Cause.RAISED
+        return FailureCause.FATAL
+    return FailureCause.RAISED
 
 
 def describe(error: RayError) -> str:
-    """The error in one line for a person: our own message where there is one, else what Ray saw."""
+    """The error in one line: our own message if the actor raised one, else Ray's."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         cause = error.cause
         return str(cause) if isinstance(cause, HanclipError) else f"{type(cause).__name__}: {cause}"
@@ -71,8 +70,8 @@ def describe(error: RayError) -> str:
     return f"{type(error).__name__}: {lines[-1] if 'creation task' in lines[0] else lines[0]}"
 
 
-class Patience:
-    """Counts failures in a row, and ends a run that only fails."""
+class FailureBudget:
+    """Counts failures in a row, and ends a run that does nothing but fail."""
 
     def __init__(self) -> None:
         self._in_a_row = self._setups = self._outages = 0
@@ -82,21 +81,21 @@ class Patience:
         self._setups = 0
 
     def chunk_done(self) -> None:
-        """A chunk was embedded: the whole way works."""
+        """A chunk was embedded, so all stages work."""
         self._in_a_row = self._setups = self._outages = 0
 
-    def failed(self, role: str, kind: str, cause: Cause, seen: str) -> None:
-        """Count a failed call of a `role`.
+    def failed(self, role: str, kind: str, cause: FailureCause, message: str) -> None:
+        """Count a failed call on an actor of `role`.
 
         Raises:
-            RunError: there is no hope in going on.
+            RunError: the budget is used up, or retrying cannot help.
         """
         self._in_a_row += 1
         self._setups += kind == "setup"
-        self._outages += cause is Cause.OUTAGE
+        self._outages += cause is FailureCause.OUTAGE
         if self._outages >= _MAX_OUTAGES:
-            raise RunError(f"The object store is down: {seen} Run the same command again when it is back.")
-        if cause is Cause.FATAL or (kind == "setup" and cause is Cause.RAISED):
-            raise RunError(f"The {role}s cannot go on: {seen}")
+            raise RunError(f"The object store is down: {message} Run the same command again when it is back.")
+        if cause is FailureCause.FATAL or (kind == "setup" and cause is FailureCause.RAISED):
+            raise RunError(f"The {role}s cannot go on: {message}")
         if self._in_a_row > _MAX_FAILURES_IN_A_ROW or self._setups > _MAX_FAILED_SETUPS:
-            raise RunError(f"The {role}s keep failing, last with: {seen}")
+            raise RunError(f"The {role}s keep failing, last with: {message}")

@@ -1,6 +1,6 @@
-"""Counters and gauges in Ray's metrics, from which Prometheus scrapes them: one place for all their names.
+"""Counters and gauges in Ray's metrics, which Prometheus scrapes: the only place that names them.
 
-Every metric has the tag `run_id`; those of a stage also `stage` (read, decode, embed, write).
+Every metric has the label `run_id`; those of a stage also have `stage` (read, decode, embed, write).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge
 
+from actors.scheduler.stages import STAGES, CallKind
 from pipeline.stats import Stats
 
 _RUN = ("run_id",)
@@ -33,17 +34,16 @@ class Metrics:
         self._actors = _gauge("hanclip_stage_actors", "Actors ready for work.", _STAGE, run)
         self._inflight = _gauge("hanclip_inflight_bytes", "Decoded bytes not yet embedded.", _RUN, run)
 
-    def stage(self, kind: str, rows: int, stats: Stats) -> None:
-        """Count a chunk or shard that passed the stage `kind`."""
-        _add(self._stage_records, rows, stage=kind)
-        seconds = {"read": stats.read_s, "decode": stats.decode_s, "embed": stats.embed_s, "write": stats.write_s}
-        for stage, value in seconds.items():
-            _add(self._stage_seconds, value, stage=stage)
+    def call_done(self, call: CallKind, rows: int, stats: Stats) -> None:
+        """Count a finished call over `rows` records, and the work of each of its stages."""
+        _add(self._stage_records, rows, stage=call)
+        for stage in STAGES:
+            _add(self._stage_seconds, stage.seconds(stats), stage=stage.name)
         _add(self._bytes, stats.bytes_read, stage="read")
         _add(self._bytes, stats.bytes_written, stage="write")
 
     def committed(self, stats: Stats) -> None:
-        """Count the outcome of a committed shard."""
+        """Count the records of a committed shard."""
         self._shards.inc()
         _add(self._embedded, stats.embedded)
         for reason, count in stats.quarantined.items():
@@ -53,12 +53,12 @@ class Metrics:
         """Count a replaced actor."""
         self._replaced.inc()
 
-    def levels(self, queued: Mapping[str, int], inflight_bytes: int, actors: Mapping[str, int]) -> None:
+    def levels(self, queued: Mapping[CallKind, int], inflight_bytes: int, actors: Mapping[CallKind, int]) -> None:
         """Set the gauges."""
-        for stage, count in queued.items():
-            self._queued.set(count, tags={"stage": stage})
-        for stage, count in actors.items():
-            self._actors.set(count, tags={"stage": stage})
+        for call, count in queued.items():
+            self._queued.set(count, tags={"stage": call})
+        for call, count in actors.items():
+            self._actors.set(count, tags={"stage": call})
         self._inflight.set(inflight_bytes)
 
 
@@ -75,6 +75,6 @@ def _gauge(name: str, description: str, tags: tuple[str, ...], run: dict[str, st
 
 
 def _add(counter: Counter, value: float, **tags: str) -> None:
-    """Ray's counters refuse zero."""
+    """Increase a counter; Ray's refuse zero."""
     if value > 0:
         counter.inc(value, tags=tags)

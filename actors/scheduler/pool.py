@@ -1,16 +1,18 @@
-"""Fixed numbers of actors by role. The dead are replaced; suspect calls run alone. Knows nothing of images.
+"""Pools of a fixed number of actors. Dead actors are replaced, and a suspect call runs alone on its actor.
 
-A pool may serve one run after another: its actors stay as they are between `rest` and the next `start`.
+A pool may serve several runs: its actors stay alive between `rest` and the next `start`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+
+from actors.scheduler.stages import CallKind
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +23,9 @@ class Worker:
 
     Attributes:
         setup: reference of its set-up call.
-        calls: in flight on it.
-        ready: the set-up returned.
-        exclusive: a suspect call runs.
+        calls: number of calls in flight on it.
+        ready: whether its set-up returned.
+        exclusive: whether a suspect call runs on it.
     """
 
     handle: Any
@@ -38,10 +40,10 @@ class Pool:
     """Actors of one role.
 
     Args:
-        role: name for people, such as `decoder`.
-        size: how many actors.
+        role: name in logs and messages, such as `decoder`.
+        size: number of actors.
         make: creates one actor; its class has a `setup()` method, which is called once before any other.
-        slots: calls in flight per actor, two or more so that the next call waits at the actor.
+        slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
     """
 
     def __init__(self, role: str, size: int, make: Callable[[], Any], slots: int) -> None:
@@ -53,10 +55,10 @@ class Pool:
         self.workers: list[Worker] = []
 
     def start(self) -> list[Worker]:
-        """Create the actors that are missing; returns those that are not ready, whose `setup` is to be watched."""
+        """Create the missing actors; returns the workers that are not ready, whose `setup` the caller waits for."""
         missing = self.size - len(self.workers)
         if missing:
-            logger.info("%d %s%s start", missing, self.role, "s" if missing > 1 else "")
+            logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
         for _ in range(missing):
             self._add()
         return [worker for worker in self.workers if not worker.ready]
@@ -78,10 +80,10 @@ class Pool:
         return sum(worker.ready for worker in self.workers)
 
     def pick(self, suspect: bool) -> Worker | None:
-        """A worker for the next call, the least loaded first; none when all are full.
+        """The least loaded worker for the next call; None if all are full.
 
-        For a suspect call the worker must be idle. If none is, the least loaded one is kept free of new calls until
-        it has drained.
+        A suspect call needs an idle worker. If there is none, the least loaded one is reserved: it gets no new calls
+        until it is idle.
         """
         usable = [worker for worker in self.workers if worker.ready and not worker.exclusive]
         if suspect:
@@ -91,34 +93,34 @@ class Pool:
         return min(free, key=lambda worker: worker.calls, default=None)
 
     def unreserve(self) -> None:
-        """Forget who was kept free; the next suspect call that is waiting chooses again."""
+        """Drop the reservation; the next waiting suspect call reserves again."""
         self._reserved = None
 
     def take(self, worker: Worker, suspect: bool) -> None:
-        """Note a call that was submitted to `worker`."""
+        """Count a call that was submitted to `worker`."""
         worker.calls += 1
         worker.exclusive = suspect
         if worker is self._reserved:
             self._reserved = None
 
     def release(self, worker: Worker) -> None:
-        """Note that a call on `worker` ended, well or not."""
+        """Count a call on `worker` as ended, successfully or not."""
         worker.calls -= 1
         if worker.calls == 0:
             worker.exclusive = False
 
-    def replace(self, worker: Worker, why: str) -> Worker | None:
-        """Put a new actor in the place of a dead one; None if that was done already."""
+    def replace(self, worker: Worker, reason: str) -> Worker | None:
+        """Replace a dead actor by a new one; None if that was already done."""
         if worker.dead:
             return None
         if worker is self._reserved:
             self._reserved = None
         self._end(worker)
-        logger.warning("%s is replaced: %s", self.role, why)
+        logger.warning("Replacing a %s: %s", self.role, reason)
         return self._add()
 
     def rest(self) -> None:
-        """Keep the actors for another run, but for those that still work on something nobody waits for."""
+        """Keep the actors for another run, except those with abandoned calls in flight."""
         self._reserved = None
         for worker in [worker for worker in self.workers if worker.calls]:
             self._end(worker)
@@ -134,13 +136,5 @@ class Pool:
         ray.kill(worker.handle, no_restart=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """The three crews."""
-
-    decoders: Pool
-    embedders: Pool
-    writers: Pool
-
-    def __iter__(self) -> Iterator[Pool]:
-        return iter((self.decoders, self.embedders, self.writers))
+#: A pool for each kind of call, in the order of the work.
+Pools = Mapping[CallKind, Pool]

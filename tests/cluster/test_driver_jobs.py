@@ -112,7 +112,7 @@ class TestInOneProcess:
     def test_the_model_is_loaded_once_and_the_log_tells_the_job(self, night: Night) -> None:
         log = "\n".join(night.lines)
         assert log.count("1 embedder start") == 1
-        assert log.count("1 decoder start") == 2
+        assert log.count("Starting 1 decoder") == 2
         assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in log
         assert ": 10 = 10 embedded + 0 quarantined" in log
         assert "Job night-a1: failed. Runs: 2 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]

@@ -142,7 +142,7 @@ def test_steps_need_a_run_that_was_completed(tmp_path: Path) -> None:
     summary = driver.run_job(uri)
     assert [run.state for run in summary.runs] == ["empty"]
     assert (summary.state, summary.steps[0].state) == ("complete", "skipped")
-    assert "No run was completed" in summary.steps[0].message
+    assert "No run completed" in summary.steps[0].message
 
 
 def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, JobSummary, list], tmp_path: Path) -> None:

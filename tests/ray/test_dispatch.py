@@ -19,7 +19,7 @@ from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Pool, Pools
 from pipeline.errors import RunError, UnavailableError
-from pipeline.records import Shard, Written
+from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -84,14 +84,14 @@ class ToyEmbedder(ToyDecoder):
 
 
 class ToyWriter(ToyDecoder):
-    def write(self, shard: Shard, crashed: Iterable[Any], *parts: list[int]) -> Written:
+    def write(self, shard: Shard, crashed: Iterable[Any], *parts: list[int]) -> CommittedShard:
         rows = [row for part in parts for row in part]
         gone = [one.row for one in crashed]
         path = Path(self.faults.marks) / f"{shard.shard_id}.rows"
         path.write_text(" ".join(map(str, rows)) + "|" + " ".join(map(str, gone)))
         if self.faults.once("writer"):
             die()
-        return Written(Stats(embedded=len(rows), quarantined=Counter(crashed_worker=len(gone))), elsewhere=False)
+        return CommittedShard(Stats(embedded=len(rows), quarantined=Counter(crashed_worker=len(gone))), elsewhere=False)
 
 
 @dataclass
@@ -105,14 +105,15 @@ class Toy:
 
     def run(self, shards: dict[str, int], poll: Callable[[Dispatcher], None] = lambda _: None) -> Meter:
         faults = Faults(str(self.marks), **self.faults)
-        pools = Pools(*(self._pool(role, actor, faults) for role, actor in self._roles()))
+        decoders, embedders, writers = (self._pool(role, actor, faults) for role, actor in self._roles())
         self.meter = Meter("run", sum(shards.values()), 0, len(shards))
-        dispatcher = Dispatcher(pools, self.limits, self.meter)
+        planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
+        pools: Pools = {"decode": decoders, "embed": embedders, "write": writers}
+        dispatcher = Dispatcher(pools, planned, self.limits, self.meter)
         try:
-            planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
-            dispatcher.run(planned, lambda: poll(dispatcher))
+            dispatcher.run(lambda: poll(dispatcher))
         finally:
-            for pool in pools:
+            for pool in pools.values():
                 pool.stop()
         return self.meter
 
@@ -220,7 +221,8 @@ def test_a_pool_that_rests_serves_the_next_run_and_lets_go_of_who_still_works(tm
         try:
             planned = (Shard(name, rows, 0, "", 0) for name, rows in shards.items())
             meter = Meter("run", sum(shards.values()), 0, len(shards))
-            Dispatcher(Pools(decoders, embedders, writers), toy.limits, meter).run(planned, lambda: None)
+            pools: Pools = {"decode": decoders, "embed": embedders, "write": writers}
+            Dispatcher(pools, planned, toy.limits, meter).run(lambda: None)
             embedders.rest()
         finally:
             decoders.stop()

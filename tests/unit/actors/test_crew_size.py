@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.crew_size import Resources, arrange
+from actors.crew_size import Resources, size_crew
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
 
@@ -24,31 +24,31 @@ def resources(cpus: float, gpus: float = 0, memory_bytes: float = 64 * GB) -> Re
     embedders=st.none() | st.integers(1, 64),
 )
 def test_all_actors_fit_at_once(cpus: int, gpus: int, decoders: int | None, embedders: int | None) -> None:
-    wishes = ClusterConfig(decoders=decoders, embedders=min(embedders, gpus or 64) if embedders else None)
-    layout = arrange(resources(cpus, gpus), wishes, ModelConfig(), GB, 224)
-    assert layout.decoders * layout.cpus_per_decoder + layout.embedders * layout.cpus_per_embedder <= cpus + 1e-9
-    assert layout.embedders * layout.gpus_per_embedder <= gpus
-    assert layout.cpus_per_decoder > 0
-    assert min(layout.decoders, layout.embedders, layout.writers, layout.embedder_threads) >= 1
+    settings = ClusterConfig(decoders=decoders, embedders=min(embedders, gpus or 64) if embedders else None)
+    size = size_crew(resources(cpus, gpus), settings, ModelConfig(), GB, 224)
+    assert size.decoders * size.cpus_per_decoder + size.embedders * size.cpus_per_embedder <= cpus + 1e-9
+    assert size.embedders * size.gpus_per_embedder <= gpus
+    assert size.cpus_per_decoder > 0
+    assert min(size.decoders, size.embedders, size.writers, size.embedder_threads) >= 1
 
 
 def test_one_embedder_a_gpu_and_decoders_on_the_other_cores() -> None:
-    layout = arrange(resources(16, 2), ClusterConfig(), ModelConfig(), GB, 224)
-    assert (layout.embedders, layout.gpus_per_embedder, layout.decoders) == (2, 1.0, 14)
+    size = size_crew(resources(16, 2), ClusterConfig(), ModelConfig(), GB, 224)
+    assert (size.embedders, size.gpus_per_embedder, size.decoders) == (2, 1.0, 14)
 
 
 def test_on_cpus_there_are_as_many_models_as_fit_into_memory() -> None:
-    layout = arrange(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
-    assert (layout.embedders, layout.embedder_threads, layout.decoders) == (2, 8, 16)
+    size = size_crew(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
+    assert (size.embedders, size.embedder_threads, size.decoders) == (2, 8, 16)
 
 
 def test_more_gpus_than_there_are_is_refused_with_the_cure() -> None:
     with pytest.raises(ConfigError, match="--gpus-per-embedder 0"):
-        arrange(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB, 224)
+        size_crew(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB, 224)
     with pytest.raises(ConfigError, match="lower --embedders"):
-        arrange(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB, 224)
+        size_crew(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB, 224)
 
 
 def test_a_larger_batch_size_makes_larger_chunks() -> None:
-    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB, 224).chunk_rows == 500
-    assert arrange(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB, 224).chunk_rows == 64
+    assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB, 224).chunk_rows == 500
+    assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB, 224).chunk_rows == 64

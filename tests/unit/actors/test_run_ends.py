@@ -36,7 +36,7 @@ def test_a_verdict_that_cannot_be_made_is_a_note_in_the_summary(done: Path) -> N
     Path(file.uri).write_bytes(b"PAR1 damaged PAR1")
     summary = driver.run(config(done))
     assert (summary.state, summary.exit_code, summary.quarantine_share) == ("complete", 0, 0.0)
-    assert "share of quarantined records is not known" in summary.notes[0]
+    assert "share of quarantined records is unknown" in summary.notes[0]
     assert Path(layout.run_uri(summary.output, summary.run_id), "summary.json").exists()
 
 

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from actors.crew_size import Layout
-from actors.reporting.bottleneck import find
+from actors.crew_size import CrewSize
+from actors.reporting.bottleneck import find_bottleneck
 from flows.options.absolute import absolute
 from flows.terminal.summary import final, next_commands
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
@@ -114,13 +114,13 @@ def test_commands_are_as_short_as_the_shell_finds_them(tmp_path, monkeypatch):
 
 
 def test_no_bottleneck_is_named_where_no_stage_was_busy_for_long():
-    layout = Layout(2, 2, 1, 0.5, 0.5, 0, 1, 64, 1)
+    layout = CrewSize(2, 2, 1, 0.5, 0.5, 0, 1, 64, 1)
     busy = {"read": 0.1, "decode": 0.55, "embed": 0.3, "write": 0.0}
     for seconds, shares in ((3.0, busy), (60.0, busy | {"decode": 0.35})):
-        none = find(shares, seconds, layout)
+        none = find_bottleneck(shares, seconds, layout)
         assert none.stage is None
         assert re.search("bottleneck +no stage was busy for long", drawn(replace(DONE, bottleneck=none)))
-    named = find(busy, 60.0, layout)
+    named = find_bottleneck(busy, 60.0, layout)
     assert (named.stage, named.advice.partition(":")[0]) == ("decode", "2 decoders worked 55 % of the time")
 
 
