@@ -22,7 +22,7 @@ from flows.backfill.events import Advanced, Began, Ended, Event, GivenUp, Logged
 from flows.backfill.grid import Grid, Row, first_grid
 from flows.backfill.lanes import FAILED, STOPPED, Batch, Lanes
 from flows.backfill.request import BackfillRequest
-from flows.jobs.attach import patiently
+from flows.jobs.attach import with_retries
 from flows.jobs.contract import APP, JobBackend, JobStatus
 from flows.jobs.target import TargetConfig
 from pipeline import storage
@@ -153,7 +153,7 @@ class Backfill:
     def _running(self) -> list[JobStatus]:
         """Jobs over partitions of this output that are not over, whoever started them."""
         out = storage.normalise(self.config.output.uri)
-        found = patiently(partial(self.backend.find, app=APP), self.target)
+        found = with_retries(partial(self.backend.find, app=APP), self.target)
         return [job for job in found if not job.state.over and _out(job) == out]
 
     def _cut(self, runs: Mapping[str, JobRun], running: Sequence[JobStatus]) -> list[Batch]:

@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from flows.backfill.events import Advanced, Began, Ended, Event, GivenUp, Logged, NotStopped, Outcome
-from flows.jobs.attach import ensure, patiently, watch
+from flows.jobs.attach import ensure, watch, with_retries
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.errors import TransientJobError
 from flows.jobs.ids import attempt_of, job_id_base
@@ -127,7 +127,7 @@ class Lanes:
 
     def _begin(self, batch: Batch, keys: Sequence[str], adopted: str, tried: int) -> JobStatus:
         with self._in_doubt(TransientJobError):
-            status = patiently(partial(self.backend.status, adopted), self.target) if adopted else None
+            status = with_retries(partial(self.backend.status, adopted), self.target) if adopted else None
             own = status is None or status.metadata.get("backfill_id") == self.owner["backfill_id"]
             if status is None:
                 status = ensure(self.backend, self._spec(batch, keys), self.target, tried)

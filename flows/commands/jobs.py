@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands import embed as runs
-from flows.jobs.attach import ensure, look, watch
+from flows.jobs.attach import ensure, inspect, watch
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_id, job_id_base
@@ -137,7 +137,7 @@ def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
     before = _known(backend, job_id)
     backend.stop(job_id)
     out = before.metadata.get("out")
-    after = (look(backend, job_id, out) if out else backend.status(job_id)) or before
+    after = (inspect(backend, job_id, out) if out else backend.status(job_id)) or before
     if as_json:
         write_json("job", asdict(after))
     else:

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: one contract, three backends, and the rule by which a caller comes back to its job.
+"""Jobs on a Ray cluster: one contract, three backends, and how a caller returns to its job.
 
-Knows neither Prefect nor the `ray` package: clusters are spoken to over HTTP, so a scheduler needs no Ray installed.
+Needs neither Prefect nor the `ray` package: clusters are called over HTTP, so a scheduler needs no Ray.
 """

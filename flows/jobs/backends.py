@@ -1,4 +1,4 @@
-"""From a `TargetConfig` to the backend that it names."""
+"""Makes the backend that a `TargetConfig` names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from flows.jobs.target import TargetConfig
 
 
 def make_backend(target: TargetConfig) -> JobBackend:
-    """The backend that `target` names; no call is made yet."""
+    """The backend that `target` names; makes no request yet."""
+    # Each backend is imported only when it is used.
     if target.backend == "ray":
         from flows.jobs.ray_api.backend import RayJobs
 

@@ -1,7 +1,7 @@
-"""What a job is to a caller: a state, a specification, and the five calls that every backend answers.
+"""The contract of job backends: a specification, a status, and five calls.
 
-In: `JobSpec`, what shall run. Out: `JobStatus`, what is known of it. All five calls are idempotent, so a caller that
-does not know whether its last call arrived makes it again.
+In: `JobSpec`, what to run. Out: `JobStatus`. All five calls are idempotent, so a caller repeats a call whose response
+got lost.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:  # It brings the storage clients, and `hanclip --help` reads the target's fields.
-    from pipeline.jobs.folder import JobRun, JobSummary
-    from pipeline.jobs.steps import Step
+from pipeline.jobs.folder import JobRun, JobSummary
+from pipeline.jobs.steps import Step
 
 #: Value of the metadata key `app` of every job that hanclip submits.
 APP = "hanclip"
 
 
 class JobState(StrEnum):
-    """Where a job stands. A job that its backend lost is FAILED, with a message that says so."""
+    """The state of a job. A job that its backend lost is FAILED, with a message to that effect."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -35,7 +34,7 @@ class JobState(StrEnum):
         return self not in (JobState.PENDING, JobState.RUNNING)
 
 
-#: A driver says `running` in no summary; should one do so, it did not come to its end.
+#: No summary should contain `running`; a driver that left one did not finish.
 _ENDED = {
     "complete": JobState.SUCCEEDED,
     "failed": JobState.FAILED,
@@ -46,13 +45,13 @@ _ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """One job as its backend sees it; times are UTC.
+    """The status of one job; times are UTC.
 
     Attributes:
-        exit_code: of the driver. 3 goes with SUCCEEDED when the job is complete, and too much is in quarantine.
+        exit_code: of the driver. SUCCEEDED with 3: the job is complete, but too many records are in quarantine.
         started_at: while the job is PENDING, when it was submitted.
-        url: a page for people.
-        timed_out: it was stopped because it ran for longer than `timeout_s`; no further attempt is to follow.
+        url: its web page.
+        timed_out: it was stopped because it ran for longer than `timeout_s`; no further attempt follows.
     """
 
     job_id: str
@@ -65,17 +64,17 @@ class JobStatus:
     url: str | None = None
     timed_out: bool = False
 
-    def told_by(self, summary: JobSummary) -> JobStatus:
-        """The same job, ended as its own driver says."""
+    def ended_by(self, summary: JobSummary) -> JobStatus:
+        """The same job with the end that its driver's summary reports."""
         state = _ENDED[summary.state]
         return replace(self, state=state, message=summary.message, exit_code=summary.exit_code)
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What shall run, whichever the attempt: `job_id_base` and the attempt's number are the job's id.
+    """What to run, the same for each attempt: `job_id_base` and the attempt's number make the job's id.
 
-    `out` holds the job folder; `timeout_s` counts from the start and overrules the target's. `steps` follow `runs`.
+    `out` contains the job folder; `timeout_s` counts from the start and overrides the target's. `steps` follow `runs`.
     """
 
     job_id_base: str
@@ -87,19 +86,19 @@ class JobSpec:
 
 
 class JobBackend(Protocol):
-    """Something that runs jobs. Every call raises `flows.jobs.errors.JobError` and returns within a deadline."""
+    """Runs jobs. Every call has a timeout and raises `flows.jobs.errors.JobError` when it fails."""
 
     def submit(self, job_id: str, spec: JobSpec) -> None:
-        """Write the job folder's `job.json` and start the job; one that is already there is left as it is."""
+        """Write the job folder's `job.json` and start the job; an existing job is left unchanged."""
 
     def status(self, job_id: str) -> JobStatus | None:
-        """What is known of a job; None: the backend has never heard of it, or has forgotten it."""
+        """The backend's view of a job; None if it does not know the job, or has forgotten it."""
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
-        """The driver's log from `offset` on, and the offset to ask from next time. Nothing there: no text."""
+        """The driver's log from `offset` on, and the next offset; empty text if there is nothing new."""
 
     def stop(self, job_id: str) -> None:
-        """Stop a job and wait until it is over; no such job, or over already: nothing to do."""
+        """Stop a job and wait until it is over; does nothing if it is over or unknown."""
 
     def find(self, **metadata: str) -> list[JobStatus]:
-        """Jobs that carry all of `metadata`, the newest first."""
+        """Jobs with all of `metadata`, newest first."""

@@ -1,4 +1,4 @@
-"""How a job's driver is started: its `job.json`, its command and its environment."""
+"""What starts a job's driver: its `job.json`, its command line and its environment."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import shlex
 from typing import Any
 
 from flows.jobs.contract import JobSpec
+from pipeline.jobs.folder import job_of, write_job
 
 
 def write(job_id: str, spec: JobSpec) -> str:
-    """Write the `job.json` of a job, and give its address."""
-    from pipeline.jobs.folder import job_of, write_job
-
+    """Write the `job.json` of a job; returns its URI."""
     return write_job(spec.out, job_id, job_of(spec.runs, spec.steps))
 
 
@@ -21,5 +20,5 @@ def entrypoint(python: str, job_json: str) -> str:
 
 
 def runtime_env(stop_wait_s: float) -> dict[str, Any]:
-    """What the driver's environment gets on top of the cluster's. Anybody who may list jobs can read it: no secrets."""
+    """What is added to the cluster's environment. Everybody who may list jobs can read it, so it holds no secrets."""
     return {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(round(stop_wait_s))}}

@@ -1,11 +1,11 @@
-"""What the world of jobs raises on purpose: who may try again, and who has to mend something first.
+"""Errors of jobs and their backends: which may be retried, and which need a change first.
 
 HanclipError
-├── JobError                 a job or its backend; not mended by asking again         exit code 1
+├── JobError                 a job or its backend; a retry does not help              exit code 1
 │   ├── TransientJobError    the same call may succeed later
-│   │   └── UnreachableError   no answer within the deadline, refused, or broken off
-│   ├── RefusedError         the token or the account is not accepted
-│   └── RejectedError        the cluster does not take the request as it is
+│   │   └── UnreachableError   connection refused or broken off, or timed out
+│   ├── RefusedError         the credentials are not accepted
+│   └── RejectedError        the cluster rejects the request
 └── UsageError               wrong use, as everywhere                                 exit code 2
 """
 
@@ -15,7 +15,7 @@ from pipeline.errors import HanclipError
 
 
 class JobError(HanclipError):
-    """A job, or the backend that holds it."""
+    """A job or its backend failed."""
 
 
 class TransientJobError(JobError):
@@ -23,12 +23,12 @@ class TransientJobError(JobError):
 
 
 class UnreachableError(TransientJobError):
-    """Nobody answered: refused, broken off, or silent past the deadline."""
+    """No response: connection refused or broken off, or timed out."""
 
 
 class RefusedError(JobError):
-    """The token or the account is not accepted."""
+    """The credentials are not accepted."""
 
 
 class RejectedError(JobError):
-    """The cluster does not take the request as it is."""
+    """The cluster rejects the request."""

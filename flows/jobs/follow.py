@@ -1,4 +1,4 @@
-"""What a job says while it goes: new log text and new progress, each told once. Best effort: a job is not its log."""
+"""Follows a running job: passes on new log text and new progress, each once, best effort."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 OnLog = Callable[[str], None]
 
-#: Of a job that has said more before anybody listened, this much is told.
+#: Of a log that is longer when the follower attaches, only this much of the end is passed on.
 TAIL_CHARS = 8000
 
 
 class Follower:
-    """The one who listens to a job; `step` passes on what is new."""
+    """Follows one job; each `step` passes on what is new."""
 
     def __init__(
         self, backend: JobBackend, job_id: str, out: str, on_log: OnLog | None, on_progress: OnJobProgress | None
@@ -30,13 +30,13 @@ class Follower:
         self._progress: JobProgress | None = None
 
     def step(self) -> None:
-        """Fetch and pass on. What cannot be read now, by us or by whom we tell, is told at the next step."""
+        """Fetch and pass on. What cannot be read or passed on now is tried again at the next step."""
         if self._on_log:
-            self._log(self._on_log)
+            self._pass_log(self._on_log)
         if self._on_progress:
-            self._tell(self._on_progress)
+            self._pass_progress(self._on_progress)
 
-    def _log(self, on_log: OnLog) -> None:
+    def _pass_log(self, on_log: OnLog) -> None:
         try:
             text, offset = self._backend.logs(self._job_id, self._offset or 0)
         except JobError as error:
@@ -48,11 +48,11 @@ class Follower:
         if text:
             on_log(text)
 
-    def _tell(self, on_progress: OnJobProgress) -> None:
+    def _pass_progress(self, on_progress: OnJobProgress) -> None:
         try:
             progress = read_progress(self._out, self._job_id)
             if progress is not None and progress != self._progress:
                 on_progress(progress)
                 self._progress = progress
         except StorageError as error:
-            logger.debug("The progress of %s cannot be told now: %s", self._job_id, error)
+            logger.debug("The progress of %s cannot be passed on now: %s", self._job_id, error)

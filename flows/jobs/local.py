@@ -1,8 +1,8 @@
-"""Backend `local`: the driver in a thread of this process. No server, no dashboard, nothing to install beside Ray.
+"""Backend `local`: runs the driver in a thread of this process. Needs no server and no dashboard, only Ray.
 
-In: a job. Out: its state for as long as this process lives; a job of another process is unknown here, and what became
-of it is told by its folder (`flows.jobs.attach.look`). Jobs run one at a time, since a process holds one Ray
-connection; those that wait are PENDING.
+In: a job. Out: its status while this process lives. Jobs of other processes are unknown here; their folders show how
+they ended (`flows.jobs.attach.inspect`). Jobs run one at a time, since a process has one Ray connection; waiting jobs
+are PENDING.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flows.jobs.driver import write
 from flows.jobs.errors import TransientJobError
 from pipeline.jobs.folder import JobSummary
 
-#: What a job does: the address of its `job.json` in, its summary out, an end soon after the event is set.
+#: Runs a job: URI of its `job.json` in, its summary out; returns soon after the event is set.
 Drive = Callable[[str, threading.Event], JobSummary]
 
 _STOP_MARGIN_S = 30.0
@@ -29,13 +29,13 @@ _jobs_lock = threading.Lock()
 
 
 def _run_job(uri: str, stop: threading.Event) -> JobSummary:
-    from actors.driver import run_job
+    from actors.driver import run_job  # It imports Ray, which callers of other backends do without.
 
     return run_job(uri, stop=stop)
 
 
 class LocalJobs:
-    """Jobs of this process, all of them, whichever instance began them."""
+    """All jobs of this process, whichever instance started them."""
 
     def __init__(self, stop_wait_s: float, drive: Drive | None = None) -> None:
         self._stop_wait_s = stop_wait_s
@@ -55,20 +55,18 @@ class LocalJobs:
         return job.status() if job else None
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
-        """What the driver's thread logged, as far as this process's logging lets it through."""
+        """What the driver's thread logged, at the log levels of this process."""
         job = _jobs.get(job_id)
         text = "".join(job.lines) if job else ""
         return text[offset:], max(offset, len(text))
 
     def stop(self, job_id: str) -> None:
-        """Tell the driver, and wait for it."""
+        """Ask the driver to stop and wait for it."""
         if job := _jobs.get(job_id):
             job.stopping.set()
             job.join(self._stop_wait_s + _STOP_MARGIN_S)
             if job.is_alive():
-                raise TransientJobError(
-                    f"Job {job_id} was told to stop and has not. Stop it again, or end the process."
-                )
+                raise TransientJobError(f"Job {job_id} did not stop in time. Stop it again, or end the process.")
 
     def find(self, **metadata: str) -> list[JobStatus]:
         """Jobs of this process with this metadata."""
@@ -78,7 +76,7 @@ class LocalJobs:
 
 
 class _LocalJob(threading.Thread):
-    """One job. A daemon thread: a process that ends does not wait for it, and the job is then lost."""
+    """One job. A daemon thread: the process does not wait for it at exit, and the job is then lost."""
 
     def __init__(self, job_id: str, spec: JobSpec, uri: str, drive: Drive) -> None:
         super().__init__(name=job_id, daemon=True)
@@ -89,25 +87,25 @@ class _LocalJob(threading.Thread):
         self._status = JobStatus(job_id, JobState.PENDING, metadata=dict(spec.metadata))
 
     def status(self) -> JobStatus:
-        """The state right now."""
+        """The current status."""
         with self._lock:
             return self._status
 
     def run(self) -> None:
-        """The thread: wait for the turn, drive, tell the end."""
+        """Wait for other jobs, run the driver, record the end."""
         with _one_at_a_time, _Lines(self.lines):
             if self.stopping.is_set():
-                self._tell(replace(self.status(), state=JobState.STOPPED, message="Stopped before it began."))
+                self._set(replace(self.status(), state=JobState.STOPPED, message="Stopped before it started."))
                 return
-            self._tell(replace(self.status(), state=JobState.RUNNING))
+            self._set(replace(self.status(), state=JobState.RUNNING))
             try:
-                self._tell(self.status().told_by(self.drive(self.uri, self.stopping)))
+                self._set(self.status().ended_by(self.drive(self.uri, self.stopping)))
             except BaseException as error:
                 logger.exception("Job %s died", self.name)
-                why = f"{type(error).__name__}: {error}"
-                self._tell(replace(self.status(), state=JobState.FAILED, message=why, exit_code=1))
+                message = f"{type(error).__name__}: {error}"
+                self._set(replace(self.status(), state=JobState.FAILED, message=message, exit_code=1))
 
-    def _tell(self, status: JobStatus) -> None:
+    def _set(self, status: JobStatus) -> None:
         now = datetime.now(UTC)
         with self._lock:
             self._status = replace(
@@ -116,7 +114,7 @@ class _LocalJob(threading.Thread):
 
 
 class _Lines(logging.Handler):
-    """Context in which the log records of the current thread are kept as text too."""
+    """Context that also keeps the log records of the current thread as text."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__()
@@ -125,7 +123,7 @@ class _Lines(logging.Handler):
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record of the thread."""
+        """Keep a record of this thread."""
         if record.thread == self._thread:
             self._lines.append(self.format(record) + "\n")
 

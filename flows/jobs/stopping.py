@@ -1,6 +1,6 @@
-"""Stop many jobs at once: a stop waits for the job's end, and one that cannot be stopped keeps no other from its stop.
+"""Stops many jobs at the same time: each stop waits for its job, and a failure does not affect the others.
 
-In: a backend and ids. Out: what went wrong, by id; empty when all are over.
+In: a backend and ids. Out: the errors by id; empty when all jobs are over.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from flows.jobs.attach import patiently
+from flows.jobs.attach import with_retries
 from flows.jobs.contract import JobBackend
 from flows.jobs.errors import JobError
 from flows.jobs.target import TargetConfig
@@ -18,13 +18,13 @@ _AT_ONCE = 32
 
 
 def stop_all(
-    backend: JobBackend, job_ids: Iterable[str], target: TargetConfig, patience_s: float = 0.0
+    backend: JobBackend, job_ids: Iterable[str], target: TargetConfig, retry_s: float = 0.0
 ) -> dict[str, JobError]:
-    """Stop these jobs, each asked again for `patience_s` while nobody answers."""
+    """Stop these jobs; each call is retried for `retry_s` while the cluster is unreachable."""
 
     def stop(job_id: str) -> JobError | None:
         try:
-            patiently(partial(backend.stop, job_id), target, patience_s)
+            with_retries(partial(backend.stop, job_id), target, retry_s)
         except JobError as error:
             return error
         return None

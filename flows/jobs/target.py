@@ -1,7 +1,7 @@
-"""TargetConfig: which backend runs the jobs, and how patient its callers are.
+"""TargetConfig: which backend runs the jobs, and its timeouts.
 
 Parsed once from the command line, YAML or Prefect parameters. Tokens and credentials have no field on purpose: they
-come from the environment of whoever calls, and of the cluster.
+come from the environment of the caller and of the cluster.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ class TargetConfig(BaseModel):
 
 
 def parse_target(tree: object) -> TargetConfig:
-    """Validate a tree of plain values; a `ConfigError` names every wrong key."""
-    return validated(TargetConfig, tree, "Where the jobs run is not valid")
+    """Validate plain values; a `ConfigError` names every wrong key."""
+    return validated(TargetConfig, tree, "The target of the jobs is not valid")

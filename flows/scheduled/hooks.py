@@ -13,7 +13,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
-from flows.jobs.attach import patiently
+from flows.jobs.attach import with_retries
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.stopping import stop_all
@@ -30,7 +30,7 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     target = TargetConfig.model_validate(flow_run.parameters.get("target") or {})
     backend = make_backend(target)
     try:
-        found = patiently(partial(backend.find, app=APP, flow_run_id=str(flow_run.id)), target, _PATIENCE_S)
+        found = with_retries(partial(backend.find, app=APP, flow_run_id=str(flow_run.id)), target, _PATIENCE_S)
     except HanclipError as error:
         logger.error("Jobs of this flow run may still run: %s. The flow reap stops them.", error)  # noqa: TRY400
         return

@@ -12,7 +12,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.jobs.attach import ensure, patiently, watch
+from flows.jobs.attach import ensure, watch, with_retries
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_of, job_id_base
@@ -86,7 +86,7 @@ def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
         tried = attempt_of(status.job_id)
         if status.state is not JobState.FAILED or status.timed_out or tried >= target.max_attempts:
             return status
-        if patiently(partial(read_summary, spec.out, status.job_id), target) is not None:
+        if with_retries(partial(read_summary, spec.out, status.job_id), target) is not None:
             return status
         logger.warning("Job %s came to no end; another attempt goes on. %s", status.job_id, status.message)
 

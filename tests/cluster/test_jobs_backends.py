@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.jobs.attach import ensure, look, watch
+from flows.jobs.attach import ensure, inspect, watch
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobBackend, JobSpec, JobState
 from flows.jobs.ids import job_id_base
@@ -114,7 +114,7 @@ def test_submit_twice_is_one_job_and_stop_twice_is_one_stop(place: Place) -> Non
     assert not set(text.splitlines()) & set(more.splitlines())
     place.backend.stop(first.job_id)
     place.backend.stop(first.job_id)
-    stopped = look(place.backend, first.job_id, spec.out)
+    stopped = inspect(place.backend, first.job_id, spec.out)
     assert stopped is not None
     assert (stopped.state, stopped.exit_code) == (JobState.STOPPED, 143), "the driver had time to finish"
     assert ensure(place.backend, spec, place.target).job_id == f"{spec.job_id_base}-a2"

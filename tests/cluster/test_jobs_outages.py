@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.jobs import attach
-from flows.jobs.attach import ensure, look, watch
+from flows.jobs.attach import ensure, inspect, watch
 from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.errors import RefusedError, UnreachableError
 from flows.jobs.ids import MAX_LENGTH, attempt_id, job_id_base
@@ -133,13 +133,13 @@ def test_a_job_that_its_backend_forgot_is_lost_unless_its_driver_lives(
     backend, spec = LocalJobs(10, toy_driver.drive), spec_of("ok", tmp_path)
     job_id = attempt_id(spec.job_id_base, 1)
     uri = write_job(spec.out, job_id, Job(spec.runs))
-    assert look(backend, job_id, spec.out) is None, "written, and never begun"
+    assert inspect(backend, job_id, spec.out) is None, "written, and never begun"
     write_progress(uri, JobProgress(job_id, "running", 0, 1, {"rows": 1}))
-    lost = look(backend, job_id, spec.out)
+    lost = inspect(backend, job_id, spec.out)
     assert lost is not None
     assert (lost.state, "lost" in lost.message) == (JobState.FAILED, True)
     threading.Timer(1.0, write_progress, (uri, JobProgress(job_id, "running", 0, 1, {"rows": 2}))).start()
-    alive = look(backend, job_id, spec.out)
+    alive = inspect(backend, job_id, spec.out)
     assert alive is not None
     assert (alive.state, "another" in alive.message) == (JobState.RUNNING, True)
     assert ensure(backend, spec, TargetConfig()).job_id == attempt_id(spec.job_id_base, 2)

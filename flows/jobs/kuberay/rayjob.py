@@ -1,7 +1,7 @@
-"""A RayJob from a template: the template describes the cluster, and this fills in the job.
+"""Fills a job into a RayJob template, which describes the cluster.
 
-In: a YAML file and a `JobSpec`. Out: the body of the custom resource. Metadata goes whole into an annotation, and into
-labels where Kubernetes allows the value, for selecting.
+In: a YAML file and a `JobSpec`. Out: the body of the custom resource. All metadata is in an annotation, and what
+Kubernetes allows as labels is in labels as well, for selectors.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def template(path: str | None) -> dict[str, Any]:
     """The RayJob in a YAML file.
 
     Raises:
-        ConfigError: there is not exactly one with a cluster.
+        ConfigError: the file does not contain exactly one RayJob with a cluster.
     """
     if not path:
-        raise ConfigError("Jobs of the backend kuberay need a rayjob_template: the YAML file of a RayJob.")
+        raise ConfigError("The backend kuberay needs a rayjob_template: the YAML file of a RayJob.")
     try:
         documents = [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the RayJob template {path}: {error}. Give a YAML file.") from error
     jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]
     if len(jobs) != 1 or not (jobs[0].get("spec") or {}).get("rayClusterSpec"):
-        raise ConfigError(f"{path} has to hold exactly one RayJob with a spec.rayClusterSpec. See infra/kuberay.")
+        raise ConfigError(f"{path} must contain exactly one RayJob with a spec.rayClusterSpec. See infra/kuberay.")
     return jobs[0]
 
 
@@ -47,10 +47,10 @@ def build(body: dict[str, Any], job_id: str, spec: JobSpec, target: TargetConfig
     """The RayJob that runs the driver once on the cluster of the template `body`.
 
     Raises:
-        ConfigError: the id cannot name one.
+        ConfigError: the id is not a valid name.
     """
     if not is_job_id(job_id):
-        raise ConfigError(f"{job_id!r} cannot name a RayJob: lower-case letters, digits and '-', at most 47 of them.")
+        raise ConfigError(f"{job_id!r} is not a valid name: use at most 47 lower-case letters, digits and '-'.")
     metadata = body.setdefault("metadata", {})
     metadata.pop("generateName", None)
     metadata |= {"name": job_id, "namespace": target.namespace}
@@ -59,27 +59,27 @@ def build(body: dict[str, Any], job_id: str, spec: JobSpec, target: TargetConfig
     body["spec"] |= {
         "jobId": job_id,
         "entrypoint": entrypoint(target.python, job_json),
-        # The operator submits; a pod that does so would fail a healthy job by its own death.
+        # The operator submits the job; if a pod did, its death would fail a healthy job.
         "submissionMode": "HTTPMode",
-        # Attempts are counted by whoever submits, and have ids of their own.
+        # The submitter counts attempts, and each has its own id.
         "backoffLimit": 0,
         "shutdownAfterJobFinishes": True,
         "runtimeEnvYAML": _runtime_env(body["spec"].get("runtimeEnvYAML"), target.stop_wait_s),
     }
     body["spec"].setdefault("ttlSecondsAfterFinished", 300)
     if spec.timeout_s:
-        # Counted from creation, waiting for the cluster included.
+        # Counted from creation, so it includes the wait for the cluster.
         body["spec"]["activeDeadlineSeconds"] = round(spec.timeout_s + target.pending_timeout_s)
     return body
 
 
 def selector(metadata: Mapping[str, str]) -> str:
-    """The label selector for those of `metadata` that are labels."""
+    """The label selector for the part of `metadata` that is in labels."""
     return ",".join(f"{key}={value}" for key, value in _labels(metadata).items())
 
 
 def metadata_of(body: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata that `build` put in; empty for a RayJob of anybody else."""
+    """The metadata that `build` wrote; empty for RayJobs of other origin."""
     try:
         return dict(json.loads(body["metadata"]["annotations"][ANNOTATION]))
     except (KeyError, TypeError, ValueError):
@@ -90,7 +90,7 @@ def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
     return {f"{PREFIX}{key}": value for key, value in metadata.items() if _LABEL.fullmatch(value)}
 
 
-def _runtime_env(given: str | None, stop_wait_s: float) -> str:
+def _runtime_env(template: str | None, stop_wait_s: float) -> str:
     own = runtime_env(stop_wait_s)
-    tree = yaml.safe_load(given or "") or {}
+    tree = yaml.safe_load(template or "") or {}
     return yaml.safe_dump({**tree, "env_vars": {**(tree.get("env_vars") or {}), **own["env_vars"]}})

@@ -1,7 +1,7 @@
-"""Backend `ray`: the Jobs REST API of a live Ray cluster, spoken over HTTP without the `ray` package.
+"""Backend `ray`: the Jobs REST API of a running Ray cluster, over HTTP without the `ray` package.
 
-In: the dashboard's address. Out: the five calls of `JobBackend`. The submission id is ours, so a second submission of
-one job is refused by Ray and means "already there". Ray keeps the driver alive whatever becomes of the submitter.
+In: the dashboard's address. Out: the five calls of `JobBackend`. The submission id is the job id, so Ray refuses a
+second submission, which means that the job exists. The driver outlives the submitter.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from flows.jobs.ray_api.token import CURE, auth_headers
 from flows.jobs.target import TargetConfig
 
 UNREACHABLE = "Check the address of the dashboard, that the cluster runs, and that this machine may reach it."
-#: What Ray says of a job that it does not know.
+#: Ray's answer about an unknown job contains this.
 _MISSING = b"does not exist"
-#: Ray's message holds the end of the log; so much of it is kept.
+#: Ray's message contains the end of the log; only this much is kept.
 _MESSAGE_CHARS = 2000
-#: Beyond the driver's own time to finish: Ray looks once a second, and kills what is left.
+#: On top of `stop_wait_s`: Ray polls once a second, and kills what is left.
 _STOP_MARGIN_S = 15.0
 
 
 class RayJobs:
-    """Jobs on the Ray cluster whose dashboard answers at `address`."""
+    """Jobs on the Ray cluster with its dashboard at `address`."""
 
     def __init__(self, address: str, python: str, stop_wait_s: float, attempt_s: float = ATTEMPT_S) -> None:
         self.address = address
@@ -42,7 +42,7 @@ class RayJobs:
         return cls(target.address or "", target.python, target.stop_wait_s)
 
     def submit(self, job_id: str, spec: JobSpec) -> None:
-        """Write `job.json` and hand the driver to Ray, unless Ray knows the job."""
+        """Write `job.json` and submit the driver, unless Ray knows the job."""
         if self.status(job_id) is not None:
             return
         request = {
@@ -51,26 +51,28 @@ class RayJobs:
             "metadata": dict(spec.metadata),
             "runtime_env": runtime_env(self._stop_wait_s),
         }
-        answer = self._http.request("POST", "/api/jobs/", request)
-        if answer.status >= 400 and b"already exists" in answer.body:
+        reply = self._http.request("POST", "/api/jobs/", request)
+        if reply.status >= 400 and b"already exists" in reply.body:
             return
-        answer.require(f"submit job {job_id}")
+        reply.require(f"submit job {job_id}")
 
     def status(self, job_id: str) -> JobStatus | None:
         """Ray's view of a job."""
-        answer = self._http.request("GET", f"/api/jobs/{job_id}")
-        return None if answer.missing(_MISSING) else self._status(answer.require(f"look at job {job_id}").json())
+        reply = self._http.request("GET", f"/api/jobs/{job_id}")
+        if reply.missing(_MISSING):
+            return None
+        return self._status(reply.require(f"get the status of job {job_id}").json())
 
     def logs(self, job_id: str, offset: int) -> tuple[str, int]:
-        """The driver's log from character `offset` on. Ray sends it whole; very long logs are cut at their end."""
-        answer = self._http.request("GET", f"/api/jobs/{job_id}/logs")
-        if answer.missing(_MISSING):
+        """The driver's log from character `offset` on. Ray sends all of it; very long logs are cut off."""
+        reply = self._http.request("GET", f"/api/jobs/{job_id}/logs")
+        if reply.missing(_MISSING):
             return "", offset
-        text = _log(answer.require(f"read the log of job {job_id}"))
+        text = _log(reply.require(f"read the log of job {job_id}"))
         return text[offset:], max(offset, len(text))
 
     def stop(self, job_id: str) -> None:
-        """SIGTERM, and SIGKILL after `stop_wait_s`; waits for the end of the job."""
+        """Send SIGTERM, and SIGKILL after `stop_wait_s`; wait until the job is over."""
         status = self.status(job_id)
         if status is None or status.state.over:
             return
@@ -78,15 +80,13 @@ class RayJobs:
         end_s = time.monotonic() + self._stop_wait_s + _STOP_MARGIN_S
         while (status := self.status(job_id)) is not None and not status.state.over:
             if time.monotonic() > end_s:
-                raise TransientJobError(
-                    f"Job {job_id} was told to stop and has not. Look at {status.url}, stop it again."
-                )
+                raise TransientJobError(f"Job {job_id} did not stop in time. See {status.url} and stop it again.")
             time.sleep(0.5)
 
     def find(self, **metadata: str) -> list[JobStatus]:
-        """Jobs of the Jobs API with this metadata."""
-        answer = self._http.request("GET", "/api/jobs/").require("list the jobs").json()
-        jobs = [self._status(job) for job in answer if job.get("submission_id")]
+        """Jobs that were submitted through the Jobs API with this metadata."""
+        found = self._http.request("GET", "/api/jobs/").require("list the jobs").json()
+        jobs = [self._status(job) for job in found if job.get("submission_id")]
         jobs = [job for job in jobs if metadata.items() <= dict(job.metadata).items()]
         return sorted(jobs, key=lambda job: job.started_at or datetime.max.replace(tzinfo=UTC), reverse=True)
 
@@ -113,10 +113,10 @@ def _time(milliseconds: int | None) -> datetime | None:
 def _log(reply: Reply) -> str:
     if not reply.cut:
         return str(reply.json().get("logs") or "")
-    # `{"logs": "...` without its end. ASCII, since Ray escapes; the last escape may be torn: up to 12 bytes of a pair.
-    for torn in range(13):
+    # `{"logs": "...`, cut off. ASCII, since Ray escapes; up to 12 bytes of an escaped pair may be incomplete.
+    for incomplete in range(13):
         try:
-            return str(json.loads(reply.body[: len(reply.body) - torn] + b'"}')["logs"])
+            return str(json.loads(reply.body[: len(reply.body) - incomplete] + b'"}')["logs"])
         except ValueError:
             continue
     return ""

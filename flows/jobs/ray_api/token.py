@@ -1,4 +1,4 @@
-"""The token of a Ray cluster, found where Ray itself looks for it. Never logged, never stored."""
+"""The token of a Ray cluster, read from where Ray reads it. Never logged, never stored."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CURE = (
 
 
 def auth_headers() -> Mapping[str, str]:
-    """The header that a cluster with RAY_AUTH_MODE=token wants; empty in any other mode.
+    """The header for a cluster with RAY_AUTH_MODE=token; empty in any other mode.
 
     Raises:
-        RefusedError: the mode asks for a token and there is none.
+        RefusedError: the mode needs a token and none was found.
     """
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         return {}
     token = os.environ.get("RAY_AUTH_TOKEN", "").strip() or _from_file()
     if not token:
-        raise RefusedError(f"RAY_AUTH_MODE is token, and no token was found. {CURE}")
+        raise RefusedError(f"RAY_AUTH_MODE is token, but no token was found. {CURE}")
     return {"Authorization": f"Bearer {token}"}
 
 
