@@ -84,9 +84,9 @@ def test_a_kubeconfig_brings_authority_certificate_and_token(
     [
         ({"auth-provider": {}}, "client certificate"),
         ({"username": "me"}, "client certificate"),
-        ({"exec": {"command": "aws"}}, r"exec\.apiVersion: Field required.*aws eks update-kubeconfig"),
-        ({"exec": {"apiVersion": f"{PROTOCOL}/v1alpha1", "command": "aws"}}, "exec.apiVersion: Input should be"),
-        ({"exec": {"apiVersion": V1, "command": "oidc", "interactiveMode": "Always"}}, "exec.interactiveMode"),
+        ({"exec": {"command": "aws"}}, r"(?s)apiVersion: Field required.*aws eks update-kubeconfig"),
+        ({"exec": {"apiVersion": f"{PROTOCOL}/v1alpha1", "command": "aws"}}, "apiVersion: Input should be"),
+        ({"exec": {"apiVersion": V1, "command": "oidc", "interactiveMode": "Always"}}, "interactiveMode: Input"),
     ],
 )
 def test_an_unsupported_sign_in_is_refused_at_once(
@@ -118,7 +118,7 @@ def test_a_pod_reads_the_token_of_its_account_anew_each_time(
 
 
 class Plugin:
-    """A sign-in plugin: a script that records how it was called and prints what `answer` was given."""
+    """An exec plugin: a script that records how it was called and prints what `answer` was given."""
 
     def __init__(self, kubernetes: FakeKubernetes, authority: Path) -> None:
         self.kubernetes, self.authority = kubernetes, authority
@@ -211,7 +211,7 @@ def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(plugin: Plu
 def test_a_plugin_that_is_missing_fails_or_hangs_says_what_to_do_and_no_secret(
     plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=r"sign-in plugin no-such-plugin: No such file.*Get it from the vendor\."):
+    with pytest.raises(ConfigError, match=r"exec plugin no-such-plugin: No such file.*Get it from the vendor\."):
         plugin.backend(command="no-such-plugin", installHint="Get it from the vendor.\n").find()
     env = [{"name": "CLIENT_SECRET", "value": "hunter-two"}]
     token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
@@ -238,6 +238,6 @@ def test_output_that_is_no_credential_is_refused_and_not_quoted(
     plugin: Plugin, version: str, status: dict[str, str]
 ) -> None:
     plugin.answer(version, **status)
-    with pytest.raises(ConfigError, match=r"sign-in plugin \./plugin") as refused:
+    with pytest.raises(ConfigError, match=r"exec plugin \./plugin") as refused:
         plugin.backend().find()
     assert "hunter-two" not in "".join(traceback.format_exception(refused.value))

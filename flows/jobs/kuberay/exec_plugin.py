@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from flows.jobs.errors import TransientJobError
 from pipeline.errors import ConfigError
+from pipeline.validation import validated
 
 #: The common plugins take seconds; one that hangs must not hang its caller.
 PLUGIN_S = 60.0
@@ -78,13 +79,13 @@ class ExecPlugin:
     """
 
     def __init__(self, entry: Mapping[str, Any], cluster: Mapping[str, Any], kubeconfig: Path) -> None:
-        try:
-            self._entry = ExecEntry.model_validate(entry)
-        except ValidationError as error:
-            raise ConfigError(
-                f"The sign-in plugin of {kubeconfig} cannot be run: exec.{_first(error)}. Write the kubeconfig again,"
-                " for example with aws eks update-kubeconfig or gcloud container clusters get-credentials."
-            ) from error
+        self._entry = validated(
+            ExecEntry,
+            entry,
+            f"The exec plugin of {kubeconfig} cannot be run",
+            cure="Write the kubeconfig again, for example with aws eks update-kubeconfig or gcloud container clusters"
+            " get-credentials.",
+        )
         # A path is relative to the kubeconfig; a bare name is searched for in PATH.
         command = self._entry.command
         self._command = str(kubeconfig.parent.absolute() / command) if os.sep in command else command
@@ -103,18 +104,14 @@ class ExecPlugin:
         done = self._run()
         if done.returncode:
             raise TransientJobError(
-                f"The sign-in plugin {self._entry.command} failed with exit code {done.returncode}:"
+                f"The exec plugin {self._entry.command} failed with exit code {done.returncode}:"
                 f" {self._last_line(done.stderr)} Sign in again. {_CHECK}"
             )
-        try:
-            output = _Output.model_validate_json(done.stdout)
-        except ValidationError as error:
-            raise ConfigError(
-                f"The output of the sign-in plugin {self._entry.command} is not valid: {_first(error)}. {_CHECK}"
-            ) from error
+        summary = f"The output of the exec plugin {self._entry.command} is not valid"
+        output = validated(_Output, done.stdout, summary, cure=_CHECK)
         if output.api_version != self._entry.api_version or not output.status.complete:
             raise ConfigError(
-                f"The sign-in plugin {self._entry.command} returned neither a token nor a certificate with its key in"
+                f"The exec plugin {self._entry.command} returned neither a token nor a certificate with its key in"
                 f" version {self._entry.api_version}. {_CHECK}"
             )
         return output.status
@@ -127,10 +124,10 @@ class ExecPlugin:
             )
         except subprocess.TimeoutExpired:
             # Not chained: the cause quotes the arguments, which may be secret.
-            raise TransientJobError(f"The sign-in plugin {name} did not end within {PLUGIN_S:g} s. {_CHECK}") from None
+            raise TransientJobError(f"The exec plugin {name} did not end within {PLUGIN_S:g} s. {_CHECK}") from None
         except OSError as error:
             hint = (self._entry.install_hint or "Install it, or write its full path into the kubeconfig.").strip()
-            raise ConfigError(f"Cannot run the sign-in plugin {name}: {error.strerror}. {hint}") from error
+            raise ConfigError(f"Cannot run the exec plugin {name}: {error.strerror}. {hint}") from error
 
     def _last_line(self, stderr: bytes) -> str:
         """The last line that the plugin printed to stderr, without secrets."""
@@ -141,8 +138,3 @@ class ExecPlugin:
                 last = last.replace(value, "***")
         last = _SECRET.sub("***", last)[:_MESSAGE_CHARS]
         return last if last.endswith((".", "!", "?")) else f"{last}."
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors(include_input=False)[0]
-    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}".removeprefix(": ")
