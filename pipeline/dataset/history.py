@@ -14,6 +14,7 @@ from pipeline import config, storage
 from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.plan_files import read_shards
+from pipeline.dataset.scan import scan_files
 from pipeline.errors import NotFoundError, UsageError
 from pipeline.records import RECORDS, Shard
 
@@ -68,18 +69,12 @@ def records(runs: list[PlannedRun]) -> pads.Dataset:
     """
     full = RECORDS.append(pa.field("run", pa.string())).append(pa.field("current", pa.bool_()))
     current = current_runs(runs)
-    files = [(uri, listed_by, run.run_id in current) for run in runs for uri, listed_by in run.record_files.items()]
-    if not files:
-        return pads.dataset(full.empty_table())
-    filesystem, first = storage.arrow_filesystem(files[0][0])
-    scheme = files[0][0].removesuffix(first)
-    return pads.FileSystemDataset.from_paths(
-        [uri.removeprefix(scheme) for uri, *_ in files],
-        schema=full,
-        format=pads.ParquetFileFormat(),
-        filesystem=filesystem,
-        partitions=[(pads.field("run") == run) & (pads.field("current") == is_current) for _, run, is_current in files],
-    )
+    files = [
+        (uri, {"run": listed_by, "current": run.run_id in current})
+        for run in runs
+        for uri, listed_by in run.record_files.items()
+    ]
+    return scan_files(files, full)
 
 
 def latest_config(out: str) -> RunConfig:

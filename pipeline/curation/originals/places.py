@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -18,6 +19,7 @@ from pipeline import config, storage
 from pipeline.config import SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.history import planned_runs
+from pipeline.dataset.scan import scan_files
 from pipeline.errors import NotFoundError
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
@@ -86,16 +88,6 @@ def _planned_files(out: str) -> Iterator[PlannedFile]:
 def _records(files: list[PlannedFile]) -> pads.Dataset:
     """All planned records, with the number of their file as `plan`."""
     full = RECORDS.append(pa.field("plan", pa.int64()))
-    parts = [_part(file.uri, number, full) for number, file in enumerate(files)]
-    return pads.dataset(parts) if parts else pads.dataset(full.empty_table())
-
-
-def _part(uri: str, number: int, schema: pa.Schema) -> pads.Dataset:
-    filesystem, path = storage.arrow_filesystem(uri)
-    return pads.FileSystemDataset.from_paths(
-        [path],
-        schema=schema,
-        format=pads.ParquetFileFormat(),
-        filesystem=filesystem,
-        partitions=[pads.field("plan") == number],
-    )
+    numbered = groupby(enumerate(files), lambda entry: entry[1].out)
+    parts = [scan_files([(file.uri, {"plan": number}) for number, file in group], full) for _, group in numbered]
+    return pads.dataset(parts or full.empty_table())
