@@ -72,9 +72,7 @@ def find_current(dataset: Dataset, work: Workspace) -> list[WordFile]:
     Returns the files that the words are in.
     """
     files = gather(dataset, work)
-    path = work.path("current.parquet")
-    work.execute(f"COPY ({_CURRENT}) TO '{path}' (FORMAT parquet)")
-    work.view("current", path)
+    work.store("current", _CURRENT)
     return files
 
 

@@ -31,6 +31,7 @@ from pipeline.dataset.layout import QUARANTINE
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.dataset.shard_file import read_footers
 from pipeline.errors import RunError
+from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
 RowNumbers = npt.NDArray[np.int64]
@@ -74,16 +75,12 @@ def gather(dataset: Dataset, work: Workspace) -> list[WordFile]:
     """Make the table `words` in `work`; returns the files in the order of their rows. Raises StorageError, RunError."""
     files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind))
     placed: list[WordFile] = []
-    path, first = work.path("words.parquet"), 0
-    with pq.ParquetWriter(path, _WORDS, compression="zstd") as writer:
+    with Spool(work, "words", _WORDS, "place") as words:
         for start in range(0, len(files), _KEYS_AT_ONCE):
-            tables = storage.in_threads(_read_words, files[start : start + _KEYS_AT_ONCE], _KEYS_AT_ONCE)
-            firsts = np.cumsum([first, *(table.num_rows for table in tables)])
-            placed += [replace(file, first=int(row)) for file, row in zip(files[start:], firsts[:-1], strict=False)]
-            numbers = pa.array(np.arange(first, firsts[-1], dtype=np.int64))
-            writer.write_table(pa.concat_tables(tables).add_column(0, "place", numbers).cast(_WORDS))
-            first = int(firsts[-1])
-    work.view("words", path)
+            some = files[start : start + _KEYS_AT_ONCE]
+            for file, table in zip(some, storage.in_threads(_read_words, some, _KEYS_AT_ONCE), strict=True):
+                placed.append(replace(file, first=words.rows))
+                words.add(table)
     return placed
 
 

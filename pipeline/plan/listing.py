@@ -6,15 +6,14 @@ Plan order is (attempts, container, position, id): files of their own first, the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
 from pipeline.plan.cutting import is_tar
 from pipeline.records import RECORDS
-from pipeline.scratch.workspace import BATCH_ROWS, Workspace
+from pipeline.scratch.spool import Spool
+from pipeline.scratch.workspace import Workspace
 
 #: A record as listed: how often it was tried in earlier runs comes with it (0 for a run over the whole source).
 LISTED = RECORDS.append(pa.field("attempts", pa.int32(), nullable=False))
@@ -23,43 +22,15 @@ _ORDER = "attempts, container NULLS FIRST, position NULLS FIRST, id"
 _SHOWN = 5
 
 
-class Listing:
-    """Gathers records; use as a context manager around the gathering, then read.
-
-    Attributes:
-        name: the table that queries find the records in, once they are gathered.
-        rows: records gathered so far.
-    """
+class Listing(Spool):
+    """Gathers the records of a source in the table `name`; use as a context manager around the gathering, then read."""
 
     def __init__(self, work: Workspace, name: str = "listing") -> None:
-        self.name = name
-        self._work = work
-        self._path = work.path(f"{name}.parquet")
-        self._writer = pq.ParquetWriter(self._path, LISTED, compression="zstd")
-        self._waiting: list[pa.RecordBatch] = []
-        self.rows = 0
+        super().__init__(work, name, LISTED)
 
-    def __enter__(self) -> Listing:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._flush()
-        self._writer.close()
-        self._work.view(self.name, self._path)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take rows of `schema.RECORDS`, or of LISTED where earlier attempts are known."""
-        if "attempts" not in batch.schema.names:
-            batch = batch.append_column("attempts", pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows))
-        self._waiting.append(batch)
-        self.rows += batch.num_rows
-        if sum(waiting.num_rows for waiting in self._waiting) >= BATCH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting).select(LISTED.names).cast(LISTED))
-            self._waiting = []
+    def add(self, rows: pa.Table | pa.RecordBatch, **constants: int) -> None:
+        """Add rows of `records.RECORDS`, or of LISTED where earlier attempts are known."""
+        super().add(rows, **{} if "attempts" in rows.schema.names else {"attempts": 0}, **constants)
 
     def check_unique(self) -> None:
         """Raise a SourceError that names some of the ids that more than one record has."""

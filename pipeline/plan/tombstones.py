@@ -41,9 +41,7 @@ def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str)
     """
     if not source.whole_catalog or not gather(dataset, work):
         return 0
-    path = work.path("presence.parquet")
-    work.execute(f"COPY ({_PRESENCE}) TO '{path}' (FORMAT parquet)")
-    work.view("presence", path)
+    work.store("presence", _PRESENCE)
     [(live, gone)] = work.rows(
         f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Kind.GONE}"
     )

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
@@ -21,6 +20,7 @@ from pipeline.curation.tables import read_facts
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
 from pipeline.report.pictures import Shown
+from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
 _COLUMNS = ("id", "source_fingerprint", "image_uri", "image_width", "image_height", "text", "similarity")
@@ -57,12 +57,11 @@ class Material:
         names = [name for name in _COLUMNS if self.has(name)]
         place = pa.field("place", pa.int64())
         schema = pa.schema([place, *(self.dataset.identity.schema.field(name) for name in names)])
-        path, on_rows = self.work.path("facts.parquet"), counted(self.on_phase, "reading rows", self.rows)
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        on_rows = counted(self.on_phase, "reading rows", self.rows)
+        with Spool(self.work, "facts", schema) as facts:
             for table in self.current.read(names):
-                file.write_table(table.cast(schema))
+                facts.add(table)
                 on_rows(table.num_rows)
-        self.work.view("facts", path)
 
     def has(self, column: str) -> bool:
         """Whether the dataset has this column."""

@@ -1,9 +1,12 @@
-"""Rows gathered in a local Parquet file in large row groups, which queries can read once it is closed."""
+"""Spools rows to a local Parquet file in large row groups, which queries read as a table once it is closed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -11,24 +14,34 @@ from pipeline.scratch.workspace import BATCH_ROWS, Workspace
 
 
 class Spool:
-    """Use as a context manager around the gathering; the table `name` exists afterwards."""
+    """Use as a context manager around the gathering; the workspace has the table `name` afterwards.
 
-    def __init__(self, work: Workspace, name: str, schema: pa.Schema) -> None:
-        self._work, self._name, self._schema = work, name, schema
+    Args:
+        work: holds the file.
+        name: of the table.
+        schema: its columns.
+        number: the column that counts the rows from 0, if the schema has it.
+
+    Attributes:
+        name: of the table.
+        rows: how many rows were added.
+    """
+
+    def __init__(self, work: Workspace, name: str, schema: pa.Schema, number: str = "row") -> None:
+        self.name, self.rows = name, 0
+        self._work, self._schema, self._number = work, schema, number
         self._path = work.path(f"{name}.parquet")
         self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
         self._waiting: list[pa.Table] = []
-        self.rows = 0
 
-    def add(self, rows: pa.Table, **constants: int) -> None:
-        """Take some rows, with columns of one value each, and `row`, which counts all rows of the spool."""
+    def add(self, rows: pa.Table | pa.RecordBatch, **constants: int) -> None:
+        """Add rows. `constants` are further columns, each of one value; columns that the schema lacks are dropped."""
         n = rows.num_rows
-        columns = {
-            **dict(zip(rows.column_names, rows.columns, strict=True)),
-            **{name: pa.repeat(pa.scalar(value), n) for name, value in constants.items()},
-            "row": pa.array(range(self.rows, self.rows + n)),
-        }
-        self._waiting.append(pa.table(columns).select(self._schema.names).cast(self._schema))
+        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+        columns |= {name: pa.repeat(pa.scalar(value), n) for name, value in constants.items()}
+        if self._number in self._schema.names:
+            columns[self._number] = pa.array(np.arange(self.rows, self.rows + n, dtype=np.int64))
+        self._waiting.append(pa.table({name: columns[name] for name in self._schema.names}).cast(self._schema))
         self.rows += n
         if sum(waiting.num_rows for waiting in self._waiting) >= BATCH_ROWS:
             self._flush()
@@ -38,10 +51,20 @@ class Spool:
             self._writer.write_table(pa.concat_tables(self._waiting))
             self._waiting = []
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._flush()
         self._writer.close()
-        self._work.view(self._name, self._path)
+        self._work.view(self.name, self._path)
+
+
+def spool(
+    work: Workspace, name: str, schema: pa.Schema, batches: Iterable[pa.Table | pa.RecordBatch], number: str = "row"
+) -> int:
+    """Make the table `name` of `batches`, as `Spool` does; returns its number of rows."""
+    with Spool(work, name, schema, number) as spooled:
+        for batch in batches:
+            spooled.add(batch)
+    return spooled.rows

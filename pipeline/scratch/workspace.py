@@ -54,6 +54,12 @@ class Workspace:
         quoted = path.replace("'", "''")
         self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
 
+    def store(self, name: str, sql: str) -> None:
+        """Store the result of a query in the scratch folder as the table `name`."""
+        path = self.path(f"{name}.parquet")
+        self.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        self.view(name, path)
+
     def register(self, name: str, rows: pads.Dataset | pa.Table) -> None:
         """Let queries read `rows` as the table `name`; only the columns and rows they need are read."""
         self._duck.register(name, rows)

@@ -62,11 +62,10 @@ def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSett
         ConfigError: DuckDB does not understand the order.
     """
     order = settings.keep_sql or _ORDERS[keep_of(settings, identity)]
-    rows.work.register("members", pa.table({"row": members, "_group": groups}))
-    path = rows.work.path("members.parquet")
-    rows.work.execute(f"COPY (SELECT * FROM rows JOIN members USING (row)) TO '{path}' (FORMAT parquet)")
+    rows.work.register("grouped", pa.table({"row": members, "_group": groups}))
+    rows.work.store("members", "SELECT * FROM rows JOIN grouped USING (row)")
     with locked() as work:
-        work.register("members", pads.dataset(path, format="parquet"))
+        work.register("members", pads.dataset(rows.work.path("members.parquet"), format="parquet"))
         try:
             return pa.Table.from_batches(work.batches(_FIRST.format(order=order)), _KEPT)
         except RunError as error:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.curation.filter.filtering import KEPT, Filtered
+from pipeline.curation.filter.filtering import Filtered
 from pipeline.curation.filter.judge import FAILED
 from pipeline.errors import UsageError
 from pipeline.phases import OnPhase
@@ -23,9 +20,6 @@ def write_dataset(filtered: Filtered, work: Workspace, uri: str, on_phase: OnPha
     """
     if not filtered.counts.kept:
         raise UsageError("The rules keep no row, and a dataset needs one: loosen them.")
-    path = work.path("kept.parquet")
-    with pq.ParquetWriter(path, KEPT) as file:
-        for batch in work.batches(f"SELECT id, source_fingerprint FROM judged WHERE {FAILED} = 0"):
-            file.write_table(pa.Table.from_batches([batch]).cast(KEPT))
-    only = Selection(path, filtered.digest)
+    work.store("kept", f"SELECT id, source_fingerprint FROM judged WHERE {FAILED} = 0")
+    only = Selection(work.path("kept.parquet"), filtered.digest)
     return compact(filtered.out, uri, on_phase, only)

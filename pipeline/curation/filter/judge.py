@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from pipeline.curation.filter.columns import Column, Columns, remake
 from pipeline.curation.filter.counts import Counts, Outcome, count
@@ -24,6 +23,7 @@ from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
 from pipeline.phases import OnRows
+from pipeline.scratch.spool import spool
 from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
 
@@ -80,27 +80,23 @@ class Judge:
         names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name != RUN_DATE.name]
         _refuse_alike([*names, ROW, _PLACE])
         reader = latest(self._dataset.uri, names)
-        path = self._work.path("rows.parquet")
-        schema = pa.schema([(field.name, widened(field.type)) for field in reader.schema])
-        self.total = _write(path, schema.append(pa.field(ROW, pa.int64())), _numbered(reader, on_rows))
-        self._work.view("rows", path)
+        schema = pa.schema([*((field.name, widened(field.type)) for field in reader.schema), (ROW, pa.int64())])
+        self.total = spool(self._work, "rows", schema, _counted(reader, on_rows), ROW)
         if tables:
-            path = self._join(columns, tables)
+            self._join(columns, tables)
+        path = self._work.path("joined.parquet" if tables else "rows.parquet")
         self._locked.register("loaded", pads.dataset(path, format="parquet"))
 
-    def _join(self, columns: Sequence[Column], tables: Sequence[str]) -> str:
-        """A scratch file of each row beside what the tables say about it, by the names that rules use.
+    def _join(self, columns: Sequence[Column], tables: Sequence[str]) -> None:
+        """Make the table `joined`: each row with the tables' columns for it, under the names that rules use.
 
         It is made outside of the locked workspace, which may not put on the disk what does not fit into its memory.
         """
         for table in tables:
             self._work.register(f"hanclip_{table}", self.columns.tables[table])
-        path = self._work.path("joined.parquet")
-        self._work.execute(f"COPY ({_joined(columns, tables)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-        self._work.view("joined", path)
+        self._work.store("joined", _joined(columns, tables))
         for table in tables:
             self._refuse_gaps(table)
-        return path
 
     def judge(self, rules: Sequence[Rule]) -> Counts:
         """Make the table `judged`: ROW, the key, FAILED and UNKNOWN of every row.
@@ -111,10 +107,9 @@ class Judge:
         """
         said = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
         query = f"SELECT {ROW}, {_KEYS}, {said} FROM loaded AS rows"
-        path = self._work.path("judged.parquet")
+        bits = f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"
         with self._blamed(rules):
-            _write(path, _JUDGED, self._locked.batches(f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"))
-        self._work.view("judged", path)
+            spool(self._work, "judged", _JUDGED, self._locked.batches(bits))
         outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
         told = [(rule.name, rule.sql) for rule in rules]
         return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
@@ -122,11 +117,9 @@ class Judge:
     def values(self, column: Column, rules: Sequence[Rule]) -> None:
         """Make the table `kept_values`: the `value` of `column` in the rows that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
-        path = self._work.path("kept_values.parquet")
         query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
         with self._blamed(rules):
-            _write(path, pa.schema([("value", column.type)]), self._locked.batches(query))
-        self._work.view("kept_values", path)
+            spool(self._work, "kept_values", pa.schema([("value", column.type)]), self._locked.batches(query))
 
     @contextmanager
     def _blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
@@ -201,19 +194,9 @@ def _bits(rules: int) -> str:
     return ", ".join(columns)
 
 
-def _numbered(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
+def _counted(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
     rows = 0
     for batch in batches:
-        yield batch.append_column(ROW, pa.array(range(rows, rows + batch.num_rows), pa.int64()))
+        yield batch
         rows += batch.num_rows
-        on_rows(batch.num_rows)
-
-
-def _write(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """A scratch file; returns its rows."""
-    rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for batch in batches:
-            file.write_table(pa.Table.from_batches([batch]).cast(schema))
-            rows += batch.num_rows
-    return rows
+        on_rows(rows)

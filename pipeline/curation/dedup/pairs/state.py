@@ -33,6 +33,7 @@ from pipeline.curation.tables import read_facts, write_table
 from pipeline.dataset import layout
 from pipeline.dataset.footer import decode_footer
 from pipeline.errors import NotFoundError
+from pipeline.scratch.spool import spool
 
 _FOLDER = "_dedup"
 _SCHEMA = pa.schema(
@@ -121,14 +122,11 @@ def _nothing(count: int) -> Known:
 
 def _numbers(file: pq.ParquetFile, rows: Rows, key: str, first_rows: Numbers) -> Numbers:
     """Of each vector of the state its number now, or -1."""
-    path = rows.work.path("known.parquet")
-    with pq.ParquetWriter(path, pa.schema([_SCHEMA.field("key")])) as writer:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=["key"]):
-            writer.write_batch(batch)
-    rows.work.view("known", path)
+    schema = pa.schema([_SCHEMA.field("key"), ("number", pa.int64())])
+    spool(rows.work, "known", schema, file.iter_batches(_BATCH_ROWS, columns=["key"]), "number")
     found = rows.numbers(
-        f"SELECT row, k.file_row_number AS value FROM (SELECT min(row) AS row, {key} AS key FROM rows "
-        f"WHERE {key} IS NOT NULL GROUP BY 2) JOIN read_parquet('{path}', file_row_number = true) AS k USING (key)"
+        f"SELECT row, number AS value FROM (SELECT min(row) AS row, {key} AS key FROM rows "
+        f"WHERE {key} IS NOT NULL GROUP BY 2) JOIN known USING (key)"
     )[first_rows]
     number = np.full(file.metadata.num_rows, -1)
     number[found[found >= 0]] = np.flatnonzero(found >= 0)
