@@ -16,6 +16,7 @@ from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme
 
 _MAGIC = re.compile(r"[*?\[]")
+_STARS = re.compile(r"\*{2,}")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
 _STAGED = re.compile(r"#\d+$")
@@ -131,10 +132,12 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _match(pattern: str) -> list[str]:
-    """Objects and folders that match a pattern in a store that knows no folders."""
-    segments = pattern.split("/")
+    """Objects and folders that match a pattern in a store without folders."""
+    from fsspec.utils import glob_translate  # local and http sources never load fsspec
+
+    segments = [segment if segment == "**" else _STARS.sub("*", segment) for segment in pattern.split("/")]
     plain = next(position for position, segment in enumerate(segments) if _MAGIC.search(segment))
-    matches = re.compile("".join(map(_segment, segments[:-1])) + _segment(segments[-1]).removesuffix("/") + "$").match
+    matches = re.compile(glob_translate("/".join(segments))).match
     depth = None if "**" in segments else len(segments)
     try:
         below = ("/".join(entry.uri.split("/")[:depth]) for entry in list_objects("/".join(segments[:plain])))
@@ -143,15 +146,3 @@ def _match(pattern: str) -> list[str]:
         raise SourceError(str(error)) from error
     except NotFoundError:
         return []
-
-
-def _segment(segment: str) -> str:
-    """Regular expression of one segment of a glob and the slash behind it."""
-    if segment == "**":
-        return "(?:[^/]+/)*"
-    parts = re.split(r"(\*|\?|\[[^\]]+\])", segment)
-    known = {"*": "[^/]*", "?": "[^/]"}
-    return (
-        "".join(known.get(part) or (part.replace("[!", "[^") if part[:1] == "[" else re.escape(part)) for part in parts)
-        + "/"
-    )

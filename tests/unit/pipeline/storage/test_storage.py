@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,8 +99,33 @@ def test_patterns_match_in_stores_without_folders() -> None:
     assert storage.expand(["memory://globs/a/?.tar"]) == ["memory://globs/a/1.tar", "memory://globs/a/2.tar"]
     assert storage.expand(["memory://globs/**/[3-4].tar"]) == ["memory://globs/a/b/3.tar", "memory://globs/c-x/4.tar"]
     assert storage.expand(["memory://globs/c-*"]) == ["memory://globs/c-x"]
+    assert storage.expand(["memory://globs/[!a]*/*"]) == ["memory://globs/c-x/4.tar"]
+    assert storage.expand(["memory://globs/a/**"]) == [f"memory://globs/a/{name}.tar" for name in ("1", "2", "b/3")]
+    assert storage.expand(["memory://globs/c**"]) == ["memory://globs/c-x"]
     with pytest.raises(SourceError):
         storage.expand(["memory://globs/z*"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("p+(1).?*", ["p+(1).tar", "p+(1).x"], ["pp(1).tar", "p+(1)tar", "p+(1)."]),
+        ("*/b", ["a/b", "c/b"], ["a/d/b", "b"]),
+        ("a/**/b", ["a/b", "a/c/b", "a/c/d/b"], ["a/cb", "ab"]),
+        ("[0-9][!a-c]", ["0d", "9-"], ["0a", "d0", "0"]),
+        ("odd[1", ["odd[1"], ["odd1"]),
+        ("[^a]", ["^", "a"], ["b"]),
+    ],
+)
+def test_a_pattern_means_in_a_bucket_what_it_means_on_a_disk(
+    tmp_path: Path, pattern: str, matching: list[str], others: list[str]
+) -> None:
+    base = f"memory://same/{uuid.uuid4().hex}"
+    for name in matching + others:
+        put(tmp_path, name)
+        storage.overwrite(f"{base}/{name}", b"")
+    for where in (str(tmp_path), base):
+        assert [uri.removeprefix(f"{where}/") for uri in storage.expand([f"{where}/{pattern}"])] == sorted(matching)
 
 
 def test_other_fsspec_schemes_read_write_list_and_delete() -> None:
