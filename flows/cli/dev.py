@@ -56,7 +56,7 @@ def status(folder: Folder = _HOME) -> None:
     from flows.dev import stack
 
     _show(folder)
-    seen = stack.look(folder)
+    seen = stack.inspect(folder)
     raise typer.Exit(0 if seen and all(one.state == "healthy" for one in seen) else 1)
 
 
@@ -90,7 +90,7 @@ def _show(folder: Path) -> None:
     from flows.dev import services, stack
     from flows.dev.state import Place
 
-    seen = stack.look(folder)
+    seen = stack.inspect(folder)
     if not seen:
         typer.echo("no stack here: hanclip dev up")
         return

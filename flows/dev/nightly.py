@@ -1,7 +1,7 @@
-"""A schedule of `nightly` on the Prefect server of a stack.
+"""Schedules the flow `nightly` on the Prefect server of a stack.
 
-In: a configuration, a cron line, its time zone. Out: a schedule whose runs have both as parameters, which
-`prefect deployment schedule create` cannot give. A schedule of the same output is replaced.
+In: a configuration, a cron line, its time zone. Out: a schedule whose runs get the configuration and the time zone as
+parameters, which `prefect deployment schedule create` cannot set. It replaces a schedule of the same output.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _ANSWER_S = 30.0
 
 
 def schedule(folder: Path, config: RunConfig, cron: str, timezone: str) -> None:
-    """Run `nightly` with `config` as often as `cron` says.
+    """Run `nightly` with `config` on the schedule `cron`.
 
     Raises:
-        ConfigError: the flow would refuse the configuration, the server the cron line or the zone.
+        ConfigError: the flow refuses the configuration, or the server the cron line or the time zone.
         RunError: the stack does not answer.
     """
-    # Refused now rather than at night.
+    # Fail now rather than at night.
     nightly_runs(check(config), datetime.now(UTC).date(), 0)
     parameters = {"config": absolute(config).model_dump(mode="json"), "timezone": timezone}
     wanted = {"schedule": {"cron": cron, "timezone": timezone}, "active": True, "parameters": parameters}

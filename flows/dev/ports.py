@@ -1,4 +1,4 @@
-"""Ports on loopback: chosen free, or given. In: what was asked for and what was used before. Out: `Ports`."""
+"""Chooses free ports on loopback. In: requested ports, and those used before. Out: `Ports`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import ConfigError
 
 _LOOPBACK = "127.0.0.1"
-#: Between what the system hands out to clients by default (from 32768 on) and Ray's workers (10002 to 19999).
+#: Between the ports of Ray's workers (10002 to 19999) and the system's ephemeral ports (from 32768 on).
 _FIRST, _LAST = 20_000, 32_000
-#: SeaweedFS takes nine ports in a row, and one far above them for its admin.
+#: SeaweedFS uses nine ports in a row, and one far above them for its admin server.
 _S3_BLOCK = (*range(9), 10_008)
 
 
@@ -31,16 +31,16 @@ class Ports(BaseModel):
     metrics: int = Field(description="Ray's metrics, as Prometheus reads them.")
 
 
-def choose(asked: dict[str, int], before: Ports | None) -> Ports:
-    """Ports as asked for; else those used before, where they are free; else free ones.
+def choose(requested: dict[str, int], before: Ports | None) -> Ports:
+    """The requested ports; for the others those used before if they are free, else any free ones.
 
     Raises:
-        ConfigError: a port that was asked for is taken.
+        ConfigError: a requested port is taken.
     """
-    for name, port in asked.items():
+    for name, port in requested.items():
         if not _free(name, port):
-            raise ConfigError(f"Port {port} for {name} is taken: give another one, or none to have a free one chosen.")
-    chosen = dict(asked)
+            raise ConfigError(f"Port {port} for {name} is taken: give another port, or none to use a free one.")
+    chosen = dict(requested)
     for name in Ports.model_fields:
         if name not in chosen:
             chosen[name] = next(port for port in _candidates(name, before) if _fits(name, port, chosen))

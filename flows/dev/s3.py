@@ -1,6 +1,6 @@
-"""The S3 server of a stack: SeaweedFS, one process, on loopback.
+"""The S3 server of a stack: SeaweedFS as one process on loopback.
 
-In: its folder, first port and secrets. Out: its command line, the environment of its clients, a bucket.
+In: its folder, first port and secrets. Out: its command line, the environment for clients, a bucket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ REGION = "us-east-1"
 
 
 def command(program: str, folder: Path, port: int, secrets: Secrets) -> tuple[str, ...]:
-    """Write the server's configuration; give its command line. It takes nine ports from `port` on."""
+    """Write the server's configuration; returns its command line. It uses nine ports from `port` on."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
     keys = {"accessKey": secrets.s3_key, "secretKey": secrets.s3_secret}
@@ -32,7 +32,7 @@ def command(program: str, folder: Path, port: int, secrets: Secrets) -> tuple[st
 
 
 def client_env(port: int, secrets: Secrets) -> dict[str, str]:
-    """Where every AWS tool looks."""
+    """The environment variables that AWS tools read."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": secrets.s3_key,
@@ -42,7 +42,7 @@ def client_env(port: int, secrets: Secrets) -> dict[str, str]:
 
 
 def make_bucket(port: int, secrets: Secrets, name: str) -> None:
-    """Make a bucket; one that is there is left as it is."""
+    """Create a bucket; an existing one is left unchanged."""
     from botocore.exceptions import ClientError
     from botocore.session import Session
 

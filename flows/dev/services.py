@@ -1,6 +1,6 @@
-"""The four services of a stack: how each is started, and how one sees that it is there.
+"""The four services of a stack: their command lines, web pages and environment.
 
-In: the stack's folder, ports and secrets. Out: `Service`s, and the environment that points clients to them.
+In: the stack's folder, ports and secrets. Out: `Service`s, and the environment for their clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of the stack, and its page for people."""
+    """A process of the stack and its web page."""
 
     name: str
     command: tuple[str, ...]
@@ -35,12 +35,12 @@ class Service:
 
 def weed() -> str | None:
     """The S3 server's program, if it is installed."""
-    beside = _BIN / "weed"
-    return str(beside) if beside.exists() else shutil.which("weed")
+    installed = _BIN / "weed"
+    return str(installed) if installed.exists() else shutil.which("weed")
 
 
 def client_env(place: Place, ports: Ports) -> dict[str, str]:
-    """What a shell needs to talk to the stack."""
+    """The environment of a shell that uses the stack."""
     env = {
         "PREFECT_API_URL": f"http://127.0.0.1:{ports.prefect}/api",
         "PREFECT_API_AUTH_STRING": place.secrets().prefect_auth,
@@ -53,12 +53,12 @@ def client_env(place: Place, ports: Ports) -> dict[str, str]:
 
 
 def service_env(place: Place, ports: Ports) -> dict[str, str]:
-    """What every process of the stack gets: this environment, pointed to the stack and to nothing else."""
+    """The environment of the stack's processes: this one, with every address pointing to the stack."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_AUTH_"))}
     inherited.pop("RAY_ADDRESS", None)
     return inherited | client_env(place, ports) | {
         MARK: str(place.folder),
-        # The entrypoint of a Ray job says `python`: it shall be this one.
+        # The entrypoint of a Ray job is `python`, which must be this one.
         "PATH": os.pathsep.join([str(_BIN), os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(place.folder / "prefect"),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{place.folder}/prefect/prefect.db",
@@ -73,7 +73,7 @@ def service_env(place: Place, ports: Ports) -> dict[str, str]:
 
 
 def servers(place: Place, ports: Ports) -> list[Service]:
-    """The services that wait for nobody: S3 (if it is installed), Prefect, Ray."""
+    """The services that depend on no other: S3 (if it is installed), Prefect, Ray."""
     program = weed()
     found = [_prefect(ports), _ray(place, ports)]
     if program is not None:
@@ -83,7 +83,7 @@ def servers(place: Place, ports: Ports) -> list[Service]:
 
 
 def flows(ports: Ports) -> Service:
-    """The service that needs the others: it registers the flows and runs them."""
+    """The service that needs the others: registers the flows and runs them."""
     return Service(
         "flows", (sys.executable, "-m", "flows.dev.serving"), f"http://127.0.0.1:{ports.prefect}/deployments"
     )

@@ -1,6 +1,6 @@
-"""A stack's life: up, down, and how it is. All three can be called at any time and any number of times.
+"""Starts, stops and inspects a stack; each can be called at any time and repeatedly.
 
-In: a folder, and ports if they matter. Out: the services with their states.
+In: a folder, and optionally ports. Out: the services with their states.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from flows.dev import health, s3, services
 from flows.dev.ports import choose
 from flows.dev.processes import end, marked, spawn
 from flows.dev.services import Service
-from flows.dev.state import Place, State, write_private
+from flows.dev.state import Place, StackState, write_private
 from pipeline.errors import ConfigError, RunError
 
 START_S = 180.0
 _STOP_S = 20.0
-#: Who needs others ends before them.
+#: Services end before those that they depend on.
 _ENDING = ("flows", "ray", "s3", "prefect")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ServiceStatus:
     """One service: `state` is healthy, starting or gone."""
 
     name: str
@@ -38,11 +38,11 @@ class Seen:
 
 
 def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None:
-    """Start what does not run; return when all of it answers. What runs already is left alone.
+    """Start the stack and return when every service is healthy; does nothing if all its processes run.
 
     Raises:
         RunError: a service ended or did not answer in time; the message names its log, and nothing is left running.
-        ConfigError: a port that was asked for is taken, or this is no Linux.
+        ConfigError: a requested port is taken, or this is not Linux.
     """
     if not psutil.LINUX:
         raise ConfigError("hanclip dev runs on Linux only: use infra/compose here.")
@@ -53,11 +53,11 @@ def up(folder: Path, ports: Mapping[str, int], start_s: float = START_S) -> None
             return
         _end_all(place, state)
         before = state.ports if state is not None else None
-        _Start(place, State(ports=choose(dict(ports), before))).run(start_s)
+        _Start(place, StackState(ports=choose(dict(ports), before))).run(start_s)
 
 
 def down(folder: Path) -> int:
-    """End every process of the stack; data, logs and ports stay. Gives how many were ended."""
+    """End every process of the stack; data, logs and ports are kept. Returns how many were ended."""
     if not folder.expanduser().exists():
         return 0
     place = Place.at(folder)
@@ -65,8 +65,8 @@ def down(folder: Path) -> int:
         return _end_all(place, place.load())
 
 
-def look(folder: Path) -> list[Seen]:
-    """How each service is; none, when there was no stack in this folder yet."""
+def inspect(folder: Path) -> list[ServiceStatus]:
+    """The status of each service; empty if there has been no stack in this folder."""
     if not folder.expanduser().exists():
         return []
     place = Place.at(folder)
@@ -75,33 +75,33 @@ def look(folder: Path) -> list[Seen]:
         return []
     answers = health.checks(place, state.ports)
     found = [*services.servers(place, state.ports), services.flows(state.ports)]
-    return [_seen(place, state, service, answers[service.name]()) for service in found]
+    return [_status(place, state, service, answers[service.name]()) for service in found]
 
 
-def _seen(place: Place, state: State, service: Service, answers: bool) -> Seen:
+def _status(place: Place, state: StackState, service: Service, answers: bool) -> ServiceStatus:
     process = state.processes.get(service.name)
-    alive = process is not None and process.alive
-    word = "gone" if not alive else "healthy" if answers else "starting"
-    return Seen(service.name, word, service.url, place.log(service.name), process.pid if process and alive else None)
+    pid = process.pid if process is not None and process.alive else None
+    word = "gone" if pid is None else "healthy" if answers else "starting"
+    return ServiceStatus(service.name, word, service.url, place.log(service.name), pid)
 
 
-def _end_all(place: Place, state: State | None) -> int:
+def _end_all(place: Place, state: StackState | None) -> int:
     known = [state.processes[name] for name in _ENDING if name in state.processes] if state else []
     ended = sum(process.alive for process in known)
     for process in known:
         end([process], _STOP_S)
-    # Workers of Ray and flows outlive a parent that was killed.
+    # Ray workers and flows outlive a killed parent.
     end(marked(str(place.folder)), wait_s=3.0)
     shutil.rmtree(place.ray_folder, ignore_errors=True)
     if state is not None:
-        place.save(State(ports=state.ports))
+        place.save(StackState(ports=state.ports))
     return ended
 
 
 class _Start:
-    """One start; whatever goes wrong, what it began is ended."""
+    """One start; if it fails, everything that it started is ended."""
 
-    def __init__(self, place: Place, state: State) -> None:
+    def __init__(self, place: Place, state: StackState) -> None:
         self.place = place
         self.state = state
 
@@ -136,7 +136,7 @@ class _Start:
         answers = health.checks(self.place, self.state.ports)[service.name]
         while not answers():
             if not self.state.processes[service.name].alive:
-                raise RunError(f"{service.name} ended while it started: read {log}. Nothing was left running.")
+                raise RunError(f"{service.name} ended during start-up: read {log}. Nothing was left running.")
             if time.monotonic() > deadline_s:
                 raise RunError(f"{service.name} did not answer in time: read {log}. Nothing was left running.")
             time.sleep(0.2)

@@ -1,6 +1,7 @@
-"""The automation that starts a flow run again whose process is gone, as infra/prefect/automations/zombies.yaml says it.
+"""The Prefect automation that restarts flow runs whose process is gone.
 
-Written here because a wheel holds no `infra`; a test compares the two. Out: the automation on the server of a stack.
+Out: the automation on the server of a stack. It is a copy of infra/prefect/automations/zombies.yaml, which is not in
+the wheel; a test compares the two.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 HEARTBEAT_S = 60
-#: At least three heartbeats: otherwise healthy runs are started a second time.
+#: At least three heartbeats, otherwise healthy runs are started a second time.
 _WITHIN_S = 200
 _OVER = ("Completed", "Failed", "TimedOut", "Cancelling", "Cancelled", "Paused", "Suspended", "AwaitingRetry")
 
 
 def zombies() -> dict[str, Any]:
-    """The automation, as Prefect's models read it."""
+    """The automation, in the form of Prefect's models."""
     return {
         "name": "hanclip-zombies",
         "description": "Starts a flow run of hanclip again when its process is gone;"
@@ -44,7 +45,8 @@ def zombies() -> dict[str, Any]:
 
 
 def watch_for_zombies() -> None:
-    """Make the automation on the server of this environment; one that is there is left as it is."""
+    """Create the automation on the server of this environment; an existing one is left unchanged."""
+    # Keeps Prefect, which takes seconds to import, out of `hanclip dev status`.
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.automations import AutomationCore
 

@@ -59,11 +59,11 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
     assert not marked(str(folder))
     try:
         stack.up(folder, {})
-        seen = stack.look(folder)
+        seen = stack.inspect(folder)
         assert [one.name for one in seen] == ["s3", "prefect", "ray", "flows"]
         assert {one.state for one in seen} == {"healthy"}
         stack.up(folder, {})
-        assert [one.pid for one in stack.look(folder)] == [one.pid for one in seen], "the second up started nothing"
+        assert [one.pid for one in stack.inspect(folder)] == [one.pid for one in seen], "the second up started nothing"
         printed = _every_night(tmp_path)
         assert [line for line in printed if "rows" in line and "20" in line], printed
         assert [line for line in printed if "SUCCEEDED" in line], printed
@@ -72,13 +72,13 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
         assert env_file.stat().st_mode & 0o077 == 0
         # As after a crash of the machine's owner: the flows are gone, what they started may not be.
         os.kill(next(one.pid for one in seen if one.name == "flows" and one.pid), signal.SIGKILL)
-        until(lambda: stack.look(folder)[-1].state == "gone", "the end of the flows", 10)
+        until(lambda: stack.inspect(folder)[-1].state == "gone", "the end of the flows", 10)
     finally:
         stack.down(folder)
     assert not marked(str(folder))
     assert not Place.at(folder).ray_folder.exists()
     assert stack.down(folder) == 0
-    assert {one.state for one in stack.look(folder)} == {"gone"}
+    assert {one.state for one in stack.inspect(folder)} == {"gone"}
 
 
 def _scheduled_nights_have_their_parameters(folder: Path) -> None:
