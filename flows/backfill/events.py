@@ -1,4 +1,4 @@
-"""What the lanes of a backfill tell its own thread. Values only."""
+"""Events that the lanes of a backfill send to its own thread. Values only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.partitions.template import PartitionState
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a job made of a partition; `state` is the manifest it left, None where it did not come so far."""
+class PartitionOutcome:
+    """How a job ended for a partition; `state` is the manifest it wrote, None if it wrote none."""
 
     key: str
     status: Literal["done", "empty", "failed", "stopped"]
@@ -22,25 +22,25 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """A job was submitted, or found running, for these partitions."""
+class JobStarted:
+    """A job was submitted for these partitions, or found running."""
 
     status: JobStatus
     keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """A job told how far it is; `running` is the partition it works on."""
+class JobAdvanced:
+    """A job made progress; `running` is the partition it works on."""
 
     job_id: str
     progress: JobProgress
     running: str | None
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PartitionOutcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class JobLogged:
     """A job's log grew."""
 
     job_id: str
@@ -48,27 +48,27 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobEnded:
     """A job is over."""
 
     status: JobStatus
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PartitionOutcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """These partitions will have no outcome."""
+    """No further job will run these partitions."""
 
     keys: tuple[str, ...]
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class NotStopped:
-    """A job could not be told to stop."""
+class StopFailed:
+    """A job could not be stopped."""
 
     job_id: str
     message: str
 
 
-Event = Began | Advanced | Logged | Ended | GivenUp | NotStopped
+Event = JobStarted | JobAdvanced | JobLogged | JobEnded | GivenUp | StopFailed

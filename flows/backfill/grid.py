@@ -1,7 +1,7 @@
-"""The grid of a backfill: one row per partition, from the verdicts before it begins to the outcomes at its end.
+"""The grid of a backfill: one row per partition, from the verdicts at its start to the outcomes at its end.
 
-In: verdicts, manifests, and how jobs ended. Out: rows for a terminal, for JSON lines and for an artifact, their tally
-and the exit code. Values only; the engine decides when a row changes.
+In: verdicts, manifests, and how jobs ended. Out: rows for the terminal, JSON lines and an artifact, their tally and the
+exit code. Values only; the engine decides when a row changes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _WORST_FIRST = (1, 143, 3)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GridRow:
     """One partition.
 
     Attributes:
         key: the partition's.
-        status: see `RowStatus`; that of a partition which this backfill ran is what this backfill made of it.
-        why: why it is due; empty when it is not.
+        status: see `RowStatus`; for a partition that this backfill ran, the outcome of this backfill.
+        why: why it is due; empty if it is not.
         rows: records in its source.
         embedded, quarantined: records that its last run committed.
         seconds: how long its last run took.
         job: id of the job that runs or ran it.
         message: why it failed, or a note.
-        exit_code: of its run in this backfill; None for one that did not run.
+        exit_code: of its run in this backfill; None if it did not run.
     """
 
     key: str
@@ -52,8 +52,8 @@ class Row:
         """Plain values."""
         return asdict(self)
 
-    def with_state(self, state: PartitionState) -> Row:
-        """The same row with the figures of a manifest."""
+    def with_state(self, state: PartitionState) -> GridRow:
+        """The same row with the counts of a manifest."""
         return replace(
             self,
             status=state.status,
@@ -68,22 +68,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All rows, in the order of the request, and sentences about the whole."""
+    """All rows, in the order of the request, and notes about the backfill as a whole."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     notes: tuple[str, ...] = field(default=())
 
-    def of(self, key: str) -> Row:
+    def of(self, key: str) -> GridRow:
         """The row of a partition."""
         return next(row for row in self.rows if row.key == key)
 
-    def replaced(self, rows: Iterable[Row]) -> Grid:
-        """The grid with newer rows for the same partitions."""
-        newer = {row.key: row for row in rows}
-        return replace(self, rows=tuple(newer.get(row.key, row) for row in self.rows))
+    def with_rows(self, rows: Iterable[GridRow]) -> Grid:
+        """The grid with these rows in place of those of the same partitions."""
+        changed = {row.key: row for row in rows}
+        return replace(self, rows=tuple(changed.get(row.key, row) for row in self.rows))
 
-    def noted(self, note: str) -> Grid:
-        """The grid with one more sentence."""
+    def with_note(self, note: str) -> Grid:
+        """The grid with one more note."""
         return self if note in self.notes else replace(self, notes=(*self.notes, note))
 
     def tally(self) -> Counter[str]:
@@ -97,7 +97,7 @@ class Grid:
 
     @property
     def exit_code(self) -> int:
-        """The worst of the partitions that ran: 1 failed, 143 stopped, 3 too much quarantine, 0."""
+        """The worst of the partitions that ran: 1 failed, 143 stopped, 3 too much in quarantine, else 0."""
         codes = [row.exit_code for row in self.rows if row.exit_code is not None]
         return next((code for code in _WORST_FIRST if code in codes), 0)
 
@@ -112,18 +112,18 @@ class Grid:
 
 
 def first_grid(verdicts: Sequence[Verdict], chosen: Sequence[Verdict]) -> Grid:
-    """The grid before anything ran: `chosen` wait, other due ones come later, the rest is as its manifest says."""
+    """The grid before anything ran: `chosen` are waiting, other due ones later, the rest as in their manifests."""
     waiting = {verdict.key for verdict in chosen}
     return Grid(tuple(_first_row(verdict, waiting) for verdict in verdicts))
 
 
 def of_states(states: Mapping[str, PartitionState]) -> Grid:
-    """What the manifests of a dataset say."""
-    return Grid(tuple(Row(key, "missing").with_state(state) for key, state in states.items()))
+    """The grid of a dataset's manifests."""
+    return Grid(tuple(GridRow(key, "missing").with_state(state) for key, state in states.items()))
 
 
-def _first_row(verdict: Verdict, waiting: set[str]) -> Row:
-    row = Row(verdict.key, "missing", verdict.why)
+def _first_row(verdict: Verdict, waiting: set[str]) -> GridRow:
+    row = GridRow(verdict.key, "missing", verdict.why)
     if verdict.state is not None:
         row = row.with_state(verdict.state)
     if not verdict.why:

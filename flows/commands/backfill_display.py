@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.backfill.engine import Observer
-from flows.backfill.grid import Grid, Row
+from flows.backfill.grid import Grid, GridRow
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from flows.terminal.json_lines import JsonLines
@@ -31,7 +31,7 @@ _LIVE_ROWS = 20
 _NUMBERS = ("rows", "embedded", "quarantined", "took")
 
 
-def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
+def table(rows: Iterable[GridRow], with_jobs: bool = True) -> Table:
     """The grid for a person, a job's id whole where it is shown."""
     grid = Table(box=None, header_style="dim", padding=(0, 2))
     for name in ("partition", "status", "why", *_NUMBERS):
@@ -46,7 +46,7 @@ def table(rows: Iterable[Row], with_jobs: bool = True) -> Table:
     return grid
 
 
-def _counts(row: Row) -> tuple[int, int, int]:
+def _counts(row: GridRow) -> tuple[int, int, int]:
     return row.rows, row.embedded, row.quarantined
 
 
@@ -144,7 +144,7 @@ class Json(Observer):
 
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, GridRow] = {}
 
     def grid(self, grid: Grid) -> None:
         """Write the rows that changed."""

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.backfill.engine import Backfill, Observer
-from flows.backfill.grid import Grid, Row
+from flows.backfill.grid import Grid, GridRow
 from flows.backfill.request import BackfillRequest
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
@@ -93,7 +93,7 @@ def _table(grid: Grid) -> list[dict[str, Any]]:
     return [_cells(row) for row in grid.rows[:_MOST_ROWS]]
 
 
-def _cells(row: Row) -> dict[str, Any]:
+def _cells(row: GridRow) -> dict[str, Any]:
     return {
         "partition": row.key,
         "status": row.status,

@@ -265,7 +265,7 @@ def test_a_job_that_runs_too_long_fails_and_the_others_go_on(config: RunConfig) 
     target = TARGET.model_copy(update={"timeout_s": 1.0})
     grid = a_backfill(config, jobs, target, group=2, max_active=1, partitions=tuple(DAYS[:4])).run()
     assert (statuses(grid), grid.exit_code, len(jobs.jobs)) == (["failed"] * 2 + ["done"] * 2, 1, 2)
-    assert "raise timeout_s" in grid.of(DAYS[0]).message
+    assert "Raise timeout_s" in grid.of(DAYS[0]).message
 
 
 def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:
