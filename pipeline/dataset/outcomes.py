@@ -126,15 +126,19 @@ def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[WordFile]) -> Iter
 
     A file may come twice in a row, where a batch ends inside it.
     """
-    firsts = np.array([file.first for file in files], np.int64)
     for batch in words:
-        places = batch["place"].to_numpy()
-        # Of files with the same first row all but the last are empty.
-        numbers = np.searchsorted(firsts, places, side="right") - 1
+        numbers, rows = positions(batch["place"].to_numpy(), files)
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        for start, rows in zip(starts, np.split(places, starts[1:]), strict=True):
-            file = files[numbers[start]]
-            yield file, rows - file.first
+        for start, rows_of_file in zip(starts, np.split(rows, starts[1:]), strict=True):
+            yield files[numbers[start]], rows_of_file
+
+
+def positions(places: RowNumbers, files: Sequence[WordFile]) -> tuple[RowNumbers, RowNumbers]:
+    """Where places lie: the index of the file of each, and its row there."""
+    firsts = np.array([file.first for file in files], np.int64)
+    # Of files with the same first row all but the last are empty.
+    numbers = np.searchsorted(firsts, places, side="right") - 1
+    return numbers, places - firsts[numbers]
 
 
 def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:

@@ -14,7 +14,6 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -26,7 +25,7 @@ from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import ModelFacts, check_model, check_same, identify
 from pipeline.dataset.plan_files import read_records
-from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, NotFoundError, UsageError
+from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, UsageError
 from pipeline.plan import log as plan_log
 from pipeline.plan import tombstones
 from pipeline.plan.cutting import target_rows
@@ -36,6 +35,7 @@ from pipeline.plan.log import Kind
 from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
 from pipeline.scratch.workspace import Workspace
+from pipeline.storage.claim import read_claim
 from pipeline.vocabulary import Reason
 
 __all__ = ["Plan", "dry_plan", "make_plan", "make_retry_plan", "new_run_id", "read_records", "source_digest"]
@@ -151,15 +151,13 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
 
 def _refuse_unfinished_snapshot(out: str) -> None:
     """What a run embeds of a snapshot in the making would be there twice when it is finished."""
-    name = storage.join(storage.normalise(out), layout.SNAPSHOT)
-    with suppress(NotFoundError):
-        claim = json.loads(storage.read_bytes(name))
-        if not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
-            made_by = "filter" if claim.get("selection") else "compact"
-            raise UsageError(
-                f"{out} is a snapshot in the making: finish `hanclip {made_by} {claim['source']} {out} ...` first, "
-                "or choose another OUT."
-            )
+    claim = read_claim(storage.join(storage.normalise(out), layout.SNAPSHOT))
+    if claim and not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
+        made_by = "filter" if claim.get("selection") else "compact"
+        raise UsageError(
+            f"{out} is an unfinished snapshot: finish `hanclip {made_by} {claim['source']} {out} ...` first, or choose "
+            "another OUT."
+        )
 
 
 def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:

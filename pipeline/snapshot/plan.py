@@ -7,7 +7,6 @@ a finished plan pins what the snapshot holds.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -25,15 +24,16 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.latest_rows import find_current
-from pipeline.dataset.outcomes import Kind, WordFile, footer_of
+from pipeline.dataset.outcomes import Kind, WordFile, footer_of, positions
 from pipeline.dataset.plan_files import read_shards
-from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
+from pipeline.errors import AlreadyExistsError, UsageError
 from pipeline.plan.cutting import Bounds, Cutter, target_rows
 from pipeline.plan.make import new_run_id, source_digest
 from pipeline.plan.record_files import RecordFiles, write_shards
 from pipeline.plan.shards import Cut, Origin, shard_id
 from pipeline.records import RECORDS, Shard
 from pipeline.scratch.workspace import Workspace
+from pipeline.storage.claim import claim_folder, read_claim, require_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +83,28 @@ def plan_snapshot(dataset: Dataset, uri: str, only: Selection | None = None) -> 
 
 def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
     """What a new `plan_snapshot` would give, with nothing written. Raises UsageError."""
-    refuse_strangers(dataset.uri, uri)
+    _check_target(dataset.uri, uri)
     return _make(dataset, uri, _new_claim(dataset.uri), "")
 
 
-def refuse_strangers(out: str, uri: str, only: Selection | None = None) -> None:
+def _check_target(out: str, uri: str, only: Selection | None = None) -> None:
     """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one of the same rows."""
     nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
     if nested:
-        raise UsageError(f"The snapshot {uri} and the dataset {out} lie in one another: choose another folder.")
-    try:
-        claim = json.loads(storage.read_bytes(storage.join(uri, layout.SNAPSHOT)))
-    except NotFoundError:
-        if next(iter(layout.objects(uri)), None):
-            raise UsageError(f"{uri} is not empty, and no snapshot of {out}: choose another folder.") from None
-        return
-    if claim["source"] != out:
+        raise UsageError(f"The snapshot {uri} and the dataset {out} overlap: choose another folder.")
+    claim = read_claim(storage.join(uri, layout.SNAPSHOT))
+    if claim is None:
+        require_empty(uri, f"snapshot of {out}")
+    elif claim["source"] != out:
         raise UsageError(f"{uri} is a snapshot of {claim['source']}, not of {out}: choose another folder.")
-    if claim.get("selection") != (only.digest if only else None):
+    elif claim.get("selection") != (only.digest if only else None):
         raise UsageError(f"{uri} is a snapshot of other rows of {out}: choose another folder.")
 
 
 def _claim(out: str, uri: str, only: Selection | None) -> dict[str, Any]:
-    """The run that makes the snapshot at `uri`: whoever came first has named it."""
-    refuse_strangers(out, uri, only)
-    name = storage.join(uri, layout.SNAPSHOT)
-    with suppress(AlreadyExistsError):
-        storage.create(name, json.dumps(_new_claim(out, only), indent=2, ensure_ascii=False).encode())
-    claim: dict[str, Any] = json.loads(storage.read_bytes(name))
-    return claim
+    """The run that makes the snapshot at `uri`; the first to come named it."""
+    _check_target(out, uri, only)
+    return claim_folder(storage.join(uri, layout.SNAPSHOT), _new_claim(out, only), f"snapshot of {out}")
 
 
 def _new_claim(out: str, only: Selection | None = None) -> dict[str, Any]:
@@ -190,16 +183,14 @@ def _arithmetic(files: list[WordFile]) -> dict[str, str]:
 
 def _located(work: Workspace, files: list[WordFile]) -> Iterator[pa.Table]:
     """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
-    firsts = np.array([file.first for file in files], np.int64)
     uris = pa.array([file.uri for file in files], pa.string())
     for batch in work.batches(
         "SELECT place, id, source_fingerprint FROM words SEMI JOIN chosen USING (place) ORDER BY place"
     ):
-        places = batch["place"].to_numpy()
-        numbers = np.searchsorted(firsts, places, side="right") - 1
+        numbers, rows = positions(batch["place"].to_numpy(), files)
         columns = {name: pa.nulls(batch.num_rows, RECORDS.field(name).type) for name in RECORDS.names}
         columns |= {name: batch[name] for name in ("id", "source_fingerprint")}
-        columns |= {"container": uris.take(pa.array(numbers)), "position": pa.array(places - firsts[numbers])}
+        columns |= {"container": uris.take(pa.array(numbers)), "position": pa.array(rows)}
         yield pa.table(columns, schema=RECORDS)
 
 

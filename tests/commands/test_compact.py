@@ -175,10 +175,10 @@ def test_a_wrong_place_is_refused(shop: Shop, tmp_path: Path, capfd: pytest.Capt
     other.night(skus(3))
     compact(other.out, str(tmp_path / "theirs"))
     for place, why in (
-        (shop.out, "lie in one another"),
-        (f"{shop.out}/snapshot", "lie in one another"),
-        (str(tmp_path), "lie in one another"),
-        (other.out, "is not empty, and no snapshot of"),
+        (shop.out, "overlap"),
+        (f"{shop.out}/snapshot", "overlap"),
+        (str(tmp_path), "overlap"),
+        (other.out, "is not empty and holds no snapshot of"),
         (str(tmp_path / "theirs"), f"is a snapshot of {other.out}"),
     ):
         code, _, err = hanclip(capfd, "compact", shop.out, place)

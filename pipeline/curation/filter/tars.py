@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +25,11 @@ from pipeline.curation.tables import write_table
 from pipeline.curation.tars.sample import TOLD
 from pipeline.curation.tars.writer import BLOCK_ROWS, Note, Row, TarLimits, TarWriter, note_uri, tar_uri, to_json
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.layout import objects
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.errors import AlreadyExistsError, NotFoundError, RunError, UsageError
+from pipeline.errors import RunError, UsageError
 from pipeline.phases import OnRows
 from pipeline.scratch.workspace import Workspace
+from pipeline.storage.claim import claim_folder
 
 CLAIM = "_tars.json"
 FAILURES = QUARANTINE.remove(QUARANTINE.get_field_index("attempts"))
@@ -135,16 +134,10 @@ def _rows(work: Workspace) -> Iterator[Row]:
 
 
 def _claim(uri: str, claim: dict[str, Any]) -> None:
-    """Take the folder for these tars. Raises UsageError when it holds something else."""
-    with suppress(NotFoundError):
-        there = json.loads(storage.read_bytes(storage.join(uri, CLAIM)))
-        if {name: there.get(name) for name in claim} != claim:
-            raise UsageError(f"{uri} holds the tars of other rows, rules or limits: choose another folder.")
-        return
-    if next(iter(objects(uri)), None):
-        raise UsageError(f"{uri} is not empty, and holds no tars of this filter: choose another folder.")
-    with suppress(AlreadyExistsError):
-        storage.create(storage.join(uri, CLAIM), to_json({**claim, "state": "writing"}))
+    """Claim the folder for these tars. Raises UsageError when it holds something else."""
+    found = claim_folder(storage.join(uri, CLAIM), {**claim, "state": "writing"}, "tars of this filter")
+    if {name: found.get(name) for name in claim} != claim:
+        raise UsageError(f"{uri} holds the tars of other rows, rules or limits: choose another folder.")
 
 
 def _told(number: int, note: Note) -> dict[str, Any]:

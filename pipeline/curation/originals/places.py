@@ -23,6 +23,7 @@ from pipeline.dataset.scan import scan_files
 from pipeline.errors import NotFoundError
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
+from pipeline.storage.claim import read_claim
 
 _PLACE = ("image_uri", "text_uri", "container", "position", "size_bytes", "plan")
 _LOCATED = """
@@ -70,18 +71,13 @@ def source_of(file: PlannedFile) -> SourceConfig:
 
 def _planned_files(out: str) -> Iterator[PlannedFile]:
     """Files of records that are still there, older plans first."""
-    copied_by = ""
-    try:
-        claim = json.loads(storage.read_bytes(storage.join(out, layout.SNAPSHOT)))
-    except NotFoundError:
-        pass
-    else:
-        copied_by = claim["run_id"]
+    claim = read_claim(storage.join(out, layout.SNAPSHOT))
+    if claim:
         yield from _planned_files(claim["source"])
     runs = layout.runs(out)
     there = {info.uri for infos in runs.values() for info in infos}
     for run in planned_runs(runs):
-        if run.run_id != copied_by:
+        if not claim or run.run_id != claim["run_id"]:
             yield from (PlannedFile(out, run.run_id, uri) for uri in run.record_files if uri in there)
 
 

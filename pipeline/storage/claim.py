@@ -1,0 +1,50 @@
+"""Claims a folder for one purpose: a JSON object in it, created once, states what the folder is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
+from pipeline.storage.listing import list_objects
+from pipeline.storage.reading import read_bytes
+from pipeline.storage.uris import parent
+from pipeline.storage.writing import create
+
+
+def read_claim(uri: str) -> dict[str, Any] | None:
+    """The claim at `uri`; None when there is none."""
+    try:
+        claim: dict[str, Any] = json.loads(read_bytes(uri))
+    except NotFoundError:
+        return None
+    return claim
+
+
+def claim_folder(uri: str, claim: Mapping[str, Any], content: str) -> dict[str, Any]:
+    """Claim the folder of the object `uri`, unless it is claimed already; returns the claim that holds.
+
+    Args:
+        uri: the object that holds the claim.
+        claim: what to write there.
+        content: what the folder would hold, for the error.
+
+    Raises:
+        UsageError: the folder is not empty and has no claim.
+    """
+    found = read_claim(uri)
+    if found is None:
+        require_empty(parent(uri), content)
+        with suppress(AlreadyExistsError):
+            create(uri, (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode())
+        found = json.loads(read_bytes(uri))
+    return found
+
+
+def require_empty(uri: str, content: str) -> None:
+    """Raise UsageError unless the folder `uri` holds nothing; `content` is what it should have held."""
+    with suppress(NotFoundError):
+        if next(iter(list_objects(uri)), None):
+            raise UsageError(f"{uri} is not empty and holds no {content}: choose another folder.")
