@@ -19,7 +19,8 @@ from actors.stopping import StopRequest, exit_on_sigterm
 from pipeline import storage
 from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import HanclipError
-from pipeline.jobs.folder import JobSummary, OnJobProgress, is_job, read_job
+from pipeline.jobs.folder import is_job, read_job
+from pipeline.jobs.job import JobSummary, OnJobProgress
 from pipeline.jobs.progress import OnProgress, Summary
 
 __all__ = ["main", "retry", "run", "run_job"]

@@ -32,17 +32,8 @@ from pipeline.errors import (
     SourceError,
     StorageError,
 )
-from pipeline.jobs.folder import (
-    Job,
-    JobRun,
-    JobState,
-    JobSummary,
-    OnJobProgress,
-    RunOutcome,
-    RunState,
-    StepOutcome,
-    job_id_of,
-)
+from pipeline.jobs.folder import job_id_of
+from pipeline.jobs.job import DriverState, Job, JobRun, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.jobs.steps import Step
 from pipeline.partitions.template import PartitionState, Status, input_digest, spec_digest, write_state
@@ -180,13 +171,13 @@ class JobDriver:
 
     def _verdict(
         self, outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...], reason: str
-    ) -> tuple[JobState, int]:
+    ) -> tuple[DriverState, int]:
         states = {run.state for run in outcomes} | {step.state for step in steps}
         if self._stopped_by is not None and states & {"stopped", "skipped"}:
             return "stopped", 128 + self._stopped_by
         if reason or "failed" in states:
             return "failed", 1
-        codes = [outcome.summary["exit_code"] for outcome in outcomes if outcome.summary]
+        codes = [outcome.summary.exit_code for outcome in outcomes if outcome.summary]
         return "complete", max(codes, default=0)
 
 
@@ -217,7 +208,7 @@ def _outcome(key: str, summary: Summary) -> RunOutcome:
     message = summary.message
     if summary.exit_code == _TOO_MUCH_QUARANTINE:
         message = f"{summary.quarantine_share:.1%} of the dataset's records are in quarantine: see `hanclip status`."
-    return RunOutcome(key, _STATES[summary.state], message, summary.to_json())
+    return RunOutcome(key, _STATES[summary.state], message, summary)
 
 
 def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: float) -> PartitionState:

@@ -16,16 +16,8 @@ from functools import partial
 from actors.reporting.files import POLICY, Background
 from actors.reporting.run_log import RunLog
 from actors.stopping import StopRequest
-from pipeline.jobs.folder import (
-    Job,
-    JobProgress,
-    JobSummary,
-    OnJobProgress,
-    StepProgress,
-    job_id_of,
-    write_progress,
-    write_summary,
-)
+from pipeline.jobs.folder import job_id_of, write_progress, write_summary
+from pipeline.jobs.job import Job, JobProgress, JobSummary, OnJobProgress, StepProgress
 from pipeline.jobs.progress import OnProgress, Progress
 from pipeline.phases import OnPhase
 
@@ -52,7 +44,7 @@ class Reports:
 
         def report(progress: Progress) -> None:
             log.update(progress)
-            self._report(replace(self._now, run=number, progress=progress.to_json()))
+            self._report(replace(self._now, run=number, progress=progress))
 
         return report
 

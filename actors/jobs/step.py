@@ -17,7 +17,7 @@ from typing import Any
 from actors.session import Session
 from pipeline.curation.dedup.pairs.neighbours import Each, here
 from pipeline.errors import HanclipError
-from pipeline.jobs.folder import StepOutcome
+from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.phases import OnPhase
 

@@ -29,7 +29,8 @@ from flows.jobs.target import TargetConfig
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, NotFoundError
-from pipeline.jobs.folder import JobProgress, JobRun, job_uri, read_job
+from pipeline.jobs.folder import job_uri, read_job
+from pipeline.jobs.job import JobProgress, JobRun
 from pipeline.partitions.due import Verdict, due, judge
 from pipeline.partitions.template import partitions, read_states
 

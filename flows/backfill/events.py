@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.jobs.contract import JobStatus
-from pipeline.jobs.folder import JobProgress
+from pipeline.jobs.job import JobProgress
 from pipeline.partitions.template import PartitionState
 
 

@@ -31,7 +31,8 @@ from flows.jobs.errors import TransientJobError
 from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
-from pipeline.jobs.folder import JobProgress, JobRun, RunOutcome, read_summary
+from pipeline.jobs.folder import read_summary
+from pipeline.jobs.job import JobProgress, JobRun, RunOutcome
 from pipeline.partitions.template import PartitionState, Status, read_state
 
 FLOW = "backfill"
@@ -209,4 +210,4 @@ def _of_manifest(state: PartitionState, run: RunOutcome | None) -> PartitionOutc
 
 
 def _exit_code(status: Status, run: RunOutcome | None) -> int:
-    return FAILED if status == "failed" else int(((run and run.summary) or {}).get("exit_code", 0))
+    return FAILED if status == "failed" else run.summary.exit_code if run and run.summary else 0

@@ -22,8 +22,7 @@ from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
-from pipeline.jobs.folder import JobProgress
-from pipeline.jobs.progress import records_of
+from pipeline.jobs.job import JobProgress
 
 STYLES = {"done": "green", "failed": "red", "stopped": "yellow", "running": "bold cyan", "waiting": "cyan"}
 #: Rows of the live view; the others are counted.
@@ -159,17 +158,14 @@ class Json(Observer):
 
     def progress(self, job_id: str, progress: JobProgress) -> None:
         """Write the job's progress."""
-        run = progress.progress or {}
+        run = progress.progress.to_json() if progress.progress else {}
         self._lines.write("progress", {"job_id": job_id, "run": progress.run, "runs": progress.runs, "progress": run})
 
 
 def doing(progress: JobProgress) -> str:
     """`partition 2 of 7, 1,200/5,000 records, 210 records/s`."""
-    run = progress.progress or {}
+    run = progress.progress
     parts = [f"partition {progress.run + 1} of {progress.runs}"]
-    if run.get("rows_planned"):
-        parts += [
-            f"{records_of(run):,}/{run['rows_planned']:,} records",
-            f"{figures.rate(run['records_per_s'])} records/s",
-        ]
+    if run and run.rows_planned:
+        parts += [f"{run.stats.records:,}/{run.rows_planned:,} records", f"{figures.rate(run.records_per_s)} records/s"]
     return ", ".join(parts)

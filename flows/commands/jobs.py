@@ -7,17 +7,15 @@ stdout, and an exit code that is the driver's.
 from __future__ import annotations
 
 import hashlib
-import logging
 import secrets
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -33,11 +31,8 @@ from flows.terminal.json_lines import JsonLines, write_json
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.jobs.folder import JobProgress, JobRun, JobSummary, OnJobProgress, read_summary
-from pipeline.jobs.progress import Progress, Summary
-
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
+from pipeline.jobs.folder import read_summary
+from pipeline.jobs.job import JobProgress, JobRun, JobSummary, OnJobProgress
 
 FLOW = "submit"
 _STOPPED = 143
@@ -62,7 +57,7 @@ def screen(as_json: bool, quiet: bool) -> Screen:
         return Screen(
             lines,
             lambda text: lines.write("log", {"text": text}),
-            lambda progress: lines.write("progress", asdict(progress)),
+            lambda progress: lines.write("progress", progress.to_json()),
             lines.write,
         )
     shown = display.choose(quiet)
@@ -88,7 +83,7 @@ def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bo
             raise
         told = read_summary(spec.out, ended.job_id)
         if shown.event and told:
-            shown.event("summary", asdict(told))
+            shown.event("summary", told.to_json())
     return _end(ended, told, shown)
 
 
@@ -170,7 +165,7 @@ def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
 
 
 def _end(ended: JobStatus, told: JobSummary | None, shown: Screen) -> int:
-    summaries = [found for run in (told.runs if told else ()) if (found := _parsed(Summary, run.summary))]
+    summaries = [run.summary for run in (told.runs if told else ()) if run.summary]
     if shown.event is None and not shown.quiet:
         for summary in summaries:
             runs.show_end(summary)
@@ -189,14 +184,5 @@ def _exit_code(ended: JobStatus) -> int:
 
 
 def _update(shown: display.Display, progress: JobProgress) -> None:
-    if found := _parsed(Progress, progress.progress):
-        shown.update(found)
-
-
-def _parsed(kind: type[T], values: dict[str, Any] | None) -> T | None:
-    """What a driver told; None for nothing, and for what a driver of another version tells in other words."""
-    try:
-        return TypeAdapter(kind).validate_python(values) if values else None
-    except ValidationError as error:
-        logger.debug("Not shown: %s", error)
-        return None
+    if progress.progress:
+        shown.update(progress.progress)

@@ -17,7 +17,7 @@ from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
 from pipeline.dataset.checks.status import RunStatus, Status, status
-from pipeline.jobs.progress import records_of
+from pipeline.jobs.progress import Progress
 
 SHOWN = 20
 #: A living run tells its progress every ten seconds; listing a source takes longer, and tells nothing.
@@ -75,10 +75,13 @@ def _run(run: RunStatus, completed_since: bool) -> str:
 
 def _flow(report: dict[str, Any]) -> Iterator[str]:
     """How far a living run is, from its last progress."""
-    done, planned = records_of(report), report.get("rows_planned", 0)
-    if planned:
-        yield f"{done:,}/{planned:,} records ({figures.share(done / planned)})"
-    if report.get("records_per_s"):
-        yield f"{figures.rate(report['records_per_s'])} records/s"
-    if report.get("eta_s") is not None:
-        yield f"{figures.duration(report['eta_s'])} left"
+    try:
+        progress = Progress.from_json(report)
+    except ValueError:
+        return  # It has reported nothing yet, or another version wrote the file.
+    if progress.rows_planned:
+        yield f"{progress.stats.records:,}/{progress.rows_planned:,} records ({figures.share(progress.share)})"
+    if progress.records_per_s:
+        yield f"{figures.rate(progress.records_per_s)} records/s"
+    if progress.eta_s is not None:
+        yield f"{figures.duration(progress.eta_s)} left"

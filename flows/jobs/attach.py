@@ -25,7 +25,8 @@ from flows.jobs.follow import Follower, OnLog
 from flows.jobs.ids import attempt_id
 from flows.jobs.target import TargetConfig
 from pipeline.errors import UnavailableError
-from pipeline.jobs.folder import OnJobProgress, read_progress, read_summary
+from pipeline.jobs.folder import read_progress, read_summary
+from pipeline.jobs.job import OnJobProgress
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

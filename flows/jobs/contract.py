@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from pipeline.jobs.folder import JobRun, JobSummary
+from pipeline.jobs.job import JobRun, JobSummary
 from pipeline.jobs.steps import Step
 
 #: Value of the metadata key `app` of every job that hanclip submits.

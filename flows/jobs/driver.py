@@ -6,7 +6,8 @@ import shlex
 from typing import Any
 
 from flows.jobs.contract import JobSpec
-from pipeline.jobs.folder import job_of, write_job
+from pipeline.jobs.folder import write_job
+from pipeline.jobs.job import job_of
 
 
 def write(job_id: str, spec: JobSpec) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from flows.jobs.contract import JobBackend
 from flows.jobs.errors import JobError
 from pipeline.errors import StorageError
-from pipeline.jobs.folder import JobProgress, OnJobProgress, read_progress
+from pipeline.jobs.folder import read_progress
+from pipeline.jobs.job import JobProgress, OnJobProgress
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.driver import write
 from flows.jobs.errors import TransientJobError
-from pipeline.jobs.folder import JobSummary
+from pipeline.jobs.job import JobSummary
 
 #: Runs a job: URI of its `job.json` in, its summary out; returns soon after the event is set.
 Drive = Callable[[str, threading.Event], JobSummary]

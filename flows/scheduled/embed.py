@@ -14,7 +14,7 @@ from flows.scheduled.outcome import conclude
 from flows.scheduled.pages import artifacts
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.jobs.folder import JobRun
+from pipeline.jobs.job import JobRun
 from pipeline.jobs.night import check
 
 

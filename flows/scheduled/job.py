@@ -19,7 +19,8 @@ from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig
 from flows.scheduled.pages.artifacts import LiveProgress, job_link
 from pipeline.errors import RunError
-from pipeline.jobs.folder import JobRun, read_summary
+from pipeline.jobs.folder import read_summary
+from pipeline.jobs.job import JobRun
 from pipeline.jobs.steps import Step
 
 THIS_PROCESS = TargetConfig()

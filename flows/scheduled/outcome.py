@@ -10,7 +10,8 @@ from flows.jobs.contract import JobSpec, JobStatus
 from flows.jobs.target import TargetConfig
 from flows.scheduled.pages.artifacts import report_page
 from flows.scheduled.pages.report import report, retry_helps, succeeded, verdict
-from pipeline.jobs.folder import JobSummary, read_summary
+from pipeline.jobs.folder import read_summary
+from pipeline.jobs.job import JobSummary
 
 
 def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[None]:

@@ -6,7 +6,7 @@ from datetime import date
 
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
-from pipeline.jobs.folder import JobRun
+from pipeline.jobs.job import JobRun
 from pipeline.partitions.dates import latest
 from pipeline.partitions.template import fill, partitions
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from pipeline.stats import Stats
 
 State = Literal["planning", "starting", "running", "stopping", "complete", "stopped", "failed"]
@@ -34,6 +36,10 @@ class StageProgress:
     queued: int
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """A run at one moment. Rows count records: planned = done in this run + still to do.
@@ -41,6 +47,7 @@ class Progress:
     Attributes:
         eta_s: seconds left, once the rate is steady enough to tell.
         waiting_for: what holds the run up while nothing flows, such as a crew that is not ready; empty for nothing.
+        at: when this was true, an ISO time in UTC: a reader of the file sees whether the run is alive.
     """
 
     run_id: str
@@ -58,21 +65,25 @@ class Progress:
     actors_replaced: int = 0
     eta_s: float | None = None
     waiting_for: str = ""
+    at: str = field(default_factory=_now)
+
+    @property
+    def share(self) -> float:
+        """Records with an outcome out of those planned, 0 to 1; 0 before the plan is made."""
+        return self.stats.records / self.rows_planned if self.rows_planned else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included, and `at`, the time now: a reader of the file sees whether the run lives."""
+        """Plain values, `stats` included."""
         stages = [asdict(stage) for stage in self.stages]
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**asdict(self), "stats": self.stats.to_json(), "stages": stages, "at": at}
+        return {**asdict(self), "stats": self.stats.to_json(), "stages": stages}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Progress:
+        """The reverse of `to_json`: unknown keys are ignored, missing ones get their defaults. Raises ValueError."""
+        return TypeAdapter(cls).validate_python(plain)
 
 
 OnProgress = Callable[[Progress], None]
-
-
-def records_of(plain: Mapping[str, Any]) -> int:
-    """Records with an outcome, as `Progress.to_json` told them; none of a progress that tells nothing yet."""
-    stats = plain.get("stats") or {}
-    return int(stats.get("embedded", 0) + sum((stats.get("quarantined") or {}).values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +158,8 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Plain values, `stats` included; equal to what is read back from JSON."""
         return {**asdict(self), "stats": self.stats.to_json(), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Summary:
+        """The reverse of `to_json`: unknown keys are ignored, missing ones get their defaults. Raises ValueError."""
+        return TypeAdapter(cls).validate_python(plain)

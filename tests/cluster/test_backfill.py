@@ -24,7 +24,7 @@ from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.errors import UnreachableError
 from flows.jobs.target import TargetConfig
 from pipeline.config import RunConfig, parse
-from pipeline.jobs.folder import JobRun
+from pipeline.jobs.job import JobRun
 from pipeline.partitions.template import PartitionState, partitions, read_states, write_state
 from tests.fixtures.places import ROOT
 from tests.fixtures.toy_jobs import ToyJobs

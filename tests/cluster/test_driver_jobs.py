@@ -20,7 +20,7 @@ from actors import driver
 from pipeline.config import RunConfig, parse
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import Job, JobProgress, JobRun, JobSummary
+from pipeline.jobs.job import Job, JobProgress, JobRun, JobSummary
 from pipeline.partitions import template as partitions
 from tests.fixtures.pictures import write_folder
 from tests.fixtures.servers.ray_head import RayHead
@@ -102,7 +102,7 @@ class TestInOneProcess:
         assert list(states(night.summary).values()) == ["complete", "empty", "failed", "complete"]
         assert (night.summary.state, night.summary.exit_code) == ("failed", 1)
         assert str(days["2026-11-03"]) in night.summary.message
-        assert [run.summary["stats"]["embedded"] for run in night.summary.runs if run.summary] == [10, 12]
+        assert [run.summary.stats.embedded for run in night.summary.runs if run.summary] == [10, 12]
         assert Dataset.open(str(night.out)).embeddings(["id"]).count_rows() == 22
         assert job_folder.read_summary(str(night.out), "night-a1") == night.summary
         assert {progress.run for progress in night.seen} == {0, 1, 2, 3}
@@ -131,7 +131,7 @@ class TestInOneProcess:
         with Lines() as lines:
             again = driver.run_job(write(night.out, "night-a2", good))
         assert (again.state, again.exit_code) == ("complete", 0)
-        assert [run.summary["rows_already_done"] for run in again.runs if run.summary] == [10, 12]
+        assert [run.summary.rows_already_done for run in again.runs if run.summary] == [10, 12]
         assert not [line for line in lines if line.endswith(" start")]
 
     def test_another_model_section_gets_its_own_embedders(self, days: dict[str, Path], tmp_path: Path) -> None:

@@ -25,16 +25,8 @@ from pipeline.config import OutputConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.dataset.checks.verify import verify
-from pipeline.jobs.folder import (
-    JobProgress,
-    JobRun,
-    JobSummary,
-    StepProgress,
-    job_uri,
-    read_job,
-    read_progress,
-    read_summary,
-)
+from pipeline.jobs.folder import job_uri, read_job, read_progress, read_summary
+from pipeline.jobs.job import JobProgress, JobRun, JobSummary, StepProgress
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.vocabulary import Keep, Rung
 from tests.fixtures.pictures import write_folder

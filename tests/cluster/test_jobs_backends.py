@@ -19,7 +19,8 @@ from flows.jobs.local import LocalJobs
 from flows.jobs.target import TargetConfig
 from pipeline.config import parse
 from pipeline.dataset.dataset import Dataset
-from pipeline.jobs.folder import JobProgress, JobRun, read_summary
+from pipeline.jobs.folder import read_summary
+from pipeline.jobs.job import JobProgress, JobRun
 from tests.fixtures import toy_driver
 from tests.fixtures.pictures import write_folder
 from tests.fixtures.servers.kubernetes import FakeKubernetes

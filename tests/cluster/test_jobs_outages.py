@@ -20,7 +20,9 @@ from flows.jobs.kuberay.backend import KubeRay
 from flows.jobs.local import LocalJobs
 from flows.jobs.ray_api.backend import RayJobs
 from flows.jobs.target import TargetConfig, parse_target
-from pipeline.jobs.folder import Job, JobProgress, job_uri, write_job, write_progress
+from pipeline.jobs.folder import job_uri, write_job, write_progress
+from pipeline.jobs.job import Job, JobProgress
+from pipeline.jobs.progress import Progress
 from tests.fixtures import toy_driver
 from tests.fixtures.servers.kubernetes import FakeKubernetes
 from tests.fixtures.servers.ray_head import RayHead
@@ -134,11 +136,12 @@ def test_a_job_that_its_backend_forgot_is_lost_unless_its_driver_lives(
     job_id = attempt_id(spec.job_id_base, 1)
     uri = write_job(spec.out, job_id, Job(spec.runs))
     assert inspect(backend, job_id, spec.out) is None, "written, and never begun"
-    write_progress(uri, JobProgress(job_id, "running", 0, 1, {"rows": 1}))
+    first, later = (Progress("toy", "running", rows_already_done=rows) for rows in (1, 2))
+    write_progress(uri, JobProgress(job_id, "running", 0, 1, first))
     lost = inspect(backend, job_id, spec.out)
     assert lost is not None
     assert (lost.state, "lost" in lost.message) == (JobState.FAILED, True)
-    threading.Timer(1.0, write_progress, (uri, JobProgress(job_id, "running", 0, 1, {"rows": 2}))).start()
+    threading.Timer(1.0, write_progress, (uri, JobProgress(job_id, "running", 0, 1, later))).start()
     alive = inspect(backend, job_id, spec.out)
     assert alive is not None
     assert (alive.state, "another" in alive.message) == (JobState.RUNNING, True)

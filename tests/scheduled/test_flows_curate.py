@@ -17,7 +17,7 @@ from pipeline.config import parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.errors import ConfigError
-from pipeline.jobs.folder import StepOutcome
+from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep
 from pipeline.vocabulary import Form, Rung
 from tests.fixtures.pictures import write_folder

@@ -28,8 +28,7 @@ from prefect.exceptions import PrefectException
 from actors.dry_run import DryRun
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
-from pipeline.jobs.folder import JobProgress, JobRun, StepProgress
-from pipeline.jobs.progress import records_of
+from pipeline.jobs.job import JobProgress, JobRun, StepProgress
 from pipeline.jobs.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -162,9 +161,7 @@ def fraction(progress: JobProgress) -> float:
     if progress.step:
         # What a step does first says nothing of how long the next things take; a bar must not go back.
         return (progress.runs + progress.step.number) / parts
-    run = progress.progress or {}
-    planned = run.get("rows_planned", 0)
-    within = records_of(run) / planned if planned else 0.0
+    within = progress.progress.share if progress.progress else 0.0
     return min(1.0, (progress.run + within) / parts)
 
 
@@ -172,14 +169,16 @@ def describe(progress: JobProgress) -> str:
     """`run 3 of 8: running, 1,200 of 5,000 records, 210 records/s, 12 min 30 s left`."""
     if progress.step:
         return _describe_step(progress.step)
-    run = progress.progress or {}
-    words = [f"run {progress.run + 1} of {progress.runs}: {run.get('state', progress.state)}"]
-    if run.get("rows_planned"):
-        words.append(f"{records_of(run):,} of {run['rows_planned']:,} records")
-    if run.get("records_per_s"):
-        words.append(f"{figures.rate(run['records_per_s'])} records/s")
-    if run.get("eta_s"):
-        words.append(f"{figures.duration(run['eta_s'])} left")
+    place, run = f"run {progress.run + 1} of {progress.runs}", progress.progress
+    if run is None:
+        return f"{place}: {progress.state}"
+    words = [f"{place}: {run.state}"]
+    if run.rows_planned:
+        words.append(f"{run.stats.records:,} of {run.rows_planned:,} records")
+    if run.records_per_s:
+        words.append(f"{figures.rate(run.records_per_s)} records/s")
+    if run.eta_s:
+        words.append(f"{figures.duration(run.eta_s)} left")
     return ", ".join(words)
 
 

@@ -15,7 +15,7 @@ from flows.scheduled.pages.markup import bash, table
 from flows.terminal import figures
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
-from pipeline.jobs.folder import StepOutcome
+from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, Step
 
 #: Options of `hanclip dedup` and `hanclip filter` that are not called like their field.

@@ -7,10 +7,8 @@ and ends with the command that runs it again.
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
@@ -19,8 +17,8 @@ from flows.scheduled.pages.curate import commands, said, section
 from flows.scheduled.pages.markup import bash, table
 from flows.terminal import figures
 from flows.terminal.summary import pace
-from pipeline.jobs.folder import JobRun, JobSummary, RunOutcome
-from pipeline.jobs.progress import Bottleneck, Summary
+from pipeline.jobs.job import JobRun, JobSummary, RunOutcome
+from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
 from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
@@ -29,32 +27,15 @@ from pipeline.vocabulary import TRANSIENT_REASONS
 _COMMANDS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """One run of a job that has a summary."""
-
-    outcome: RunOutcome
-    summary: Summary
+def summaries_of(job: JobSummary) -> list[Summary]:
+    """Of the runs that came to one."""
+    return [run.summary for run in job.runs if run.summary]
 
 
-def summary_of(plain: Mapping[str, Any]) -> Summary:
-    """The reverse of `Summary.to_json`; keys of a newer version are left out."""
-    known = {field.name: plain[field.name] for field in fields(Summary) if field.name in plain}
-    stats = {**plain["stats"], "quarantined": Counter(plain["stats"]["quarantined"])}
-    slowest = plain["bottleneck"] and Bottleneck(**plain["bottleneck"])
-    return Summary(**{**known, "stats": Stats(**stats), "bottleneck": slowest, "notes": tuple(plain["notes"])})
-
-
-def ended(job: JobSummary) -> list[Ended]:
-    """The runs that came to a summary."""
-    return [Ended(run, summary_of(run.summary)) for run in job.runs if run.summary is not None]
-
-
-def total(runs: Sequence[Ended]) -> Summary | None:
+def total(summaries: Sequence[Summary]) -> Summary | None:
     """All runs as one: rows and seconds added, the rest of the run that did most; None without runs."""
-    if not runs:
+    if not summaries:
         return None
-    summaries = [run.summary for run in runs]
     most = max(summaries, key=lambda summary: summary.stats.records)
     added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
     return replace(most, stats=sum((one.stats for one in summaries), Stats()), **added)
@@ -79,11 +60,11 @@ def succeeded(job: JobSummary) -> bool:
 
 def verdict(job: JobSummary) -> str:
     """How the job ended, in one line that fits beside the state of a flow run."""
-    runs = ended(job)
-    whole = total(runs)
+    summaries = summaries_of(job)
+    whole = total(summaries)
     told = [f"rows in {whole.balance}"] if whole else []
     if job.exit_code == 3:
-        worst = max(run.summary.quarantine_share for run in runs)
+        worst = max(summary.quarantine_share for summary in summaries)
         told.append(
             f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine"
             " allows: look at the reasons in the report, run those that may pass with `hanclip retry`, mend the"
@@ -112,8 +93,8 @@ def report(
     steps: Sequence[Step] = (),
 ) -> str:
     """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are what was asked for."""
-    done = ended(job)
-    whole = total(done)
+    summaries = summaries_of(job)
+    whole = total(summaries)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
     if whole and whole.bottleneck:
         parts.append(f"**Bottleneck**: {pace(whole.bottleneck)}")
@@ -121,7 +102,7 @@ def report(
         parts += ["## Quarantine", _quarantine(whole)]
     if len(job.runs) > 1:
         parts += ["## Runs", _runs(job)]
-    notes = [f"- {note}" for run in done for note in run.summary.notes]
+    notes = [f"- {note}" for summary in summaries for note in summary.notes]
     if notes:
         parts += ["## Source", "\n".join(dict.fromkeys(notes))]
     parts += [section(step) for step in job.steps]
@@ -175,7 +156,7 @@ def _quarantine(whole: Summary) -> str:
 def _runs(job: JobSummary) -> str:
     rows = []
     for run in job.runs:
-        one = summary_of(run.summary) if run.summary is not None else None
+        one = run.summary
         counts = (
             (one.rows_in, one.stats.embedded, one.stats.quarantined.total(), one.rows_already_done)
             if one

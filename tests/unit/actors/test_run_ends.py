@@ -10,7 +10,7 @@ from actors import driver
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import Job, JobRun
+from pipeline.jobs.job import Job, JobRun
 from pipeline.model.checkpoints import resolve
 from pipeline.partitions import template as partitions
 from pipeline.plan.make import make_plan, new_run_id

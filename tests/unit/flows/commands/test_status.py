@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from flows.commands.status import _run
 from pipeline.dataset.checks.status import RunStatus
+from pipeline.jobs.progress import Progress
+from pipeline.stats import Stats
 
-FLOWING = {
-    "rows_planned": 200,
-    "stats": {"embedded": 45, "quarantined": {"timeout": 5}},
-    "records_per_s": 12.5,
-    "eta_s": 12.0,
-}
+STATS = Stats(embedded=45, quarantined=Counter(timeout=5))
+FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=12.5, eta_s=12.0).to_json()
 
 
 @pytest.mark.parametrize(

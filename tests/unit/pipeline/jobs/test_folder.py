@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.config import RunConfig, parse
 from pipeline.errors import AlreadyExistsError, ConfigError, NotFoundError, StorageError
 from pipeline.jobs import folder as job_folder
-from pipeline.jobs.folder import Job, JobProgress, JobRun, JobSummary, RunOutcome
+from pipeline.jobs.job import Job, JobProgress, JobRun, JobSummary, RunOutcome
+from pipeline.jobs.progress import Bottleneck, Progress, StageProgress, Summary
+from pipeline.stats import Stats
+
+STATS = Stats(embedded=3, quarantined=Counter(truncated=2), bytes_read=10**6)
+PROGRESS = Progress("r", "running", rows_planned=9, stats=STATS, stages=(StageProgress("read", 2, 0.5, 7.5, 1),))
+SUMMARY = Summary(
+    run_id="r",
+    state="complete",
+    output="s3://bucket/out",
+    run_date="2026-11-01",
+    model="demo",
+    rows_planned=5,
+    rows_already_done=0,
+    rows_elsewhere=0,
+    rows_left=0,
+    stats=STATS,
+    seconds=2.5,
+    actors_replaced=0,
+    bottleneck=Bottleneck("read", {"read": 0.9}, "Add decoders."),
+    exit_code=0,
+    notes=("一",),
+    examples={"truncated": "a"},
+)
 
 
 def config(day: str = "2026-11-01") -> RunConfig:
@@ -67,13 +93,50 @@ def test_progress_and_summary_lie_beside_the_job_and_may_be_missing(tmp_path: Pa
     uri = job_folder.job_uri(out, "a1")
     assert job_folder.read_progress(out, "a1") is None
     assert job_folder.read_summary(out, "a1") is None
-    progress = JobProgress("a1", "running", 1, 3, {"rows_planned": 5})
-    outcomes = (RunOutcome("2026-11-01", "complete", "", {"rows_planned": 5}), RunOutcome("2026-11-02", "skipped"))
+    progress = JobProgress("a1", "running", 1, 3, PROGRESS)
+    outcomes = (RunOutcome("2026-11-01", "complete", "", SUMMARY), RunOutcome("2026-11-02", "skipped"))
     summary = JobSummary("a1", "stopped", 143, "Stopped.", outcomes)
     job_folder.write_progress(uri, progress)
     job_folder.write_summary(uri, summary)
     assert job_folder.read_progress(out, "a1") == progress
     assert job_folder.read_summary(out, "a1") == summary
+    assert json.loads(Path(uri).with_name("progress.json").read_bytes())["progress"] == PROGRESS.to_json()
+    assert json.loads(Path(uri).with_name("summary.json").read_bytes())["runs"][0]["summary"] == SUMMARY.to_json()
     Path(uri).with_name("summary.json").write_text("{")
     with pytest.raises(StorageError, match="damaged"):
         job_folder.read_summary(out, "a1")
+
+
+def test_values_come_back_from_json() -> None:
+    assert Progress.from_json(json.loads(json.dumps(PROGRESS.to_json()))) == PROGRESS
+    assert Summary.from_json(json.loads(json.dumps(SUMMARY.to_json()))) == SUMMARY
+    no_bottleneck = replace(SUMMARY, bottleneck=None)
+    assert Summary.from_json(no_bottleneck.to_json()) == no_bottleneck
+
+
+def test_files_of_older_and_newer_versions_are_read(tmp_path: Path) -> None:
+    """Older ones lack keys that were added since, newer ones have keys, or a state, that are not known here."""
+    added = ("rows_in_source", "rows_vanished", "quarantine_share", "notes", "startup_s", "examples")
+    older = {key: value for key, value in SUMMARY.to_json().items() if key not in added}
+    older["stats"] = {"embedded": 3, "quarantined": {"truncated": 2}}
+    unlike: dict[str, Any] = {**SUMMARY.to_json(), "state": "paused"}
+    runs = [
+        {"key": key, "state": "complete", "summary": summary, "of_a_newer_version": 1}
+        for key, summary in {"older": older, "newer": {**SUMMARY.to_json(), "more": {}}, "unlike": unlike}.items()
+    ]
+    folder = tmp_path / "_jobs" / "a1"
+    folder.mkdir(parents=True)
+    job = {"job_id": "a1", "state": "complete", "exit_code": 0, "runs": runs, "of_a_newer_version": 1}
+    (folder / "summary.json").write_text(json.dumps(job))
+    summary = job_folder.read_summary(str(tmp_path), "a1")
+    assert summary is not None
+    stats = Stats(embedded=3, quarantined=Counter(truncated=2))
+    old = replace(SUMMARY, stats=stats, notes=(), examples={})
+    assert [run.summary for run in summary.runs] == [old, SUMMARY, None]
+    progress = {"run_id": "r", "state": "running", "rows_planned": 9, "of_a_newer_version": 1}
+    now = {"job_id": "a1", "state": "running", "run": 0, "runs": 1, "progress": progress}
+    (folder / "progress.json").write_text(json.dumps(now))
+    read = job_folder.read_progress(str(tmp_path), "a1")
+    assert read is not None
+    assert read.progress is not None
+    assert (read.progress.rows_planned, read.progress.stats, read.step) == (9, Stats(), None)
