@@ -17,7 +17,7 @@ from actors.scheduler.pool import Pool
 from actors.writer import Writer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.plan.make import Plan
+from pipeline.plan.draft import Plan
 
 #: Calls in flight per actor. A decoder runs two at once, so that one reads while the other decodes; further calls of
 #: the other actors queue there.

@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
+from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, rows_schema
 from pipeline.errors import ImageError, UnavailableError
 from pipeline.images.decode import decode
-from pipeline.plan.make import read_records
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, reader
 from pipeline.sources.base import NO_ANSWER, read_failure

@@ -20,7 +20,8 @@ from pipeline.dataset import layout
 from pipeline.errors import ImageError, StorageError
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import ModelSpec, resolve
-from pipeline.plan.make import Plan, dry_plan
+from pipeline.plan.draft import Plan
+from pipeline.plan.make import dry_plan
 from pipeline.records import Record
 from pipeline.sources import reader, scan
 

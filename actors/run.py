@@ -23,7 +23,8 @@ from pipeline.dataset.checks.status import Status, status
 from pipeline.errors import HanclipError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.plan.make import Plan, make_plan, make_retry_plan, new_run_id
+from pipeline.plan.draft import Plan
+from pipeline.plan.make import make_plan, make_retry_plan, new_run_id
 
 _Planner = Callable[[RunConfig, ModelSpec, CrewSize], Plan]
 

@@ -23,7 +23,7 @@ from actors.machine.cluster import address_of, cluster_resources, connected, loc
 from actors.scheduler.pool import Pool, Pools
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
-from pipeline.plan.make import Plan
+from pipeline.plan.draft import Plan
 
 
 @dataclass(frozen=True, slots=True)

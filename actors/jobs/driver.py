@@ -36,7 +36,8 @@ from pipeline.jobs.folder import job_id_of
 from pipeline.jobs.job import DriverState, Job, JobRun, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.jobs.steps import Step
-from pipeline.partitions.template import PartitionState, Status, input_digest, spec_digest, write_state
+from pipeline.partitions.manifests import PartitionState, Status, write_state
+from pipeline.partitions.template import input_digest, spec_digest
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,8 @@ from pipeline.errors import ConfigError, NotFoundError
 from pipeline.jobs.folder import job_uri, read_job
 from pipeline.jobs.job import JobProgress, JobRun
 from pipeline.partitions.due import Verdict, due, judge
-from pipeline.partitions.template import partitions, read_states
+from pipeline.partitions.manifests import read_states
+from pipeline.partitions.template import partitions
 
 _TURN_S = 0.5
 

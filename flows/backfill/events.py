@@ -7,7 +7,7 @@ from typing import Literal
 
 from flows.jobs.contract import JobStatus
 from pipeline.jobs.job import JobProgress
-from pipeline.partitions.template import PartitionState
+from pipeline.partitions.manifests import PartitionState
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.partitions.due import Verdict
-from pipeline.partitions.template import PartitionState
+from pipeline.partitions.manifests import PartitionState
 
 #: not due: done, empty, failed, missing (as the manifest says), later (over the limit); due: waiting, queued, running;
 #: ended: done, empty, failed, stopped.

@@ -33,7 +33,7 @@ from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 from pipeline.jobs.folder import read_summary
 from pipeline.jobs.job import JobProgress, JobRun, RunOutcome
-from pipeline.partitions.template import PartitionState, Status, read_state
+from pipeline.partitions.manifests import PartitionState, Status, read_state
 
 FLOW = "backfill"
 FAILED, STOPPED = 1, 143

@@ -26,7 +26,7 @@ from flows.options.absolute import absolute
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig
-from pipeline.partitions.template import read_states
+from pipeline.partitions.manifests import read_states
 
 
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, as_json: bool, quiet: bool) -> int:

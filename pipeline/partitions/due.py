@@ -20,7 +20,8 @@ from datetime import date, datetime, timedelta
 
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.partitions.template import Partition, PartitionState, input_digest, same_options, same_places, spec_digest
+from pipeline.partitions.manifests import PartitionState
+from pipeline.partitions.template import Partition, input_digest, same_options, same_places, spec_digest
 from pipeline.vocabulary import Order, Reprocess
 
 NEVER = "never run"

@@ -18,24 +18,7 @@ from datetime import date
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, SourceError, StorageError
-from pipeline.partitions.manifests import PartitionState, Status, read_state, read_states, state_uri, write_state
 from pipeline.sources.addresses import addresses, entries
-
-__all__ = [
-    "Partition",
-    "PartitionState",
-    "Status",
-    "fill",
-    "input_digest",
-    "partitions",
-    "read_state",
-    "read_states",
-    "same_options",
-    "same_places",
-    "spec_digest",
-    "state_uri",
-    "write_state",
-]
 
 _PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")

@@ -14,7 +14,7 @@ from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
-from pipeline.plan import log as plan_log
+from pipeline.plan import log
 from pipeline.plan.listing import Listing
 from pipeline.plan.log import Entry, Kind
 from pipeline.plan.pending import Pending
@@ -82,7 +82,7 @@ class Draft:
         today = listed.config.output.run_date or datetime.now(UTC).date()
         self._origin = Origin(run_id, today.isoformat())
         # The log comes first: of a plan that is not open in its newest entry, every commit is seen below.
-        self.number, newest = plan_log.newest(dataset.uri)
+        self.number, newest = log.newest(dataset.uri)
         self._todo = ToDo(full_cut(listed.listing, dataset.identity), dataset, work)
         self._rows = self._todo.rows
         self._pending = Pending(dataset.uri, self._todo, work)
@@ -92,7 +92,7 @@ class Draft:
     def learn(self) -> bool:
         """Look at the plans that were numbered meanwhile; whether they change this one."""
         changed = False
-        for entry in plan_log.later(self._dataset.uri, self.number):
+        for entry in log.later(self._dataset.uri, self.number):
             self.number += 1
             changed |= self._pending.learn(entry)
         return changed

@@ -24,10 +24,8 @@ from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import ModelFacts, check_model, check_same, identify
-from pipeline.dataset.plan_files import read_records
 from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, UsageError
-from pipeline.plan import log as plan_log
-from pipeline.plan import tombstones
+from pipeline.plan import log, tombstones
 from pipeline.plan.cutting import target_rows
 from pipeline.plan.draft import Draft, Listed, Plan
 from pipeline.plan.listing import Listing
@@ -37,8 +35,6 @@ from pipeline.plan.retry import retry_notes
 from pipeline.scratch.workspace import Workspace
 from pipeline.storage.claim import read_claim
 from pipeline.vocabulary import Reason
-
-__all__ = ["Plan", "dry_plan", "make_plan", "make_retry_plan", "new_run_id", "read_records", "source_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +164,7 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Work
     plan = _stored(draft, kind)
     while plan.shards:
         try:
-            plan_log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
+            log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
             break
         except AlreadyExistsError:
             logger.info("Another run planned at the same time: looking at its plan.")

@@ -25,7 +25,8 @@ from flows.jobs.errors import UnreachableError
 from flows.jobs.target import TargetConfig
 from pipeline.config import RunConfig, parse
 from pipeline.jobs.job import JobRun
-from pipeline.partitions.template import PartitionState, partitions, read_states, write_state
+from pipeline.partitions.manifests import PartitionState, read_states, write_state
+from pipeline.partitions.template import partitions
 from tests.fixtures.places import ROOT
 from tests.fixtures.toy_jobs import ToyJobs
 

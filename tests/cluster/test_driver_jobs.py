@@ -21,7 +21,8 @@ from pipeline.config import RunConfig, parse
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs import folder as job_folder
 from pipeline.jobs.job import Job, JobProgress, JobRun, JobSummary
-from pipeline.partitions import template as partitions
+from pipeline.partitions.manifests import read_states
+from pipeline.partitions.template import input_digest, spec_digest
 from tests.fixtures.pictures import write_folder
 from tests.fixtures.servers.ray_head import RayHead
 
@@ -118,13 +119,13 @@ class TestInOneProcess:
         assert "Job night-a1: failed. Runs: 2 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]
 
     def test_the_manifests_tell_what_became_of_each_partition(self, days: dict[str, Path], night: Night) -> None:
-        held = partitions.read_states(str(night.out))
+        held = read_states(str(night.out))
         statuses = ["done", "empty", "failed", "done"]
         assert {key: held[key].status for key in held} == dict(zip(days, statuses, strict=True))
         last, made_from = held["2026-11-04"], config(night.out, days["2026-11-04"])
         assert (last.rows, last.embedded, last.quarantined, last.job_id) == (12, 12, 0, "night-a1")
-        assert last.spec == partitions.spec_digest(made_from)
-        assert last.input == partitions.input_digest(made_from) != ""
+        assert last.spec == spec_digest(made_from)
+        assert last.input == input_digest(made_from) != ""
 
     def test_runs_with_nothing_to_do_start_no_actor(self, days: dict[str, Path], night: Night) -> None:
         good = {key: days[key] for key in ("2026-11-01", "2026-11-04")}
@@ -156,7 +157,7 @@ class TestInOneProcess:
         (summary,) = summaries
         assert list(states(summary).values()) == ["complete", "empty", "skipped", "skipped"]
         assert (summary.state, summary.exit_code) == ("stopped", 143)
-        assert list(partitions.read_states(str(tmp_path))) == ["2026-11-01", "2026-11-02"]
+        assert list(read_states(str(tmp_path))) == ["2026-11-01", "2026-11-02"]
 
     def test_a_store_that_is_down_for_reports_only_costs_the_reports(self, tmp_path: Path) -> None:
         """Too much quarantine is still the exit code, and the run is complete."""

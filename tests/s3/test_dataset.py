@@ -12,7 +12,8 @@ from pipeline.dataset.checks.status import status
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import AlreadyExistsError, UnavailableError
-from pipeline.plan.make import Plan, make_plan, make_retry_plan, new_run_id
+from pipeline.plan.draft import Plan
+from pipeline.plan.make import make_plan, make_retry_plan, new_run_id
 from pipeline.storage import ReadPolicy
 from tests.fixtures.datasets import (
     FakeModel,

@@ -17,19 +17,15 @@ from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError, StorageError
 from pipeline.partitions.dates import dates, latest
 from pipeline.partitions.due import ASKED, FAILED, INPUT, NEVER, PLACE, SPEC, UNKNOWN, Verdict, due, judge
+from pipeline.partitions.manifests import PartitionState, read_state, read_states, state_uri, write_state
 from pipeline.partitions.template import (
     Partition,
-    PartitionState,
     fill,
     input_digest,
     partitions,
-    read_state,
-    read_states,
     same_options,
     same_places,
     spec_digest,
-    state_uri,
-    write_state,
 )
 from pipeline.vocabulary import Order, Reprocess
 from tests.fixtures.servers.s3 import S3Server

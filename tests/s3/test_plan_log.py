@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset.checks.status import status
 from pipeline.dataset.checks.verify import verify
+from pipeline.dataset.plan_files import read_records
 from pipeline.errors import AlreadyExistsError, RunError
-from pipeline.plan import log as plan_log
+from pipeline.plan import log
+from pipeline.plan.draft import Plan
 from pipeline.plan.log import Entry
-from pipeline.plan.make import Plan, dry_plan, make_plan, new_run_id, read_records
+from pipeline.plan.make import dry_plan, make_plan, new_run_id
 from pipeline.sources import reader
 from tests.fixtures.datasets import carry_out
 from tests.fixtures.servers.s3 import S3Server
@@ -37,14 +39,14 @@ def catalog(tmp_path: Path) -> Catalog:
 
 def interrupt(patch: pytest.MonkeyPatch, step: str, act: Callable[[], None]) -> None:
     """Let `act` happen once, just before the next planner reads the log ("newest") or writes it ("append")."""
-    real = getattr(plan_log, step)
+    real = getattr(log, step)
 
     def first_act(*arguments: object) -> object:
-        patch.setattr(plan_log, step, real)
+        patch.setattr(log, step, real)
         act()
         return real(*arguments)
 
-    patch.setattr(plan_log, step, first_act)
+    patch.setattr(log, step, first_act)
 
 
 def holders(plans: Iterable[Plan]) -> Counter[tuple[str, str, int]]:
@@ -71,7 +73,7 @@ def assert_sound(catalog: Catalog, outcomes: int) -> None:
     assert report.embedded + report.quarantined + report.replaced == outcomes
 
 
-def log(catalog: Catalog) -> list[Entry]:
+def entries(catalog: Catalog) -> list[Entry]:
     files = sorted(Path(catalog.out, "_plans").iterdir())
     assert [file.name for file in files] == [f"{number:08d}.json" for number in range(len(files))]
     return [Entry.model_validate_json(file.read_bytes()) for file in files]
@@ -109,7 +111,7 @@ def test_a_planner_that_listed_the_source_before_another_one_learns_of_its_plan(
 
     interrupt(monkeypatch, step, another_night)
     plans.append(catalog.plan("2026-11-21"))
-    assert [entry.run_id for entry in log(catalog)] == [plan.run_id for plan in plans]
+    assert [entry.run_id for entry in entries(catalog)] == [plan.run_id for plan in plans]
     assert set(holders(plans).values()) == {1}
     assert planned_ids(plans[1])[:2] == ["sku-000100", "sku-000700"]
     finish(plans)
@@ -167,7 +169,7 @@ def test_another_sources_pending_shards_are_left_alone_and_stay_open(catalog: Ca
     other.write("part-9", skus(400, "other"))
     second = other.plan()
     assert planned_ids(second) == skus(400, "other")
-    assert [entry.open_runs for entry in log(catalog)] == [(), (first.run_id,)]
+    assert [entry.open_runs for entry in entries(catalog)] == [(), (first.run_id,)]
     finish([first, second])
     assert_sound(catalog, 1900)
 
@@ -180,7 +182,7 @@ def test_the_newest_entry_is_all_that_a_planner_needs(catalog: Catalog) -> None:
     killed = catalog.plan("2026-11-21")
     catalog.write("part-10", skus(10, "later"))
     resumed = catalog.plan("2026-11-22")
-    assert [entry.open_runs for entry in log(catalog)] == [(), (), (), (), ()]
+    assert [entry.open_runs for entry in entries(catalog)] == [(), (), (), (), ()]
     assert shard_ids(resumed)[1:] == shard_ids(killed)
     for old in sorted(Path(catalog.out, "_plans").iterdir())[:-1]:
         old.unlink()
@@ -190,7 +192,7 @@ def test_the_newest_entry_is_all_that_a_planner_needs(catalog: Catalog) -> None:
 def test_a_plan_without_work_takes_no_number(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     assert catalog.plan().shards == []
-    assert len(log(catalog)) == 1
+    assert len(entries(catalog)) == 1
 
 
 def test_a_run_killed_before_it_took_its_number_does_not_count(
@@ -216,8 +218,8 @@ def test_planners_that_race_take_consecutive_numbers_and_share_every_record(cata
         window.write("part-0", skus(1500)[number * 200 : number * 200 + 900])
     with ThreadPoolExecutor(4) as pool:
         plans = list(pool.map(lambda window: window.plan(), windows))
-    assert len(log(catalog)) == 4
-    assert sorted(entry.run_id for entry in log(catalog)) == sorted(plan.run_id for plan in plans)
+    assert len(entries(catalog)) == 4
+    assert sorted(entry.run_id for entry in entries(catalog)) == sorted(plan.run_id for plan in plans)
     assert set(holders(plans).values()) == {1}
     assert sorted(id_ for id_, *_ in holders(plans)) == skus(1500)
     with ThreadPoolExecutor(4) as pool:
@@ -234,7 +236,7 @@ def test_planners_that_race_in_a_bucket_share_every_record(s3: S3Server, tmp_pat
         configs.append(RunConfig(source=window.config().source, output=OutputConfig(uri=out)))
     with ThreadPoolExecutor(2) as pool:
         plans = list(pool.map(lambda config: make_plan(config, MODEL, new_run_id(), 2), configs))
-    assert plan_log.newest(out)[0] == 1
+    assert log.newest(out)[0] == 1
     assert set(holders(plans).values()) == {1}
     assert sorted(id_ for id_, *_ in holders(plans)) == skus(1000)
 
@@ -244,7 +246,7 @@ def test_a_store_without_create_only_writes_keeps_a_log_too(catalog: Catalog) ->
     first = make_plan(config, MODEL, new_run_id(), 2)
     change(catalog)
     second = make_plan(config, MODEL, new_run_id(), 2)
-    assert plan_log.newest("memory://plan-log/out")[0] == 1
+    assert log.newest("memory://plan-log/out")[0] == 1
     assert set(holders([first, second]).values()) == {1}
 
 

@@ -12,7 +12,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.jobs import folder as job_folder
 from pipeline.jobs.job import Job, JobRun
 from pipeline.model.checkpoints import resolve
-from pipeline.partitions import template as partitions
+from pipeline.partitions.manifests import read_states
 from pipeline.plan.make import make_plan, new_run_id
 from tests.fixtures.datasets import carry_out
 from tests.ray.test_driver import config
@@ -46,4 +46,4 @@ def test_a_partition_whose_only_folder_is_not_there_is_empty(tmp_path: Path) -> 
     job = Job((JobRun("2026-11-01", there), JobRun("", there), JobRun("2026-11-02", two)))
     summary = driver.run_job(job_folder.write_job(str(tmp_path / "out"), "a1", job))
     assert [run.state for run in summary.runs] == ["empty", "failed", "failed"]
-    assert partitions.read_states(str(tmp_path / "out"))["2026-11-01"].status == "empty"
+    assert read_states(str(tmp_path / "out"))["2026-11-01"].status == "empty"

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.dataset import Dataset, latest
 from pipeline.dataset.latest_rows import count
+from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.plan.make import read_records
 from tests.fixtures.datasets import carry_out, embedded_rows, provenance, quarantined_rows
 from tests.fixtures.nights import Shop, skus, states
 from tests.fixtures.places import ROOT

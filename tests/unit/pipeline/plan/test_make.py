@@ -16,10 +16,11 @@ import pytest
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.history import latest_config, planned_runs
-from pipeline.dataset.plan_files import read_shards
+from pipeline.dataset.plan_files import read_records, read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
+from pipeline.plan.draft import Plan
 from pipeline.plan.listing import Listing
-from pipeline.plan.make import Plan, dry_plan, make_plan, make_retry_plan, new_run_id, read_records
+from pipeline.plan.make import dry_plan, make_plan, make_retry_plan, new_run_id
 from pipeline.plan.shards import Cut, ToDo, full_cut
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
