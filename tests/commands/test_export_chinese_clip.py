@@ -96,7 +96,7 @@ def shop(tmp_path) -> Path:
 def test_ids_that_are_no_numbers_are_refused_or_numbered(hanclip, shop, tmp_path):
     out = tmp_path / "features"
     failed = hanclip("export", shop, out, "--to", "chinese-clip", code=2)
-    assert "The id 'item-00000' is no whole number" in failed["message"]
+    assert "The id 'item-00000' is not an integer" in failed["message"]
     assert "--number-ids" in failed["message"]
     assert not out.exists()
     told = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--split", "test")

@@ -21,8 +21,9 @@ import pytest
 
 from flows.cli import main
 from pipeline import storage
+from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.export.options import ExportOptions
-from pipeline.curation.export.registry import FORMATS, Request, exporter
+from pipeline.curation.export.registry import FORMATS, exporter
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
@@ -258,7 +259,7 @@ def test_an_export_that_broke_off_is_the_same_when_it_is_run_again(out, tmp_path
                 raise BrokenOffError
 
         options = ExportOptions(rows_per_file=rows_per_file, number_ids=True)
-        exporter(to)(Request(str(out), str(tmp_path / folder), options, advance))
+        exporter(to)(ExportRequest(str(out), str(tmp_path / folder), options, advance))
 
     write("whole", 300)
     write("broken", 50)
@@ -274,8 +275,8 @@ def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
     table = embedded_rows(some_records(2), an_identity()).append_column("价格", pa.array([1, 2], pa.int32()))
     table = table.append_column("note", pa.array(["短", "长" * 22_000]))
     dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(2))
-    request = Request(dataset.uri, str(tmp_path / "dest"), ExportOptions())
-    with pytest.raises(UsageError, match="not 价格"):
+    request = ExportRequest(dataset.uri, str(tmp_path / "dest"), ExportOptions())
+    with pytest.raises(UsageError, match="excludes 价格"):
         exporter("milvus")(request)
     with pytest.raises(UsageError, match="note of the row 'item-00001'"):
         exporter("milvus")(replace(request, options=ExportOptions(columns=("note",))))
@@ -321,7 +322,7 @@ def test_a_bucket_takes_an_export_and_loses_the_parts_of_a_larger_one(s3, out, t
     bucket = s3.bucket()
     for rows_per_file in (100, 400):
         options = ExportOptions(rows_per_file=rows_per_file)
-        exporter("qdrant")(Request(str(out), f"{bucket}/points", options))
-    exporter("qdrant")(Request(str(out), str(tmp_path / "here"), options))
+        exporter("qdrant")(ExportRequest(str(out), f"{bucket}/points", options))
+    exporter("qdrant")(ExportRequest(str(out), str(tmp_path / "here"), options))
     listed = [info.uri for info in storage.list_objects(f"{bucket}/points")]
     assert {storage.name(uri): storage.read_bytes(uri) for uri in listed} == contents(tmp_path / "here")

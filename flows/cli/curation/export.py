@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.options.shared import CURATE, Debug, Json, Output, examples
-from pipeline.curation.export.registry import FORMATS, Format
+from pipeline.curation.export.registry import FORMATS, ExportFormat
 
 _TO = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
 
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def export(
     out: Output,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="Folder to write to; local path or URL.")],
-    to: Annotated[Format, typer.Option("--to", help=_TO)],
+    to: Annotated[ExportFormat, typer.Option("--to", help=_TO)],
     vectors: Annotated[Literal["image", "text", "both"] | None, typer.Option(help=_about("vectors"))] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_about("columns"))] = None,
     rows_per_file: Annotated[int | None, typer.Option(min=1, help=_about("rows_per_file"))] = None,

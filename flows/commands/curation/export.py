@@ -13,8 +13,9 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline import storage
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.options import ExportOptions
-from pipeline.curation.export.registry import Exported, Format, Request, exporter, unused
+from pipeline.curation.export.registry import ExportFormat, exporter, unused
 from pipeline.dataset.latest_rows import count
 from pipeline.errors import ConfigError
 from pipeline.phases import counted
@@ -26,7 +27,7 @@ class Target:
 
     out: str
     dest: str
-    to: Format
+    to: ExportFormat
 
 
 def options(given: Mapping[str, Any]) -> ExportOptions:
@@ -49,7 +50,7 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
     else:
         doing = f"Writing {target.to}"
         with phase_bar(doing, transient=False, silent=as_json) as on_phase:
-            ended = write(Request(target.out, dest, chosen, counted(on_phase, doing, rows)))
+            ended = write(ExportRequest(target.out, dest, chosen, counted(on_phase, doing, rows)))
     if as_json:
         told = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
         write_json("export", {**told, **asdict(ended)})

@@ -1,1 +1,1 @@
-"""A dataset's vectors in the formats of those who use them, ids beside vectors. One module a format, see `registry`."""
+"""Exports a dataset's ids and vectors to other formats: one module per format in `targets`, listed in `registry`."""

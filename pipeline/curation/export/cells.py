@@ -1,4 +1,4 @@
-"""Values for consumers that have no unsigned 64-bit numbers and no nested columns: databases with SQL or JSON."""
+"""Converts columns for SQL and JSON databases, which lack unsigned 64-bit integers and nested columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def plain_columns(table: pa.Table) -> pa.Table:
-    """The same rows, with unsigned 64-bit numbers as 16 hex digits and what is nested, binary or a time as text."""
+    """The same rows, with uint64 as 16 hex digits, and nested, binary and temporal values as text."""
     for at, column in enumerate(table.schema):
         kind = plain_type(column.type)
         if kind != column.type:
@@ -20,7 +20,7 @@ def plain_columns(table: pa.Table) -> pa.Table:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that a column has in `plain_columns`."""
+    """The type of a column after `plain_columns`."""
     small = pa.types.is_integer(kind) and not pa.types.is_uint64(kind)
     kept = small or pa.types.is_boolean(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind)
     return kind if kept else pa.string()

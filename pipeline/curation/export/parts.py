@@ -1,7 +1,7 @@
-"""A dataset's latest rows in parts of a fixed number of rows, for formats that keep vectors and ids in several files.
+"""Splits a dataset's latest rows into parts of a fixed number of rows, for formats with several files.
 
-Parts are numbered from 0 and the same every time. Rows that lack a chosen vector are left out and counted: no consumer
-takes null vectors.
+Parts are numbered from 0 and are the same on every run. Rows without a chosen vector are left out and counted,
+since no consumer accepts null vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import storage
-from pipeline.curation.export.registry import Request
+from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
@@ -23,57 +23,60 @@ _GROUP_BYTES = 32 * 2**20
 
 
 class Parts:
-    """Iterate once; `left_out` is complete then.
+    """The parts of one export. Iterate only once.
 
     Attributes:
         vectors: names of the vector columns.
         dim: length of a vector.
-        schema: columns of each part: `id`, the others that were chosen, the vectors.
+        schema: columns of each part: `id`, the chosen scalar columns, the vectors.
+        count, rows, left_out: parts and rows produced so far, and rows without a vector.
 
     Raises:
-        UsageError: a column or a vector that was chosen is not there.
+        UsageError: the dataset lacks a chosen column or vector.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ExportRequest) -> None:
         dataset = Dataset.open(request.out)
         self._request = request
         self.vectors, self.dim = _vectors(dataset, request), dataset.identity.dim
-        held = dataset.identity.schema
-        others = [name for name in held.names if name not in dataset.identity.vector_columns]
-        wanted = others if request.options.columns is None else list(request.options.columns)
-        if unknown := sorted(set(wanted) - set(others)):
+        schema = dataset.identity.schema
+        available = [name for name in schema.names if name not in dataset.identity.vector_columns]
+        chosen = available if request.options.columns is None else list(request.options.columns)
+        if unknown := sorted(set(chosen) - set(available)):
             raise UsageError(
-                f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(others)}. Correct --column."
+                f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. Correct --column."
             )
-        names = list(dict.fromkeys(["id", *wanted, *self.vectors]))
-        self.schema = pa.schema([held.field(name) for name in names])
-        self.rows = self.left_out = 0
+        names = list(dict.fromkeys(["id", *chosen, *self.vectors]))
+        self.schema = pa.schema([schema.field(name) for name in names])
+        self.count = self.rows = self.left_out = 0
 
     @property
-    def others(self) -> list[str]:
-        """Columns that are no vectors, `id` first."""
+    def scalars(self) -> list[str]:
+        """Columns other than the vectors, `id` first."""
         return [name for name in self.schema.names if name not in self.vectors]
 
     @property
     def group_rows(self) -> int:
-        """Rows of about 32 MB of vectors: readers take a row group at once."""
+        """Rows per row group: about 32 MB of vectors, since readers load a row group at once."""
         return max(1, _GROUP_BYTES // (4 * self.dim * len(self.vectors)))
 
     def __iter__(self) -> Iterator[pa.Table]:
         size = self._request.options.rows_per_file
-        held, rows = [], 0
+        pending, rows = [], 0
         for batch in self.batches():
-            held.append(batch)
+            pending.append(batch)
             rows += batch.num_rows
             while rows >= size:
-                table = pa.Table.from_batches(held, self.schema)
+                table = pa.Table.from_batches(pending, self.schema)
+                self.count += 1
                 yield table.slice(0, size)
-                held, rows = table.slice(size).to_batches(), rows - size
+                pending, rows = table.slice(size).to_batches(), rows - size
         if rows:
-            yield pa.Table.from_batches(held, self.schema)
+            self.count += 1
+            yield pa.Table.from_batches(pending, self.schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The same rows as they come."""
+        """The same rows, in batches of the size in which they are read."""
         for batch in latest(self._request.out, self.schema.names):
             kept = batch.select(self.schema.names)
             for name in self.vectors:
@@ -84,7 +87,7 @@ class Parts:
             yield kept
 
 
-def _vectors(dataset: Dataset, request: Request) -> tuple[str, ...]:
+def _vectors(dataset: Dataset, request: ExportRequest) -> tuple[str, ...]:
     first = dataset.identity.vector_columns[:1]
     chosen = {"image": (IMAGE,), "text": (TEXT,), "both": (IMAGE, TEXT)}.get(request.options.vectors or "", first)
     require_vectors(dataset, *chosen)
@@ -92,11 +95,14 @@ def _vectors(dataset: Dataset, request: Request) -> tuple[str, ...]:
 
 
 def drop_parts(uri_of: Callable[[int], str], parts: int) -> None:
-    """Delete parts behind the last one, which an earlier and larger export left; the last first, so none is missed."""
-    found = []
+    """Delete the parts after number `parts - 1`, left by an earlier, larger export.
+
+    The last one is deleted first: an interrupted deletion leaves no gap at which the next one would stop.
+    """
+    stale = []
     for number in count(parts):
         if not storage.exists(uri := uri_of(number)):
             break
-        found.append(uri)
-    for uri in reversed(found):
+        stale.append(uri)
+    for uri in reversed(stale):
         storage.delete(uri)

@@ -1,24 +1,21 @@
-"""The formats that `hanclip export --to` knows, and what writes each.
+"""Lists the formats of `hanclip export --to` and loads the target module that writes one.
 
-A format is a module of this package with a function `export(request) -> Exported`; its name has a line in `FORMATS`.
-Plain Python, so that the command line can list the formats without loading Arrow or pydantic.
+To add a format, add a module to `targets` (see `contract`), and its name and one line of help below.
+Only the standard library is imported here, so that `--help` can list the formats without Arrow or pydantic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, cast
 
-from pipeline.phases import OnRows
-
 if TYPE_CHECKING:
+    from pipeline.curation.export.contract import Exporter
     from pipeline.curation.export.options import ExportOptions
 
-Format = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
+ExportFormat = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
 
-FORMATS: dict[Format, str] = {
+FORMATS: dict[ExportFormat, str] = {
     "chinese-clip": "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
     "npy": "matrices beside Parquet metadata, as clip-retrieval and embedding-reader lay them out",
     "faiss": "an exact index, and the id at each position",
@@ -30,9 +27,8 @@ FORMATS: dict[Format, str] = {
     "webdataset": "tars of the images as they were, with texts and columns",
 }
 
-
-#: Formats for which an option that a user gives has a meaning; all where it is not named here.
-_ONLY: dict[str, frozenset[Format]] = {
+#: The formats that support an option. An option that is not listed applies to all of them.
+_SUPPORTED_BY: dict[str, frozenset[ExportFormat]] = {
     "columns": frozenset(FORMATS) - {"chinese-clip", "faiss", "webdataset"},
     "rows_per_file": frozenset({"npy", "hf", "milvus", "qdrant", "pgvector", "webdataset"}),
     "vectors": frozenset(FORMATS) - {"webdataset"},
@@ -41,53 +37,12 @@ _ONLY: dict[str, frozenset[Format]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One export.
-
-    Attributes:
-        out: the dataset.
-        dest: the folder to write to.
-        options: what the user chose.
-        on_rows: called with the number of rows read since the last call.
-    """
-
-    out: str
-    dest: str
-    options: ExportOptions
-    on_rows: OnRows = field(default=lambda rows: None)
+def unused(name: ExportFormat, options: ExportOptions) -> list[str]:
+    """The options that were given but that the format does not support."""
+    return [option for option in sorted(options.model_fields_set) if name not in _SUPPORTED_BY.get(option, FORMATS)]
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        files: rows of each file, or of all files of one kind, by URI.
-        left_out: rows of the dataset that are not in the export, and why.
-        next: what a user may do with it.
-    """
-
-    files: dict[str, int]
-    left_out: int = 0
-    why: str = "which lack a vector that was asked for"
-    next: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the largest file."""
-        return max(self.files.values(), default=0)
-
-
-def unused(name: Format, options: ExportOptions) -> list[str]:
-    """Options that were given and that the format leaves alone."""
-    return [option for option in sorted(options.model_fields_set) if name not in _ONLY.get(option, FORMATS)]
-
-
-Exporter = Callable[[Request], Exported]
-
-
-def exporter(name: Format) -> Exporter:
-    """The function that writes a format; what it needs is loaded now."""
+def exporter(name: ExportFormat) -> Exporter:
+    """Import the target's module and return the function that writes the format."""
     module = import_module(f"{__package__}.targets.{name.replace('-', '_')}")
-    return cast(Exporter, module.export)
+    return cast("Exporter", module.export)

@@ -1,4 +1,4 @@
-"""A faiss index of exact inner products, which are cosines, and the id at each of its positions.
+"""Exports a faiss index of exact inner products (cosines), and the id at each of its positions.
 
     image.index, image_ids.parquet (position, id)        likewise text
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.curation.export.registry import Exported, Request
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import IMAGE, TEXT, vector_blocks
 from pipeline.dataset.dataset import Dataset
@@ -22,8 +22,8 @@ from pipeline.errors import UsageError
 _IDS = pa.schema([pa.field("position", pa.int64(), nullable=False), pa.field("id", pa.string(), nullable=False)])
 
 
-def export(request: Request) -> Exported:
-    """Write an index for each kind of vectors: all of the dataset's, unless chosen."""
+def export(request: ExportRequest) -> Exported:
+    """Write one index per vector column: the chosen one, or all of the dataset."""
     identity = Dataset.open(request.out).identity
     chosen = {"image": (IMAGE,), "text": (TEXT,)}.get(request.options.vectors or "", identity.vector_columns)
     files: dict[str, int] = {}
@@ -32,7 +32,7 @@ def export(request: Request) -> Exported:
     return Exported(files)
 
 
-def _export_one(request: Request, vector: str, dim: int) -> dict[str, int]:
+def _export_one(request: ExportRequest, vector: str, dim: int) -> dict[str, int]:
     try:
         import faiss
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""A folder that Hugging Face `datasets` loads, and that can be pushed to its hub as it is.
+"""Exports a folder that Hugging Face `datasets` loads and that can be pushed to its hub unchanged.
 
 data/train-00000.parquet    id, columns and vectors; row groups small enough for the hub's viewer
-README.md                   the card, which says where the data is
+README.md                   the dataset card, which points to the data
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import partial
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
@@ -35,33 +35,33 @@ Written by hanclip.
 """
 
 
-def export(request: Request) -> Exported:
+def export(request: ExportRequest) -> Exported:
     """Write the parts, then the card."""
     _refuse_other_card(request)
-    parts, numbers = Parts(request), 0
+    parts = Parts(request)
     identity = Dataset.open(request.out).identity
-    for numbers, table in enumerate(parts, 1):
-        with staged_file(_uri(request, numbers - 1)) as path:
+    for number, table in enumerate(parts):
+        with staged_file(_uri(request, number)) as path:
             pq.write_table(
                 table,
                 path,
                 compression="zstd",
                 row_group_size=parts.group_rows,
-                use_dictionary=parts.others,
+                use_dictionary=parts.scalars,
                 write_page_index=True,
             )
-    drop_parts(partial(_uri, request), numbers)
+    drop_parts(partial(_uri, request), parts.count)
     storage.overwrite(storage.join(request.dest, "README.md"), _card(identity).encode())
     files = {storage.join(request.dest, "data"): parts.rows}
     return Exported(files, parts.left_out, f"datasets.load_dataset({request.dest!r}, split='train')")
 
 
-def _uri(request: Request, number: int) -> str:
+def _uri(request: ExportRequest, number: int) -> str:
     return storage.join(request.dest, "data", f"train-{number:05d}.parquet")
 
 
-def _refuse_other_card(request: Request) -> None:
-    """Raise UsageError where somebody's own README.md would be lost."""
+def _refuse_other_card(request: ExportRequest) -> None:
+    """Raise UsageError if the export would overwrite a README.md that hanclip did not write."""
     with suppress(NotFoundError):
         if _SIGNATURE not in storage.read_bytes(storage.join(request.dest, "README.md")):
             raise UsageError(f"{request.dest} has a README.md that hanclip did not write: choose another DEST.")

@@ -1,6 +1,6 @@
-"""A Lance table named `hanclip` in a LanceDB database: ids, columns and vectors in one row.
+"""Exports a Lance table named `hanclip` in a LanceDB database, with ids, columns and vectors in one row.
 
-Lance commits a table as one version; an export again is a new version that takes the place of the old one.
+Lance commits a table as one version; exporting again commits a new version that replaces the old one.
 """
 
 from __future__ import annotations
@@ -8,30 +8,30 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts
-from pipeline.curation.export.registry import Exported, Request
 from pipeline.errors import RunError, UsageError
 
 TABLE = "hanclip"
 
 
-def export(request: Request) -> Exported:
-    """Write the table, streamed."""
+def export(request: ExportRequest) -> Exported:
+    """Stream the rows into the table."""
     try:
         import lancedb
     except ImportError as error:
         raise UsageError("This export needs the package lancedb: pip install lancedb") from error
     parts = Parts(request)
     rows = pa.RecordBatchReader.from_batches(parts.schema, parts.batches())
-    # Lance finds credentials and endpoint where all AWS tools do, and refuses an endpoint without TLS unless told.
+    # Lance reads credentials and endpoint from the usual AWS settings, but rejects an endpoint without TLS by default.
     options = None if storage.is_local(request.dest) else {"allow_http": "true"}
     try:
         lancedb.connect(request.dest, storage_options=options).create_table(TABLE, data=rows, mode="overwrite")
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"Lance did not write the table to {storage.printable(request.dest)} ({type(error).__name__}). Check that "
-            "the bucket or folder is there and may be written, then run the same command again; --debug shows Lance's "
-            "own words."
+            f"Lance could not write the table to {storage.printable(request.dest)} ({type(error).__name__}). Check "
+            "that the bucket or folder exists and is writable, then run the same command again; --debug shows the "
+            "error of Lance."
         ) from error
     uri = storage.join(request.dest, f"{TABLE}.lance")
     return Exported({uri: parts.rows}, parts.left_out, f"lancedb.connect({request.dest!r}).open_table({TABLE!r})")

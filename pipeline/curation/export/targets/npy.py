@@ -1,4 +1,4 @@
-"""NumPy matrices beside Parquet metadata, in the layout of clip-retrieval and embedding-reader.
+"""Exports NumPy matrices and Parquet metadata in the layout of clip-retrieval and embedding-reader.
 
 img_emb/img_emb_0000.npy    (B, D), float32 or float16 as stored        likewise text_emb
 metadata/metadata_0000.parquet    id and the other columns, in the same order
@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import IMAGE, TEXT, matrix
 
@@ -22,22 +22,22 @@ _FOLDERS = {IMAGE: "img_emb", TEXT: "text_emb"}
 _METADATA = "metadata"
 
 
-def export(request: Request) -> Exported:
-    """Write the matrices of a part, then its metadata."""
-    parts, numbers = Parts(request), 0
-    for numbers, table in enumerate(parts, 1):
+def export(request: ExportRequest) -> Exported:
+    """Write the matrices of each part, then its metadata."""
+    parts = Parts(request)
+    for number, table in enumerate(parts):
         for vector in parts.vectors:
-            with staged_file(_uri(request, _FOLDERS[vector], numbers - 1)) as path:
+            with staged_file(_uri(request, _FOLDERS[vector], number)) as path:
                 np.save(path, _matrix(table[vector]))
-        with staged_file(_uri(request, _METADATA, numbers - 1)) as path:
-            pq.write_table(table.select(parts.others), path, compression="zstd")
+        with staged_file(_uri(request, _METADATA, number)) as path:
+            pq.write_table(table.select(parts.scalars), path, compression="zstd")
     folders = [*(_FOLDERS[vector] for vector in parts.vectors), _METADATA]
     for folder in folders:
-        drop_parts(partial(_uri, request, folder), numbers)
+        drop_parts(partial(_uri, request, folder), parts.count)
     return Exported({storage.join(request.dest, folder): parts.rows for folder in folders}, parts.left_out)
 
 
-def _uri(request: Request, folder: str, number: int) -> str:
+def _uri(request: ExportRequest, folder: str, number: int) -> str:
     suffix = "parquet" if folder == _METADATA else "npy"
     return storage.join(request.dest, folder, f"{folder}_{number:04d}.{suffix}")
 

@@ -1,10 +1,10 @@
-r"""Files for PostgreSQL's COPY with the extension pgvector, and the script that loads them.
+r"""Exports files for PostgreSQL's COPY (extension pgvector), and the script that loads them.
 
     rows-00000.copy    text format: tabs between cells, \N for null, vectors as [x,y,...]
     load.sql           run it in this folder: psql -v ON_ERROR_STOP=1 -f load.sql
 
-The script is one transaction: it creates the table `hanclip`, empties it if it was there, and loads all files.
-PostgreSQL's texts hold no NUL character: it is left out.
+In one transaction, the script creates the table `hanclip` unless it exists, empties it, and loads all files.
+NUL characters are dropped, since PostgreSQL's `text` cannot hold them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.curation.export.cells import plain_columns, plain_type
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import matrix
 
@@ -42,14 +42,14 @@ _TYPES = {
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
 
 
-def export(request: Request) -> Exported:
+def export(request: ExportRequest) -> Exported:
     """Write the rows, then the script."""
-    parts, numbers = Parts(request), 0
-    for numbers, table in enumerate(parts, 1):
-        with staged_file(_uri(request, numbers - 1)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
+    parts = Parts(request)
+    for number, table in enumerate(parts):
+        with staged_file(_uri(request, number)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_lines(table, parts))
-    drop_parts(partial(_uri, request), numbers)
-    names = [storage.name(_uri(request, number)) for number in range(numbers)]
+    drop_parts(partial(_uri, request), parts.count)
+    names = [storage.name(_uri(request, number)) for number in range(parts.count)]
     storage.overwrite(storage.join(request.dest, "load.sql"), _script(parts, names).encode())
     return Exported(
         {storage.join(request.dest, "rows-*.copy"): parts.rows},
@@ -58,15 +58,15 @@ def export(request: Request) -> Exported:
     )
 
 
-def _uri(request: Request, number: int) -> str:
+def _uri(request: ExportRequest, number: int) -> str:
     return storage.join(request.dest, f"rows-{number:05d}.copy")
 
 
 def _lines(table: pa.Table, parts: Parts) -> Iterator[str]:
     for at in range(0, table.num_rows, _ROWS):
         some = table.slice(at, _ROWS)
-        others = plain_columns(some.select(parts.others))
-        columns = [[_cell(value) for value in others[name].to_pylist()] for name in parts.others]
+        scalars = plain_columns(some.select(parts.scalars))
+        columns = [[_cell(value) for value in scalars[name].to_pylist()] for name in parts.scalars]
         columns += [[_vector(value) for value in matrix(some[name]).tolist()] for name in parts.vectors]
         yield from ("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
 
@@ -82,8 +82,8 @@ def _vector(values: list[float]) -> str:
 
 
 def _script(parts: Parts, files: list[str]) -> str:
-    names = [*parts.others, *parts.vectors]
-    kinds = [_TYPES[plain_type(parts.schema.field(name).type)] for name in parts.others]
+    names = [*parts.scalars, *parts.vectors]
+    kinds = [_TYPES[plain_type(parts.schema.field(name).type)] for name in parts.scalars]
     kinds += [f"vector({parts.dim})"] * len(parts.vectors)
     columns = [f"    {_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
     columns[0] += " PRIMARY KEY"

@@ -1,11 +1,11 @@
-"""Points for Qdrant as JSON lines, and the collection that they go into.
+"""Exports points for Qdrant as JSON lines, and the definition of their collection.
 
     points-00000.jsonl    {"id": UUID, "vector": {"image_embedding": [...]}, "payload": {"id": ..., ...}}
-    collection.json       the body that creates the collection
+    collection.json       the request body that creates the collection
 
-Qdrant takes whole numbers or UUIDs as ids: a point's is the UUID version 5 of the record's id, the same in every
-export, so loading again overwrites and never doubles. The record's own id is in the payload. JSON has no numbers that
-are not finite: they are null.
+Qdrant accepts integers or UUIDs as ids. A point's id is the version 5 UUID of the record's id, the same in every
+export, so loading again overwrites points and never duplicates them. The payload holds the record's id. NaN and
+infinities become null, since JSON has neither.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.curation.export.cells import plain_columns
+from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.registry import Exported, Request
 from pipeline.curation.vectors import matrix
 from pipeline.storage.lines import write_lines
 
 _ROWS = 4096
 
 
-def export(request: Request) -> Exported:
-    """Write the points, then the collection."""
-    parts, numbers = Parts(request), 0
-    for numbers, table in enumerate(parts, 1):
-        write_lines(_uri(request, numbers - 1), _points(table, parts))
-    drop_parts(partial(_uri, request), numbers)
+def export(request: ExportRequest) -> Exported:
+    """Write the points, then the collection's definition."""
+    parts = Parts(request)
+    for number, table in enumerate(parts):
+        write_lines(_uri(request, number), _points(table, parts))
+    drop_parts(partial(_uri, request), parts.count)
     vectors = {name: {"size": parts.dim, "distance": "Cosine"} for name in parts.vectors}
     storage.overwrite(
         storage.join(request.dest, "collection.json"), json.dumps({"vectors": vectors}, indent=2).encode()
@@ -43,18 +43,18 @@ def export(request: Request) -> Exported:
 
 
 def point_id(record_id: str) -> str:
-    """The id of a record's point."""
+    """The id of the point of a record."""
     return str(uuid5(NAMESPACE_OID, record_id))
 
 
-def _uri(request: Request, number: int) -> str:
+def _uri(request: ExportRequest, number: int) -> str:
     return storage.join(request.dest, f"points-{number:05d}.jsonl")
 
 
 def _points(table: pa.Table, parts: Parts) -> Iterator[dict[str, Any]]:
     for at in range(0, table.num_rows, _ROWS):
         some = table.slice(at, _ROWS)
-        payloads = plain_columns(some.select(parts.others)).to_pylist()
+        payloads = plain_columns(some.select(parts.scalars)).to_pylist()
         columns = [matrix(some[name]).tolist() for name in parts.vectors]
         for payload, *vectors in zip(payloads, *columns, strict=True):
             named = dict(zip(parts.vectors, vectors, strict=True))
