@@ -16,7 +16,7 @@ import ray
 
 from actors.machine.cluster import connected
 from pipeline.config import ClusterConfig
-from pipeline.curation.dedup.pairs.neighbours import Each
+from pipeline.curation.dedup.parallel import ParallelMap
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -27,7 +27,7 @@ _MAX_RETRIES = 3
 
 
 @contextmanager
-def on_ray(address: str | None) -> Iterator[Each]:
+def on_ray(address: str | None) -> Iterator[ParallelMap]:
     """Use a cluster inside the `with` block.
 
     Args:

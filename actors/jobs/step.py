@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from actors.session import Session
-from pipeline.curation.dedup.pairs.neighbours import Each, here
+from pipeline.curation.dedup.parallel import ParallelMap, serial_map
 from pipeline.errors import HanclipError
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
@@ -55,10 +55,10 @@ def _filter(step: FilterStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def _blocks(session: Session) -> Iterator[Each]:
+def _blocks(session: Session) -> Iterator[ParallelMap]:
     """Compare vectors on the session's Ray if it is connected to one, else in this process."""
     if not session.release_embedders():
-        yield here
+        yield serial_map
         return
     from actors.jobs.blocks import on_ray
 

@@ -17,8 +17,8 @@ from flows.terminal import figures
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
-from pipeline.curation.dedup.pairs.neighbours import here
-from pipeline.curation.dedup.plan import Plan, plan
+from pipeline.curation.dedup.parallel import serial_map
+from pipeline.curation.dedup.plan import DedupPlan, plan
 from pipeline.curation.dedup.run import Deduplication
 from pipeline.curation.dedup.run import dedup as find
 from pipeline.curation.dedup.settings import DedupSettings
@@ -29,7 +29,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
     began_s = time.monotonic()
     with phase_bar("Reading rows", silent=as_json) as on_phase:
         if address is None:
-            found = find(out, settings, here, on_phase)
+            found = find(out, settings, serial_map, on_phase)
         else:
             from actors.jobs.blocks import on_ray
 
@@ -67,7 +67,7 @@ def _told(found: Deduplication) -> Iterator[tuple[str, object]]:
     yield "table", found.uri
 
 
-def _planned(found: Plan) -> Iterator[tuple[str, object]]:
+def _planned(found: DedupPlan) -> Iterator[tuple[str, object]]:
     yield "rows", f"{found.rows:,}"
     yield "rungs", ", ".join(found.rungs)
     for vector, known in found.known.items():

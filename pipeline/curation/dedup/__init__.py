@@ -1,6 +1,6 @@
-"""Duplicates: a ladder of rungs from equal bytes to near vectors, groups of rows that hang together, one of each kept.
+"""Finds duplicates: a ladder of rungs from equal bytes to near vectors; pairs form groups, and one row of each is kept.
 
-    rows -> equal, hashes, cells -> neighbours -> groups -> choice -> OUT/dedup/dedup.parquet
+    rows -> pairs of each rung (rung_pairs, pairs/) -> groups (union_find) -> decisions, keep -> OUT/dedup/dedup.parquet
 
-`run.dedup` goes the whole way; each module before it is one step and knows nothing of the later ones.
+`run.dedup` runs all steps. Each module is one step and imports none of the later ones.
 """

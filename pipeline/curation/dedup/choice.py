@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline.curation.dedup.rows import Numbers, Rows
+from pipeline.curation.dedup.rows import Indices, Rows
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.scan import choose
@@ -48,7 +48,7 @@ def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     return list(_NEEDED[keep_of(settings, identity)])
 
 
-def kept_rows(rows: Rows, members: Numbers, groups: Numbers, settings: DedupSettings, identity: Identity) -> pa.Table:
+def kept_rows(rows: Rows, members: Indices, groups: Indices, settings: DedupSettings, identity: Identity) -> pa.Table:
     """Of each group (`_group`, ascending) the row that stays (`row`, `id`) and the smallest id (`_name`).
 
     Args:

@@ -1,4 +1,4 @@
-"""What finding duplicates would take, from counts alone."""
+"""Estimates the work of `hanclip dedup` from counts, for `--dry-run`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pipeline.curation.dedup.choice import needed_columns
 from pipeline.curation.dedup.pairs.cells import cells_for
-from pipeline.curation.dedup.pairs.shadows import LENGTHS
-from pipeline.curation.dedup.pairs.state import covered
+from pipeline.curation.dedup.pairs.projections import LENGTHS
+from pipeline.curation.dedup.pairs.state import stored_count
 from pipeline.curation.dedup.rungs import rungs_of, searches
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset import layout
@@ -15,21 +15,21 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import count
 
 _FLOAT_BYTES = 4
-#: A vector meets its own cell and the visitors of that, and visits some more; full cells have more of all.
+#: Cells' worth of vectors that a vector is compared with: its home cell, its visitors, and the cells that it visits.
 _CELLS_MET = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What there is to do.
+class DedupPlan:
+    """What a run would do.
 
     Attributes:
         uri: the table that would be written.
-        rungs: of the ladder.
+        rungs: strongest first.
         rows: latest rows.
-        known: by vector column, the distinct vectors that an earlier run compared.
-        pairs: of vectors that would be compared, a rough guess.
-        scratch_bytes: space that vectors and their shadows take in the temporary folder, about.
+        known: by vector column, how many distinct vectors earlier runs have compared.
+        pairs: rough estimate of the pairs of vectors to compare.
+        scratch_bytes: approximate space of vectors and projections in the temporary folder.
     """
 
     uri: str
@@ -40,16 +40,15 @@ class Plan:
     scratch_bytes: int
 
 
-def plan(out: str, settings: DedupSettings) -> Plan:
-    """Plan; raises what `run.dedup` raises before it begins."""
+def plan(out: str, settings: DedupSettings) -> DedupPlan:
+    """Plan a run. Raises the errors with which `run.dedup` would refuse to start."""
     dataset = Dataset.open(out)
     rungs = rungs_of(settings, dataset.identity)
     needed_columns(settings, dataset.identity)
-    wanted = searches(settings, rungs)
     rows = count(out)
-    known = {search.vector: covered(dataset.uri, search.name) for search in wanted.values()}
+    known = {search.vector: stored_count(dataset.uri, search.name) for search in searches(settings, rungs).values()}
     met = min(rows, _CELLS_MET * rows // cells_for(rows))
-    pairs = sum(max(0, rows - covered) * met for covered in known.values())
+    pairs = sum(max(0, rows - compared) * met for compared in known.values())
     length = dataset.identity.dim + 2 * min(dataset.identity.dim, LENGTHS[0])
-    scratch_bytes = len(wanted) * rows * length * _FLOAT_BYTES
-    return Plan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, scratch_bytes)
+    scratch_bytes = len(known) * rows * length * _FLOAT_BYTES
+    return DedupPlan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, scratch_bytes)

@@ -1,8 +1,8 @@
-"""The latest rows of a dataset, gathered once on this machine's disk, so that all rungs see the same state of it.
+"""Copies the latest rows of a dataset to the local disk once, so that all rungs see the same state.
 
-In: a dataset, and which columns and vectors are needed. Out: a table `rows` in a workspace, numbered by `row` from 0 in
-the dataset's own order, and files of vectors in the same order. A dataset of any size needs little memory; its vectors
-need their space in the temporary folder.
+In: a dataset, and the columns and vectors that are needed. Out: a table `rows` in a workspace, numbered by `row` from 0
+in the order of the dataset, and files of vectors in the same order. Memory use does not grow with the dataset, but the
+vectors need space in the temporary folder.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from pipeline.phases import OnRows
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
-Numbers = npt.NDArray[np.int64]
+#: Numbers of rows or of vectors.
+Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: A text as rung `text` compares it.
+#: Name of the column with the texts as rung `text` compares them.
 PLAIN_TEXT = "plain_text"
 _SPACE = r"[\s\p{Z}]+"
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows on this machine's disk.
+    """N rows on the local disk.
 
     Attributes:
-        work: the workspace that holds them as its table `rows`.
-        count: N of them.
+        work: the workspace with the table `rows`.
+        count: N.
         columns: names of the table's columns.
-        vectors: file of (N, D) float32 by vector column; a row without that vector is zero.
+        vectors: by vector column, the path of a file of (N, D) float32; rows without that vector are zero.
         dim: D.
     """
 
@@ -52,23 +53,23 @@ class Rows:
     dim: int
 
     def matrix(self, vector: str) -> Vectors:
-        """The vectors, mapped into memory and not read."""
+        """The (N, D) vectors, memory-mapped."""
         return mapped(self.vectors[vector], self.count, self.dim)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A column of numbers without nulls, whole."""
+        """The (N,) values of a numeric column without nulls."""
         column: npt.NDArray[Any] = pq.read_table(self.work.path("rows.parquet"), columns=[name])[name].to_numpy()
         return column
 
-    def numbers(self, sql: str) -> Numbers:
-        """One number for every row: `sql` is a SELECT of `row` and `value` over `rows`; rows that it lacks get -1."""
+    def numbers(self, sql: str) -> Indices:
+        """(N,) values: `sql` is a SELECT of `row` and `value` over `rows`; rows that it does not return get -1."""
         found = np.full(self.count, -1)
         for batch in self.work.batches(sql):
             found[batch["row"].to_numpy()] = batch["value"].to_numpy()
         return found
 
-    def firsts(self, expression: str) -> Numbers:
-        """Of every row the first row for which `expression` is the same; -1 where that is null."""
+    def firsts(self, expression: str) -> Indices:
+        """For every row the first row with an equal value of `expression`; -1 if the value is null."""
         return self.numbers(
             f"SELECT row, min(row) OVER (PARTITION BY {expression}) AS value FROM rows WHERE {expression} IS NOT NULL"
         )
@@ -86,7 +87,7 @@ def gather_rows(
     Args:
         dataset: what to read.
         work: the workspace.
-        columns: beside the key; `PLAIN_TEXT` is made of the text.
+        columns: columns besides the key; `PLAIN_TEXT` is computed from the text.
         vectors: vector columns.
         on_rows: called with the rows read since the last call.
     """
@@ -104,7 +105,7 @@ def gather_rows(
                     table = pa.Table.from_batches([batch])
                     spool.add(_with_plain_text(table.select(stored), schema))
                     for name, file in opened.items():
-                        file.write(filled(table[name]).tobytes())
+                        file.write(unit_vectors(table[name]).tobytes())
                     on_rows(batch.num_rows)
     finally:
         for file in opened.values():
@@ -113,29 +114,29 @@ def gather_rows(
 
 
 def mapped(path: str, rows: int, dim: int) -> Vectors:
-    """A file of (rows, dim) float32, mapped into memory and not read."""
+    """A memory-mapped file of (rows, dim) float32."""
     if not rows:
         return np.empty((0, dim), np.float32)
     return np.asarray(np.memmap(path, np.float32, "r", shape=(rows, dim)))
 
 
 def _with_plain_text(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    return table.append_column(PLAIN_TEXT, plain(table["text"])) if PLAIN_TEXT in schema.names else table
+    return table.append_column(PLAIN_TEXT, normalised(table["text"])) if PLAIN_TEXT in schema.names else table
 
 
-def plain(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts in Unicode's form NFKC, with single spaces and none at the ends."""
+def normalised(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts in Unicode form NFKC, with runs of whitespace as one space and none at the ends."""
     spaced = pc.replace_substring_regex(pc.utf8_normalize(texts, form="NFKC"), _SPACE, " ")
     return pc.utf8_trim_whitespace(spaced)
 
 
-def filled(column: pa.ChunkedArray) -> Vectors:
-    """A vector column as (B, D) of norm 1, also where storage rounded it; zero where there is none."""
+def unit_vectors(column: pa.ChunkedArray) -> Vectors:
+    """A vector column as (B, D), zero where it is null. Normalised again, since storage may have rounded it."""
     found = np.zeros((len(column), column.type.list_size), np.float32)
     vectors = matrix(column.drop_null())
     found[column.is_valid().to_numpy()] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return found
 
 
-#: What makes two rows have the same vector.
+#: SQL expressions over the rows; rows with equal values have the same vector.
 VECTOR_KEYS = {IMAGE: "image_pixels_xxh128", TEXT: "sha256(text)"}

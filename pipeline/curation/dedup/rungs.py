@@ -1,10 +1,10 @@
-"""Which rungs a dataset has, and what each needs of it."""
+"""Selects the rungs that apply to a dataset, and the columns and searches that they need."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.curation.dedup.pairs.nearness import Search
+from pipeline.curation.dedup.pairs.incremental import VectorSearch
 from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset.identity import Identity
@@ -13,7 +13,7 @@ from pipeline.vocabulary import Rung
 
 
 def rungs_of(settings: DedupSettings, identity: Identity) -> tuple[Rung, ...]:
-    """The rungs, strongest first, chosen by what the dataset has unless they are named. Raises UsageError."""
+    """The rungs of the settings, strongest first; by default those that the dataset supports. Raises UsageError."""
     columns = set(identity.schema.names)
     missing = {rung for rung in Rung if not needs(rung) <= columns}
     if not settings.rungs:
@@ -27,7 +27,7 @@ def rungs_of(settings: DedupSettings, identity: Identity) -> tuple[Rung, ...]:
 
 
 def needs(rung: Rung) -> set[str]:
-    """Columns of the dataset that a rung is about."""
+    """Columns of the dataset that a rung compares."""
     return {
         Rung.BYTES: {"image_sha256"},
         Rung.PIXELS: {"image_pixels_xxh128"},
@@ -38,10 +38,10 @@ def needs(rung: Rung) -> set[str]:
     }[rung]
 
 
-def searches(settings: DedupSettings, rungs: Sequence[Rung]) -> dict[Rung, Search]:
-    """The searches for near vectors that some rungs need."""
-    every = {
-        Rung.IMAGE: Search(IMAGE, settings.image_cosine, settings.border),
-        Rung.NEAR_TEXT: Search(TEXT, settings.text_cosine, settings.border),
+def searches(settings: DedupSettings, rungs: Sequence[Rung]) -> dict[Rung, VectorSearch]:
+    """The searches for near vectors, for those of the rungs that need one."""
+    available = {
+        Rung.IMAGE: VectorSearch(IMAGE, settings.image_cosine, settings.border),
+        Rung.NEAR_TEXT: VectorSearch(TEXT, settings.text_cosine, settings.border),
     }
-    return {rung: wanted for rung, wanted in every.items() if rung in rungs}
+    return {rung: search for rung, search in available.items() if rung in rungs}

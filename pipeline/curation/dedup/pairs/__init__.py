@@ -1,1 +1,1 @@
-"""Pairs of near rows: vectors and perceptual hashes, compared without comparing every pair."""
+"""Finds pairs of near rows, by vectors and by perceptual hashes, without comparing every pair."""

@@ -1,9 +1,11 @@
-"""Cells: a space of vectors cut up by centroids, so that near vectors are sought in few of them and none is missed.
+"""Partitions vectors into cells by k-means, as an IVF index does, so that near vectors are sought in few cells.
 
-In: vectors of norm 1. Out: of each the cell that it lives in, that of its nearest centroid, and the cells that it
-visits because it lives near their border. Two vectors that live in different cells lie on both sides of the plane
-between the two centroids. If they are at most d apart, then one of them is at most d / 2 from that plane; so if every
-vector visits all cells whose plane is within d / 2, each near pair meets in a cell, whatever the centroids are.
+In: vectors of norm 1. Out: for each its home cell, that of the nearest centroid, and the neighbouring cells in which it
+is a visitor because it lies near their border.
+
+Why no near pair is missed: two vectors with different home cells lie on both sides of the plane halfway between the
+centroids. If they are at most d apart, one of them is at most d / 2 from that plane. So if every vector visits all
+cells whose plane is within d / 2, each near pair meets in some cell, whatever the centroids are.
 """
 
 from __future__ import annotations
@@ -17,53 +19,53 @@ import numpy.typing as npt
 from pipeline.curation.vectors import Vectors
 from pipeline.errors import UsageError
 
-#: Numbers of vectors and of cells; there are many visits to remember.
-Small = npt.NDArray[np.int32]
+#: Numbers of vectors and of cells: 32 bits, since there are many visits to hold.
+Int32s = npt.NDArray[np.int32]
 
-#: Fewer vectors are one cell: comparing all of them takes a second.
+#: Up to this many vectors form one cell: comparing all of them takes a second.
 _ONE_CELL = 8192
-#: More than sqrt(3 N) cells cost more to find and to visit than they save comparisons.
+#: More than sqrt(3 N) cells cost more to find and to visit than they save in comparisons.
 _CELLS_FACTOR = 3.0
 _SAMPLE_PER_CELL = 40
 _ITERATIONS = 6
 _SEED = 1
-#: Rounding of scores in float32 must not hide a border.
+#: Widens borders a little, so that float32 rounding of the scores hides none.
 _SLACK = 1e-5
 _SCORES_AT_ONCE = 2**19
 
 
 def cells_for(count: int) -> int:
-    """How many cells `count` vectors should have."""
+    """The number of cells for `count` vectors."""
     return 1 if count <= _ONE_CELL else ceil(sqrt(_CELLS_FACTOR * count))
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where some vectors belong.
+class CellAssignment:
+    """The cells of B vectors.
 
     Attributes:
-        home: (B,) int32, the cell that each lives in.
-        guest, visited: (G,) a visit each: which of the vectors, sorted, and the cell.
+        home: (B,) int32, the home cell of each.
+        visitor, visited: (G,) int32, the visits: a vector, ascending, and the cell it visits.
     """
 
-    home: Small
-    guest: Small
-    visited: Small
+    home: Int32s
+    visitor: Int32s
+    visited: Int32s
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A space cut up.
+    """K cells.
 
     Attributes:
         centroids: (K, D) float32.
-        halves: (K,) a vector is nearest to the centroid with the largest `vector @ centroid - half`.
-        gaps: (K, K) distances between centroids.
+        halves: (K,) half the squared norms: the nearest centroid has the largest `vector @ centroid - half`.
+        distances: (K, K) between centroids.
     """
 
     centroids: Vectors
     halves: Vectors
-    gaps: Vectors
+    distances: Vectors
 
     @classmethod
     def around(cls, centroids: Vectors) -> Cells:
@@ -73,36 +75,36 @@ class Cells:
         squares = 2 * (halves[:, None] + halves - exact @ exact.T)
         return cls(centroids, halves.astype(np.float32), np.sqrt(np.maximum(squares, 0)).astype(np.float32))
 
-    def place(self, vectors: Vectors, reach: float) -> Places:
-        """Where `vectors` belong; they visit the cells whose border is at most `reach` away."""
+    def assign(self, vectors: Vectors, margin: float) -> CellAssignment:
+        """Assign `vectors` to home cells, and as visitors to the cells whose border is at most `margin` away."""
         step = max(1, _SCORES_AT_ONCE // len(self.centroids))
-        parts = [self._place(vectors[at : at + step], reach) for at in range(0, len(vectors), step)]
-        return joined([(at * step, part) for at, part in enumerate(parts)])
+        parts = [self._assign(vectors[start : start + step], margin) for start in range(0, len(vectors), step)]
+        return concatenated([(number * step, part) for number, part in enumerate(parts)])
 
-    def _place(self, vectors: Vectors, reach: float) -> Places:
+    def _assign(self, vectors: Vectors, margin: float) -> CellAssignment:
         scores = vectors @ self.centroids.T
         scores -= self.halves
         home = scores.argmax(axis=1)
-        every = np.arange(len(home))
-        scores -= scores[every, home][:, None]  # now minus the distance to a border, times the gap of its centroids
-        scores += reach * self.gaps[home] + _SLACK
-        scores[every, home] = -1
-        guest, visited = np.divmod(np.flatnonzero(scores >= 0), len(self.centroids))
-        return Places(home.astype(np.int32), guest.astype(np.int32), visited.astype(np.int32))
+        rows = np.arange(len(home))
+        scores -= scores[rows, home][:, None]  # now minus the distance to the border, times that of the centroids
+        scores += margin * self.distances[home] + _SLACK
+        scores[rows, home] = -1
+        visitor, visited = np.divmod(np.flatnonzero(scores >= 0), len(self.centroids))
+        return CellAssignment(home.astype(np.int32), visitor.astype(np.int32), visited.astype(np.int32))
 
 
-def joined(parts: list[tuple[int, Places]]) -> Places:
-    """Parts one after another, each with the number of its first vector."""
+def concatenated(parts: list[tuple[int, CellAssignment]]) -> CellAssignment:
+    """Join consecutive parts, each given with the number of its first vector."""
     none = np.empty(0, np.int32)
-    return Places(
+    return CellAssignment(
         np.concatenate([none, *(part.home for _, part in parts)]),
-        np.concatenate([none, *(part.guest + np.int32(first) for first, part in parts)]),
+        np.concatenate([none, *(part.visitor + np.int32(first) for first, part in parts)]),
         np.concatenate([none, *(part.visited for _, part in parts)]),
     )
 
 
-def train(vectors: Vectors) -> Cells:
-    """Cells for these vectors, by k-means over an even sample of them; the same for the same vectors."""
+def train_cells(vectors: Vectors) -> Cells:
+    """Run k-means over an even sample of the vectors. The same vectors give the same cells."""
     count = cells_for(len(vectors))
     if count == 1:
         return Cells.around(np.zeros((1, vectors.shape[1]), np.float32))

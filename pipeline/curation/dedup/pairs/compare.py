@@ -1,7 +1,7 @@
-"""The comparison itself: two blocks of vectors, or of their shadows, and which are near. Pure functions.
+"""Compares two blocks of vectors, or of their projections, and returns the near pairs. Pure functions.
 
-A crowd, such as ten thousand prints of one placeholder, has more near pairs than anybody can store. Of its pairs those
-stay that hold it together: each vector's first ones, and whatever joins parts that would fall apart without.
+A dense cluster, such as ten thousand prints of one placeholder, has too many near pairs to store. Of those, only enough
+are kept to connect it: the first ones of each vector, and one for each two components that would otherwise be separate.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.curation.dedup.groups import Groups
-from pipeline.curation.dedup.rows import Mask, Numbers
+from pipeline.curation.dedup.rows import Indices, Mask
+from pipeline.curation.dedup.union_find import UnionFind
 from pipeline.curation.vectors import Vectors
 
-#: Largest error of a product in float32; what is nearer to the threshold is computed again in float64.
+#: Largest float32 error of a product. Scores this close to the threshold are computed again in float64.
 _SLACK = 1e-5
 _EXACT_AT_ONCE = 8192
-#: A tile with more open pairs than these, and than this share of all its pairs, is compared in full.
+#: A tile with more candidates than both this count and this share of its pairs is compared in full.
 _FEW, _MANY = 4096, 0.005
-#: Pairs of one vector in one tile beyond which it is in a crowd.
+#: Pairs that are kept of one vector in one tile.
 CROWD = 16
 
 
@@ -30,74 +30,74 @@ class Tile:
 
     Attributes:
         first, second: (A,) and (B,) numbers of the vectors.
-        one, other: (A, D) and (B, D) the vectors, or (A, S) and (B, S) their shadows.
-        same: the two blocks are one; each pair counts once then.
+        one, other: (A, D) and (B, D) vectors, or (A, S) and (B, S) projections.
+        same: the two blocks are the same one; each pair counts once then.
     """
 
-    first: Numbers
-    second: Numbers
+    first: Indices
+    second: Indices
     one: Vectors
     other: Vectors
     same: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """Near pairs of a tile.
+class TilePairs:
+    """The near pairs of a tile.
 
     Attributes:
-        first, second: of each pair the numbers of its vectors.
-        crowded: numbers of the vectors of which some pairs were left out.
+        first, second: the two vectors of each pair.
+        crowded: vectors of which some pairs were dropped.
     """
 
-    first: Numbers
-    second: Numbers
-    crowded: Numbers
+    first: Indices
+    second: Indices
+    crowded: Indices
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """The pairs of a tile that its shadows leave open.
+class Candidates:
+    """The pairs of a tile that its projections do not rule out.
 
     Attributes:
         first, second, same: as in the tile.
-        i, j: places of the pairs in `first` and `second`; None when there are so many that all pairs of the tile are
-            better compared in full.
+        i, j: positions of the pairs in `first` and `second`; None if there are so many that comparing the whole tile
+            is faster.
     """
 
-    first: Numbers
-    second: Numbers
+    first: Indices
+    second: Indices
     same: bool
-    i: Numbers | None
-    j: Numbers | None
+    i: Indices | None
+    j: Indices | None
 
 
-def leave_open(threshold: float, tile: Tile) -> Open:
-    """The pairs of a tile of shadows that may be near."""
+def find_candidates(threshold: float, tile: Tile) -> Candidates:
+    """The pairs of a tile of projections that may be near."""
     i, j, _ = _hits(threshold, tile)
     if len(i) > max(_FEW, _MANY * len(tile.first) * len(tile.second)):
-        return Open(tile.first, tile.second, tile.same, None, None)
-    return Open(tile.first, tile.second, tile.same, i, j)
+        return Candidates(tile.first, tile.second, tile.same, None, None)
+    return Candidates(tile.first, tile.second, tile.same, i, j)
 
 
-def settle(found: Open, near: Mask) -> Near:
-    """Those of the open pairs that are `near`."""
-    assert found.i is not None
-    assert found.j is not None
-    return _held(found.first, found.second, found.i[near], found.j[near])
+def select(candidates: Candidates, near: Mask) -> TilePairs:
+    """The candidates that turned out to be `near`."""
+    assert candidates.i is not None
+    assert candidates.j is not None
+    return _thinned(candidates.first, candidates.second, candidates.i[near], candidates.j[near])
 
 
-def compare(threshold: float, tile: Tile) -> Near:
-    """The pairs of a tile of vectors whose cosine is at least `threshold`, however blocks are cut."""
+def compare(threshold: float, tile: Tile) -> TilePairs:
+    """The pairs of a tile of vectors whose cosine is at least `threshold`. How blocks are cut makes no difference."""
     i, j, scores = _hits(threshold, tile)
-    sure = scores >= threshold + _SLACK
-    doubtful = np.flatnonzero(~sure)
-    sure[doubtful] = cosines(tile.one, i[doubtful], tile.other, j[doubtful]) >= threshold
-    return _held(tile.first, tile.second, i[sure], j[sure])
+    near = scores >= threshold + _SLACK
+    doubtful = np.flatnonzero(~near)
+    near[doubtful] = cosines(tile.one, i[doubtful], tile.other, j[doubtful]) >= threshold
+    return _thinned(tile.first, tile.second, i[near], j[near])
 
 
-def _hits(threshold: float, tile: Tile) -> tuple[Numbers, Numbers, Vectors]:
-    """Places and scores of the pairs that are near, or so nearly that rounding may decide; sorted by the first."""
+def _hits(threshold: float, tile: Tile) -> tuple[Indices, Indices, Vectors]:
+    """Positions and scores of the pairs at or just below the threshold, sorted by the first position."""
     scores = tile.one @ tile.other.T
     i, j = np.divmod(np.flatnonzero(scores >= threshold - _SLACK), len(tile.other))
     if tile.same:
@@ -106,41 +106,40 @@ def _hits(threshold: float, tile: Tile) -> tuple[Numbers, Numbers, Vectors]:
     return i, j, scores[i, j]
 
 
-def _held(first: Numbers, second: Numbers, i: Numbers, j: Numbers) -> Near:
-    stay = _holding(i, j, len(first), len(second))
-    left_i, left_j = i[~stay], j[~stay]
-    crowded = np.concatenate([first[np.unique(left_i)], second[np.unique(left_j)]])
-    return Near(first[i[stay]], second[j[stay]], np.unique(crowded))
+def _thinned(first: Indices, second: Indices, i: Indices, j: Indices) -> TilePairs:
+    kept = _spanning(i, j, len(first), len(second))
+    crowded = np.concatenate([first[np.unique(i[~kept])], second[np.unique(j[~kept])]])
+    return TilePairs(first[i[kept]], second[j[kept]], np.unique(crowded))
 
 
-def cosines(one: Vectors, i: Numbers, other: Vectors, j: Numbers) -> npt.NDArray[np.float64]:
-    """Cosine of `one[i]` and `other[j]`, for each pair, by itself."""
+def cosines(one: Vectors, i: Indices, other: Vectors, j: Indices) -> npt.NDArray[np.float64]:
+    """The cosine of `one[i]` and `other[j]` for each pair, in float64 and independent of the other pairs."""
     found = np.empty(len(i))
     for start in range(0, len(i), _EXACT_AT_ONCE):
-        some = slice(start, start + _EXACT_AT_ONCE)
-        first, second = one[i[some]].astype(np.float64), other[j[some]].astype(np.float64)
-        found[some] = np.einsum("ij,ij->i", first, second)
+        block = slice(start, start + _EXACT_AT_ONCE)
+        first, second = one[i[block]].astype(np.float64), other[j[block]].astype(np.float64)
+        found[block] = np.einsum("ij,ij->i", first, second)
     return found
 
 
-def _holding(i: Numbers, j: Numbers, rows: int, columns: int) -> Mask:
-    """Which of the pairs, sorted by i, stay: all but those of crowds that nothing depends on."""
-    stay = _among_first(i)
+def _spanning(i: Indices, j: Indices, rows: int, columns: int) -> Mask:
+    """Which of the pairs, sorted by i, are kept: all but those that a dense cluster does not need to stay connected."""
+    kept = _among_first(i)
     by_column = np.argsort(j, kind="stable")
-    stay[by_column] |= _among_first(j[by_column])
-    if stay.all():
-        return stay
-    parts = Groups(rows + columns)
-    parts.join(i[stay], j[stay] + rows)
-    one, other = parts.smallest[i], parts.smallest[j + rows]
-    apart = np.flatnonzero(one != other)
-    ends = np.minimum(one, other)[apart] * (rows + columns) + np.maximum(one, other)[apart]
-    stay[apart[np.unique(ends, return_index=True)[1]]] = True
-    return stay
+    kept[by_column] |= _among_first(j[by_column])
+    if kept.all():
+        return kept
+    components = UnionFind(rows + columns)
+    components.join(i[kept], j[kept] + rows)
+    one, other = components.roots[i], components.roots[j + rows]
+    separate = np.flatnonzero(one != other)
+    ends = np.minimum(one, other)[separate] * (rows + columns) + np.maximum(one, other)[separate]
+    kept[separate[np.unique(ends, return_index=True)[1]]] = True
+    return kept
 
 
-def _among_first(numbers: Numbers) -> Mask:
-    """Of sorted numbers, which are among the first `CROWD` of their kind."""
-    every = np.arange(len(numbers))
+def _among_first(numbers: Indices) -> Mask:
+    """Which of the sorted numbers are among the first `CROWD` equal ones."""
+    positions = np.arange(len(numbers))
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    return every - np.repeat(starts, np.diff(starts, append=len(numbers))) < CROWD
+    return positions - np.repeat(starts, np.diff(starts, append=len(numbers))) < CROWD

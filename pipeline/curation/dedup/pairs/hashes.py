@@ -1,8 +1,8 @@
-"""Perceptual hashes that are near each other, all of them, without comparing every pair.
+"""Finds all perceptual hashes that are near each other, without comparing every pair.
 
-In: distinct 64-bit hashes. Out: the pairs that differ in at most `radius` bits. The bits are cut into m bands; two
-hashes that differ in r bits agree in at least m - r whole bands, so only hashes that agree in some choice of m - r
-bands are compared. More bands mean more choices and fewer chance meetings; m is what costs least for their number.
+In: distinct 64-bit hashes. Out: the pairs that differ in at most `radius` bits. The bits are split into m bands. Hashes
+that differ in r bits agree in at least m - r whole bands, so only hashes that agree in some choice of m - r bands are
+compared. More bands mean more choices and fewer chance collisions; m is the cheapest for the number of hashes.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from math import comb, log2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.curation.dedup.rows import Numbers
+from pipeline.curation.dedup.rows import Indices
 
 Hashes = npt.NDArray[np.uint64]
 
 _BITS = 64
 _MOST_CHOICES = 800
 _MERGE_PAIRS = 2**22
-#: Sorting a hash costs about this many comparisons of two, for each bit of their number.
+#: Cost of sorting one hash, in comparisons of two hashes, per bit of the number of hashes.
 _SORT = 4.0
 
 
-def near_hashes(hashes: Hashes, radius: int) -> tuple[Numbers, Numbers]:
-    """Places (i, j), i < j, of all pairs of `hashes` that differ in at most `radius` bits, sorted.
+def near_hashes(hashes: Hashes, radius: int) -> tuple[Indices, Indices]:
+    """Positions (i, j), i < j, of all pairs of `hashes` that differ in at most `radius` bits, sorted.
 
     Args:
-        hashes: distinct ones; equal hashes would make pairs without end.
-        radius: of the Hamming distance, at least 0.
+        hashes: distinct; n equal ones would make n^2 pairs.
+        radius: Hamming distance, at least 0.
     """
     if radius == 0 or len(hashes) < 2:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     bands = _bands(len(hashes), radius)
-    pairs, waiting, count = np.empty(0, np.int64), [], 0
+    pairs, pending, count = np.empty(0, np.int64), [], 0
     for chosen in combinations(_masks(bands), bands - radius):
-        for first, second in _meetings(hashes, np.bitwise_or.reduce(np.array(chosen, np.uint64)), radius):
-            waiting.append(first * len(hashes) + second)
+        for first, second in _matches(hashes, np.bitwise_or.reduce(np.array(chosen, np.uint64)), radius):
+            pending.append(first * len(hashes) + second)
             count += len(first)
-            if count > _MERGE_PAIRS + len(pairs):  # a pair meets under many masks, and is to be held once
-                pairs, waiting, count = np.unique(np.concatenate([pairs, *waiting])), [], 0
-    pairs = np.unique(np.concatenate([pairs, *waiting]))
+            if count > _MERGE_PAIRS + len(pairs):  # a pair that matches under several masks is held once
+                pairs, pending, count = np.unique(np.concatenate([pairs, *pending])), [], 0
+    pairs = np.unique(np.concatenate([pairs, *pending]))
     return pairs // len(hashes), pairs % len(hashes)
 
 
 def _bands(count: int, radius: int) -> int:
-    """The number of bands that costs least."""
+    """The number of bands with the lowest cost."""
 
     def cost(bands: int) -> float:
         shared = _BITS * (bands - radius) / bands
@@ -57,13 +57,13 @@ def _bands(count: int, radius: int) -> int:
 
 
 def _masks(bands: int) -> list[int]:
-    """`bands` masks that share out the 64 bits."""
+    """`bands` masks that divide the 64 bits among them."""
     edges = [round(_BITS * i / bands) for i in range(bands + 1)]
     return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
 
 
-def _meetings(hashes: Hashes, mask: np.uint64, radius: int) -> Iterator[tuple[Numbers, Numbers]]:
-    """Near pairs among the hashes that agree under `mask`: each with its next in sorted order, its next but one, ..."""
+def _matches(hashes: Hashes, mask: np.uint64, radius: int) -> Iterator[tuple[Indices, Indices]]:
+    """Near pairs among hashes that are equal under `mask`: neighbours in sorted order, then those two apart, ..."""
     keys = hashes & mask
     order = np.argsort(keys, kind="stable")
     keys, hashes = keys[order], hashes[order]
