@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.curation.dedup.choice import kept_rows
+from pipeline.curation.dedup.keep import kept_rows
 from pipeline.curation.dedup.pairs.compare import cosines
 from pipeline.curation.dedup.rows import Indices, Mask, Rows
 from pipeline.curation.dedup.rung_pairs import RungPairs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.curation.dedup.choice import needed_columns
+from pipeline.curation.dedup.keep import needed_columns
 from pipeline.curation.dedup.pairs.cells import cells_for
 from pipeline.curation.dedup.pairs.projections import LENGTHS
 from pipeline.curation.dedup.pairs.state import stored_count

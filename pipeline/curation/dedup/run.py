@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curation.dedup.choice import needed_columns
 from pipeline.curation.dedup.decisions import DedupDecisions, decide
+from pipeline.curation.dedup.keep import needed_columns
 from pipeline.curation.dedup.pairs.incremental import NearVectors, find_near_vectors
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
 from pipeline.curation.dedup.rows import Rows, gather_rows

@@ -1,7 +1,7 @@
-"""Which row of a group stays.
+"""Chooses the row of each group to keep.
 
-In: the members of all groups with their columns, and an order. Out: of each group its first row in that order; equals
-are decided by the smaller id. A user-supplied order runs in a DuckDB that sees these rows and nothing else.
+In: the members of all groups with their columns, and an order. Out: the first row of each group in that order; ties go
+to the smaller id. A user-supplied order runs in a DuckDB that sees only these rows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ _ORDERS = {
     Keep.FIRST: "id",
 }
 _NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: ("image_width", "image_height"), Keep.FIRST: ()}
-#: Columns of our own beside those of the dataset; one of its own that has such a name cannot be used in an order.
-_OURS = ("row", "_group")
+#: Columns added to those of the dataset. A dataset column of the same name cannot be used in an order.
+_ADDED = ("row", "_group")
 _KEPT = pa.schema([("_group", pa.int64()), ("row", pa.int64()), ("id", pa.string()), ("_name", pa.string())])
 
 
 def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
-    """The rule, chosen by what the dataset has unless it is named. Raises ConfigError."""
+    """The rule of the settings; by default the first that the dataset supports. Raises ConfigError."""
     if settings.keep is None:
-        possible = (keep for keep in Keep if set(_NEEDED[keep]) <= set(identity.schema.names))
-        return next(possible)
+        return next(keep for keep in Keep if set(_NEEDED[keep]) <= set(identity.schema.names))
     missing = sorted(set(_NEEDED[settings.keep]) - set(identity.schema.names))
     if missing:
         raise ConfigError(f"--keep {settings.keep} needs {' and '.join(missing)}, which the dataset lacks.")
@@ -40,26 +39,26 @@ def keep_of(settings: DedupSettings, identity: Identity) -> Keep:
 
 
 def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
-    """Columns that the order is over; for an order in SQL, all but the vectors. Raises ConfigError."""
+    """The columns that the order may use; for an order in SQL, all but the vectors. Raises ConfigError."""
     if settings.keep_sql:
-        names = [name for name in identity.schema.names if name not in (*identity.vector_columns, *_OURS)]
+        names = [name for name in identity.schema.names if name not in (*identity.vector_columns, *_ADDED)]
         require_order(settings.keep_sql, "--keep-sql", choose(identity.schema, names))
         return names
     return list(_NEEDED[keep_of(settings, identity)])
 
 
 def kept_rows(rows: Rows, members: Indices, groups: Indices, settings: DedupSettings, identity: Identity) -> pa.Table:
-    """Of each group (`_group`, ascending) the row that stays (`row`, `id`) and the smallest id (`_name`).
+    """A table with, for each group (`_group`, ascending), the row to keep (`row`, `id`) and the smallest id (`_name`).
 
     Args:
         rows: the gathered rows.
-        members: rows that are in groups.
-        groups: of each of them its group.
+        members: the rows that are in groups.
+        groups: the group of each of them.
         settings: the rule.
         identity: of the dataset.
 
     Raises:
-        ConfigError: DuckDB does not understand the order.
+        ConfigError: DuckDB rejects the order.
     """
     order = settings.keep_sql or _ORDERS[keep_of(settings, identity)]
     rows.work.register("grouped", pa.table({"row": members, "_group": groups}))
@@ -70,7 +69,8 @@ def kept_rows(rows: Rows, members: Indices, groups: Indices, settings: DedupSett
             return pa.Table.from_batches(work.batches(_FIRST.format(order=order)), _KEPT)
         except RunError as error:
             raise ConfigError(
-                f"--keep-sql {order!r} is no ORDER BY over the columns {', '.join(rows.columns)}: {error.__cause__}"
+                f"--keep-sql {order!r} is not an ORDER BY over the columns {', '.join(rows.columns)}: "
+                f"{error.__cause__}\nCorrect it."
             ) from error
 
 
