@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.reporting import Goal, Row, save
-from pipeline.curation.evaluate.recall import NEAREST, Nearest
+from pipeline.curation.evaluate.recall import NEAREST, TopK
 from pipeline.curation.vectors import Vectors
 
 DIM, BLOCK_ROWS = 512, 65536
@@ -45,7 +45,7 @@ def blocks(rows: int) -> Iterator[Vectors]:
 
 def search_hanclip(queries: Vectors, images: int) -> tuple[float, np.ndarray]:
     """Seconds and the scores that our search found."""
-    nearest, seconds = Nearest(queries), 0.0
+    nearest, seconds = TopK(queries), 0.0
     for block in blocks(images):
         began_s = time.perf_counter()
         nearest.add(block)

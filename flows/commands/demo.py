@@ -23,7 +23,7 @@ from flows.terminal.plain import plain
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.curation.evaluate.own_pairs import OwnPairs
 from pipeline.curation.evaluate.row_filter import RowFilter
-from pipeline.curation.evaluate.search import Direction, Outcome
+from pipeline.curation.evaluate.search import Direction, DirectionResult
 from pipeline.curation.vectors import IMAGE, Vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.model.files.find import demo_folder
@@ -109,7 +109,7 @@ def nearest(query: Vectors, gallery: Gallery) -> list[tuple[str, str, float]]:
     return [(gallery.ids[i], gallery.texts[i], float(similarities[i])) for i in best]
 
 
-def report(recall: Outcome, metrics: dict[str, Any]) -> list[str]:
+def report(recall: DirectionResult, metrics: dict[str, Any]) -> list[str]:
     """Two lines: the recall in the dataset just written, and the one measured when the model was trained."""
     assert not isinstance(recall.result, str)
     here, then = (" / ".join(f"{value:.1f}" for value in v) for v in (recall.result.at, metrics["text_to_image"]))

@@ -16,9 +16,9 @@ import pytest
 
 from flows.cli import main
 from pipeline.config import ModelConfig
-from pipeline.curation.evaluate import own_pairs as retrieval_own
+from pipeline.curation.evaluate import own_pairs
 from pipeline.curation.evaluate.features import read_features
-from pipeline.curation.evaluate.recall import Nearest
+from pipeline.curation.evaluate.recall import TopK
 from pipeline.dataset.dataset import Dataset
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
@@ -208,7 +208,7 @@ def test_the_first_ten_do_not_depend_on_the_size_of_blocks() -> None:
     candidates = rng.integers(-2, 3, (9000, 5)).astype(np.float32)
     expected = np.argsort(-(queries @ candidates.T), axis=1, kind="stable")[:, :10]
     for rows in (7, 8, 1000, 10**6):
-        nearest = Nearest(queries)
+        nearest = TopK(queries)
         for first in range(0, len(candidates), rows):
             nearest.add(candidates[first : first + rows])
         np.testing.assert_array_equal(nearest.positions, expected)
@@ -219,7 +219,7 @@ def test_the_first_ten_do_not_depend_on_the_size_of_blocks() -> None:
 def test_the_first_ten_of_streams_that_are_sorted_or_equal(scores: str) -> None:
     count = 20_000
     candidates = (np.arange(count) if scores == "rising" else np.ones(count)).astype(np.float32)[:, None]
-    nearest = Nearest(np.ones((3, 1), np.float32))
+    nearest = TopK(np.ones((3, 1), np.float32))
     nearest.add(candidates)
     expected = np.arange(count)[::-1][:10] if scores == "rising" else np.arange(10)
     np.testing.assert_array_equal(nearest.positions, np.tile(expected, (3, 1)))
@@ -270,7 +270,7 @@ def test_the_demos_recall_on_its_own_pairs(where: str | None, demo_dataset: Path
 @pytest.mark.slow
 def test_queries_in_blocks_and_a_sample(demo_dataset: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(str(demo_dataset))["results"]
-    monkeypatch.setattr(retrieval_own, "_QUERY_ROWS", 500)
+    monkeypatch.setattr(own_pairs, "_QUERY_ROWS", 500)
     assert run(str(demo_dataset))["results"] == whole
     sampled = run(str(demo_dataset), "--sample", "300", "--direction", "text-to-image")
     assert sampled["sample"] == 300
@@ -417,9 +417,9 @@ def test_options_that_do_not_go_together(arguments: list[str], message: str, run
     ("file", "line", "message"),
     [
         ("i.jsonl", '{"image_id": 1, "feature": [1.0]}', "Line 91 of .* has 1 numbers, the first line has 6"),
-        ("i.jsonl", '{"image_id": "1", "feature": [1, 2, 3, 4, 5, 6]}', "Line 91 of .* an id that is no integer"),
+        ("i.jsonl", '{"image_id": "1", "feature": [1, 2, 3, 4, 5, 6]}', "Line 91 of .* an id that is not an integer"),
         ("t.jsonl", '{"text_id": 1}', "Line 61 of .*KeyError"),
-        ("t.jsonl", '{"text_id": 1, "feature": [1, 2, 3, 4, 5, "x"]}', "not of numbers"),
+        ("t.jsonl", '{"text_id": 1, "feature": [1, 2, 3, 4, 5, "x"]}', "not a list of numbers"),
         ("t.jsonl", '{"text_id": 1, "feature": [1, 2, 3, 4, 5, NaN]}', "NaN or Infinity"),
         ("valid_texts.jsonl", '{"text_id": 1.5, "text": "x"}', "Line 61 of .* is not a text"),
     ],

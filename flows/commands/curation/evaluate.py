@@ -19,11 +19,11 @@ from pipeline import storage
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.evaluate import published
 from pipeline.curation.evaluate.features import read_features
-from pipeline.curation.evaluate.files import Answers, prediction_file, write_output
+from pipeline.curation.evaluate.files import AnswerSink, prediction_file, write_output
 from pipeline.curation.evaluate.own_pairs import OwnPairs
-from pipeline.curation.evaluate.pairs import Pairs, read_pairs
+from pipeline.curation.evaluate.pairs import RetrievalPairs, read_pairs
 from pipeline.curation.evaluate.row_filter import RowFilter
-from pipeline.curation.evaluate.search import Direction, Evaluation, Named, evaluate
+from pipeline.curation.evaluate.search import Direction, Evaluation, NamedVectors, evaluate
 from pipeline.curation.vectors import VectorRows
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError
@@ -177,14 +177,16 @@ def _pairs(request: Request, on_phase: OnPhase) -> Evaluation:
     return evaluation
 
 
-def _of_file(uri: str) -> Named:
+def _of_file(uri: str) -> NamedVectors:
     blocks = list(read_features(uri))
     if not blocks:
         raise ConfigError(f"{uri} is empty: give a file with a feature a line.")
-    return Named([str(id_) for ids, _ in blocks for id_ in ids], np.concatenate([vectors for _, vectors in blocks]))
+    return NamedVectors(
+        [str(id_) for ids, _ in blocks for id_ in ids], np.concatenate([vectors for _, vectors in blocks])
+    )
 
 
-def _encoded(request: Request, pairs: Pairs, on_phase: OnPhase) -> Named:
+def _encoded(request: Request, pairs: RetrievalPairs, on_phase: OnPhase) -> NamedVectors:
     """The texts of the pairs, by the dataset's model."""
     assert request.out
     on_phase("Loading the model for the texts", 0, None)
@@ -194,11 +196,11 @@ def _encoded(request: Request, pairs: Pairs, on_phase: OnPhase) -> Named:
     for first in range(0, len(pairs.texts), _TEXTS_AT_ONCE):
         parts.append(encoder.encode_texts(pairs.texts[first : first + _TEXTS_AT_ONCE]))
         on_rows(len(parts[-1]))
-    return Named(pairs.text_ids, np.concatenate(parts))
+    return NamedVectors(pairs.text_ids, np.concatenate(parts))
 
 
 @contextmanager
-def _images(request: Request, on_phase: OnPhase) -> Iterator[Iterator[Named]]:
+def _images(request: Request, on_phase: OnPhase) -> Iterator[Iterator[NamedVectors]]:
     """The candidates, with a bar that shows how many have been read."""
     if request.out:
         with _filter(request.out, request.where) as rows:
@@ -209,20 +211,20 @@ def _images(request: Request, on_phase: OnPhase) -> Iterator[Iterator[Named]]:
         yield _image_file(request.image_features, counted(on_phase, "Searching images"))
 
 
-def _image_rows(found: VectorRows, rows: RowFilter, on_rows: OnRows) -> Iterator[Named]:
+def _image_rows(found: VectorRows, rows: RowFilter, on_rows: OnRows) -> Iterator[NamedVectors]:
     for block in found.blocks():
         part = rows.rows(block.rows)
-        yield Named(block.rows["id"].take(part).to_pylist(), block.vectors[part])
+        yield NamedVectors(block.rows["id"].take(part).to_pylist(), block.vectors[part])
         on_rows(block.rows.num_rows)
 
 
-def _image_file(uri: str, on_rows: OnRows) -> Iterator[Named]:
+def _image_file(uri: str, on_rows: OnRows) -> Iterator[NamedVectors]:
     for ids, vectors in read_features(uri):
-        yield Named(list(map(str, ids)), vectors)
+        yield NamedVectors(list(map(str, ids)), vectors)
         on_rows(len(ids))
 
 
-def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterator[Answers]:
+def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterator[AnswerSink]:
     """The file that takes a direction's answers, where predictions are wanted."""
     if request.predictions:
         name = f"{request.split_name}_{_PREFIX[direction]}predictions.jsonl"

@@ -16,7 +16,7 @@ from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
 from pipeline.curation.evaluate.published import Figure, figures
 from pipeline.curation.evaluate.recall import Recall
-from pipeline.curation.evaluate.search import Evaluation, Outcome
+from pipeline.curation.evaluate.search import DirectionResult, Evaluation
 from pipeline.errors import ConfigError
 
 _SPLITS = ("train", "valid", "test")
@@ -96,7 +96,7 @@ def _tree(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> dic
     }
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def _result(outcome: DirectionResult) -> dict[str, Any]:
     counts = {"direction": outcome.direction, "queries": outcome.queries, "candidates": outcome.candidates}
     if isinstance(outcome.result, str):
         return {**counts, "error": outcome.result}
@@ -119,7 +119,7 @@ def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Ta
     return table
 
 
-def _add_published(table: Table, figure: Figure, outcome: Outcome, told: Told) -> None:
+def _add_published(table: Table, figure: Figure, outcome: DirectionResult, told: Told) -> None:
     """A published row; below the zero-shot one of the same model, by how much this one is above it."""
     table.add_row("", f"{figure.model} published, {figure.setting}", *_published_cells(figure), style="dim")
     if figure.model == told.published_model and figure.setting == "zero-shot":

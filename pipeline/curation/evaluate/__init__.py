@@ -1,1 +1,1 @@
-"""Retrieval scores, computed as the Chinese-CLIP authors compute them."""
+"""Computes retrieval scores as the Chinese-CLIP authors do."""

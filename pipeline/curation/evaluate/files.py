@@ -1,11 +1,11 @@
-"""What was found, as the Chinese-CLIP authors' evaluation writes it, byte for byte.
+"""Writes predictions and scores byte for byte as the Chinese-CLIP authors' evaluation does.
 
     {split}_predictions.jsonl       {"text_id": 1, "image_ids": [best, ...]}
     {split}_tr_predictions.jsonl    {"image_id": 7, "text_ids": [best, ...]}
     output.json, tr_output.json     {"success": true, "score": ..., "scoreJson": {...}}
 
-In: ids as text. Out: files in a folder at any address; a file appears when it is complete. Ids that are integers are
-written as such, which their scripts ask for.
+In: ids as text. Out: files at any URI, each uploaded when it is complete. Integer ids are written as JSON integers,
+which their scripts require.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.curation.evaluate.recall import Recall
 from pipeline.sources.chinese_clip.texts_file import as_number
 
 
-class Answers(Protocol):
-    """Where answers go, one query at a time."""
+class AnswerSink(Protocol):
+    """Receives the answers of a search, one query at a time."""
 
     def add(self, query_id: str, found: Sequence[str]) -> None:
-        """Take what was found for a query, best first."""
+        """Receive the ids found for a query, best first."""
 
 
 class PredictionLines:
-    """Writes a line for each query; `keys` are the names of its id and of the list."""
+    """Writes a line per query; `keys` are the JSON keys of the query's id and of the list of ids found."""
 
     def __init__(self, path: Path, keys: tuple[str, str]) -> None:
         self._file = path.open("w", encoding="utf-8")
@@ -38,17 +38,17 @@ class PredictionLines:
 
     def add(self, query_id: str, found: Sequence[str]) -> None:
         """Write a line."""
-        line = {self._query: _shown(query_id), self._found: [_shown(id_) for id_ in found]}
+        line = {self._query: _json_id(query_id), self._found: [_json_id(id_) for id_ in found]}
         self._file.write(json.dumps(line) + "\n")
 
     def close(self) -> None:
-        """No more lines."""
+        """Close the file."""
         self._file.close()
 
 
 @contextmanager
 def prediction_file(uri: str, keys: tuple[str, str]) -> Iterator[PredictionLines]:
-    """Lines that become the file at `uri` at the end; nothing of it is there after an error."""
+    """Lines that are uploaded to `uri` at the end; nothing is uploaded after an error."""
     with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
         staged = Path(folder) / "predictions.jsonl"
         lines = PredictionLines(staged, keys)
@@ -60,7 +60,7 @@ def prediction_file(uri: str, keys: tuple[str, str]) -> Iterator[PredictionLines
 
 
 def write_output(uri: str, result: Recall | str) -> None:
-    """Write the scores, or why there are none."""
+    """Write the scores, or the reason why there are none."""
     storage.overwrite(uri, json.dumps(output_tree(result)).encode())
 
 
@@ -73,6 +73,6 @@ def output_tree(result: Recall | str) -> dict[str, Any]:
     return {"success": True, "score": result.mean, "scoreJson": scores}
 
 
-def _shown(id_: str) -> int | str:
+def _json_id(id_: str) -> int | str:
     number = as_number(id_)
     return id_ if number is None else number

@@ -1,12 +1,13 @@
-"""Texts and the images that are right for them, as MUGE, Flickr30K-CN and COCO-CN give them, and the score they make.
+"""Reads texts with their relevant images (as in MUGE, Flickr30K-CN and COCO-CN) and scores search results with them.
 
-In: JSON lines {"text_id", "text", "image_ids"} (or `query_id`, `query_text`, `item_ids`), and what was found for each
-text or image. Out: recall as the published `evaluation.py` counts it, or the reason for which it would count nothing:
+In: JSON lines {"text_id", "text", "image_ids"} (or `query_id`, `query_text`, `item_ids`), and the ids found for each
+text or image. Out: recall as the published `evaluation.py` counts it, or the reason why that script would give none:
 
-- every distinct text id of the file is a query; of several lines with one id the last is the one that holds;
-- a text without `image_ids`, or whose images are not among the candidates, is a miss;
-- backwards, every image that some text names is a query, and all texts that name it are right;
-- a query without a vector, fewer than ten candidates, or one id twice among the ten: no score.
+- every distinct text id of the file is a query; if several lines have the same id, the last one counts;
+- a text without `image_ids`, or with images that are not among the candidates, is a miss;
+- from image to text, every image that a text lists is a query, and all texts that list it are relevant;
+- there is no score if a query has no vector, if there are fewer than ten candidates, or if an id occurs twice among
+  the ten.
 """
 
 from __future__ import annotations
@@ -18,27 +19,28 @@ from pipeline.curation.evaluate.recall import NEAREST, RANKS, Recall
 from pipeline.errors import SourceError
 from pipeline.sources.chinese_clip.texts_file import TextLine, read_texts
 
-Truth = Mapping[str, frozenset[str]]
+#: The relevant candidates of each query.
+RelevantIds = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """The lines of a file, in order; ids compare as text, so that 7 and "7" are one, and "007" is another.
+class RetrievalPairs:
+    """The lines of a file, in order. Ids compare as text, so 7 and "7" are equal, but "007" is different.
 
     Attributes:
         text_ids, texts: of each line.
-        images_of: the right images of each text id.
-        texts_of: the right texts of each image that occurs.
+        images_of: the relevant images of each text id.
+        texts_of: the relevant texts of each image that a text lists.
     """
 
     text_ids: list[str]
     texts: list[str]
-    images_of: Truth
-    texts_of: Truth
+    images_of: RelevantIds
+    texts_of: RelevantIds
 
     @classmethod
-    def of(cls, lines: Iterable[TextLine]) -> Pairs:
-        """Both directions of `lines`."""
+    def of(cls, lines: Iterable[TextLine]) -> RetrievalPairs:
+        """Build both directions from `lines`."""
         text_ids, texts, images_of, texts_of = [], [], {}, dict[str, set[str]]()
         for line in lines:
             text_id, image_ids = line.text_id, frozenset(line.image_ids)
@@ -50,40 +52,41 @@ class Pairs:
         return cls(text_ids, texts, images_of, {image: frozenset(of) for image, of in texts_of.items()})
 
 
-def read_pairs(uri: str) -> Pairs:
-    """The file at `uri`.
+def read_pairs(uri: str) -> RetrievalPairs:
+    """Read the file at `uri`.
 
     Raises:
-        SourceError: a line is not of this format; the message has its number. Or there are none.
+        SourceError: a line has another format (the message has its number), or there are no lines.
         StorageError: the file cannot be read.
     """
     lines = list(read_texts(uri))
     if not lines:
-        raise SourceError(f"{uri} is empty: give a file with a JSON object a line.")
-    return Pairs.of(lines)
+        raise SourceError(f"{uri} is empty: give a file with one JSON object per line.")
+    return RetrievalPairs.of(lines)
 
 
-class Score:
-    """Counts what was found for the queries of a truth, one query at a time.
+class RecallScorer:
+    """An `AnswerSink` that computes recall.
 
-    Of several answers to one query the last holds. Answers to queries that the truth does not have are checked, as
-    the published script checks them, and not counted.
+    If a query is answered several times, the last answer counts. Answers to queries without relevant candidates are
+    checked, as the published script does, but not counted.
     """
 
-    def __init__(self, truth: Truth, query: str, candidate: str) -> None:
-        self._truth, self._query, self._candidate = truth, query, candidate
+    def __init__(self, relevant: RelevantIds, query: str, candidate: str) -> None:
+        """`query` and `candidate` are "text" and "image" or the reverse, for messages."""
+        self._relevant, self._query, self._candidate = relevant, query, candidate
         self._rank: dict[str, int] = {}
-        self._failure: str | None = None if truth else f"no {candidate} of any {query} is named in the pairs"
+        self._failure: str | None = None if relevant else f"no {candidate} of any {query} is named in the pairs"
 
     def add(self, query_id: str, found: Sequence[str]) -> None:
-        """Take the first ten candidates of a query, best first."""
+        """Count the first ten candidates of a query, best first."""
         if self._failure is None:
-            self._failure = self._wrong(query_id, found)
-        right = self._truth.get(query_id)
-        if right is not None:
-            self._rank[query_id] = next((rank for rank, id_ in enumerate(found) if id_ in right), NEAREST)
+            self._failure = self._problem(query_id, found)
+        relevant = self._relevant.get(query_id)
+        if relevant is not None:
+            self._rank[query_id] = next((rank for rank, id_ in enumerate(found) if id_ in relevant), NEAREST)
 
-    def _wrong(self, query_id: str, found: Sequence[str]) -> str | None:
+    def _problem(self, query_id: str, found: Sequence[str]) -> str | None:
         if len(found) != NEAREST:
             return f"there are {len(found)} {self._candidate}s to choose from, and {NEAREST} are needed"
         if len(set(found)) != NEAREST:
@@ -92,11 +95,11 @@ class Score:
         return None
 
     def result(self) -> Recall | str:
-        """The recall, or why there is none."""
-        if self._failure is None and (silent := self._truth.keys() - self._rank.keys()):
-            some = ", ".join(sorted(silent)[:5])
-            self._failure = f"{len(silent):,} {self._query}s of the pairs have no vector, such as {some}"
+        """The recall, or the reason why there is none."""
+        if self._failure is None and (unanswered := self._relevant.keys() - self._rank.keys()):
+            examples = ", ".join(sorted(unanswered)[:5])
+            self._failure = f"{len(unanswered):,} {self._query}s of the pairs have no vector, such as {examples}"
         if self._failure is not None:
             return self._failure
-        r1, r5, r10 = (sum(rank < among for rank in self._rank.values()) for among in RANKS)
-        return Recall(len(self._truth), (r1, r5, r10))
+        r1, r5, r10 = (sum(rank < limit for rank in self._rank.values()) for limit in RANKS)
+        return Recall(len(self._relevant), (r1, r5, r10))

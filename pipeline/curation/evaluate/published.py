@@ -1,7 +1,7 @@
-"""The figures that were published for Chinese CLIP and those it was compared with, each with its source.
+"""Published figures of Chinese CLIP and of the models it was compared with, each with its source.
 
-In: `published.csv`, which ships. Out: its rows, chosen by task, set and model. Chinese CLIP's own models go by the
-names of their variants (`vit-b-16`); `model_key` finds them in a hub id, a folder or a file name.
+In: `published.csv`, which is part of the package. Out: its rows, filtered by task, set and model. The released models
+of Chinese CLIP have the names of their variants (`vit-b-16`); `model_key` derives these from a hub id or a file name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def all_figures() -> tuple[Figure, ...]:
 
 
 def figures(task: Task | None = None, set: str | None = None, model: str | None = None) -> tuple[Figure, ...]:  # noqa: A002
-    """The rows of that task, set and model; what is None is not asked for."""
+    """The rows of a task, a set and a model; None stands for all."""
     return tuple(
         figure
         for figure in all_figures()
@@ -56,12 +56,12 @@ def figures(task: Task | None = None, set: str | None = None, model: str | None 
 
 
 def sets(task: Task) -> tuple[str, ...]:
-    """Names of the sets that have figures for `task`."""
+    """Names of the sets with figures for `task`."""
     return tuple(dict.fromkeys(figure.set for figure in figures(task)))
 
 
 def model_key(name: str) -> str | None:
-    """The name in the table of a model that goes by `name`: hub id, folder, `.pt` file or variant; None: not known."""
+    """The model's name in the table, given a hub id, folder, `.pt` file or variant; None if it is not listed."""
     base = _base(name)
     for variant in VARIANTS:
         if base in (variant.name, _base(variant.hub_id), _base(variant.original)):
@@ -70,5 +70,5 @@ def model_key(name: str) -> str | None:
 
 
 def _base(name: str) -> str:
-    """Last part of a hub id or a path, in lower case, without `.pt`."""
+    """The last part of a hub id or path, in lower case, without `.pt`."""
     return re.split(r"[/\\]", name.rstrip("/\\"))[-1].lower().removesuffix(".pt")

@@ -1,9 +1,9 @@
-"""Exact nearest neighbours of many queries in a stream of vectors, and the recall that they make.
+"""Finds the exact nearest neighbours of many queries in a stream of vectors, and computes recall.
 
-In: (Q, D) queries, then candidates a block at a time. Out: for each query the first ten candidates by inner product in
-float32, best first; candidates of equal score stay in the order in which they came, as a stable sort leaves them. Only
-the queries and their ten best are held, so that the candidates may be of any number. Recall is computed in the
-published order of operations, so that figures agree to the last digit.
+In: (Q, D) queries, then candidates a block at a time. Out: for each query the ten candidates with the largest inner
+product in float32, best first; ties keep the order of the stream, as a stable sort does. Only the queries and their
+ten best are in memory, however many candidates there are. Recall follows the published order of operations, so that
+figures agree to the last digit.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Hits = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
 
 _QUERIES_AT_ONCE = 1024
-_CANDIDATES_AT_ONCE = 4096  # with the queries above 16 MiB of products, which caches still serve
+_CANDIDATES_AT_ONCE = 4096  # times the queries above: 16 MiB of products, which still fit the caches
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How many of the queries found something right.
+    """How many queries found a relevant candidate.
 
     Attributes:
-        queries: how many were asked; without a right answer in sight they count as missed.
-        found: of them, those with a right answer among the first 1, 5 and 10.
+        queries: all queries, including those without any relevant candidate.
+        found: queries with a relevant candidate among the first 1, 5 and 10.
     """
 
     queries: int
@@ -55,18 +55,18 @@ class Recall:
         return r1, r5, r10
 
 
-def found_at(right: Hits) -> tuple[int, int, int]:
-    """How many of Q queries have a right one among their first 1, 5, 10; `right` is (Q, 10), best first."""
-    r1, r5, r10 = (int(right[:, :rank].any(axis=1).sum()) for rank in RANKS)
+def found_at(relevant: Hits) -> tuple[int, int, int]:
+    """How many of Q queries have a relevant one among their first 1, 5, 10; `relevant` is (Q, 10), best first."""
+    r1, r5, r10 = (int(relevant[:, :rank].any(axis=1).sum()) for rank in RANKS)
     return r1, r5, r10
 
 
-class Nearest:
+class TopK:
     """The best `k` candidates of each query so far.
 
     Attributes:
-        scores: (Q, k) float32, descending; minus infinity where there were fewer candidates.
-        positions: (Q, k) of them in the stream, from 0; -1 where there were fewer.
+        scores: (Q, k) float32, descending; minus infinity if there were fewer candidates.
+        positions: (Q, k) positions in the stream, from 0; -1 if there were fewer candidates.
     """
 
     def __init__(self, queries: Vectors, k: int = NEAREST) -> None:
@@ -75,20 +75,20 @@ class Nearest:
         self._queries, self._k, self._seen = queries, k, 0
 
     def add(self, candidates: Vectors) -> None:
-        """Take the next (B, D) candidates of the stream."""
+        """Compare the next (B, D) candidates of the stream."""
         for first in range(0, len(candidates), _CANDIDATES_AT_ONCE):
             tile = candidates[first : first + _CANDIDATES_AT_ONCE].T
             for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
                 part = slice(start, start + _QUERIES_AT_ONCE)
-                self._take(part, self._queries[part] @ tile)
+                self._merge(part, self._queries[part] @ tile)
             self._seen += tile.shape[1]
 
-    def _take(self, part: slice, products: Vectors) -> None:
-        """Merge (q, c) products of the queries in `part`; those that are not above the k-th best change nothing."""
-        over = np.flatnonzero(products > self._floor(part, products)[:, None])
-        if not len(over):
+    def _merge(self, part: slice, products: Vectors) -> None:
+        """Merge (q, c) products of the queries in `part`; only those above the k-th best can change anything."""
+        above = np.flatnonzero(products > self._floor(part, products)[:, None])
+        if not len(above):
             return
-        rows, columns = np.divmod(over, products.shape[1])
+        rows, columns = np.divmod(above, products.shape[1])
         changed, row_of = np.unique(rows, return_inverse=True)
         scores, positions = self.scores[part], self.positions[part]
         owner = np.concatenate([row_of, np.repeat(np.arange(len(changed)), self._k)])
@@ -100,7 +100,7 @@ class Nearest:
         scores[changed], positions[changed] = score[best], position[best]
 
     def _floor(self, part: slice, products: Vectors) -> npt.NDArray[np.float32]:
-        """What a product must be above to matter: (q,). A later candidate of equal score never displaces another."""
+        """(q,) the score to exceed. A later candidate of equal score never displaces an earlier one."""
         floor = self.scores[part, -1]
         if products.shape[1] > self._k and np.isneginf(floor).any():
             kth = np.partition(products, -self._k, axis=1)[:, -self._k]

@@ -1,8 +1,8 @@
-"""Which rows of a dataset take part: a condition in DuckDB's SQL over its columns.
+"""Filters rows of a dataset with a user-supplied SQL condition over its columns.
 
-In: what stands after WHERE, such as `vendor = 'twemoji' AND id NOT IN (SELECT id FROM 'left-out.parquet')`. Out: the
-numbers of the rows of a block for which it is true. The condition is about one row at a time: rows come in blocks, so a
-query inside it may read files, and not the rows.
+In: what follows WHERE, such as `vendor = 'twemoji' AND id NOT IN (SELECT id FROM 'left-out.parquet')`. Out: the numbers
+of the rows of a block for which it is true. The condition applies to one row at a time: rows come in blocks, so a
+subquery may read files, but not the rows.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from pipeline.scratch.user_sql import require_expression
 from pipeline.scratch.workspace import Workspace
 
 _NUMBER, _BLOCK = "_row_number", "hanclip_block"
-#: What is wrong with the condition, and not with the disk or the memory.
+#: Errors caused by the condition, as opposed to the disk or the memory.
 _MISTAKES = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
 
 class RowFilter:
-    """Use as a context manager. Without a condition every row takes part.
+    """Use as a context manager. Without a condition it keeps every row.
 
     Attributes:
-        columns: those of the dataset that the condition may speak of; blocks must have them.
+        columns: columns of the dataset that the condition may use; blocks must have them.
     """
 
     def __init__(self, where: str | None, schema: pa.Schema) -> None:
-        """`schema` is the dataset's. Raises ConfigError: the condition is no SQL, or names no column of the dataset."""
+        """Check the condition against the dataset's `schema`. Raises ConfigError if it is not valid SQL over it."""
         self._where, self._work = where, Workspace()
-        spoken = (where or "").lower()
+        condition = (where or "").lower()
         scalars = [field for field in schema if not pa.types.is_fixed_size_list(field.type)]
-        self.columns = [field.name for field in scalars if field.name.lower() in spoken]
+        self.columns = [field.name for field in scalars if field.name.lower() in condition]
         self._names = ", ".join(field.name for field in scalars)
         try:
             if where is not None:
@@ -52,17 +52,17 @@ class RowFilter:
         self._work.__exit__(kind, error, at)
 
     def rows(self, table: pa.Table) -> npt.NDArray[np.int64]:
-        """Numbers of the rows that take part, ascending."""
+        """Numbers of the rows to keep, ascending."""
         if self._where is None:
             return np.arange(table.num_rows)
         self._work.register(_BLOCK, table.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
         sql = f"SELECT {_NUMBER} FROM {_BLOCK} AS rows WHERE ({self._where}\n) ORDER BY {_NUMBER}"
         try:
-            found = self._work.rows(sql)
+            kept = self._work.rows(sql)
         except RunError as error:
             if not isinstance(error.__cause__, _MISTAKES):
                 raise
             raise ConfigError(
                 f"--where {self._where} cannot be used: {error.__cause__}\nCorrect it; the columns are {self._names}."
             ) from error
-        return np.array([number for (number,) in found], np.int64)
+        return np.array([number for (number,) in kept], np.int64)
