@@ -300,7 +300,7 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--labels", "{folder}/nope.txt"], "There is no file .*nope.txt: check --labels"),
         (["--labels", "{folder}/nope.json"], "There is no file .*nope.json: check --labels"),
         (["--elevater", "x.json", "--dataset-name", "x", "--index", "nope.json"], "There is no file nope.json"),
-        (["--labels", "{folder}/bad.json"], "is no labels file"),
+        (["--labels", "{folder}/bad.json"], "is not a labels file"),
         (["--templates", "{folder}/one.txt"], "without {{}}.*one template a line"),
         (["--templates", "nothing"], "neither a file nor a set.*--list-templates"),
         (["--truth", "colour"], "neither a file .* nor a column.*vendor"),
@@ -308,7 +308,7 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--truth", "nothing.csv"], "There is no file"),
         (["--truth", "1); COPY (SELECT 42) TO '{folder}/out.csv'; SELECT (vendor"], "more than one expression"),
         (["--truth", "{folder}/noid.csv"], "it needs id, and label or label_index"),
-        (["--truth", "{folder}/twice.csv"], "says twice what a is"),
+        (["--truth", "{folder}/twice.csv"], "has several lines for the id a"),
         (["--truth", "similarity"], "gives fractions"),
         (["--name", "a/b"], "--name a/b"),
         (["--logit-scale", "hot"], "--logit-scale hot"),
@@ -339,7 +339,7 @@ def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, h
     labels = lines(tmp_path / "labels.txt", [*GROUPS, "旗帜"])
     command = ("classify", out, "--labels", labels, "--templates", "plain", "--name", "twice")
     told = hanclip(*command, "--truth", "group", code=2)
-    assert "says '旗帜', which several lines" in told["message"]
+    assert "contains '旗帜', which is on several lines" in told["message"]
     cases = " ".join(f"WHEN '{group}' THEN {number}" for number, group in enumerate(GROUPS))
     report = hanclip(*command, "--truth", f'CASE "group" {cases} END')["report"]
     assert report["rows"] == 1928
@@ -348,14 +348,14 @@ def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, h
 
 def test_a_label_that_looks_like_a_number_is_a_label(out: Path, tmp_path: Path) -> None:
     from pipeline.curation.classify.labels import read_classes
-    from pipeline.curation.classify.truth import Truth
+    from pipeline.curation.classify.truth import GroundTruth
     from pipeline.dataset.dataset import Dataset
     from pipeline.scratch.workspace import Workspace
 
     lines(tmp_path / "digits.txt", ["8", "9", "0", "1"])
     (tmp_path / "truth.csv").write_text("id,label\na,8\nb,0\nc,7\n", encoding="utf-8")
     with Workspace() as work:
-        truth = Truth(
+        truth = GroundTruth(
             str(tmp_path / "truth.csv"), Dataset.open(str(out)), read_classes(str(tmp_path / "digits.txt")), work
         )
         assert truth.of(pa.table({"id": ["a", "b", "c", "d"]})).tolist() == [0, 2, -2, -1]

@@ -23,11 +23,11 @@ from pipeline import storage
 from pipeline.curation.classify.elevater import Backbone, Submission
 from pipeline.curation.classify.labels import Classes, read_classes
 from pipeline.curation.classify.prompts import class_vectors, count_prompts
-from pipeline.curation.classify.report import Report, Tally
+from pipeline.curation.classify.report import ClassificationReport, Tally
 from pipeline.curation.classify.request import ClassifyRequest
-from pipeline.curation.classify.run import Classifier, Watchers, write_classes
+from pipeline.curation.classify.run import Classifier, Observers, write_classes
 from pipeline.curation.classify.templates import prompts, read_templates, shipped_sets
-from pipeline.curation.classify.truth import Truth
+from pipeline.curation.classify.truth import GroundTruth
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.evaluate.published import Figure, figures, model_key
 from pipeline.curation.vectors import IMAGE, VectorRows, require_vectors
@@ -51,7 +51,7 @@ class Job:
     dataset: Dataset
     classes: Classes
     templates: tuple[str, ...]
-    truth: Truth | None
+    truth: GroundTruth | None
     images: VectorRows
 
     @property
@@ -100,7 +100,7 @@ def _read(request: ClassifyRequest, work: Workspace) -> Job:
     dataset = Dataset.open(request.out)
     require_vectors(dataset, IMAGE)
     classes, templates = read_classes(request.labels), read_templates(request.templates)
-    truth = Truth(request.truth, dataset, classes, work) if request.truth else None
+    truth = GroundTruth(request.truth, dataset, classes, work) if request.truth else None
     images = VectorRows(request.out, columns=truth.columns if truth else ())
     return Job(request, dataset, classes, templates, truth, images)
 
@@ -113,7 +113,7 @@ def _warning(classes: Classes) -> str:
     )
 
 
-def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], Report | None]:
+def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], ClassificationReport | None]:
     """Do it; what there is to say, and the report where the truth is known."""
     request, tally = job.request, Tally()
     with ExitStack() as stack:
@@ -126,8 +126,8 @@ def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], Report | None]:
         weights = class_vectors(encoder, job.classes, job.templates, on_prompts)
         scale = encoder.logit_scale if request.logit_scale == "model" else float(request.logit_scale)
         classifier = Classifier(job.classes, weights, scale, request.top_k)
-        watchers = Watchers(counted(on_phase, "Classifying images", job.images.total), job.truth, tally, submission)
-        counts = write_classes(job.images, job.table, classifier, _facts(job, scale), watchers)
+        observers = Observers(counted(on_phase, "Classifying images", job.images.total), job.truth, tally, submission)
+        counts = write_classes(job.images, job.table, classifier, _facts(job, scale), observers)
         if submission:
             submission.write(_backbone(job, encoder), len(job.classes))
     report = tally.report(job.classes) if job.truth else None
@@ -169,7 +169,7 @@ def _facts(job: Job, scale: float) -> dict[str, Any]:
     }
 
 
-def _end(job: Job, result: dict[str, Any], report: Report | None, as_json: bool, dry_run: bool) -> None:
+def _end(job: Job, result: dict[str, Any], report: ClassificationReport | None, as_json: bool, dry_run: bool) -> None:
     if as_json:
         published = [figure.model_dump() for figure in _published(job)]
         measures = {"report": asdict(report) if report else None, "published": published}

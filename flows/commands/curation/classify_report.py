@@ -9,13 +9,13 @@ from rich.table import Table
 
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
-from pipeline.curation.classify.report import ClassReport, Report
+from pipeline.curation.classify.report import ClassificationReport, ClassReport
 from pipeline.curation.evaluate.published import Figure
 
 SHOWN = 20
 
 
-def show_report(report: Report, published: Sequence[Figure], console: Console) -> None:
+def show_report(report: ClassificationReport, published: Sequence[Figure], console: Console) -> None:
     """Print it; `--json` and `--report` have every class and the whole confusion."""
     console.print(panel("zero-shot accuracy", _measures(report, published)))
     met = [entry for entry in report.classes if entry.support]
@@ -24,7 +24,7 @@ def show_report(report: Report, published: Sequence[Figure], console: Console) -
     console.print(_classes(worst, title))
 
 
-def _measures(report: Report, published: Sequence[Figure]) -> Iterator[tuple[str, object]]:
+def _measures(report: ClassificationReport, published: Sequence[Figure]) -> Iterator[tuple[str, object]]:
     yield "images", f"{report.rows:,} with a known class"
     yield "accuracy", percent(report.accuracy)
     for figure in published:

@@ -1,1 +1,1 @@
-"""Zero-shot classification of stored image vectors."""
+"""Classifies stored image vectors zero-shot."""

@@ -1,8 +1,8 @@
-"""The file that the ELEVATER benchmark takes: probabilities of all classes, block by block, in; one JSON object out.
+"""Writes the submission file of the ELEVATER benchmark.
 
-Rows stand as `ImageFolder` lists a test set: by folder, then by file name, each in the order of code points. The
-`index.json` of a set, where there is one, rearranges them: row i of the file is row index[i] of that order.
-Probabilities wait on this machine's disk, four bytes each; the file appears under its name when it is complete.
+In: the probabilities of all classes, block by block. Out: one JSON object. Rows are in the order in which `ImageFolder`
+lists a test set: by folder, then by file name, each by code points. If the set has an `index.json`, row i of the file
+is row index[i] of that order. Probabilities are held on the local disk, four bytes each, until the file is complete.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pipeline.model.released import VARIANTS
 _INDEX = TypeAdapter(list[int])
 _DECIMALS = 6
 _SEED = 123
-#: Parameters of the released models, which tell the architecture whatever the checkpoint's folder is called.
+#: Architectures by number of parameters, which identifies them whatever the name of the checkpoint's folder.
 _ARCHITECTURES = {variant.parameters: variant.original_name for variant in VARIANTS}
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """What the file says of the model: its name, its parameters, and those of its image tower."""
+    """The model as the file describes it: name, number of parameters, and those of the image tower."""
 
     name: str
     parameters: int
@@ -39,7 +39,7 @@ class Backbone:
 
     @property
     def architecture(self) -> str:
-        """The released architecture of this size, else the last part of the model's name."""
+        """The released architecture with this number of parameters, else the last part of the model's name."""
         return _ARCHITECTURES.get(self.parameters, self.name.rstrip("/").rpartition("/")[2])
 
 
@@ -47,7 +47,7 @@ class Submission:
     """Collects rows in any order; use as a context manager."""
 
     def __init__(self, uri: str, dataset_name: str, index_uri: str | None) -> None:
-        """Open it for the set `dataset_name`; raises ConfigError when the index is none."""
+        """Start a submission for the set `dataset_name`. Raises ConfigError if the index is invalid."""
         self._uri, self._dataset_name = storage.normalise(uri), dataset_name
         self._index = None if index_uri is None else _read_index(index_uri)
         self._folder = tempfile.TemporaryDirectory(prefix="hanclip-")
@@ -61,13 +61,13 @@ class Submission:
         self._folder.cleanup()
 
     def add(self, ids: Sequence[str], probabilities: npt.NDArray[np.float32]) -> None:
-        """Take the (B, C) probabilities of B images."""
+        """Store the (B, C) probabilities of B images."""
         self._ids += ids
         with self._rows.open("ab") as file:
             file.write(np.ascontiguousarray(probabilities, np.float32).tobytes())
 
     def write(self, backbone: Backbone, classes: int) -> int:
-        """Write the file, in place of one that may be there; returns its rows. Raises ConfigError, StorageError."""
+        """Write or overwrite the file; returns its number of rows. Raises ConfigError, StorageError."""
         order = self._order()
         self._rows.touch()
         staged = Path(self._folder.name, "submission.json")
@@ -96,13 +96,13 @@ class Submission:
         }
 
     def _order(self) -> list[int]:
-        """Numbers of the collected rows, in the order of the file."""
+        """Numbers of the stored rows, in the order of the file."""
         listed = sorted(range(len(self._ids)), key=lambda number: self._ids[number].split("/"))
         if self._index is None:
             return listed
-        return [listed[number] for number in self._checked(self._index)]
+        return [listed[number] for number in self._in_range(self._index)]
 
-    def _checked(self, index: list[int]) -> Iterator[int]:
+    def _in_range(self, index: list[int]) -> Iterator[int]:
         for number in index:
             if not 0 <= number < len(self._ids):
                 raise ConfigError(
@@ -118,4 +118,4 @@ def _read_index(uri: str) -> list[int]:
     except NotFoundError as error:
         raise ConfigError(f"There is no file {uri}: check --index.") from error
     except ValidationError as error:
-        raise ConfigError(f"{uri} is no list of row numbers: give the index.json of the ELEVATER set.") from error
+        raise ConfigError(f"{uri} is not a list of row numbers: give the index.json of the ELEVATER set.") from error

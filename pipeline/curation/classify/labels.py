@@ -1,8 +1,8 @@
-"""The classes that images are sorted into: a labels file in, what each class is called out.
+"""Reads the classes from a labels file.
 
-A file has one class a line, as `label_cn.txt` of the published sets: line n is class n. Tabs separate further names of
-a class. JSON is a list of names, or of lists of names, or an object of such lists by label. Two classes may have one
-name; the class's number tells them apart.
+A text file has one class per line, like `label_cn.txt` of the published sets: line n is class n. Tabs separate synonyms
+of a class. JSON is a list of names, or of lists of names, or an object of such lists by label. Two classes may have
+the same name; they differ by their numbers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _JSON: TypeAdapter[list[str | list[str]] | dict[str, list[str]]] = TypeAdapter(
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """C classes; their order is their number.
+    """C classes, numbered in order.
 
     Attributes:
-        synonyms: names of each class; the first is its label.
+        synonyms: the names of each class; the first is its label.
     """
 
     synonyms: tuple[tuple[str, ...], ...]
@@ -41,7 +41,7 @@ class Classes:
 
     @property
     def repeated(self) -> list[str]:
-        """Labels that several classes have."""
+        """Labels of more than one class."""
         return [label for label, count in Counter(self.labels).items() if count > 1]
 
 
@@ -53,11 +53,11 @@ def read_classes(uri: str) -> Classes:
         raise ConfigError(f"There is no file {uri}: check --labels.") from error
     for number, names in enumerate(rows):
         if not names or not all(names):
-            raise ConfigError(f"{uri}: class {number} has an empty name. Give every class a name, one class a line.")
+            raise ConfigError(f"{uri}: class {number} has an empty name. Write one class per line, each with a name.")
     if len(rows) < 2:
         raise ConfigError(
-            f"{uri} names {len(rows)} classes, and probabilities of one class are all 1: give two or more, or use "
-            "`hanclip similarity OUT --text LABEL`."
+            f"{uri} names {len(rows)} classes, but with fewer than two, every probability is 1: give at least two, or "
+            "use `hanclip similarity OUT --text LABEL`."
         )
     return Classes(tuple(tuple(dict.fromkeys(names)) for names in rows))
 
@@ -71,7 +71,7 @@ def _from_json(uri: str) -> list[list[str]]:
         tree = _JSON.validate_json(storage.read_bytes(storage.normalise(uri)))
     except ValidationError as error:
         raise ConfigError(
-            f'{uri} is no labels file: write ["苹果", "梨"], [["苹果", "红苹果"], ["梨"]] or {{"苹果": ["红苹果"]}}.'
+            f'{uri} is not a labels file: write ["苹果", "梨"], [["苹果", "红苹果"], ["梨"]] or {{"苹果": ["红苹果"]}}.'
         ) from error
     if isinstance(tree, dict):
         return [[label, *names] for label, names in tree.items()]
@@ -79,7 +79,7 @@ def _from_json(uri: str) -> list[list[str]]:
 
 
 def read_lines(uri: str) -> list[str]:
-    """Lines of a text file, without line ends; an empty last line is none. Raises ConfigError, StorageError."""
+    """The lines of a text file without line ends; an empty file has none. Raises ConfigError, StorageError."""
     try:
         text = decode_text(storage.read_bytes(storage.normalise(uri)))
     except UnicodeDecodeError as error:

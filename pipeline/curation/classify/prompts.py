@@ -1,7 +1,7 @@
-"""The classifier that names make: a vector for each class, as the published evaluation builds it.
+"""Builds the zero-shot classifier: a vector for each class, as in the published evaluation.
 
-Every template is filled with a class's name, encoded, and brought to norm 1; the mean of a class's vectors, brought to
-norm 1 again, stands for the class. Lower case, quotes and the 52 tokens are the tokenizer's work.
+Every template is filled with each name of a class and encoded to a vector of norm 1; the normalised mean of these
+vectors represents the class. The tokenizer handles lower case, quotes and the limit of 52 tokens.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[st
 
     Args:
         encoder: the dataset's model.
-        classes: every name of a class counts the same.
-        templates: every template counts as often as it stands.
+        classes: all names of a class have the same weight.
+        templates: a repeated template counts repeatedly.
         on_rows: called with the number of texts encoded since the last call.
 
     Raises:
@@ -48,10 +48,10 @@ def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[st
         for name in names
         for text in prompts(name, templates)
     )
-    while some := list(islice(texts, _PROMPTS_AT_ONCE)):
-        vectors = encoder.encode_texts([text for _, text in some])
-        np.add.at(sums, [number for number, _ in some], vectors)
-        on_rows(len(some))
+    while batch := list(islice(texts, _PROMPTS_AT_ONCE)):
+        vectors = encoder.encode_texts([text for _, text in batch])
+        np.add.at(sums, [number for number, _ in batch], vectors)
+        on_rows(len(batch))
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     bad = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
     if bad.any():

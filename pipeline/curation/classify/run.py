@@ -1,7 +1,7 @@
-"""Zero-shot classification of a finished dataset: class vectors in, a table of labels and probabilities out.
+"""Classifies the images of a dataset and writes a table of labels and probabilities.
 
-No image is touched: the stored image embeddings are multiplied with the class vectors, block by block, in memory that
-does not grow with the dataset. Probabilities are softmax(scale * cosine) over all classes.
+In: stored image vectors and class vectors. Out: a Parquet table. No image is read: the stored vectors are multiplied
+with the class vectors, block by block, in bounded memory. Probabilities are softmax(scale * cosine) over all classes.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import pyarrow as pa
 from pipeline.curation.classify.elevater import Submission
 from pipeline.curation.classify.labels import Classes
 from pipeline.curation.classify.report import TOP, Tally
-from pipeline.curation.classify.truth import Numbers, Truth
+from pipeline.curation.classify.truth import ClassNumbers, GroundTruth
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, Block, VectorRows, Vectors
 from pipeline.phases import OnRows
 
 #: The published evaluation multiplies cosines with this constant, which is what the released models learned.
 LOGIT_SCALE = 100.0
-_CELLS = 2**24  # rows x classes at once: 64 MB for each of the three matrices of a block
+_CELLS = 2**24  # rows x classes per block: 64 MB for each of its three matrices
 _ROWS = (256, 65536)
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """What decides the table.
+    """A zero-shot classifier.
 
     Attributes:
-        classes: C of them.
+        classes: C classes.
         weights: (C, D) float32 of norm 1.
-        logit_scale: factor of the cosines under the softmax.
-        top_k: so many classes a row, beside the best two.
+        logit_scale: factor of the cosines in the softmax.
+        top_k: number of classes in the list columns; 0 for no such columns.
     """
 
     classes: Classes
@@ -47,39 +47,47 @@ class Classifier:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """B images.
+    """The predictions for B images.
 
     Attributes:
-        classes: (B, K) numbers of the K most probable classes, best first; of equal ones the lower number.
+        classes: (B, K) the K most probable classes, best first; ties by number.
         probabilities: (B, C) of all classes.
         cosines: (B,) with the best class.
     """
 
-    classes: Numbers
+    classes: ClassNumbers
     probabilities: npt.NDArray[np.float32]
     cosines: npt.NDArray[np.float32]
 
 
 @dataclass(slots=True)
-class Watchers:
-    """Who looks on while a table is written: the truth with its tally, the submission, and the display."""
+class Observers:
+    """What else receives the predictions while a table is written: the measures, the submission, the progress bar."""
 
     on_rows: OnRows
-    truth: Truth | None = None
+    truth: GroundTruth | None = None
     tally: Tally | None = None
     submission: Submission | None = None
 
 
 def write_classes(
-    images: VectorRows, uri: str, classifier: Classifier, facts: Mapping[str, Any], watchers: Watchers
-) -> Numbers:
-    """Classify `images`, which have the columns that the truth is computed from, and write the table `uri`.
+    images: VectorRows, uri: str, classifier: Classifier, footer: Mapping[str, Any], observers: Observers
+) -> ClassNumbers:
+    """Classify `images` and write the table `uri`.
 
-    Returns how many rows each of the C classes got.
+    Args:
+        images: the rows, with the columns that the ground truth needs.
+        uri: the table.
+        classifier: the classifier.
+        footer: what made the table, see `write_table`.
+        observers: receive each block.
+
+    Returns:
+        (C,) how many images were assigned to each class.
 
     Raises:
-        ConfigError: the truth cannot be told.
-        StorageError, RunError: the dataset cannot be read, or the table not written.
+        ConfigError: the ground truth cannot be computed.
+        StorageError, RunError: the dataset cannot be read, or the table cannot be written.
     """
     counts = np.zeros(len(classifier.classes), np.int64)
     labels = pa.array(classifier.classes.labels)
@@ -88,19 +96,19 @@ def write_classes(
 
     def tables() -> Iterator[pa.Table]:
         for block in images.blocks(rows):
-            told = predict(block.vectors, classifier)
-            counts[:] += np.bincount(told.classes[:, 0], minlength=len(counts))
-            if watchers.submission:
-                watchers.submission.add(block.ids, told.probabilities)
-            yield _table(block, told, labels, classifier.top_k, _watch(block, told, watchers))
-            watchers.on_rows(len(block.ids))
+            predicted = predict(block.vectors, classifier)
+            counts[:] += np.bincount(predicted.classes[:, 0], minlength=len(counts))
+            if observers.submission:
+                observers.submission.add(block.ids, predicted.probabilities)
+            yield _table(block, predicted, labels, classifier.top_k, _tallied(block, predicted, observers))
+            observers.on_rows(len(block.ids))
 
-    write_table(uri, schema(classifier.top_k, watchers.truth is not None), tables(), facts)
+    write_table(uri, schema(classifier.top_k, observers.truth is not None), tables(), footer)
     return counts
 
 
 def predict(vectors: Vectors, classifier: Classifier) -> Prediction:
-    """Classify (B, D) unit vectors. The order of classes is that of the cosines: probabilities may underflow to 0."""
+    """Classify (B, D) unit vectors. Classes are ordered by cosine, since probabilities may underflow to 0."""
     cosines = vectors @ classifier.weights.T
     classes = _best(cosines, min(len(classifier.classes), max(classifier.top_k, TOP)))
     best = np.take_along_axis(cosines, classes[:, :1], 1)
@@ -109,8 +117,8 @@ def predict(vectors: Vectors, classifier: Classifier) -> Prediction:
     return Prediction(classes, probabilities, best[:, 0])
 
 
-def _best(cosines: npt.NDArray[np.float32], count: int) -> Numbers:
-    """Columns of each row's largest values, in order; a few passes are quicker than sorting a thousand classes."""
+def _best(cosines: npt.NDArray[np.float32], count: int) -> ClassNumbers:
+    """Columns of each row's largest values, in order; a few passes are faster than sorting a thousand classes."""
     left, rows = cosines.copy(), np.arange(len(cosines))
     found = np.empty((len(cosines), count), np.int64)
     for rank in range(count):
@@ -120,7 +128,7 @@ def _best(cosines: npt.NDArray[np.float32], count: int) -> Numbers:
 
 
 def schema(top_k: int, with_truth: bool) -> pa.Schema:
-    """Columns of the table."""
+    """The columns of the table."""
     whole, real = pa.int32(), pa.float32()
     fields = [pa.field(name, pa.string(), nullable=False) for name in KEY]
     fields += [pa.field("label", pa.string(), nullable=False), pa.field("label_index", whole, nullable=False)]
@@ -134,30 +142,30 @@ def schema(top_k: int, with_truth: bool) -> pa.Schema:
     return pa.schema([*fields, *([pa.field("truth_index", whole)] if with_truth else [])])
 
 
-def _watch(block: Block, told: Prediction, watchers: Watchers) -> Numbers | None:
-    """The block's true classes, counted, where they are to be known."""
-    if watchers.truth is None or watchers.tally is None:
+def _tallied(block: Block, predicted: Prediction, observers: Observers) -> ClassNumbers | None:
+    """Count the block's predictions; returns its true classes, or None without a ground truth."""
+    if observers.truth is None or observers.tally is None:
         return None
-    truth = watchers.truth.of(block.rows)
-    watchers.tally.add(truth, told.classes)
+    truth = observers.truth.of(block.rows)
+    observers.tally.add(truth, predicted.classes)
     return truth
 
 
-def _table(block: Block, told: Prediction, labels: pa.Array, top_k: int, truth: Numbers | None) -> pa.Table:
-    ordered = np.take_along_axis(told.probabilities, told.classes, 1)
+def _table(block: Block, predicted: Prediction, labels: pa.Array, top_k: int, truth: ClassNumbers | None) -> pa.Table:
+    ordered = np.take_along_axis(predicted.probabilities, predicted.classes, 1)
     columns = {
         **{name: block.rows[name] for name in KEY},
-        "label": labels.take(pa.array(told.classes[:, 0])),
-        "label_index": told.classes[:, 0],
+        "label": labels.take(pa.array(predicted.classes[:, 0])),
+        "label_index": predicted.classes[:, 0],
         "probability": ordered[:, 0],
-        "cosine": told.cosines,
-        "runner_up": labels.take(pa.array(told.classes[:, 1])),
-        "runner_up_index": told.classes[:, 1],
+        "cosine": predicted.cosines,
+        "runner_up": labels.take(pa.array(predicted.classes[:, 1])),
+        "runner_up_index": predicted.classes[:, 1],
         "runner_up_probability": ordered[:, 1],
         "margin": ordered[:, 0] - ordered[:, 1],
     }
     if top_k:
-        classes = told.classes[:, :top_k]
+        classes = predicted.classes[:, :top_k]
         columns["top_labels"] = _lists(labels.take(pa.array(classes.ravel())), classes.shape)
         columns["top_indexes"] = _lists(pa.array(classes.ravel(), pa.int32()), classes.shape)
         columns["top_probabilities"] = _lists(pa.array(ordered[:, :top_k].ravel()), classes.shape)

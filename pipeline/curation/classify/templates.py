@@ -1,7 +1,7 @@
-"""Prompt templates: names of sets that ship, or files, in; templates with `{}` where a label goes out.
+"""Reads prompt templates from built-in sets and from files.
 
-Several sets or files are read as one list. A template that stands twice counts twice in a class's mean vector, as in
-the published evaluation, whose list of 183 holds four templates two times.
+In: names of sets and files, which form one list. Out: templates with `{}` in place of the label. A repeated template
+counts repeatedly in a class's mean vector, as in the published evaluation, which repeats four of its 183 templates.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from pipeline.curation.classify.labels import read_lines
 from pipeline.errors import ConfigError, NotFoundError
 
-#: Where a label goes.
+#: Stands for the label.
 SLOT = "{}"
 DEFAULT_SET = "general"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSet:
-    """A set that ships; `about` says in a few words what it is for."""
+    """A built-in set; `about` describes its purpose in a few words."""
 
     about: str
     templates: tuple[str, ...]
@@ -30,13 +30,13 @@ class TemplateSet:
 
 @cache
 def shipped_sets() -> dict[str, TemplateSet]:
-    """The sets that ship, by name."""
+    """The built-in sets, by name."""
     tree = tomllib.loads(Path(__file__).with_name("templates.toml").read_text(encoding="utf-8"))
     return {name: TemplateSet(entry["about"], tuple(entry["templates"])) for name, entry in tree.items()}
 
 
 def read_templates(given: Sequence[str]) -> tuple[str, ...]:
-    """Templates of these sets and files together, repeated ones as often as they stand; raises ConfigError."""
+    """The templates of these sets and files together, with repetitions. Raises ConfigError."""
     sets = shipped_sets()
     return tuple(
         template
@@ -50,16 +50,16 @@ def _from_file(uri: str) -> list[str]:
         lines = [line for line in read_lines(uri) if line.strip()]
     except NotFoundError as error:
         raise ConfigError(
-            f"{uri} is neither a file nor a set of templates that ships ({', '.join(shipped_sets())}): see "
+            f"{uri} is neither a file nor a set of templates of hanclip ({', '.join(shipped_sets())}): see "
             "`hanclip classify --list-templates`."
         ) from error
     wrong = next((line for line in lines if SLOT not in line), None)
     if wrong is not None or not lines:
         found = "no template" if wrong is None else f"the line {wrong!r} without {SLOT}"
-        raise ConfigError(f"{uri} holds {found}: write one template a line, with {SLOT} where the label goes.")
+        raise ConfigError(f"{uri} holds {found}: write one template a line, with {SLOT} in place of the label.")
     return lines
 
 
 def prompts(name: str, templates: Sequence[str]) -> list[str]:
-    """What the model reads for a class that is called `name`."""
+    """The texts that are encoded for a class named `name`."""
     return [template.replace(SLOT, name) for template in templates]

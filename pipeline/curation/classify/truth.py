@@ -1,8 +1,8 @@
-"""What images really show, where that is known: an expression over the dataset's columns, or a file of ids, in;
-numbers of classes out.
+"""Reads the ground truth of a classification.
 
-Text is the name of a class, a whole number is its number (line n of the labels file, from 0). A record whose truth is
-null has none; one whose truth is no class is counted, and left out of every measure.
+In: an SQL expression over the dataset's columns, or a file with ids and labels. Out: numbers of classes. A text is the
+name of a class; an integer is its number (line n of the labels file, from 0). A null means that the truth is unknown.
+Records whose truth is none of the classes are counted, but left out of every measure.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pipeline.errors import ConfigError, NotFoundError, RunError
 from pipeline.scratch.user_sql import require_expression
 from pipeline.scratch.workspace import Workspace
 
-Numbers = npt.NDArray[np.int64]
+ClassNumbers = npt.NDArray[np.int64]
 
-#: In place of a class's number: nothing is known, or what is known is none of the classes.
+#: Special class numbers: the truth is unknown, or is none of the classes.
 UNKNOWN, NO_CLASS = -1, -2
 _FILES = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}', all_varchar=true)"}
 _FILES[".tsv"] = _FILES[".csv"]
 
 
-class Truth:
-    """Tells the classes of blocks of rows.
+class GroundTruth:
+    """The true classes of a dataset's rows.
 
     Attributes:
-        columns: columns of the dataset that it must be given.
+        columns: columns of the dataset that are needed to compute them.
     """
 
     def __init__(self, given: str, dataset: Dataset, classes: Classes, work: Workspace) -> None:
@@ -50,22 +50,22 @@ class Truth:
             self._value, self._join = self._expression(dataset.identity.schema), ""
         self.of(dataset.identity.schema.empty_table().select(["id", *self.columns]))
 
-    def of(self, rows: pa.Table) -> Numbers:
-        """The class of each of B rows, UNKNOWN or NO_CLASS; raises ConfigError."""
+    def of(self, rows: pa.Table) -> ClassNumbers:
+        """(B,) the class of each row, UNKNOWN or NO_CLASS. Raises ConfigError."""
         self._work.register("block", rows.append_column("_row", pa.array(np.arange(rows.num_rows))))
         sql = f"SELECT {self._value} AS truth FROM block {self._join} ORDER BY _row"
         try:
             tables = [pa.Table.from_batches([batch]) for batch in self._work.batches(sql)]
         except RunError as error:
-            raise ConfigError(f"--truth {self.given} cannot be computed: {error.__cause__}") from error
+            raise ConfigError(f"--truth {self.given} cannot be computed: {error.__cause__}\nCorrect it.") from error
         values = pa.concat_tables(tables)["truth"] if tables else pa.chunked_array([], pa.null())
         if len(values) != rows.num_rows:
             raise ConfigError(
-                f"--truth {self.given} gives {len(values)} values for {rows.num_rows} rows: give one each."
+                f"--truth {self.given} gives {len(values)} values for {rows.num_rows} rows: give one value per row."
             )
         return self._numbers(values)
 
-    def _numbers(self, values: pa.ChunkedArray) -> Numbers:
+    def _numbers(self, values: pa.ChunkedArray) -> ClassNumbers:
         kind = values.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             numbers = self._by_name(values)
@@ -76,30 +76,30 @@ class Truth:
                 raise ConfigError(f"--truth {self.given} gives fractions: give a label or its number.") from error
         else:
             raise ConfigError(f"--truth {self.given} gives values of type {kind}: give a label or its number.")
-        told = np.asarray(pc.fill_null(numbers, UNKNOWN).to_numpy(), np.int64)
+        filled = np.asarray(pc.fill_null(numbers, UNKNOWN).to_numpy(), np.int64)
         known = values.is_valid().to_numpy()
-        inside = (told >= 0) & (told < len(self._classes))
-        return np.where(known, np.where(inside, told, NO_CLASS), UNKNOWN)
+        inside = (filled >= 0) & (filled < len(self._classes))
+        return np.where(known, np.where(inside, filled, NO_CLASS), UNKNOWN)
 
     def _by_name(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Numbers of named classes, NO_CLASS for other names; a name that two classes have tells neither."""
+        """Numbers of the named classes, NO_CLASS for other names. Raises ConfigError for a name of two classes."""
         number: dict[str, int] = {}
         shared: set[str] = set()
-        for i, names in enumerate(self._classes.synonyms):
-            for name in names:
+        for i, synonyms in enumerate(self._classes.synonyms):
+            for name in synonyms:
                 shared.update({name} & number.keys())
                 number.setdefault(name, i)
-        told = values.cast(pa.string())
-        if shared and (met := pc.unique(told.filter(pc.is_in(told, pa.array(sorted(shared))))).to_pylist()):
+        names = values.cast(pa.string())
+        if shared and (ambiguous := pc.unique(names.filter(pc.is_in(names, pa.array(sorted(shared))))).to_pylist()):
             raise ConfigError(
-                f"--truth {self.given} says {met[0]!r}, which several lines of the labels file do: give the number of "
-                "the line, from 0, as the truth."
+                f"--truth {self.given} contains {ambiguous[0]!r}, which is on several lines of the labels file: give "
+                "the number of the line, from 0, instead of the name."
             )
-        at = pc.index_in(told, pa.array(list(number)))
-        return pc.fill_null(pc.take(pa.array(number.values(), pa.int64()), at), NO_CLASS)
+        position = pc.index_in(names, pa.array(list(number)))
+        return pc.fill_null(pc.take(pa.array(number.values(), pa.int64()), position), NO_CLASS)
 
     def _expression(self, schema: pa.Schema) -> str:
-        """SQL of the value; every column whose name occurs in it is read."""
+        """The SQL of the value. Every column whose name occurs in it is read."""
         if self.given in schema.names:
             self.columns = (self.given,)
             return '"' + self.given.replace('"', '""') + '"'
@@ -108,14 +108,14 @@ class Truth:
         )
         if not self.columns:
             raise ConfigError(
-                f"--truth {self.given} is neither a file (.parquet, .csv, .tsv) nor a column of the dataset, and names "
-                f"none. Its columns: {', '.join(_short(schema))}."
+                f"--truth {self.given} is neither a file (.parquet, .csv, .tsv) nor a column of the dataset, nor SQL "
+                f"over its columns. Choose among the columns {', '.join(_scalars(schema))}."
             )
         require_expression(self.given, "--truth", self._work)
         return f"({self.given}\n)"
 
     def _open_file(self) -> None:
-        """Make the table `known` of `id` and `truth`."""
+        """Create the table `known` of `id` and `truth`."""
         suffix = Path(self.given).suffix.lower()
         local = Path(self._work.path(f"truth{suffix}"))
         try:
@@ -130,16 +130,18 @@ class Truth:
                 raise ConfigError(
                     f"{self.given} has the columns {', '.join(sorted(names))}: it needs id, and label or label_index."
                 )
-            # A label may look like a number, and is none; a number may come as text.
+            # A label that looks like a number is still a label, and a number may be stored as text.
             kind = "VARCHAR" if value == "label" else "BIGINT"
             sql = f"SELECT id::VARCHAR AS id, {value}::{kind} AS truth FROM {source}"
             self._work.execute(f"CREATE TABLE known AS {sql}")
             twice = self._work.rows("SELECT id FROM known GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1")
         except RunError as error:
-            raise ConfigError(f"{self.given} cannot be read as a table: {error.__cause__}") from error
+            raise ConfigError(
+                f"{self.given} cannot be read as a table: {error.__cause__}\nCorrect the file."
+            ) from error
         if twice:
-            raise ConfigError(f"{self.given} says twice what {twice[0][0]} is: leave one line for each id.")
+            raise ConfigError(f"{self.given} has several lines for the id {twice[0][0]}: leave one line for each id.")
 
 
-def _short(schema: pa.Schema) -> Sequence[str]:
+def _scalars(schema: pa.Schema) -> Sequence[str]:
     return [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
