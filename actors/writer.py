@@ -17,7 +17,7 @@ from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.dataset.shard_file import Provenance
+from pipeline.dataset.shard_file import ShardProvenance
 from pipeline.errors import AlreadyExistsError
 from pipeline.records import CommittedShard, Crashed, EmbeddingBatch, Failure, Record, Shard
 from pipeline.stats import Stats
@@ -45,7 +45,7 @@ class Writer:
         table = self._concatenate(batches)
         quarantine = pa.concat_tables([*(batch.quarantine for batch in batches), self._crashed_rows(shard, crashed)])
         metadata = decode_footer(table.schema.metadata)  # empty if no record of the shard reached an embedder
-        provenance = Provenance(
+        provenance = ShardProvenance(
             run_id=self._run_id,
             rows_planned=shard.rows,
             logit_scale=float(metadata.get("logit_scale", "nan")),

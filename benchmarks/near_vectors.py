@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.dataset.shard_file import Provenance
+from pipeline.dataset.shard_file import ShardProvenance
 
 DIM = 512
 _PLANTED = 0.2
@@ -77,7 +77,7 @@ def write_dataset(out: Path, vectors: Vectors) -> None:
     dataset = Dataset.open_or_create(str(out), identity)
     for shard, start in enumerate(range(0, len(vectors), _SHARD_ROWS)):
         table = _rows(start, vectors[start : start + _SHARD_ROWS]).select(identity.schema.names)
-        told = Provenance(run_id="benchmark", rows_planned=len(table), logit_scale=100.0, compute_dtype="fp32")
+        told = ShardProvenance(run_id="benchmark", rows_planned=len(table), logit_scale=100.0, compute_dtype="fp32")
         dataset.write_shard(f"{shard:032x}", "2026-01-01", table, QUARANTINE.empty_table(), told)
 
 

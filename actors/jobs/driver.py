@@ -36,7 +36,7 @@ from pipeline.jobs.folder import job_id_of
 from pipeline.jobs.job import DriverState, Job, JobRun, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.jobs.steps import Step
-from pipeline.partitions.manifests import PartitionState, Status, write_state
+from pipeline.partitions.manifests import PartitionState, PartitionStatus, write_state
 from pipeline.partitions.template import input_digest, spec_digest
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 _TOO_MUCH_QUARANTINE = 3
 _STATES: Mapping[State, RunState] = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
 #: The status of a partition after a run. A stopped run leaves it unchanged.
-_MANIFEST: Mapping[RunState, Status] = {"complete": "done", "empty": "empty", "failed": "failed"}
+_MANIFEST: Mapping[RunState, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 class JobDriver:

@@ -33,12 +33,12 @@ from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 from pipeline.jobs.folder import read_summary
 from pipeline.jobs.job import JobProgress, JobRun, RunOutcome
-from pipeline.partitions.manifests import PartitionState, Status, read_state
+from pipeline.partitions.manifests import PartitionState, PartitionStatus, read_state
 
 FLOW = "backfill"
 FAILED, STOPPED = 1, 143
 #: The status of a partition by the state of its run. Runs that were stopped or never started have none.
-_STATUS_OF_RUN: Mapping[str, Status] = {"complete": "done", "empty": "empty", "failed": "failed"}
+_STATUS_OF_RUN: Mapping[str, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,5 +209,5 @@ def _of_manifest(state: PartitionState, run: RunOutcome | None) -> PartitionOutc
     return PartitionOutcome(state.key, state.status, _exit_code(state.status, run), state.message, state)
 
 
-def _exit_code(status: Status, run: RunOutcome | None) -> int:
+def _exit_code(status: PartitionStatus, run: RunOutcome | None) -> int:
     return FAILED if status == "failed" else run.summary.exit_code if run and run.summary else 0

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import find_current
-from pipeline.dataset.outcomes import Kind, RowNumbers, WordFile, read_rows, tables_behind
+from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, read_rows, tables_behind
 from pipeline.scratch.workspace import Workspace
 
 #: Neighbours that a sample takes together, so that it touches few row groups.
@@ -32,9 +32,9 @@ class CurrentRows:
         self._names = set(dataset.identity.schema.names)
         work.execute(
             "CREATE VIEW rows AS SELECT place, id, source_fingerprint FROM words "
-            f"SEMI JOIN (SELECT place FROM current WHERE kind = {Kind.EMBEDDED}) USING (place)"
+            f"SEMI JOIN (SELECT place FROM current WHERE kind = {Outcome.EMBEDDED}) USING (place)"
         )
-        [(count,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
+        [(count,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Outcome.EMBEDDED}")
         self.count = int(count)
 
     def read(self, columns: Sequence[str], sql: str = "SELECT place FROM rows") -> Iterator[pa.Table]:
@@ -44,7 +44,7 @@ class CurrentRows:
         """
         names = [name for name in columns if name in self._names]
 
-        def read(file: WordFile, rows: RowNumbers) -> pa.Table:
+        def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:
             return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [rows + file.first])
 
         return tables_behind(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)

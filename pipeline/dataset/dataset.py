@@ -19,7 +19,7 @@ from pipeline.dataset import layout, schema
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan
-from pipeline.dataset.shard_file import Provenance, encode, footer_entries, read_footer, read_footers
+from pipeline.dataset.shard_file import ShardProvenance, encode, footer_entries, read_footer, read_footers
 from pipeline.errors import AlreadyExistsError, IdentityError, NotFoundError, RunError
 from pipeline.storage import DEFAULT_POLICY, ReadPolicy
 
@@ -80,7 +80,7 @@ class Dataset:
         return cls(uri, identity)
 
     def write_shard(
-        self, shard_id: str, run_date: str, table: pa.Table, quarantine: pa.Table, provenance: Provenance
+        self, shard_id: str, run_date: str, table: pa.Table, quarantine: pa.Table, provenance: ShardProvenance
     ) -> int:
         """Commit one shard; returns the bytes written.
 

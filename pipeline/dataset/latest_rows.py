@@ -19,7 +19,7 @@ from datetime import date
 import pyarrow as pa
 
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.outcomes import Kind, RowNumbers, WordFile, gather, read_rows, tables_behind
+from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, gather, read_rows, tables_behind
 from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.dataset.schema import conform
 from pipeline.scratch.workspace import Workspace
@@ -62,11 +62,11 @@ def count(out: str) -> int:
 
 
 def _rows(work: Workspace) -> int:
-    [(rows,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Kind.EMBEDDED}")
+    [(rows,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Outcome.EMBEDDED}")
     return int(rows)
 
 
-def find_current(dataset: Dataset, work: Workspace) -> list[WordFile]:
+def find_current(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
     """Make the tables `words` and `current` (`place` and `kind` of each id's state, EMBEDDED or QUARANTINED) in `work`.
 
     Returns the files that the words are in.
@@ -81,13 +81,15 @@ _CURRENT = f"""
 WITH newest AS MATERIALIZED (SELECT max(place) AS place, arg_max(kind, place) AS kind FROM words GROUP BY id),
 unclear AS (
     SELECT id, source_fingerprint FROM words
-    SEMI JOIN (SELECT place FROM newest WHERE kind IN ({Kind.RETURNED}, {Kind.QUARANTINED})) USING (place)
+    SEMI JOIN (SELECT place FROM newest WHERE kind IN ({Outcome.RETURNED}, {Outcome.QUARANTINED})) USING (place)
 ), resolved AS (
-    SELECT coalesce(max(place) FILTER (kind = {Kind.EMBEDDED}), max(place) FILTER (kind = {Kind.QUARANTINED})) AS place,
-           max(kind) AS kind
+    SELECT max(kind) AS kind,
+           coalesce(
+               max(place) FILTER (kind = {Outcome.EMBEDDED}), max(place) FILTER (kind = {Outcome.QUARANTINED})
+           ) AS place
     FROM words JOIN unclear USING (id, source_fingerprint) GROUP BY id
 )
-SELECT place, kind FROM newest WHERE kind = {Kind.EMBEDDED}
+SELECT place, kind FROM newest WHERE kind = {Outcome.EMBEDDED}
 UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
 """
 
@@ -96,7 +98,7 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows, behind a batch of their number that comes as soon as it is decided which they are."""
     names = [name for name in schema.names if name != RUN_DATE.name]
 
-    def read(file: WordFile, rows: RowNumbers) -> pa.Table:
+    def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:
         table = read_rows(file.uri, rows, names)
         day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
         return conform(table.select(names).append_column(RUN_DATE, day), schema)
@@ -104,6 +106,6 @@ def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with Workspace() as work:
         files = find_current(dataset, work)
         yield pa.RecordBatch.from_pydict({"rows": [_rows(work)]})
-        current = work.batches(f"SELECT place FROM current WHERE kind = {Kind.EMBEDDED} ORDER BY place")
+        current = work.batches(f"SELECT place FROM current WHERE kind = {Outcome.EMBEDDED} ORDER BY place")
         for table in tables_behind(current, files, read):
             yield from table.to_batches()

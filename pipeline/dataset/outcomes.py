@@ -42,7 +42,7 @@ _SAID = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind",
 _WORDS = pa.schema([pa.field("place", pa.int64(), nullable=False), *_SAID])
 
 
-class Kind(IntEnum):
+class Outcome(IntEnum):
     """What a word says; RETURNED repeats an earlier state by its fingerprint, GONE has no fingerprint."""
 
     GONE = 0
@@ -52,7 +52,7 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class WordFile:
+class OutcomeFile:
     """One file of the dataset that tells about ids.
 
     Attributes:
@@ -64,17 +64,17 @@ class WordFile:
     """
 
     uri: str
-    kind: Kind
+    kind: Outcome
     run_id: str
     shard_id: str = ""
     run_date: str = ""
     first: int = 0
 
 
-def gather(dataset: Dataset, work: Workspace) -> list[WordFile]:
+def gather(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
     """Make the table `words` in `work`; returns the files in the order of their rows. Raises StorageError, RunError."""
     files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind))
-    placed: list[WordFile] = []
+    placed: list[OutcomeFile] = []
     with Spool(work, "words", _WORDS, "place") as words:
         for start in range(0, len(files), _KEYS_AT_ONCE):
             some = files[start : start + _KEYS_AT_ONCE]
@@ -84,33 +84,33 @@ def gather(dataset: Dataset, work: Workspace) -> list[WordFile]:
     return placed
 
 
-def _files(dataset: Dataset) -> Iterator[WordFile]:
+def _files(dataset: Dataset) -> Iterator[OutcomeFile]:
     """Every file that counts, in no order. A quarantine file does when the embeddings file names its attempt."""
     embeddings = dataset.files()
     named = {}
     for file, footer in zip(embeddings, read_footers(embeddings), strict=True):
         named[file.run_date, file.shard_id, footer.attempt] = footer.planned_by
-        yield WordFile(file.uri, Kind.EMBEDDED, footer.planned_by, file.shard_id, file.run_date)
+        yield OutcomeFile(file.uri, Outcome.EMBEDDED, footer.planned_by, file.shard_id, file.run_date)
     for file in layout.data_files(dataset.uri, QUARANTINE):
         run_id = named.get((file.run_date, file.shard_id, file.attempt))
         if run_id is not None:
-            yield WordFile(file.uri, Kind.QUARANTINED, run_id, file.shard_id, file.run_date)
+            yield OutcomeFile(file.uri, Outcome.QUARANTINED, run_id, file.shard_id, file.run_date)
     for run_id, uri in layout.tombstones(dataset.uri).items():
-        yield WordFile(uri, Kind.GONE, run_id)
+        yield OutcomeFile(uri, Outcome.GONE, run_id)
 
 
-def _read_words(file: WordFile) -> pa.Table:
+def _read_words(file: OutcomeFile) -> pa.Table:
     with _opened(file.uri) as parquet:
-        table = parquet.read(TOMBSTONES.names if file.kind == Kind.GONE else _KEYS)
-    if file.kind == Kind.GONE:
-        kinds = pc.if_else(table["gone"], pa.scalar(Kind.GONE, pa.int8()), pa.scalar(Kind.RETURNED, pa.int8()))
+        table = parquet.read(TOMBSTONES.names if file.kind == Outcome.GONE else _KEYS)
+    if file.kind == Outcome.GONE:
+        kinds = pc.if_else(table["gone"], pa.scalar(Outcome.GONE, pa.int8()), pa.scalar(Outcome.RETURNED, pa.int8()))
     else:
         kinds = pa.repeat(pa.scalar(file.kind, pa.int8()), table.num_rows)
     return table.select(_KEYS).append_column("kind", kinds).cast(_SAID)
 
 
 def tables_behind(
-    words: Iterable[pa.RecordBatch], files: Sequence[WordFile], read: Callable[[WordFile, RowNumbers], pa.Table]
+    words: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile], read: Callable[[OutcomeFile, RowNumbers], pa.Table]
 ) -> Iterator[pa.Table]:
     """What `read` makes of each file behind `words`, which have a column `place`, ascending, and its rows' numbers.
 
@@ -121,7 +121,7 @@ def tables_behind(
         yield from storage.in_threads(lambda piece: read(*piece), some, _ROWS_AT_ONCE)
 
 
-def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[WordFile]) -> Iterator[tuple[WordFile, RowNumbers]]:
+def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile]) -> Iterator[tuple[OutcomeFile, RowNumbers]]:
     """The files behind rows that have a column `place`, ascending, each with the numbers of its rows that are meant.
 
     A file may come twice in a row, where a batch ends inside it.
@@ -133,7 +133,7 @@ def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[WordFile]) -> Iter
             yield files[numbers[start]], rows_of_file
 
 
-def positions(places: RowNumbers, files: Sequence[WordFile]) -> tuple[RowNumbers, RowNumbers]:
+def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumbers, RowNumbers]:
     """Where places lie: the index of the file of each, and its row there."""
     firsts = np.array([file.first for file in files], np.int64)
     # Of files with the same first row all but the last are empty.

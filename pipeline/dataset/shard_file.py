@@ -34,7 +34,7 @@ _DISTINCT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class ShardProvenance:
     """How the rows of a shard came to be: what the identity does not tell.
 
     Attributes:
@@ -73,7 +73,7 @@ class Footer:
 
 
 def footer_entries(
-    identity: Identity, provenance: Provenance, shard_id: str, attempt: str, rows: tuple[int, int]
+    identity: Identity, provenance: ShardProvenance, shard_id: str, attempt: str, rows: tuple[int, int]
 ) -> dict[str, str]:
     """Footer metadata of an embeddings file; `rows` are (embedded, quarantined)."""
     facts = {

@@ -15,7 +15,7 @@ from pipeline.errors import NotFoundError, StorageError
 
 FOLDER = "_partitions"
 
-Status = Literal["done", "failed", "empty"]
+PartitionStatus = Literal["done", "failed", "empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class PartitionState:
     """
 
     key: str
-    status: Status
+    status: PartitionStatus
     spec: str = ""
     input: str = ""
     rows: int = 0

@@ -16,7 +16,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.plan import log
 from pipeline.plan.listing import Listing
-from pipeline.plan.log import Entry, Kind
+from pipeline.plan.log import LogEntry, PlanKind
 from pipeline.plan.pending import Pending
 from pipeline.plan.record_files import RecordFiles
 from pipeline.plan.shards import Origin, ToDo, full_cut
@@ -117,9 +117,9 @@ class Draft:
             dataset=replace(self._dataset, policy=storage.ReadPolicy.of_commits(listed.config.source)),
         )
 
-    def entry(self, plan: Plan, kind: Kind) -> Entry:
+    def entry(self, plan: Plan, kind: PlanKind) -> LogEntry:
         """What the log is to say about `plan`."""
-        return Entry(
+        return LogEntry(
             run_id=plan.run_id,
             run_date=self._origin.run_date,
             kind=kind,

@@ -25,26 +25,26 @@ from pipeline.dataset import layout
 from pipeline.errors import NotFoundError, RunError
 from pipeline.validation import validated
 
-Kind = Literal["full", "retry"]
+PlanKind = Literal["full", "retry"]
 
 _NAME = re.compile(r"/(\d{8})\.json$")
 
 
-class Entry(BaseModel):
+class LogEntry(BaseModel):
     """One plan that may be carried out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str = Field(description="The run whose plan it is; the plan lies in its folder.")
     run_date: str = Field(description="Partition of the shards that the plan cut itself, YYYY-MM-DD.")
-    kind: Kind = Field(description='"full", or "retry" for a selection of quarantined records.')
+    kind: PlanKind = Field(description='"full", or "retry" for a selection of quarantined records.')
     created_at: datetime = Field(description="When the number was taken, UTC.")
     open_runs: tuple[str, ...] = Field(
         description="Earlier runs, oldest first, with planned shards that were not committed and that no later run has."
     )
 
 
-def newest(out: str) -> tuple[int, Entry | None]:
+def newest(out: str) -> tuple[int, LogEntry | None]:
     """Number and content of the newest entry of the dataset at `out`; -1 and None where nothing was planned yet.
 
     Raises:
@@ -55,22 +55,22 @@ def newest(out: str) -> tuple[int, Entry | None]:
     return number, None if number < 0 else _read(out, number)
 
 
-def later(out: str, number: int) -> Iterator[Entry]:
+def later(out: str, number: int) -> Iterator[LogEntry]:
     """All entries after `number`, in order. Raises RunError as `newest` does."""
     with suppress(NotFoundError):
         for following in count(number + 1):
             yield _read(out, following)
 
 
-def append(out: str, number: int, entry: Entry) -> None:
+def append(out: str, number: int, entry: LogEntry) -> None:
     """Take `number` for `entry`. Raises AlreadyExistsError when somebody else has it."""
     storage.create(_uri(out, number), entry.model_dump_json().encode())
 
 
-def _read(out: str, number: int) -> Entry:
+def _read(out: str, number: int) -> LogEntry:
     uri = _uri(out, number)
     return validated(
-        Entry,
+        LogEntry,
         storage.read_bytes(uri),
         f"{uri} is damaged or written by a newer hanclip",
         cure="Upgrade hanclip; if that does not help, delete the file while no run is alive.",

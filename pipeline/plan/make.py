@@ -29,7 +29,7 @@ from pipeline.plan import log, tombstones
 from pipeline.plan.cutting import target_rows
 from pipeline.plan.draft import Draft, Listed, Plan
 from pipeline.plan.listing import Listing
-from pipeline.plan.log import Kind
+from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
 from pipeline.scratch.workspace import Workspace
@@ -156,7 +156,7 @@ def _refuse_unfinished_snapshot(out: str) -> None:
         )
 
 
-def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Workspace) -> Plan:
+def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: Workspace) -> Plan:
     """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
     vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
@@ -173,7 +173,7 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: Kind, work: Work
     return replace(plan, rows_vanished=vanished)
 
 
-def _stored(draft: Draft, kind: Kind) -> Plan:
+def _stored(draft: Draft, kind: PlanKind) -> Plan:
     plan = draft.plan()
     facts = {
         "run_id": plan.run_id,

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.dataset import layout
 from pipeline.dataset.plan_files import read_shards, read_tables
 from pipeline.errors import NotFoundError
-from pipeline.plan.log import Entry
+from pipeline.plan.log import LogEntry
 from pipeline.plan.shards import Cut, Origin, ToDo, runs
 from pipeline.records import RECORDS, Shard
 from pipeline.scratch.spool import Spool
@@ -55,7 +55,7 @@ class Pending:
         self._spools = 0
         work.execute("CREATE TABLE adopted_shards (shard BIGINT)")
 
-    def learn(self, entry: Entry) -> bool:
+    def learn(self, entry: LogEntry) -> bool:
         """Read the plans that an entry leads to and that are not known yet; whether anything of them is adopted."""
         run_ids = (*entry.open_runs, entry.run_id)
         found = {

@@ -17,7 +17,7 @@ from pipeline.config import SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import encode_footer
-from pipeline.dataset.outcomes import Kind, gather
+from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
 from pipeline.scratch.workspace import Workspace
@@ -43,7 +43,7 @@ def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str)
         return 0
     work.store("presence", _PRESENCE)
     [(live, gone)] = work.rows(
-        f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Kind.GONE}"
+        f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Outcome.GONE}"
     )
     if gone and _hides_records(work):
         gone = 0
@@ -89,10 +89,10 @@ FROM (
 _CHANGES = f"""
 WITH other AS MATERIALIZED (
     SELECT id, source_fingerprint FROM listing
-    JOIN presence USING (id) WHERE listed IS NOT NULL AND (kind = {Kind.GONE} OR state <> listed)
+    JOIN presence USING (id) WHERE listed IS NOT NULL AND (kind = {Outcome.GONE} OR state <> listed)
 )
 SELECT id, NULL::VARCHAR AS source_fingerprint, true AS gone FROM presence
-WHERE {{with_gone}} AND listed IS NULL AND kind <> {Kind.GONE}
+WHERE {{with_gone}} AND listed IS NULL AND kind <> {Outcome.GONE}
 UNION ALL
 SELECT DISTINCT id, source_fingerprint, false FROM words JOIN other USING (id, source_fingerprint)
 ORDER BY id

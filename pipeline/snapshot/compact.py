@@ -26,7 +26,7 @@ from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.outcomes import read_rows
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.dataset.shard_file import Provenance
+from pipeline.dataset.shard_file import ShardProvenance
 from pipeline.errors import AlreadyExistsError, RunError, UsageError
 from pipeline.phases import OnPhase, ignore
 from pipeline.records import Record, Shard
@@ -140,7 +140,7 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
         else:
             embedded.append(table)
             dtypes.add(decode_footer(table.schema.metadata)["compute_dtype"])
-    provenance = Provenance(
+    provenance = ShardProvenance(
         run_id=plan.run_id,
         rows_planned=len(records),
         logit_scale=float(plan.facts["logit_scale"]),

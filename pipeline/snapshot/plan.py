@@ -24,7 +24,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.latest_rows import find_current
-from pipeline.dataset.outcomes import Kind, WordFile, footer_of, positions
+from pipeline.dataset.outcomes import Outcome, OutcomeFile, footer_of, positions
 from pipeline.dataset.plan_files import read_shards
 from pipeline.errors import AlreadyExistsError, UsageError
 from pipeline.plan.cutting import Bounds, Cutter, target_rows
@@ -121,7 +121,9 @@ def _make(
     with Workspace() as work:
         files = find_current(dataset, work)
         _choose(work, only)
-        [(rows, quarantined)] = work.rows(f"SELECT count(*), count(*) FILTER (kind = {Kind.QUARANTINED}) FROM chosen")
+        [(rows, quarantined)] = work.rows(
+            f"SELECT count(*), count(*) FILTER (kind = {Outcome.QUARANTINED}) FROM chosen"
+        )
         # A dataset that began small has small shards for ever; its snapshot may have those of its size today.
         size = max(dataset.identity.shard_rows, target_rows(rows, 1))
         target = Dataset(uri, replace(dataset.identity, shard_rows=size))
@@ -155,7 +157,7 @@ def _choose(work: Workspace, only: Selection | None) -> None:
     work.view("selected", only.path)
     work.execute(
         f"CREATE TABLE chosen AS SELECT current.* FROM current JOIN words USING (place) "
-        f"SEMI JOIN selected USING (id, source_fingerprint) WHERE current.kind = {Kind.EMBEDDED}"
+        f"SEMI JOIN selected USING (id, source_fingerprint) WHERE current.kind = {Outcome.EMBEDDED}"
     )
 
 
@@ -174,14 +176,14 @@ def _source(out: str, run_uri: str, uri: str) -> str:
     return source_digest(config)
 
 
-def _arithmetic(files: list[WordFile]) -> dict[str, str]:
+def _arithmetic(files: list[OutcomeFile]) -> dict[str, str]:
     """How the newest embeddings were computed: for shards of which no row says it."""
-    embeddings = [file for file in files if file.kind == Kind.EMBEDDED]
+    embeddings = [file for file in files if file.kind == Outcome.EMBEDDED]
     footer = footer_of(embeddings[-1].uri) if embeddings else {}
     return {name: footer[name] for name in ("logit_scale", "compute_dtype") if name in footer}
 
 
-def _located(work: Workspace, files: list[WordFile]) -> Iterator[pa.Table]:
+def _located(work: Workspace, files: list[OutcomeFile]) -> Iterator[pa.Table]:
     """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
     uris = pa.array([file.uri for file in files], pa.string())
     for batch in work.batches(

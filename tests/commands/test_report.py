@@ -15,7 +15,7 @@ import pytest
 
 from flows.cli import main
 from pipeline.curation.filter.filtering import filtering, tables_folder, write_tables
-from pipeline.curation.filter.rules import Rule
+from pipeline.curation.filter.rules import FilterRule
 from pipeline.curation.tables import write_table
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.layout import dedup_uri
@@ -24,7 +24,7 @@ from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some
 from tests.fixtures.pages import Page
 from tests.fixtures.places import ROOT
 
-RULES = [Rule("fits", "similarity >= 0.25"), Rule("alone", "keep")]
+RULES = [FilterRule("fits", "similarity >= 0.25"), FilterRule("alone", "keep")]
 DEDUP = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "source_fingerprint", "group", "rung", "duplicate_of")),

@@ -22,7 +22,7 @@ from pipeline.dataset.plan_files import read_records
 from pipeline.errors import AlreadyExistsError, RunError
 from pipeline.plan import log
 from pipeline.plan.draft import Plan
-from pipeline.plan.log import Entry
+from pipeline.plan.log import LogEntry
 from pipeline.plan.make import dry_plan, make_plan, new_run_id
 from pipeline.sources import reader
 from tests.fixtures.datasets import carry_out
@@ -73,10 +73,10 @@ def assert_sound(catalog: Catalog, outcomes: int) -> None:
     assert report.embedded + report.quarantined + report.replaced == outcomes
 
 
-def entries(catalog: Catalog) -> list[Entry]:
+def entries(catalog: Catalog) -> list[LogEntry]:
     files = sorted(Path(catalog.out, "_plans").iterdir())
     assert [file.name for file in files] == [f"{number:08d}.json" for number in range(len(files))]
-    return [Entry.model_validate_json(file.read_bytes()) for file in files]
+    return [LogEntry.model_validate_json(file.read_bytes()) for file in files]
 
 
 def change(catalog: Catalog) -> None:

@@ -20,12 +20,12 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
 from flows.terminal.plain import plain
-from pipeline.curation.filter.counts import Counts
+from pipeline.curation.filter.counts import FilterCounts
 from pipeline.curation.filter.filtering import Filtered
 from pipeline.curation.filter.rules import read_rules
 from pipeline.curation.filter.run import UNREAD, filter_rows
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
-from pipeline.curation.filter.threshold import Cut
+from pipeline.curation.filter.threshold import CutOff
 from pipeline.errors import ConfigError
 
 _PAIRS_SHOWN = 10
@@ -56,7 +56,7 @@ def _told(filtered: Filtered, written: dict[str, Any]) -> RenderableType:
     return Group(facts(_facts(filtered, written)), Text(), _table(filtered.counts))
 
 
-def _table(counts: Counts) -> Table:
+def _table(counts: FilterCounts) -> Table:
     """What each rule did. `first` adds up to what was dropped."""
     table = Table(box=None, header_style="dim", padding=(0, 2))
     table.add_column("rule", no_wrap=True)
@@ -95,7 +95,7 @@ def _facts(filtered: Filtered, written: dict[str, Any]) -> Iterator[tuple[str, o
         yield "tables", f"{', '.join(names)} in {written['tables']}"
 
 
-def _cut(cut: Cut) -> str:
+def _cut(cut: CutOff) -> str:
     """The cut-off, and why it may keep more rows than asked for."""
     text = f"{cut.rule.sql} keeps {cut.above + cut.equal:,} of {cut.rows:,} rows that the other rules keep"
     if cut.equal > 1:

@@ -31,8 +31,8 @@ _KNOWN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column that a rule may name; `table` is empty for the dataset's own, else a name of `Columns.tables`."""
+class FilterColumn:
+    """A column that a rule may name; `table` is empty for the dataset's own, else a name of `FilterColumns.tables`."""
 
     name: str
     table: str
@@ -41,7 +41,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class FilterColumns:
     """The columns of one dataset.
 
     Attributes:
@@ -52,18 +52,19 @@ class Columns:
     """
 
     out: str
-    by_name: dict[str, Column] = field(default_factory=dict)
+    by_name: dict[str, FilterColumn] = field(default_factory=dict)
     tables: dict[str, pads.Dataset] = field(default_factory=dict)
     alike: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Columns:
+    def of(cls, dataset: Dataset) -> FilterColumns:
         """Look what the dataset has."""
         found = cls(dataset.uri)
         for column in dataset.identity.schema.append(RUN_DATE):
-            if column.name.lower() in found.by_name:
-                found.alike.add(column.name.lower())
-            found.by_name.setdefault(column.name.lower(), Column(column.name, "", column.name, widened(column.type)))
+            name = column.name.lower()
+            if name in found.by_name:
+                found.alike.add(name)
+            found.by_name.setdefault(name, FilterColumn(column.name, "", column.name, widened(column.type)))
         for name, uri in _tables(dataset.uri):
             table = _open(uri)
             if table is not None:
@@ -75,16 +76,16 @@ class Columns:
         own = [column for column in schema if column.name not in KEY]
         for column in own:
             name = f"{table}_{column.name}"
-            self.by_name.setdefault(name.lower(), Column(name, table, column.name, column.type))
+            self.by_name.setdefault(name.lower(), FilterColumn(name, table, column.name, column.type))
         for column in own if table in _MADE_BY else ():
-            self.by_name.setdefault(column.name.lower(), Column(column.name, table, column.name, column.type))
+            self.by_name.setdefault(column.name.lower(), FilterColumn(column.name, table, column.name, column.type))
 
     @property
     def schema(self) -> pa.Schema:
         """All of them."""
         return pa.schema([(column.name, column.type) for column in self.by_name.values()])
 
-    def find(self, name: str) -> Column | None:
+    def find(self, name: str) -> FilterColumn | None:
         """The column of that name, in any case. Raises UsageError for one that SQL cannot tell from another."""
         if name.lower() in self.alike:
             raise UsageError(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.errors import RunError
 
 
-class Outcome(NamedTuple):
+class FailedRows(NamedTuple):
     """Rows that failed the same rules: bit i of `failed` says that rule i is not true, of `unknown` that it is NULL."""
 
     failed: int
@@ -43,7 +43,7 @@ class RuleCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class FilterCounts:
     """What a filter kept and dropped; `together` has the rows that two rules both drop, by the pair of their names."""
 
     rows: int
@@ -53,7 +53,7 @@ class Counts:
     together: dict[tuple[str, str], int]
 
 
-def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[Outcome], rows: int) -> Counts:
+def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[FailedRows], rows: int) -> FilterCounts:
     """Sum up; `rules` are names and expressions. Raises RunError unless kept + dropped = rows."""
     outcomes = list(outcomes)
     kept = sum(one.rows for one in outcomes if one.failed == 0)
@@ -68,7 +68,7 @@ def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[Outcome], rows: i
         (rules[one][0], rules[other][0]): _rows(outcomes, 1 << one | 1 << other)
         for one, other in combinations(range(len(rules)), 2)
     }
-    return Counts(rows, kept, dropped, counted, {pair: rows for pair, rows in together.items() if rows})
+    return FilterCounts(rows, kept, dropped, counted, {pair: rows for pair, rows in together.items() if rows})
 
 
 def first_of(failed: int) -> int:
@@ -81,7 +81,7 @@ def numbers_of(mask: int) -> list[int]:
     return [place for place in range(mask.bit_length()) if mask >> place & 1]
 
 
-def _of_rule(place: int, name: str, sql: str, outcomes: Sequence[Outcome]) -> RuleCount:
+def _of_rule(place: int, name: str, sql: str, outcomes: Sequence[FailedRows]) -> RuleCount:
     bit = 1 << place
     return RuleCount(
         name,
@@ -93,5 +93,5 @@ def _of_rule(place: int, name: str, sql: str, outcomes: Sequence[Outcome]) -> Ru
     )
 
 
-def _rows(outcomes: Iterable[Outcome], mask: int) -> int:
+def _rows(outcomes: Iterable[FailedRows], mask: int) -> int:
     return sum(one.rows for one in outcomes if one.failed & mask == mask)

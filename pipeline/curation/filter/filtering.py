@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.curation.filter.counts import Counts, first_of, numbers_of
+from pipeline.curation.filter.counts import FilterCounts, first_of, numbers_of
 from pipeline.curation.filter.judge import FAILED, ROW, UNKNOWN, Judge
-from pipeline.curation.filter.rules import Rule
-from pipeline.curation.filter.threshold import Cut, Threshold, column_of, find_cut
+from pipeline.curation.filter.rules import FilterRule
+from pipeline.curation.filter.threshold import CutOff, Threshold, column_of, find_cut
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
@@ -48,8 +48,8 @@ class Filtered:
     """
 
     out: str
-    counts: Counts
-    cut: Cut | None
+    counts: FilterCounts
+    cut: CutOff | None
     digest: str
 
     def facts(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def tables_folder(out: str, name: str) -> str:
 @contextmanager
 def filtering(
     out: str,
-    rules: Sequence[Rule],
+    rules: Sequence[FilterRule],
     threshold: Threshold | None,
     on_phase: OnPhase,
     also: Sequence[str] = (),

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline.curation.filter.columns import Column, Columns, remake
-from pipeline.curation.filter.counts import Counts, Outcome, count
-from pipeline.curation.filter.rules import Checker, Rule
+from pipeline.curation.filter.columns import FilterColumn, FilterColumns, remake
+from pipeline.curation.filter.counts import FailedRows, FilterCounts, count
+from pipeline.curation.filter.rules import Checker, FilterRule
 from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
@@ -27,7 +27,7 @@ from pipeline.scratch.spool import spool
 from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
 
-#: Columns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
+#: FilterColumns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
 ROW, FAILED, UNKNOWN = "hanclip_row", "hanclip_failed", "hanclip_unknown"
 _KEYS = ", ".join(KEY)
 _JUDGED = pa.schema(
@@ -53,7 +53,7 @@ class Judge:
     def __init__(self, dataset: Dataset, work: Workspace) -> None:
         self._dataset, self._work = dataset, work
         self._locked = locked(json_errors=True)
-        self.columns = Columns.of(dataset)
+        self.columns = FilterColumns.of(dataset)
         self._checker = Checker(self._locked, self.columns)
         self.total = 0
 
@@ -63,11 +63,11 @@ class Judge:
     def __exit__(self, *exc: Any) -> None:
         self._locked.__exit__(*exc)
 
-    def check(self, rules: Sequence[Rule]) -> list[Rule]:
+    def check(self, rules: Sequence[FilterRule]) -> list[FilterRule]:
         """The rules with their columns. Raises UsageError for one that is wrong."""
         return self._checker.check(list(rules))
 
-    def load(self, columns: Iterable[Column], also: Sequence[str], on_rows: OnRows) -> None:
+    def load(self, columns: Iterable[FilterColumn], also: Sequence[str], on_rows: OnRows) -> None:
         """Read every latest row: these columns for the rules, and `also` the dataset's columns of these names.
 
         Raises:
@@ -87,7 +87,7 @@ class Judge:
         path = self._work.path("joined.parquet" if tables else "rows.parquet")
         self._locked.register("loaded", pads.dataset(path, format="parquet"))
 
-    def _join(self, columns: Sequence[Column], tables: Sequence[str]) -> None:
+    def _join(self, columns: Sequence[FilterColumn], tables: Sequence[str]) -> None:
         """Make the table `joined`: each row with the tables' columns for it, under the names that rules use.
 
         It is made outside of the locked workspace, which may not put on the disk what does not fit into its memory.
@@ -98,7 +98,7 @@ class Judge:
         for table in tables:
             self._refuse_gaps(table)
 
-    def judge(self, rules: Sequence[Rule]) -> Counts:
+    def judge(self, rules: Sequence[FilterRule]) -> FilterCounts:
         """Make the table `judged`: ROW, the key, FAILED and UNKNOWN of every row.
 
         Raises:
@@ -112,9 +112,9 @@ class Judge:
             spool(self._work, "judged", _JUDGED, self._locked.batches(bits))
         outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
         told = [(rule.name, rule.sql) for rule in rules]
-        return count(told, [Outcome(*map(int, row)) for row in outcomes], self.total)
+        return count(told, [FailedRows(*map(int, row)) for row in outcomes], self.total)
 
-    def values(self, column: Column, rules: Sequence[Rule]) -> None:
+    def values(self, column: FilterColumn, rules: Sequence[FilterRule]) -> None:
         """Make the table `kept_values`: the `value` of `column` in the rows that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
         query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
@@ -122,7 +122,7 @@ class Judge:
             spool(self._work, "kept_values", pa.schema([("value", column.type)]), self._locked.batches(query))
 
     @contextmanager
-    def _blamed(self, rules: Sequence[Rule]) -> Iterator[None]:
+    def _blamed(self, rules: Sequence[FilterRule]) -> Iterator[None]:
         """Raise a UsageError for the rule that fails on the rows, if it is one of them that does."""
         try:
             yield
@@ -152,7 +152,7 @@ class Judge:
             raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it, and {cure}.")
 
 
-def _joined(columns: Sequence[Column], tables: Sequence[str]) -> str:
+def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:
     """The rows, the columns of the tables beside them, and whether each table has the row."""
     wanted = [ROW, *KEY, *(column.source for column in columns if not column.table)]
     wanted += [_SIMILARITY] if _SIMILARITY in tables else []

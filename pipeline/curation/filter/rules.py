@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.curation.filter.columns import Column, Columns
+from pipeline.curation.filter.columns import FilterColumn, FilterColumns
 from pipeline.errors import ConfigError, RunError, UsageError
 from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
 from pipeline.scratch.workspace import Workspace
@@ -42,12 +42,12 @@ _ALONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FilterRule:
     """A row passes where `sql` is true. `columns` are those that it names."""
 
     name: str
     sql: str
-    columns: tuple[Column, ...] = ()
+    columns: tuple[FilterColumn, ...] = ()
 
 
 class RulesFile(BaseModel):
@@ -58,20 +58,20 @@ class RulesFile(BaseModel):
     rules: dict[str, str] = Field(min_length=1, description="Expressions of DuckDB's SQL by the name of the rule.")
 
 
-def read_rules(path: Path) -> list[Rule]:
+def read_rules(path: Path) -> list[FilterRule]:
     """The rules of a YAML file, not yet checked. Raises ConfigError."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the rules {path}: {error}. Correct the file.") from error
     found = validated(RulesFile, tree, f"{path} is not a valid file of rules", cure=_EXAMPLE)
-    return [Rule(name, sql) for name, sql in found.rules.items()]
+    return [FilterRule(name, sql) for name, sql in found.rules.items()]
 
 
 class Checker:
     """Checks rules against the columns that there are, without a row. `work` is a `locked` workspace."""
 
-    def __init__(self, work: Workspace, columns: Columns) -> None:
+    def __init__(self, work: Workspace, columns: FilterColumns) -> None:
         self._work, self._columns = work, columns
         work.register("rows", columns.schema.empty_table())
         self._functions = {
@@ -83,7 +83,7 @@ class Checker:
             )
         }
 
-    def check(self, rules: list[Rule]) -> list[Rule]:
+    def check(self, rules: list[FilterRule]) -> list[FilterRule]:
         """The same rules, with their columns. Raises UsageError: a name comes twice, or an expression is wrong."""
         if len(rules) > MOST_RULES:
             raise UsageError(f"{len(rules)} rules are more than {MOST_RULES}: join some with `and`.")
@@ -92,7 +92,7 @@ class Checker:
             raise UsageError(f"More than one rule is called {twice[0]}: rename one.")
         return [self._checked(rule) for rule in rules]
 
-    def _checked(self, rule: Rule) -> Rule:
+    def _checked(self, rule: FilterRule) -> FilterRule:
         if not rule.sql.strip():
             raise UsageError(f"The rule {rule.name} is empty: write a condition, such as `similarity >= 0.28`.")
         found = parse(rule.sql, EXPRESSION, self._work)
@@ -102,7 +102,7 @@ class Checker:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
         if found.escapes:
             raise mistake(rule, "it is no single expression, but more of a query", None)
-        columns: dict[str, Column] = {}
+        columns: dict[str, FilterColumn] = {}
         for part in nodes(found.parts):
             self._refuse(rule, part)
             column = self._columns.find(_name(part)) if part.get("class") == "COLUMN_REF" else None
@@ -110,9 +110,9 @@ class Checker:
                 raise mistake(rule, _ALONE["STAR"], _place(part))
             columns |= {column.name: column} if column else {}
         self._bind(rule)
-        return Rule(rule.name, rule.sql, tuple(columns.values()))
+        return FilterRule(rule.name, rule.sql, tuple(columns.values()))
 
-    def _refuse(self, rule: Rule, part: dict[str, Any]) -> None:
+    def _refuse(self, rule: FilterRule, part: dict[str, Any]) -> None:
         """Raise UsageError for what is no function of one row."""
         place = _place(part)
         if part.get("class") in _ALONE:
@@ -123,7 +123,7 @@ class Checker:
         if kind == "volatile":
             raise mistake(rule, f"{part['function_name']} gives another value at every call", place)
 
-    def _bind(self, rule: Rule) -> None:
+    def _bind(self, rule: FilterRule) -> None:
         self.run(rule, "rows")
         [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_said")
         if kind != "BOOLEAN":
@@ -131,17 +131,17 @@ class Checker:
         # A function that stands for others may hide what is about many rows, or what makes several of one.
         self._execute(rule, _PASS, "\n)")
 
-    def run(self, rule: Rule, rows: str) -> None:
+    def run(self, rule: FilterRule, rows: str) -> None:
         """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError where it fails."""
         self._execute(rule, _RUN, f"\n) AS said FROM {rows} AS rows")
 
-    def _execute(self, rule: Rule, head: str, tail: str) -> None:
+    def _execute(self, rule: FilterRule, head: str, tail: str) -> None:
         try:
             self._work.execute(f"{head}{rule.sql}{tail}")
         except RunError as error:
             raise self._translated(rule, error, head) from error
 
-    def _translated(self, rule: Rule, error: RunError, head: str) -> UsageError:
+    def _translated(self, rule: FilterRule, error: RunError, head: str) -> UsageError:
         """What DuckDB says about a rule, with the place in the rule."""
         told = complaint(error)
         message = str(told["exception_message"]).partition("\n")[0]
@@ -158,7 +158,9 @@ class Checker:
         return mistake(rule, f"there is no column {name}", told.get("location"), hint, head)
 
 
-def mistake(rule: Rule, message: str, location: str | None, hint: str = "", head: str = EXPRESSION.head) -> UsageError:
+def mistake(
+    rule: FilterRule, message: str, location: str | None, hint: str = "", head: str = EXPRESSION.head
+) -> UsageError:
     """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in a query that began with `head`."""
     start, length = json.loads(location) if location else (len(head), 0)
     shown = _shown(rule.sql, start - len(head), length)

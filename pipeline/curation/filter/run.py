@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.curation.filter.filtering import Filtered, filtering, tables_folder, write_tables
-from pipeline.curation.filter.rules import WHERE, Rule
+from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.writer import TarLimits
@@ -57,8 +57,8 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
     settings.check(out)
     if settings.form != Form.IDS:
         refuse_source(out, settings.dest or "")
-    rules = [Rule(one.name, one.sql) for one in settings.rules]
-    rules += [Rule(WHERE, settings.where)] if settings.where else []
+    rules = [FilterRule(one.name, one.sql) for one in settings.rules]
+    rules += [FilterRule(WHERE, settings.where)] if settings.where else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
     with filtering(out, rules, threshold, on_phase, _columns(out, settings)) as (filtered, work):
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_phase))

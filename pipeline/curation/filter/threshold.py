@@ -12,9 +12,9 @@ from math import isfinite
 
 import pyarrow as pa
 
-from pipeline.curation.filter.columns import Column
+from pipeline.curation.filter.columns import FilterColumn
 from pipeline.curation.filter.judge import Judge
-from pipeline.curation.filter.rules import Rule
+from pipeline.curation.filter.rules import FilterRule
 from pipeline.errors import ConfigError, UsageError
 from pipeline.scratch.workspace import Workspace
 
@@ -44,7 +44,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutOff:
     """A cut-off, and what it means among the rows that the other rules keep.
 
     Attributes:
@@ -65,23 +65,23 @@ class Cut:
     nan: bool
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> FilterRule:
         """As SQL that anybody may use again: every digit of the value is there."""
         name = self.column if self.column in _PLAIN else f'"{self.column}"'
         value = repr(self.value) if isfinite(self.value) else f"'{self.value}'::DOUBLE"
-        return Rule(NAME, f"{name} >= {value}" + f" AND NOT isnan({name})" * self.nan)
+        return FilterRule(NAME, f"{name} >= {value}" + f" AND NOT isnan({name})" * self.nan)
 
 
-def column_of(wanted: Threshold, judge: Judge) -> Column:
+def column_of(wanted: Threshold, judge: Judge) -> FilterColumn:
     """The column to cut. Raises UsageError when there is no such one, or it holds no numbers."""
-    [rule] = judge.check([Rule(NAME, f'"{wanted.column}" IS NOT NULL')])
+    [rule] = judge.check([FilterRule(NAME, f'"{wanted.column}" IS NOT NULL')])
     [column] = rule.columns
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise UsageError(f"The column {column.name} holds {column.type}, no numbers: choose another for the threshold.")
     return column
 
 
-def find_cut(wanted: Threshold, column: Column, work: Workspace) -> Cut:
+def find_cut(wanted: Threshold, column: FilterColumn, work: Workspace) -> CutOff:
     """The cut-off among the table `kept_values` (`Judge.values`). Raises UsageError when none of them is a number."""
     valued = "value IS NOT NULL" + (" AND NOT isnan(value)" if pa.types.is_floating(column.type) else "")
     [(rows, known, with_value)] = work.rows(
@@ -96,4 +96,4 @@ def find_cut(wanted: Threshold, column: Column, work: Workspace) -> Cut:
         "SELECT any_value(lowest), count(*) FILTER (value > lowest), count(*) FILTER (value = lowest) "
         f"FROM kept_values, cut WHERE {valued}"
     )
-    return Cut(column.name, value, int(rows), int(rows - with_value), int(above), int(equal), known > with_value)
+    return CutOff(column.name, value, int(rows), int(rows - with_value), int(above), int(equal), known > with_value)

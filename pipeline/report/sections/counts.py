@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.dataset import layout
 from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.dataset.history import planned_runs, records
-from pipeline.dataset.outcomes import Kind
+from pipeline.dataset.outcomes import Outcome
 from pipeline.report.charts import Chart, Tick, bars
 from pipeline.report.material import Material, spread
 from pipeline.stats import Stats
@@ -108,10 +108,10 @@ def _total(material: Material) -> Total:
         WITH planned AS (SELECT DISTINCT id, source_fingerprint FROM records),
         done AS (
             SELECT id, source_fingerprint, max(kind) AS kind FROM words
-            WHERE kind IN ({Kind.EMBEDDED}, {Kind.QUARANTINED}) GROUP BY id, source_fingerprint
+            WHERE kind IN ({Outcome.EMBEDDED}, {Outcome.QUARANTINED}) GROUP BY id, source_fingerprint
         )
-        SELECT count(*) FILTER (p.id IS NOT NULL), count(*) FILTER (kind = {Kind.EMBEDDED}),
-               count(*) FILTER (kind = {Kind.QUARANTINED}), count(*) FILTER (kind IS NULL),
+        SELECT count(*) FILTER (p.id IS NOT NULL), count(*) FILTER (kind = {Outcome.EMBEDDED}),
+               count(*) FILTER (kind = {Outcome.QUARANTINED}), count(*) FILTER (kind IS NULL),
                count(*) FILTER (p.id IS NULL)
         FROM planned AS p FULL JOIN done USING (id, source_fingerprint)
         """
