@@ -1,1 +1,1 @@
-"""Pages for people: what is in a dataset, and what a search found. One file each, which opens without a network."""
+"""HTML pages about a dataset and about search results. Each is one file and opens offline."""

@@ -1,4 +1,4 @@
-"""Charts as plain values, which templates draw as inline SVG with text beside it.
+"""Charts as plain values, for templates to draw as inline SVG.
 
 In: counts. Out: bars in percent of the tallest, and ticks in percent of the width, so that the drawing scales and the
 text stays readable on any screen.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: `height` 0 to 100, and what it says when pointed at."""
+    """One bar: `height` 0 to 100, and a tooltip."""
 
     height: float
     title: str
@@ -32,10 +32,10 @@ class Chart:
     """A histogram, or bars in order of time.
 
     Attributes:
-        label: what it shows, for those who do not see it.
+        label: description for screen readers.
         bars: from left to right.
         ticks: labels below.
-        axis: what the labels mean, with the unit.
+        axis: meaning and unit of the labels.
         top: value of the tallest bar.
     """
 
@@ -47,13 +47,13 @@ class Chart:
 
 
 def bars(values: Sequence[float], titles: Sequence[str]) -> list[Bar]:
-    """Bars in proportion; one that is not nothing can be seen."""
+    """Bars in proportion; any value above zero is visible."""
     most = max(values, default=0) or 1
     return [Bar(max(1.0, 100 * v / most) if v else 0.0, title) for v, title in zip(values, titles, strict=True)]
 
 
 def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[int], digits: int) -> Chart:
-    """`len(counts) + 1` edges of bins of equal width in the drawing."""
+    """A histogram with `len(counts) + 1` edges; all bins are drawn equally wide."""
     names = [f"{edge:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for edge in edges]
     titles = [f"{low} to {high}: {n:,}" for low, high, n in zip(names, names[1:], counts, strict=False)]
     ticks = [Tick(100 * i / len(counts), names[i]) for i in _labelled(edges)]
@@ -63,7 +63,7 @@ def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[in
 
 
 def _labelled(edges: Sequence[float]) -> range:
-    """Which edges get a label: about six; of bins of equal width those at round numbers."""
+    """Indices of the edges with a label: about six, at round numbers if all bins are equally wide."""
     width = edges[1] - edges[0]
     if len(edges) < 9 or not math.isclose(edges[-1] - edges[0], width * (len(edges) - 1)):
         return range(0, len(edges), math.ceil((len(edges) - 1) / 8))
@@ -75,7 +75,7 @@ def _labelled(edges: Sequence[float]) -> range:
 
 
 def nice_edges(least: float, most: float, wanted: int) -> list[float]:
-    """Edges at round numbers that cover least to most with about `wanted` bins."""
+    """Edges at round numbers that cover least to most in about `wanted` bins."""
     width = max(most - least, 1e-9) / wanted
     unit = 10.0 ** math.floor(math.log10(width))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= width * 0.999)

@@ -1,8 +1,8 @@
-"""What every section of a report is made of: the current rows of a dataset without their vectors, in one place.
+"""The data behind all sections of a report: the current rows of a dataset, without their vectors.
 
 In: a dataset. Out: DuckDB tables in a workspace: `facts`, the current rows with `place` and their plain columns, and
-tables that other commands derived from the dataset, where there are any. All rows are counted; what is drawn as a
-sample is drawn with fixed seeds, so the same dataset gives the same report.
+the tables that other commands derived from the dataset, if any. Counts cover all rows; samples are drawn with fixed
+seeds, so the same dataset gives the same report.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.tables import read_facts
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
-from pipeline.report.pictures import Shown
+from pipeline.report.pictures import ShownRow
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -33,7 +33,7 @@ class Material:
     Attributes:
         dataset: the dataset.
         work: the workspace with the tables.
-        current: its current rows, for columns that `facts` has not.
+        current: its current rows, for columns that are not in `facts`.
         rows: how many there are.
         on_phase: reports progress.
     """
@@ -68,7 +68,7 @@ class Material:
         return column in self.dataset.identity.schema.names
 
     def derived(self, name: str, uri: str) -> dict[str, Any] | None:
-        """Make a derived table available as `name`; its facts, or None when there is no such table."""
+        """Make a derived table available as `name`; returns its facts, or None if it does not exist."""
         facts = read_facts(uri)
         if facts is not None:
             filesystem, path = storage.arrow_filesystem(uri)
@@ -81,23 +81,23 @@ class Material:
         [row] = self.work.rows(sql)
         return row
 
-    def shown(self, sql: str) -> list[Shown]:
-        """Rows to show: `sql` selects id, source_fingerprint, note and marked, and text where there is one."""
-        return [Shown(*row) for row in self.work.rows(sql)]
+    def shown(self, sql: str) -> list[ShownRow]:
+        """Rows to show: `sql` selects id, source_fingerprint, text, note and marked."""
+        return [ShownRow(*row) for row in self.work.rows(sql)]
 
     @property
     def similarity_sql(self) -> str:
-        """A row's similarity in SQL, as a page shows it; null without one."""
+        """A row's similarity in SQL, formatted for a page; null if there is none."""
         return "replace(format('{:.3f}', similarity), '-', '\N{MINUS SIGN}')"
 
     @property
     def text_sql(self) -> str:
-        """The caption in SQL, null in a dataset without texts."""
+        """The caption in SQL; null in a dataset without texts."""
         return "text" if self.has("text") else "NULL"
 
 
 def spread(values: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the values, evenly spread, first and last included."""
+    """`count` of the values, evenly spaced, first and last included."""
     if len(values) <= count:
         return list(values)
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

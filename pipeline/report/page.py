@@ -1,7 +1,7 @@
-"""From values to one self-contained HTML file: no reference leads out of it.
+"""Renders values into one self-contained HTML file without external references.
 
-In: the name of a template and its values. Out: the page. Whatever comes from a dataset is untrusted: every value is
-escaped where it is put in, and a policy in the page's head lets nothing run but its own script and nothing load.
+In: the name of a template and its values. Out: the page. Everything from a dataset is untrusted: every value is
+escaped, and a content security policy in the page allows only its own script and loads nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that `template` makes of `values`."""
+    """Render `template` with `values`."""
     return _environment().get_template(template).render(version=__version__, **values)
 
 
@@ -48,7 +48,7 @@ def _environment() -> jinja2.Environment:
 
 
 def brief(text: str | None, length: int) -> str:
-    """The beginning of a long text: a page's size must not depend on how long captions are."""
+    """The beginning of a long text: a page's size must not depend on the length of captions."""
     text = text or ""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
@@ -64,7 +64,7 @@ def decimal(number: float, digits: int = 3) -> str:
 
 
 def share(part: float) -> str:
-    """`0.0874` -> `8.7 %`; a share that is small, and not nothing, does not become zero."""
+    """`0.0874` -> `8.7 %`; a small share does not become zero."""
     if not part:
         return "0 %"
     return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"

@@ -1,7 +1,7 @@
-"""Pictures of rows, small enough to be carried inside a page.
+"""Thumbnails of rows, small enough to be embedded in a page.
 
-In: rows of a dataset. Out: for each a data URI, or why there is none: an image that is gone, or another one than the
-one that was embedded, leaves a gap with a label. A page has its pictures read in one go, for that costs one pass.
+In: rows of a dataset. Out: for each a data URI, or the reason why there is none: an image that is gone or has changed
+since it was embedded leaves a labelled gap. A page reads all its pictures at once, which takes one pass.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pipeline.errors import ImageError, StorageError
 from pipeline.images.decode import thumbnail
 
 SIDE = 96
-#: Keeps a page within five megabytes: base64 makes four bytes of three.
+#: Keeps a page within five megabytes; base64 adds a third.
 MOST_BYTES = 3_000_000
 _MOST_EACH = 16_000
-#: A page does without a picture sooner than a run without a record.
+#: Shorter timeouts than in a run: a page can do without a picture.
 _PATIENCE = {"read_timeout_s": 10.0, "retry_timeout_s": 3.0}
 
 Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRow:
     """A row that a page shows.
 
     Attributes:
         id, source_fingerprint: which row.
         text: its caption.
-        note: a few words or figures below it.
-        marked: it stands out among its neighbours.
+        note: a short text below it.
+        marked: whether it is outlined.
     """
 
     id: str
@@ -46,29 +46,29 @@ class Shown:
 
     @property
     def key(self) -> Key:
-        """What the row's picture is found by."""
+        """The key of the row's picture."""
         return self.id, self.source_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as a data URI; an empty one has a `gap`: why it cannot be shown."""
+    """A picture as a data URI; if it is empty, `gap` is the reason."""
 
     uri: str = ""
     gap: str = ""
 
 
-def pictures(out: str, shown: Iterable[Shown]) -> dict[Key, Picture]:
+def pictures(out: str, shown: Iterable[ShownRow]) -> dict[Key, Picture]:
     """Pictures of these rows of the dataset at `out`, by key."""
     keys = list(dict.fromkeys(row.key for row in shown))
     columns = zip(*keys, strict=True) if keys else ([], [])
     rows = pa.table({name: pa.array(values, pa.string()) for name, values in zip(KEY, columns, strict=True)})
     found: dict[Key, Picture] = {}
-    held = 0
+    used_bytes = 0
     try:
         for key, original in zip(keys, originals(out, rows, _PATIENCE) if keys else (), strict=True):
-            picture = _picture(original, MOST_BYTES - held)
-            held += len(picture.uri)
+            picture = _picture(original, MOST_BYTES - used_bytes)
+            used_bytes += len(picture.uri)
             found[key] = picture
     except StorageError as error:
         return {key: found.get(key, Picture(gap=f"source not readable: {type(error).__name__}")) for key in keys}

@@ -1,6 +1,6 @@
-"""The page of pictures that a search writes.
+"""Writes search results as a page of pictures.
 
-In: queries and what was found. Out: one HTML file. The image or the row of a query is shown beside what it found.
+In: queries and their hits. Out: one HTML file. The image or row of a query is shown next to its hits.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError
 from pipeline.images.decode import thumbnail
 from pipeline.report.page import decimal, render
-from pipeline.report.pictures import SIDE, Picture, Shown, pictures
+from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
 from pipeline.scratch.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A query and its hits, as the page shows them. `kind` is text, image or id; `row` is that of an id."""
+class QueryHits:
+    """A query and its hits, in the form for the page. `kind` is text, image or id; `row` is the row of an id."""
 
     kind: str
     query: str
     picture: Picture | None
-    row: Shown | None
-    hits: list[Shown]
+    row: ShownRow | None
+    hits: list[ShownRow]
 
 
 def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answer, searched: str, page: Path) -> None:
-    """Write what `queries` (kind and value) found in the dataset at `out` to the file `page`."""
+    """Write the hits of `queries` (kind and value) in the dataset at `out` to the file `page`."""
     dataset = Dataset.open(out)
     rows = _rows(dataset, [value for kind, value in queries if kind == "id"])
     found = [
-        Found(kind, value, _query_picture(kind, value), rows.get(value) if kind == "id" else None, _numbered(hits))
+        QueryHits(kind, value, _query_picture(kind, value), rows.get(value) if kind == "id" else None, _numbered(hits))
         for (kind, value), hits in zip(queries, answer.hits, strict=True)
     ]
     shown = [*rows.values(), *(hit for one in found for hit in one.hits)] if dataset.identity.has_images else []
@@ -53,20 +53,20 @@ def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answ
     storage.overwrite(str(page), html.encode())
 
 
-def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, Shown]:
-    """The current rows that were asked about, by id."""
+def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, ShownRow]:
+    """The current rows with these ids, by id."""
     if not ids:
         return {}
     with Workspace() as work:
         current = CurrentRows(dataset, work)
         tables = current.read(["id", "source_fingerprint", "text"], current.named(ids))
         rows = [row for table in tables for row in table.to_pylist()]
-    return {row["id"]: Shown(row["id"], row["source_fingerprint"], row.get("text")) for row in rows}
+    return {row["id"]: ShownRow(row["id"], row["source_fingerprint"], row.get("text")) for row in rows}
 
 
-def _numbered(hits: Sequence[Hit]) -> list[Shown]:
+def _numbered(hits: Sequence[Hit]) -> list[ShownRow]:
     return [
-        Shown(hit.id, hit.source_fingerprint, hit.text, f"{rank} · {decimal(hit.similarity)}")
+        ShownRow(hit.id, hit.source_fingerprint, hit.text, f"{rank} · {decimal(hit.similarity)}")
         for rank, hit in enumerate(hits, 1)
     ]
 

@@ -1,7 +1,8 @@
-"""The report of a dataset: one HTML page that says what is in it, and what to do about it.
+"""Writes the report of a dataset: one HTML page about its contents, and what to do about them.
 
-In: a dataset. Out: the page, which is written whole or not at all. Sections are made one after the other; what one of
-them lacks (texts, duplicates, a filter) is left out and said. Pictures are read once, for all sections together.
+In: a dataset. Out: the page, written completely or not at all. Sections are built one after the other; a section
+without data (texts, duplicates, a filter) is left out or names the command that fills it. Pictures are read once, for
+all sections together.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline import storage
 from pipeline.phases import OnPhase
 from pipeline.report.material import Material
 from pipeline.report.page import render
-from pipeline.report.pictures import Shown, pictures
+from pipeline.report.pictures import ShownRow, pictures
 from pipeline.report.sections.clusters import clusters
 from pipeline.report.sections.contents import images, texts
 from pipeline.report.sections.counts import counts
@@ -25,8 +26,8 @@ from pipeline.report.sections.similarity import similarity
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What was written: where, how large, and over how many rows and pictures."""
+class WrittenReport:
+    """A written report: location, size, and numbers of rows, pictures and gaps."""
 
     uri: str
     size_bytes: int
@@ -35,18 +36,18 @@ class Written:
     gaps: int
 
 
-def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Written:
+def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> WrittenReport:
     """Write the report of the dataset at `out` to `to`.
 
     Args:
         out: the dataset.
         to: path or URL of the page.
-        model: where the dataset's model is now; only names of clusters need it.
+        model: location of the dataset's model; only names of clusters need it.
         on_phase: reports progress.
 
     Raises:
         IdentityError: there is no dataset.
-        StorageError, RunError: it cannot be read, or the page cannot be written.
+        StorageError, RunError: the dataset cannot be read, or the page cannot be written.
     """
     with Material(out, on_phase) as material:
         on_phase("counting", 0, None)
@@ -69,12 +70,12 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
         pages = {"counts": counted, "pictures": album, "gaps": dict(gaps.most_common())}
         html = render("report.html.j2", **about, **sections, **pages).encode()
     storage.overwrite(to, html)
-    return Written(to, len(html), material.rows, len(album), gaps.total())
+    return WrittenReport(to, len(html), material.rows, len(album), gaps.total())
 
 
-def _shown(section: object) -> list[Shown]:
-    """All rows that a section shows, however deep they lie in it."""
-    if isinstance(section, Shown):
+def _shown(section: object) -> list[ShownRow]:
+    """All rows in a section, at any depth."""
+    if isinstance(section, ShownRow):
         return [section]
     if isinstance(section, dict):
         return [row for part in section.values() for row in _shown(part)]

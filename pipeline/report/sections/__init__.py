@@ -1,1 +1,1 @@
-"""The sections of a report, one module each. In: the current rows. Out: values that a template draws."""
+"""The sections of a report, one module each. In: the current rows. Out: values for a template."""

@@ -1,8 +1,8 @@
-"""What the dataset is about: clusters of image vectors, named by the words that set each apart from the others.
+"""Clusters of image vectors, each named by its most distinctive words.
 
-In: the vectors of a sample of rows. Out: clusters from the largest to the smallest, each with names and the rows at its
-centre. A name is chosen by how much nearer it is to this cluster than to the average of all, because some words are
-near to everything. Candidates are the dataset's own texts and, where the model can be loaded, a list of broad words.
+In: the vectors of a sample of rows. Out: clusters, largest first, each with names and the rows closest to its centre. A
+name is chosen by how much closer it is to this cluster than to the average of all, because some words are close to
+everything. Candidates are the dataset's own texts and, if the model can be loaded, a list of broad categories.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix
 from pipeline.errors import HanclipError
 from pipeline.report.material import Material
-from pipeline.report.pictures import Shown
+from pipeline.report.pictures import ShownRow
 
 SAMPLE_ROWS = 16_384
 _MOST_CLUSTERS, _ROWS_PER_CLUSTER = 16, 60
@@ -27,17 +27,17 @@ _SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One cluster: its share of the sample, names from the broad words and from the texts, rows at its centre."""
+    """One cluster: share of the sample, names from the categories and the texts, rows closest to its centre."""
 
     share: float
     words: list[str]
     texts: list[str]
-    rows: list[Shown]
+    rows: list[ShownRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Clusters:
-    """The section. `sampled` of `rows` rows were drawn; `without_words` says why the list of words was not used."""
+class ClustersSection:
+    """The section. `sampled` of `rows` rows were drawn; `without_words`: why the categories were not used, if so."""
 
     sampled: int
     rows: int
@@ -45,8 +45,8 @@ class Clusters:
     without_words: str
 
 
-def clusters(material: Material, model: str | None) -> Clusters | None:
-    """The section; None where there are too few images to speak of clusters."""
+def clusters(material: Material, model: str | None) -> ClustersSection | None:
+    """The section; None if there are too few images for clusters."""
     if not material.has(IMAGE) or material.rows < 2 * _ROWS_PER_CLUSTER:
         return None
     rows = _sample(material)
@@ -58,20 +58,20 @@ def clusters(material: Material, model: str | None) -> Clusters | None:
     )
     means.train(vectors)
     centres = np.asarray(means.centroids, np.float32)
-    belongs = (vectors @ centres.T).argmax(1)
-    sizes = np.bincount(belongs, minlength=number)
-    apart = (centres - np.average(centres, axis=0, weights=sizes)).astype(np.float32)
-    words, why = _words(material, apart, model)
-    texts = _texts(rows, apart)
+    cluster_of = (vectors @ centres.T).argmax(1)
+    sizes = np.bincount(cluster_of, minlength=number)
+    directions = (centres - np.average(centres, axis=0, weights=sizes)).astype(np.float32)
+    words, without_words = _words(material, directions, model)
+    texts = _texts(rows, directions)
     order = np.argsort(-sizes, kind="stable")
     found = []
     for at in order:
-        members = np.flatnonzero(belongs == at)
+        members = np.flatnonzero(cluster_of == at)
         if len(members):
             nearest = members[np.argsort(-(vectors[members] @ centres[at]), kind="stable")[:_SHOWN]]
             shown = [_shown(row) for row in rows.take(pa.array(nearest)).drop([*_vector_columns(rows)]).to_pylist()]
             found.append(Cluster(len(members) / len(vectors), words[at], texts[at], shown))
-    return Clusters(len(vectors), material.rows, found, why)
+    return ClustersSection(len(vectors), material.rows, found, without_words)
 
 
 def _sample(material: Material) -> pa.Table:
@@ -85,38 +85,41 @@ def _vector_columns(rows: pa.Table) -> list[str]:
     return [name for name in (IMAGE, TEXT) if name in rows.column_names]
 
 
-def _shown(row: dict[str, str | None]) -> Shown:
-    return Shown(str(row["id"]), str(row["source_fingerprint"]), row.get("text"))
+def _shown(row: dict[str, str | None]) -> ShownRow:
+    return ShownRow(str(row["id"]), str(row["source_fingerprint"]), row.get("text"))
 
 
-def _texts(rows: pa.Table, apart: Vectors) -> list[list[str]]:
-    """For each cluster the texts of the sample that set it apart; short ones, each once."""
+def _texts(rows: pa.Table, directions: Vectors) -> list[list[str]]:
+    """For each cluster the most distinctive short texts of the sample."""
     if TEXT not in rows.column_names:
-        return [[] for _ in apart]
-    told = rows.filter(rows[TEXT].is_valid())
-    firsts = {text: at for at, text in reversed(list(enumerate(told["text"].to_pylist()))) if len(text) <= _NAME_LENGTH}
-    return _best(list(firsts), matrix(told[TEXT])[list(firsts.values())], apart)
+        return [[] for _ in directions]
+    with_text = rows.filter(rows[TEXT].is_valid())
+    firsts = {
+        text: at for at, text in reversed(list(enumerate(with_text["text"].to_pylist()))) if len(text) <= _NAME_LENGTH
+    }
+    return _best(list(firsts), matrix(with_text[TEXT])[list(firsts.values())], directions)
 
 
-def _words(material: Material, apart: Vectors, model: str | None) -> tuple[list[list[str]], str]:
-    """The same of the list of broad words, or why it cannot be used."""
+def _words(material: Material, directions: Vectors, model: str | None) -> tuple[list[list[str]], str]:
+    """For each cluster the most distinctive categories, or why they cannot be used."""
     material.on_phase("loading the model for the names of the clusters", 0, None)
-    made_by = material.dataset.identity
+    identity = material.dataset.identity
     try:
+        # Lets a report be written where torch is not installed.
         from pipeline.curation.encoder import encoder_of
         from pipeline.model.files.find import find_files
 
-        # A page about a dataset is no reason to download its model.
-        files = find_files(model or made_by.model, None if model else made_by.revision, fetch=bool(model))
+        # Writing a report must not download a model.
+        files = find_files(model or identity.model, None if model else identity.revision, fetch=bool(model))
         place = files.folder / files.weights_file if files.is_original else files.folder
         vectors = encoder_of(material.dataset.uri, str(place), "fp32").encode_texts(CATEGORIES)
     except (HanclipError, ImportError) as error:
-        return [[] for _ in apart], str(error)
-    return _best(CATEGORIES, vectors, apart), ""
+        return [[] for _ in directions], str(error)
+    return _best(CATEGORIES, vectors, directions), ""
 
 
-def _best(names: tuple[str, ...] | list[str], vectors: Vectors, apart: Vectors) -> list[list[str]]:
-    scores: npt.NDArray[np.float32] = apart @ vectors.T
+def _best(names: tuple[str, ...] | list[str], vectors: Vectors, directions: Vectors) -> list[list[str]]:
+    scores: npt.NDArray[np.float32] = directions @ vectors.T
     return [[names[i] for i in np.argsort(-row, kind="stable")[:_NAMES]] for row in scores]
 
 

@@ -1,4 +1,4 @@
-"""What the images and texts of a dataset are like: sizes, formats, lengths, repeated captions.
+"""Sizes and formats of images, lengths and repetitions of texts.
 
 In: the current rows. Out: histograms and short tables over all of them.
 """
@@ -15,9 +15,9 @@ _SIDES = [0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 _SHAPES = [0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2, 3, 5]
 _LENGTHS = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]
 _LISTED = 8
-#: Sides to count images below, where the preprocessing does not tell the model's.
+#: Sides below which images are counted if the preprocessing does not contain the model's input size.
 _SMALL = (56, 112, 224)
-_FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'not told'))"
+_FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'unknown'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """Sizes in pixels and formats. `below` counts rows whose shorter side is less than so many pixels."""
+class ImagesSection:
+    """Sizes in pixels and formats. `below`: pixels, and the number of rows with a shorter side below them."""
 
     sides: Chart
     shapes: Chart
@@ -43,8 +43,8 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Captions: how long, how often the same."""
+class TextsSection:
+    """Lengths and repetitions of captions."""
 
     lengths: Chart
     without: int
@@ -52,8 +52,8 @@ class Texts:
     repeated: list[Share]
 
 
-def images(material: Material) -> Images | None:
-    """Sizes and formats; None without images."""
+def images(material: Material) -> ImagesSection | None:
+    """The section; None without images."""
     if not (material.has("image_width") and material.rows):
         return None
     distinct, median = material.one(
@@ -61,7 +61,7 @@ def images(material: Material) -> Images | None:
     )
     sides = ("Rows by the shorter side of the image", "shorter side, pixels (steps grow)")
     shapes = ("Rows by the shape of the image", "width divided by height: 1 is square")
-    return Images(
+    return ImagesSection(
         sides=_histogram(material, *sides, "least(image_width, image_height)", _SIDES, 0),
         shapes=_histogram(material, *shapes, "image_width / image_height", _SHAPES, 2),
         formats=_shares(material, _FORMAT),
@@ -74,28 +74,30 @@ def images(material: Material) -> Images | None:
 
 def _small(preprocessing: str) -> tuple[int, ...]:
     """A quarter, a half and the whole of the side of the model's input: `squash-bicubic-64/...` -> 16, 32, 64."""
-    told = re.match(r"squash-bicubic-(\d+)", preprocessing)
-    return tuple(int(told[1]) // part for part in (4, 2, 1)) if told else _SMALL
+    found = re.match(r"squash-bicubic-(\d+)", preprocessing)
+    return tuple(int(found[1]) // part for part in (4, 2, 1)) if found else _SMALL
 
 
 def _below(material: Material, side: int) -> int:
     return int(material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")[0])
 
 
-def texts(material: Material) -> Texts | None:
-    """Lengths and repetitions; None without texts."""
+def texts(material: Material) -> TextsSection | None:
+    """The section; None without texts."""
     if not (material.has("text") and material.rows):
         return None
     without, distinct = material.one("SELECT count(*) FILTER (text IS NULL), count(DISTINCT text) FROM facts")
     repeated = [share for share in _shares(material, "text") if share.count > 1]
     label, axis = "Rows by the length of their text", "characters of the text (steps grow)"
-    return Texts(_histogram(material, label, axis, "length(text)", _LENGTHS, 0), int(without), int(distinct), repeated)
+    return TextsSection(
+        _histogram(material, label, axis, "length(text)", _LENGTHS, 0), int(without), int(distinct), repeated
+    )
 
 
 def _histogram(
     material: Material, label: str, axis: str, value: str, edges: list[float] | list[int], digits: int
 ) -> Chart:
-    """Rows by a value in bins whose edges are given; what lies beyond them is in the outer bins."""
+    """Rows by a value, in bins with these edges; the outer bins include everything beyond them."""
     inner = ", ".join(str(edge) for edge in edges[1:-1])
     rows = material.work.rows(
         f"SELECT len(list_filter([{inner}], lambda edge: edge <= v)), count(*) "

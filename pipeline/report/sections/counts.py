@@ -1,7 +1,7 @@
-"""Where every record went, and how fast: in total and run by run.
+"""Counts of records by outcome, in total and by run, with the speed of each run.
 
-In: the plans, outcomes and summaries of a dataset. Out: counts that must add up, computed from the plans on one side
-and from the outcomes on the other, and the rates and bottlenecks of its runs.
+In: the plans, outcomes and summaries of a dataset. Out: counts from the plans and from the outcomes, which must agree,
+and the rates and bottlenecks of its runs.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Total:
     """States of records: planned = embedded + quarantined + open.
 
     Attributes:
-        planned: distinct records, each with its fingerprint, that some plan lists.
+        planned: distinct pairs of record and fingerprint in the plans.
         embedded: of these, those with vectors.
-        quarantined: those without, whose attempts failed.
-        open: those without an outcome: not done yet, or changed or dropped in the source before they were.
-        unplanned: states with an outcome that no plan lists.
+        quarantined: of these, those without vectors whose attempts failed.
+        open: of these, those without an outcome: not done yet, or changed or removed in the source before they were.
+        unplanned: pairs with an outcome that are in no plan.
         current: ids with a current row.
     """
 
@@ -44,13 +44,13 @@ class Total:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every planned record is accounted for, and nothing else is there."""
+        """Whether every planned record is accounted for, and there are no others."""
         return self.planned == self.embedded + self.quarantined + self.open and not self.unplanned
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run. planned = embedded + quarantined + elsewhere + left, once it has ended; `ended` says so."""
+class ReportedRun:
+    """One run. planned = embedded + quarantined + elsewhere + left once it has `ended`."""
 
     run_id: str
     started: str
@@ -73,24 +73,24 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """The section. `runs` are newest first; `rates` is None where there are not two runs to compare."""
+class CountsSection:
+    """The section. `runs` are newest first; `rates` is None if there are fewer than two runs to compare."""
 
     status: Status
     total: Total
-    runs: list[Run]
+    runs: list[ReportedRun]
     more_runs: int
     rates: Chart | None
     fastest: float
     stats: Stats
 
 
-def counts(material: Material) -> Counts:
+def counts(material: Material) -> CountsSection:
     """Count the dataset and its runs."""
     found = status(material.dataset.uri)
     runs = [_run(run) for run in found.runs]
     worked = [run for run in reversed(runs) if run.stats.records]
-    return Counts(
+    return CountsSection(
         status=found,
         total=_total(material),
         runs=runs[:_MOST_RUNS],
@@ -120,7 +120,7 @@ def _total(material: Material) -> Total:
     return Total(planned, embedded, quarantined, still_open, unplanned, material.rows)
 
 
-def _run(run: RunStatus) -> Run:
+def _run(run: RunStatus) -> ReportedRun:
     report = run.report
     stats = _stats(report.get("stats", {}))
     ended = "exit_code" in report
@@ -128,7 +128,7 @@ def _run(run: RunStatus) -> Run:
     working = max(1.0, seconds - float(report.get("startup_s", 0)))
     slowest: dict[str, Any] = report.get("bottleneck") or {}
     stages = {stage["name"]: stage["busy"] for stage in report.get("stages", ())}
-    return Run(
+    return ReportedRun(
         run_id=run.run_id,
         started=_started(run.run_id),
         state=run.state,
@@ -151,14 +151,14 @@ def _stats(plain: dict[str, Any]) -> Stats:
 
 
 def _started(run_id: str) -> str:
-    """`20261122T011423.901Z-4fdc1e` -> `2026-11-22 01:14`; another name as it is."""
+    """`20261122T011423.901Z-4fdc1e` -> `2026-11-22 01:14`; any other id is returned unchanged."""
     try:
         return datetime.strptime(run_id.partition(".")[0], "%Y%m%dT%H%M%S").strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return run_id
 
 
-def _rates(runs: list[Run]) -> Chart | None:
+def _rates(runs: list[ReportedRun]) -> Chart | None:
     if len(runs) < 2:
         return None
     titles = [f"{run.started}: {run.per_s:,.1f} records/s, {run.bottleneck or 'no stage'} set the pace" for run in runs]

@@ -1,7 +1,7 @@
-"""Groups of duplicates as `hanclip dedup` found them.
+"""Groups of duplicates found by `hanclip dedup`.
 
-In: the table of duplicates, where there is one. Out: counts over all of its rows, and some groups to look at: of each
-rung of the ladder the largest ones, those whose rows are least alike, and some others.
+In: the table of duplicates, if it exists. Out: counts over all its rows, and some groups to show: for each rung the
+largest, the least similar, and some others.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from dataclasses import dataclass
 
 from pipeline.dataset import layout
 from pipeline.report.material import Material
-from pipeline.report.pictures import Shown
+from pipeline.report.pictures import ShownRow
 
 _GROUPS_PER_RUNG, _GROUPS, _PER_GROUP = 6, 18, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group: its first rows, the kept one before the others."""
+    """One group: its first rows, the kept one first."""
 
     rung: str
     size: int
-    rows: list[Shown]
+    rows: list[ShownRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicates:
+class DuplicatesSection:
     """The section. rows = kept + dropped; `unseen` current rows are not in the table; `rungs` count dropped rows."""
 
     rows: int
@@ -38,7 +38,7 @@ class Duplicates:
     shown: list[Group]
 
 
-def duplicates(material: Material) -> Duplicates | None:
+def duplicates(material: Material) -> DuplicatesSection | None:
     """The section; None without a table of duplicates."""
     if material.derived("dedup", layout.dedup_uri(material.dataset.uri)) is None:
         return None
@@ -52,9 +52,9 @@ def duplicates(material: Material) -> Duplicates | None:
         "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name)"
     )
     rungs = work.rows(
-        "SELECT coalesce(rung, 'not told'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung"
+        "SELECT coalesce(rung, 'unknown'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung"
     )
-    return Duplicates(
+    return DuplicatesSection(
         rows=int(rows),
         kept=int(kept),
         dropped=int(rows) - int(kept),
@@ -67,7 +67,7 @@ def duplicates(material: Material) -> Duplicates | None:
 
 
 def _groups(material: Material) -> list[Group]:
-    """Of each rung two largest groups, two least alike, then others in an order that is as good as drawn by lot."""
+    """For each rung the two largest groups, the two least similar, then others in a random but fixed order."""
     chosen = material.work.rows(
         f"""
         WITH sized AS (
@@ -76,10 +76,10 @@ def _groups(material: Material) -> list[Group]:
         ), ranked AS (
             SELECT *, least(row_number() OVER (PARTITION BY rung ORDER BY n DESC, name),
                             row_number() OVER (PARTITION BY rung ORDER BY least, name)) > 2 AS common,
-                   row_number() OVER (PARTITION BY rung ORDER BY md5(name)) AS by_lot FROM sized
+                   row_number() OVER (PARTITION BY rung ORDER BY md5(name)) AS shuffled FROM sized
         )
-        SELECT name, n, rung FROM ranked WHERE NOT common OR by_lot <= {_GROUPS_PER_RUNG}
-        QUALIFY row_number() OVER (PARTITION BY rung ORDER BY common, by_lot) <= {_GROUPS_PER_RUNG}
+        SELECT name, n, rung FROM ranked WHERE NOT common OR shuffled <= {_GROUPS_PER_RUNG}
+        QUALIFY row_number() OVER (PARTITION BY rung ORDER BY common, shuffled) <= {_GROUPS_PER_RUNG}
         ORDER BY n DESC, name LIMIT {_GROUPS}
         """
     )
@@ -87,7 +87,7 @@ def _groups(material: Material) -> list[Group]:
     for name, _, _ in chosen:
         quoted = str(name).replace("'", "''")
         material.work.execute(f"INSERT INTO chosen VALUES ('{quoted}')")
-    rows: dict[str, list[Shown]] = {}
+    rows: dict[str, list[ShownRow]] = {}
     for name, *row in material.work.rows(
         f"""
         SELECT name, id, source_fingerprint, text,
@@ -97,5 +97,5 @@ def _groups(material: Material) -> list[Group]:
         ORDER BY name, keep DESC, id
         """
     ):
-        rows.setdefault(name, []).append(Shown(*row))
-    return [Group(str(rung or "not told"), int(n), rows[name]) for name, n, rung in chosen]
+        rows.setdefault(name, []).append(ShownRow(*row))
+    return [Group(str(rung or "unknown"), int(n), rows[name]) for name, n, rung in chosen]

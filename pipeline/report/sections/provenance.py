@@ -1,4 +1,4 @@
-"""What made the dataset: model, weights, versions, runs, configuration.
+"""Provenance of a dataset: model, weights, versions, runs, configuration.
 
 In: the identity of a dataset, footers of its files, and the configuration of its newest run. Out: names and values.
 """
@@ -16,15 +16,15 @@ _FOOTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
-    """The section. `configuration` is YAML of the newest run, empty where no run left one."""
+class ProvenanceSection:
+    """The section. `configuration` is YAML of the newest run, empty if no run left one."""
 
     facts: list[tuple[str, str]]
     configuration: str
 
 
-def provenance(material: Material) -> Provenance:
-    """What made it; versions and arithmetic are those of some of the files, spread over all."""
+def provenance(material: Material) -> ProvenanceSection:
+    """The section; versions and arithmetic are from the footers of a few files, spread over all."""
     identity = material.dataset.identity
     files = material.dataset.files()
     footers = [footer_of(file.uri) for file in spread(files, _FOOTERS)]
@@ -46,16 +46,16 @@ def provenance(material: Material) -> Provenance:
         configuration = latest_config(material.dataset.uri).to_yaml()
     except UsageError:
         configuration = ""
-    return Provenance(facts, configuration)
+    return ProvenanceSection(facts, configuration)
 
 
 def _distinct(footers: list[dict[str, str]], name: str) -> str:
-    return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or "not told"
+    return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or "unknown"
 
 
-def _scale(told: str) -> str:
-    """`24.513371642677637` -> `24.5134`; what is no single number stays as it is."""
+def _scale(text: str) -> str:
+    """`24.513371642677637` -> `24.5134`; a text that is not a number is returned unchanged."""
     try:
-        return f"{float(told):.6g}"
+        return f"{float(text):.6g}"
     except ValueError:
-        return told
+        return text

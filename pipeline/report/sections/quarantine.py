@@ -1,6 +1,6 @@
-"""What could not be embedded, by reason, with examples.
+"""Records that could not be embedded, by reason, with examples.
 
-In: the quarantine of a dataset. Out: for each reason its count, what kind of cure it needs, and a few records.
+In: the quarantine of a dataset. Out: for each reason its count, whether a retry may help, and a few records.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Records with one reason. `transient` ones may pass when `hanclip retry` tries again."""
+class QuarantineReason:
+    """Records with one reason. `transient`: `hanclip retry` may succeed."""
 
     reason: str
     count: int
@@ -35,11 +35,11 @@ class Cause:
     examples: list[Example]
 
 
-def quarantine(material: Material, status: Status) -> list[Cause]:
-    """The reasons, the most frequent first; the counts are those of `hanclip status`."""
+def quarantine(material: Material, status: Status) -> list[QuarantineReason]:
+    """The reasons, most frequent first; the counts are those of `hanclip status`."""
     examples = _examples(material) if status.quarantined else {}
     ordered = sorted(status.quarantined.items(), key=lambda item: (-item[1], item[0]))
-    return [Cause(reason, n, reason in TRANSIENT_REASONS, examples.get(reason, [])) for reason, n in ordered]
+    return [QuarantineReason(reason, n, reason in TRANSIENT_REASONS, examples.get(reason, [])) for reason, n in ordered]
 
 
 def _examples(material: Material) -> dict[str, list[Example]]:

@@ -1,6 +1,6 @@
-"""How well images and texts fit: the histogram of similarities, and pictures from its ends and its middle.
+"""Similarity of images and texts: a histogram, quantiles, and rows from both ends and the middle.
 
-In: the current rows with a similarity. Out: a histogram over all of them, quantiles, and rows to look at.
+In: the current rows with a similarity. Out: the histogram and quantiles over all of them, and rows to show.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.report.charts import Chart, histogram, nice_edges
 from pipeline.report.material import Material
-from pipeline.report.pictures import Shown
+from pipeline.report.pictures import ShownRow
 
 SHOWN = 18
 _BINS = 60
@@ -17,20 +17,20 @@ _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
-class Similarity:
-    """The section. `quantiles` are percent and value."""
+class SimilaritySection:
+    """The section. `quantiles` are pairs of percentage and value."""
 
     rows: int
     without: int
     chart: Chart
     quantiles: list[tuple[float, float]]
-    lowest: list[Shown]
-    median: list[Shown]
-    highest: list[Shown]
+    lowest: list[ShownRow]
+    median: list[ShownRow]
+    highest: list[ShownRow]
 
 
-def similarity(material: Material) -> Similarity | None:
-    """The section; None where nothing has a similarity."""
+def similarity(material: Material) -> SimilaritySection | None:
+    """The section; None if no row has a similarity."""
     if not material.has("similarity"):
         return None
     rows, least, most = material.one("SELECT count(similarity), min(similarity), max(similarity) FROM facts")
@@ -39,7 +39,7 @@ def similarity(material: Material) -> Similarity | None:
     edges = nice_edges(least, most, _BINS)
     [values] = material.one(f"SELECT quantile_cont(similarity, {list(_QUANTILES)}) FROM facts")
     middle = values[_QUANTILES.index(0.5)]
-    return Similarity(
+    return SimilaritySection(
         rows=int(rows),
         without=material.rows - int(rows),
         chart=histogram(
@@ -62,7 +62,7 @@ def _counts(material: Material, edges: list[float]) -> list[int]:
     return [found.get(i, 0) for i in range(len(edges) - 1)]
 
 
-def _shown(material: Material, order: str) -> list[Shown]:
+def _shown(material: Material, order: str) -> list[ShownRow]:
     return material.shown(
         f"SELECT id, source_fingerprint, text, {material.similarity_sql}, false FROM facts "
         f"WHERE similarity IS NOT NULL ORDER BY {order}, id LIMIT {SHOWN}"
