@@ -35,9 +35,8 @@ def ceiling_here(model: str, dtype: str, seconds: float) -> float:
     import torch
 
     from pipeline.config import ModelConfig
-    from pipeline.model.arithmetic import choose_dtype
     from pipeline.model.checkpoints import resolve
-    from pipeline.model.chinese_clip import default_batch_size
+    from pipeline.model.chinese_clip import choose_dtype, default_batch_size
     from pipeline.model.towers.build import load_towers
 
     spec, device = resolve(ModelConfig(name=model)), torch.device("cuda")

@@ -1,5 +1,5 @@
-"""The model: finding a checkpoint, checking it, and turning pixels and texts into vectors.
+"""The model: finds and checks a checkpoint, and turns pixels and texts into vectors.
 
-`checkpoints` needs no torch and may be used anywhere; `chinese_clip` loads torch and transformers and belongs in an
+`checkpoints` needs no torch and may be used anywhere; `chinese_clip` imports torch and transformers and belongs in an
 embedder.
 """

@@ -1,9 +1,9 @@
-"""The sizes of a Chinese CLIP: from config.json, or from the shapes of its weights, to one value that names them.
+"""The layer sizes of a Chinese CLIP, from config.json or from the shapes of its weights.
 
-In: the tree of a config.json, or the shapes of tensors under the names that transformers gives them. Out: an
-`Architecture`, which can write config.json again. An original `.pt` file says nothing about itself, so everything is
-read off its shapes, except the number of attention heads, which no shape shows: a head is 64 wide, as in every tower
-of the authors' but ViT-H/14's image tower, whose width of 1280 is cut into heads of 80.
+In: the tree of a config.json, or the shapes of tensors by transformers' names. Out: an `Architecture`, which can
+produce a config.json. An original `.pt` file has no metadata, so everything is derived from its shapes, except the
+number of attention heads, which no shape shows: a head is 64 wide in every tower of the authors except the image tower
+of ViT-H/14, whose width of 1280 is split into heads of 80.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from pipeline.errors import ModelError
 
-#: `model_type` in config.json: transformers' own, and that of a folder whose image tower is `resnet.ModifiedResNet`.
+#: `model_type` in config.json: transformers' own, and hanclip's for an image tower `resnet.ModifiedResNet`.
 VIT, RESNET = "chinese_clip", "chinese_clip_resnet"
-#: Pixels of an image's side for each place of a ResNet's last feature map.
+#: Pixels of an image's side per position of a ResNet's last feature map.
 RESNET_STRIDE = 32
-#: Channels of a ResNet's last feature map for each channel of its stem.
+#: Channels of a ResNet's last feature map per channel of its stem.
 RESNET_GROWTH = 32
 _HEAD_WIDTH = 64
 _HEAD_WIDTHS = {1280: 80}  # of image towers
@@ -29,7 +29,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
-    """A stack of layers: `width` numbers a token, `heads` attention heads, `hidden` numbers inside the MLP."""
+    """A stack of layers: `width` numbers per token, `heads` attention heads, `hidden` numbers inside the MLP."""
 
     layers: int
     width: int
@@ -58,9 +58,9 @@ class Architecture:
         dim: length D of a vector.
         image_size: images are N x N pixels.
         image: the image tower.
-        patch: pixels of a patch's side; for a ResNet the pixels of a place in its last feature map.
+        patch: pixels of a patch's side; for a ResNet, of a position in its last feature map.
         text: the text tower, a BERT.
-        vocabulary, positions: tokens that it knows, and the longest text that it could take.
+        vocabulary, positions: size of its vocabulary, and the longest text that it could take in tokens.
     """
 
     dim: int
@@ -73,7 +73,7 @@ class Architecture:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens of an image inside the tower, the class token included."""
+        """Tokens of an image inside the tower, including the class token."""
         return (self.image_size // self.patch) ** 2 + 1
 
     def config(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Architecture:
 
 
 def from_config(tree: Mapping[str, Any]) -> Architecture:
-    """Read the tree of a config.json; what it leaves out is as in transformers. Raises KeyError and the like."""
+    """Read the tree of a config.json, with transformers' defaults. Raises KeyError and the like if it is malformed."""
     image, text = tree["vision_config"], tree["text_config"]
     is_resnet = tree["model_type"] == RESNET
     return Architecture(
@@ -129,7 +129,7 @@ def from_config(tree: Mapping[str, Any]) -> Architecture:
 
 
 def from_shapes(shapes: Shapes) -> Architecture:
-    """Read the sizes off the tensors of a model, by transformers' names. Raises ModelError where they say none."""
+    """Derive the sizes from the tensors' shapes, by transformers' names. Raises ModelError if it is no Chinese CLIP."""
     try:
         words = shapes["text_model.embeddings.word_embeddings.weight"]
         is_resnet = "vision_model.attnpool.positional_embedding" in shapes
@@ -147,12 +147,12 @@ def from_shapes(shapes: Shapes) -> Architecture:
         )
     except (KeyError, IndexError) as error:
         raise ModelError(
-            f"there is no Chinese CLIP in it ({error} is missing): give a checkpoint as its authors release it."
+            f"it is not a Chinese CLIP ({error} is missing): give a checkpoint as its authors release it."
         ) from error
 
 
 def _read_vit(shapes: Shapes) -> tuple[Transformer, int, int]:
-    """The tower, its patch size, and the patches of an image's side."""
+    """The tower, its patch size, and the number of patches per image side."""
     width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
     layers = _count(shapes, "vision_model.encoder.layers.")
     hidden = shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0]
@@ -168,23 +168,25 @@ def _read_resnet(shapes: Shapes) -> tuple[ResNet, int, int]:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """Layers whose names begin with `prefix` and a number."""
+    """Number of layers, whose names are `prefix` and a number."""
     return len({name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)})
 
 
 def _heads(width: int, head_width: int) -> int:
     if width % head_width:
         raise ModelError(
-            f"a tower is {width} wide, and heads of {head_width} do not divide that: convert the checkpoint where it "
-            "was trained, and give the folder with its config.json."
+            f"a tower is {width} wide, which is not a multiple of its heads' width, {head_width}: convert the "
+            "checkpoint where it was trained, and give the folder with its config.json."
         )
     return width // head_width
 
 
-def _root(places: int) -> int:
-    side = isqrt(max(places, 0))
-    if side * side != places:
-        raise ModelError(f"its image tower has {places} places, which make no square: give a Chinese CLIP checkpoint.")
+def _root(positions: int) -> int:
+    side = isqrt(max(positions, 0))
+    if side * side != positions:
+        raise ModelError(
+            f"its image tower has {positions} positions, which are not a square: give a Chinese CLIP checkpoint."
+        )
     return side
 
 

@@ -1,7 +1,7 @@
-"""Cut a batch into forward passes that fit the memory, finding out what fits.
+"""Splits a batch into forward passes that fit into memory.
 
-A GPU is often shared, and how much a model needs is known only when it runs. So running out of memory is an answer, not
-a failure: the pass is done again with half the rows, and later batches begin with the smaller size.
+A GPU is often shared, and how much memory a model needs is known only when it runs. So a pass that runs out of memory
+is retried with half the rows, and later batches start with the smaller size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Passes:
         self.rows = rows
 
     def run(self, total: int, forward: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """`forward` over consecutive slices that cover `total` >= 1 rows, its results one below the other.
+        """`forward` over consecutive slices that cover `total` >= 1 rows; its results are concatenated.
 
         Raises:
             HanclipError: a single row does not fit.
@@ -40,7 +40,7 @@ class Passes:
         return torch.cat(done)
 
     def _attempt(self, forward: Callable[[slice], torch.Tensor], part: slice) -> torch.Tensor | None:
-        """None when the memory did not suffice; `rows` is smaller then."""
+        """The result, or None if the device ran out of memory; `rows` is then reduced."""
         rows: int = part.stop - part.start
         try:
             with torch.inference_mode():
@@ -49,9 +49,9 @@ class Passes:
             if rows == 1:
                 raise HanclipError(
                     "A single record does not fit in the device's memory: use --dtype bf16, a smaller model, or a "
-                    "device that is shared less."
+                    "device with more free memory."
                 ) from error
-        # Only here, when the error and with it the failed pass's tensors are gone, is there memory to give back.
+        # Outside the handler, where the error no longer keeps the failed pass's tensors alive.
         self.rows = rows // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""What can be told of a model without loading it: sizes, parameters, memory, and where its files are.
+"""Describes a model without loading it: sizes, parameters, and where its files are.
 
-In: a name as `--model` takes it. Out: a `Card`. A released model is described even where it is not on this machine;
-then `missing` says what to fetch. Nothing is downloaded, and torch is not needed.
+In: a name as for `--model`. Out: a `Card`. A released model is described even if it is not on this machine; `missing`
+then states what to download. Nothing is downloaded here, and torch is not needed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.model.files.find import ModelFiles, find_files
 from pipeline.model.files.tensors import Stored, read_scalar, stored_tensors
 from pipeline.model.released import Variant, variant
 
-#: The vocabulary of every released Chinese CLIP: Google's of BERT for Chinese, 21,128 lines.
+#: The vocabulary of every released Chinese CLIP: that of Google's BERT for Chinese, 21,128 lines.
 STANDARD_VOCABULARY_SHA256 = "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c"
-#: exp of the trained parameter, which training keeps at most there.
+#: exp of the trained parameter; training clips it at this value.
 _RELEASED_LOGIT_SCALE = 100.0
 _IMAGE_PREFIXES = ("vision_model.", "visual_projection.", "visual.")
-_NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids", "token_type_ids")
+_NOT_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids", "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Weights:
     Attributes:
         path: the weights file, or the index of several.
         revision: commit, for a model of the hub.
-        sha256: hex digest of the weights, as datasets store it.
-        size_bytes: of the weights, without an optimizer's state beside them.
+        sha256: hex digest of the weights, as stored in datasets.
+        size_bytes: of the weights, without an optimizer's state.
         dtype: format of most of their numbers, by safetensors' name.
         vocabulary: path of the vocabulary.
-        vocabulary_is_standard: whether it is the released models'.
+        vocabulary_is_standard: whether it is the one of the released models.
     """
 
     path: str
@@ -53,17 +53,17 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A model as a person asks about it.
+    """The description of a model.
 
     Attributes:
-        name: as asked for.
+        name: as given.
         hub_id: of a released model.
         sizes: of both towers.
         image_parameters, text_parameters: of each tower with its projection.
-        logit_scale: the trained factor on cosines; None where it is not known.
-        context_length: texts are cut after so many tokens.
-        weights: its files; None where they are not on this machine.
-        missing: what to fetch and where to put it, where they are not.
+        logit_scale: the trained factor on cosines; None if unknown.
+        weights: its files; None if they are not on this machine.
+        missing: if they are not: what to download and where to put it.
+        context_length: texts are truncated to this number of tokens.
     """
 
     name: str
@@ -78,12 +78,12 @@ class Card:
 
     @property
     def parameters(self) -> int:
-        """Of the whole model, the logit scale included."""
+        """Of the whole model, including the logit scale."""
         return self.image_parameters + self.text_parameters + 1
 
 
 def card(name: str, revision: str | None = None) -> Card:
-    """Describe model `name`. Raises ModelError for a model that is neither released nor on this machine."""
+    """Describe model `name`. Raises ModelError if it is neither released nor on this machine."""
     known = variant(name)
     try:
         files = find_files(name, revision, fetch=False)
@@ -109,7 +109,7 @@ def _released(name: str, known: Variant, missing: str) -> Card:
 
 def _described(name: str, known: Variant | None, files: ModelFiles) -> Card:
     sizes = read_architecture(files)
-    preprocessing_of(files, sizes)  # refuses what `hanclip embed` would refuse
+    preprocessing_of(files, sizes)  # raises what `hanclip embed` would raise
     stored = stored_tensors(files.folder, files.weights_file)
     parameters = {key: tensor.elements for key, tensor in stored.items() if _is_parameter(key)}
     image = sum(count for key, count in parameters.items() if _plain(key).startswith(_IMAGE_PREFIXES))
@@ -143,14 +143,14 @@ def _weights(files: ModelFiles, stored: dict[str, Stored]) -> Weights:
 
 def _logit_scale(files: ModelFiles, stored: dict[str, Stored]) -> float | None:
     if files.weights_file.endswith(".json"):
-        return None  # in one of several files
+        return None  # it is in one of several files
     found = next((tensor for key, tensor in stored.items() if _plain(key) == "logit_scale"), None)
     value = read_scalar(files.folder / files.weights_file, found) if found else None
     return None if value is None else math.exp(value)
 
 
 def _is_parameter(key: str) -> bool:
-    return not key.endswith(_NO_PARAMETERS) and ".pooler." not in key
+    return not key.endswith(_NOT_PARAMETERS) and ".pooler." not in key
 
 
 def _plain(key: str) -> str:

@@ -1,7 +1,7 @@
-"""From `ModelConfig` to `ModelSpec`: find a checkpoint's files, check that they fit together, digest the weights.
+"""Resolves a `ModelConfig` to a `ModelSpec`: finds the files, checks that they match, and digests the weights.
 
-Cheap and without torch, so that a driver can identify a model before it starts anything. What is missing or does not
-fit is told in one sentence that says what to do.
+Cheap and without torch, so that a driver can identify a model before it starts anything. Each error is one sentence
+that states the cure.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from pipeline.images.decode import CLIP_MEAN, CLIP_STD, preprocessing_id
 from pipeline.model.architecture import RESNET, VIT, Architecture, from_config
 from pipeline.model.files import original
 from pipeline.model.files.contents import weights_digest
-from pipeline.model.files.find import ModelFiles, demo_folder, find_files
+from pipeline.model.files.find import ModelFiles, find_files
 from pipeline.model.preprocessor import Preprocessing, read_preprocessing
 
-__all__ = ["CONTEXT_LENGTH", "ModelSpec", "demo_folder", "preprocessing_of", "read_architecture", "resolve"]
-
-#: Tokens of a text, [CLS] and [SEP] included; the same for every Chinese CLIP.
+#: Tokens of a text, including [CLS] and [SEP]; the same for every Chinese CLIP.
 CONTEXT_LENGTH = 52
 
 
@@ -31,17 +29,17 @@ class ModelSpec:
     """A checkpoint on this machine, ready to load.
 
     Attributes:
-        name: as configured: `demo`, a folder, a `.pt` file, a URL or a hub id, which also stands for a short name.
+        name: as configured, with short names replaced by hub ids: `demo`, a folder, a `.pt` file, a URL or a hub id.
         folder: local path of its files.
         revision: commit, for a hub id.
-        weights_sha256: hex digest of the weights, see `weights.weights_digest`.
+        weights_sha256: hex digest of the weights, see `contents.weights_digest`.
         weights_file: name of the weights file in `folder`, or of the index of several.
         image_size: the image tower takes N x N pixels.
         image_mean, image_std: of the RGB channels, in 0 to 1.
         dim: length D of a vector.
-        preprocessing: id of the way from image bytes to the tower's input.
-        context_length: texts are cut after so many tokens.
-        vocabulary_folder: local path of the vocabulary, where it is not in `folder`.
+        preprocessing: id of the processing from image bytes to the tower's input.
+        context_length: texts are truncated to this number of tokens.
+        vocabulary_folder: local path of the vocabulary, if it is not in `folder`.
     """
 
     name: str
@@ -59,10 +57,10 @@ class ModelSpec:
 
 
 def resolve(config: ModelConfig) -> ModelSpec:
-    """Find and check the checkpoint that `config` names; downloads or copies it where it is not local.
+    """Find and check the checkpoint that `config` names; downloads or copies it if it is not local.
 
     Raises:
-        ModelError: files are missing, damaged, of another kind, or not the pinned ones.
+        ModelError: files are missing, damaged, of another kind, or do not have the pinned digest.
         StorageError: the store behind a URL failed.
     """
     files = find_files(config.name, config.revision)
@@ -70,8 +68,8 @@ def resolve(config: ModelConfig) -> ModelSpec:
     images = preprocessing_of(files, sizes)
     if images.size != sizes.image_size:
         raise ModelError(
-            f"{files.folder}: the preprocessor makes {images.size} pixels, the image tower takes {sizes.image_size}. "
-            "Take config.json and preprocessor_config.json from the same model."
+            f"{files.folder}: the preprocessor resizes to {images.size} pixels, the image tower takes "
+            f"{sizes.image_size}. Take config.json and preprocessor_config.json from the same model."
         )
     return ModelSpec(
         name=files.name,
@@ -89,7 +87,7 @@ def resolve(config: ModelConfig) -> ModelSpec:
 
 
 def read_architecture(files: ModelFiles) -> Architecture:
-    """Sizes of both towers, from config.json, or from the shapes in a `.pt` file. Raises ModelError."""
+    """Sizes of both towers, from config.json or from the shapes in a `.pt` file. Raises ModelError."""
     if files.is_original:
         return original.read_architecture(files.folder / files.weights_file)
     path = files.folder / "config.json"
@@ -102,13 +100,11 @@ def read_architecture(files: ModelFiles) -> Architecture:
             )
         return from_config(tree)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} cannot be understood ({error!r}): download it again from the model's page."
-        ) from error
+        raise ModelError(f"{path} cannot be parsed ({error!r}): download it again from the model's page.") from error
 
 
 def preprocessing_of(files: ModelFiles, sizes: Architecture) -> Preprocessing:
-    """What happens to images: as the preprocessor's file says; for a `.pt` file as Chinese CLIP was trained."""
+    """Preprocessing of images: from the preprocessor's file; for a `.pt` file, as Chinese CLIP was trained."""
     if files.is_original:
         return Preprocessing(sizes.image_size, CLIP_MEAN, CLIP_STD)
     return read_preprocessing(files.folder)
@@ -118,7 +114,7 @@ def _pinned_digest(config: ModelConfig, folder: Path, weights_file: str) -> str:
     digest = weights_digest(folder, weights_file)
     if config.weights_sha256 not in (None, digest):
         raise ModelError(
-            f"{folder / weights_file} has sha256 {digest}, and {config.weights_sha256} is asked for: use the weights "
-            "that were pinned, or change weights_sha256."
+            f"{folder / weights_file} has sha256 {digest}, but {config.weights_sha256} is pinned: use the pinned "
+            "weights, or change weights_sha256."
         )
     return digest

@@ -1,11 +1,12 @@
-"""Pixels and texts in, unit vectors out: the Chinese CLIP encoder that an embedder runs.
+"""The Chinese CLIP encoder that an embedder runs: pixels and texts in, unit vectors out.
 
-Normalisation of the pixels happens here, beside the model, so that one byte a value travels and not four. Pixels are
+Pixels are normalised here and not by the decoder, so that one byte per value is transferred and not four. They are
 normalised in float32 and then cast to the model's dtype; vectors are cast to float32 and then L2-normalised.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.model.arithmetic import choose_device, choose_dtype, device_name, set_threads
+from pipeline.errors import ModelError
 from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.memory import TEXTS_PER_IMAGE, default_rows
@@ -23,29 +24,29 @@ from pipeline.model.tokenizer import Tokenizer, Tokens
 from pipeline.model.towers.build import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
 
-__all__ = ["ChineseClip", "default_batch_size", "set_threads"]
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
 
-# Pixels from shared memory are read-only, and they are only read here.
+# Pixels in shared memory are read-only, and are only read here.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 class TextVectors(NamedTuple):
-    """(T, D) float32 vectors of norm 1, and (T,) which texts have more tokens than the model takes."""
+    """(T, D) float32 vectors of norm 1, and (T,) whether a text has more tokens than the model takes."""
 
     vectors: npt.NDArray[np.float32]
     too_long: npt.NDArray[np.bool_]
 
 
 class ChineseClip:
-    """Encodes images and texts into one space.
+    """Encodes images and texts into one vector space.
 
     Attributes:
         dim: length D of a vector.
         image_size: images are N x N pixels.
         logit_scale: the trained factor on cosines, already exponentiated (100 in the released models). Not applied.
-        parameters: trained values of the whole model, and of its image tower with its projection.
-        device, device_name, dtype: where and how it computes.
-        text_overflow: what is done with a text that is too long; "quarantine" cuts it and says so.
+        parameters: number of trained values of the whole model, and of its image tower with its projection.
+        device, device_name, dtype: where it computes, and in which number format.
+        text_overflow: what is done with a text that is too long; "quarantine" truncates it and reports it.
     """
 
     def __init__(
@@ -81,15 +82,15 @@ class ChineseClip:
         """Load a checkpoint.
 
         Args:
-            spec: what `checkpoints.resolve` found.
-            dtype: "auto", "bf16", "fp16" or "fp32"; auto is bf16 where the hardware has it, else fp32.
-            device: "cpu", "cuda", "cuda:1"; the first GPU, else the CPU, if not given.
-            batch_size: images in one forward pass; `default_batch_size` if not given.
+            spec: from `checkpoints.resolve`.
+            dtype: "auto", "bf16", "fp16" or "fp32"; auto is bf16 if the hardware supports it, else fp32.
+            device: such as "cpu", "cuda" or "cuda:1"; None: the first GPU, else the CPU.
+            batch_size: images in one forward pass; None: `default_batch_size`.
             compile: run the towers through torch.compile.
             text_overflow: what is done with texts that are too long.
 
         Raises:
-            ModelError: the files are damaged, unsafe or do not fit together.
+            ModelError: the files are damaged, unsafe or do not match each other.
         """
         where = choose_device(device)
         tokenizer = Tokenizer.load(Path(spec.vocabulary_folder or spec.folder), spec.context_length)
@@ -100,11 +101,11 @@ class ChineseClip:
 
     @property
     def batch_size(self) -> int:
-        """Images in one forward pass; smaller than asked for once the memory did not suffice."""
+        """Images in one forward pass; reduced when the device ran out of memory."""
         return self._image_passes.rows
 
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(B, N, N, 3) uint8 RGB -> (B, D) float32 of norm 1. A row that is not finite is left so."""
+        """(B, N, N, 3) uint8 RGB -> (B, D) float32 of norm 1. Rows that are not finite stay so."""
         if not len(pixels):
             return np.empty((0, self.dim), dtype=np.float32)
         return self._unit_rows(
@@ -112,11 +113,11 @@ class ChineseClip:
         )
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """T texts -> (T, D) float32 of norm 1, in their order. A row that is not finite is left so."""
+        """T texts -> (T, D) float32 of norm 1, in the same order. Rows that are not finite stay so."""
         return self.embed_texts(texts).vectors
 
     def embed_texts(self, texts: Sequence[str]) -> TextVectors:
-        """The same, and which of the texts have more tokens than the model takes."""
+        """The same, with a flag for texts that have more tokens than the model takes."""
         words = self._tokenizer.words(texts) if texts else []
         too_long = np.array([len(ids) > self._tokenizer.room for ids in words], dtype=bool)
         if self.text_overflow != "mean-of-windows" or not too_long.any():
@@ -124,7 +125,7 @@ class ChineseClip:
         windows = [self._tokenizer.windows(ids) for ids in words]
         vectors = self._encode_words([window for some in windows for window in some])
         starts = np.cumsum([0, *(len(some) for some in windows[:-1])])
-        # Windows of a text are equally long, so that none weighs more.
+        # The windows of a text have equal lengths, so they have equal weights.
         means = np.add.reduceat(vectors, starts) / np.array([[len(some)] for some in windows], dtype=np.float32)
         return TextVectors(self._unit_rows(torch.from_numpy(means)), too_long)
 
@@ -132,7 +133,7 @@ class ChineseClip:
         """T texts as token ids -> (T, D) float32 of norm 1."""
         if not words:
             return np.empty((0, self.dim), dtype=np.float32)
-        order = np.argsort([len(ids) for ids in words], kind="stable")  # alike lengths together: less padding
+        order = np.argsort([len(ids) for ids in words], kind="stable")  # similar lengths together: less padding
         ordered = [words[i] for i in order]
         rows = self._unit_rows(
             self._text_passes.run(len(words), lambda part: self._towers.texts(self._tokens(ordered[part])))
@@ -159,5 +160,45 @@ class ChineseClip:
 
 
 def default_batch_size(spec: ModelSpec, device: str) -> int:
-    """Images in one forward pass where nobody chose."""
+    """Images in one forward pass if the user did not choose."""
     return default_rows(spec.image_size, device.startswith("cuda"))
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; without a name the first GPU, else the CPU. Raises ModelError if there is no such GPU."""
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"This machine has no GPU for device {device}: leave the device out to run on the CPU.")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype by its name; `auto` is bf16 if the hardware supports it, since emulated bf16 is slower than fp32."""
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
+
+
+def device_name(device: torch.device) -> str:
+    """Name for people, such as `NVIDIA H100 80GB HBM3` or `cpu`."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+
+
+def set_threads(count: int) -> None:
+    """Set the CPU threads of a forward pass, for this whole process."""
+    torch.set_num_threads(count)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(_BF16_FLAGS & _cpu_flags())
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux: assume no support
+        return set()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return set(found.group(1).split()) if found else set()

@@ -1,8 +1,8 @@
-"""Writes a `.pt` checkpoint of the authors' as a folder: config.json, preprocessor_config.json, vocabulary, weights.
+"""Converts an original `.pt` checkpoint to a folder: config.json, preprocessor_config.json, vocabulary, weights.
 
-In: the files of a `.pt` model. Out: a folder that hanclip loads, and for a ViT transformers' `ChineseCLIPModel` too. A
-ResNet gets a config.json of type `chinese_clip_resnet`, which hanclip alone reads. The folder appears whole or not at
-all: it is written beside its name and renamed.
+In: the files of a `.pt` model. Out: a folder that hanclip loads and, for a ViT, transformers' `ChineseCLIPModel` too. A
+ResNet gets a config.json of type `chinese_clip_resnet`, which only hanclip reads. The folder appears whole or not at
+all: it is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from pipeline.config import ModelConfig
 from pipeline.errors import ConfigError
 from pipeline.images.decode import CLIP_MEAN, CLIP_STD
 from pipeline.model.checkpoints import CONTEXT_LENGTH, ModelSpec, resolve
@@ -21,9 +22,9 @@ _BICUBIC = 3
 
 
 def check_target(out: str) -> Path:
-    """The folder to make, which must be new or empty. Raises ConfigError."""
+    """The folder to write, which must be new or empty. Raises ConfigError."""
     if "://" in out:
-        raise ConfigError(f"{out} is no folder of this machine: convert into a local folder, then copy that there.")
+        raise ConfigError(f"{out} is not a local folder: convert into a local folder, then copy it there.")
     folder = Path(out).expanduser().absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder: give another name, or remove it.")
@@ -31,25 +32,25 @@ def check_target(out: str) -> Path:
 
 
 def check_source(spec: ModelSpec) -> None:
-    """Only a `.pt` file needs converting. Raises ConfigError."""
+    """Check that the model is a `.pt` file, since no other needs converting. Raises ConfigError."""
     if not spec.weights_file.endswith(".pt"):
         raise ConfigError(
-            f"{spec.name} is in the Hugging Face format already: give {spec.folder} as --model, or a .pt file here."
+            f"{spec.name} is already in the Hugging Face format: give {spec.folder} as --model, or a .pt file here."
         )
 
 
 def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
-    """Write the model of `spec` into `folder`; returns what is there now.
+    """Write the model of `spec` into `folder`; returns the converted model.
 
     Raises:
-        ModelError: the checkpoint is damaged, unsafe or no Chinese CLIP.
+        ModelError: the checkpoint is damaged, unsafe or not a Chinese CLIP.
     """
-    from pipeline.config import ModelConfig
+    # Torch is loaded only here, so that the checks above are fast.
     from pipeline.model.tokenizer import Tokenizer
     from pipeline.model.towers.build import load_model, quiet
 
     words = vocabulary_file(Path(spec.vocabulary_folder or spec.folder))
-    Tokenizer.load(words.parent, CONTEXT_LENGTH)  # refuses a vocabulary that is none
+    Tokenizer.load(words.parent, CONTEXT_LENGTH)  # raises if it is not a vocabulary
     model = load_model(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
@@ -57,7 +58,7 @@ def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
         with quiet():
             model.save_pretrained(staged, max_shard_size="100GB")
         written = _write_preprocessor(staged, spec.image_size)
-        (staged / "model.safetensors").chmod(written.stat().st_mode)  # safetensors lets nobody else read it
+        (staged / "model.safetensors").chmod(written.stat().st_mode)  # safetensors makes it readable by the owner only
         shutil.copyfile(words, staged / words.name)
         staged.rename(folder)  # replaces an empty folder
     return resolve(ModelConfig(name=str(folder)))

@@ -1,7 +1,7 @@
-"""What a checkpoint's preprocessor file asks for, checked against what hanclip does: a square bicubic squash.
+"""Reads a checkpoint's preprocessor file, and checks that hanclip does the same: a bicubic resize to a square.
 
-Square size, mean and deviation come from the file. Any other step that would change pixels is refused, because vectors
-made with other pixels than the model was trained on look right and are wrong.
+Size, mean and deviation come from the file. Any other step that would change pixels is refused, because vectors of
+pixels that differ from those in training look plausible and are wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import ModelError
 from pipeline.images.decode import CLIP_MEAN, CLIP_STD
 
-#: The released file, and the one that transformers 5 writes when a processor is saved.
+#: The file of the released models, and the one that transformers 5 saves.
 PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")
 
 _BICUBIC = 3
@@ -24,7 +24,7 @@ _EXPECTED = {"do_resize": True, "do_rescale": True, "do_normalize": True, "resam
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Input of the image tower: `size` x `size` pixels, (value / 255 - mean) / std a channel."""
+    """Input of the image tower: `size` x `size` pixels, (value / 255 - mean) / std per channel."""
 
     size: int
     mean: tuple[float, float, float]
@@ -32,7 +32,7 @@ class Preprocessing:
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """Read the preprocessor file of a model folder. Raises ModelError where hanclip would do something else."""
+    """Read the preprocessor file of a model folder. Raises ModelError if hanclip does otherwise."""
     path = next(folder / name for name in PREPROCESSOR_NAMES if (folder / name).is_file())
     try:
         tree = json.loads(path.read_bytes())
@@ -43,13 +43,11 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         wrong += ["a center crop that cuts"] * _crops(tree, size)
         found = Preprocessing(size, _three(tree.get("image_mean", CLIP_MEAN)), _three(tree.get("image_std", CLIP_STD)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} cannot be understood ({error!r}): download it again from the model's page."
-        ) from error
+        raise ModelError(f"{path} cannot be parsed ({error!r}): download it again from the model's page.") from error
     if wrong:
         raise ModelError(
-            f"{path} asks for {', '.join(wrong)}; hanclip squashes to {size} x {size} with bicubic, without a crop, as "
-            "Chinese CLIP was trained. Correct the file if the model was trained so too, else use another model."
+            f"{path} asks for {', '.join(wrong)}; hanclip resizes to {size} x {size} with bicubic and no crop, as "
+            "Chinese CLIP was trained. Correct the file if the model was trained that way, else use another model."
         )
     return found
 
@@ -65,7 +63,7 @@ def _square(size: Any) -> int:
 
 
 def _crops(tree: Mapping[str, Any], size: int) -> bool:
-    """Whether a center crop would cut. One of the squashed size leaves a square as it is."""
+    """Whether a center crop would change the image. A crop to the size of the resized square does not."""
     if not tree.get("do_center_crop", False):
         return False
     keeps_shape = isinstance(tree["size"], Mapping) and "shortest_edge" not in tree["size"]

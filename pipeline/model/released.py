@@ -1,7 +1,7 @@
-"""The five released Chinese CLIPs by name: where they are, how large, and from which file.
+"""The five released Chinese CLIP models: names, hub ids, files and sizes.
 
-`--model vit-l-14` means the hub id in this table; the authors' spelling (`ViT-L-14`) does too. The figures are those of
-the authors' model page and configuration files.
+`--model vit-l-14` stands for the hub id in this table, and so does the authors' spelling (`ViT-L-14`). The figures are
+from the authors' model page and configuration files.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Variant:
     """One released model.
 
     Attributes:
-        name: as `--model` takes it.
+        name: as for `--model`.
         hub_id: repository on the Hugging Face hub.
-        original: name of the authors' own checkpoint in it; the only file of RN50's.
+        original: name of the authors' own checkpoint in it; RN50 has no other weights.
         architecture: sizes of both towers.
         image_parameters: of the image tower and its projection.
         parameters: of the whole model.
@@ -36,7 +36,7 @@ class Variant:
 
     @property
     def original_name(self) -> str:
-        """As the authors spell it: `ViT-L-14` for `vit-l-14`."""
+        """The authors' spelling: `ViT-L-14` for `vit-l-14`."""
         return self.name.upper().replace("VIT", "ViT")
 
     @property
@@ -46,7 +46,7 @@ class Variant:
 
     @property
     def has_hub_format(self) -> bool:
-        """Whether the repository holds the model in transformers' format too."""
+        """Whether the repository also holds the model in transformers' format."""
         return not isinstance(self.architecture.image, ResNet)
 
 
@@ -107,5 +107,5 @@ VARIANTS = (
 
 
 def variant(name: str) -> Variant | None:
-    """The released model that `name` means: its short name in any case, or its hub id."""
+    """The released model with this short name, in upper or lower case, or this hub id."""
     return next((known for known in VARIANTS if name.lower() == known.name or name == known.hub_id), None)

@@ -1,11 +1,11 @@
-"""Texts in, token ids out, as Chinese CLIP's published numbers were made.
+"""Tokenizes texts the way Chinese CLIP's published results were produced.
 
-BERT WordPiece, lower-cased, cut to 52 tokens with [CLS] and [SEP]. Like the reference's evaluation (and unlike its bare
-`tokenize`), texts are lower-cased by Python first and the quotes “ ”, which the vocabulary lacks, become `"`. Special
-tokens written out in a text, such as `[MASK]`, are ordinary characters.
+BERT WordPiece, lower-cased, truncated to 52 tokens with [CLS] and [SEP]. As in the reference's evaluation (and unlike
+its plain `tokenize`), texts are first lower-cased by Python, and the quotes “ ”, which are not in the vocabulary,
+become `"`. Special tokens that occur in a text, such as `[MASK]`, are ordinary characters.
 
-52 tokens are about 50 Chinese characters, and titles of goods are often longer. A text that is too long may also be cut
-into windows, whose vectors' mean stands for it.
+52 tokens are about 50 Chinese characters, and product titles are often longer. A text that is too long may also be
+split into windows, whose vectors are averaged.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch
 from pipeline.errors import ModelError
 
 _QUOTES = str.maketrans({"“": '"', "”": '"'})
-#: What is beyond is cut: a text of 800 tokens is a page, and no caption.
-MOST_WINDOWS = 16
+#: The rest is dropped: a text of 800 tokens is a page, not a caption.
+MAX_WINDOWS = 16
 
-_NEEDED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class Tokens(NamedTuple):
@@ -39,8 +39,8 @@ class Tokenizer:
     """WordPiece over a model folder's vocabulary.
 
     Attributes:
-        size: number of known tokens.
-        room: tokens of a text that the model takes, [CLS] and [SEP] not counted.
+        size: number of tokens in the vocabulary.
+        room: tokens of a text that the model takes, without [CLS] and [SEP].
     """
 
     def __init__(self, vocabulary: dict[str, int], context_length: int) -> None:
@@ -53,20 +53,20 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path, context_length: int) -> Tokenizer:
-        """From `vocab.txt`, or the vocabulary inside `tokenizer.json`. Raises ModelError."""
+        """Load `vocab.txt`, or the vocabulary inside `tokenizer.json`. Raises ModelError."""
         path = next(folder / name for name in ("vocab.txt", "tokenizer.json") if (folder / name).is_file())
         try:
             text = path.read_text(encoding="utf-8")
             vocabulary = _lines(text) if path.suffix == ".txt" else dict(json.loads(text)["model"]["vocab"])
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} holds no vocabulary: download it again from the model's page.") from error
-        missing = [token for token in _NEEDED if token not in vocabulary]
+        missing = [token for token in _REQUIRED if token not in vocabulary]
         if missing:
             raise ModelError(f"{path} lacks the tokens {', '.join(missing)}: take vocab.txt from the model's page.")
         return cls(vocabulary, context_length)
 
     def words(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each whole text, without [CLS] and [SEP]."""
+        """Token ids of each text, not truncated, without [CLS] and [SEP]."""
         ids: list[list[int]] = self._bert(
             [text.lower().translate(_QUOTES) for text in texts],
             add_special_tokens=False,
@@ -77,7 +77,7 @@ class Tokenizer:
         return ids
 
     def tokens(self, texts: Sequence[Sequence[int]]) -> Tokens:
-        """What the tower takes, of one or more texts as `words` gives them: cut, between [CLS] and [SEP], padded."""
+        """The tower's input for one or more results of `words`: truncated, with [CLS] and [SEP], padded."""
         framed = [[self._cls, *words[: self.room], self._sep] for words in texts]
         ids = np.full((len(framed), max(map(len, framed))), self._pad, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -86,13 +86,13 @@ class Tokenizer:
         return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
 
     def windows(self, words: Sequence[int]) -> list[Sequence[int]]:
-        """A long text in consecutive pieces of nearly equal length, as few as fit, at most `MOST_WINDOWS`."""
-        words = words[: self.room * MOST_WINDOWS]
+        """Split a long text into as few windows of nearly equal length as possible, at most `MAX_WINDOWS`."""
+        words = words[: self.room * MAX_WINDOWS]
         count = max(1, -(-len(words) // self.room))
         cuts = [len(words) * i // count for i in range(count + 1)]
         return [words[start:end] for start, end in pairwise(cuts)]
 
 
 def _lines(text: str) -> dict[str, int]:
-    """One token a line; the line's number is its id."""
+    """One token per line; its id is the line's number."""
     return {line: number for number, line in enumerate(text.removesuffix("\n").split("\n"))}

@@ -387,7 +387,7 @@ def test_killed_and_run_again_it_is_the_same(form: str, out: Path, hanclip: Run,
     undisturbed, place = tmp_path / "undisturbed", tmp_path / "killed"
     hanclip("filter", out, undisturbed, *options)
     for moment in MOMENTS[form]:
-        command = [sys.executable, "-m", "flows.cli.app", "filter", str(out), str(place), *map(str, options)]
+        command = [sys.executable, "-m", "flows.cli", "filter", str(out), str(place), *map(str, options)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             deadline = time.monotonic() + 60
             while child.poll() is None and not list(place.glob("/".join(moment))) and time.monotonic() < deadline:

@@ -29,7 +29,7 @@ from tests.fixtures.originals import LOGIT_SCALE, SMALL, TEXTS, tensors, write_o
 from tests.fixtures.places import DATA
 
 GOLDEN = DATA / "golden.npz"
-HANCLIP = [sys.executable, "-m", "flows.cli.app"]
+HANCLIP = [sys.executable, "-m", "flows.cli"]
 
 
 @pytest.fixture(autouse=True)
@@ -200,9 +200,9 @@ def test_nothing_is_written_over_and_nothing_converted_twice(
     assert (code, "exists and is not an empty folder" in err) == (2, True)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     code, _, err = said(capsys, "model", "convert", original[1], "s3://bucket/model")
-    assert (code, "no folder of this machine" in err) == (2, True)
+    assert (code, "is not a local folder" in err) == (2, True)
     code, _, err = said(capsys, "model", "convert", "demo", tmp_path / "demo")
-    assert (code, "is in the Hugging Face format already" in err) == (2, True)
+    assert (code, "is already in the Hugging Face format" in err) == (2, True)
     assert not (tmp_path / "demo").exists()
 
 

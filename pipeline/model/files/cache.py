@@ -1,7 +1,7 @@
-"""A folder on this machine for what is expensive to fetch or to compute again: model files and their digests.
+"""The cache folder on this machine: copies of model files, and digests of weights.
 
-`$HANCLIP_CACHE`, else `~/.cache/hanclip`. Everything in it may be deleted at any time. A cache that cannot be written
-costs time, never a run.
+`$HANCLIP_CACHE`, else `~/.cache/hanclip`. Everything in it may be deleted at any time. Digests that cannot be cached
+are computed again.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where the cache is; it need not exist yet."""
+    """Path of the cache, which need not exist yet."""
     return Path(os.environ.get("HANCLIP_CACHE") or Path.home() / ".cache" / "hanclip")
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file, remembered by its path, size and modification time."""
-    about = path.stat()
-    key = f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}"
-    note = cache_folder() / "sha256" / hashlib.sha256(key.encode()).hexdigest()
+    """Hex digest of a file, cached by its path, size and modification time."""
+    info = path.stat()
+    key = f"{path.resolve()}\0{info.st_size}\0{info.st_mtime_ns}"
+    cached = cache_folder() / "sha256" / hashlib.sha256(key.encode()).hexdigest()
     with suppress(OSError):
-        return note.read_text(encoding="ascii")
+        return cached.read_text(encoding="ascii")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with suppress(OSError):
-        _write_whole(note, digest)
+        _write_atomically(cached, digest)
     return digest
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Under its final name only when complete, because other processes read it."""
+def _write_atomically(path: Path, text: str) -> None:
+    """Write and rename, because other processes may read it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent, delete=False) as file:
         file.write(text)

@@ -1,7 +1,7 @@
-"""Which files make a model, and what to say of a folder that lacks some.
+"""Decides which files make up a model, and what to download if some are missing.
 
-A folder is a model in one of two layouts: transformers' (`config.json`, the preprocessor's file, a vocabulary and the
-weights), or one `.pt` file of the authors', with `vocab.txt` beside it or not.
+A model folder has one of two layouts: transformers' (`config.json`, the preprocessor's file, a vocabulary and the
+weights), or one `.pt` file of the authors, with or without `vocab.txt`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.model.files.cache import file_sha256
 from pipeline.model.preprocessor import PREPROCESSOR_NAMES
 from pipeline.model.released import VARIANTS, variant
 
-#: Either file names the words; transformers 5 writes the second where the released models have the first.
+#: Either file holds the vocabulary: the first in the released models, the second if transformers 5 saved the model.
 VOCABULARY_NAMES = ("vocab.txt", "tokenizer.json")
 ORIGINAL = ".pt"
 EXAMPLE = "OFA-Sys/chinese-clip-vit-base-patch16"
@@ -33,7 +33,7 @@ def file_names(folder: Path) -> set[str]:
 
 
 def choose_weights(files: Collection[str], name: str, place: str) -> str:
-    """Which of the files at `place` is the weights of model `name`. Raises ModelError where they make no model."""
+    """Which of `files` holds the weights of model `name`. Raises ModelError if the files at `place` are no model."""
     missing = missing_files(files)
     originals = sorted(file for file in files if file.endswith(ORIGINAL))
     if missing and originals and find_weights(files) is None:
@@ -46,7 +46,7 @@ def choose_weights(files: Collection[str], name: str, place: str) -> str:
 
 
 def missing_files(files: Collection[str]) -> list[str]:
-    """What a complete folder in transformers' layout would have and this one has not."""
+    """The files that are missing for a complete folder in transformers' layout."""
     kinds = (("config.json",), PREPROCESSOR_NAMES, VOCABULARY_NAMES)
     missing = [names[0] for names in kinds if not any(name in files for name in names)]
     return missing if find_weights(files) else [*missing, "pytorch_model.bin (or model.safetensors)"]
@@ -58,18 +58,18 @@ def has_vocabulary(files: Collection[str]) -> bool:
 
 
 def vocabulary_file(folder: Path) -> Path:
-    """The file in `folder` that names the words."""
+    """The file in `folder` that holds the vocabulary."""
     return next(folder / name for name in VOCABULARY_NAMES if (folder / name).is_file())
 
 
 def is_needed(file: str) -> bool:
-    """Whether a file of a model folder may take part in computing; nested ones never do."""
+    """Whether a file of a remote model folder is part of the model; files in subfolders never are."""
     wanted = (*SMALL_FILES, *SAFETENSORS, *PICKLES, f"*{ORIGINAL}")
     return "/" not in file and any(fnmatch(file, pattern) for pattern in wanted)
 
 
 def where_from(name: str) -> str:
-    """What to fetch by hand, and where to put it, so that model `name` loads; ends a sentence."""
+    """How to download model `name` by hand; the end of a sentence."""
     known = variant(name)
     if known and not known.has_hub_format:
         return (
@@ -84,7 +84,7 @@ def where_from(name: str) -> str:
 
 
 def no_such_model(name: str) -> ModelError:
-    """The sentence for a name that is nothing at all."""
+    """The error for a name that matches nothing."""
     names = ", ".join(variant.name for variant in VARIANTS)
     return ModelError(
         f"There is no model {name}: give {names} or demo, a folder, a .pt file, a URL of either, or a hub id like "
@@ -92,7 +92,7 @@ def no_such_model(name: str) -> ModelError:
     )
 
 
-#: Names in the order of preference. safetensors cannot run code; an index stands for the shards it lists.
+#: In order of preference: safetensors cannot run code. An index lists several files.
 WEIGHTS_NAMES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -102,12 +102,12 @@ WEIGHTS_NAMES = (
 
 
 def find_weights(files: Collection[str]) -> str | None:
-    """Which of a folder's file names is its weights or their index: the first of `WEIGHTS_NAMES` that is there."""
+    """The weights or their index among a folder's file names: the first of `WEIGHTS_NAMES` that exists."""
     return next((name for name in WEIGHTS_NAMES if name in files), None)
 
 
 def weights_digest(folder: Path, name: str) -> str:
-    """SHA-256 hex digest of one weights file; of several, the digest of their `sha256sum` listing in name order."""
+    """SHA-256 hex digest of the weights; of several files, that of their `sha256sum` listing in name order."""
     files = weights_files(folder, name)
     if files == [name]:
         return file_sha256(folder / name)
@@ -116,7 +116,7 @@ def weights_digest(folder: Path, name: str) -> str:
 
 
 def weights_files(folder: Path, name: str) -> list[str]:
-    """The file itself, or those that an index lists."""
+    """The file itself, or the files that an index lists."""
     return _shards(folder, name) if name.endswith(".index.json") else [name]
 
 

@@ -1,4 +1,4 @@
-"""Local copies of models at URLs, in hanclip's cache: made once, and again when the files there change."""
+"""Copies models at URLs into hanclip's cache: once, and again when the remote files change."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from pipeline.model.files.contents import ORIGINAL, choose_weights, is_needed
 from pipeline.storage import ObjectInfo, ReadPolicy
 
 _COPY_BYTES = 8 * 2**20
-#: A person names a model, and may well keep it on a server of their own network.
+#: The user names the model, which may be on a server of a private network.
 _POLICY = ReadPolicy.of(SourceConfig(allow_private_hosts=True))
 
 
 def copied(url: str, fetch: bool) -> Path:
-    """Folder of the copy of a remote folder's model files, or of one `.pt` file. Raises ModelError, StorageError.
+    """Folder with the copy of a remote model folder, or of one `.pt` file; copies only if `fetch`.
 
-    The copy is named after the files' names and fingerprints: new ones, new copy. Without `fetch` none is made.
+    The copy is named after the names and fingerprints of the remote files, so that changed files get a new copy.
+
+    Raises:
+        ModelError: the files are no model, or are not copied yet and `fetch` is false.
+        StorageError: the store failed.
     """
     objects = _file(url) if url.endswith(ORIGINAL) else _folder(url)
     key = repr([(uri, info.size_bytes, info.fingerprint) for uri, info in objects.items()])
@@ -32,15 +36,13 @@ def copied(url: str, fetch: bool) -> Path:
         return folder
     if not fetch:
         size_mb = sum(info.size_bytes for info in objects.values()) / 1e6
-        raise ModelError(
-            f"The model {url} ({size_mb:,.0f} MB) was not copied to this machine yet: the first run does so."
-        )
+        raise ModelError(f"The model {url} ({size_mb:,.0f} MB) is not on this machine yet: the first run copies it.")
     _copy_whole(list(objects), folder)
     return folder
 
 
 def _folder(url: str) -> dict[str, ObjectInfo]:
-    """Files of a model in a remote folder; of several layouts the one that will be used."""
+    """The files of a model in a remote folder; of several layouts, only the one that is used."""
     base = storage.normalise(url).rstrip("/") + "/"
     found = {item.uri.removeprefix(base): item for item in storage.list_objects(base.rstrip("/"))}
     files = {file for file in found if is_needed(file)}
@@ -50,19 +52,19 @@ def _folder(url: str) -> dict[str, ObjectInfo]:
 
 
 def _file(url: str) -> dict[str, ObjectInfo]:
-    """One `.pt` file, and `vocab.txt` where that lies beside it."""
+    """One `.pt` file, and `vocab.txt` from the same folder if there is one."""
     uri = storage.normalise(url)
     objects = {uri: storage.stat(uri, _POLICY)}
     words = storage.join(storage.parent(uri), "vocab.txt")
     try:
         objects[words] = storage.stat(words, _POLICY)
     except NotFoundError:
-        return objects  # the standard vocabulary will do
+        return objects  # the standard vocabulary is used
     return objects
 
 
 def _copy_whole(uris: list[str], folder: Path) -> None:
-    """The folder appears with all files in it or not at all; of two copiers at once, the first wins."""
+    """Copy atomically: the folder appears complete or not at all. If two processes copy at once, the first wins."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staged:
         for uri in uris:

@@ -1,7 +1,7 @@
-"""From the name of a model to its files on this machine.
+"""Finds the files of a model by its name, and downloads or copies them if needed.
 
-A name is `demo` or that of a released model, a URL, a local folder or `.pt` file, or a hub id, tried in this order.
-Only the files that are needed are fetched, and never code.
+A name is `demo` or that of a released model, a URL, a local folder or `.pt` file, or a hub id; they are tried in this
+order. Only the files that are needed are downloaded, and never code.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from pipeline.model.released import variant
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where a model's files are.
+    """The local files of a model.
 
     Attributes:
-        name: as given, or the hub id for which a short name stands.
-        folder: of the weights; in transformers' layout of everything else too.
+        name: as given; for a short name, the hub id.
+        folder: of the weights; in transformers' layout, of all other files too.
         weights_file: name of the weights, or of the index of several, in `folder`.
         vocabulary: folder of the vocabulary.
         revision: commit, for a model of the hub.
@@ -44,7 +44,7 @@ class ModelFiles:
 
     @property
     def is_original(self) -> bool:
-        """Whether the weights are a `.pt` file of the authors' format."""
+        """Whether the weights are a `.pt` file in the authors' format."""
         return self.weights_file.endswith(ORIGINAL)
 
 
@@ -54,10 +54,10 @@ def find_files(name: str, revision: str | None, fetch: bool = True) -> ModelFile
     Args:
         name: `--model`.
         revision: commit, branch or tag, for a model of the hub.
-        fetch: download or copy what is not on this machine.
+        fetch: whether to download or copy files that are not on this machine.
 
     Raises:
-        ModelError: it is not there, or something of it is missing.
+        ModelError: there is no such model, or files of it are missing.
         StorageError: the store behind a URL failed.
     """
     if not name.strip():
@@ -104,6 +104,6 @@ def _in_folder(name: str, folder: Path, revision: str | None = None) -> ModelFil
 
 
 def _original(name: str, path: Path, is_snapshot: bool = False) -> ModelFiles:
-    """A `.pt` file, with the vocabulary beside it or the one that every Chinese CLIP has, which ships."""
+    """A `.pt` file, with the vocabulary from its folder or the one of every released model, which hanclip ships."""
     words = path.parent if has_vocabulary(file_names(path.parent)) else Path(__file__).parents[1] / "vocabulary"
     return ModelFiles(name, path.parent, path.name, words, path.parent.name if is_snapshot else None)

@@ -1,7 +1,7 @@
-"""Models on the Hugging Face hub: download what is needed into the hub's own cache, or look what is there.
+"""Downloads models from the Hugging Face hub into the hub's own cache, or finds them there.
 
-`HF_HUB_OFFLINE`, `HF_ENDPOINT` and the hub's other settings hold. A repository has the model in transformers' format,
-or it is one of those that hold nothing but the authors' `.pt` file.
+`HF_HUB_OFFLINE`, `HF_ENDPOINT` and the hub's other settings apply. A repository holds the model in transformers'
+format, or only the authors' `.pt` file.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w.-]+\.pt)")
 
 
 def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
-    """Folder with the model's files, named after the commit; without `fetch` only what is in the cache. ModelError."""
+    """Folder with the model's files, named after the commit; only from the cache unless `fetch`. Raises ModelError."""
     try:
         folder = _snapshot(hub_id, revision, [*SMALL_FILES, *SAFETENSORS], fetch)
-        if find_weights(file_names(folder)) is None:  # asked second, to fetch one of the two; most have pickles only
+        if find_weights(file_names(folder)) is None:  # second, so that only one of the two is downloaded
             folder = _snapshot(hub_id, revision, [*SMALL_FILES, *PICKLES], fetch)
-    except Exception as error:  # its errors and its HTTP client's have no base of their own
+    except Exception as error:  # the errors of huggingface_hub and its HTTP client have no common base
         raise _absent(hub_id, revision, error if fetch else None, where_from(hub_id)) from error
     if find_weights(file_names(folder)) is None and fetch:
         raise ModelError(
-            f"The repository {hub_id} holds no model in the Hugging Face format: where it has .pt files, name one of "
-            f"them, as --model {hub_id}/FILE.pt."
+            f"The repository {hub_id} holds no model in the Hugging Face format: if it has .pt files, name one of "
+            f"them as --model {hub_id}/FILE.pt."
         )
     return folder
 
 
 def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
-    """Path of one `.pt` file of a repository, its folder named after the commit. Raises ModelError."""
+    """Path of one `.pt` file of a repository, in a folder named after the commit. Raises ModelError."""
     cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model PATH.pt"
     try:
         from huggingface_hub import hf_hub_download
@@ -57,7 +57,7 @@ def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: boo
 
 
 def _absent(what: str, revision: str | None, error: Exception | None, cure: str) -> ModelError:
-    """The sentence for a model that is not in the cache; `error` is what the download ended with, if one was tried."""
+    """The error for a model that is not in the cache; `error` is that of the download, if one was tried."""
     if isinstance(error, ModelError):
         return error
     at = f" at revision {revision}" if revision else ""

@@ -1,9 +1,8 @@
-"""Checkpoints as Chinese CLIP's authors write them: `.pt` files, renamed to transformers' names in memory.
+"""Reads the authors' `.pt` checkpoints, and maps their tensors to transformers' names in memory.
 
-In: the names in a file. Out: where each tensor goes, and what is done to it on the way: transposed, or one third taken
-where queries, keys and values lie in one. The file may hold an optimizer, wrap names in `module.`, be in float16, and
-use the names of a training run with FlashAttention. A ResNet's image tower keeps its names
-(`pipeline.model.towers.resnet`).
+A tensor may have to be transposed, or split in three if it fuses queries, keys and values. The file may hold an
+optimizer, prefix names with `module.`, be in float16, and use the names of a training run with FlashAttention. The
+image tower of a ResNet keeps its names (`pipeline.model.towers.resnet`).
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ _FLASH_OUT = re.compile(r"bert\.(encoder\.layer\.\d+\.attention)\.self\.out_proj
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One tensor's way: from `source` in the file to `target` in the model.
+    """The mapping of one tensor: from `source` in the file to `target` in the model.
 
-    `third` is which of three equal parts along the first dimension, where the source holds three.
+    `third` selects one of three equal parts along the first dimension, if the source fuses three.
     """
 
     source: str
@@ -58,13 +57,13 @@ class Move:
     transposed: bool = False
 
     def shape(self, source: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape on arrival."""
+        """Shape in the model, given the shape in the file."""
         if self.third is not None:
             source = (source[0] // 3, *source[1:])
         return source[::-1] if self.transposed else source
 
     def tensor(self, source: torch.Tensor) -> torch.Tensor:
-        """The tensor on arrival, in float32; shared with the source where nothing has to change."""
+        """The tensor for the model, in float32; shares memory with the source if nothing changes."""
         if self.third is not None:
             source = source.chunk(3)[self.third]
         if self.transposed:
@@ -73,7 +72,7 @@ class Move:
 
 
 def moves(names: Iterable[str]) -> Iterator[Move]:
-    """Where the tensors of a file go. Names of other models stay as they are, and will not fit."""
+    """The mapping of a file's tensors. Unknown names stay unchanged, and are reported when the model is loaded."""
     plain = {name: name.removeprefix(_WRAPPER) for name in names}
     is_resnet = any(name.startswith("visual.attnpool.") for name in plain.values())
     for source, name in plain.items():
@@ -82,7 +81,7 @@ def moves(names: Iterable[str]) -> Iterator[Move]:
 
 
 def read_architecture(path: Path) -> Architecture:
-    """Sizes of the model in a `.pt` file, from its shapes. Needs no torch. Raises ModelError."""
+    """Layer sizes of the model in a `.pt` file, from its shapes. Needs no torch. Raises ModelError."""
     stored = stored_tensors(path.parent, path.name)
     try:
         return from_shapes({move.target: move.shape(stored[move.source].shape) for move in moves(stored)})
@@ -91,10 +90,10 @@ def read_architecture(path: Path) -> Architecture:
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of a `.pt` file by transformers' names, in float32, mapped into memory where the format allows.
+    """Weights of a `.pt` file by transformers' names, in float32; memory-mapped if the format allows it.
 
     Raises:
-        ModelError: the file is damaged, or holds what might run code.
+        ModelError: the file is damaged, or holds objects that might run code.
     """
     import torch
     from torch.serialization import safe_globals
@@ -138,10 +137,10 @@ def _block_moves(source: str, layer: str, name: str) -> Iterator[Move]:
 
 
 def _numbers() -> list[object]:
-    """NumPy's way to pickle a number, such as a best score beside the weights; torch does not know it by itself."""
+    """What NumPy pickles for a number, such as a best score in the checkpoint; torch's safe loading refuses it."""
     import numpy as np
 
-    # The pickled names differ between NumPy 1 and 2, the function is one.
+    # The pickled name differs between NumPy 1 and 2, the function is the same.
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
     kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")

@@ -1,7 +1,7 @@
-"""Names, types and shapes of the tensors in a weights file, read without torch and without running anything.
+"""Reads names, types and shapes of the tensors in a weights file, without torch and without running code from it.
 
-A safetensors file begins with a table of them. A torch file is a pickle beside raw numbers; here it is unpickled with
-every class replaced by one that only remembers, and a name that torch's own safe loading would not know is refused.
+A safetensors file begins with a table of them. A torch file is a pickle with the raw numbers next to it; it is
+unpickled with inert stand-ins for all classes, and a name that torch's own safe loading would refuse is refused too.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _STORAGES = {
     "ByteStorage": "U8",
     "BoolStorage": "BOOL",
 }
-_LEGACY_HEADER_PICKLES = 3  # magic number, protocol and byte order come before the data in files of torch < 1.6
-#: Where a checkpoint keeps its weights, beside its step, its optimizer and the like.
+_LEGACY_HEADER_PICKLES = 3  # magic number, protocol and byte order precede the data in files of torch < 1.6
+#: Keys under which a checkpoint keeps its weights; others hold the step, the optimizer and the like.
 _STATES = ("state_dict", "model")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One tensor in a file: its type by safetensors' name, its shape, and where its numbers begin.
+    """One tensor in a file: its type by safetensors' name, its shape, and the position of its numbers.
 
-    `at` is a byte offset into a safetensors file, or the record and the element in a torch file.
+    `at` is the byte offset in a safetensors file, or the record and the element in a torch file.
     """
 
     dtype: str
@@ -51,17 +51,17 @@ class Stored:
 
     @property
     def elements(self) -> int:
-        """How many numbers."""
+        """Number of elements."""
         return prod(self.shape)
 
     @property
     def n_bytes(self) -> int:
-        """How many bytes they take."""
+        """Bytes of all elements."""
         return self.elements * _SIZES.get(self.dtype, 1)
 
 
 def stored_tensors(folder: Path, weights_file: str) -> dict[str, Stored]:
-    """Tensors of a model's weights by the names in the file. Raises ModelError for a file that is damaged or unsafe."""
+    """Tensors of a model's weights by the names in the file. Raises ModelError if a file is damaged or unsafe."""
     found: dict[str, Stored] = {}
     for name in weights_files(folder, weights_file):
         path = folder / name
@@ -75,21 +75,21 @@ def stored_tensors(folder: Path, weights_file: str) -> dict[str, Stored]:
 
 
 def stored_bytes(folder: Path, weights_file: str) -> int:
-    """Size of the weights as stored, without an optimizer's state beside them."""
+    """Size of the weights as stored, without an optimizer's state."""
     if weights_file.endswith(".pt"):
         return sum(tensor.n_bytes for tensor in stored_tensors(folder, weights_file).values())
     return sum((folder / name).stat().st_size for name in weights_files(folder, weights_file))
 
 
 def state_of(tree: Any) -> Mapping[str, Any]:
-    """The weights inside what a torch file holds: under `state_dict` or `model`, else the whole."""
+    """The weights in a torch file's content: under `state_dict` or `model`, else all of it."""
     if not isinstance(tree, Mapping):
-        raise TypeError(f"a {type(tree).__name__} and no state dict")
+        raise TypeError(f"a {type(tree).__name__}, not a state dict")
     return next((tree[key] for key in _STATES if isinstance(tree.get(key), Mapping)), tree)
 
 
 def read_scalar(path: Path, tensor: Stored) -> float | None:
-    """The value of a tensor with one element; None where the file's format hides it."""
+    """The value of a tensor with one element; None if the file's format does not allow reading it."""
     form = {"F64": "<d", "F32": "<f", "F16": "<e"}.get(tensor.dtype)
     if form is None or tensor.elements != 1:
         return None
@@ -107,11 +107,11 @@ def read_scalar(path: Path, tensor: Stored) -> float | None:
 
 
 def unreadable(path: Path, error: Exception) -> ModelError:
-    """The sentence for a weights file that cannot be read."""
+    """The error for a weights file that cannot be read."""
     first_line = str(error).strip().partition("\n")[0]
     return ModelError(
-        f"{path} cannot be loaded ({type(error).__name__}: {first_line}). It is damaged, or no checkpoint of Chinese "
-        "CLIP: download the model's files again, or give weights as its authors release them."
+        f"{path} cannot be loaded ({type(error).__name__}: {first_line}). It is damaged, or not a checkpoint of "
+        "Chinese CLIP: download the model's files again, or give weights as its authors release them."
     )
 
 
@@ -131,22 +131,22 @@ def _read_safetensors(path: Path) -> dict[str, Stored]:
 def _read_torch(path: Path) -> dict[str, Stored]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive, archive.open(f"{_root(archive)}/data.pkl") as file:
-            tree = _Remembering(file, path).load()
+            tree = _InertUnpickler(file, path).load()
     else:
         with path.open("rb") as file:
             for _ in range(_LEGACY_HEADER_PICKLES):
-                _Remembering(file, path).load()
-            tree = _Remembering(file, path).load()
+                _InertUnpickler(file, path).load()
+            tree = _InertUnpickler(file, path).load()
     return {name: tensor for name, tensor in state_of(tree).items() if isinstance(tensor, Stored)}
 
 
 def _root(archive: zipfile.ZipFile) -> str:
-    """The folder inside a torch file, which is named after the file that was first written."""
+    """The folder inside a torch file, named after the file as it was first saved."""
     return next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("/data.pkl")
 
 
-class _Forgotten:
-    """Stands for a value that is no tensor."""
+class _Ignored:
+    """Stands in for a value that is not a tensor."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -161,8 +161,8 @@ def _parameter(tensor: Stored, *_: object) -> Stored:
     return tensor
 
 
-#: What a checkpoint may name, and what stands for it: nothing of this does more than keep its arguments.
-_KNOWN: dict[str, Any] = {
+#: Names that a checkpoint may contain, with their stand-ins, which only keep their arguments.
+_ALLOWED: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
@@ -176,26 +176,26 @@ _KNOWN: dict[str, Any] = {
             "numpy.core.multiarray.scalar",
             "numpy._core.multiarray.scalar",
         ),
-        _Forgotten,
+        _Ignored,
     ),
 }
 
 
-class _Remembering(pickle.Unpickler):
-    """Builds a checkpoint's tree with `Stored` for tensors and nothing for all else that is not plain data."""
+class _InertUnpickler(pickle.Unpickler):
+    """Loads a checkpoint with `Stored` in place of tensors and `_Ignored` in place of other objects."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         super().__init__(file)
         self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        known = _KNOWN.get(f"{module}.{name}")
-        if known is None:
+        stand_in = _ALLOWED.get(f"{module}.{name}")
+        if stand_in is None:
             raise ModelError(
-                f"{self._path} cannot be loaded: it holds a {module}.{name}, which is no weight and might run code. "
-                "Where you trust it, save its weights alone: torch.save({'state_dict': ...}, file)."
+                f"{self._path} cannot be loaded: it holds a {module}.{name}, which is not a weight and might run code. "
+                "If you trust the file, save its weights alone: torch.save({'state_dict': ...}, file)."
             )
-        return known
+        return stand_in
 
     def persistent_load(self, reference: Any) -> tuple[str, str]:
         _, dtype, record, *_ = reference

@@ -1,1 +1,1 @@
-"""The two encoders of a Chinese CLIP as torch modules, loaded strictly from a checkpoint."""
+"""The image and text towers of a Chinese CLIP as torch modules, loaded strictly from a checkpoint."""

@@ -1,8 +1,8 @@
-"""The two towers of a Chinese CLIP. A checkpoint in, a strictly loaded model out.
+"""Loads the two towers of a Chinese CLIP, strictly, from a checkpoint.
 
-Vision transformers and BERT come from transformers, a ResNet from `pipeline.model.towers.resnet`. The authors' `.pt`
-files are renamed in memory. The whole model is loaded and its weights must fit exactly: a text tower loaded alone from
-the same file starts with random weights, and only a log line says so.
+Vision transformers and BERT come from transformers, a ResNet from `pipeline.model.towers.resnet`. The tensors of the
+authors' `.pt` files are renamed in memory. The whole model is loaded, and its weights must match exactly: a text tower
+that transformers loads alone from the same file gets random weights, and only a log line says so.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipeline.model.files import original
 from pipeline.model.files.tensors import unreadable
 from pipeline.model.tokenizer import Tokens
 
-#: Buffers and BERT's pooler, which old checkpoints carry and Chinese CLIP does not use.
-_HARMLESS = ("position_ids", "token_type_ids", "text_model.pooler.dense.weight", "text_model.pooler.dense.bias")
+#: Buffers and BERT's pooler, which old checkpoints contain and Chinese CLIP does not use.
+_UNUSED = ("position_ids", "token_type_ids", "text_model.pooler.dense.weight", "text_model.pooler.dense.bias")
 #: Names of the image tower's parameters.
 _VISUAL = ("vision_model.", "visual_projection.")
 
@@ -33,7 +33,7 @@ class Towers(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -41,11 +41,11 @@ class Towers(Protocol):
 
     @property
     def logit_scale(self) -> float:
-        """Factor that the model was trained to multiply cosines with: exp of the parameter, 100 in released models."""
+        """Trained factor on cosines: exp of the parameter, 100 in the released models."""
 
     @property
     def parameters(self) -> tuple[int, int]:
-        """Numbers of trained values: of the whole model, and of its image tower with its projection."""
+        """Number of trained values of the whole model, and of its image tower with its projection."""
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, N, N) normalised pixels -> (B, D)."""
@@ -58,7 +58,7 @@ class LoadedTowers:
     """`Towers` over a `ChineseCLIPModel` or a `ResNetModel`."""
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
-        # Before the cast: in bf16 the trained 4.6052 would become 4.59375, and the scale 98.9 instead of 100.
+        # Before the cast: in bf16 the trained 4.6052 becomes 4.59375, and the scale 98.9 instead of 100.
         self.logit_scale = float(model.logit_scale.detach().double().exp())
         self.device, self.dtype = device, dtype
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -78,12 +78,12 @@ class LoadedTowers:
         return _vectors(self._image_features(pixel_values=pixels))
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
-        """See `Towers`. The mask matters: padding that is not masked changes the vectors."""
+        """See `Towers`. The mask is required: unmasked padding changes the vectors."""
         return _vectors(self._text_features(input_ids=tokens.ids, attention_mask=tokens.mask))
 
 
 def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype, vocabulary_size: int) -> LoadedTowers:
-    """Load the weights of `spec`. Raises ModelError when they are damaged, unsafe or do not fit."""
+    """Load the weights of `spec`. Raises ModelError if they are damaged, unsafe or do not fit."""
     model = load_model(spec)
     words = model.config.text_config
     if words.vocab_size < vocabulary_size or words.max_position_embeddings < spec.context_length:
@@ -96,13 +96,13 @@ def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype, vocab
 
 
 def load_model(spec: ModelSpec) -> Any:
-    """The model in float32 on the CPU, for inference. Raises ModelError when its weights are damaged or do not fit.
+    """The model in float32 on the CPU, for inference. Raises ModelError if its weights are damaged or do not fit.
 
-    Pickled weights are read with `weights_only=True`, and code beside the weights is never run.
+    Pickled weights are read with `weights_only=True`, and code in the model's folder is never run.
     """
     with quiet():
         model, report = _read_model(spec)
-    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_HARMLESS)]
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_UNUSED)]
     wrong = [*report["missing_keys"], *unexpected, *(str(item[0]) for item in report["mismatched_keys"])]
     if wrong:
         source = "its other weights" if spec.weights_file.endswith(".pt") else "config.json"
@@ -114,7 +114,7 @@ def load_model(spec: ModelSpec) -> Any:
 
 
 def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
-    """Weights in float32 on the CPU, whatever format they are stored in, and transformers' report on their keys."""
+    """The model in float32 on the CPU, whatever the stored format, and transformers' report on its keys."""
     path = Path(spec.folder) / spec.weights_file
     try:
         if path.suffix == ".pt":
@@ -137,7 +137,7 @@ def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
         )
     except ModelError:
         raise
-    except Exception as error:  # transformers, torch, pickle and safetensors each raise their own
+    except Exception as error:  # transformers, torch, pickle and safetensors have no common base
         raise unreadable(path, error) from error
     return model, report
 
@@ -159,14 +159,14 @@ def _config(tree: dict[str, Any]) -> Any:
 
 
 def _vectors(output: Any) -> torch.Tensor:
-    """The embedding in what `get_*_features` returns: an output object in transformers 5, a tensor before."""
+    """The vectors in the result of `get_*_features`: an output object in transformers 5, a tensor before."""
     vectors: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
     return vectors
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Transformers without advice and progress bars: what matters of them is checked here."""
+    """Silence transformers' advice and progress bars; what matters of them is checked here."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

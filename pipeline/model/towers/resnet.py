@@ -1,9 +1,9 @@
-"""Chinese CLIP with a ResNet for images, which transformers does not have: its own image tower beside BERT.
+"""Chinese CLIP with a ResNet as its image tower, which transformers does not have.
 
 In: a config.json of type `chinese_clip_resnet`. Out: a model with `get_image_features` and `get_text_features`, like
-transformers' `ChineseCLIPModel`, that loads and saves as any of its models does. The image tower is CLIP's variation of
-ResNet-50: three convolutions for a stem, an average pool before each convolution that would have stepped, and at the
-end one attention over all places in place of the mean. Its parameters are named as in the authors' checkpoints.
+transformers' `ChineseCLIPModel`, that loads and saves like any transformers model. The image tower is CLIP's variant of
+ResNet-50: a stem of three convolutions, average pooling in place of strides, and a final attention layer in place of
+global average pooling. Its parameters are named as in the authors' checkpoints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ResNetConfig(PretrainedConfig):  # type: ignore[misc]
     logit_scale_init_value: float = 2.6592
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Trees of sub-configurations become objects."""
+        """Convert the tree of the text tower's configuration to an object."""
         if not isinstance(self.text_config, ChineseCLIPTextConfig):
             self.text_config = ChineseCLIPTextConfig(**(self.text_config or {}))
         super().__post_init__(**kwargs)
@@ -55,7 +55,7 @@ class ResNetModel(PreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: weights always come from a file, and one that lacks any is refused."""
+        """Do nothing: all weights come from a file, and a file that lacks any is refused."""
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, N, N) normalised pixels -> (B, D)."""
@@ -70,7 +70,7 @@ class ResNetModel(PreTrainedModel):  # type: ignore[misc]
 
 
 class ModifiedResNet(nn.Module):  # type: ignore[misc]
-    """The image tower. `image_size` is fixed, because each place of the last feature map has its own embedding."""
+    """The image tower. `image_size` is fixed: each position of the last feature map has its own embedding."""
 
     def __init__(self, dim: int, stages: Sequence[int], width: int, heads: int, image_size: int) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ class ModifiedResNet(nn.Module):  # type: ignore[misc]
         return vectors
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc]
-    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut; with a stride both paths are average-pooled."""
+class BottleneckBlock(nn.Module):  # type: ignore[misc]
+    """1 x 1, 3 x 3 and 1 x 1 convolutions with a shortcut; with a stride both paths are average-pooled."""
 
     def __init__(self, channels: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Bottleneck(nn.Module):  # type: ignore[misc]
 
 
 class AttentionPool(nn.Module):  # type: ignore[misc]
-    """One query, the mean of all places, attends to itself and to every place."""
+    """One query, the mean of all positions, attends to itself and to every position."""
 
     def __init__(self, side: int, width: int, heads: int, dim: int) -> None:
         super().__init__()
@@ -141,24 +141,28 @@ class AttentionPool(nn.Module):  # type: ignore[misc]
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, C, side, side) -> (B, D)."""
-        places = maps.flatten(2).transpose(1, 2)
-        places = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1) + self.positional_embedding
+        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.positional_embedding
         query, key, value = (
             self._split(projection(part))
-            for projection, part in ((self.q_proj, places[:, :1]), (self.k_proj, places), (self.v_proj, places))
+            for projection, part in (
+                (self.q_proj, tokens[:, :1]),
+                (self.k_proj, tokens),
+                (self.v_proj, tokens),
+            )
         )
         pooled = functional.scaled_dot_product_attention(query, key, value)
         vectors: torch.Tensor = self.c_proj(pooled.transpose(1, 2).flatten(1))
         return vectors
 
-    def _split(self, places: torch.Tensor) -> torch.Tensor:
+    def _split(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, L, C) -> (B, heads, L, C / heads)."""
-        return places.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
-    later = (Bottleneck(planes * _EXPANSION, planes, 1) for _ in range(blocks - 1))
-    return nn.Sequential(Bottleneck(channels, planes, stride), *later)
+    later = (BottleneckBlock(planes * _EXPANSION, planes, 1) for _ in range(blocks - 1))
+    return nn.Sequential(BottleneckBlock(channels, planes, stride), *later)
 
 
 def _conv(channels: int, planes: int, kernel: int, stride: int = 1) -> nn.Conv2d:

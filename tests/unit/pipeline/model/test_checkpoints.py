@@ -18,7 +18,8 @@ import pytest
 from pipeline import storage
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
-from pipeline.model.checkpoints import ModelSpec, demo_folder, resolve
+from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.files.find import demo_folder
 from tests.fixtures.checkpoints import CLIP_MEAN, CLIP_STD, write_checkpoint
 from tests.fixtures.servers.s3 import S3Server
 
@@ -129,7 +130,7 @@ def test_other_weights_than_the_pinned_ones_are_refused(modern: Path) -> None:
     message = refusal(modern, weights_sha256="0" * 64)
     assert digest in message
     assert "0" * 64 in message
-    assert message.endswith("use the weights that were pinned, or change weights_sha256.")
+    assert message.endswith("use the pinned weights, or change weights_sha256.")
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "vocab.txt", "pytorch_model.bin"])
@@ -202,19 +203,19 @@ def test_a_crop_that_cuts_nothing_is_accepted(modern: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("size", [{"height": 32, "width": 48}, {}, None, "large"])
 def test_a_size_without_meaning_is_refused(modern: Path, tmp_path: Path, size: object) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(size=size))
-    assert "preprocessor_config.json cannot be understood" in refusal(folder)
+    assert "preprocessor_config.json cannot be parsed" in refusal(folder)
 
 
 def test_files_of_two_models_are_refused(modern: Path, tmp_path: Path) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(size=224))
-    assert "the preprocessor makes 224 pixels, the image tower takes 32" in refusal(folder)
+    assert "the preprocessor resizes to 224 pixels, the image tower takes 32" in refusal(folder)
 
 
 def test_another_kind_of_model_is_refused(modern: Path, tmp_path: Path) -> None:
     folder = copy(modern, tmp_path / "model", config=lambda tree: tree.update(model_type="clip"))
     assert "describes a model of type 'clip', not chinese_clip" in refusal(folder)
     (folder / "config.json").write_text("{")
-    assert "config.json cannot be understood" in refusal(folder)
+    assert "config.json cannot be parsed" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "nothing", "/no/folder", "a/b/c", "clip_cn_rn50.pt", "a/b.pt"])

@@ -23,8 +23,9 @@ from transformers.models.chinese_clip.image_processing_pil_chinese_clip import C
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
 from pipeline.images.decode import decode
-from pipeline.model.checkpoints import ModelSpec, demo_folder, resolve
+from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.chinese_clip import ChineseClip, default_batch_size
+from pipeline.model.files.find import demo_folder
 from pipeline.model.tokenizer import Tokenizer, Tokens
 from tests.fixtures.checkpoints import random_model, vocabulary, write_checkpoint
 
@@ -173,7 +174,7 @@ def test_auto_is_bf16_exactly_where_the_processor_has_it(tiny: Path) -> None:
 def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ModelError, match="no GPU here for device cuda"):
+    with pytest.raises(ModelError, match="no GPU for device cuda"):
         ChineseClip.load(spec_of(tiny), device="cuda")
 
 

@@ -310,15 +310,15 @@ def test_weights_that_do_not_fit_are_refused(plain: Path, tmp_path: Path, change
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda s: [s.pop(key) for key in list(s) if "bert." in key], "there is no Chinese CLIP in it"),
-        (lambda s: s.pop("module.visual.conv1.weight"), "there is no Chinese CLIP in it"),
+        (lambda s: [s.pop(key) for key in list(s) if "bert." in key], "it is not a Chinese CLIP"),
+        (lambda s: s.pop("module.visual.conv1.weight"), "it is not a Chinese CLIP"),
         (
             lambda s: s.update({"module.visual.positional_embedding": torch.zeros(16, 128)}),
-            "15 places, which make no square",
+            "15 positions, which are not a square",
         ),
         (
             lambda s: s.update({"module.visual.conv1.weight": torch.zeros(96, 3, 16, 16)}),
-            "96 wide, and heads of 64 do not",
+            "96 wide, which is not a multiple of its heads' width, 64",
         ),
     ],
     ids=["no text tower", "no image tower", "no square", "no heads"],
@@ -344,7 +344,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(plain: Path, tmp_pa
     write_words(tmp_path)
     tree = {**torch.load(plain, weights_only=True), "extra": Malicious(tmp_path / "it-ran")}
     torch.save(tree, tmp_path / "evil.pt")
-    with pytest.raises(ModelError, match=r"holds a posix\.mkdir, which is no weight and might run code"):
+    with pytest.raises(ModelError, match=r"holds a posix\.mkdir, which is not a weight and might run code"):
         spec_of(tmp_path / "evil.pt")
     assert not (tmp_path / "it-ran").exists()
 
@@ -361,7 +361,7 @@ def test_damaged_files_are_told(plain: Path, tmp_path: Path, size: int) -> None:
 def test_files_that_are_no_checkpoint_are_told(tmp_path: Path, content: bytes | torch.Tensor) -> None:
     path = tmp_path / "mine.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-    with pytest.raises(ModelError, match=r"mine\.pt cannot be loaded .* or no checkpoint of Chinese CLIP: download"):
+    with pytest.raises(ModelError, match=r"mine\.pt cannot be loaded .* or not a checkpoint of Chinese CLIP: download"):
         spec_of(path)
 
 
