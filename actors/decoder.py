@@ -27,7 +27,7 @@ from pipeline.errors import ImageError, UnavailableError
 from pipeline.images.decode import decode
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, reader
-from pipeline.sources.base import NO_ANSWER, read_failure
+from pipeline.sources.failures import NO_ANSWER, read_failure
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.validation import validated
-from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, TextOverflow
+from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
@@ -31,7 +31,7 @@ class SourceConfig(_Section):
     """Where records come from."""
 
     uris: tuple[str, ...] = Field(default=(), description="Folders, tars, tables; local paths, URLs, globs.")
-    format: Literal["auto", "folder", "webdataset", "table", "chinese-clip"] = Field(
+    format: Literal["auto", SourceKind] = Field(
         default="auto", description="How to read the source; auto decides by what is there."
     )
     split: str | None = Field(

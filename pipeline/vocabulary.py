@@ -72,6 +72,9 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 #: What becomes of a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 
+#: The formats of sources. Each is a package of `pipeline.sources` (see `pipeline.sources.registry`).
+SourceKind = Literal["folder", "webdataset", "table", "chinese-clip"]
+
 #: How an index of vectors is built, see `pipeline.curation.search.index_files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 

@@ -14,8 +14,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.sources.base import is_sequential
-from pipeline.sources.names import TAR_SUFFIXES
+from pipeline.sources import is_sequential
+from pipeline.sources.webdataset.tar import TAR_SUFFIXES
 
 MIN_ROWS = 256
 MAX_ROWS = 8192

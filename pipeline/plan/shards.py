@@ -24,7 +24,7 @@ from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
-from pipeline.sources.base import is_sequential
+from pipeline.sources import is_sequential
 
 _CUT = LISTED.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
 

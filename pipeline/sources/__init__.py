@@ -1,65 +1,91 @@
-"""Where records come from: folders, tars, tables, the Chinese-CLIP authors' files. `base` has the contract."""
+"""Where records come from: folders, tars, tables, the Chinese-CLIP authors' files.
+
+`contract` defines what a format is, `registry` lists the formats, and each has a package of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pyarrow as pa
+
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
-from pipeline.sources.base import PlacedReader, RecordReader, Sink, SourceSpec, is_sequential
+from pipeline.records import RawRecord, Record
+from pipeline.sources.contract import RecordReader, Sink, SourceSpec
+from pipeline.sources.detect import detect
+from pipeline.sources.failures import failed
+from pipeline.sources.registry import formats, is_sequential
+from pipeline.vocabulary import Reason, SourceKind
 
-__all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "scan"]
+__all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "reopen", "scan"]
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
-    """List the whole source: batches of `schema.RECORDS`, at most 8,192 rows each, go to `sink`.
+    """List the whole source: batches of `records.RECORDS`, at most 8,192 rows each, go to `sink`.
 
     Args:
         config: the source.
         sink: takes the batches.
-        out: the output folder; what lies below it is no part of any source.
+        out: the output folder; nothing below it is part of any source.
 
     Raises:
         SourceError: the source cannot be planned as a whole.
         StorageError: listing or reading it failed.
     """
-    from pipeline.sources import folder
-    from pipeline.sources.chinese_clip import scan as chinese_clip
-    from pipeline.sources.detect import detect
-    from pipeline.sources.table import scan as table
-    from pipeline.sources.webdataset import scan as webdataset
-
-    scans = {
-        "folder": folder.scan,
-        "webdataset": webdataset.scan,
-        "table": table.scan,
-        "chinese-clip": chinese_clip.scan,
-    }
     kind = detect(config, out)
-    if kind != "chinese-clip" and (config.split or config.records != "auto"):
-        raise SourceError(
-            f"--split and --records are for Chinese-CLIP data, and {', '.join(config.uris)} was taken for a {kind} "
-            "source. Leave them out, or read it with --format chinese-clip."
-        )
-    return scans[kind](config, sink, out)
+    _check_options(config, kind)
+    return formats()[kind].scan(config, sink, out)
 
 
 def reader(spec: SourceSpec) -> RecordReader:
     """A reader of the scanned source's records. Close it when done."""
-    return PlacedReader(_reader(spec))
+    return _PlacedReader(formats()[spec.kind].reader(spec))
 
 
-def _reader(spec: SourceSpec) -> RecordReader:
-    if spec.kind == "folder":
-        from pipeline.sources.folder import FolderReader
+def reopen(
+    kind: SourceKind, config: SourceConfig, container: str | None, has_images: bool, has_texts: bool
+) -> RecordReader:
+    """A reader of records planned earlier, without a scan and without extra columns. Close it when done.
 
-        return FolderReader(spec)
-    if spec.kind == "webdataset":
-        from pipeline.sources.webdataset.reader import WebDatasetReader
+    Args:
+        kind: the format.
+        config: the source as it was planned.
+        container: holds the first record to read; others are assumed to be alike.
+        has_images: as the scan found.
+        has_texts: as the scan found.
+    """
+    details = formats()[kind].details
+    found = details(config, container) if details and container else None
+    return reader(SourceSpec(kind, config, has_images, has_texts, pa.schema([]), 0, found))
 
-        return WebDatasetReader(spec)
-    if spec.kind == "chinese-clip":
-        from pipeline.sources.chinese_clip.reader import ChineseClipReader
 
-        return ChineseClipReader(spec)
-    from pipeline.sources.table.reader import TableReader
+def _check_options(config: SourceConfig, kind: SourceKind) -> None:
+    """Refuse options of other formats."""
+    for other in formats().values():
+        given = [name for name in other.options if getattr(config, name) != SourceConfig.model_fields[name].default]
+        if given and other.name != kind:
+            options = " and ".join(f"--{name.replace('_', '-')}" for name in other.options)
+            raise SourceError(
+                f"{options} are for {other.plural}, and {', '.join(config.uris)} was taken for a {kind} source. "
+                f"Leave them out, or read it with --format {other.name}."
+            )
 
-    return TableReader(spec)
+
+class _PlacedReader:
+    """Reads with `reader` the records that have a place; one without is `changed`."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """See `RecordReader.read`."""
+        found = iter(self._reader.read([record for record in records if record.placed]))
+        return [next(found) if record.placed else failed(record, Reason.CHANGED, _CHANGED) for record in records]
+
+    def close(self) -> None:
+        """Close the reader."""
+        self._reader.close()
+
+
+_CHANGED = "The source now lists this id with another content, which is planned as a record of its own."

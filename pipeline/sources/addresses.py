@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from pipeline import storage
 from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
-from pipeline.storage.uris import OBJECT_SCHEMES
 
 
 def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
@@ -43,7 +42,7 @@ def entries(address: str, out: str) -> Iterator[storage.ObjectInfo]:
 
 def absent(error: NotFoundError) -> SourceError:
     """What it means that an address holds nothing: in a bucket there are no folders, so it only holds no records."""
-    empty = storage.scheme(error.uri) in OBJECT_SCHEMES and not isinstance(error, NoBucketError)
+    empty = storage.is_bucket(error.uri) and not isinstance(error, NoBucketError)
     return EmptySourceError(str(error)) if empty else SourceError(str(error))
 
 

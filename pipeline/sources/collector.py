@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.errors import SourceError
 from pipeline.records import RECORDS
-from pipeline.sources.base import Sink
+from pipeline.sources.contract import Sink
 
 BATCH_ROWS = 8192
 
@@ -35,14 +35,14 @@ class RecordCollector:
         return self.rows >= self._most
 
     def add(self, *row: Any) -> None:
-        """One record, in the order of `schema.RECORDS`."""
+        """One record, in the order of `records.RECORDS`."""
         if not self.full:
             self._held.append(row)
             if len(self._held) >= BATCH_ROWS:
                 self.flush()
 
     def add_columns(self, *columns: Sequence[Any]) -> None:
-        """Several records, column by column, in the order of `schema.RECORDS`."""
+        """Several records, column by column, in the order of `records.RECORDS`."""
         self.flush()
         rows = min(len(columns[0]), self._most - self._flushed)
         for start in range(0, rows, BATCH_ROWS):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 KEEP_BYTES = 64 * 2**20
 
 
-class Item(NamedTuple, Generic[T]):
+class CursorItem(NamedTuple, Generic[T]):
     """Something read, its position in the container and its weight in bytes."""
 
     position: int
@@ -25,7 +25,7 @@ class Item(NamedTuple, Generic[T]):
 
 
 class Cursor(Generic[T]):
-    """Items of one container by position.
+    """CursorItems of one container by position.
 
     Args:
         open_at: items from `start_of(position)` on, in order of position; closing the iterator closes the container.
@@ -35,15 +35,15 @@ class Cursor(Generic[T]):
 
     def __init__(
         self,
-        open_at: Callable[[int], Iterator[Item[T]]],
+        open_at: Callable[[int], Iterator[CursorItem[T]]],
         start_of: Callable[[int], int] = lambda position: 0,
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
         self._open_at, self._start_of, self._keep_bytes = open_at, start_of, keep_bytes
         self._lock = Lock()
-        self._items: Iterator[Item[T]] | None = None
+        self._items: Iterator[CursorItem[T]] | None = None
         self._next = 0
-        self._kept: OrderedDict[int, Item[T]] = OrderedDict()
+        self._kept: OrderedDict[int, CursorItem[T]] = OrderedDict()
         self._kept_bytes = 0
 
     def take(self, positions: Iterable[int]) -> dict[int, T]:
@@ -63,7 +63,7 @@ class Cursor(Generic[T]):
             self._kept.clear()
             self._kept_bytes = 0
 
-    def _seek(self, position: int) -> Item[T] | None:
+    def _seek(self, position: int) -> CursorItem[T] | None:
         if self._items is None or position < self._next or self._start_of(position) > self._next:
             self._stop()
             self._items = self._open_at(position)
@@ -78,7 +78,7 @@ class Cursor(Generic[T]):
         self._stop()
         return None
 
-    def _keep(self, item: Item[T]) -> None:
+    def _keep(self, item: CursorItem[T]) -> None:
         self._next = item.position + 1
         self._kept[item.position] = item
         self._kept_bytes += item.size_bytes

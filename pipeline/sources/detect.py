@@ -1,27 +1,29 @@
-"""Which file is what, by its name: images, texts, tars, tables. And `auto`: what the whole source is."""
+"""Decides the format of a source (`--format auto`) from the names of its files, and lists a format's files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import get_args
 
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, NotFoundError, SourceError
 from pipeline.sources.addresses import absent, addresses, entries
-from pipeline.sources.base import Kind
-from pipeline.sources.chinese_clip.holdings import is_chinese_clip
 from pipeline.sources.names import is_folder, kind_of
+from pipeline.sources.registry import formats
+from pipeline.vocabulary import SourceKind
 
 _PEEK = 2000
-_CURE = "Say what to read with --format folder, webdataset, table or chinese-clip."
+*_SOME, _LAST = get_args(SourceKind)
+_CURE = f"Choose what to read with --format {', '.join(_SOME)} or {_LAST}."
 
 
-def detect(config: SourceConfig, out: str = "") -> Kind:
-    """The kind of the source as a whole, from the names of its first files.
+def detect(config: SourceConfig, out: str = "") -> SourceKind:
+    """The format of the source as a whole, from the names of its first files.
 
     Raises:
-        SourceError: nothing known is there, or several kinds are.
+        SourceError: nothing known is there, or several formats are.
     """
     if not config.uris:
         raise SourceError("No source was given. Name a folder, tars or tables.")
@@ -29,24 +31,29 @@ def detect(config: SourceConfig, out: str = "") -> Kind:
         return config.format
     kinds = {kind for uri in config.uris for kind in _kinds(uri, out)}
     if not kinds:
-        raise EmptySourceError(
-            f"Nothing to embed was found in {', '.join(config.uris)}: no images, tars, tables or texts."
-        )
+        known = ", ".join(known.plural for known in formats().values())
+        raise EmptySourceError(f"Nothing to embed was found in {', '.join(config.uris)}: no {known}, no texts.")
     if len(kinds) > 1:
-        raise SourceError(f"{', '.join(config.uris)} holds {' and '.join(sorted(map(_plural, kinds)))}. {_CURE}")
+        held = " and ".join(sorted(formats()[kind].plural for kind in kinds))
+        raise SourceError(f"{', '.join(config.uris)} holds {held}. {_CURE}")
     return kinds.pop()
 
 
-def _plural(kind: Kind) -> str:
-    return {"folder": "images", "webdataset": "tars", "table": "tables", "chinese-clip": "Chinese-CLIP data"}[kind]
+def kind_of_container(container: str | None) -> SourceKind | None:
+    """The format of a planned record, as far as its container decides it alone; a record without one is a file."""
+    if container is None:
+        return "folder"
+    shared = any(container.lower().endswith(known.shared) for known in formats().values())
+    return None if shared else kind_of(container)
 
 
-def _kinds(uri: str, out: str) -> set[Kind]:
-    """Kinds among the first files of one address; texts count only where nothing else is."""
+def _kinds(uri: str, out: str) -> set[SourceKind]:
+    """Formats of the first files of one address; texts count only where there is nothing else."""
     found = list(addresses([uri], out))
     names = list(islice((entry for _, address in found for entry in _peek(address, out)), _PEEK))
-    if is_chinese_clip(storage.normalise(uri), names):
-        return {"chinese-clip"}
+    for known in formats().values():
+        if known.recognises and known.recognises(storage.normalise(uri), names):
+            return {known.name}
     kinds = {kind for name in names if not name.endswith(".txt") and (kind := kind_of(name))}
     return kinds or {kind for name in names if (kind := kind_of(name))}
 
@@ -58,23 +65,23 @@ def _peek(address: str, out: str) -> Iterator[str]:
     yield from (entry.uri for entry in entries(address, out))
 
 
-def files_of(config: SourceConfig, kind: Kind, out: str = "") -> list[tuple[storage.ObjectInfo, str]]:
-    """Every container of the source, sorted, with its name relative to the address it was found by.
+def files_of(config: SourceConfig, kind: SourceKind, out: str = "") -> list[tuple[storage.ObjectInfo, str]]:
+    """Every file of a format, sorted by URI, with its name relative to the address that led to it.
 
     Raises:
         SourceError: there is none.
     """
     found: dict[str, tuple[storage.ObjectInfo, str]] = {}
     for uri, address in addresses(config.uris, out):
-        for info in _containers(address, kind, out):
+        for info in _files(address, kind, out):
             base = storage.fixed_folder(uri) if info.uri == address else address
             found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
     if not found:
-        raise EmptySourceError(f"No {_plural(kind)} were found in {', '.join(config.uris)}. {_CURE}")
+        raise EmptySourceError(f"No {formats()[kind].plural} were found in {', '.join(config.uris)}. {_CURE}")
     return [found[uri] for uri in sorted(found)]
 
 
-def _containers(address: str, kind: Kind, out: str) -> Iterator[storage.ObjectInfo]:
+def _files(address: str, kind: SourceKind, out: str) -> Iterator[storage.ObjectInfo]:
     if kind_of(address) == kind and not is_folder(address):
         try:
             yield storage.stat(address)

@@ -8,11 +8,11 @@ Clients are loaded when an address first needs them.
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.border import translated
-from pipeline.storage.listing import exists, expand, fixed_folder, list_objects, stat
+from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
-from pipeline.storage.uris import is_local, join, name, normalise, parent, printable, relative, scheme
+from pipeline.storage.uris import is_bucket, is_local, join, name, normalise, parent, printable, relative, scheme
 from pipeline.storage.writing import check_writable, create, delete, overwrite, supports_create, upload
 
 __all__ = [
@@ -25,8 +25,10 @@ __all__ = [
     "delete",
     "exists",
     "expand",
+    "find_local",
     "fixed_folder",
     "in_threads",
+    "is_bucket",
     "is_local",
     "join",
     "list_objects",

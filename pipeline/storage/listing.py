@@ -47,6 +47,14 @@ def exists(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> bool:
     return True
 
 
+def find_local(path: str) -> ObjectInfo | None:
+    """Size and fingerprint of a local file, None if there is none: one system call without retries."""
+    try:
+        return backend_for(path).stat(path, DEFAULT_POLICY)
+    except OSError:
+        return None
+
+
 def list_objects(uri: str) -> Iterator[ObjectInfo]:
     """Every object under `uri`, streamed, in the store's order; the object itself when `uri` is one.
 

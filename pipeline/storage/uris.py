@@ -28,6 +28,11 @@ def is_local(uri: str) -> bool:
     return scheme(uri) == "file"
 
 
+def is_bucket(uri: str) -> bool:
+    """Whether `uri` lies in an object store, which has no folders."""
+    return scheme(uri) in OBJECT_SCHEMES
+
+
 def normalise(uri: str) -> str:
     """Local paths become absolute with `~` expanded and `file://` stripped; URLs lose trailing slashes."""
     if not is_local(uri):

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import sources, storage
 from pipeline.errors import SourceError, UnavailableError
+from pipeline.sources.webdataset.tar import TarDetails
 from tests.fixtures.servers.s3 import FaultyProxy, S3Server
 from tests.fixtures.sources import gzipped, put, read, reasons, scan, tar_bytes
 
@@ -202,7 +203,7 @@ def test_captions_in_json(tmp_path: Path) -> None:
     members = [("1.jpg", b"x"), ("1.json", '{"caption": "鞋", "alt": "shoe"}'.encode()), ("2.jpg", b"y")]
     put(tmp_path, {"x.tar": tar_bytes(members)})
     spec, records = scan(tmp_path)
-    assert (spec.caption_key, spec.has_texts, spec.extra.names) == ("caption", True, ["alt"])
+    assert (spec.details, spec.has_texts, spec.extra.names) == (TarDetails("caption"), True, ["alt"])
     assert [raw.text for raw in read(spec, records).values()] == ["鞋", None]
     spec, records = scan(tmp_path, text_column="alt", extra_columns=())
     assert [raw.text for raw in read(spec, records).values()] == ["shoe", None]

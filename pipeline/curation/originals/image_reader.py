@@ -16,25 +16,21 @@ from tempfile import SpooledTemporaryFile
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.curation.originals.places import PlannedFile, source_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import SourceError, StorageError, UnavailableError
 from pipeline.records import Failure, Record
-from pipeline.sources import RecordReader, SourceSpec, reader
-from pipeline.sources.base import Columns, Kind, read_failure
-from pipeline.sources.detect import detect
-from pipeline.sources.names import PARQUET_SUFFIXES, kind_of
+from pipeline.sources import RecordReader, reopen
+from pipeline.sources.detect import detect, kind_of_container
+from pipeline.sources.failures import read_failure
 from pipeline.storage import ReadPolicy
-from pipeline.vocabulary import Reason, Stage
+from pipeline.vocabulary import Reason, SourceKind, Stage
 
 _CHUNK_ROWS = 64
 _CHUNK_BYTES = 32 * 2**20
 _SPOOL_BYTES = 64 * 2**20
-_NO_EXTRA = pa.schema([])
 
 #: Fields of `SourceConfig`, such as `retry_timeout_s`.
 Patience = Mapping[str, float]
@@ -82,7 +78,7 @@ class ImageReader:
             lambda plan: (source_of(files[plan]) if plan >= 0 else SourceConfig()).model_copy(update=dict(patience))
         )
         self._detect = cache(lambda config: detect(config, dataset.uri))
-        self._readers: dict[tuple[SourceConfig, Kind], RecordReader] = {}
+        self._readers: dict[tuple[SourceConfig, SourceKind], RecordReader] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> ImageReader:
@@ -126,7 +122,7 @@ class ImageReader:
             try:
                 kind = self._kind(container, config)
                 # The text is known. A file of its own, gone or changed, must not keep the image back.
-                records = [replace(record, text_uri=None) for record in records] if kind == "folder" else records
+                records = [replace(record, text_uri=None) for record in records] if container is None else records
                 raws = self._reader(config, kind, container).read(records)
             except SourceError as error:
                 found += [Failure(Stage.READ, Reason.NOT_FOUND, str(error))] * len(records)
@@ -138,22 +134,16 @@ class ImageReader:
                 found += [raw.image if raw.image is not None else raw.failure or _EMPTY for raw in raws]
         return found
 
-    def _kind(self, container: str | None, config: SourceConfig) -> Kind:
-        if container is None:
-            return "folder"
-        if config.format != "auto":
+    def _kind(self, container: str | None, config: SourceConfig) -> SourceKind:
+        if container is not None and config.format != "auto":
             return config.format
-        if kind_of(container) == "webdataset":
-            return "webdataset"
-        # What a text file is, or a folder that holds records, its neighbours tell.
-        return "table" if container.lower().endswith(PARQUET_SUFFIXES) else self._detect(config)
+        return kind_of_container(container) or self._detect(config)
 
-    def _reader(self, config: SourceConfig, kind: Kind, container: str | None) -> RecordReader:
+    def _reader(self, config: SourceConfig, kind: SourceKind, container: str | None) -> RecordReader:
         if (config, kind) not in self._readers:
-            columns = _columns(config, container) if kind == "table" and container else None
             identity = self._dataset.identity
-            spec = SourceSpec(kind, config, identity.has_images, identity.has_texts, _NO_EXTRA, 0, columns)
-            self._readers[config, kind] = opened = reader(spec)
+            opened = reopen(kind, config, container, identity.has_images, identity.has_texts)
+            self._readers[config, kind] = opened
             self._open.callback(opened.close)
         return self._readers[config, kind]
 
@@ -187,17 +177,6 @@ def _chunks(order: Sequence[int], wanted: Sequence[Wanted]) -> Iterator[list[int
         held += size_bytes
     if chunk:
         yield chunk
-
-
-def _columns(config: SourceConfig, container: str) -> Columns:
-    from pipeline.sources.table.columns import resolve_columns
-    from pipeline.sources.table.open import open_table
-
-    table = open_table(container, ReadPolicy.of(config))
-    try:
-        return resolve_columns(table.schema, config, container)
-    finally:
-        table.close()
 
 
 def _has_own_address(one: Wanted) -> bool:

@@ -7,7 +7,8 @@ Each image has the columns `label` and `label_index`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -15,9 +16,10 @@ from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.addresses import entries
-from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.chinese_clip.holdings import LABELS
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.contract import Sink, SourceSpec
+from pipeline.sources.extra import choose_extra
 from pipeline.sources.names import is_image
 from pipeline.sources.texts import decode_text
 
@@ -25,6 +27,13 @@ COLUMNS = pa.schema([("label", pa.string()), ("label_index", pa.int32())])
 
 _DEFAULT_SPLIT = "test"
 _MAX_LABELS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """`SourceSpec.details` of a labelled folder: index and name of the class of each class folder."""
+
+    classes: Mapping[str, tuple[int, str]]
 
 
 def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> SourceSpec:
@@ -51,7 +60,7 @@ def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> 
         raise EmptySourceError(f"{storage.join(base, split)} has no images in class folders. Correct --split.")
     classes = _classes(sorted(seen), names, storage.join(base, split))
     extra = choose_extra(COLUMNS, config)
-    return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, classes=classes)
+    return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, ClassFolders(classes))
 
 
 def class_folder(record_id: str) -> str:

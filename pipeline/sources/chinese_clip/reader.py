@@ -11,9 +11,8 @@ from typing import NamedTuple
 from pipeline import storage
 from pipeline.errors import SourceError, StorageError
 from pipeline.records import RawRecord, Record
-from pipeline.sources.base import SourceSpec, failed, raise_if_all_unavailable, read_failure
 from pipeline.sources.chinese_clip.holdings import IMAGES_SUFFIX, TEXT_SUFFIXES
-from pipeline.sources.chinese_clip.labelled import class_folder
+from pipeline.sources.chinese_clip.labelled import ClassFolders, class_folder
 from pipeline.sources.chinese_clip.lines import (
     PIECE_BYTES,
     decode_image,
@@ -26,11 +25,13 @@ from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder
 from pipeline.sources.chinese_clip.pickled_pair import parse_pair
 from pipeline.sources.chinese_clip.rows import text_fingerprint
 from pipeline.sources.chinese_clip.texts_file import as_number
-from pipeline.sources.folder import FolderReader
+from pipeline.sources.contract import SourceSpec
+from pipeline.sources.failures import failed, raise_if_all_unavailable, read_failure
+from pipeline.sources.folder.reader import FolderReader
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason
 
-Found = dict["_Place", bytes | StorageError]
+_Parts = dict["_Place", bytes | StorageError]
 
 
 class _Place(NamedTuple):
@@ -55,8 +56,8 @@ class ChineseClipReader:
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
-        if self._spec.classes:
-            return [self._with_label(raw) for raw in self._folder_reader.read(records)]
+        if isinstance(self._spec.details, ClassFolders):
+            return [self._with_label(raw, self._spec.details) for raw in self._folder_reader.read(records)]
         places = {place for record in records for place in (_image_place(record), _text_place(record)) if place}
         found = self._fetch(places)
         raise_if_all_unavailable(list(found.values()))
@@ -69,16 +70,16 @@ class ChineseClipReader:
                 folder.close()
             self._folders.clear()
 
-    def _with_label(self, raw: RawRecord) -> RawRecord:
-        index, label = self._spec.classes.get(class_folder(raw.record.id), (None, None))
+    def _with_label(self, raw: RawRecord, folders: ClassFolders) -> RawRecord:
+        index, label = folders.classes.get(class_folder(raw.record.id), (None, None))
         values = {"label": label, "label_index": index}
         return replace(raw, extra={name: values[name] for name in self._spec.extra.names})
 
-    def _fetch(self, places: Iterable[_Place]) -> Found:
+    def _fetch(self, places: Iterable[_Place]) -> _Parts:
         by_uri: dict[str, list[_Place]] = {}
         for place in sorted(places, key=lambda place: (place.uri, str(place.at))):
             by_uri.setdefault(place.uri, []).append(place)
-        found: Found = {}
+        found: _Parts = {}
         for uri, some in by_uri.items():
             results = self._lines(uri, some) if _is_file(uri) else self._entries(uri, some)
             found.update(zip(some, results, strict=True))
@@ -96,7 +97,7 @@ class ChineseClipReader:
         except SourceError as error:
             return [StorageError(str(error), uri)] * len(places)
 
-    def _raw(self, record: Record, found: Found) -> RawRecord:
+    def _raw(self, record: Record, found: _Parts) -> RawRecord:
         """The record with its parts, or the failure that the first of them meets."""
         image_place, text_place = _image_place(record), _text_place(record)
         parts = {place: found[place] for place in (image_place, text_place) if place}

@@ -27,8 +27,8 @@ from pipeline.sources.collector import RecordCollector
 from pipeline.storage import ReadPolicy, name
 
 
-class Row(NamedTuple):
-    """A row of `schema.RECORDS`."""
+class RecordRow(NamedTuple):
+    """A row of `records.RECORDS`."""
 
     id: str
     image_uri: str | None
@@ -46,7 +46,7 @@ class SplitRows:
         self._split, self._policy = split, policy
         self.notes: list[str] = []
 
-    def images(self) -> Iterator[Row]:
+    def images(self) -> Iterator[RecordRow]:
         """One row an image."""
         if self._split.images is None:
             yield from self._lmdb_images()
@@ -57,18 +57,18 @@ class SplitRows:
             try:
                 key = image_id(line.data)
             except ValueError:
-                yield Row(_damaged(uri, line.position), None, None, *place)
+                yield RecordRow(_damaged(uri, line.position), None, None, *place)
             else:
-                yield Row(key, f"{uri}#{key}", None, *place)
+                yield RecordRow(key, f"{uri}#{key}", None, *place)
 
-    def texts(self) -> Iterator[Row]:
+    def texts(self) -> Iterator[RecordRow]:
         """One row a text; in LMDB a text stands once for each of its images."""
         if self._split.texts is None:
             yield from self._once(self._lmdb_texts)
             return
         yield from self._text_rows(lambda text_id, image_ids: [(text_id, None)])
 
-    def pairs(self) -> Iterator[Row]:
+    def pairs(self) -> Iterator[RecordRow]:
         """One row a pair, joined outside of memory. A pair that is named twice is one."""
         in_files = self._split.images is not None and self._split.texts is not None
         with Workspace() as work:
@@ -79,7 +79,7 @@ class SplitRows:
                 self.notes.append(f"{alone:,} images are named by no text and make no pair.")
             yield from _rows(work, _JOINED)
 
-    def _file_pairs(self) -> Iterator[Row]:
+    def _file_pairs(self) -> Iterator[RecordRow]:
         assert self._split.images is not None
         images, lonely = self._split.images.uri, 0
 
@@ -92,7 +92,7 @@ class SplitRows:
         if lonely:
             self.notes.append(f"{lonely:,} texts name no image and make no pair.")
 
-    def _text_rows(self, named: Callable[[str, tuple[str, ...]], list[tuple[str, str | None]]]) -> Iterator[Row]:
+    def _text_rows(self, named: Callable[[str, tuple[str, ...]], list[tuple[str, str | None]]]) -> Iterator[RecordRow]:
         """Rows of the JSON lines; `named` gives the ids and image URIs of those that one line stands for."""
         assert self._split.texts is not None
         uri = self._split.texts.uri
@@ -102,31 +102,31 @@ class SplitRows:
             try:
                 found = text_line(line.data)
             except ValueError:
-                yield Row(_damaged(uri, line.position), None, text_uri, *place)
+                yield RecordRow(_damaged(uri, line.position), None, text_uri, *place)
             else:
                 for id_, image_uri in named(found.text_id, found.image_ids):
-                    yield Row(id_, image_uri, text_uri, *place)
+                    yield RecordRow(id_, image_uri, text_uri, *place)
 
-    def _lmdb_images(self) -> Iterator[Row]:
+    def _lmdb_images(self) -> Iterator[RecordRow]:
         folder = self._split.lmdb_images or ""
         with opened(folder) as held:
             rows = 0
             for key, value in held.items():
                 rows += 1
                 id_ = _key(key, folder)
-                yield Row(id_, f"{folder}#{id_}", None, folder, None, len(value), fingerprint(value))
+                yield RecordRow(id_, f"{folder}#{id_}", None, folder, None, len(value), fingerprint(value))
             self._check_count(held, rows, folder)
 
-    def _lmdb_pairs(self) -> Iterator[Row]:
+    def _lmdb_pairs(self) -> Iterator[RecordRow]:
         images = self._split.lmdb_images
         yield from self._pair_rows(
             lambda pair, value: (f"{pair.text_id}:{pair.image_id}", f"{images}#{pair.image_id}", fingerprint(value))
         )
 
-    def _lmdb_texts(self) -> Iterator[Row]:
+    def _lmdb_texts(self) -> Iterator[RecordRow]:
         yield from self._pair_rows(lambda pair, value: (pair.text_id, None, text_fingerprint(pair)))
 
-    def _pair_rows(self, row: Callable[[LmdbPair, bytes], tuple[str, str | None, str]]) -> Iterator[Row]:
+    def _pair_rows(self, row: Callable[[LmdbPair, bytes], tuple[str, str | None, str]]) -> Iterator[RecordRow]:
         folder, rows = self._split.lmdb_pairs or "", 0
         with opened(folder) as held:
             for key, value in held.items():
@@ -136,10 +136,10 @@ class SplitRows:
                     id_, image_uri, mark = row(parse_pair(value), value)
                 except ValueError:
                     id_, image_uri, mark = f"{name(folder)}#{key.decode()}", None, fingerprint(value)
-                yield Row(id_, image_uri, text_uri, folder, None, len(value), mark)
+                yield RecordRow(id_, image_uri, text_uri, folder, None, len(value), mark)
             self._check_count(held, rows, folder)
 
-    def _once(self, rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    def _once(self, rows: Callable[[], Iterator[RecordRow]]) -> Iterator[RecordRow]:
         with Workspace() as work:
             _spool(work, "texts", rows())
             yield from _rows(work, _DISTINCT)
@@ -166,7 +166,7 @@ FROM texts GROUP BY id, source_fingerprint
 """
 
 
-def _spool(work: Workspace, table: str, rows: Iterator[Row]) -> None:
+def _spool(work: Workspace, table: str, rows: Iterator[RecordRow]) -> None:
     with Spool(work, table, RECORDS) as spool:
         collector = RecordCollector(lambda batch: spool.add(pa.Table.from_batches([batch])), None)
         for row in rows:
@@ -174,10 +174,10 @@ def _spool(work: Workspace, table: str, rows: Iterator[Row]) -> None:
         collector.flush()
 
 
-def _rows(work: Workspace, sql: str) -> Iterator[Row]:
+def _rows(work: Workspace, sql: str) -> Iterator[RecordRow]:
     for batch in work.batches(sql):
         columns: list[list[Any]] = [batch.column(field).to_pylist() for field in RECORDS.names]
-        yield from (Row(*values) for values in zip(*columns, strict=True))
+        yield from (RecordRow(*values) for values in zip(*columns, strict=True))
 
 
 def _damaged(uri: str, position: int) -> str:

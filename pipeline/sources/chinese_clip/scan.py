@@ -6,11 +6,12 @@ import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
-from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.chinese_clip import labelled
 from pipeline.sources.chinese_clip.holdings import Split, choose_split, find_holdings
 from pipeline.sources.chinese_clip.rows import SplitRows
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.contract import Sink, SourceSpec
+from pipeline.sources.extra import choose_extra
 from pipeline.storage import ReadPolicy
 
 _STRING = pa.string()

@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
-from pipeline.sources.base import Columns
+from pipeline.sources.table.contract import TableColumns
+from pipeline.sources.table.open import open_table
+from pipeline.storage import ReadPolicy
 
 ID_NAMES = ("id", "image_id", "item_id", "product_id", "sku", "uid", "uuid", "key", "__key__")
 BYTES_NAMES = ("image", "image_bytes", "img", "img_bytes", "bytes", "jpg", "jpeg", "png", "webp", "picture", "photo")
@@ -19,7 +21,7 @@ URI_NAMES = (
 TEXT_NAMES = ("text", "caption", "title", "txt", "image_text", "item_title", "product_name", "description")
 
 
-def resolve_columns(schema: pa.Schema, config: SourceConfig, uri: str) -> Columns:
+def resolve_columns(schema: pa.Schema, config: SourceConfig, uri: str) -> TableColumns:
     """The roles of a table's columns.
 
     Image bytes are preferred to image URIs, and an earlier name in the lists above to a later one. A binary column of
@@ -43,10 +45,19 @@ def resolve_columns(schema: pa.Schema, config: SourceConfig, uri: str) -> Column
             f"The column {image} of {uri} holds {kinds[image]}, neither bytes nor URIs. "
             "Name another with --image-column."
         )
-    return Columns(id_column, image, image is not None and not is_bytes(kinds[image]), text, fingerprint)
+    return TableColumns(id_column, image, image is not None and not is_bytes(kinds[image]), text, fingerprint)
 
 
-def check_columns(columns: Columns, schema: pa.Schema, uri: str) -> None:
+def columns_of(config: SourceConfig, container: str) -> TableColumns:
+    """The roles of the columns of one table file. Raises SourceError and StorageError."""
+    table = open_table(container, ReadPolicy.of(config))
+    try:
+        return resolve_columns(table.schema, config, container)
+    finally:
+        table.close()
+
+
+def check_columns(columns: TableColumns, schema: pa.Schema, uri: str) -> None:
     """Raise `SourceError` unless this table too has the columns found in the first one."""
     missing = [name for name in (*role_names(columns), columns.fingerprint) if name and name not in schema.names]
     if missing:
@@ -58,7 +69,7 @@ def check_columns(columns: Columns, schema: pa.Schema, uri: str) -> None:
         raise SourceError(f"{uri} holds other images in {columns.image} than the first table: bytes or URIs, not both.")
 
 
-def role_names(columns: Columns) -> list[str]:
+def role_names(columns: TableColumns) -> list[str]:
     """Columns that have a role and are not carried as they are."""
     return [name for name in (columns.id, columns.image, columns.text) if name]
 

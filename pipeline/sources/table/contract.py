@@ -1,16 +1,32 @@
-"""What a file of a table answers, whatever its format."""
+"""The contract of a table file, and the columns of a table by role."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.sources.cursor import Item
+from pipeline.sources.cursor import CursorItem
 
 
-class Row(Protocol):
+@dataclass(frozen=True, slots=True)
+class TableColumns:
+    """Names of columns by role; None for a role that no column has. `SourceSpec.details` of a table.
+
+    Attributes:
+        image_is_uri: the image column holds URIs, not bytes.
+    """
+
+    id: str | None
+    image: str | None
+    image_is_uri: bool
+    text: str | None
+    fingerprint: str | None
+
+
+class TableRow(Protocol):
     """One row, turned into Python values only when asked."""
 
     def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
@@ -27,7 +43,7 @@ class TableFile(Protocol):
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         """Values of the columns `names` for all rows, some thousand at a time; SourceError at a damaged place."""
 
-    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """Rows from `start_of(position)` on; closing the iterator closes the file."""
 
     def start_of(self, position: int) -> int:

@@ -1,23 +1,22 @@
-"""The contract of one table file, and which implementation reads it."""
+"""Opens a table file with the implementation that its suffix asks for."""
 
 from __future__ import annotations
 
-from pipeline.sources.names import PARQUET_SUFFIXES
 from pipeline.sources.table.contract import TableFile
+from pipeline.sources.table.parquet import ParquetTable
+from pipeline.sources.table.text import TextTable
 from pipeline.storage import ReadPolicy
+
+PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
+_PLAIN_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+TEXT_SUFFIXES = _PLAIN_SUFFIXES + tuple(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES)
 
 
 def open_table(uri: str, policy: ReadPolicy) -> TableFile:
-    """The table file at `uri`, by its suffix; `policy` says how patiently to read it.
+    """The table file at `uri`, read under `policy`.
 
     Raises:
-        SourceError: it is of another kind than its name says.
+        SourceError: its content does not match its suffix.
         StorageError: it cannot be opened.
     """
-    if uri.lower().endswith(PARQUET_SUFFIXES):
-        from pipeline.sources.table.parquet import ParquetTable
-
-        return ParquetTable(uri, policy)
-    from pipeline.sources.table.text import TextTable
-
-    return TextTable(uri, policy)
+    return (ParquetTable if uri.lower().endswith(PARQUET_SUFFIXES) else TextTable)(uri, policy)

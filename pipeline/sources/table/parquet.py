@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.errors import SourceError
-from pipeline.sources.cursor import Item
-from pipeline.sources.table.contract import Row
+from pipeline.sources.cursor import CursorItem
+from pipeline.sources.table.contract import TableRow
 from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
@@ -30,7 +30,7 @@ class ParquetRow:
     place: int
 
     def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
-        """See `Row.values`."""
+        """See `TableRow.values`."""
         held = self.batch.schema.names
         return {name: self.batch.column(name)[self.place].as_py() if name in held else None for name in wanted.names}
 
@@ -62,14 +62,14 @@ class ParquetTable:
         except UnicodeDecodeError as error:
             raise SourceError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error
 
-    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
         group = bisect_right(self._starts, position) - 1
         start = self._starts[group]
         for batch in self._batches(group, names, _READ_ROWS):
             weight = batch.nbytes // batch.num_rows
             for place in range(batch.num_rows):
-                yield Item(start + place, ParquetRow(batch, place), weight)
+                yield CursorItem(start + place, ParquetRow(batch, place), weight)
             start += batch.num_rows
 
     def start_of(self, position: int) -> int:

@@ -11,10 +11,11 @@ from pipeline import storage
 from pipeline.credentials import without_credentials
 from pipeline.errors import SourceError, StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
-from pipeline.sources.base import Columns, SourceSpec, failed, read_failure
+from pipeline.sources.contract import SourceSpec
 from pipeline.sources.cursor import Cursor, Cursors
+from pipeline.sources.failures import failed, read_failure
 from pipeline.sources.table.columns import role_names
-from pipeline.sources.table.contract import Row
+from pipeline.sources.table.contract import TableColumns, TableRow
 from pipeline.sources.table.open import open_table
 from pipeline.sources.table.scan import resolve
 from pipeline.storage import ReadPolicy
@@ -37,12 +38,12 @@ class TableReader:
     """See `RecordReader`. Files stay open between calls, so that a shard's chunks continue where the last one ended."""
 
     def __init__(self, spec: SourceSpec) -> None:
-        assert spec.columns is not None
-        self._spec, self._columns = spec, spec.columns
+        assert isinstance(spec.details, TableColumns)
+        self._spec, self._columns = spec, spec.details
         self._policy = ReadPolicy.of(spec.config)
-        roles = [(name, pa.string()) for name in dict.fromkeys(role_names(spec.columns))]
+        roles = [(name, pa.string()) for name in dict.fromkeys(role_names(spec.details))]
         self._wanted = pa.schema([*roles, *spec.extra])
-        self._cursors: Cursors[Row] = Cursors(self._cursor)
+        self._cursors: Cursors[TableRow] = Cursors(self._cursor)
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
@@ -59,16 +60,16 @@ class TableReader:
         """Close the tables that are open."""
         self._cursors.close()
 
-    def _cursor(self, uri: str) -> Cursor[Row]:
+    def _cursor(self, uri: str) -> Cursor[TableRow]:
         table = open_table(uri, self._policy)
         return Cursor(lambda position: table.rows(position, self._wanted.names), table.start_of)
 
-    def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], Row], dict[str, StorageError]]:
+    def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], TableRow], dict[str, StorageError]]:
         """Rows by container and position, and the containers that could not be read."""
         places: dict[str, list[int]] = {}
         for record in records:
             places.setdefault(record.container or "", []).append(record.position or 0)
-        rows: dict[tuple[str, int], Row] = {}
+        rows: dict[tuple[str, int], TableRow] = {}
         errors: dict[str, StorageError] = {}
         for uri, positions in places.items():
             try:
@@ -82,7 +83,7 @@ class TableReader:
         return rows, errors
 
     def _parts(
-        self, record: Record, rows: Mapping[tuple[str, int], Row], errors: Mapping[str, StorageError]
+        self, record: Record, rows: Mapping[tuple[str, int], TableRow], errors: Mapping[str, StorageError]
     ) -> _Parts | RawRecord:
         container, columns = record.container or "", self._columns
         if container in errors:
@@ -148,7 +149,7 @@ def _is_http(uri: str) -> bool:
     return storage.scheme(uri) in {"http", "https"}
 
 
-def _image(value: Any, columns: Columns) -> tuple[bytes | None, str | None]:
+def _image(value: Any, columns: TableColumns) -> tuple[bytes | None, str | None]:
     """Bytes and URI of an image cell: a string, bytes, or a struct of both."""
     if columns.image_is_uri:
         return None, value

@@ -20,11 +20,12 @@ from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.credentials import without_credentials
 from pipeline.errors import EmptySourceError, SourceError
-from pipeline.sources.base import Columns, Sink, SourceSpec, choose_extra
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
+from pipeline.sources.extra import choose_extra
 from pipeline.sources.table.columns import check_columns, resolve_columns, role_names
-from pipeline.sources.table.contract import TableFile
+from pipeline.sources.table.contract import TableColumns, TableFile
 from pipeline.sources.table.open import open_table
 from pipeline.storage import ObjectInfo, ReadPolicy
 
@@ -37,7 +38,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         StorageError: a table cannot be read.
     """
     collector = RecordCollector(sink, config.limit)
-    columns: Columns | None = None
+    columns: TableColumns | None = None
     found, texts = pa.schema([]), 0
     for info, name in files_of(config, "table", out):
         table = open_table(info.uri, ReadPolicy.of(config))
@@ -76,7 +77,7 @@ class _File:
     info: ObjectInfo
     name: str
     table: TableFile
-    columns: Columns
+    columns: TableColumns
 
 
 def _scan_file(file: _File, collector: RecordCollector) -> int:

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.errors import SourceError
-from pipeline.sources.cursor import Item
-from pipeline.sources.table.contract import Row
+from pipeline.sources.cursor import CursorItem
+from pipeline.sources.table.contract import TableRow
 from pipeline.sources.table.csv_cells import cells_of, mark_of
 from pipeline.sources.texts import encoding_of
 from pipeline.sources.values import Widening, fit, fit_text, json_object
@@ -39,7 +39,7 @@ class JsonRow:
     line: str
 
     def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
-        """See `Row.values`."""
+        """See `TableRow.values`."""
         found = json_object(self.line)
         return {column.name: fit(found.get(column.name), column.type) for column in wanted}
 
@@ -52,7 +52,7 @@ class CsvRow:
     cells: Sequence[str]
 
     def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
-        """See `Row.values`."""
+        """See `TableRow.values`."""
         found = dict(zip(self.header, self.cells, strict=False))
         return {column.name: fit_text(found.get(column.name, ""), column.type) for column in wanted}
 
@@ -83,11 +83,11 @@ class TextTable:
         while held := list(islice(rows, _SCAN_ROWS)):
             yield {name: [row.get(name) for row in held] for name in names or ("",)}
 
-    def rows(self, position: int, names: Sequence[str]) -> Iterator[Item[Row]]:
+    def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
         for place, row in enumerate(self._raw_rows()):
             weight = len(row.line) if isinstance(row, JsonRow) else sum(map(len, row.cells))
-            yield Item(place, row, weight)
+            yield CursorItem(place, row, weight)
 
     def start_of(self, position: int) -> int:
         """Text can only be read from its first row."""

@@ -14,11 +14,20 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.errors import StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
-from pipeline.sources.base import NO_ANSWER, SourceSpec, failed, read_failure
-from pipeline.sources.cursor import Cursor, Cursors, Item
+from pipeline.sources.contract import SourceSpec
+from pipeline.sources.cursor import Cursor, CursorItem, Cursors
+from pipeline.sources.failures import NO_ANSWER, failed, read_failure
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import fit, json_object
-from pipeline.sources.webdataset.tar import DamagedTarError, Member, decompressed, is_compressed, is_damage, members
+from pipeline.sources.webdataset.tar import (
+    DamagedTarError,
+    Member,
+    TarDetails,
+    decompressed,
+    is_compressed,
+    is_damage,
+    members,
+)
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason, Stage
 
@@ -34,6 +43,7 @@ class WebDatasetReader:
 
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
+        self._caption_key = spec.details.caption_key if isinstance(spec.details, TarDetails) else None
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
         self._limit = spec.config.max_image_bytes
         self._cursors: Cursors[Sample] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
@@ -83,7 +93,7 @@ class WebDatasetReader:
         whole = len(data) >= (record.size_bytes or 0)
         return self._assemble(record, members(io.BytesIO(data), record.position or 0), whole)
 
-    def _stream(self, uri: str) -> Iterator[Item[Sample]]:
+    def _stream(self, uri: str) -> Iterator[CursorItem[Sample]]:
         """Samples of a compressed tar with their content, from its beginning."""
         with storage.open_seekable(uri, self._policy) as file:
             for _key, group in groupby(members(decompressed(file, uri)), key=lambda member: member.key):
@@ -91,7 +101,7 @@ class WebDatasetReader:
                 with suppress(DamagedTarError):
                     sample.extend(_loaded(member, self._limit) for member in group)
                 size_bytes = sum(min(member.size_bytes, self._limit) for member in sample)
-                yield Item(sample[0].offset, sample, size_bytes)
+                yield CursorItem(sample[0].offset, sample, size_bytes)
 
     def _assemble(self, record: Record, found: Iterator[Member], whole: bool) -> RawRecord:
         """The record's parts, or why they are not what was planned."""
@@ -124,7 +134,7 @@ class WebDatasetReader:
             extra = {column.name: fit(values.get(column.name), column.type) for column in self._spec.extra}
         except ValueError as error:
             return failed(record, Reason.UNREADABLE, f"The .json of {record.id} does not fit: {error}. Correct it.")
-        caption = values.get(self._spec.caption_key) if self._spec.caption_key else None
+        caption = values.get(self._caption_key) if self._caption_key else None
         try:
             text = decode_text(parts["txt"]) if "txt" in parts else fit(caption, pa.string())
         except UnicodeDecodeError:

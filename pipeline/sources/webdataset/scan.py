@@ -17,12 +17,21 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
-from pipeline.sources.base import Sink, SourceSpec, choose_extra
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
+from pipeline.sources.extra import choose_extra
 from pipeline.sources.names import IMAGE_SUFFIXES
 from pipeline.sources.values import Widening, json_object
-from pipeline.sources.webdataset.tar import DamagedTarError, Member, damage_id, decompressed, is_compressed, members
+from pipeline.sources.webdataset.tar import (
+    DamagedTarError,
+    Member,
+    TarDetails,
+    damage_id,
+    decompressed,
+    is_compressed,
+    members,
+)
 from pipeline.storage import ObjectInfo, ReadPolicy
 
 CAPTION_KEYS = ("caption", "text")
@@ -83,7 +92,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         has_texts,
         extra,
         collector.rows,
-        caption_key=caption_key,
+        details=TarDetails(caption_key),
         notes=tuple(notes),
         texts=None if caption_key or collector.full else texts,
     )

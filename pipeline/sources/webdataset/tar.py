@@ -12,6 +12,8 @@ from typing import BinaryIO, Self, cast
 from pipeline.records import Record
 
 BLOCK = tarfile.BLOCKSIZE
+COMPRESSED_SUFFIXES = (".tar.gz", ".tgz")
+TAR_SUFFIXES = (".tar", *COMPRESSED_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,13 @@ class Member:
     read: Callable[[], bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class TarDetails:
+    """`SourceSpec.details` of tars: the key of the text in .json members, used where there is no .txt."""
+
+    caption_key: str | None
+
+
 class DamagedTarError(Exception):
     """The tar ends in the middle, or goes on with something that is no tar header."""
 
@@ -48,12 +57,12 @@ def damage_id(name: str) -> str:
 def is_damage(record: Record) -> bool:
     """Whether a record is such a one. Its position is where the damage begins, its size what lies behind, if known."""
     tar, mark, rest = record.id.rpartition("#damaged")
-    return bool(mark) and not rest and tar.lower().endswith((".tar", ".gz", ".tgz"))
+    return bool(mark) and not rest and tar.lower().endswith(TAR_SUFFIXES)
 
 
 def is_compressed(uri: str) -> bool:
     """Whether a tar's name says that it is gzipped."""
-    return uri.lower().endswith((".gz", ".tgz"))
+    return uri.lower().endswith(COMPRESSED_SUFFIXES)
 
 
 def decompressed(file: BinaryIO, uri: str) -> BinaryIO:

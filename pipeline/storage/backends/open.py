@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow.fs as pafs
 
 from pipeline.storage.backends.contract import Backend
-from pipeline.storage.uris import HTTP_SCHEMES, OBJECT_SCHEMES, is_local, normalise, scheme
+from pipeline.storage.uris import HTTP_SCHEMES, is_bucket, is_local, normalise, scheme
 
 
 def backend_for(uri: str) -> Backend:
@@ -17,7 +17,7 @@ def backend_for(uri: str) -> Backend:
         from pipeline.storage.backends.local import LOCAL
 
         return LOCAL
-    if scheme(uri) in OBJECT_SCHEMES:
+    if is_bucket(uri):
         from pipeline.storage.backends.objects import OBJECTS
 
         return OBJECTS

@@ -140,7 +140,7 @@ def test_what_cannot_be_a_source_says_why(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No source was given"):
         scan()
     put(tmp_path / "mixed", {"a.jpg": b"", "b.csv": "id,text\n1,a\n"})
-    with pytest.raises(SourceError, match=r"holds images and tables\. Say what to read with --format"):
+    with pytest.raises(SourceError, match=r"holds images and tables\. Choose what to read with --format"):
         scan(tmp_path / "mixed")
     assert scan(tmp_path / "mixed", format="folder")[0].kind == "folder"
     assert scan(tmp_path / "mixed", format="table")[0].kind == "table"

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.sources.table.contract import TableColumns
 from tests.fixtures.sources import put, read, scan
 from tests.fixtures.tables import as_csv, as_jsonl, as_parquet
 
@@ -29,15 +30,15 @@ def test_columns_are_found_by_name(
 ) -> None:
     put(tmp_path, {"c.csv": as_csv([dict.fromkeys(names, "v")])})
     spec, _records = scan(tmp_path / "c.csv", extra_columns=(), **options)
-    assert spec.columns
-    assert (spec.columns.id, spec.columns.image, spec.columns.text) == roles
+    assert isinstance(spec.details, TableColumns)
+    assert (spec.details.id, spec.details.image, spec.details.text) == roles
 
 
 def test_bytes_come_before_uris(tmp_path: Path) -> None:
     path = as_parquet({"url": ["u"], "content": [b"x"], "image": ["y"]}, tmp_path / "a.parquet")
     spec = scan(path)[0]
-    assert spec.columns
-    assert (spec.columns.image, spec.columns.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
+    assert isinstance(spec.details, TableColumns)
+    assert (spec.details.image, spec.details.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
 
 
 def test_records_without_an_id_column_are_named_by_their_uri_or_row(tmp_path: Path) -> None:

@@ -1,29 +1,25 @@
-"""A folder of image files, each perhaps with a text beside it (`a.jpg`, `a.txt`); or of text files alone.
+"""Lists image files, each with the text file of the same name if there is one (`a.jpg`, `a.txt`); or text files alone.
 
 A record's id is its path below the folder. The listing is streamed: neither a folder nor a bucket has to fit in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import EmptySourceError, StorageError
-from pipeline.records import Failure, RawRecord, Record
+from pipeline.errors import EmptySourceError
 from pipeline.sources.addresses import addresses, entries
-from pipeline.sources.base import Sink, SourceSpec, raise_if_all_unavailable, read_failure
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.names import is_folder, is_image
-from pipeline.sources.texts import decode_text
-from pipeline.storage import DEFAULT_POLICY, ObjectInfo, ReadPolicy
-from pipeline.storage.backends.local import LOCAL
-from pipeline.vocabulary import Reason, Stage
+from pipeline.storage import ObjectInfo
 
-Pair = tuple[ObjectInfo | None, ObjectInfo | None]
+_ImageAndText = tuple[ObjectInfo | None, ObjectInfo | None]
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
@@ -72,20 +68,20 @@ def _list_texts(config: SourceConfig, collector: RecordCollector, out: str) -> N
 
 
 def _listings(config: SourceConfig, out: str) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
-    """Everything below each address, with the folder that its ids are relative to."""
+    """Everything below each address, with the folder that ids are relative to."""
     for uri, address in addresses(config.uris, out):
         yield (address if is_folder(address) else storage.fixed_folder(uri)), entries(address, out)
 
 
-def _pairs_on_disk(listed: Iterator[ObjectInfo]) -> Iterator[Pair]:
-    """Images with the text beside them, looked up one by one: a disk lists in any order."""
+def _pairs_on_disk(listed: Iterator[ObjectInfo]) -> Iterator[_ImageAndText]:
+    """Images with their texts, looked up one by one: a disk lists in any order."""
     for info in listed:
         if is_image(info.uri):
-            yield info, _text_file(_stem_of(info.uri))
+            yield info, storage.find_local(f"{_stem_of(info.uri)}.txt")
 
 
-def _pairs_in_bucket(listed: Iterator[ObjectInfo]) -> Iterator[Pair]:
-    """Images with the text beside them, and texts without an image: a bucket lists in order, so they are near."""
+def _pairs_in_bucket(listed: Iterator[ObjectInfo]) -> Iterator[_ImageAndText]:
+    """Images with their texts, and texts without an image: a bucket lists in order, so they are neighbours."""
     for _stem, neighbours in groupby(listed, key=_first_stem):
         group = list(neighbours)
         texts = {_stem_of(info.uri): info for info in group if info.uri.endswith(".txt")}
@@ -102,42 +98,3 @@ def _first_stem(info: ObjectInfo) -> str:
 
 def _stem_of(uri: str) -> str:
     return uri.rpartition(".")[0]
-
-
-def _text_file(stem: str) -> ObjectInfo | None:
-    try:
-        return LOCAL.stat(f"{stem}.txt", DEFAULT_POLICY)
-    except OSError:
-        return None
-
-
-class FolderReader:
-    """Reads images and their texts, all at once."""
-
-    def __init__(self, spec: SourceSpec) -> None:
-        self._policy = ReadPolicy.of(spec.config)
-
-    def read(self, records: Sequence[Record]) -> list[RawRecord]:
-        """See `RecordReader.read`."""
-        uris = [uri for record in records for uri in (record.image_uri, record.text_uri) if uri]
-        results = storage.read_many(uris, self._policy)
-        raise_if_all_unavailable(results)
-        found = dict(zip(uris, results, strict=True))
-        return [_raw(record, found) for record in records]
-
-    def close(self) -> None:
-        """Nothing stays open."""
-
-
-def _raw(record: Record, found: dict[str, bytes | StorageError]) -> RawRecord:
-    image, text = (found[uri] if uri else None for uri in (record.image_uri, record.text_uri))
-    for part in (image, text):
-        if isinstance(part, StorageError):
-            return RawRecord(record, failure=read_failure(part))
-    assert not isinstance(image, StorageError)
-    assert not isinstance(text, StorageError)
-    try:
-        return RawRecord(record, image, None if text is None else decode_text(text))
-    except UnicodeDecodeError:
-        detail = f"{record.text_uri} is neither UTF-8 nor GB18030. Convert it to UTF-8."
-        return RawRecord(record, failure=Failure(Stage.TEXT, Reason.BAD_TEXT, detail))

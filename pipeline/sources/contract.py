@@ -1,0 +1,102 @@
+"""The contract of a source format.
+
+`scan` lists a source once: it hands batches of `records.RECORDS` to a sink and returns the `SourceSpec`, a small value
+that travels to the workers. There `reader` makes a `RecordReader` of it, which reads the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from pipeline.config import SourceConfig
+from pipeline.records import RawRecord, Record
+from pipeline.vocabulary import SourceKind
+
+Sink = Callable[[pa.RecordBatch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A scanned source, ready to be read.
+
+    Attributes:
+        kind: its format.
+        config: the user's options.
+        has_images: records have images; a record without one fails.
+        has_texts: at least one record may have a text.
+        extra: further columns that each record carries, in `RawRecord.extra`.
+        records: how many were listed.
+        details: what the format's own reader needs besides, a frozen value of the format's own type.
+        notes: sentences for the user about what was left out or is damaged.
+        texts: how many of the records have a text, if listing shows it.
+    """
+
+    kind: SourceKind
+    config: SourceConfig
+    has_images: bool
+    has_texts: bool
+    extra: pa.Schema
+    records: int
+    details: object = None
+    notes: tuple[str, ...] = ()
+    texts: int | None = None
+
+    def describe(self) -> str:
+        """One line for people."""
+        held = {(True, True): self._pairs(), (True, False): "images", (False, True): "texts"}
+        what = held.get((self.has_images, self.has_texts), "records")
+        carried = f", carrying {', '.join(self.extra.names)}" if self.extra.names else ""
+        return f"{self.records:,} {what} from a {self.kind} source ({', '.join(self.config.uris)}){carried}"
+
+    def _pairs(self) -> str:
+        if self.texts is None:
+            return "images, some with texts,"
+        return "image-text pairs" if self.texts == self.records else f"images, {self.texts:,} of them with a text,"
+
+
+class RecordReader(Protocol):
+    """Reads records of one source. Two threads may call `read` at the same time."""
+
+    def read(self, records: Sequence[Record]) -> list[RawRecord]:
+        """One result per record, in order; an error of one record is its `failure`.
+
+        Raises:
+            UnavailableError: the store is down for all of them.
+        """
+
+    def close(self) -> None:
+        """Close everything that is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """One source format. Its package defines it as `FORMAT`.
+
+    Attributes:
+        name: as `--format` takes it.
+        plural: its files, in messages.
+        suffixes: lower-case endings of its files' names.
+        scan: lists the records of `(config, sink, out)`; nothing below `out` is a record. Raises SourceError when the
+            source cannot be planned as a whole, StorageError when listing or reading it fails.
+        reader: makes the reader of a scanned source.
+        sequential: those suffixes whose files can only be read from their beginning.
+        shared: suffixes of its files that belong to another format unless `recognises` finds them.
+        recognises: whether an address, with the URIs of its first files, holds this format, whatever their suffixes.
+        options: fields of `SourceConfig` that no other format takes.
+        details: `SourceSpec.details` of a container that is read again without a scan, if readers need any.
+    """
+
+    name: SourceKind
+    plural: str
+    suffixes: tuple[str, ...]
+    scan: Callable[[SourceConfig, Sink, str], SourceSpec]
+    reader: Callable[[SourceSpec], RecordReader]
+    sequential: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    recognises: Callable[[str, Sequence[str]], bool] | None = None
+    options: tuple[str, ...] = ()
+    details: Callable[[SourceConfig, str], object] | None = None
