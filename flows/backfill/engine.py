@@ -14,74 +14,25 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from queue import Empty
 
+from flows.backfill.batches import batches_of, running_jobs
 from flows.backfill.events import Event, GivenUp, JobAdvanced, JobEnded, JobLogged, JobStarted, PartitionOutcome
-from flows.backfill.grid import Grid, GridRow, first_grid
-from flows.backfill.lanes import FAILED, STOPPED, Batch, Lanes
+from flows.backfill.grid import Grid, GridRow
+from flows.backfill.lanes import FAILED, STOPPED, Lanes
+from flows.backfill.observer import Observer
+from flows.backfill.plan import plan
 from flows.backfill.request import BackfillRequest
-from flows.jobs.attach import with_retries
-from flows.jobs.contract import APP, JobBackend, JobStatus
+from flows.jobs.contract import JobBackend, JobStatus
 from flows.jobs.target import TargetConfig
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.errors import ConfigError, NotFoundError
-from pipeline.jobs.folder import job_uri, read_job
-from pipeline.jobs.job import JobProgress, JobRun
-from pipeline.partitions.due import Verdict, due, judge
-from pipeline.partitions.manifests import read_states
-from pipeline.partitions.template import partitions
+from pipeline.jobs.job import JobRun
+from pipeline.partitions.due import Verdict
 
 _TURN_S = 0.5
-
-
-class Observer:
-    """Callbacks of a backfill; override those that you need."""
-
-    #: Whether to fetch the jobs' logs.
-    wants_log = False
-
-    def grid(self, grid: Grid) -> None:
-        """A row changed."""
-
-    def job(self, status: JobStatus) -> None:
-        """A job started, was found running, or ended."""
-
-    def progress(self, job_id: str, progress: JobProgress) -> None:
-        """A job made progress."""
-
-    def log(self, job_id: str, text: str) -> None:
-        """A job's log grew."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillPlan:
-    """What to run: the chosen partitions in order, and the grid with the reasons."""
-
-    chosen: tuple[Verdict, ...]
-    grid: Grid
-
-
-def plan(request: BackfillRequest, config: RunConfig) -> BackfillPlan:
-    """Compare the request with the manifests of the output; starts nothing.
-
-    Raises:
-        ConfigError: the source is not a template, or does not fit the requested partitions.
-        StorageError: the manifests cannot be read.
-    """
-    if not config.output.uri:
-        raise ConfigError("output.uri is not set: give the dataset to write to.")
-    if config.source.whole_catalog:
-        raise ConfigError(
-            "--whole-catalog does not fit a backfill: each partition would mark the others' ids as gone. Leave it out."
-        )
-    wanted = partitions(config, request.chosen_keys())
-    verdicts = judge(wanted, read_states(config.output.uri), request.reprocess)
-    chosen = due(verdicts, request.order, request.limit)
-    return BackfillPlan(tuple(chosen), first_grid(verdicts, chosen))
 
 
 @dataclass
@@ -112,7 +63,7 @@ class Backfill:
     def run(self) -> Grid:
         """Run what is due and wait for it; the `exit_code` of the returned grid is the backfill's."""
         # Read before the manifests: otherwise a job that ends in between would seem neither running nor done.
-        running = [] if self.request.dry_run else self._running()
+        running = [] if self.request.dry_run else running_jobs(self.backend, self.target, self.config.output.uri)
         planned = plan(self.request, self.config)
         self._grid = planned.grid
         if self.at_once < min(self.request.max_active, -(-len(planned.chosen) // self.request.group)):
@@ -147,37 +98,11 @@ class Backfill:
     def _make_lanes(self, chosen: Sequence[Verdict], running: Sequence[JobStatus]) -> Lanes:
         out = storage.normalise(self.config.output.uri)
         runs = {verdict.key: JobRun(verdict.key, verdict.partition.config) for verdict in chosen}
-        batches = deque(self._batches(runs, running))
+        batches = deque(batches_of(runs, running, self.request.group))
         owner = {"backfill_id": self.flow_run_id or uuid.uuid4().hex}
         if self.flow_run_id:
             owner["flow_run_id"] = self.flow_run_id
         return Lanes(self.backend, self.target, out, owner, runs, batches, self.observer.wants_log)
-
-    def _running(self) -> list[JobStatus]:
-        """Jobs on this output that are not over, of any owner."""
-        out = storage.normalise(self.config.output.uri)
-        found = with_retries(partial(self.backend.find, app=APP), self.target)
-        return [job for job in found if not job.state.over and _out(job) == out]
-
-    def _batches(self, runs: Mapping[str, JobRun], running: Sequence[JobStatus]) -> list[Batch]:
-        """One batch for each running job that does the same work, and groups of the remaining partitions."""
-        keys, found = list(runs), list[Batch]()
-        for job in running:
-            in_job = self._runs_of(job)
-            taken = tuple(key for key in keys if _alike(in_job.get(key), runs[key].config))
-            if taken:
-                found.append(Batch(taken, job.job_id))
-                keys = [key for key in keys if key not in taken]
-        size = self.request.group
-        return found + [Batch(tuple(keys[at : at + size])) for at in range(0, len(keys), size)]
-
-    def _runs_of(self, job: JobStatus) -> dict[str, RunConfig]:
-        """The runs in a job's specification, by partition; empty if it cannot be read."""
-        try:
-            specified = read_job(job_uri(_out(job), job.job_id))
-        except (NotFoundError, ConfigError):
-            return {}
-        return {run.key: run.config for run in specified.runs}
 
     def _step(self, lanes: Lanes) -> None:
         if self.should_stop():
@@ -240,13 +165,3 @@ class Backfill:
         if changed != self._grid:
             self._grid = changed
             self.observer.grid(changed)
-
-
-def _out(job: JobStatus) -> str:
-    out = job.metadata.get("out")
-    return storage.normalise(out) if out else ""
-
-
-def _alike(found: RunConfig | None, wanted: RunConfig) -> bool:
-    """Whether two runs are the same, except for the number of actors."""
-    return found is not None and found.model_copy(update={"cluster": wanted.cluster}) == wanted

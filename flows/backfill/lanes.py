@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 
+from flows.backfill.batches import Batch
 from flows.backfill.events import (
     Event,
     GivenUp,
@@ -39,14 +40,6 @@ FLOW = "backfill"
 FAILED, STOPPED = 1, 143
 #: The status of a partition by the state of its run. Runs that were stopped or never started have none.
 _STATUS_OF_RUN: Mapping[str, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Partitions of one job. `adopted` is the id of the job if it already runs, else empty."""
-
-    keys: tuple[str, ...]
-    adopted: str = ""
 
 
 @dataclass

@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from actors.stopping import StopSignal
-from flows.backfill.engine import Backfill, Observer, plan
+from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid, of_states
 from flows.backfill.lanes import STOPPED
+from flows.backfill.observer import Observer
+from flows.backfill.plan import plan
 from flows.backfill.request import BackfillRequest
 from flows.commands import backfill_display as display
 from flows.jobs.backends import make_backend

@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.backfill.engine import Observer
 from flows.backfill.grid import Grid, GridRow
+from flows.backfill.observer import Observer
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from flows.terminal.json_lines import JsonLines

@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.backfill.engine import Backfill, Observer
+from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid, GridRow
+from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus

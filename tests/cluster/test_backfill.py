@@ -15,8 +15,9 @@ import pytest
 import typer
 from rich.console import Console
 
-from flows.backfill.engine import Backfill, Observer
+from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid
+from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
 from flows.cli.app import app, main
 from flows.commands.backfill_display import Lines
