@@ -39,13 +39,13 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, 
         return 0
     if as_json:
         with JsonLines() as lines:
-            grid, code = _run(config, request, target, display.Json(lines))
+            grid, code = _run(config, request, target, display.GridJson(lines))
             lines.write("backfill", {**grid.to_json(), "exit_code": code})
         return _told(grid, code)
     if quiet:
         return _told(*_run(config, request, target, Observer()))
     console = Console(stderr=True)
-    with display.Screen(console) if console.is_terminal else display.Lines(console) as screen:
+    with display.LiveGrid(console) if console.is_terminal else display.GridLines(console) as screen:
         grid, code = _run(config, request, target, screen)
     _show(grid, as_json=False)
     return _told(grid, code)

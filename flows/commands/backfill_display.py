@@ -71,7 +71,7 @@ def tally(grid: Grid) -> str:
     return f"{len(grid.rows):,} partitions: {counts or 'none'}"
 
 
-class Lines(Observer, AbstractContextManager["Lines"]):
+class GridLines(Observer, AbstractContextManager["GridLines"]):
     """A line whenever a partition ends or a job begins or ends."""
 
     def __init__(self, console: Console) -> None:
@@ -100,7 +100,7 @@ class Lines(Observer, AbstractContextManager["Lines"]):
         self._console.print(plain(line), soft_wrap=True, highlight=False)
 
 
-class Screen(Observer, AbstractContextManager["Screen"]):
+class LiveGrid(Observer, AbstractContextManager["LiveGrid"]):
     """The live view of a terminal: a bar, what each job is at, and the rows that are not at rest."""
 
     def __init__(self, console: Console) -> None:
@@ -108,7 +108,7 @@ class Screen(Observer, AbstractContextManager["Screen"]):
         self._jobs: dict[str, JobProgress] = {}
         self._live = Live(console=console, get_renderable=self._frame, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> LiveGrid:
         self._live.start()
         return self
 
@@ -138,7 +138,7 @@ class Screen(Observer, AbstractContextManager["Screen"]):
         return Group(head, *told, table(moving[:_LIVE_ROWS], with_jobs=False))
 
 
-class Json(Observer):
+class GridJson(Observer):
     """A line per event on stdout: `partition` for each row that changed, `job`, `progress`."""
 
     def __init__(self, lines: JsonLines) -> None:

@@ -40,7 +40,7 @@ _FOLLOW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class JobScreen:
     """Where a followed job is shown: text, progress and events."""
 
     frame: AbstractContextManager[Any]
@@ -50,11 +50,11 @@ class Screen:
     quiet: bool = False
 
 
-def screen(as_json: bool, quiet: bool) -> Screen:
+def screen(as_json: bool, quiet: bool) -> JobScreen:
     """JSON lines, a display with the log above it, or neither."""
     if as_json:
         lines = JsonLines()
-        return Screen(
+        return JobScreen(
             lines,
             lambda text: lines.write("log", {"text": text}),
             lambda progress: lines.write("progress", progress.to_json()),
@@ -62,10 +62,10 @@ def screen(as_json: bool, quiet: bool) -> Screen:
         )
     shown = display.choose(quiet)
     log = None if quiet else lambda text: typer.echo(text, err=True, nl=False)
-    return Screen(shown, log, lambda progress: _update(shown, progress), None, quiet)
+    return JobScreen(shown, log, lambda progress: _update(shown, progress), None, quiet)
 
 
-def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bool, shown: Screen) -> int:
+def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bool, shown: JobScreen) -> int:
     """Submit `config`, or find the job of this name; follow it unless `detach`. Gives the exit code."""
     if target.backend == "local" and detach:
         raise ConfigError("A job of the backend local ends with this command: give --jobs-address, or leave --detach.")
@@ -146,7 +146,7 @@ def _known(backend: JobBackend, job_id: str) -> JobStatus:
     return status
 
 
-def _announce(begun: JobStatus, shown: Screen) -> None:
+def _announce(begun: JobStatus, shown: JobScreen) -> None:
     if shown.event:
         shown.event("job", asdict(begun))
     else:
@@ -164,7 +164,7 @@ def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
     typer.echo(f"The job goes on. Stop it: hanclip jobs stop {job_id}{where}", err=True)
 
 
-def _end(ended: JobStatus, told: JobSummary | None, shown: Screen) -> int:
+def _end(ended: JobStatus, told: JobSummary | None, shown: JobScreen) -> int:
     summaries = [run.summary for run in (told.runs if told else ()) if run.summary]
     if shown.event is None and not shown.quiet:
         for summary in summaries:

@@ -93,7 +93,7 @@ def evaluate(
     """Recall at 1, 5 and 10: do texts find their images, and images their texts? Exit 1 when there is no score."""
     from flows.commands.curation import evaluate as work
 
-    request = work.Request(
+    request = work.EvaluateRequest(
         out=out,
         pairs=pairs,
         image_features=image_features,

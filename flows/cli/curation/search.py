@@ -69,7 +69,7 @@ def search(
         raise UsageError(f"--html {html} is no file of this machine: give a path, and copy the page from there.")
     asked = work.parse_queries(query or (), text or (), image or (), like or ())
     page = None if html is None else Path(html)
-    work.show_search(out, asked, work.Wanted(searched.value, top, exact, page, model), as_json)
+    work.show_search(out, asked, work.SearchOptions(searched.value, top, exact, page, model), as_json)
 
 
 def index(

@@ -44,7 +44,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Inputs:
     """A request whose files were read: what is known before the model is loaded."""
 
     request: ClassifyRequest
@@ -87,22 +87,22 @@ def show_templates(as_json: bool) -> None:
 def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
     """Classify, or with `dry_run` only read what was given and say what would be done."""
     with Workspace() as work:
-        job = _read(request, work)
-        if job.classes.repeated and not as_json:
-            Console(stderr=True).print(plain(_warning(job.classes), "yellow"), soft_wrap=True)
+        inputs = _read(request, work)
+        if inputs.classes.repeated and not as_json:
+            Console(stderr=True).print(plain(_warning(inputs.classes), "yellow"), soft_wrap=True)
         if dry_run:
-            _end(job, {}, None, as_json, dry_run)
+            _end(inputs, {}, None, as_json, dry_run)
         else:
-            _end(job, *_classify(job, as_json), as_json, dry_run)
+            _end(inputs, *_classify(inputs, as_json), as_json, dry_run)
 
 
-def _read(request: ClassifyRequest, work: Workspace) -> Job:
+def _read(request: ClassifyRequest, work: Workspace) -> Inputs:
     dataset = Dataset.open(request.out)
     require_vectors(dataset, IMAGE)
     classes, templates = read_classes(request.labels), read_templates(request.templates)
     truth = GroundTruth(request.truth, dataset, classes, work) if request.truth else None
     images = VectorRows(request.out, columns=truth.columns if truth else ())
-    return Job(request, dataset, classes, templates, truth, images)
+    return Inputs(request, dataset, classes, templates, truth, images)
 
 
 def _warning(classes: Classes) -> str:
@@ -113,31 +113,33 @@ def _warning(classes: Classes) -> str:
     )
 
 
-def _classify(job: Job, quiet: bool) -> tuple[dict[str, Any], ClassificationReport | None]:
+def _classify(inputs: Inputs, quiet: bool) -> tuple[dict[str, Any], ClassificationReport | None]:
     """Do it; what there is to say, and the report where the truth is known."""
-    request, tally = job.request, Tally()
+    request, tally = inputs.request, Tally()
     with ExitStack() as stack:
         on_phase = stack.enter_context(phase_bar("Loading the model", silent=quiet))
         submission = _submission(request)
         if submission:
             stack.enter_context(submission)
         encoder = encoder_of(request.out, request.model, request.dtype)
-        on_prompts = counted(on_phase, "Encoding prompts", count_prompts(job.classes, job.templates))
-        weights = class_vectors(encoder, job.classes, job.templates, on_prompts)
+        on_prompts = counted(on_phase, "Encoding prompts", count_prompts(inputs.classes, inputs.templates))
+        weights = class_vectors(encoder, inputs.classes, inputs.templates, on_prompts)
         scale = encoder.logit_scale if request.logit_scale == "model" else float(request.logit_scale)
-        classifier = Classifier(job.classes, weights, scale, request.top_k)
-        observers = Observers(counted(on_phase, "Classifying images", job.images.total), job.truth, tally, submission)
-        counts = write_classes(job.images, job.table, classifier, _facts(job, scale), observers)
+        classifier = Classifier(inputs.classes, weights, scale, request.top_k)
+        observers = Observers(
+            counted(on_phase, "Classifying images", inputs.images.total), inputs.truth, tally, submission
+        )
+        counts = write_classes(inputs.images, inputs.table, classifier, _facts(inputs, scale), observers)
         if submission:
-            submission.write(_backbone(job, encoder), len(job.classes))
-    report = tally.report(job.classes) if job.truth else None
+            submission.write(_backbone(inputs, encoder), len(inputs.classes))
+    report = tally.report(inputs.classes) if inputs.truth else None
     if request.report:
         if report is None:
             raise RunError(
                 f"No image's truth is one of the classes, so there is no report: {request.report} was not written. "
                 "Compare --truth with the labels."
             )
-        text = json.dumps({**job.told, **asdict(report)}, ensure_ascii=False, indent=1)
+        text = json.dumps({**inputs.told, **asdict(report)}, ensure_ascii=False, indent=1)
         storage.overwrite(storage.normalise(request.report), text.encode() + b"\n")
     return {"logit_scale": scale, "images_per_class": counts.tolist()}, report
 
@@ -148,58 +150,63 @@ def _submission(request: ClassifyRequest) -> Submission | None:
     return Submission(request.elevater, request.dataset_name or "", request.index)
 
 
-def _backbone(job: Job, encoder: ChineseClip) -> Backbone:
-    return Backbone(job.dataset.identity.model, *encoder.parameters)
+def _backbone(inputs: Inputs, encoder: ChineseClip) -> Backbone:
+    return Backbone(inputs.dataset.identity.model, *encoder.parameters)
 
 
-def _facts(job: Job, scale: float) -> dict[str, Any]:
+def _facts(inputs: Inputs, scale: float) -> dict[str, Any]:
     """What the table's footer says made it."""
-    identity = job.dataset.identity
+    identity = inputs.dataset.identity
     return {
         "classification": {
-            "labels": job.classes.synonyms,
-            "templates": job.templates,
+            "labels": inputs.classes.synonyms,
+            "templates": inputs.templates,
             "logit_scale": scale,
-            "top_k": job.request.top_k,
-            "truth": job.request.truth,
-            "dtype": job.request.dtype,
+            "top_k": inputs.request.top_k,
+            "truth": inputs.request.truth,
+            "dtype": inputs.request.dtype,
             "model": identity.model,
             "weights_sha256": identity.weights_sha256,
         }
     }
 
 
-def _end(job: Job, result: dict[str, Any], report: ClassificationReport | None, as_json: bool, dry_run: bool) -> None:
+def _end(
+    inputs: Inputs, result: dict[str, Any], report: ClassificationReport | None, as_json: bool, dry_run: bool
+) -> None:
     if as_json:
-        published = [figure.model_dump() for figure in _published(job)]
+        published = [figure.model_dump() for figure in _published(inputs)]
         measures = {"report": asdict(report) if report else None, "published": published}
-        write_json("classify", {"dry_run": dry_run, **job.told, **result, **({} if dry_run else measures)})
+        write_json("classify", {"dry_run": dry_run, **inputs.told, **result, **({} if dry_run else measures)})
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
-    console.print(panel(title, _told(job, result, dry_run)))
+    console.print(panel(title, _told(inputs, result, dry_run)))
     if report:
-        show_report(report, _published(job), console)
-    elif job.request.truth and not dry_run:
+        show_report(report, _published(inputs), console)
+    elif inputs.request.truth and not dry_run:
         console.print("No image's truth is one of the classes: compare --truth with the labels.", style="yellow")
 
 
-def _published(job: Job) -> tuple[Figure, ...]:
+def _published(inputs: Inputs) -> tuple[Figure, ...]:
     """Published accuracies of the set to compare with: of the same model, or of all where it has none."""
-    if job.request.compare is None:
+    if inputs.request.compare is None:
         return ()
-    own = figures("classification", job.request.compare, model_key(job.dataset.identity.model) or "")
-    return own or figures("classification", job.request.compare)
+    own = figures("classification", inputs.request.compare, model_key(inputs.dataset.identity.model) or "")
+    return own or figures("classification", inputs.request.compare)
 
 
-def _told(job: Job, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
-    told, request = job.told, job.request
-    yield "images", f"{job.images.total:,} of {job.dataset.uri}"
-    yield "classes", f"{len(job.classes):,}, each from {len(job.templates)} templates: {told['prompts']:,} prompts"
-    yield "for example", ", ".join(prompts(job.classes.labels[0], job.templates)[:4])
-    yield "model", job.dataset.identity.model
+def _told(inputs: Inputs, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
+    told, request = inputs.told, inputs.request
+    yield "images", f"{inputs.images.total:,} of {inputs.dataset.uri}"
+    yield (
+        "classes",
+        f"{len(inputs.classes):,}, each from {len(inputs.templates)} templates: {told['prompts']:,} prompts",
+    )
+    yield "for example", ", ".join(prompts(inputs.classes.labels[0], inputs.templates)[:4])
+    yield "model", inputs.dataset.identity.model
     if not dry_run:
-        yield "most often", ", ".join(_most_often(job.classes, result["images_per_class"]))
+        yield "most often", ", ".join(_most_often(inputs.classes, result["images_per_class"]))
     yield "table", told["table"]
     if request.report:
         yield "report", request.report

@@ -1,6 +1,6 @@
 """`hanclip evaluate`: retrieval scores of a dataset or of feature files.
 
-In: what the command line asked for, as a `Request`. Out: scores on stdout, the bar on stderr, prediction files where
+In: the options of the command. Out: scores on stdout, the bar on stderr, prediction files where
 asked for, and an exit code: 0, or 1 when a direction has no score.
 """
 
@@ -30,7 +30,7 @@ from pipeline.errors import ConfigError
 from pipeline.phases import OnPhase, OnRows, counted
 from pipeline.vocabulary import Dtype
 
-__all__ = ["Comparison", "Request", "directions", "run", "show_published"]
+__all__ = ["Comparison", "EvaluateRequest", "directions", "run", "show_published"]
 
 _TEXTS_AT_ONCE = 1024
 _PREFIX = {Direction.TEXT_TO_IMAGE: "", Direction.IMAGE_TO_TEXT: "tr_"}
@@ -47,7 +47,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EvaluateRequest:
     """The options of the command."""
 
     out: str | None
@@ -133,7 +133,7 @@ def directions(word: str) -> tuple[Direction, ...]:
     return tuple(Direction) if word == "both" else (Direction(word),)
 
 
-def run(request: Request, as_json: bool) -> int:
+def run(request: EvaluateRequest, as_json: bool) -> int:
     """Evaluate and show; 0 when every direction has a score."""
     request.check()
     with phase_bar("Reading the keys", silent=as_json) as on_phase:
@@ -152,7 +152,7 @@ def run(request: Request, as_json: bool) -> int:
     return int(any(isinstance(outcome.result, str) for outcome in evaluation.outcomes))
 
 
-def _own(request: Request, on_phase: OnPhase) -> Evaluation:
+def _own(request: EvaluateRequest, on_phase: OnPhase) -> Evaluation:
     """The dataset's own pairs."""
     assert request.out
     with _filter(request.out, request.where) as rows:
@@ -162,7 +162,7 @@ def _own(request: Request, on_phase: OnPhase) -> Evaluation:
         return Evaluation(tuple(pairs.evaluate(direction, on_rows) for direction in request.directions))
 
 
-def _pairs(request: Request, on_phase: OnPhase) -> Evaluation:
+def _pairs(request: EvaluateRequest, on_phase: OnPhase) -> Evaluation:
     """The pairs of a file, among the images of a dataset or of a feature file."""
     assert request.pairs
     pairs = read_pairs(request.pairs)
@@ -186,7 +186,7 @@ def _of_file(uri: str) -> NamedVectors:
     )
 
 
-def _encoded(request: Request, pairs: RetrievalPairs, on_phase: OnPhase) -> NamedVectors:
+def _encoded(request: EvaluateRequest, pairs: RetrievalPairs, on_phase: OnPhase) -> NamedVectors:
     """The texts of the pairs, by the dataset's model."""
     assert request.out
     on_phase("Loading the model for the texts", 0, None)
@@ -200,7 +200,7 @@ def _encoded(request: Request, pairs: RetrievalPairs, on_phase: OnPhase) -> Name
 
 
 @contextmanager
-def _images(request: Request, on_phase: OnPhase) -> Iterator[Iterator[NamedVectors]]:
+def _images(request: EvaluateRequest, on_phase: OnPhase) -> Iterator[Iterator[NamedVectors]]:
     """The candidates, with a bar that shows how many have been read."""
     if request.out:
         with _filter(request.out, request.where) as rows:
@@ -224,7 +224,7 @@ def _image_file(uri: str, on_rows: OnRows) -> Iterator[NamedVectors]:
         on_rows(len(ids))
 
 
-def _written(request: Request, direction: Direction, stack: ExitStack) -> Iterator[AnswerSink]:
+def _written(request: EvaluateRequest, direction: Direction, stack: ExitStack) -> Iterator[AnswerSink]:
     """The file that takes a direction's answers, where predictions are wanted."""
     if request.predictions:
         name = f"{request.split_name}_{_PREFIX[direction]}predictions.jsonl"

@@ -44,7 +44,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchOptions:
     """What a search is to give.
 
     Attributes:
@@ -79,7 +79,7 @@ def _is_image(value: str) -> bool:
     return value.lower().endswith(_IMAGE_SUFFIXES) or ("\0" not in value and len(value) < 200 and Path(value).is_file())
 
 
-def show_search(out: str, queries: Sequence[Query], wanted: Wanted, as_json: bool) -> None:
+def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_json: bool) -> None:
     """Search the dataset at `out` and show what was found."""
     dataset = Dataset.open(out)
     vector = SEARCHED[wanted.searched]
@@ -137,7 +137,7 @@ def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
     return encoder.encode_images(pixels[None])[0]
 
 
-def _search(out: str, vectors: Vectors, vector: str, wanted: Wanted, own: list[str | None]) -> Answer:
+def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own: list[str | None]) -> Answer:
     if wanted.exact:
         return search(out, vectors, wanted.top, vector, own)
     try:
@@ -147,7 +147,7 @@ def _search(out: str, vectors: Vectors, vector: str, wanted: Wanted, own: list[s
     return find(out, vectors, wanted.top, vector, own)
 
 
-def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: Wanted) -> dict[str, Any]:
+def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: SearchOptions) -> dict[str, Any]:
     found = [
         {**asdict(query), "hits": [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(hits, 1)]}
         for query, hits in zip(queries, answer.hits, strict=True)
@@ -171,7 +171,7 @@ def _table(queries: Sequence[Query], answer: Answer) -> Table:
     return table
 
 
-def _tell(answer: Answer, seconds: float, wanted: Wanted) -> None:
+def _tell(answer: Answer, seconds: float, wanted: SearchOptions) -> None:
     """How it was found, on stderr, so that stdout holds the result alone."""
     console = Console(stderr=True, highlight=False)
     how = f"{answer.by_index:,} of them by the index" if answer.by_index else "each compared"
@@ -185,7 +185,7 @@ def _tell(answer: Answer, seconds: float, wanted: Wanted) -> None:
         console.print(plain(f"pictures: {wanted.html}"), soft_wrap=True)
 
 
-def _write_page(out: str, queries: Sequence[Query], answer: Answer, wanted: Wanted) -> None:
+def _write_page(out: str, queries: Sequence[Query], answer: Answer, wanted: SearchOptions) -> None:
     with curate_extra("A page"):
         from pipeline.report.search_page import write_search_page
     assert wanted.html is not None

@@ -16,7 +16,7 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import line, plain
-from pipeline.curation.similarity.table import Point, Summary, survey, write_similarity
+from pipeline.curation.similarity.table import Point, SimilaritySummary, survey, write_similarity
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
@@ -48,7 +48,7 @@ def _plan(out: str, as_json: bool) -> None:
         Console(highlight=False).print(panel("plan (nothing was written)", told.items()))
 
 
-def _show(summary: Summary) -> None:
+def _show(summary: SimilaritySummary) -> None:
     console = Console(highlight=False)
     console.print(panel("similarities", _told(summary)))
     table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -60,7 +60,7 @@ def _show(summary: Summary) -> None:
     console.print(table)
 
 
-def _told(summary: Summary) -> Iterator[tuple[str, object]]:
+def _told(summary: SimilaritySummary) -> Iterator[tuple[str, object]]:
     yield "pairs", f"{summary.pairs:,}, of {summary.rows:,} records"
     yield "logit", f"similarity x {summary.logit_scale:.6g}"
     if summary.pairs_sampled:

@@ -45,8 +45,8 @@ class Encoding:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Texts with their (T, D) vectors; `told` are (id, text), without an id where a text was given."""
+class EncodedTexts:
+    """EncodedTexts with their (T, D) vectors; `told` are (id, text), without an id where a text was given."""
 
     told: list[tuple[str | None, str]]
     vectors: Vectors
@@ -72,7 +72,7 @@ def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
         _show(matches)
 
 
-def _rank(dataset: Dataset, scale: Scale, question: Question, texts: Texts) -> list[Match]:
+def _rank(dataset: Dataset, scale: Scale, question: Question, texts: EncodedTexts) -> list[Match]:
     if question.image is None:
         return rank_stored(dataset, scale, texts.vectors[0], IMAGE, question.top)
     image, _ = stored(dataset, question.image, scale.survey.states[question.image], IMAGE)
@@ -81,7 +81,7 @@ def _rank(dataset: Dataset, scale: Scale, question: Question, texts: Texts) -> l
     return rank_stored(dataset, scale, image, TEXT, question.top)
 
 
-def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str], encoding: Encoding) -> Texts:
+def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str], encoding: Encoding) -> EncodedTexts:
     """The texts that were given, encoded, then those that are stored."""
     told: list[tuple[str | None, str]] = [(None, text) for text in given]
     parts = [np.empty((0, dataset.identity.dim), np.float32)]
@@ -91,7 +91,7 @@ def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str],
         vector, text = stored(dataset, id_, scale.survey.states[id_], TEXT)
         told.append((id_, text or ""))
         parts.append(vector[None])
-    return Texts(told, np.concatenate(parts))
+    return EncodedTexts(told, np.concatenate(parts))
 
 
 def _from_file(uri: str) -> list[str]:

@@ -81,7 +81,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SimilaritySummary:
     """What the table holds.
 
     Attributes:
@@ -124,7 +124,7 @@ def survey(out: str, ids: Collection[str] = ()) -> Survey:
     return Survey(rows, cosines, states)
 
 
-def write_similarity(out: str, on_phase: OnPhase = ignore) -> Summary:
+def write_similarity(out: str, on_phase: OnPhase = ignore) -> SimilaritySummary:
     """Write `OUT/similarity/similarity.parquet` over the latest rows of the dataset at `out`.
 
     Args:
@@ -142,7 +142,7 @@ def write_similarity(out: str, on_phase: OnPhase = ignore) -> Summary:
         raise UsageError(f"No record of the dataset at {dataset.uri} has a text: there are no pairs to compare.")
     chance = sample_chance(dataset)
     uri = layout.similarity_uri(dataset.uri)
-    summary = Summary(uri, found.rows, len(found.cosines), scale, *_told(chance))
+    summary = SimilaritySummary(uri, found.rows, len(found.cosines), scale, *_told(chance))
     facts = {name: value for name, value in asdict(summary).items() if name not in ("table", "points")}
     examples: dict[float, tuple[str, str]] = {}
     write_table(
