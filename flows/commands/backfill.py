@@ -21,6 +21,7 @@ from flows.backfill.observer import Observer
 from flows.backfill.plan import plan
 from flows.backfill.request import BackfillRequest
 from flows.commands import backfill_display as display
+from flows.facts.backfill import tally
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.target import TargetConfig
@@ -86,7 +87,7 @@ def _show(grid: Grid, as_json: bool) -> None:
     # A job's id is as wide as half a terminal; a grid in a file or a pipe is not folded at all.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     console.print(display.table(grid.rows))
-    console.print(Text(display.tally(grid), style="bold"))
+    console.print(Text(tally(grid), style="bold"))
     for line in display.complaints(grid):
         console.print(plain(line, "yellow"), soft_wrap=True)
 

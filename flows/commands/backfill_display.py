@@ -18,6 +18,7 @@ from rich.text import Text
 
 from flows.backfill.grid import Grid, GridRow
 from flows.backfill.observer import Observer
+from flows.facts.backfill import tally
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from flows.terminal.json_lines import JsonLines
@@ -63,12 +64,6 @@ def complaints(grid: Grid) -> Iterator[str]:
         others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         yield f"{keys[0]}{others}: {message}"
     yield from grid.notes
-
-
-def tally(grid: Grid) -> str:
-    """`14 partitions: 12 done, 1 empty, 1 failed`."""
-    counts = ", ".join(f"{count:,} {status}" for status, count in grid.tally().items())
-    return f"{len(grid.rows):,} partitions: {counts or 'none'}"
 
 
 class GridLines(Observer, AbstractContextManager["GridLines"]):

@@ -12,11 +12,17 @@ from dataclasses import asdict
 
 import typer
 from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
 
+from flows.facts.dry_run import dry_run_facts
+from flows.facts.run import TONES, excess_quarantine, run_facts, run_notes
 from flows.options.absolute import absolute
 from flows.options.run import overrides
-from flows.terminal import display, figures, summary
+from flows.terminal import display, figures
 from flows.terminal.json_lines import JsonLines
+from flows.terminal.next_commands import next_commands
+from flows.terminal.panels import STYLES, panel
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig, parse
 from pipeline.jobs.progress import OnProgress, Summary
@@ -71,7 +77,7 @@ def show_plan(config: RunConfig, as_json: bool) -> None:
     else:
         with Console(stderr=True).status("Planning: listing the source"):
             dry = dry_run(absolute(config))
-        Console(highlight=False).print(summary.plan(dry))
+        Console(highlight=False).print(panel("plan (nothing was started)", dry_run_facts(dry)))
 
 
 def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
@@ -107,18 +113,20 @@ def _stop_told(tell: Callable[[int], None]) -> Iterator[None]:
 def show_end(ended: Summary) -> None:
     """Print the summary, and below it commands that can be copied whole."""
     console = Console(highlight=False)
-    console.print(summary.final(ended))
+    console.print(run_panel(ended))
     console.print("next", style="bold")
-    for command in summary.next_commands(ended):
+    for command in next_commands(ended):
         console.print(plain(f"  {command}"), soft_wrap=True)
+
+
+def run_panel(ended: Summary) -> Panel:
+    """The panel at the end of a run."""
+    title = Text(f"{ended.state} in {figures.duration(ended.seconds)}", STYLES[TONES.get(ended.state, "")])
+    return panel(title, [*run_facts(ended), *run_notes(ended)])
 
 
 def complaint(ended: Summary) -> str:
     """Why the exit code is not 0; empty when it is."""
     if ended.exit_code == 3:
-        return (
-            f"{figures.share(ended.quarantine_share)} of the dataset's records are in quarantine, more than"
-            " --max-quarantine allows: `hanclip status` tells the reasons; run those that may pass with"
-            " `hanclip retry`, mend the source, or raise the limit"
-        )
+        return excess_quarantine(ended.quarantine_share, "--max-quarantine")
     return ended.message if ended.exit_code else ""

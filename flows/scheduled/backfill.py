@@ -14,6 +14,7 @@ from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid, GridRow
 from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
+from flows.facts.backfill import counts
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
 from flows.jobs.target import TargetConfig
@@ -45,7 +46,7 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
     grid = Backfill(request, check(config), target, make_backend(target), shown, str(flow_run.id)).run()
     shown.table.show(_table(grid), last=True)
     if not request.dry_run:
-        shown.bar.show(1.0 if not grid.left else _share(grid), _counted(grid), last=True)
+        shown.bar.show(1.0 if not grid.left else _share(grid), counts(grid), last=True)
         again = backfill_command(config, request, target)
         page = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
         report_page("backfill", page)
@@ -67,7 +68,7 @@ class _Shown(Observer):
     def grid(self, grid: Grid) -> None:
         """The table and the bar."""
         self.table.show(_table(grid))
-        self.bar.show(_share(grid), _counted(grid))
+        self.bar.show(_share(grid), counts(grid))
 
     def job(self, status: JobStatus) -> None:
         """A link when a job begins, a line whenever it changes."""
@@ -84,10 +85,6 @@ class _Shown(Observer):
 def _share(grid: Grid) -> float:
     begun = [row for row in grid.rows if row.exit_code is not None]
     return len(begun) / max(1, len(begun) + grid.left)
-
-
-def _counted(grid: Grid) -> str:
-    return ", ".join(f"{count} {status}" for status, count in grid.tally().items())
 
 
 def _table(grid: Grid) -> list[dict[str, Any]]:

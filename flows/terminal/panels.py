@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal.marked import Marked, Tone
 from flows.terminal.plain import plain
 
-if TYPE_CHECKING:
-    pass
+STYLES: Mapping[Tone, str] = {"": "", "good": "green", "warning": "yellow", "error": "red"}
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Table:
-    """Names and values below each other, shown as they are, markup or not."""
+    """Names and values below each other; a value's characters are shown as they are, markup or not."""
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column(overflow="fold")
     for name, value in pairs:
-        rows.add_row(plain(name), value if isinstance(value, Text) else plain(value))
+        rows.add_row(plain(name), _cell(value))
     return rows
 
 
 def panel(title: str | Text, pairs: Iterable[tuple[str, object]]) -> Panel:
     """The same in a frame with a title."""
     return Panel(facts(pairs), title=title, title_align="left")
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return plain(value, STYLES[value.tone] if isinstance(value, Marked) else "")

@@ -13,13 +13,13 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from flows.facts.dedup import dedup_facts
 from flows.terminal import figures
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline.curation.dedup.parallel import serial_map
 from pipeline.curation.dedup.plan import DedupPlan, plan
-from pipeline.curation.dedup.run import Deduplication
 from pipeline.curation.dedup.run import dedup as find
 from pipeline.curation.dedup.settings import DedupSettings
 
@@ -40,7 +40,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
         write_json("dedup", {**asdict(found), "seconds": round(seconds, 3)})
     else:
         title = f"complete in {figures.duration(seconds)}"
-        Console(highlight=False).print(panel(title, _told(found)))
+        Console(highlight=False).print(panel(title, dedup_facts(asdict(found))))
 
 
 def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
@@ -51,20 +51,6 @@ def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
         write_json("dedup", {"dry_run": True, **asdict(found)})
     else:
         Console(highlight=False).print(panel("plan (nothing was written)", _planned(found)))
-
-
-def _told(found: Deduplication) -> Iterator[tuple[str, object]]:
-    yield "rows", f"{found.rows:,} = {found.kept:,} kept + {found.dropped:,} dropped"
-    yield "groups", f"{found.groups:,}"
-    yield "dropped by", figures.by_reason(found.by_rung) or f"nothing ({', '.join(found.rungs)})"
-    if found.largest:
-        yield "largest", ", ".join(f"{size:,} rows ({name})" for name, size in found.largest)
-    if found.lowest_cosine is not None:
-        yield "least alike", f"cosine {found.lowest_cosine:.3f} with the row that stays; groups may be chains"
-    if found.vectors:
-        compared = f"{found.compared:,} pairs compared"
-        yield "vectors", f"{found.vectors:,}, {found.new_vectors:,} of them new; {compared}"
-    yield "table", found.uri
 
 
 def _planned(found: DedupPlan) -> Iterator[tuple[str, object]]:

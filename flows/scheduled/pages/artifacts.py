@@ -26,6 +26,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
 from actors.dry_run import DryRun
+from flows.facts.dry_run import dry_run_facts
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from pipeline.jobs.job import JobProgress, JobRun, StepProgress
@@ -72,19 +73,7 @@ def step_table(flow: str, step: Step) -> None:
 
 def dry_table(flow: str, dry: DryRun) -> None:
     """What a dry run found: rows and bytes to do, and how long it would take."""
-    took = "unknown" if dry.estimate_s is None else f"about {figures.duration(dry.estimate_s)}"
-    facts = {
-        "source": dry.source,
-        "rows in": f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done",
-        "shards": f"{dry.shards:,} of {dry.smallest_shard:,} to {dry.largest_shard:,} records",
-        "bytes": "unknown" if dry.size_bytes is None else figures.size(dry.size_bytes),
-        "model": f"{dry.model} ({dry.dtype})",
-        "output": dry.output,
-        "run_date": dry.run_date,
-        "estimate": f"{took} ({dry.estimate_basis})",
-        **{f"note {number}": note for number, note in enumerate(dry.notes, 1)},
-    }
-    table = [{"what": name, "value": value} for name, value in facts.items()]
+    table = [{"what": name, "value": str(value)} for name, value in dry_run_facts(dry)]
     create_table_artifact(table, key=f"{flow}-plan", description="Dry run: nothing was started")
 
 

@@ -11,7 +11,9 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flows.scheduled.pages.markup import bash, table
+from flows.facts.dedup import dedup_facts
+from flows.facts.filter import RULE_COUNTS, filter_facts, rule_counts, rule_sql
+from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
@@ -33,11 +35,10 @@ def section(outcome: StepOutcome) -> str:
     parts = [f"## {outcome.kind.capitalize()}: {outcome.state}"]
     if outcome.found is None:
         return "\n\n".join([*parts, *filter(None, [outcome.message])])
-    pairs = list((_duplicates if outcome.kind == "dedup" else _kept)(outcome.found))
-    pairs.append(("time", figures.duration(outcome.seconds)))
-    parts.append(table(pairs[0], pairs[1:]))
-    if "together" in outcome.found:
-        parts.append(_rules(outcome.found))
+    facts = dedup_facts if outcome.kind == "dedup" else filter_facts
+    parts.append(fact_table([*facts(outcome.found), ("time", figures.duration(outcome.seconds))]))
+    if outcome.kind == "filter":
+        parts.append(_rules(outcome.found["rules"]))
     return "\n\n".join(parts)
 
 
@@ -70,40 +71,7 @@ def _words(values: Mapping[str, Any]) -> Iterator[str]:
             yield from (flag, str(one))
 
 
-def _duplicates(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "rows", f"{found['rows']:,} = {found['kept']:,} kept + {found['dropped']:,} dropped"
-    yield "groups", f"{found['groups']:,}"
-    yield "dropped by", figures.by_reason(found["by_rung"]) or f"nothing ({', '.join(found['rungs'])})"
-    if found["largest"]:
-        yield "largest", ", ".join(f"{size:,} rows ({name})" for name, size in found["largest"])
-    if found["lowest_cosine"] is not None:
-        yield "least alike", f"cosine {found['lowest_cosine']:.3f} with the row that stays; groups may be chains"
-    if found["vectors"]:
-        yield "vectors", f"{found['vectors']:,}, {found['new_vectors']:,} of them new"
-    yield "table", f"`{found['uri']}`"
-
-
-def _kept(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    share = f" ({figures.share(found['kept'] / found['rows'])})" if found["rows"] else ""
-    yield "rows", f"{found['rows']:,} = {found['kept']:,} kept{share} + {found['dropped']:,} dropped"
-    if cut := found["threshold"]:
-        yield "threshold", f"`{cut['column']} >= {cut['value']}`"
-    written = found["written"]
-    if "failed" in written:
-        lost = f" ({figures.by_reason(written['reasons'])})" if written["failed"] else ""
-        yield "images", f"{written['written']:,} written + {written['failed']:,} failed{lost}"
-        yield "tars", f"{written['tars']:,}, {figures.size(written['size_bytes'])}: `{written['uri']}`"
-    if "dataset" in written:
-        yield "dataset", f"{written['written']:,} rows: `{written['dataset']}`"
-    yield "tables", f"`{written['tables']}`"
-
-
-def _rules(found: Mapping[str, Any]) -> str:
-    """What each rule did; `of these first` adds up to what was dropped."""
-    head = ("rule", "condition", "drops", "of these first", "alone", "unknown")
-    counts: Sequence[str] = ("dropped", "first", "alone", "unknown")
-    rows = [
-        (rule["name"], f"`{' '.join(rule['sql'].split())}`", *(f"{rule[name]:,}" for name in counts))
-        for rule in found["rules"]
-    ]
-    return table(head, rows)
+def _rules(rules: Sequence[Mapping[str, Any]]) -> str:
+    """What each rule did."""
+    rows = [(rule["name"], f"`{rule_sql(rule)}`", *rule_counts(rule)) for rule in rules]
+    return table(("rule", "condition", *RULE_COUNTS.values()), rows)

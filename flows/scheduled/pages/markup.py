@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
+from flows.terminal.marked import Code, Marked
+
 _LINE_CHARACTERS = 76
 
 
@@ -12,6 +14,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; bars and line ends in cells do not break it."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def fact_table(facts: Iterable[tuple[str, str | Marked]]) -> str:
+    """Facts as a table with the first of them for its head; code in a fixed-width font."""
+    head, *rows = [(name, _inline(value)) for name, value in facts]
+    return table(head, rows)
 
 
 def bash(*commands: str) -> str:
@@ -25,6 +33,12 @@ def _folded(command: str) -> str:
         new_line = len(lines[-1]) + len(word) > _LINE_CHARACTERS and word.startswith("--")
         lines = [*lines, word] if new_line else [*lines[:-1], f"{lines[-1]} {word}".strip()]
     return " \\\n    ".join(lines)
+
+
+def _inline(value: str | Marked) -> str:
+    if isinstance(value, str):
+        return value
+    return "".join(f"`{part}`" if isinstance(part, Code) else part for part in value.parts)
 
 
 def _cell(value: str) -> str:

@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from flows.facts.run import excess_quarantine, run_facts
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
 from flows.options.shell import embed_command
 from flows.scheduled.pages.curate import commands, said, section
-from flows.scheduled.pages.markup import bash, table
+from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
-from flows.terminal.summary import pace
 from pipeline.jobs.job import JobRun, JobSummary, RunOutcome
 from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
@@ -37,8 +37,10 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     if not summaries:
         return None
     most = max(summaries, key=lambda summary: summary.stats.records)
+    dates = {summary.run_date for summary in summaries}
     added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
-    return replace(most, stats=sum((one.stats for one in summaries), Stats()), **added)
+    stats = sum((one.stats for one in summaries), Stats())
+    return replace(most, stats=stats, run_date=dates.pop() if len(dates) == 1 else "", **added)
 
 
 _ADDED = (
@@ -64,12 +66,8 @@ def verdict(job: JobSummary) -> str:
     whole = total(summaries)
     told = [f"rows in {whole.balance}"] if whole else []
     if job.exit_code == 3:
-        worst = max(summary.quarantine_share for summary in summaries)
-        told.append(
-            f"{figures.share(worst)} of the dataset's records are in quarantine, more than output.max_quarantine"
-            " allows: look at the reasons in the report, run those that may pass with `hanclip retry`, mend the"
-            " source, or raise the limit"
-        )
+        worst = max((summary.quarantine_share for summary in summaries), default=0.0)
+        told.append(excess_quarantine(worst, "output.max_quarantine"))
     elif not succeeded(job):
         of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
         told += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
@@ -96,8 +94,6 @@ def report(
     summaries = summaries_of(job)
     whole = total(summaries)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
-    if whole and whole.bottleneck:
-        parts.append(f"**Bottleneck**: {pace(whole.bottleneck)}")
     if whole and whole.stats.quarantined:
         parts += ["## Quarantine", _quarantine(whole)]
     if len(job.runs) > 1:
@@ -118,28 +114,8 @@ def _word(job: JobSummary) -> str:
 
 
 def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
-    pairs: list[tuple[str, str]] = []
-    if whole:
-        pairs = list(_figures(whole))
-    pairs.append(("job", f"[{job.job_id}]({url})" if url else job.job_id))
-    return table(pairs[0], pairs[1:])
-
-
-def _figures(whole: Summary) -> Iterator[tuple[str, str]]:
-    yield "rows in", whole.balance
-    if whole.rows_vanished:
-        yield "vanished", f"{whole.rows_vanished:,} ids that the catalog no longer holds"
-    yield "time", figures.duration(whole.seconds)
-    if whole.stats.records:
-        yield "speed", f"{figures.rate(whole.records_per_s)} records/s, start-up not counted"
-        read, wrote = whole.stats.bytes_read, whole.stats.bytes_written
-        yield "bytes", f"read {figures.size(read)}, wrote {figures.size(wrote)}"
-    if whole.stats.texts:
-        yield "long texts", figures.long_texts(whole.stats)
-    if whole.actors_replaced:
-        yield "actors", f"{whole.actors_replaced} replaced after they died"
-    yield "model", f"`{whole.model}`"
-    yield "output", f"`{whole.output}`"
+    of_runs = [*run_facts(whole), ("time", figures.duration(whole.seconds))] if whole else []
+    return fact_table([*of_runs, ("job", f"[{job.job_id}]({url})" if url else job.job_id)])
 
 
 def _quarantine(whole: Summary) -> str:

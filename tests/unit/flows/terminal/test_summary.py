@@ -16,8 +16,9 @@ from rich.console import Console
 
 from actors.crew_size import CrewSize
 from actors.reporting.bottleneck import find_bottleneck
+from flows.commands.embed import run_panel
 from flows.options.absolute import absolute
-from flows.terminal.summary import final, next_commands
+from flows.terminal.next_commands import next_commands
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.jobs.progress import Bottleneck, Summary
 from pipeline.stats import Stats
@@ -45,7 +46,7 @@ DONE = Summary(
 def drawn(summary: Summary) -> str:
     console = Console(width=160, force_terminal=False, highlight=False)
     with console.capture() as captured:
-        console.print(final(summary))
+        console.print(run_panel(summary))
     return captured.get()
 
 

@@ -1,0 +1,47 @@
+"""The facts of a dry run: what there is to do, and about how long it would take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.facts.run import vanished
+from flows.terminal import figures
+from flows.terminal.marked import Code, Facts, Marked
+
+if TYPE_CHECKING:  # keeps --help light: planning reads models and sources
+    from actors.dry_run import DryRun
+
+
+def dry_run_facts(dry: DryRun) -> Facts:
+    """Rows, shards and bytes to do, by which actors, and the estimate."""
+    yield "source", dry.source
+    yield "rows in", f"{dry.rows_in:,} = {dry.rows:,} to do + {dry.rows_already_done:,} already done"
+    if dry.rows_vanished:
+        yield "vanished", vanished(dry.rows_vanished)
+    yield "shards", _shards(dry)
+    yield (
+        "bytes",
+        "unknown: the source does not report sizes" if dry.size_bytes is None else figures.size(dry.size_bytes),
+    )
+    yield "actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"
+    yield "model", f"{dry.model} ({dry.dtype})"
+    yield "output", Marked(Code(dry.output))
+    yield "run_date", dry.run_date
+    yield "estimate", f"{_time(dry)} ({dry.estimate_basis})"
+    for note in dry.notes:
+        yield "source", Marked(note, tone="warning")
+
+
+def _shards(dry: DryRun) -> str:
+    least, most = dry.smallest_shard, dry.largest_shard
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{dry.shards:,} of {each} records" if dry.shards else "none"
+
+
+def _time(dry: DryRun) -> str:
+    if dry.estimate_s is None:
+        return "unknown"
+    if not dry.rows:
+        return "no time"
+    working = figures.duration(dry.estimate_s - dry.startup_s)
+    return f"about {working} plus about {figures.duration(dry.startup_s)} start-up"

@@ -1,0 +1,68 @@
+"""The facts of a run that ended."""
+
+from __future__ import annotations
+
+from flows.terminal import figures
+from flows.terminal.marked import Code, Facts, Marked, Tone
+from pipeline.jobs.progress import Bottleneck, State, Summary
+
+TONES: dict[State, Tone] = {"complete": "good", "stopped": "warning", "failed": "error"}
+
+
+def run_facts(summary: Summary) -> Facts:
+    """Where every row went, and what set the pace. The first fact always adds up."""
+    stats = summary.stats
+    yield "rows in", summary.balance
+    if summary.rows_vanished:
+        yield "vanished", vanished(summary.rows_vanished)
+    if stats.quarantined:
+        yield "quarantine", figures.by_reason(stats.quarantined)
+        if summary.examples:
+            yield "for example", figures.examples(summary.examples)
+    if stats.texts:
+        yield "long texts", figures.long_texts(stats)
+    if stats.records:
+        yield "speed", _speed(summary)
+    if summary.bottleneck:
+        yield "bottleneck", _pace(summary.bottleneck)
+    if summary.actors_replaced:
+        yield "actors", f"{summary.actors_replaced} replaced after they died"
+    yield "model", Marked(Code(summary.model))
+    yield "output", Marked(Code(summary.output), f" (run_date={summary.run_date})" if summary.run_date else "")
+
+
+def run_notes(summary: Summary) -> Facts:
+    """What the listing of the source found, and why the run ended as it did."""
+    for note in summary.notes:
+        yield "source", Marked(note, tone="warning")
+    if summary.message:
+        yield "note", Marked(summary.message, tone=TONES.get(summary.state, ""))
+
+
+def vanished(rows: int) -> str:
+    """`12 ids that the catalog no longer holds`."""
+    return f"{rows:,} ids that the catalog no longer holds"
+
+
+def excess_quarantine(share: float, limit: str) -> str:
+    """Why a run whose work is done has an exit code; `limit` is the name of the setting that was exceeded."""
+    return (
+        f"{figures.share(share)} of the dataset's records are in quarantine, more than {limit} allows: `hanclip status`"
+        " lists the reasons; retry those that may pass with `hanclip retry`, fix the source, or raise the limit"
+    )
+
+
+def _speed(summary: Summary) -> str:
+    stats = summary.stats
+    return (
+        f"{figures.rate(summary.records_per_s)} records/s after {figures.duration(summary.startup_s)} of start-up,"
+        f" read {figures.size(stats.bytes_read)}, wrote {figures.size(stats.bytes_written)}"
+    )
+
+
+def _pace(found: Bottleneck) -> str:
+    """Which stage set the pace, and what would make the run faster."""
+    busy = ", ".join(f"{stage} {figures.share(part)}" for stage, part in found.busy.items())
+    if found.stage is None:
+        return f"{found.advice} (busy: {busy})"
+    return f"{found.stage} (busy: {busy}). {found.advice}"

@@ -1,0 +1,57 @@
+"""Shell lines that make sense after a run, to be copied whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from pipeline.jobs.progress import Summary
+from pipeline.vocabulary import TRANSIENT_REASONS
+
+#: What the shell, or Python's quotes, would not leave as it is; otherwise a line is readable without escapes.
+_UNSAFE = re.compile(r"['\"$`\\!]")
+
+
+def next_commands(summary: Summary) -> list[str]:
+    """They work whether or not the environment is activated."""
+    out, quarantined = shlex.quote(summary.output), summary.stats.quarantined
+    commands = [f"{_program('hanclip')} verify {out}"]
+    passing = [reason for reason in quarantined if reason in TRANSIENT_REASONS]
+    if passing:
+        commands.append(
+            f"{_program('hanclip')} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing))
+        )
+    if "://" not in summary.output:
+        if quarantined:
+            commands.append(_query("id, reason, detail", summary.output, "_quarantine"))
+        if summary.state == "complete":
+            # The vectors would fill the screen, and not every dataset has texts.
+            commands.append(
+                _query("columns(lambda c: c in ('id', 'text', 'similarity'))", summary.output, "embeddings")
+            )
+    return commands
+
+
+def _program(name: str) -> str:
+    """The shortest spelling of a program of this environment that the shell finds."""
+    own = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found and os.path.realpath(found) == os.path.realpath(own):
+        return name
+    near = os.path.relpath(os.path.realpath(own.parent) + f"/{name}")
+    return shlex.quote(str(own) if near.startswith("..") else near)
+
+
+def _query(columns: str, out: str, folder: str) -> str:
+    """A shell line that shows some rows."""
+    files = f"{out}/{folder}/**/*.parquet".replace("'", "''")
+    sql = f"select {columns} from '{files}' limit 20"
+    if _UNSAFE.search(out):
+        code = shlex.quote(f"import duckdb; duckdb.sql({sql!r}).show()")
+    else:
+        code = f"\"import duckdb; duckdb.sql('''{sql}''').show()\""
+    return f"{_program('python')} -c {code}"

@@ -1,0 +1,75 @@
+"""Facts say the same on a terminal and on a page."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from flows.facts.dedup import dedup_facts
+from flows.facts.filter import filter_facts
+from flows.scheduled.pages.markup import fact_table
+from flows.terminal.marked import Facts
+from flows.terminal.panels import facts
+
+RULE = {"name": "size", "sql": "image_width\n >= 200", "dropped": 4, "first": 4, "alone": 3, "unknown": 1}
+FILTERED = {
+    "rows": 10,
+    "kept": 5,
+    "dropped": 5,
+    "rules": [RULE],
+    "together": [{"rules": ("size", "threshold"), "dropped": 1}],
+    "threshold": {"column": "similarity", "value": 0.25, "rows": 6, "without_value": 1, "above": 3, "equal": 2},
+    "written": {
+        "tables": "out/filter/clean",
+        "uri": "out|tars",
+        "written": 4,
+        "failed": 1,
+        "reasons": {"timeout": 1},
+        "tars": 1,
+        "size_bytes": 2000,
+    },
+}
+FOUND = {
+    "uri": "out/dedup/dedup.parquet",
+    "rungs": ["bytes"],
+    "rows": 10,
+    "kept": 8,
+    "dropped": 2,
+    "groups": 1,
+    "by_rung": {"bytes": 2},
+    "largest": [("bytes", 3)],
+    "lowest_cosine": None,
+    "vectors": 0,
+    "new_vectors": 0,
+    "compared": 0,
+}
+
+
+def drawn(pairs: Facts) -> str:
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as captured:
+        console.print(facts(pairs))
+    return captured.get()
+
+
+def test_a_filter_on_a_terminal_and_on_a_page():
+    terminal, page = drawn(filter_facts(FILTERED)), fact_table(filter_facts(FILTERED))
+    assert page.startswith("| rows | 10 = 5 kept (50 %) + 5 dropped |\n| --- | --- |\n")
+    for text in (terminal, page):
+        assert "10 = 5 kept (50 %) + 5 dropped" in text
+        assert "size and threshold 1" in text
+        assert "keeps 5 of 6 rows that the other rules keep; 2 rows have this very value" in text
+        assert "5 kept = 4 written + 1 failed (timeout 1)" in text
+    assert "similarity >= 0.25 keeps" in terminal
+    assert "1 tar, 2.0 kB: out|tars" in terminal
+    assert "`similarity >= 0.25` keeps" in page
+    assert "1 tar, 2.0 kB: `out\\|tars`" in page
+
+
+def test_duplicates_on_a_terminal_and_on_a_page():
+
+    for text in (drawn(dedup_facts(FOUND)), fact_table(dedup_facts(FOUND))):
+        assert "10 = 8 kept + 2 dropped" in text
+        assert "bytes 2" in text
+        assert "3 rows (bytes)" in text
+        assert "vectors" not in text
+    assert "`out/dedup/dedup.parquet`" in fact_table(dedup_facts(FOUND))
