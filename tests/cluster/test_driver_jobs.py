@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from pipeline.jobs.job import Job, JobProgress, JobRun, JobSummary
 from pipeline.partitions.manifests import read_states
 from pipeline.partitions.template import input_digest, spec_digest
 from tests.fixtures.pictures import write_folder
+from tests.fixtures.processes import DEADLINE_S, patience, until
 from tests.fixtures.servers.ray_head import RayHead
-
-DEADLINE_S = 120.0
 
 
 def config(out: Path, source: Path, **cluster: object) -> RunConfig:
@@ -153,7 +151,7 @@ class TestInOneProcess:
 
         thread = threading.Thread(target=lambda: summaries.append(driver.run_job(uri, stop_at_second, stop)))
         thread.start()
-        thread.join(DEADLINE_S)
+        thread.join(patience(DEADLINE_S))
         (summary,) = summaries
         assert list(states(summary).values()) == ["complete", "empty", "skipped", "skipped"]
         assert (summary.state, summary.exit_code) == ("stopped", 143)
@@ -178,15 +176,6 @@ class TestInOneProcess:
         assert "share one Ray" in summary.message
 
 
-def until(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
-    end_s = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < end_s, "waited in vain"
-        assert process is None or process.poll() is None, process.stdout.read() if process.stdout else ""
-        time.sleep(0.02)
-    return found
-
-
 def test_sigterm_stops_the_run_skips_the_rest_and_says_so(tmp_path: Path, local_ray_address: str) -> None:
     """A driver process, ended between its first and its second run."""
     for day in (1, 2, 3):
@@ -197,9 +186,10 @@ def test_sigterm_stops_the_run_skips_the_rest_and_says_so(tmp_path: Path, local_
     process = subprocess.Popen(
         [sys.executable, "-m", "actors.driver", uri], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    until(lambda: (out / "_partitions" / "2026-11-01.json").exists(), process)
+    first_is_done = (out / "_partitions" / "2026-11-01.json").exists
+    until(lambda: first_is_done() or process.poll() is not None, "the end of the first run", every_s=0.02)
     process.send_signal(signal.SIGTERM)
-    log, _ = process.communicate(timeout=DEADLINE_S)
+    log, _ = process.communicate(timeout=patience(DEADLINE_S))
     assert process.returncode == 143, log
     summary = job_folder.read_summary(str(out), "a1")
     assert summary is not None
@@ -225,7 +215,7 @@ def ended(head: RayHead, job_id: str) -> dict[str, Any]:
         status: dict[str, Any] = head.request("GET", f"/api/jobs/{job_id}")
         return status if status["status"] in {"SUCCEEDED", "FAILED", "STOPPED"} else None
 
-    status: dict[str, Any] = until(look)
+    status: dict[str, Any] = until(look, f"the end of {job_id}")
     return status
 
 
@@ -251,7 +241,7 @@ def test_a_ray_job_that_is_stopped_tells_how_far_it_came(ray_head: RayHead, tmp_
     out = tmp_path / "out"
     uri = write(out, "stopped-a1", {f"2026-11-0{day}": tmp_path / str(day) for day in (1, 2)}, grace_s=0)
     submit(ray_head, uri, "stopped-a1")
-    until(lambda: (told := job_folder.read_progress(str(out), "stopped-a1")) and told.progress)
+    until(lambda: (told := job_folder.read_progress(str(out), "stopped-a1")) and told.progress, "progress")
     ray_head.request("POST", "/api/jobs/stopped-a1/stop", {})
     assert ended(ray_head, "stopped-a1")["status"] == "STOPPED"
     summary = job_folder.read_summary(str(out), "stopped-a1")

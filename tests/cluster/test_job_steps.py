@@ -30,8 +30,8 @@ from pipeline.jobs.job import JobProgress, JobRun, JobSummary, StepProgress
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.vocabulary import Keep, Rung
 from tests.fixtures.pictures import write_folder
+from tests.fixtures.processes import until
 from tests.fixtures.servers.ray_head import RayHead
-from tests.fixtures.sessions import until
 
 PICTURES, COPIES = 50, 10
 BY_BYTES = DedupSettings(rungs=(Rung.BYTES,), keep=Keep.FIRST)

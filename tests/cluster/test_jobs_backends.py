@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.jobs.folder import read_summary
 from pipeline.jobs.job import JobProgress, JobRun
 from tests.fixtures import toy_driver
 from tests.fixtures.pictures import write_folder
+from tests.fixtures.processes import until
 from tests.fixtures.servers.kubernetes import FakeKubernetes
 from tests.fixtures.servers.ray_head import RayHead
 
@@ -50,11 +50,12 @@ class Place:
 
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
         """The first status for which the condition holds."""
-        end_s = time.monotonic() + 60
-        while not condition(status := self.backend.status(job_id)):
-            assert time.monotonic() < end_s, status
-            time.sleep(0.1)
-        return status
+
+        def look() -> Any:
+            status = self.backend.status(job_id)
+            return status if condition(status) else None
+
+        return until(look, f"a status of {job_id}", 60)
 
 
 @pytest.fixture

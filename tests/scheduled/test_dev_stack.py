@@ -20,7 +20,7 @@ from flows.dev.processes import OwnProcess, end, marked, spawn
 from flows.dev.state import Place
 from pipeline.errors import ConfigError, RunError
 from tests.fixtures.places import ROOT
-from tests.fixtures.servers.prefect import until
+from tests.fixtures.processes import until
 from tests.fixtures.servers.s3 import weed_binary
 
 README = ROOT / "README.md"

@@ -6,6 +6,7 @@ the proxy reads pictures slowly enough to kill something meanwhile.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -17,8 +18,8 @@ import yaml
 from tests.fixtures.flow_steps import KILLED, STEPS, begin_step, copy, kill_flow, tables
 from tests.fixtures.pictures import jpegs
 from tests.fixtures.places import ROOT
+from tests.fixtures.processes import until
 from tests.fixtures.servers.flow_site import FlowSite, open_site
-from tests.fixtures.servers.prefect import until
 
 pytestmark = pytest.mark.slow
 
@@ -56,11 +57,10 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     assert site.proxy.pictures_read() == sorted(new + changed)
 
     site.proxy.requests.clear()
-    before = site.embedders()
     third = site.night()
     assert third["state"]["message"] == "rows in 104 = 0 embedded + 0 quarantined + 104 already done"
     assert site.proxy.pictures_read() == []
-    assert site.embedders() == before >= 2
+    assert [site.embedders(night["id"]) for night in (first, second, third)] == [1, 1, 0]
 
     shown = site.prefect.artifacts(second["id"])
     assert set(shown) >= {"nightly-plan", "nightly-job", "nightly-report"}
@@ -68,7 +68,7 @@ def test_three_nights_read_only_what_is_new_or_changed(site):
     report = shown["nightly-report"]["data"]
     assert "| vanished | 1 ids" in report
     assert site.jobs(second["id"])[0]["submission_id"] in report
-    assert site.alive() == []
+    assert site.alive(*(night["id"] for night in (first, second, third))) == []
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,12 @@ def finish(site: FlowSite, flow_run_id: str) -> str:
     return str(site.ended(flow_run_id)["state"]["name"])
 
 
-def assert_whole(site: FlowSite, out: str, rows: int = ROWS) -> None:
-    """Every row is there once, and no job is left."""
+def assert_whole(site: FlowSite, out: str, *flow_run_ids: str, rows: int = ROWS) -> None:
+    """Every row is there once, and none of the flow runs has left a job."""
     report = site.verified(out)
     assert (report.planned, report.embedded, report.missing, report.duplicated) == (rows, rows, 0, 0)
     assert (report.ok, report.complete) == (True, True)
-    assert site.alive() == []
+    assert site.alive(*flow_run_ids) == []
 
 
 def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(site, bucket):
@@ -115,7 +115,7 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     again = site.start("backfill", config=config, request={**request, "group": 2})
     assert finish(site, again) == "Completed", site.prefect.flow_run(again)["state"]
     assert site.prefect.flow_run(again)["state"]["message"] == "2 partitions: 2 done"
-    assert_whole(site, f"{bucket}/cancelled", rows=20)
+    assert_whole(site, f"{bucket}/cancelled", flow_run_id, again, rows=20)
 
 
 def test_a_killed_driver_is_followed_by_another_attempt(site, bucket):
@@ -123,7 +123,7 @@ def test_a_killed_driver_is_followed_by_another_attempt(site, bucket):
     os.kill(site.driver(job_id), signal.SIGKILL)
     assert finish(site, flow_run_id) == "Completed"
     assert [job["status"] for job in site.jobs(flow_run_id)] == ["FAILED", "SUCCEEDED"]
-    assert_whole(site, f"{bucket}/driver")
+    assert_whole(site, f"{bucket}/driver", flow_run_id)
 
 
 def test_a_prefect_server_and_a_dashboard_that_restart_are_waited_for(site, bucket):
@@ -136,7 +136,7 @@ def test_a_prefect_server_and_a_dashboard_that_restart_are_waited_for(site, buck
     assert site.job_status(job_id) == "RUNNING"
     assert finish(site, flow_run_id) == "Completed"
     assert len(site.jobs(flow_run_id)) == 1
-    assert_whole(site, f"{bucket}/restarts")
+    assert_whole(site, f"{bucket}/restarts", flow_run_id)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_flows_and_drivers_killed_during_a_step_come_back_to_the_same_tables(sit
     kill_flow(site, kept)
     for flow_run_id in (lost, kept):
         site.start_again(flow_run_id)
-    until(lambda: site.prefect.flow_run(kept)["run_count"] == 2, "the run to come back")
+    until(lambda: site.prefect.flow_run(kept)["run_count"] > 1, "the run to come back")
     assert finish(site, kept) == "Completed", site.prefect.flow_run(kept)["state"]
     assert [job["status"] for job in site.jobs(kept)] == ["SUCCEEDED"]
 
@@ -197,9 +197,7 @@ def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_com
         assert made.returncode == 0, made.stdout + made.stderr
 
     crashed, crashed_job = begin(site, bucket, "crashed", delay_s=3.0)
-    (pid,) = site.runner.children()
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: site.state(crashed) == "Crashed", "Prefect to notice")
+    kill_flow(site, crashed)
     zombie, zombie_job = begin(site, bucket, "zombie", delay_s=3.0)
     site.runner.kill()
     site.runner.start()
@@ -208,14 +206,15 @@ def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_com
     assert [site.job_status(job_id) for job_id in (crashed_job, zombie_job)] == ["RUNNING", "RUNNING"]
 
     for flow_run_id, job_id in ((crashed, crashed_job), (zombie, zombie_job)):
-        until(lambda run=flow_run_id: site.prefect.flow_run(run)["run_count"] == 2, "the run to come back")
+        # A busy machine sends a heartbeat late, and a run that lives is started again as well: more than once will do.
+        until(lambda run=flow_run_id: site.prefect.flow_run(run)["run_count"] > 1, "the run to come back")
         until(lambda run=flow_run_id, job=job_id: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job")
     for flow_run_id, out in ((crashed, "crashed"), (zombie, "zombie")):
         assert finish(site, flow_run_id) == "Completed"
         assert [job["status"] for job in site.jobs(flow_run_id)] == ["SUCCEEDED"]
         report = site.verified(f"{bucket}/{out}")
         assert (report.embedded, report.duplicated, report.ok, report.complete) == (ROWS, 0, True, True)
-    assert site.alive() == []
+    assert site.alive(crashed, zombie) == []
 
 
 def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucket, monkeypatch):
@@ -233,11 +232,18 @@ def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucke
 
     target = TargetConfig(**site.target)
     with temporary_settings({PREFECT_API_URL: site.prefect.url}):
-        for dry_run, message, status in ((True, "1 to stop", "RUNNING"), (False, "1 stopped", "STOPPED")):
+        for dry_run, deed, said, status in (
+            (True, "would stop", "to stop", "RUNNING"),
+            (False, "stopped", "stopped", "STOPPED"),
+        ):
             reaped = reap(target, grace_s=0, dry_run=dry_run, return_state=True)
-            assert reaped.message == f"2 jobs alive, {message}"
+            shown = site.prefect.artifacts(str(reaped.state_details.flow_run_id))["reap-jobs"]["data"]
+            rows = {row["job"]: row for row in json.loads(shown)}
+            assert (rows[job_id]["what"], rows["by-hand"]["what"]) == (deed, "left alone")
+            # Jobs that other tests left may be among them.
+            count = sum(row["what"] == deed for row in rows.values())
+            assert reaped.message == f"{len(rows)} jobs alive, {count} {said}"
             assert site.job_status(job_id) == status
-    assert site.alive() == ["by-hand"]
-    shown = site.prefect.artifacts(str(reaped.state_details.flow_run_id))
-    assert "submitted by hand" in shown["reap-jobs"]["data"]
+            assert site.job_status("by-hand") in ("PENDING", "RUNNING")
+    assert "submitted by hand" in rows["by-hand"]["flow run"]
     site.head.request("POST", "/api/jobs/by-hand/stop")

@@ -12,7 +12,7 @@ from flows.backfill.request import BackfillRequest
 from flows.jobs.target import TargetConfig
 from pipeline.config import parse
 from tests.fixtures.pictures import write_folder
-from tests.fixtures.servers.prefect import until
+from tests.fixtures.processes import until
 
 ROWS = 24
 

@@ -29,7 +29,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from flows.dev.zombies import HEARTBEAT_S, zombies
 from tests.fixtures.places import ROOT
-from tests.fixtures.servers.prefect import PREFECT, PrefectServer, until
+from tests.fixtures.processes import until
+from tests.fixtures.servers.prefect import PREFECT, PrefectServer
 
 FOLDER = ROOT / "infra" / "prefect"
 VARIABLES = {
