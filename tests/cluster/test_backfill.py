@@ -29,6 +29,7 @@ from pipeline.jobs.job import JobRun
 from pipeline.partitions.manifests import PartitionState, read_states, write_state
 from pipeline.partitions.template import partitions
 from tests.fixtures.places import ROOT
+from tests.fixtures.processes import patience
 from tests.fixtures.toy_jobs import ToyJobs
 
 TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, max_attempts=3)
@@ -201,7 +202,7 @@ def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
     runner.join(2.0)
     assert jobs.jobs["theirs-a1"].state is JobState.RUNNING
     jobs.stop("theirs-a1")
-    runner.join(10.0)
+    runner.join(patience(10.0))
     assert statuses(ended[0]) == ["stopped"] * 2 + ["done"] * 2
 
 

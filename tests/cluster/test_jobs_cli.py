@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError
 from tests.fixtures import toy_driver
 from tests.fixtures.driving import HANCLIP
 from tests.fixtures.pictures import write_folder
+from tests.fixtures.processes import patience
 from tests.fixtures.servers.ray_head import RayHead
 from tests.fixtures.servers.tcp_proxy import Proxy
 
@@ -101,7 +102,7 @@ def test_a_job_outlives_whoever_follows_it_and_is_stopped_by_name(
             assert told[-1], told
         process.send_signal(signal.SIGINT)
         assert f"The job goes on. Stop it: hanclip jobs stop {job_id}" in process.stderr.read()
-        assert process.wait(30) == 130
+        assert process.wait(patience(30)) == 130
     assert hanclip(capfd, *command, "--detach")[:2] == (0, f"{job_id}\n")
     assert hanclip(capfd, "jobs", "stop", job_id, *where, "--stop-wait-s", "10")[1] == f"{job_id} STOPPED\n"
     code, printed, told = hanclip(capfd, "jobs", "stop", "submit-no-such-a1", *where)

@@ -16,7 +16,7 @@ import pytest
 from pipeline.curation.dedup.pairs.hashes import near_hashes
 from pipeline.curation.tables import read_facts
 from tests.fixtures.commands import Run
-from tests.fixtures.duplicates import COSINE, Catalog, Picture, compared, components, groups_in, pictures
+from tests.fixtures.duplicates import COSINE, EmbeddedCatalog, Picture, compared, components, groups_in, pictures
 from tests.fixtures.places import ROOT
 
 FLAWS = json.loads((ROOT / "demo" / "imperfections.json").read_text())
@@ -93,7 +93,7 @@ def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Pa
         "f": Picture(alone[4], phash=0xFFFFFF, text="f"),
         "g": Picture(alone[5], phash=0xFFFFFFFF, text="G"),
     }
-    Catalog(tmp_path / "out").night(goods, shards=2)
+    EmbeddedCatalog(tmp_path / "out").night(goods, shards=2)
 
     def rungs(*names: str, **options: object) -> dict[str, str]:
         chosen = [word for name in names for word in ("--rung", name)]
@@ -126,7 +126,7 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
         "d": Picture(vector, side=50, similarity=0.9, text="一二三四"),
     }
     out = tmp_path / "out"
-    Catalog(out).night(goods, shards=2)
+    EmbeddedCatalog(out).night(goods, shards=2)
     for options, stays in [
         ((), "c"),
         (("--keep", "similarity"), "c"),
@@ -155,7 +155,7 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
 
 def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, dedup: Run) -> None:
     goods = {f"sku-{n:05d}": one for n, one in enumerate(pictures(9000, 11))}
-    Catalog(tmp_path / "out").night(goods)
+    EmbeddedCatalog(tmp_path / "out").night(goods)
     planned = dedup(tmp_path / "out", "--dry-run")
     assert (planned["rows"], planned["known"]) == (9000, {"image_embedding": 0})
     assert not (tmp_path / "out" / "_dedup").exists()

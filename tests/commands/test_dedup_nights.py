@@ -17,7 +17,7 @@ from pipeline.curation.dedup.pairs import compare
 from pipeline.curation.dedup.run import Deduplication, dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.vocabulary import Rung
-from tests.fixtures.duplicates import DIM, Catalog, Picture, compared, components, groups_in, pictures, unit
+from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, compared, components, groups_in, pictures, unit
 
 #: Prints its pid's end: kills itself where the progress says so.
 KILLED = """
@@ -53,7 +53,7 @@ def goods() -> dict[str, Picture]:
 def test_each_night_compares_what_is_new_and_ends_where_a_run_from_nothing_ends(
     tmp_path: Path, goods: dict[str, Picture]
 ) -> None:
-    catalog, ids = Catalog(tmp_path / "out"), sorted(goods)
+    catalog, ids = EmbeddedCatalog(tmp_path / "out"), sorted(goods)
     out = catalog.out
 
     def checked(new: int) -> Deduplication:
@@ -95,7 +95,7 @@ def test_a_crowd_is_held_together_by_few_pairs_also_when_it_loses_some(
         for v in unit(centre + place * step + 0.0023 * np.linalg.norm(centre) * draw.standard_normal((150, DIM)))
     ]
     goods = {f"print-{n:03d}": crowd[n] for n in draw.permutation(450)}
-    catalog = Catalog(tmp_path / "out")
+    catalog = EmbeddedCatalog(tmp_path / "out")
     catalog.night(goods)
     dedup(catalog.out, SETTINGS)
     ids, pairs = compared(catalog.out)
@@ -116,7 +116,7 @@ def test_a_crowd_is_held_together_by_few_pairs_also_when_it_loses_some(
 
 def test_a_state_without_its_space_is_made_anew(tmp_path: Path) -> None:
     some = {f"sku-{n:03d}": one for n, one in enumerate(pictures(300, 9))}
-    catalog = Catalog(tmp_path / "out")
+    catalog = EmbeddedCatalog(tmp_path / "out")
     catalog.night(some)
     dedup(catalog.out, SETTINGS)
     for path in Path(catalog.out).glob("_dedup/*/space-*.npz"):
@@ -127,15 +127,15 @@ def test_a_state_without_its_space_is_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def two_nights(tmp_path: Path, goods: dict[str, Picture]) -> tuple[Catalog, dict[str, Picture]]:
+def two_nights(tmp_path: Path, goods: dict[str, Picture]) -> tuple[EmbeddedCatalog, dict[str, Picture]]:
     """A catalog before its second night, whose first one was looked at; and what comes tonight."""
-    catalog, ids = Catalog(tmp_path / "out"), sorted(goods)
+    catalog, ids = EmbeddedCatalog(tmp_path / "out"), sorted(goods)
     catalog.night({id_: goods[id_] for id_ in ids[:8500]})
     return catalog, {id_: goods[id_] for id_ in ids[8500:9500]}
 
 
 def test_killed_at_any_moment_and_run_again_it_is_the_same_table(
-    two_nights: tuple[Catalog, dict[str, Picture]],
+    two_nights: tuple[EmbeddedCatalog, dict[str, Picture]],
 ) -> None:
     catalog, tonight = two_nights
     out = catalog.out
@@ -152,7 +152,7 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same_table(
             catalog.night(tonight)
 
 
-def test_two_runs_at_once_leave_one_right_table(two_nights: tuple[Catalog, dict[str, Picture]]) -> None:
+def test_two_runs_at_once_leave_one_right_table(two_nights: tuple[EmbeddedCatalog, dict[str, Picture]]) -> None:
     catalog, tonight = two_nights
     script = "import sys; from flows.cli import main; main(['dedup', sys.argv[1], '--json'])"
     for _ in range(2):
@@ -164,7 +164,9 @@ def test_two_runs_at_once_leave_one_right_table(two_nights: tuple[Catalog, dict[
         catalog.night(tonight)
 
 
-def test_on_ray_it_is_the_same_table(two_nights: tuple[Catalog, dict[str, Picture]], local_ray_address: str) -> None:
+def test_on_ray_it_is_the_same_table(
+    two_nights: tuple[EmbeddedCatalog, dict[str, Picture]], local_ray_address: str
+) -> None:
     from flows.cli import main
 
     catalog, _ = two_nights
@@ -182,7 +184,7 @@ def test_in_a_bucket_it_is_the_same_table(s3: object, tmp_path: Path) -> None:
     settings = DedupSettings(rungs=(Rung.BYTES, Rung.IMAGE))
     tables = []
     for out in (str(tmp_path / "out"), f"{s3.bucket()}/out"):  # type: ignore[attr-defined]
-        catalog = Catalog(out)
+        catalog = EmbeddedCatalog(out)
         for night in (dict(list(some.items())[:200]), dict(list(some.items())[200:])):
             catalog.night(night, shards=2)
             told = dedup(out, settings)

@@ -28,6 +28,7 @@ from tests.fixtures.commands import Run
 from tests.fixtures.datasets import DIM, an_identity, embedded_rows, provenance, some_records
 from tests.fixtures.embedded_sources import embed, folder
 from tests.fixtures.places import ROOT
+from tests.fixtures.processes import patience
 from tests.fixtures.servers.s3 import S3Server
 from tests.fixtures.sources import read as read_source
 from tests.fixtures.sources import scan
@@ -389,7 +390,7 @@ def test_killed_and_run_again_it_is_the_same(form: str, out: Path, hanclip: Run,
     for moment in MOMENTS[form]:
         command = [sys.executable, "-m", "flows.cli", "filter", str(out), str(place), *map(str, options)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + patience(60)
             while child.poll() is None and not list(place.glob("/".join(moment))) and time.monotonic() < deadline:
                 time.sleep(0.001)
             child.send_signal(signal.SIGKILL)

@@ -9,23 +9,11 @@ from PIL import Image
 
 from actors import driver
 from actors.dry_run import dry_run
-from pipeline.config import RunConfig, parse
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs.progress import Progress
+from tests.fixtures.runs import config
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-
-
-def config(folder: Path, **output: object) -> RunConfig:
-    tree = {"uri": str(folder / "out"), **output}
-    return parse(
-        {
-            "source": {"uris": [str(folder / "in")]},
-            "model": {"name": "demo"},
-            "output": tree,
-            "cluster": {"decoders": 1, "embedders": 1},
-        }
-    )
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from actors import driver
 from actors.scheduler.metrics import Metrics
 from pipeline.config import parse
 from tests.fixtures.monitoring import metrics_asked_for
+from tests.fixtures.processes import patience
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -32,7 +33,7 @@ def exported_page() -> list[str]:
 
 def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
     """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + patience(60)
     while True:
         between()
         lines = [line for line in exported_page() if run_id in line]

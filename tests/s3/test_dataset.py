@@ -15,6 +15,7 @@ from pipeline.errors import AlreadyExistsError, UnavailableError
 from pipeline.plan.draft import Plan
 from pipeline.plan.make import make_plan, make_retry_plan, new_run_id
 from pipeline.storage import ReadPolicy
+from tests.fixtures.catalogs import Catalog, planned_ids, shard_ids, skus
 from tests.fixtures.datasets import (
     FakeModel,
     an_identity,
@@ -25,7 +26,6 @@ from tests.fixtures.datasets import (
     some_records,
 )
 from tests.fixtures.servers.s3 import FaultyProxy, S3Server
-from tests.unit.pipeline.plan.test_make import Catalog, planned_ids, shard_ids, skus
 
 
 def test_a_catalog_goes_through_a_bucket(s3: S3Server, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from pipeline.plan.draft import Plan
 from pipeline.plan.log import LogEntry
 from pipeline.plan.make import dry_plan, make_plan, new_run_id
 from pipeline.sources import reader
+from tests.fixtures.catalogs import MODEL, Catalog, planned_ids, shard_ids, skus
 from tests.fixtures.datasets import carry_out
 from tests.fixtures.servers.s3 import S3Server
-from tests.unit.pipeline.plan.test_make import MODEL, Catalog, planned_ids, shard_ids, skus
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pipeline.model.checkpoints import resolve
 from pipeline.partitions.manifests import read_states
 from pipeline.plan.make import make_plan, new_run_id
 from tests.fixtures.datasets import carry_out
-from tests.ray.test_driver import config
+from tests.fixtures.runs import config
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,59 +17,14 @@ from pipeline.dataset import layout
 from pipeline.dataset.history import latest_config, planned_runs
 from pipeline.dataset.plan_files import read_records, read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
-from pipeline.plan.draft import Plan
 from pipeline.plan.listing import Listing
-from pipeline.plan.make import dry_plan, make_plan, make_retry_plan, new_run_id
+from pipeline.plan.make import dry_plan, make_plan, new_run_id
 from pipeline.plan.shards import Cut, ToDo, full_cut
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import scan
+from tests.fixtures.catalogs import MODEL, Catalog, planned_ids, shard_ids, skus
 from tests.fixtures.datasets import FakeModel, carry_out
-
-MODEL = FakeModel()
-
-
-class Catalog:
-    """A folder of Parquet tables, and a run over it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.source, self.out = folder / "source", folder / "out"
-        self.source.mkdir(parents=True)
-
-    def write(self, name: str, ids: Sequence[str], changed: Sequence[str] = ()) -> None:
-        etags = [f"etag-{id_}" + ("-new" if id_ in changed else "") for id_ in ids]
-        urls = [f"https://shop.example/{id_}.jpg" for id_ in ids]
-        table = pa.table({"sku": ids, "url": urls, "title": [f"标题 {id_}" for id_ in ids], "etag": etags})
-        pq.write_table(table, self.source / f"{name}.parquet")
-
-    def config(self, run_date: str | None = None, **output: object) -> RunConfig:
-        source = SourceConfig(
-            uris=(str(self.source),),
-            id_column="sku",
-            image_column="url",
-            text_column="title",
-            fingerprint_column="etag",
-        )
-        day = date.fromisoformat(run_date) if run_date else None
-        return RunConfig(source=source, output=OutputConfig(uri=str(self.out), run_date=day, **output))  # type: ignore[arg-type]
-
-    def plan(self, run_date: str | None = None, workers: int = 2) -> Plan:
-        return make_plan(self.config(run_date), MODEL, new_run_id(), workers)
-
-    def retry(self, *reasons: str, ids: Sequence[str] = ()) -> Plan:
-        return make_retry_plan(self.config(), MODEL, new_run_id(), str(self.out), reasons, ids)
-
-
-def skus(count: int, prefix: str = "sku") -> list[str]:
-    return [f"{prefix}-{i:06d}" for i in range(count)]
-
-
-def planned_ids(plan: Plan) -> list[str]:
-    return [record.id for shard in plan.shards for record in read_records(shard)]
-
-
-def shard_ids(plan: Plan) -> list[str]:
-    return [shard.shard_id for shard in plan.shards]
 
 
 @pytest.fixture

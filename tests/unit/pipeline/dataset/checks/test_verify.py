@@ -15,8 +15,8 @@ import pytest
 from pipeline.dataset.checks.status import status
 from pipeline.dataset.checks.verify import Report, verify
 from pipeline.errors import IdentityError
+from tests.fixtures.catalogs import Catalog, skus
 from tests.fixtures.datasets import carry_out, vector_column
-from tests.unit.pipeline.plan.test_make import Catalog, skus
 
 
 @pytest.fixture
