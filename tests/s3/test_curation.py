@@ -15,6 +15,7 @@ import pytest
 from pipeline.dataset.latest_rows import latest
 from tests.fixtures.commands import Run
 from tests.fixtures.servers.s3 import S3Server, client
+from tests.fixtures.tables import assert_tables_are_replaced
 
 RULES = ("--where", "keep and similarity >= 0.28 and image_width >= 60")
 OTHERWISE = ("_s", "seconds", "size_bytes", "state")
@@ -112,3 +113,7 @@ def test_in_a_bucket_every_command_does_the_same(
     assert table[0] == table[1]
     refused = hanclip("search", f"{bucket}/out", "--id", "noto-1f34e", "--html", f"{bucket}/found.html", code=2)
     assert "no file of this machine" in refused["message"]
+
+
+def test_a_table_takes_the_place_of_the_one_before(s3: S3Server) -> None:
+    assert_tables_are_replaced(f"{s3.bucket()}/dedup/dedup.parquet")

@@ -10,15 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.tables import read_facts, write_table
+from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
 from tests.fixtures.datasets import an_identity, commit, embedded_rows, provenance, some_records, unit_vectors
-
-SCHEMA = pa.schema([("id", pa.string()), ("source_fingerprint", pa.string())])
+from tests.fixtures.tables import SCHEMA, assert_tables_are_replaced
 
 
 @pytest.fixture
@@ -44,15 +43,8 @@ def test_a_dataset_without_the_vectors_is_refused(tmp_path: Path) -> None:
         next(vector_blocks(dataset.uri, "text_embedding"))
 
 
-@pytest.mark.parametrize("where", ["local", "s3"])
-def test_a_table_takes_the_place_of_the_one_before(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    folder = str(tmp_path) if where == "local" else request.getfixturevalue("s3").bucket()
-    uri = f"{folder}/dedup/dedup.parquet"
-    assert read_facts(uri) is None
-    for rows in (10, 3):
-        batches = [pa.table({"id": [str(i)], "source_fingerprint": ["x"]}) for i in range(rows)]
-        assert write_table(uri, SCHEMA, batches, {"settings": {"radius": rows}}) == rows
-        assert read_facts(uri) == {"settings": {"radius": rows}}
+def test_a_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    assert_tables_are_replaced(f"{tmp_path}/dedup/dedup.parquet")
 
 
 def test_a_table_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:

@@ -15,13 +15,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import storage
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.files.find import demo_folder
 from tests.fixtures.checkpoints import CLIP_MEAN, CLIP_STD, write_checkpoint
-from tests.fixtures.servers.s3 import S3Server
 
 
 @pytest.fixture(scope="module")
@@ -247,17 +245,6 @@ def test_a_url_is_copied_once_and_again_when_it_changes(modern: Path, tmp_path: 
     assert again.folder != first.folder
     assert again.weights_sha256 == first.weights_sha256
     assert {p.parent for p in cache.glob("models/*/*")} == {Path(first.folder), Path(again.folder)}
-
-
-def test_a_model_in_object_storage_is_copied_once(modern: Path, cache: Path, s3: S3Server) -> None:
-    url = f"{s3.bucket()}/models/tiny"
-    for path in modern.iterdir():
-        storage.overwrite(f"{url}/{path.name}", path.read_bytes())
-    spec = resolved(url)
-    assert spec.weights_sha256 == sha256(modern / "model.safetensors")
-    assert resolved(f"{url}/").folder == spec.folder
-    assert [p.name for p in (cache / "models").iterdir()] == [Path(spec.folder).name]
-    assert (Path(spec.folder) / "vocab.txt").read_bytes() == (modern / "vocab.txt").read_bytes()
 
 
 def test_an_incomplete_url_is_told_before_anything_is_copied(tmp_path: Path, cache: Path) -> None:

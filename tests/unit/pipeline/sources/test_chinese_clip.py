@@ -15,26 +15,22 @@ import pytest
 from PIL import Image
 
 from flows.cli import main
-from pipeline import storage
 from pipeline.curation.evaluate.features import read_features
 from pipeline.errors import SourceError
 from pipeline.sources.chinese_clip.texts_file import read_texts
-from tests.fixtures.chinese_clip import write_entries, write_images, write_lmdb, write_texts
-from tests.fixtures.pictures import jpegs
+from tests.fixtures.chinese_clip import (
+    IMAGES,
+    PAIRS,
+    TEXTS,
+    muge,
+    write_entries,
+    write_images,
+    write_lmdb,
+    write_texts,
+)
 from tests.fixtures.sources import put, read, reasons, scan
 
-IMAGES = dict(zip([12, 7, 1024, 3, 99], jpegs(5), strict=True))
-TEXTS = [(1, "红色连衣裙", [12, 7]), (2, "“白”色  T恤", [1024]), (3, "没有图片", []), (4, "蓝色\t牛仔裤", [3])]
-
-
-@pytest.fixture
-def muge(tmp_path):
-    """Two splits; the third image of `valid` has no text."""
-    folder = tmp_path / "MUGE"
-    write_images(folder, "valid", IMAGES)
-    write_texts(folder, "valid", TEXTS)
-    write_images(folder, "train", {5: IMAGES[3]})
-    return folder
+__all__ = ["muge"]
 
 
 @pytest.mark.parametrize("urlsafe", [False, True])
@@ -88,9 +84,6 @@ def test_older_sets_with_other_keys_are_the_same(muge, tmp_path):
     assert list(read_texts(str(path))) == list(read_texts(str(muge / "valid_texts.jsonl")))
     found = read(*scan(path.parent, split="valid", records="texts"))
     assert {int(key): raw.text for key, raw in found.items()} == {text_id: text for text_id, text, _ in TEXTS}
-
-
-PAIRS = {f"{text_id}:{key}": (IMAGES[key], text) for text_id, text, keys in TEXTS for key in keys}
 
 
 @pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
@@ -282,22 +275,6 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         scan(folder)
     assert lmdb.__version__
     shutil.rmtree(folder)
-
-
-def test_a_bucket_is_read_like_a_disk_but_for_lmdb(s3, muge):
-    bucket = s3.bucket()
-    write_lmdb(muge / "lmdb" / "test", {1: IMAGES[7]}, [])
-    for path in muge.rglob("*.*"):
-        storage.upload(f"{bucket}/MUGE/{path.relative_to(muge)}", path)
-    spec, records = scan(f"{bucket}/MUGE", split="valid", records="pairs")
-    found = read(spec, records)
-    assert {key: (raw.image, raw.text) for key, raw in found.items()} == PAIRS
-    here = scan(muge, split="valid", records="pairs")[1]
-    assert {record.id: record.source_fingerprint for record in records} == {
-        record.id: record.source_fingerprint for record in here
-    }
-    with pytest.raises(SourceError, match=r"is an LMDB folder, which is read from a local disk alone\. Copy it here"):
-        scan(f"{bucket}/MUGE", split="test")
 
 
 @pytest.mark.parametrize("spelling", ["007", "0" * 5000 + "7", 7])

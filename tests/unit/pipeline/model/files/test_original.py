@@ -28,7 +28,6 @@ from pipeline.model.towers.build import load_model
 from tests.fixtures.checkpoints import vocabulary
 from tests.fixtures.originals import FULL, SMALL, TEXTS, tensors, write_original, write_pictures
 from tests.fixtures.places import DATA
-from tests.fixtures.servers.web import Site
 
 GOLDEN = DATA / "golden.npz"
 CPU = {"device": "cpu"}
@@ -263,13 +262,6 @@ def test_a_url_is_copied_with_the_vocabulary_beside_it(plain: Path, tmp_path: Pa
     assert sorted(path.name for path in Path(spec.folder).iterdir()) == ["clip.pt", "vocab.txt"]
     assert spec.weights_sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
     assert spec.folder != str(remote)
-
-
-def test_a_file_on_a_web_server_is_copied(plain: Path, site: Site) -> None:
-    site.files = {"/models/clip.pt": plain.read_bytes(), "/models/vocab.txt": (plain.parent / "vocab.txt").read_bytes()}
-    spec = spec_of(site.url("/models/clip.pt"))
-    assert spec.weights_sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
-    assert sorted(path.name for path in Path(spec.folder).iterdir()) == ["clip.pt", "vocab.txt"]
 
 
 def without(plain: Path, tmp_path: Path, change: Any) -> Path:
