@@ -1,5 +1,5 @@
-"""Fixtures that several test files share: one local Ray, one Ray head with the Jobs API, one S3 server, one
-embedded catalog a session.
+"""What several folders of tests share: one local Ray, one S3 server and one embedded catalog a session; and the order
+in which test processes take the files.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fixtures.commands import hanclip  # noqa: F401
+from tests.fixtures.demo import Demo, run_demo
 from tests.fixtures.places import ROOT
-from tests.fixtures.servers.prefect import postgres_server, prefect_here, prefect_server  # noqa: F401
-from tests.fixtures.servers.ray_head import RayHead
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
 
@@ -25,10 +25,30 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+#: Folders in the order of their length. Longest first, so that processes which share them out end together.
+ORDER = ("scheduled", "cluster", "kills", "s3", "ray", "commands", "web", "house", "unit")
+#: Folders whose tests share a server that is started for them: one process gets all of them.
+WHOLE = ("tests/scheduled", "tests/cluster")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that processes which share the files out among them end together."""
+    """Long folders first, and within each the files with slow tests."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    place = {name: number for number, name in enumerate(ORDER)}
+    items.sort(key=lambda item: (place.get(item.path.relative_to(ROOT / "tests").parts[0], 0), item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give files to processes as wholes, and so the folders of `WHOLE`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((folder for folder in WHOLE if file.startswith(f"{folder}/")), file)
+
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -64,35 +84,23 @@ def local_ray_address(local_ray: None) -> str:
 
 
 @pytest.fixture(scope="session")
-def demo_dataset(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo catalog, embedded once with the demo model in fp32: 1,945 rows = 1,928 + 17. To be read, not changed."""
-    from flows.cli import main
-
+def demo_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """`hanclip demo`, run once for all test processes: 1,945 records = 1,928 rows + 17. To be read, not changed."""
     place = tmp_path_factory.getbasetemp()
-    # Test processes that run side by side have neighbouring folders, and embed it once for all.
+    # Test processes that run side by side have neighbouring folders.
     place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
-    out, done = place / "demo-catalog", place / "demo-catalog.done"
-    options = ("--model", "demo", "--dtype", "fp32", "--decoders", "1", "--embedders", "1", "--quiet")
+    out, printed = place / "demo-catalog", place / "demo-catalog.txt"
     with (place / "demo-catalog.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            with pytest.raises(SystemExit) as ended:
-                main(["embed", str(ROOT / "demo" / "catalog"), str(out), *options])
-            assert ended.value.code == 0
-            done.touch()
-    return out
+        if not printed.exists():
+            printed.write_text(run_demo(out), encoding="utf-8")
+    return Demo(out, printed.read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def ray_head() -> Iterator[RayHead]:
-    """A Ray head with dashboard, Jobs API and token authentication, as a process of its own.
-
-    Each file has its own: daemons that idle for the rest of the session would cost more than a start.
-    """
-    head = RayHead()
-    head.start()
-    yield head
-    head.stop()
+@pytest.fixture(scope="session")
+def demo_dataset(demo_run: Demo) -> Path:
+    """The dataset of that run, in fp32."""
+    return demo_run.out
 
 
 @pytest.fixture(scope="session")

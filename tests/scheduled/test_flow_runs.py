@@ -29,8 +29,8 @@ ZOMBIES = ROOT / "infra" / "prefect" / "automations" / "zombies.yaml"
 
 
 @pytest.fixture(scope="module")
-def site(postgres_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
-    with open_site(postgres_server, s3_server, tmp_path_factory.mktemp("site")) as site:
+def site(prefect_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
+    with open_site(prefect_server, s3_server, tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
@@ -215,6 +215,7 @@ def test_a_killed_flow_and_a_killed_runner_leave_their_jobs_to_the_runs_that_com
         report = site.verified(f"{bucket}/{out}")
         assert (report.embedded, report.duplicated, report.ok, report.complete) == (ROWS, 0, True, True)
     assert site.alive(crashed, zombie) == []
+    site.prefect.delete("automations", name=quick["name"])
 
 
 def test_reap_stops_what_belongs_to_nobody_any_more_and_nothing_else(site, bucket, monkeypatch):

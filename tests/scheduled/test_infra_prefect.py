@@ -145,7 +145,8 @@ def test_a_real_server_takes_all_of_it_and_schedules_a_run(prefect_server: Prefe
         automations = prefect_server.call("POST", "/automations/filter", {})
         assert [one["name"] for one in automations].count("hanclip-zombies") == 1
     finally:
-        _remove(prefect_server)
+        prefect_server.delete("deployments", work_pool_name="hanclip")
+        prefect_server.delete("automations", name="hanclip-zombies")
 
 
 def test_a_missing_variable_is_named(tmp_path: Path) -> None:
@@ -153,13 +154,3 @@ def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     done = subprocess.run([FOLDER / "deploy"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "HANCLIP_MODEL is not set" in done.stderr
-
-
-def _remove(server: PrefectServer) -> None:
-    """Other tests share the server."""
-    for entry in server.call("POST", "/deployments/filter", {}):
-        if entry["work_pool_name"] == "hanclip":
-            server.call("DELETE", f"/deployments/{entry['id']}")
-    for one in server.call("POST", "/automations/filter", {}):
-        if one["name"] == "hanclip-zombies":
-            server.call("DELETE", f"/automations/{one['id']}")
