@@ -58,7 +58,8 @@ def reference(model: Path, *windows: str) -> np.ndarray:
 
 @pytest.mark.usefixtures("local_ray")
 def test_the_three_ways(model: Path, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    embed = ("embed", source, "--model", model, "--dtype", "fp32")
+    crew = ("--decoders", 1, "--embedders", 1)
+    embed = ("embed", source, "--model", model, "--dtype", "fp32", *crew)
     cut, mean, aside = (tmp_path / name for name in ("cut", "mean", "aside"))
 
     code, ended = run(capfd, *embed[:2], cut, *embed[2:])
@@ -76,7 +77,7 @@ def test_the_three_ways(model: Path, source: Path, tmp_path: Path, capfd: pytest
 
     code, ended = run(capfd, *embed[:2], aside, *embed[2:], "--text-overflow", "quarantine", "--max-quarantine", "0.6")
     assert (code, ended["stats"]["quarantined"], ended["stats"]["embedded"]) == (0, {"text_too_long": 2}, 2)
-    code, ended = run(capfd, "retry", aside, "--reason", "text_too_long", "--text-overflow", "truncate")
+    code, ended = run(capfd, "retry", aside, "--reason", "text_too_long", "--text-overflow", "truncate", *crew)
     assert (code, ended["stats"]["embedded"]) == (0, 2)
     assert set(vectors(aside)) == set(TEXTS)
     for id_, row in vectors(aside).items():

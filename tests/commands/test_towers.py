@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from pipeline.config import ModelConfig
+from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
 from tests.fixtures.checkpoints import write_checkpoint
+from tests.fixtures.pictures import jpegs
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +49,14 @@ def test_compiled_towers_give_the_same_vectors(tiny: Path) -> None:
     plain = ChineseClip.load(spec, "fp32", device="cpu")
     compiled = ChineseClip.load(spec, "fp32", device="cpu", compile=True, batch_size=3)
     np.testing.assert_allclose(compiled.encode_images(pixels), plain.encode_images(pixels), atol=1e-5)
+
+
+def test_bf16_stays_near_fp32_at_the_depth_of_the_base_model(tmp_path: Path) -> None:
+    spec = resolve(ModelConfig(name=str(write_checkpoint(tmp_path / "slim", shape="vit-b-16-slim", weights="bin"))))
+    exact, rough = (ChineseClip.load(spec, dtype, device="cpu") for dtype in ("fp32", "bf16"))
+    pixels = np.stack([decode(picture, 224, 10**8).pixels for picture in jpegs(8)])
+    texts = ["红色连衣裙", "蓝色牛仔裤", "很长的标题" * 40]
+    for encode in (lambda clip: clip.encode_images(pixels), lambda clip: clip.encode_texts(texts)):
+        fine, coarse = encode(exact), encode(rough)
+        assert (fine * coarse).sum(axis=1).min() >= 0.999
+        assert (fine @ fine.T - 2 * np.eye(len(fine))).max() < 0.999, "rows in a wrong order would be noticed"

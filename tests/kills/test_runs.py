@@ -136,8 +136,7 @@ def stop(driver: Driver, number: int) -> None:
     assert (driver.process.returncode, "Traceback" in driver.stderr()) == (128 + number, False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("state", ["planning", "starting"])
+@pytest.mark.parametrize(("state", "number"), [("planning", signal.SIGTERM), ("starting", signal.SIGINT)])
 def test_a_run_that_is_stopped_early_says_so_by_its_exit_code(alone, tars, out, state, number):
     driver = alone.start(*embed(tars, out))
     driver.until(lambda: driver.reached(state))

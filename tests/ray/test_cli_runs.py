@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -40,8 +42,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hanclip(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own, with a Ray of its own."""
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
     return subprocess.run([HANCLIP, *argv], cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+def here(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """A command in this process, which has loaded what that takes."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(place),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setenv("COLUMNS", "160")
+        patch.setenv("NO_COLOR", "1")
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+    return subprocess.CompletedProcess(argv, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -86,9 +105,9 @@ def test_the_dataset_opens_with_one_line_of_duckdb(place, embedded):
 
 
 def test_status_and_verify_count_the_same_rows(place, embedded):
-    (status,) = lines(hanclip(place, "status", "out", "--json").stdout)
+    (status,) = lines(here(place, "status", "out", "--json").stdout)
     assert (status["rows"], status["quarantined"]) == (IMAGES, {"not_an_image": 1})
-    audit = hanclip(place, "verify", "out", "--json")
+    audit = here(place, "verify", "out", "--json")
     (verified,) = lines(audit.stdout)
     assert audit.returncode == 0
     assert (verified["ok"], verified["complete"]) == (True, True)
@@ -96,12 +115,12 @@ def test_status_and_verify_count_the_same_rows(place, embedded):
 
 
 def test_status_and_verify_speak_to_people(place, embedded):
-    assert f"{IMAGES} rows in 1 shard," in hanclip(place, "status", "out").stdout
-    assert f"{IMAGES + 1} = {IMAGES} embedded + 1 quarantined + 0 missing" in hanclip(place, "verify", "out").stdout
+    assert f"{IMAGES} rows in 1 shard," in here(place, "status", "out").stdout
+    assert f"{IMAGES + 1} = {IMAGES} embedded + 1 quarantined + 0 missing" in here(place, "verify", "out").stdout
 
 
 def test_the_same_command_again_has_nothing_to_do(place, embedded):
-    again = hanclip(place, "embed", "photos/", "out/", "--model", "./model")
+    again = here(place, "embed", "photos/", "out/", "--model", "./model")
     assert again.returncode == 0, again.stderr
     assert f"{IMAGES + 1} = 0 embedded + 0 quarantined + {IMAGES + 1} already done" in again.stdout
     assert "Nothing to do" in again.stdout
@@ -111,10 +130,10 @@ def test_retry_runs_the_quarantined_record_alone_from_anywhere_and_says_why_it_e
     place, embedded, tmp_path, local_ray_address
 ):
     strict = ["--max-quarantine", "0.01", "--quiet", "--address", local_ray_address]
-    again = hanclip(tmp_path, "retry", str(place / "out"), "--reason", "not_an_image", *strict)
+    again = here(tmp_path, "retry", str(place / "out"), "--reason", "not_an_image", *strict)
     assert (again.returncode, again.stdout) == (3, ""), again.stderr
     assert "3 % of the dataset's records are in quarantine, more than --max-quarantine allows" in again.stderr
-    (status,) = lines(hanclip(place, "status", "out", "--json").stdout)
+    (status,) = lines(here(place, "status", "out", "--json").stdout)
     newest = status["runs"][0]["report"]
     assert (newest["rows_planned"], newest["stats"]["quarantined"]) == (1, {"not_an_image": 1})
 
@@ -123,7 +142,7 @@ def test_verify_fails_for_a_damaged_file_and_names_it(place, embedded, tmp_path)
     copy = shutil.copytree(place / "out", tmp_path / "copy")
     file = max(copy.glob("embeddings/**/*.parquet"), key=lambda path: path.stat().st_size)
     file.write_bytes(file.read_bytes()[:-100])
-    audit = hanclip(place, "verify", str(copy))
+    audit = here(place, "verify", str(copy))
     assert audit.returncode == 1
     assert file.name in re.sub(r"[\s│]", "", audit.stdout), "a long path is broken over lines of a frame"
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,80 +15,12 @@ from actors.scheduler.backlog import Limits
 from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Pool, Pools
-from pipeline.errors import RunError, UnavailableError
-from pipeline.records import CommittedShard, Shard
+from pipeline.errors import RunError
+from pipeline.records import Shard
 from pipeline.stats import Stats
+from tests.fixtures.toy_actors import Faults, ToyDecoder, ToyEmbedder, ToyWriter
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-
-
-@dataclass
-class Faults:
-    """What the toy actors do wrong. Files in `marks` make a fault happen once, across restarts."""
-
-    marks: str
-    poison_decode: frozenset[int] = frozenset()
-    poison_embed: frozenset[int] = frozenset()
-    raise_decode: frozenset[int] = frozenset()
-    die_once: frozenset[str] = frozenset()
-    outages: int = 0
-    setup_outages: int = 0
-    sleep_s: float = 0.0
-
-    def once(self, name: str) -> bool:
-        path = Path(self.marks) / name
-        if name not in self.die_once or path.exists():
-            return False
-        path.touch()
-        return True
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def count_up(counter: Path, limit: int) -> None:
-    """Fail as often as `limit` says, across actors and restarts."""
-    seen = int(counter.read_text()) if counter.exists() else 0
-    if seen < limit:
-        counter.write_text(str(seen + 1))
-        raise UnavailableError("the store is down", "s3://bucket")
-
-
-class ToyDecoder:
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
-
-    def setup(self) -> None:
-        count_up(Path(self.faults.marks) / "setups", self.faults.setup_outages)
-
-    def decode(self, shard: Shard, start: int, stop: int) -> tuple[list[int], Stats]:
-        time.sleep(self.faults.sleep_s)
-        rows = set(range(start, stop))
-        if self.faults.poison_decode & rows or self.faults.once("decoder"):
-            die()
-        if self.faults.raise_decode & rows:
-            raise ZeroDivisionError("a record the decoder cannot stand")
-        count_up(Path(self.faults.marks) / "outages", self.faults.outages)
-        return list(range(start, stop)), Stats(decode_s=0.001)
-
-
-class ToyEmbedder(ToyDecoder):
-    def embed(self, batch: list[int], attempts: int) -> tuple[list[int], Stats]:
-        if self.faults.poison_embed & set(batch) or self.faults.once("embedder"):
-            die()
-        return batch, Stats(embedded=len(batch), embed_s=0.001)
-
-
-class ToyWriter(ToyDecoder):
-    def write(self, shard: Shard, crashed: Iterable[Any], *parts: list[int]) -> CommittedShard:
-        rows = [row for part in parts for row in part]
-        gone = [one.row for one in crashed]
-        path = Path(self.faults.marks) / f"{shard.shard_id}.rows"
-        path.write_text(" ".join(map(str, rows)) + "|" + " ".join(map(str, gone)))
-        if self.faults.once("writer"):
-            die()
-        return CommittedShard(Stats(embedded=len(rows), quarantined=Counter(crashed_worker=len(gone))), elsewhere=False)
 
 
 @dataclass

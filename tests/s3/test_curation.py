@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -52,6 +51,8 @@ def contents(files: dict[str, bytes], place: str) -> dict[str, object]:
 
 
 def lance(uri: str) -> pa.Table:
+    import lancedb
+
     options = {"allow_http": "true"} if "://" in uri else None
     return lancedb.connect(uri, storage_options=options).open_table("hanclip").to_arrow()
 

@@ -21,12 +21,12 @@ from pipeline import storage
 from pipeline.errors import NotFoundError
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone
 from tests.fixtures.pictures import jpegs, write_folder, write_tar
-from tests.fixtures.servers.s3 import KEY, SECRET, FaultyProxy, S3Server
-from tests.fixtures.servers.s3 import _answer as answer_to
+from tests.fixtures.servers.s3 import KEY, SECRET, FaultyProxy, S3Server, answer
 
 pytestmark = pytest.mark.slow
 
-MANY = 5000
+#: More than one page of a listing, which holds a thousand.
+MANY = 1100
 SOME = 1800
 #: Beyond the first few attempts of a request; the store is away for twice that.
 TROUBLED_S = 5.0
@@ -80,7 +80,7 @@ def commits(out: str) -> int:
         return 0
 
 
-def test_five_thousand_objects_become_five_thousand_rows(drivers, s3):
+def test_more_objects_than_a_listing_page_holds_become_as_many_rows(drivers, s3):
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", MANY), f"{bucket}/out"
     summary = drivers.run(*embed(source, out))
@@ -149,7 +149,7 @@ class NoBuckets(FaultyProxy):
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         request.rfile.read(int(request.headers.get("Content-Length") or 0))
         request.close_connection = False
-        answer_to(request, 404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")
+        answer(request, 404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")
 
 
 def test_a_missing_bucket_of_the_output_is_named(drivers, tmp_path):

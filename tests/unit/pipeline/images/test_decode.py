@@ -7,23 +7,28 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
 from pipeline.errors import ImageError
 from pipeline.images.decode import CLIP_MEAN, CLIP_STD, decode, preprocessing_id
 from pipeline.vocabulary import Reason
 
 LIMIT = 100_000_000
-RAW = ChineseCLIPImageProcessorPil(
-    size={"height": 224, "width": 224}, do_center_crop=False, do_rescale=False, do_normalize=False
-)
-FULL = ChineseCLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False)
+
+
+@cache
+def processor(**options: bool) -> Any:
+    """transformers' own, which takes seconds to import."""
+    from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
+
+    return ChineseCLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False, **options)
 
 
 def picture(mode: str = "RGB", width: int = 300, height: int = 200, seed: int = 0) -> Image.Image:
@@ -51,7 +56,8 @@ def pixels(data: bytes) -> np.ndarray:
 
 def reference(data: bytes) -> np.ndarray:
     """What transformers makes of the same bytes, before rescaling: (224, 224, 3) uint8."""
-    found = RAW(Image.open(io.BytesIO(data)), return_tensors="np")["pixel_values"][0]
+    raw = processor(do_rescale=False, do_normalize=False)
+    found = raw(Image.open(io.BytesIO(data)), return_tensors="np")["pixel_values"][0]
     assert found.min() >= 0
     return np.moveaxis(found, 0, -1).astype(np.uint8)
 
@@ -107,7 +113,7 @@ def test_pixels_equal_the_reference_bit_for_bit(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["RGB JPEG", "grey PNG", "RGBA PNG"])
 def test_normalised_pixels_equal_the_reference(name: str) -> None:
-    expected = FULL(Image.open(io.BytesIO(SAME_AS_REFERENCE[name])), return_tensors="np")["pixel_values"][0]
+    expected = processor()(Image.open(io.BytesIO(SAME_AS_REFERENCE[name])), return_tensors="np")["pixel_values"][0]
     found = (pixels(SAME_AS_REFERENCE[name]) / 255 - np.array(CLIP_MEAN)) / np.array(CLIP_STD)
     np.testing.assert_allclose(np.moveaxis(found, -1, 0), expected, rtol=0, atol=2e-6)
 
