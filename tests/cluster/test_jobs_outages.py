@@ -24,7 +24,7 @@ from pipeline.jobs.folder import job_uri, write_job, write_progress
 from pipeline.jobs.job import Job, JobProgress
 from pipeline.jobs.progress import Progress
 from tests.fixtures import toy_driver
-from tests.fixtures.processes import patience
+from tests.fixtures.processes import patience, until
 from tests.fixtures.servers.kubernetes import FakeKubernetes
 from tests.fixtures.servers.ray_head import RayHead
 from tests.fixtures.servers.tcp_proxy import Proxy
@@ -56,12 +56,19 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
     job_id = ensure(backend, spec, target).job_id
     steady = RayJobs.of(ray_target(ray_head.dashboard, tmp_path))
 
+    def rows() -> list[str]:
+        return [line for line in "".join(lines).splitlines() if " row " in line]
+
     def trouble() -> None:
-        for mood in ("refuse", "hang", "pass"):
-            time.sleep(2)
-            proxy.be(mood)  # type: ignore[arg-type]
-        time.sleep(3)
-        steady.stop(job_id)
+        try:
+            until(rows, "the first row")
+            for mood in ("refuse", "hang", "pass"):
+                proxy.be(mood)  # type: ignore[arg-type]
+                time.sleep(2)
+            before = len(rows())
+            until(lambda: len(rows()) > before + 10, "rows after the outage")
+        finally:
+            steady.stop(job_id)
 
     thread = threading.Thread(target=trouble)
     thread.start()
@@ -69,9 +76,8 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
     thread.join()
     proxy.close()
     assert ended.state is JobState.STOPPED
-    rows = [line for line in "".join(lines).splitlines() if " row " in line]
-    assert len(rows) > 10
-    assert rows == [f"sleep row {number}" for number in range(1, len(rows) + 1)]
+    assert len(rows()) > 10
+    assert rows() == [f"sleep row {number}" for number in range(1, len(rows()) + 1)]
 
 
 @pytest.mark.parametrize("mood", ["refuse", "hang"])
@@ -132,7 +138,7 @@ def test_a_wrong_token_is_told_apart_and_no_token_is_stored(
 def test_a_job_that_its_backend_forgot_is_lost_unless_its_driver_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attach, "HEARTBEAT_S", 2.0)
+    monkeypatch.setattr(attach, "HEARTBEAT_S", patience(2.0))
     backend, spec = LocalJobs(10, toy_driver.drive), spec_of("ok", tmp_path)
     job_id = attempt_id(spec.job_id_base, 1)
     uri = write_job(spec.out, job_id, Job(spec.runs))
