@@ -1,4 +1,4 @@
-"""Backfills: the engine over jobs of milliseconds, and whole ones over real tars on a real cluster."""
+"""The backfill engine over jobs of milliseconds."""
 
 from __future__ import annotations
 
