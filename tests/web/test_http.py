@@ -30,7 +30,7 @@ from pipeline.storage import ReadPolicy
 from pipeline.storage.backends import http
 from pipeline.storage.backends import public_addresses as addresses
 from pipeline.storage.backends.public_addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
-from tests.fixtures.processes import patience
+from tests.fixtures.processes import patience, until
 from tests.fixtures.servers.web import Site
 
 GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
@@ -196,6 +196,8 @@ def test_threads_that_come_first_share_one_event_loop(monkeypatch: pytest.Monkey
         loops = list(pool.map(lambda _: http._loop(), range(8)))
     for loop in made:
         loop.call_soon_threadsafe(loop.stop)
+        until(lambda loop=loop: not loop.is_running(), "the end of the loop")
+        loop.close()
     assert loops == made * 8
 
 
