@@ -1,4 +1,4 @@
-"""What a run counts: records, bytes and seconds per stage. Values that add with `+`, so all levels sum the same way."""
+"""Counts of a run: records, bytes and seconds per stage. They add with `+` at every level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stats:
         embed_s: seconds an embedder worked.
         write_s: seconds a writer worked.
         texts: records that have a text.
-        texts_too_long: those whose text has more tokens than the model takes, whatever became of them.
+        texts_too_long: of these, those with more tokens than the model takes, whatever their outcome.
         texts_encoded: distinct texts that went through the text tower.
     """
 

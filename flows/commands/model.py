@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from pipeline import units
 from pipeline.config import ModelConfig
 from pipeline.model.architecture import ResNet
 from pipeline.model.card import Card, card
@@ -34,7 +34,7 @@ def show_list(as_json: bool) -> None:
         return
     table = Table("name", "hub id", "image", "vector", "parameters", "weights", "here", box=None, pad_edge=False)
     for one in cards:
-        image, size = f"{one.sizes.image_size} x {one.sizes.image_size}", figures.size(one.parameters * BYTES["fp32"])
+        image, size = f"{one.sizes.image_size} x {one.sizes.image_size}", units.size(one.parameters * BYTES["fp32"])
         here = "yes" if one.weights else "no"
         table.add_row(one.name, one.hub_id, image, str(one.sizes.dim), _millions(one.parameters), size, here)
     Console(highlight=False).print(table)
@@ -71,7 +71,7 @@ def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json:
         write_json("convert", {"dry_run": dry_run, "source": source, **about, "size_bytes": size, **_sizes(told)})
         return
     title = "plan (nothing was written)" if dry_run else "converted"
-    lines = [*_towers(told), ("folder", f"{folder} ({figures.size(size)}, float32)")]
+    lines = [*_towers(told), ("folder", f"{folder} ({units.size(size)}, float32)")]
     lines += [] if dry_run else [("sha256", sha256), ("next", f"hanclip embed photos/ out/ --model {out}")]
     Console(highlight=False).print(panel(title, lines))
 
@@ -107,14 +107,14 @@ def _facts(told: Card) -> Iterator[tuple[str, object]]:
     yield "logit scale", "not known before it is loaded" if told.logit_scale is None else f"{told.logit_scale:.4g}"
     for dtype, rows, needed in _memory(told):
         weights = told.parameters * BYTES[dtype]
-        each = f"{figures.size(weights)} + {figures.size(needed)} for a batch of {rows}"
-        yield f"memory, {dtype}", f"{figures.size(weights + needed)} = {each}"
+        each = f"{units.size(weights)} + {units.size(needed)} for a batch of {rows}"
+        yield f"memory, {dtype}", f"{units.size(weights + needed)} = {each}"
     if told.weights is None:
         yield "weights", told.missing
         return
     held = told.weights
     at = f", commit {held.revision}" if held.revision else ""
-    yield "weights", f"{held.path} ({figures.size(held.size_bytes)}, {held.dtype}{at})"
+    yield "weights", f"{held.path} ({units.size(held.size_bytes)}, {held.dtype}{at})"
     yield "sha256", held.sha256
     whose = "the released models'" if held.vocabulary_is_standard else "not the released models'"
     yield "vocabulary", f"{held.vocabulary} ({whose})"

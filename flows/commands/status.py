@@ -16,6 +16,7 @@ from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
+from pipeline import units
 from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.jobs.progress import Progress
 
@@ -47,7 +48,7 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
-    yield "embedded", f"{rows} in {shards}, {figures.size(found.size_bytes)}"
+    yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
     yield "quarantined", f"{found.quarantined.total():,} {_in_brackets(figures.by_reason(found.quarantined))}"
     if found.examples:
         yield "for example", figures.examples(found.examples)

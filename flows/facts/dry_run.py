@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flows.facts.run import vanished
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
+from pipeline import units
 
 if TYPE_CHECKING:  # keeps --help light: planning reads models and sources
     from actors.dry_run import DryRun
@@ -21,7 +22,7 @@ def dry_run_facts(dry: DryRun) -> Facts:
     yield "shards", _shards(dry)
     yield (
         "bytes",
-        "unknown: the source does not report sizes" if dry.size_bytes is None else figures.size(dry.size_bytes),
+        "unknown: the source does not report sizes" if dry.size_bytes is None else units.size(dry.size_bytes),
     )
     yield "actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"
     yield "model", f"{dry.model} ({dry.dtype})"

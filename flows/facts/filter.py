@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
+from pipeline import units
 
 #: Counts of a rule as columns of a table; `of these first` adds up to the rows dropped.
 RULE_COUNTS = {"dropped": "drops", "first": "of these first", "alone": "alone", "unknown": "unknown"}
@@ -51,7 +52,7 @@ def _written(kept: int, written: Mapping[str, Any]) -> Facts:
         lost = f" ({figures.by_reason(written['reasons'])})" if written["failed"] else ""
         text = f"{kept:,} kept = {written['written']:,} written + {written['failed']:,} failed{lost}"
         yield "images", Marked(text, tone="warning" if written["failed"] else "")
-        tars = f"{figures.count(written['tars'], 'tar')}, {figures.size(written['size_bytes'])}: "
+        tars = f"{figures.count(written['tars'], 'tar')}, {units.size(written['size_bytes'])}: "
         yield "tars", Marked(tars, Code(written["uri"]))
     if "dataset" in written:
         yield "dataset", Marked(f"{written['written']:,} rows: ", Code(written["dataset"]))

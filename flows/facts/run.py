@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked, Tone
+from pipeline import units
 from pipeline.jobs.progress import Bottleneck, State, Summary
 
 TONES: dict[State, Tone] = {"complete": "good", "stopped": "warning", "failed": "error"}
@@ -56,7 +57,7 @@ def _speed(summary: Summary) -> str:
     stats = summary.stats
     return (
         f"{figures.rate(summary.records_per_s)} records/s after {figures.duration(summary.startup_s)} of start-up,"
-        f" read {figures.size(stats.bytes_read)}, wrote {figures.size(stats.bytes_written)}"
+        f" read {units.size(stats.bytes_read)}, wrote {units.size(stats.bytes_written)}"
     )
 
 

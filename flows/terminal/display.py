@@ -20,6 +20,7 @@ from rich.text import Text
 
 from flows.terminal import figures
 from flows.terminal.plain import plain
+from pipeline import units
 from pipeline.jobs.progress import Progress
 
 FIRST_LINE_S = 2.0
@@ -130,7 +131,7 @@ def line(progress: Progress) -> str:
         f"{clock} {progress.state} {done:,}/{progress.rows_planned:,} records"
         f" ({figures.share(done / progress.rows_planned)})",
         f"{figures.rate(progress.records_per_s)} records/s",
-        f"{figures.size(progress.bytes_per_s)}/s",
+        f"{units.size(progress.bytes_per_s)}/s",
     ]
     if progress.eta_s is not None:
         parts.append(f"{figures.duration(progress.eta_s)} left")
@@ -160,7 +161,7 @@ def _bar(progress: Progress) -> RenderableType:
         figures.share(done / total),
         left,
         f"{figures.rate(progress.records_per_s)} records/s",
-        f"{figures.size(progress.bytes_per_s)}/s",
+        f"{units.size(progress.bytes_per_s)}/s",
     )
     return row
 
@@ -178,7 +179,7 @@ def _stages(progress: Progress) -> RenderableType:
 def _footer(progress: Progress) -> RenderableType:
     parts = [
         f"shards {progress.shards_done:,}/{progress.shards_planned:,}",
-        f"in flight {figures.size(progress.inflight_bytes)}",
+        f"in flight {units.size(progress.inflight_bytes)}",
     ]
     if progress.rows_already_done:
         parts.append(f"already done {progress.rows_already_done:,} records")

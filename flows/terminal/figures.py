@@ -1,11 +1,10 @@
-"""Numbers as people read them: bytes, durations, shares and counts, each with its unit."""
+"""Numbers as people read them: durations, rates, shares and counts, each with its unit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from pipeline.stats import Stats
-from pipeline.units import size as size
 
 
 def duration(seconds: float) -> str:
@@ -20,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_s: float) -> str:
-    """Records per second: one digit after the point below a hundred."""
+    """Records per second: one decimal below a hundred."""
     return f"{per_s:,.0f}" if per_s >= 99.95 else f"{per_s:.1f}"
 
 
@@ -51,6 +50,6 @@ def examples(by_reason: Mapping[str, str]) -> str:
 
 
 def long_texts(stats: Stats) -> str:
-    """`3.1 % (60 of 1,928) have more than 52 tokens`."""
+    """`3.1 % (60 of 1,928) have more tokens than the model takes`."""
     part = f"{stats.texts_too_long / max(stats.texts, 1):.1%}".replace("%", " %")
     return f"{part} ({stats.texts_too_long:,} of {stats.texts:,}) have more tokens than the model takes"

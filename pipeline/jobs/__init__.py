@@ -1,1 +1,1 @@
-"""What a job is asked to do, how far it is and how it ended: plain values and the files that hold them."""
+"""Jobs and runs as values: the request, the progress and the outcome, and the files that hold them."""

@@ -1,11 +1,11 @@
-"""A job's folder: what a driver is asked to do, how far it is, and how it ended.
+"""Reads and writes a job's folder: the request, its progress and its outcome.
 
-    OUT/_jobs/<job_id>/job.json        runs and steps, written by whoever submits the job, before it starts
+    OUT/_jobs/<job_id>/job.json        runs and steps, written by the submitter before the job starts
     OUT/_jobs/<job_id>/progress.json   written by the driver every few seconds
-    OUT/_jobs/<job_id>/summary.json    written last by the driver, also when it fails or is stopped
+    OUT/_jobs/<job_id>/summary.json    written last by the driver, also after a failure or a stop
 
-The folder is all that a submitter and a driver share, so both may be on any machine that reaches OUT, and either may
-die and come back. Credentials have no place in it: a `RunConfig` holds none.
+Submitter and driver share nothing else, so they may run on any machines that reach OUT, and either may be restarted.
+The files hold no credentials, because a `RunConfig` holds none.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 
 def job_uri(out: str, job_id: str) -> str:
-    """Where the job's `job.json` lies, which is the driver's argument.
+    """The URI of the job's `job.json`, which is the driver's argument.
 
     Raises:
-        ConfigError: the id cannot name a folder.
+        ConfigError: the id is not a valid folder name.
     """
     if not _ID.fullmatch(job_id):
-        raise ConfigError(f"{job_id!r} is no job id: use letters, digits, '.', '_' and '-'.")
+        raise ConfigError(f"{job_id!r} is not a valid job id: use letters, digits, '.', '_' and '-'.")
     return storage.join(storage.normalise(out), JOBS, job_id, JOB)
 
 
@@ -46,52 +46,52 @@ def job_id_of(uri: str) -> str:
 
 
 def write_job(out: str, job_id: str, job: Job) -> str:
-    """Store the job, once; the same job again changes nothing. Returns the address of `job.json`.
+    """Store the job; storing the same job again has no effect. Returns the URI of `job.json`.
 
     Raises:
-        AlreadyExistsError: the id stands for another job.
+        AlreadyExistsError: the id already belongs to a different job.
     """
     uri = job_uri(out, job_id)
     try:
         storage.create(uri, TypeAdapter(Job).dump_json(job, indent=2))
     except AlreadyExistsError:
         if read_job(uri) != job:
-            raise AlreadyExistsError(f"{uri} holds another job: submit this one under another id.", uri) from None
+            raise AlreadyExistsError(f"{uri} holds a different job: submit this one under another id.", uri) from None
     return uri
 
 
 def is_job(tree: Mapping[str, object]) -> bool:
-    """Whether plain values read from a file are a job's, not those of a `RunConfig`."""
+    """Whether the contents of a file are a job, not a `RunConfig`."""
     return "runs" in tree
 
 
 def read_job(uri: str) -> Job:
-    """The job at `uri`, the address of its `job.json`.
+    """The job whose `job.json` is at `uri`.
 
     Raises:
         StorageError: it cannot be read.
-        ConfigError: it is no job.
+        ConfigError: it is not a valid job.
     """
     return validated(Job, storage.read_bytes(uri), f"{uri} is not a valid job; submit it again")
 
 
 def write_progress(uri: str, progress: JobProgress, policy: storage.ReadPolicy = storage.DEFAULT_POLICY) -> None:
-    """Replace the progress beside the `job.json` at `uri`."""
+    """Replace the progress of the job whose `job.json` is at `uri`."""
     _write(uri, PROGRESS, progress.to_json(), policy)
 
 
 def write_summary(uri: str, summary: JobSummary, policy: storage.ReadPolicy = storage.DEFAULT_POLICY) -> None:
-    """Replace the summary beside the `job.json` at `uri`."""
+    """Replace the summary of the job whose `job.json` is at `uri`."""
     _write(uri, SUMMARY, summary.to_json(), policy)
 
 
 def read_progress(out: str, job_id: str) -> JobProgress | None:
-    """How far the job is; None when its driver has told nothing yet."""
+    """The latest progress of the job; None before its driver has reported any."""
     return _read(JobProgress, storage.join(storage.parent(job_uri(out, job_id)), PROGRESS))
 
 
 def read_summary(out: str, job_id: str) -> JobSummary | None:
-    """How the job ended; None when its driver has not, or died without a word."""
+    """How the job ended; None while it runs, or when its driver died without a summary."""
     return _read(JobSummary, storage.join(storage.parent(job_uri(out, job_id)), SUMMARY))
 
 

@@ -1,4 +1,4 @@
-"""A job: what a driver is asked to do, how far it is, and how it ended. Plain values, which `folder` stores."""
+"""Jobs as values: the request to a driver, its progress and its outcome. `folder` stores them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ StepState = Literal["complete", "failed", "stopped", "skipped"]
 
 
 def _readable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """None for what a driver of another version wrote in another form: the rest of the file is readable without it."""
+    """None for a value that another version wrote in an unknown form, so that the rest of the file can be used."""
     try:
         return read(value)
     except ValidationError as error:
-        logger.debug("Left out, since another version wrote it: %s", error)
+        logger.debug("Ignored a value written by another version: %s", error)
         return None
 
 
@@ -34,7 +34,7 @@ _READABLE = WrapValidator(_readable)
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One run of a job. `key` names its partition; empty for a run that belongs to none."""
+    """One run of a job. `key` is its partition; empty for a run without one."""
 
     key: str
     config: RunConfig
@@ -42,9 +42,9 @@ class JobRun:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one driver carries out: runs one after another, then steps over what they made, or over a finished dataset.
+    """The work of one driver: runs one after another, then steps over the dataset. Either may be empty.
 
-    A job with steps says that its format is 2, so that a driver which knows of none refuses it.
+    A job with steps has format 2, so that an older driver, which would ignore them, refuses it.
     """
 
     runs: tuple[JobRun, ...]
@@ -58,9 +58,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """Step number `number` (from 0) at one moment: `done` of `total` of what it is doing, where that is known.
+    """The progress of step `number` (from 0): `done` of `total` in the phase `doing`; None for an unknown total.
 
-    `seconds` since it began: a step that says nothing for minutes can be told from one that is dead.
+    `seconds` since it began keep growing while a long phase reports nothing, which shows that the driver is alive.
     """
 
     number: int
@@ -73,10 +73,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job at one moment: run number `run` (from 0) of `runs`, and that run's own progress.
-
-    `step` is what is being done of `steps`, once the runs are over.
-    """
+    """The progress of a job: of run number `run` (from 0) out of `runs`, then of `step` out of `steps`."""
 
     job_id: str
     state: DriverState
@@ -99,8 +96,8 @@ class RunOutcome:
     """How one run of a job ended.
 
     Attributes:
-        state: `empty` when its source holds no records, `failed` when it alone failed, `skipped` when not begun.
-        summary: the run's summary; None when it did not come to one.
+        state: `empty`: its source holds no records; `skipped`: it was not begun.
+        summary: None when the run ended without one.
     """
 
     key: str
@@ -118,8 +115,8 @@ class StepOutcome:
     """How one step of a job ended.
 
     Attributes:
-        state: `skipped` when not begun; `message` says why.
-        found: what came of it as plain values, as the command of the same name tells with `--json`.
+        state: `skipped`: it was not begun; `message` gives the reason.
+        found: its result, as the command of the same name prints it with `--json`.
     """
 
     kind: str
@@ -131,7 +128,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job that ended. `runs` and `steps` are in the job's order; `exit_code` is that of the driver's process."""
+    """The outcome of a job. `runs` and `steps` are in the job's order; `exit_code` is that of the driver process."""
 
     job_id: str
     state: DriverState
@@ -146,5 +143,5 @@ class JobSummary:
 
 
 def job_of(runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> Job:
-    """These runs, then these steps."""
+    """A job of these runs, then these steps."""
     return Job(runs, 2 if steps else 1, steps)

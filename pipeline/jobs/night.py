@@ -1,4 +1,4 @@
-"""Which runs a night is made of. Pure: a configuration and a day in, the runs of one job out."""
+"""Derives the runs of a nightly job from a configuration and a day."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from pipeline.partitions.template import fill, partitions
 
 
 def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobRun, ...]:
-    """Every date of the window up to `day`, oldest first, if the source's addresses hold `{date}`; else one run.
+    """A run for each date of the window up to `day`, oldest first, if the source's URIs contain `{date}`; else one run.
 
-    A run over a date that has been done lists its objects and reads none, so the window costs little and heals nights
-    that were missed. A source without `{date}` is listed whole; what it holds that is new or changed is embedded.
+    A run over a finished date lists its objects and reads none, so the window is cheap and makes up for missed nights.
+    A source without `{date}` is listed as a whole, and new or changed records are embedded.
 
     Raises:
-        ConfigError: some addresses hold `{date}` and others do not, or a date would pass for the whole catalog.
+        ConfigError: only some of the URIs contain `{date}`, or `whole_catalog` is set for dated URIs.
     """
     dated = [fill(uri, day) != uri for uri in config.source.uris]
     if any(dated):
         if config.source.whole_catalog:
             raise ConfigError(
-                "source.whole_catalog does not fit addresses with {date}: each date would call the others' ids gone."
+                "source.whole_catalog cannot be used with {date} in source.uris: each date would mark the ids of the "
+                "others as gone. Remove one of them."
             )
         days = latest(lookback_days + 1, day)
         return tuple(JobRun(part.key, part.config) for part in partitions(config, days))
@@ -33,10 +34,10 @@ def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobR
 
 
 def check(config: RunConfig) -> RunConfig:
-    """`config` when it names a source and an output: what a form cannot ask for.
+    """`config`, if it names a source and an output; a form in Prefect cannot require these.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: one of them is missing.
     """
     if not config.source.uris:
         raise ConfigError("config.source.uris is empty: name at least one folder, tar, table or pattern.")

@@ -1,6 +1,6 @@
-"""What a run tells about itself: `Progress` while it goes, `Summary` at its end. Plain values, no Ray, no terminal.
+"""The state of a run as values: `Progress` while it runs, `Summary` when it has ended.
 
-The command line draws them, `_runs/<run_id>/progress.json` and `summary.json` hold them.
+The command line draws them; `_runs/<run_id>/progress.json` and `summary.json` store them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ State = Literal["planning", "starting", "running", "stopping", "complete", "stop
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """One stage right now.
+    """The progress of one stage.
 
     Attributes:
         name: read, decode, embed or write.
-        actors: living actors that do it.
-        busy: share of their time spent working since the run's start, 0 to 1.
-        records_per_s: records through this stage per second of the recent past.
-        queued: chunks (for write: shards) handed to it and not finished.
+        actors: its actors that are alive.
+        busy: share of their time spent working since the run started, 0 to 1.
+        records_per_s: recent throughput of this stage.
+        queued: chunks (for write: shards) submitted to it and not finished.
     """
 
     name: str
@@ -42,12 +42,12 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at one moment. Rows count records: planned = done in this run + still to do.
+    """The progress of a run. Rows are records; planned = done in this run + still to do.
 
     Attributes:
-        eta_s: seconds left, once the rate is steady enough to tell.
-        waiting_for: what holds the run up while nothing flows, such as a crew that is not ready; empty for nothing.
-        at: when this was true, an ISO time in UTC: a reader of the file sees whether the run is alive.
+        eta_s: seconds left; None until the rate is steady enough for an estimate.
+        waiting_for: what blocks the run, such as actors that are not ready; empty when nothing does.
+        at: when this was reported, an ISO time in UTC; it shows a reader of the file whether the run is alive.
     """
 
     run_id: str
@@ -88,7 +88,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """The stage that set the pace, None where none did for long, and one sentence on what to change."""
+    """The stage that limited the throughput, None if no stage was busy for long, and advice in one sentence."""
 
     stage: str | None
     busy: Mapping[str, float]
@@ -97,18 +97,18 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run that ended. `rows_planned` = embedded + quarantined + `rows_elsewhere` + `rows_left`.
+    """The outcome of a run. `rows_planned` = embedded + quarantined + `rows_elsewhere` + `rows_left`.
 
     Attributes:
         rows_elsewhere: records of shards that another run committed first.
         rows_left: records of shards not committed, for the next run of the same command.
-        rows_in_source: records in the source; `rows_in` counts those of adopted shards beside them too.
-        rows_vanished: ids that the source, a whole catalog, does not hold any more since the run before.
-        quarantine_share: of all records of the dataset with an outcome, not of this run's alone, so that running a
-            complete dataset again gives the same verdict.
-        notes: what the source's listing found out of place.
-        startup_s: of `seconds`, those before the first record: planning, Ray, the actors, the model.
-        examples: the id of one record in quarantine for each reason met.
+        rows_in_source: records in the source; `rows_in` also counts those of adopted shards.
+        rows_vanished: ids that the source, a whole catalog, has lost since the previous run.
+        quarantine_share: of all records of the dataset with an outcome, not only of this run, so that another run over
+            a complete dataset has the same exit code.
+        notes: irregularities found while listing the source.
+        startup_s: the part of `seconds` before the first record: planning, Ray, the actors, the model.
+        examples: the id of one quarantined record for each reason.
     """
 
     run_id: str
@@ -135,17 +135,17 @@ class Summary:
 
     @property
     def records_per_s(self) -> float:
-        """Records with an outcome per second of work, start-up not counted; less than a second counts as one."""
+        """Records with an outcome per second after start-up; less than a second counts as one."""
         return self.stats.records / max(1.0, self.seconds - self.startup_s)
 
     @property
     def rows_in(self) -> int:
-        """Every record of the source, those of earlier runs included."""
+        """Every record of the source, including those of earlier runs."""
         return self.rows_planned + self.rows_already_done
 
     @property
     def balance(self) -> str:
-        """`10 = 8 embedded + 2 quarantined`, with the other terms where they are not zero."""
+        """`10 = 8 embedded + 2 quarantined`, with further terms that are not zero."""
         terms = [f"{self.stats.embedded:,} embedded", f"{self.stats.quarantined.total():,} quarantined"]
         others = {
             "already done": self.rows_already_done,
@@ -156,7 +156,7 @@ class Summary:
         return f"{self.rows_in:,} = " + " + ".join(terms)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, `stats` included; equal to what is read back from JSON."""
+        """Plain values, equal to what JSON reads back."""
         return {**asdict(self), "stats": self.stats.to_json(), "notes": list(self.notes)}
 
     @classmethod

@@ -1,6 +1,6 @@
-"""What a job does with a dataset after its runs, or instead of runs: the settings of the commands of the same name.
+"""The steps of a job: commands over a dataset after its runs, or instead of runs, with their settings.
 
-Part of `job.json`, so nothing heavy is imported, and nothing secret can be said.
+They are part of `job.json`, so they import nothing heavy and refuse credentials.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FilterStep(_OverDataset):
     """`hanclip filter`: keep the rows that pass every rule."""
 
     kind: Literal["filter"] = "filter"
-    settings: FilterSettings = Field(description="Which rows are kept, and what becomes of them.")
+    settings: FilterSettings = Field(description="Which rows are kept, and what is written of them.")
 
 
 Step = Annotated[DedupStep | FilterStep, Field(discriminator="kind")]

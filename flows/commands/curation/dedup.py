@@ -18,6 +18,7 @@ from flows.terminal import figures
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from pipeline import units
 from pipeline.curation.dedup.parallel import serial_map
 from pipeline.curation.dedup.plan import DedupPlan, plan
 from pipeline.curation.dedup.run import dedup as find
@@ -60,5 +61,5 @@ def _planned(found: DedupPlan) -> Iterator[tuple[str, object]]:
         yield "known", f"{known:,} of its distinct vectors ({vector}) were compared by an earlier run"
     if found.pairs:
         yield "to compare", f"about {found.pairs:,} pairs of vectors"
-        yield "disk", f"{figures.size(found.scratch_bytes)} in the temporary folder"
+        yield "disk", f"{units.size(found.scratch_bytes)} in the temporary folder"
     yield "table", found.uri

@@ -16,6 +16,7 @@ from flows.terminal.bars import phase_spinner
 from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts as panel
+from pipeline import units
 from pipeline.curation.search.exact import SEARCHED
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
         write_json("index", {"out": out, **facts.model_dump()})
         return
     pairs = [
-        ("index", f"{facts.kind} of {facts.rows:,} {searched}, {figures.size(facts.size_bytes)}"),
+        ("index", f"{facts.kind} of {facts.rows:,} {searched}, {units.size(facts.size_bytes)}"),
         ("finds", f"{_percent(facts.recall)} of the true {NEAREST} nearest" + _effort(facts)),
     ]
     _print_facts(pairs)

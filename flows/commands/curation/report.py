@@ -14,6 +14,7 @@ from flows.terminal.bars import phase_spinner
 from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
+from pipeline import units
 
 
 def show(out: str, to: str, model: str | None, as_json: bool) -> None:
@@ -27,7 +28,7 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
         return
     gaps = f", {written.gaps:,} of them gaps: the page says why" if written.gaps else ""
     pairs = [
-        ("report", f"{written.uri} ({figures.size(written.size_bytes)}); open it in a browser"),
+        ("report", f"{written.uri} ({units.size(written.size_bytes)}); open it in a browser"),
         ("shows", f"{figures.count(written.rows, 'row')}, {figures.count(written.pictures, 'picture')}{gaps}"),
     ]
     Console(highlight=False).print(facts(pairs))

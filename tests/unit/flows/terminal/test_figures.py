@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.terminal import figures
+from pipeline import units
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,7 @@ from flows.terminal import figures
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_400, "99.4 kB"), (123_456_789, "123 MB"), (5e15, "5000 TB")],
 )
 def test_size(n_bytes, text):
-    assert figures.size(n_bytes) == text
+    assert units.size(n_bytes) == text
 
 
 @pytest.mark.parametrize(

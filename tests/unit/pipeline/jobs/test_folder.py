@@ -62,7 +62,7 @@ def test_an_id_stands_for_one_job(tmp_path: Path) -> None:
     job_folder.write_job(str(tmp_path), "a1", Job((JobRun("", config()),)))
     with pytest.raises(AlreadyExistsError, match="another id"):
         job_folder.write_job(str(tmp_path), "a1", Job((JobRun("", config("2026-11-09")),)))
-    with pytest.raises(ConfigError, match="no job id"):
+    with pytest.raises(ConfigError, match="not a valid job id"):
         job_folder.job_uri(str(tmp_path), "../a1")
 
 
