@@ -1,7 +1,7 @@
-"""The bare loop: read, decode, embed, keep the vectors; one process per core and no coordination whatever.
+"""The bare loop: read, decode, embed, keep the vectors; one process per core, no coordination.
 
-Only the work that cannot be left out, and the same model class in the same number format: this is what a run is
-compared with. Each process writes one Parquet file at its end.
+It does only the unavoidable work, with the same model class in the same number format, and is the baseline of a run.
+Each process writes one Parquet file at its end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every variant of a benchmark is told: which files, which model, where to put the result. Plain arguments."""
+"""The arguments of every variant of a benchmark: files, model, output folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Case:
 
     Attributes:
         images: folder of JPEGs.
-        count: how many of them, the first in order of their names.
+        count: how many of them, in name order.
         model: what `hanclip embed --model` takes.
         dtype: bf16, fp16 or fp32.
         batch: images per decode and per forward pass.
@@ -30,7 +30,7 @@ class Case:
     marks: Path
 
     def arguments(self) -> list[str]:
-        """What `parse` makes this case from."""
+        """Arguments from which `parse` makes this case."""
         return [
             *("--images", str(self.images), "--count", str(self.count), "--model", self.model),
             *("--dtype", self.dtype, "--batch", str(self.batch), "--out", str(self.out), "--marks", str(self.marks)),
@@ -42,7 +42,7 @@ class Case:
 
 
 def parse(description: str | None) -> Case:
-    """The case given on the command line."""
+    """Parse the case from the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("images", "out", "marks"):
         parser.add_argument(f"--{name}", type=Path, required=True)

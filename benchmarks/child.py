@@ -1,4 +1,4 @@
-"""One measurement in a fresh process: wall seconds, CPU seconds and peak memory, start-up and imports included."""
+"""Measures a command in a fresh process: wall seconds, CPU seconds and peak memory, start-up included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Cost:
 
     Attributes:
         wall_s: from start to end.
-        cpu_s: user and system, its own children included.
+        cpu_s: user and system, including its children.
         peak_mib: largest resident set of the process itself or of one of its children.
         printed: its standard output.
     """
@@ -31,7 +31,7 @@ def measure(*command: str, timeout_s: float = 900) -> Cost:
     """Run `python command...` to its end.
 
     Raises:
-        RuntimeError: it failed, or was ended because it took longer than `timeout_s`.
+        RuntimeError: it failed, or was killed after `timeout_s`.
     """
     began_s = time.monotonic()
     child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)

@@ -1,10 +1,10 @@
-"""CPU seconds of a process and of everything it ever starts, daemons and the dead included.
+"""CPU seconds of a process and all its descendants, including daemons and dead processes.
 
     meter = make_meter(); subprocess.Popen(..., preexec_fn=meter.join); meter.seconds(root_pid)
 
-A group of its own in the kernel's CPU accounting (cgroup v1 `cpuacct` or v2 `cpu.stat`) counts exactly; making one
-needs root. Elsewhere the tree of processes is read from /proc at every call, which misses what a process used between
-the last call and its end. The whole machine's counters would be simpler and count the neighbours too.
+A dedicated control group (cgroup v1 `cpuacct` or v2 `cpu.stat`) counts exactly, but needs root. Otherwise the process
+tree is read from /proc at every call, which misses what a process used between the last call and its end. Machine-wide
+counters would include other users.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class CpuMeter(Protocol):
     method: str
 
     def join(self) -> None:
-        """Called in the process to be counted, before it starts anything."""
+        """Call in the process to be measured, before it starts others."""
 
     def seconds(self, root: int) -> float:
-        """CPU seconds, user and system, that process `root` and its descendants used so far."""
+        """CPU seconds, user and system, used so far by process `root` and its descendants."""
 
     def living(self, root: int) -> list[int]:
-        """Ids of these processes that are alive."""
+        """Ids of the processes that are alive."""
 
     def close(self) -> None:
-        """Forget the processes, which have ended."""
+        """Drop the processes, which have ended."""
 
 
 def make_meter() -> CpuMeter:
-    """The exact meter where a group can be made, else the one that reads /proc."""
+    """The exact meter if a group can be created, else the one that reads /proc."""
     for parent, file in ((_V1, "cpuacct.usage"), (_V2, "cpu.stat")):
         if (parent / file).exists():
             with suppress(OSError):
@@ -48,7 +48,7 @@ def make_meter() -> CpuMeter:
 
 
 class GroupMeter:
-    """Reads the kernel's account of a control group made for the purpose."""
+    """Reads the CPU usage of a dedicated control group."""
 
     def __init__(self, parent: Path, file: str) -> None:
         self.method = f"cgroup {file}"
@@ -61,7 +61,7 @@ class GroupMeter:
         (self._folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def seconds(self, root: int) -> float:
-        """See `CpuMeter`; `root` is known to the kernel."""
+        """See `CpuMeter`; the kernel tracks the group, so `root` is unused."""
         text = self._usage.read_text()
         return int(text) / 1e9 if self._usage.name == "cpuacct.usage" else int(text.split()[1]) / 1e6
 
@@ -70,13 +70,13 @@ class GroupMeter:
         return [int(pid) for pid in (self._folder / "cgroup.procs").read_text().split()]
 
     def close(self) -> None:
-        """See `CpuMeter`. A group that still has members stays."""
+        """See `CpuMeter`. A group with members is kept."""
         with suppress(OSError):
             self._folder.rmdir()
 
 
 class TreeMeter:
-    """Adds up /proc/<pid>/stat over the tree below a process; remembers the last reading of those that ended."""
+    """Adds up /proc/<pid>/stat over a process tree; keeps the last reading of processes that ended."""
 
     method = "/proc/<pid>/stat of the process tree"
 
@@ -96,7 +96,7 @@ class TreeMeter:
         return sum(self._ticks.values()) / _TICKS_PER_S
 
     def living(self, root: int) -> list[int]:
-        """See `CpuMeter`. A daemon whose parent ended stays known once it was seen."""
+        """See `CpuMeter`. A daemon remains tracked after its parent ended, once it was seen."""
         parents = {int(p.name): _stat(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()}
         self._known = {pid for pid in self._known | {root} if pid in parents}
         grown = True
@@ -111,7 +111,7 @@ class TreeMeter:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/<pid>/stat from the state on; empty when the process is gone."""
+    """Fields of /proc/<pid>/stat from the state on; empty if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,15 +1,15 @@
-"""Near duplicates among 10^5 to 10^6 vectors: pairs found, seconds, CPU seconds and peak memory, beside plain faiss.
+"""Near duplicates among 10^5 to 10^6 vectors: pairs found, seconds, CPU seconds and peak memory, against plain faiss.
 
     python -m benchmarks.dedup
 
-Each search is a fresh process that starts from the dataset on the local disk, imports included, and ends with its pairs
-on disk. `hanclip` is the whole of `hanclip dedup --rung image`, its table included. `ivf` is faiss in one process as
-its documentation has it: IndexIVFFlat with as many lists as hanclip has cells, range_search for all vectors, with the
-least nprobe (1, 2, 4, ...) whose recall on a sample is 0.99. `flat` is faiss' IndexFlatIP.range_search: every pair is
-compared. `peak_mib` is the largest resident set, mapped files included; `peak_own_mib` is it without them.
+Each search is a fresh process that starts from the dataset on the local disk, including imports, and ends with its
+pairs on disk. `hanclip` is all of `hanclip dedup --rung image`, including its table. `ivf` is faiss in one process as
+in its documentation: IndexIVFFlat with as many lists as hanclip has cells, range_search for all vectors, with the
+smallest nprobe (1, 2, 4, ...) that reaches a recall of 0.99 on a sample. `flat` is faiss' IndexFlatIP.range_search:
+every pair is compared. `peak_mib` is the largest resident set including mapped files, `peak_own_mib` without them.
 
-`hanclip` runs with the default `--border` and with 0.5, with which no pair can be missed. The last rows are the hardest
-neighbours for cells: those which differ in four directions only, the ones in which all vectors differ most.
+`hanclip` runs with the default `--border` and with 0.5, which misses no pair. The last rows are the hardest neighbours
+for cells: those that differ only in the four directions of the largest variance.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Pairs = npt.NDArray[np.int64]
 
 
 def _all_vectors(out: str) -> npt.NDArray[np.float32]:
-    """All vectors of the dataset, by the numbers of their images."""
+    """All vectors of the dataset, in the order of their image numbers."""
     from pipeline.curation.vectors import vector_blocks
 
     blocks = list(vector_blocks(out))
@@ -55,14 +55,14 @@ def _all_vectors(out: str) -> npt.NDArray[np.float32]:
 
 
 def _keys(first: Pairs, second: Pairs, count: int) -> Pairs:
-    """Pairs as sorted single numbers, each once."""
+    """Pairs encoded as unique sorted integers."""
     apart = first != second
     low, high = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
     return np.unique(low * count + high)
 
 
 def hanclip(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
-    """`hanclip dedup`, from nothing."""
+    """`hanclip dedup`, from scratch."""
     import pyarrow.parquet as pq
 
     from pipeline.curation.dedup.run import dedup
@@ -93,7 +93,7 @@ def ivf(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
 
 
 def _least_nprobe(index: object, vectors: npt.NDArray[np.float32], cosine: float) -> int:
-    """The least number of lists with which a sample finds 0.99 of its pairs."""
+    """The smallest number of lists with which a sample finds 0.99 of its pairs."""
     some = np.linspace(0, len(vectors) - 1, _SAMPLE).astype(np.int64)
     truth = int((vectors[some] @ vectors.T >= cosine).sum())
     nprobe = 1
@@ -125,7 +125,7 @@ def _range_search(index: object, vectors: npt.NDArray[np.float32], cosine: float
 
 
 def truth(out: str, cosine: float, border: float) -> tuple[Pairs, Row]:
-    """Every pair, by NumPy, with the doubtful ones computed again in float64."""
+    """Every pair, by NumPy; borderline ones are recomputed in float64."""
     vectors = _all_vectors(out)
     found = list(_true_pairs(vectors, cosine))
     return np.unique(np.concatenate(found)), {}
@@ -149,7 +149,7 @@ _WAYS: dict[str, Callable[[str, float, float], tuple[Pairs, Row]]] = {
 
 
 def measured(way: str, name: str, work: Path, cosine: float, border: float) -> Row:
-    """One row of the table, for the dataset of this name; its pairs are left in `work`."""
+    """One row of the table, for the dataset of this name; its pairs are written to `work`."""
     pairs = work / f"{way}-{name}-{cosine}-{border}.npy"
     arguments = (way, f"{work}/{name}", str(cosine), str(border), str(pairs))
     cost = measure("-m", "benchmarks.dedup", "--child", *arguments, timeout_s=_TIMEOUT_S)
@@ -184,7 +184,7 @@ def _child(way: str, out: str, cosine: str, border: str, pairs: str) -> None:
 
 
 def _watch(own_mib: list[float]) -> None:
-    """Note the memory of this process without the mapped files, which the kernel may take back at any time."""
+    """Record the memory of this process without mapped files, which the kernel can reclaim at any time."""
     while True:
         found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
         own_mib.append(int(found.group(1)) / 1024 if found else 0.0)
@@ -216,7 +216,7 @@ def _goals(rows: list[Row], border: float) -> list[Goal]:
 
 
 def main() -> None:
-    """Measure every way and save."""
+    """Measure every method and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", nargs="+", type=int, default=[100_000, 200_000, 1_000_000])
     parser.add_argument("--true-at", type=int, default=200_000, help="of how many vectors to compare every pair")
@@ -246,7 +246,7 @@ def main() -> None:
 
 
 def _plan(given: argparse.Namespace) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Names of datasets, and of each the ways and borders, what the others are compared with first."""
+    """Dataset names with their methods and borders; the baseline comes first."""
     truth, ours = ("truth", _NOTHING_MISSED), [("hanclip", given.border), ("hanclip", _NOTHING_MISSED)]
     for count in given.vectors:
         others = [("ivf", count <= given.ivf_up_to), ("flat", count <= given.flat_up_to)]

@@ -1,12 +1,12 @@
 """images/s and CPU per image over the same files: a bare loop of one process per core, hanclip, Ray Data in two ways.
 
-    python -m benchmarks.embed demo-640      demo model (64 x 64 pixels), 640 x 480 JPEGs: decoding is the larger half
-    python -m benchmarks.embed vit-b-16      the base model's shape with random weights, bf16: the model decides
-    python -m benchmarks.embed tiny-640      224 x 224 pixels into a model of nearly no work: decoding decides
+    python -m benchmarks.embed demo-640      demo model (64 x 64 pixels), 640 x 480 JPEGs: mostly decoding
+    python -m benchmarks.embed vit-b-16      the base model's shape with random weights, bf16: model-bound
+    python -m benchmarks.embed tiny-640      224 x 224 pixels into a nearly empty model: decode-bound
 
-The variants take turns (bare, hanclip, Ray Data, bare, ...), because two runs of one thing differ by up to 1.6 times on
-shared machines. Ratios are taken inside a round, and the median of the rounds is what counts; every value is kept. The
-ratios are of the steady phase (see `watching`); the whole run, with all its start-up, is stated beside it.
+The variants are interleaved (bare, hanclip, Ray Data, bare, ...), because two runs of the same variant differ by up to
+1.6 times on shared machines. Ratios are taken within a round, and the median over the rounds counts; all values are
+kept. Ratios use the steady phase (see `watching`); the whole run, including start-up, is reported as well.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ WORKS = {
 
 
 def prepare(name: str, given: argparse.Namespace) -> tuple[Path, str]:
-    """The folder of images and the model's name, made if they are not there."""
+    """The folder of images and the model's name, created if missing."""
     work = WORKS[name]
     count = given.count or work.count
     originals = given.work / f"{work.width}x{work.height}"
@@ -66,7 +66,7 @@ def prepare(name: str, given: argparse.Namespace) -> tuple[Path, str]:
 
 
 def checkpoint(shape: Shape, work: Path) -> str:
-    """A folder with a model of that shape and random weights, made if it is not there."""
+    """A folder with a model of that shape and random weights, created if missing."""
     from tests.fixtures.checkpoints import write_checkpoint
 
     folder = work / f"model-{shape}"
@@ -76,7 +76,7 @@ def checkpoint(shape: Shape, work: Path) -> str:
 
 
 def run_once(variant: str, case: Case, timeout_s: float) -> Observation:
-    """One run of one variant in fresh processes, its output thrown away afterwards."""
+    """One run of one variant in fresh processes; its output is deleted afterwards."""
     shutil.rmtree(case.out, ignore_errors=True)
     case.marks.unlink(missing_ok=True)
     command = [sys.executable, "-m", _MODULES[variant], *case.arguments()]
@@ -104,7 +104,7 @@ def ratio(rounds: list[dict[str, Observation]], over: str, under: str, what: str
 
 
 def goals(name: str, rounds: list[dict[str, Observation]]) -> list[Goal]:
-    """What hanclip aims at, as far as the variants were run."""
+    """The goals that the variants that ran allow to check."""
     if not {"bare", "hanclip"} <= rounds[0].keys():
         return []
     found = [
@@ -120,7 +120,7 @@ def goals(name: str, rounds: list[dict[str, Observation]]) -> list[Goal]:
 
 
 def table(rounds: list[dict[str, Observation]]) -> list[Row]:
-    """One row a variant: the median of each value over the rounds."""
+    """One row per variant: the median of each value over the rounds."""
     rows = []
     for variant in rounds[0]:
         values = [seen[variant].to_json() for seen in rounds]
@@ -129,12 +129,12 @@ def table(rounds: list[dict[str, Observation]]) -> list[Row]:
 
 
 def _median(values: list[float]) -> float:
-    """Of whole numbers a whole number."""
+    """The median; an integer for integers."""
     return round(median(values), None if isinstance(values[0], int) else 2)
 
 
 def main() -> None:
-    """Run a case and save what came out."""
+    """Run a case and save the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=WORKS)
     parser.add_argument("--count", type=int, help="images; enough for half a minute if not given")

@@ -1,11 +1,11 @@
-"""The whole run against the pure forward pass, on one NVIDIA GPU; skipped by name where there is none.
+"""A whole run against the bare forward pass, on one NVIDIA GPU; skipped by name without one.
 
     python -m benchmarks.gpu --dtype bf16
 
-Ceiling: the image tower over pixels that are on the GPU already, nothing else, `--ceiling-s` seconds in batches of the
+Ceiling: only the image tower, over pixels that are already on the GPU, for `--ceiling-s` seconds in batches of the
 size that a run uses. Sustained: the steady phase of a whole run (see `watching`) over 224-pixel and over 640 x 480
 JPEGs on the local disk. Waited: 1 - the mean of the driver's `utilization.gpu`, the share of time in which a kernel was
-executing, over the same phase. How far decoding keeps up is decided by CPU cores for each GPU, which are stated.
+executing, over the same phase. The CPU cores per GPU decide whether decoding keeps up, and are reported.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def measured(name: str, case: Case, ceiling: float, timeout_s: float) -> Row:
 
 
 def main() -> None:
-    """Measure and save, or say that it was skipped."""
+    """Measure and save, or report the skip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="what hanclip embed --model takes; the base model's shape with random weights")
     parser.add_argument("--dtype", choices=("bf16", "fp16", "fp32"), default="bf16")

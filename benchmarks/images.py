@@ -1,8 +1,8 @@
-"""Photo-like JPEGs for the other benchmarks: smooth random fields of several scales, and sensor noise.
+"""Photo-like JPEGs for the other benchmarks: smooth random fields of several scales plus sensor noise.
 
     python -m benchmarks.images FOLDER --count 4000 --width 640 --height 480
 
-Image number i is the same on every machine with the same Pillow and NumPy. What is already there is kept.
+Image number i is the same on every machine with the same Pillow and NumPy. Existing files are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def photo_like(number: int, width: int, height: int) -> Image.Image:
 
 
 def _field(random: np.random.Generator, cells: int, width: int, height: int) -> npt.NDArray[np.float32]:
-    """(height, width, 3) smooth field of deviation about 1; the colours are alike, as in photographs."""
+    """(height, width, 3) smooth field with a deviation of about 1; colours are correlated, as in photographs."""
     rows = max(2, cells * height // width)
     grey = random.standard_normal((rows, cells, 1), dtype=np.float32)
     coarse = grey + 0.4 * random.standard_normal((rows, cells, 3), dtype=np.float32)
@@ -55,7 +55,7 @@ def make(folder: Path, count: int, width: int, height: int) -> list[Path]:
 
 
 def repeated(folder: Path, distinct: int, count: int, width: int, height: int) -> Path:
-    """A folder of `count` names for `distinct` JPEGs in `folder`, by hard links: as much work, less disk."""
+    """A folder of `count` names for `distinct` JPEGs in `folder`, by hard links: the same work with less disk."""
     originals = make(folder, distinct, width, height)
     place = folder.with_name(f"{folder.name}-as-{count}")
     for number in range(count):
@@ -67,7 +67,7 @@ def repeated(folder: Path, distinct: int, count: int, width: int, height: int) -
 
 
 def main() -> None:
-    """Make a set of images and say how large they came out."""
+    """Make a set of images and print their sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=4000)

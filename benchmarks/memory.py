@@ -2,11 +2,10 @@
 
     python -m benchmarks.memory --seconds 120
 
-The source is a Parquet table of 8 x 8 PNGs, so that records go through as fast as they can. The larger run is told to
-stop (SIGTERM) that many seconds after its first commit; by then the driver holds the whole list of shards and has been
-dispatching. The
-driver's largest resident set is read from the kernel (VmHWM) just before it ends; workers and Ray's daemons are
-processes of their own and not part of it.
+The source is a Parquet table of 8 x 8 PNGs, so that records are processed as fast as possible. The larger run is
+stopped (SIGTERM) that many seconds after its first commit; by then the driver holds the whole list of shards and is
+dispatching. The driver's largest resident set (VmHWM) is read just before it ends; workers and Ray's daemons are
+separate processes and not included.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _TIMEOUT_S = 3600.0
 
 
 def driver_run(rows: int, work: Path, stop_after_s: float | None) -> Row:
-    """Run the driver over a table of `rows` records and watch its memory."""
+    """Run the driver over a table of `rows` records and sample its memory."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         config = Path(folder) / "run.json"
         config.write_text(json.dumps(_configuration(image_table(work, rows), f"{folder}/out")))
@@ -80,7 +79,7 @@ def _watch(child: subprocess.Popen[bytes], stop_after_s: float | None, out: Path
 
 
 def _largest_mib(pid: int) -> float:
-    """The largest resident set that process `pid` ever had; 0 when it has just ended."""
+    """The largest resident set of process `pid` so far; 0 if it has just ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         return int(found.group(1)) / 1024 if found else 0.0

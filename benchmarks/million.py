@@ -1,6 +1,6 @@
 """Sources of many records that cost little disk: a table of URLs, a table of tiny images, a folder, tars.
 
-Each function makes its source below a folder unless it is there, and returns its path.
+Each function creates its source below a folder if it is missing, and returns its path.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def image_table(work: Path, rows: int) -> Path:
 
 
 def folder(work: Path, files: int) -> Path:
-    """Empty files named .jpg, a thousand to a subfolder; planning does not look into them."""
+    """Empty files named .jpg, a thousand per subfolder; planning does not open them."""
     place = work / f"files-{files}"
     for start in range(0, files, _PER_FOLDER):
         below = place / f"{start // _PER_FOLDER:05d}"

@@ -1,8 +1,8 @@
-"""Vectors that lie as those of a CLIP model do, with near neighbours planted among them, written as a dataset.
+"""Vectors distributed like those of a CLIP model, with planted near neighbours, written as a dataset.
 
-A common direction (two images that have nothing to do with each other have a cosine of about 0.5), many clusters of
-very different sizes, a spectrum that falls slowly, and a fifth of all rows neighbours of another row at cosines from
-0.9 to 0.999. Everything is drawn from the number of rows, so the same everywhere.
+A common direction (two unrelated images have a cosine of about 0.5), many clusters of very different sizes, a slowly
+decaying spectrum, and a fifth of all rows neighbours of another row at cosines from 0.9 to 0.999. The seed is the
+number of rows, so the vectors are the same everywhere.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _noise(draw: np.random.Generator, rows: int, spectrum: Vectors) -> Vectors:
 
 
 def _beside(draw: np.random.Generator, vectors: Vectors, spectrum: Vectors, differ_in: int) -> Vectors:
-    """A neighbour of each, at a drawn cosine."""
+    """A neighbour of each vector, at a random cosine."""
     away = _noise(draw, len(vectors), spectrum)
     away[:, differ_in:] = 0
     away = _unit(away - (away * vectors).sum(axis=1, keepdims=True) * vectors)
@@ -69,7 +69,7 @@ def _unit(vectors: Vectors) -> Vectors:
 
 
 def write_dataset(out: Path, vectors: Vectors) -> None:
-    """A dataset whose images have these vectors; an image's digest of pixels is its number in 32 hex digits."""
+    """A dataset with these image vectors; an image's pixel digest is its number in 32 hex digits."""
     identity = Identity(
         model="benchmark", revision=None, weights_sha256="0" * 64, preprocessing="none", dim=DIM,
         has_images=True, has_texts=False, shard_rows=_SHARD_ROWS,

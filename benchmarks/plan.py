@@ -2,9 +2,9 @@
 
     python -m benchmarks.plan --rows 1000000
 
-Each plan is made in a fresh process by the function that `hanclip embed` calls, with the plan written to a new dataset
-on the local disk; imports and the model's digest are included. The sources' files are in the page cache if they were
-just made.
+Each plan is made in a fresh process by the function that `hanclip embed` calls, and written to a new dataset on the
+local disk; imports and the model's digest are included. The source files are in the page cache if they were just
+created.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GOAL_MIB = 1024.0
 
 
 def plan_here(source: str, out: str) -> None:
-    """Plan in this process and print what came out."""
+    """Plan in this process and print the result."""
     from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
     from pipeline.model.checkpoints import resolve
     from pipeline.plan.make import make_plan, new_run_id

@@ -1,13 +1,12 @@
-"""How much of what `demo/` planted the defaults of `dedup` and `similarity` find.
+"""How many of the demo's planted faults `dedup` and `similarity` find with their defaults.
 
-    python -m benchmarks.planted                 # embeds the demo catalog on a local Ray of its own
-    python -m benchmarks.planted --out out/      # takes a dataset of it that is there, and writes its two tables
+    python -m benchmarks.planted                 # embeds the demo catalog on a local Ray
+    python -m benchmarks.planted --out out/      # uses an existing dataset of it, and writes its two tables
 
-Duplicates: `demo/imperfections.json` names each copy and its original. A planted pair is found when both rows are in
-one group. A dropped row is right when it and the row that stays show the same planted original; it counts as exact
-when its rung is `bytes` or `pixels`. Wrong captions:
-the area under the ROC curve is the probability that a row with a wrong caption has a lower value than one with its own,
-equals counting half, from the sum of ranks with NumPy.
+Duplicates: `demo/imperfections.json` names each copy and its original. A planted pair is found if both rows are in one
+group. A dropped row is correct if it and the kept row show the same planted original; it counts as exact if its rung is
+`bytes` or `pixels`. Wrong captions: the area under the ROC curve is the probability that a row with a wrong caption has
+a lower value than one with its own caption, ties counting half, computed from the rank sum with NumPy.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ Pair = tuple[str, str]
 
 
 def auc(wrong: np.ndarray, right: np.ndarray) -> float:
-    """The probability that a value of `wrong` lies below one of `right`; equals count half."""
+    """The probability that a value of `wrong` is below one of `right`; ties count half."""
     _, place, counts = np.unique(np.concatenate([wrong, right]), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     above = ranks[: len(wrong)].sum() - len(wrong) * (len(wrong) + 1) / 2
@@ -80,7 +79,7 @@ def _row(planted: str, pairs: set[Pair], group: dict[str, str], right: list[bool
 
 
 def captions(out: str, flaws: dict[str, Any]) -> Row:
-    """Where rows with a planted wrong caption lie among all rows with a caption."""
+    """Ranks of the rows with a planted wrong caption among all rows with a caption."""
     planted = {one["key"] for one in flaws["wrong_captions"]}
     rows = duckdb.sql(
         f"SELECT id, similarity FROM '{similarity_uri(out)}' WHERE similarity IS NOT NULL ORDER BY similarity, id"
@@ -97,7 +96,7 @@ def captions(out: str, flaws: dict[str, Any]) -> Row:
 
 
 def others(out: str, flaws: dict[str, Any]) -> list[tuple[str, str, str, float]]:
-    """Dropped rows that nobody planted, with the rows they are said to be duplicates of, the least alike first."""
+    """Dropped rows that were not planted, with the rows that they were matched to, least similar first."""
     known = {one["key"] for kind in ("same_bytes", "near_duplicates") for one in flaws[kind]}
     rows = duckdb.sql(
         f"SELECT id, duplicate_of, rung, round(cosine, 4) FROM '{dedup_uri(out)}' WHERE NOT keep ORDER BY cosine, id"
@@ -106,7 +105,7 @@ def others(out: str, flaws: dict[str, Any]) -> list[tuple[str, str, str, float]]
 
 
 def embed(out: str) -> None:
-    """Embed the demo catalog in fp32, so that the figures are those of every machine. Raises RuntimeError."""
+    """Embed the demo catalog in fp32, so that the figures are the same on every machine. Raises RuntimeError."""
     from flows.commands import embed as runs
 
     shipped = demo_folder().parent
@@ -120,7 +119,7 @@ def embed(out: str) -> None:
 
 
 def main() -> None:
-    """Embed if there is nothing yet, find, compare, save."""
+    """Embed if needed, find, compare, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="dataset of the demo catalog; its dedup/ and similarity/ are written again")
     given = parser.parse_args()

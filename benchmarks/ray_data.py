@@ -1,9 +1,9 @@
 """The same work with Ray Data, decoding and resizing in one function: read -> map_batches -> map_batches -> Parquet.
 
-Somebody writes it so who knows that whole pictures are expensive to hand on; `ray_images.py` is the usual way.
+This avoids passing full-size pictures between operators; `ray_images.py` is the usual way.
 
-Four logical CPUs on a smaller machine, because the actors hold theirs all the time and reading and decoding would be
-left with none.
+Four logical CPUs on a smaller machine, because the actors hold theirs all the time and none would be left for
+reading and decoding.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Embed:
 
 
 def start(case: Case) -> int:
-    """Start Ray; the side of the model's pixels."""
+    """Start Ray and return the model's image size."""
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
 

@@ -1,6 +1,6 @@
-"""The same work as Ray Data's guide "Working with Images" (docs.ray.io) has it: read_images -> map_batches twice.
+"""The same work as in Ray Data's guide "Working with Images" (docs.ray.io): read_images -> map_batches twice.
 
-`read_images` decodes, so whole pictures go through the object store to the first `map_batches`, which resizes them.
+`read_images` decodes, so full-size pictures go through the object store to the first `map_batches`, which resizes them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a figure comes from: machine, commit and command beside every result, which is stored as JSON and printed."""
+"""Stores results as JSON and prints them, with machine, commit and command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure that was aimed at: `value` is to be at most, or at least, `bound`."""
+    """A goal: `value` should be at most, or at least, `bound`."""
 
     what: str
     value: float
@@ -34,7 +34,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether it was reached."""
+        """Whether it was met."""
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
@@ -60,7 +60,7 @@ def machine() -> Row:
 
 
 def gpu_name() -> str | None:
-    """The first NVIDIA GPU, if there is one that answers."""
+    """The first NVIDIA GPU that responds, if any."""
     if shutil.which("nvidia-smi") is None:
         return None
     asked = subprocess.run(
@@ -70,7 +70,7 @@ def gpu_name() -> str | None:
 
 
 def commit() -> str:
-    """The commit, with `-dirty` when files differ from it."""
+    """The commit, with `-dirty` if files differ from it."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=_REPOSITORY, capture_output=True, text=True, check=False,
@@ -83,10 +83,10 @@ def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Ro
 
     Args:
         name: of the benchmark.
-        load_before: the machine's one-minute load average before it began.
-        goals: what was aimed at.
-        rows: the table, flat, all with the same keys.
-        details: anything else, such as every single value.
+        load_before: one-minute load average before the start.
+        goals: the goals.
+        rows: flat rows of the table, all with the same keys.
+        details: anything else, such as all single values.
     """
     about, now = machine(), datetime.now(UTC)
     tree = {
@@ -123,7 +123,7 @@ def _cell(value: object) -> str:
 
 
 def _without_work(arguments: list[str]) -> list[str]:
-    """The arguments less `--work FOLDER`, which says where the files lay and nothing about the figures."""
+    """The arguments without `--work FOLDER`, which does not affect the figures."""
     if "--work" not in arguments:
         return arguments
     at = arguments.index("--work")

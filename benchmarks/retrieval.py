@@ -1,10 +1,11 @@
-"""Exact search of 5,000 texts in 10^6 image vectors of 512 numbers, beside a plain faiss IndexFlatIP on the same cores.
+"""Exact search of 5,000 texts in 10^6 image vectors of 512 numbers, against a plain faiss IndexFlatIP on the same
+cores.
 
     python -m benchmarks.retrieval
 
-Each search runs in a process of its own over the same vectors, which are made in blocks from a seed; ours holds one
-block at a time, faiss the whole index. The time is that of searching, faiss's without filling the index. The peak is
-the process's largest resident set. Both must find ten of the same scores: rounding decides which of two is first.
+Each search runs in a separate process over the same vectors, which are generated in blocks from a seed; hanclip holds
+one block at a time, faiss the whole index. Search time only, without filling faiss's index. The peak is the process's
+largest resident set. Both must find the same ten scores; rounding may swap equal ones.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def child(which: str, texts: int, images: int, found: Path) -> None:
 
 
 def main() -> None:
-    """Measure in turns and save."""
+    """Measure alternately and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=5000)
     parser.add_argument("--images", type=int, default=1_000_000)

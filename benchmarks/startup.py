@@ -1,4 +1,4 @@
-"""CPU seconds of `hanclip --help`: what every use of the command line pays before anything else.
+"""CPU seconds of `hanclip --help`: the start-up cost of every command.
 
 python -m benchmarks.startup
 """

@@ -1,11 +1,11 @@
-"""Runs one variant in a process of its own and watches it: wall time, CPU time, and the steady phase in the middle.
+"""Runs one variant in a separate process and measures wall time, CPU time, and the steady phase in the middle.
 
 The variant appends `<began> <ended> <images decoded> <images embedded>` lines to a marks file for every batch, in
-monotonic seconds; the clock is the machine's, so lines of several processes are comparable. Each batch counts as done
-evenly over its time, so that a phase need not begin and end with a batch. The steady phase ends when 95 % of the images
-are decoded and begins when 40 % of those that are embedded by then are: behind the start of processes, the loading
-of models and the filling of queues, and before the first worker runs dry. How many images were decoded in the phase for
-each that was embedded is stated; if queues are as full at its end as at its beginning, it is 1.
+monotonic seconds; the clock is machine-wide, so lines of several processes are comparable. A batch's work is spread
+evenly over its time, so that a phase need not start and end with a batch. The steady phase ends when 95 % of the images
+are decoded, and begins when 40 % of those embedded by then are: after processes have started, models are loaded and
+queues are full, and before the first worker is idle. The images decoded per embedded image are reported; the ratio is 1
+if queues are as full at the end as at the beginning.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Observation:
     """One run of one variant.
 
     Attributes:
-        images: how many it embedded.
+        images: number embedded.
         wall_s, cpu_s: of the whole run, from the start of the first process to the end of the last.
         steady_images_per_s, steady_cpu_ms: rate and CPU per embedded image in the steady phase.
-        decoded_per_embedded: images decoded in the steady phase for each that was embedded.
+        decoded_per_embedded: images decoded per embedded image in the steady phase.
     """
 
     images: int
@@ -65,13 +65,13 @@ class Observation:
 
 
 class Marks:
-    """Where a variant notes its progress."""
+    """Writes a variant's progress."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def add(self, decoded: int, embedded: int, seconds: float) -> None:
-        """So many more are through, now, after `seconds` of work. One short write, so that lines do not mix."""
+        """Add so many images, done now after `seconds` of work. One short write, so that lines do not mix."""
         ended_s = time.monotonic()
         os.write(self._file, f"{ended_s - seconds:.3f} {ended_s:.3f} {decoded} {embedded}\n".encode())
 
@@ -80,7 +80,7 @@ def watch(command: Sequence[str], marks: Path, log: Path, timeout_s: float) -> O
     """Run `command` to its end.
 
     Raises:
-        RuntimeError: it failed or took longer than `timeout_s`; `log` says why.
+        RuntimeError: it failed or took longer than `timeout_s`; see `log`.
     """
     meter = make_meter()
     try:
@@ -110,7 +110,7 @@ def steady_span(marks: Path) -> tuple[float, float]:
 
 
 def _progress(marks: Path) -> tuple[Floats, Floats, Floats]:
-    """Moments of the run, and the images that were decoded and embedded by then."""
+    """Times of the run, and the images decoded and embedded by then."""
     began_s, ended_s, decoded, embedded = np.loadtxt(marks, ndmin=2).T
     at_s = np.arange(began_s.min(), ended_s.max() + _GRID_S, _GRID_S)
     lasted_s = np.maximum(ended_s - began_s, 1e-6)
@@ -119,7 +119,7 @@ def _progress(marks: Path) -> tuple[Floats, Floats, Floats]:
 
 
 def _steady(decoded: Floats, embedded: Floats) -> tuple[int, int]:
-    """Numbers of the moments between which the phase lies."""
+    """Indices of the times at which the phase begins and ends."""
     end = int(np.searchsorted(decoded, _DECODED_AT_END * decoded[-1]))
     begin = int(np.searchsorted(embedded, _EMBEDDED_AT_BEGIN * embedded[end]))
     if embedded[end] <= embedded[begin]:

@@ -1,4 +1,4 @@
-"""The real thing: one run of hanclip's driver on a local Ray of its own, over the case's files."""
+"""One run of hanclip's driver on a local Ray, over the case's files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def configuration(case: Case) -> RunConfig:
 
 
 class MarkingMeter(Meter):
-    """The driver's meter, which sees every chunk that leaves a stage, and notes it."""
+    """The driver's meter, extended to write a mark for every chunk that leaves a stage."""
 
     marks: Marks
 
@@ -41,7 +41,7 @@ class MarkingMeter(Meter):
 
 
 def main() -> None:
-    """Run, and refuse to be measured if anything was left out."""
+    """Run, and fail if any record is missing."""
     case = parse(__doc__)
     MarkingMeter.marks = Marks(case.marks)
     actors.run.Meter = MarkingMeter  # type: ignore[misc]
