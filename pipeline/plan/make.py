@@ -33,7 +33,7 @@ from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
 from pipeline.scratch.workspace import Workspace
-from pipeline.storage.claim import read_claim
+from pipeline.storage import read_claim
 from pipeline.vocabulary import Reason
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ from pipeline.plan.record_files import RecordFiles, write_shards
 from pipeline.plan.shards import Cut, Origin, shard_id
 from pipeline.records import RECORDS, Shard
 from pipeline.scratch.workspace import Workspace
-from pipeline.storage.claim import claim_folder, read_claim, require_empty
+from pipeline.storage import claim_folder, read_claim, require_empty
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
-"""Open, list, read many, write whole: one set of functions for local paths and every fsspec URL.
+"""Reads, lists and writes objects at local paths and every fsspec URL, with one set of functions.
 
-Addresses are local paths or URLs; bytes and `ObjectInfo` come out, `pipeline.errors.StorageError` is all they raise.
-s3, gs and az go through obstore, http(s) through aiohttp, local files through system calls, the rest through fsspec.
-Clients are loaded when an address first needs them.
+In: addresses. Out: bytes and `ObjectInfo`; failures of a store are `pipeline.errors.StorageError`. s3, gs and az go
+through obstore, http(s) through aiohttp, local paths through system calls, everything else through fsspec. Clients are
+imported when an address first needs them.
+
+This is the only door: code outside imports from here, never from a module below.
 """
 
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.border import translated
+from pipeline.storage.claim import claim_folder, read_claim, require_empty
+from pipeline.storage.lines import write_lines
 from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
@@ -21,6 +25,7 @@ __all__ = [
     "ReadPolicy",
     "arrow_filesystem",
     "check_writable",
+    "claim_folder",
     "create",
     "delete",
     "exists",
@@ -39,13 +44,16 @@ __all__ = [
     "parent",
     "printable",
     "read_bytes",
+    "read_claim",
     "read_many",
     "read_range",
     "read_spans",
     "relative",
+    "require_empty",
     "scheme",
     "stat",
     "supports_create",
     "translated",
     "upload",
+    "write_lines",
 ]

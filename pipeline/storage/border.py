@@ -1,7 +1,7 @@
-"""The border: whatever obstore, fsspec, aiohttp and the operating system raise becomes one of hanclip's errors.
+"""Translates the errors of obstore, fsspec, aiohttp and the operating system into hanclip's.
 
-Foreign messages are not passed on: they hold request URLs and dumps of the client. What is worth knowing (HTTP status,
-the store's error code) is picked out of them.
+Foreign messages never get through, since they contain request URLs and dumps of the client. Only the HTTP status and
+the store's error code are extracted from them.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _CREDENTIALS = {
 _REFUSALS = frozenset({"PermissionDeniedError", "UnauthenticatedError", "ProfileNotFound", "CredentialRetrievalError"})
 _TRANSIENT_ERRNO = frozenset({errno.ESTALE, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTCONN})
 
-#: Already hanclip's, or mistakes in this program: both go on as they are.
+#: Already hanclip's, or bugs in this program: both pass unchanged.
 _PASSED = (HanclipError, NotImplementedError, TypeError, LookupError, AttributeError, AssertionError)
 
 
 class HttpStatusError(Exception):
-    """An HTTP answer that is not the object."""
+    """An HTTP response that is not the object."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status code: {status}")
 
 
 def translate(error: Exception, uri: str) -> StorageError:
-    """The hanclip error that `error`, met at `uri`, means. Never carries a foreign message with it."""
+    """The hanclip error for `error`, raised by an operation on `uri`. Contains no foreign message."""
     text, kind = str(error), type(error).__name__
     status, code = _STATUS.search(text), _CODE.search(text)
     if code and code.group(1) == "NoSuchBucket":
@@ -55,28 +55,28 @@ def translate(error: Exception, uri: str) -> StorageError:
     if status:
         return _by_status(int(status.group(1)), code.group(1) if code else "", uri)
     if kind == "AlreadyExistsError" or isinstance(error, FileExistsError):
-        return AlreadyExistsError(f"{printable(uri)} exists already: another writer came first. Nothing to do.", uri)
+        return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _not_found(uri)
     if kind in _REFUSALS or isinstance(error, PermissionError):
         return _forbidden(uri, kind)
     if isinstance(error, TimeoutError) or "kind: Timeout" in text:
-        return TimedOutError(f"{printable(uri)} gave no answer in time. Try again, or raise --read-timeout-s.", uri)
+        return TimedOutError(f"{printable(uri)} timed out. Try again, or raise --read-timeout-s.", uri)
     if isinstance(error, ConnectionError) or kind in {"GenericError", "JoinError"}:
         return _unavailable(uri, _network_cause(text))
     if isinstance(error, ValueError):
-        return BadUriError(f"{printable(uri)!r} is not an address that can be read. Correct it in the source.", uri)
+        return BadUriError(f"{printable(uri)!r} is not a readable address. Correct it in the source.", uri)
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
         return _unavailable(uri, errno.errorcode[error.errno or 0])
     cause = error.strerror if isinstance(error, OSError) and error.strerror else kind
-    return StorageError(f"{printable(uri)} could not be read or written: {cause}. Check it by hand.", uri)
+    return StorageError(f"{printable(uri)} could not be read or written: {cause}. Check it with another tool.", uri)
 
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Around calls of foreign code: its errors leave as hanclip's, with the foreign one as their cause.
+    """Wrap calls of foreign code: its errors become hanclip's, chained to the original.
 
-    Arrow's own exceptions pass: they are about what a file holds, not about the store.
+    Arrow's own exceptions pass, since they concern the content of a file, not the store.
     """
     try:
         yield
@@ -94,16 +94,17 @@ def _by_status(status: int, code: str, uri: str) -> StorageError:
     if status in {401, 403}:
         return _forbidden(uri, code or f"HTTP {status}")
     if status == 412 or code == "BlobAlreadyExists":
-        return AlreadyExistsError(f"{printable(uri)} exists already: another writer came first. Nothing to do.", uri)
+        return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
     if status in {408, 409, 425, 429} or status >= 500:
         return _unavailable(uri, f"HTTP {status}")
     hint = "Check AWS_REGION and AWS_ENDPOINT_URL." if scheme(uri).startswith("s3") else "Check the address."
-    return StorageError(f"{printable(uri)} was answered with HTTP {status} {code}".rstrip() + f". {hint}", uri)
+    answer = f"HTTP {status} {code}".rstrip()
+    return StorageError(f"The store answered {answer} for {printable(uri)}. {hint}", uri)
 
 
 def _not_found(uri: str) -> NotFoundError:
     return NotFoundError(
-        f"{printable(uri)} does not exist. Check the name; if it did when the run began, run the same command again.",
+        f"{printable(uri)} does not exist. Check the name; if it existed when the run began, run the command again.",
         uri,
     )
 
@@ -117,22 +118,22 @@ def _no_bucket(uri: str) -> NoBucketError:
 
 def _forbidden(uri: str, code: str) -> ForbiddenError:
     family = scheme(uri)[:2] if scheme(uri)[:2] in _CREDENTIALS else scheme(uri)
-    cure = f"Check {_CREDENTIALS[family]}." if family in _CREDENTIALS else "The server wants other credentials."
+    cure = f"Check {_CREDENTIALS[family]}." if family in _CREDENTIALS else "Give credentials that the server accepts."
     return ForbiddenError(f"Access to {printable(uri)} was refused ({code}). {cure}", uri)
 
 
 def _unavailable(uri: str, cause: str) -> UnavailableError:
     store = printable(uri)
-    return UnavailableError(f"{store} is not available ({cause}). Try again when the store answers.", uri)
+    return UnavailableError(f"{store} is not available ({cause}). Try again when the store is up.", uri)
 
 
 def _network_cause(text: str) -> str:
     for sign, cause in (("ConnectionRefused", "connection refused"), ("dns error", "host name not found")):
         if sign in text:
             return cause
-    return "connection broke off"
+    return "connection lost"
 
 
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> str:
-    """The sentence for an object above the limit."""
+    """The message for an object above the limit."""
     return f"{uri} has {size_bytes:,} bytes, more than the limit of {max_bytes:,}. Raise --max-image-bytes to read it."

@@ -1,4 +1,4 @@
-"""JSON lines of any number, written whole or not at all."""
+"""Writes JSON lines as one object, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import storage
+from pipeline.storage.writing import upload
 
 
 def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write JSON lines of any number, staged on this machine's disk; returns how many."""
+    """Write one line per row and return how many; any number, since they are staged on the local disk."""
     count = 0
     with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
         staged = Path(folder) / "lines.jsonl"
@@ -20,5 +20,5 @@ def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:
             for row in rows:
                 file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
                 count += 1
-        storage.upload(uri, staged)
+        upload(uri, staged)
     return count

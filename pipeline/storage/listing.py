@@ -1,4 +1,4 @@
-"""What is there: one object, everything under a folder, or what a pattern matches."""
+"""Finds objects: one by name, everything under a folder, or the matches of a pattern."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def stat(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> ObjectInfo:
     """Size and fingerprint of one object.
 
     Raises:
-        NotFoundError: there is none, or it is a folder.
-        StorageError: the store refused or could not be reached.
+        NotFoundError: it does not exist, or is a folder.
+        StorageError: the store refused or is unreachable.
     """
     uri = normalise(uri)
 
@@ -39,7 +39,7 @@ def stat(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> ObjectInfo:
 
 
 def exists(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> bool:
-    """Whether an object has this very name; False for folders."""
+    """Whether an object of this name exists; False for folders."""
     try:
         stat(uri, policy)
     except NotFoundError:
@@ -58,11 +58,11 @@ def find_local(path: str) -> ObjectInfo | None:
 def list_objects(uri: str) -> Iterator[ObjectInfo]:
     """Every object under `uri`, streamed, in the store's order; the object itself when `uri` is one.
 
-    Hidden names (a leading dot) and half-written files (`name#1`) are left out.
+    Hidden names (a leading dot) and unfinished uploads (`name#1`) are left out.
 
     Raises:
-        NotFoundError: nothing is there. An empty local folder exists and yields nothing.
-        StorageError: the store refused or could not be reached.
+        NotFoundError: nothing exists there. An empty local folder does exist, and yields nothing.
+        StorageError: the store refused or is unreachable.
     """
     uri = normalise(uri)
     if scheme(uri) in HTTP_SCHEMES or (is_local(uri) and not os.path.isdir(uri)):
@@ -88,13 +88,13 @@ def _is_finished(uri: str, base: int) -> bool:
 
 
 def expand(uris: Iterable[str]) -> list[str]:
-    """Addresses that `uris` stand for: braces (`{000..009}`, `{a,b}`) and globs (`*`, `?`, `[...]`, `**`) filled in.
+    """Addresses with braces (`{000..009}`, `{a,b}`) and globs (`*`, `?`, `[...]`, `**`) expanded.
 
-    Each address comes once, a pattern's matches sorted. Plain addresses are not looked up.
+    Each address comes once, the matches of a pattern sorted. Plain addresses are not checked.
 
     Raises:
         EmptySourceError: a pattern matches nothing.
-        StorageError: the store refused or could not be reached.
+        StorageError: the store refused or is unreachable.
     """
     found: dict[str, None] = {}
     for uri in uris:
@@ -104,7 +104,7 @@ def expand(uris: Iterable[str]) -> list[str]:
 
 
 def fixed_folder(pattern: str) -> str:
-    """The deepest folder that every match of a glob or brace pattern lies in; for a plain address its own folder."""
+    """The deepest folder that contains every match of a pattern; for a plain address its parent folder."""
     segments = normalise(pattern).split("/")
     plain = next((place for place, segment in enumerate(segments) if _MAGIC.search(segment) or "{" in segment), -1)
     return "/".join(segments[:plain]) or "/"
@@ -135,7 +135,7 @@ def _glob(pattern: str) -> list[str]:
     else:
         found = _match(pattern)
     if not found:
-        raise EmptySourceError(f"The pattern {pattern} matches nothing. Check it, and quote it against the shell.")
+        raise EmptySourceError(f"The pattern {pattern} matches nothing. Check it, and quote it for the shell.")
     return found
 
 

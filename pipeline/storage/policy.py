@@ -1,4 +1,4 @@
-"""How patiently and how greedily to read, and the one loop that tries again."""
+"""Limits of reading (timeouts, concurrency, sizes), and the one retry loop."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ReadPolicy:
     """Limits of reading.
 
     Attributes:
-        timeout_s: deadline of one attempt.
-        retry_timeout_s: no new attempt starts later than this after the first; 0 tries once.
+        timeout_s: deadline of one attempt, in seconds.
+        retry_timeout_s: no attempt starts later than this after the first, in seconds; 0 never retries.
         concurrency: reads in flight.
-        max_bytes: larger objects are not read; None reads any.
+        max_bytes: larger objects are not read; None reads objects of any size.
         allow_private_hosts: http(s) URLs may lead to private, loopback and link-local addresses.
     """
 
@@ -38,7 +38,7 @@ class ReadPolicy:
 
     @classmethod
     def of(cls, config: SourceConfig) -> ReadPolicy:
-        """The policy that the user's options ask for."""
+        """The policy for the user's options."""
         return cls(
             timeout_s=config.read_timeout_s,
             retry_timeout_s=config.retry_timeout_s,
@@ -49,22 +49,22 @@ class ReadPolicy:
 
     @classmethod
     def of_commits(cls, config: SourceConfig) -> ReadPolicy:
-        """For what is written: retried as long as reads are. A read's deadline would be too short for an upload."""
+        """The policy of commits: retried as long as reads, but without their deadline, too short for an upload."""
         return replace(DEFAULT_POLICY, retry_timeout_s=config.retry_timeout_s)
 
 
-#: For everything that is neither a source's content nor a commit: listings, footers, plans.
+#: For everything but source content and commits: listings, footers, plans.
 DEFAULT_POLICY = ReadPolicy.of(SourceConfig())
 
 
 def with_retries(attempt: Callable[[], T], policy: ReadPolicy) -> T:
-    """Call `attempt`; after an `UnavailableError` again, with jitter, until the policy's time is up."""
+    """Call `attempt`, and again after each `UnavailableError`, with jitter, until the policy's time is up."""
     return _retrying(policy.retry_timeout_s)(attempt)
 
 
 @lru_cache(maxsize=16)
 def _retrying(retry_timeout_s: float) -> Retrying:
-    """One object for all calls, since making it costs more than a local read; it keeps its state by thread."""
+    """Shared by all calls, since making one costs more than a local read; its state is thread-local."""
     return Retrying(
         retry=retry_if_exception_type(UnavailableError),
         wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),

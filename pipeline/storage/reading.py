@@ -1,4 +1,4 @@
-"""Bytes of objects: one, a slice, many at once, many slices of one."""
+"""Reads objects: one, a slice of one, many at once, many slices of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme
 T = TypeVar("T")
 J = TypeVar("J")
 
-#: Spans of one object nearer than this are read together: a request costs more than so many bytes.
+#: Spans of one object with a smaller gap share a request: the request costs more than reading the gap.
 _GAP_BYTES = 128 * 2**10
 _MERGED_BYTES = 32 * 2**20
 
@@ -28,8 +28,8 @@ def read_bytes(uri: str, max_bytes: int | None = None, policy: ReadPolicy = DEFA
     """The whole object.
 
     Raises:
-        TooLargeError: it has more than `max_bytes`; nothing of it was kept.
-        StorageError: missing, refused or not to be reached.
+        TooLargeError: it has more than `max_bytes`.
+        StorageError: it is missing, refused or unreachable.
     """
     uri = normalise(uri)
     return _get(backend_for(uri), uri, replace(policy, max_bytes=max_bytes))
@@ -48,9 +48,9 @@ def read_range(uri: str, start: int, length: int, policy: ReadPolicy = DEFAULT_P
 
 
 def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageError]:
-    """Whole objects, `policy.concurrency` at once, in the order of `uris`; a failed one gives its error.
+    """Whole objects, `policy.concurrency` at once, in the order of `uris`; a failed read returns its error.
 
-    http(s) URLs are taken for somebody else's: they are read only from public addresses, unless the policy allows more.
+    http(s) URLs are treated as untrusted: only public addresses are read, unless the policy allows private ones.
     """
     health = StoreHealth()
 
@@ -61,22 +61,22 @@ def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageEr
             result = _get(_guarded_backend(uri, policy), uri, patience)
         except StorageError as error:
             result = error
-        health.note(uri, answered=not isinstance(result, UnavailableError))
+        health.record(uri, answered=not isinstance(result, UnavailableError))
         return result
 
     return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
 
 
 def read_spans(uri: str, spans: Sequence[tuple[int, int]], policy: ReadPolicy) -> list[bytes | StorageError]:
-    """Slices `(start, length)` of one object, in the order of `spans`; near ones share a request.
+    """Slices `(start, length)` of one object, in the order of `spans`; close ones share a request.
 
-    A span beyond the object's end comes back short. A span above `policy.max_bytes` is a `TooLargeError`, unread.
+    A span that ends beyond the object comes back short. A span above `policy.max_bytes` is a `TooLargeError`, unread.
     """
     uri = normalise(uri)
     limit = policy.max_bytes
     results: list[bytes | StorageError] = [
         TooLargeError(
-            f"{length:,} bytes at {start} of {printable(uri)} are above the limit. Raise --max-image-bytes.", uri
+            f"{length:,} bytes at byte {start:,} of {printable(uri)} exceed the limit. Raise --max-image-bytes.", uri
         )
         if limit is not None and length > limit
         else b""
@@ -106,7 +106,7 @@ class _Span(NamedTuple):
 
 
 def _merge(spans: list[_Span]) -> list[list[_Span]]:
-    """Runs of spans to be read with one request each."""
+    """Groups of spans, each read with one request."""
     groups: list[list[_Span]] = []
     end = 0
     for span in sorted(spans):
@@ -153,6 +153,6 @@ def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
 def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:
     if scheme(uri) not in HTTP_SCHEMES or policy.allow_private_hosts:
         return backend_for(uri)
-    from pipeline.storage.backends.http import GUARDED
+    from pipeline.storage.backends.http import GUARDED  # loads aiohttp for http(s) alone
 
     return GUARDED

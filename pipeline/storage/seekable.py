@@ -1,4 +1,4 @@
-"""A remote object as a file: for tar headers, Parquet footers and compressed streams."""
+"""Opens a remote object as a file, for tar headers, Parquet footers and compressed streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.storage.uris import is_local, normalise
 
 
 class RangedFile(io.RawIOBase):
-    """Reads become ranged requests, each tried again like any other."""
+    """Each read is a ranged request with the usual retries."""
 
     def __init__(self, uri: str, size_bytes: int, policy: ReadPolicy) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def open_seekable(uri: str, policy: ReadPolicy = DEFAULT_POLICY, buffer_bytes: i
     """Open for reading with `seek`; a remote object is fetched `buffer_bytes` at a time.
 
     Raises:
-        StorageError: here when the object is missing or refused, and from every read.
+        StorageError: the object is missing or refused; also from every read.
     """
     uri = normalise(uri)
     if is_local(uri):

@@ -1,7 +1,7 @@
-"""Addresses of objects: local paths and URLs. Pure text, nothing is opened.
+"""Parses and joins addresses of objects: local paths and URLs. Nothing is opened.
 
-A local path is absolute after `normalise`. In a URL everything after the bucket is the key as the store knows it: `#`,
-`%` and `?` are ordinary characters, except in http(s), where the URL goes to the server as it is.
+A local path is absolute after `normalise`. In a URL everything after the bucket is the key, byte for byte: `#`, `%` and
+`?` are ordinary characters. An http(s) URL goes to the server unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def parent(uri: str) -> str:
 
 
 def relative(uri: str, base: str) -> str:
-    """`uri` as seen from the folder `base`; its last segment when it is not below."""
+    """`uri` relative to the folder `base`; its last segment if it is not below."""
     folder = base.rstrip("/") + "/"
     return uri[len(folder) :] if uri.startswith(folder) else name(uri)
 
@@ -71,7 +71,7 @@ def split_bucket(uri: str) -> tuple[str, str]:
 
 
 def printable(uri: str) -> str:
-    """`uri` for a message: http(s) URLs without user, query and fragment, which may hold secrets; others likewise."""
+    """`uri` for a message, without secrets: an http(s) URL loses its user, query and fragment."""
     if scheme(uri) not in HTTP_SCHEMES:
         return without_credentials(uri)
     parts = urlsplit(uri)

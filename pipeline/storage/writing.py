@@ -1,4 +1,4 @@
-"""Objects that appear whole or not at all."""
+"""Writes and deletes objects. A written object appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ from pipeline.storage.uris import is_local, join, normalise, parent, printable, 
 def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
     """Write `data` under a free name, with one request.
 
-    On a store without conditional writes the name is looked up first and then overwritten: two writers that race may
-    both succeed there, and the later one's file stays, whole.
+    A store without conditional writes is asked whether the name exists, then overwritten: two racing writers may both
+    succeed there, and the later file stays, whole.
 
     Raises:
         AlreadyExistsError: the name is taken.
-        StorageError: refused or not to be reached.
+        StorageError: the store refused or is unreachable.
     """
     uri = normalise(uri)
     if is_local(uri) or supports_create(parent(uri), policy):
         _create_once(uri, data, policy)
     elif exists(uri, policy):
-        raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri)
+        raise AlreadyExistsError(f"{uri} already exists: another writer was first. Nothing to do.", uri)
     else:
         overwrite(uri, data, policy)
 
 
 def _create_once(uri: str, data: bytes, policy: ReadPolicy) -> None:
-    tries = 0
+    attempts = 0
 
     def attempt() -> None:
-        nonlocal tries
-        tries += 1
+        nonlocal attempts
+        attempts += 1
         try:
             _put(uri, data, True, policy)
         except AlreadyExistsError:
-            # An earlier try may have been stored and only its answer lost: then the name holds these very bytes.
-            if tries == 1 or read_bytes(uri, policy=policy) != data:
+            # An earlier attempt may have succeeded without its answer arriving: then the object has these very bytes.
+            if attempts == 1 or read_bytes(uri, policy=policy) != data:
                 raise
 
     try:
         with_retries(attempt, policy)
     except NotImplementedError:
         if exists(uri, policy):
-            raise AlreadyExistsError(f"{uri} exists already: another writer came first. Nothing to do.", uri) from None
+            raise AlreadyExistsError(f"{uri} already exists: another writer was first. Nothing to do.", uri) from None
         overwrite(uri, data, policy)
 
 
 def overwrite(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
-    """Write `data`, replacing what was there; a reader sees the old or the new object, never a part."""
+    """Write or replace an object; a reader sees the old or the new one, never a part."""
     uri = normalise(uri)
     with_retries(lambda: _put(uri, data, False, policy), policy)
 
 
 def upload(uri: str, file: Path, policy: ReadPolicy = DEFAULT_POLICY) -> None:
-    """Put a file of this machine under the name, replacing what was there; a reader sees the old or the new, whole."""
+    """Write or replace an object with a local file; a reader sees the old or the new one, never a part."""
     uri = normalise(uri)
 
     def attempt() -> None:
@@ -76,7 +76,7 @@ def upload(uri: str, file: Path, policy: ReadPolicy = DEFAULT_POLICY) -> None:
 
 
 def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
-    """Remove one object; no error when it is gone."""
+    """Delete one object; no error if it does not exist."""
     uri = normalise(uri)
 
     def attempt() -> None:
@@ -87,14 +87,14 @@ def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
 
 
 def check_writable(uri: str, probe: bool = True) -> None:
-    """Refuse an output folder that cannot be written, before anything is begun.
+    """Refuse an output folder that cannot be written, before any work starts.
 
     Args:
         uri: the folder; it need not exist.
-        probe: try it, where looking does not tell, with an object that is deleted again.
+        probe: in a store other than a local disk, write a test object and delete it.
 
     Raises:
-        ConfigError: it cannot be written, and why.
+        ConfigError: it cannot be written; the message has the reason.
         StorageError: the store does not answer.
     """
     uri = normalise(uri)
@@ -109,11 +109,11 @@ def check_writable(uri: str, probe: bool = True) -> None:
 
 
 def _unwritable(path: str) -> str:
-    """What stands in the way of writing below a local folder; empty when nothing does, as far as one can see."""
+    """Why a local folder cannot be written, by its permissions; empty if it can."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     if not os.path.isdir(path):
-        return f"{path} is no folder"
+        return f"{path} is not a folder"
     if os.access(path, os.W_OK | os.X_OK):
         return ""
     read_only = os.statvfs(path).f_flag & os.ST_RDONLY
@@ -121,20 +121,20 @@ def _unwritable(path: str) -> str:
 
 
 def supports_create(base_uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> bool:
-    """Whether the store keeps create-only writes; tried once per bucket and process, under `base_uri`.
+    """Whether the store honours create-only writes; tested once per bucket and process, under `base_uri`.
 
     Raises:
-        StorageError: nothing can be written there.
+        StorageError: the store cannot be written there.
     """
     base_uri = normalise(base_uri)
     bucket = base_uri if is_local(base_uri) else f"{scheme(base_uri)}://{split_bucket(base_uri)[0]}"
     store = (bucket, *s3_environment())
-    if store not in _KEEPS_CREATE:
-        _KEEPS_CREATE[store] = _probe(join(base_uri, f"_probe-{uuid.uuid4().hex}"), policy)
-    return _KEEPS_CREATE[store]
+    if store not in _HONOURS_CREATE:
+        _HONOURS_CREATE[store] = _probe(join(base_uri, f"_probe-{uuid.uuid4().hex}"), policy)
+    return _HONOURS_CREATE[store]
 
 
-_KEEPS_CREATE: dict[tuple[str | None, ...], bool] = {}
+_HONOURS_CREATE: dict[tuple[str | None, ...], bool] = {}
 
 
 def _probe(uri: str, policy: ReadPolicy) -> bool:

@@ -244,5 +244,5 @@ def test_an_address_that_the_user_typed_is_not_restricted(site: Site) -> None:
     assert storage.read_bytes(site.url("/t.csv")) == b"image bytes"
     site.files["/range"] = bytes(range(100))
     assert storage.read_range(site.url("/range"), 10, 5) == bytes(range(10, 15))
-    with pytest.raises(StorageError, match="http is for reading"):
+    with pytest.raises(StorageError, match="http is read-only"):
         storage.overwrite(site.url("/t.csv"), b"")

@@ -29,7 +29,7 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import RunError, UsageError
 from pipeline.phases import OnRows
 from pipeline.scratch.workspace import Workspace
-from pipeline.storage.claim import claim_folder
+from pipeline.storage import claim_folder
 
 CLAIM = "_tars.json"
 FAILURES = QUARANTINE.remove(QUARANTINE.get_field_index("attempts"))

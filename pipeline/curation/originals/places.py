@@ -23,7 +23,7 @@ from pipeline.dataset.scan import scan_files
 from pipeline.errors import NotFoundError
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
-from pipeline.storage.claim import read_claim
+from pipeline.storage import read_claim
 
 _PLACE = ("image_uri", "text_uri", "container", "position", "size_bytes", "plan")
 _LOCATED = """

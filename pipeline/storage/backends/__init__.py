@@ -1,1 +1,1 @@
-"""Implementations of storage, one module each; `open` chooses by the scheme of a URL."""
+"""One module per kind of store; `open` chooses by the scheme of the address. Private to `pipeline.storage`."""

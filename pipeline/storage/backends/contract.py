@@ -1,4 +1,4 @@
-"""What hanclip needs of a store: `Backend`, and `ObjectInfo`, which it returns."""
+"""The contract of a store: `Backend`, and the `ObjectInfo` that it returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.storage.policy import ReadPolicy
 
 
 class ObjectInfo(NamedTuple):
-    """One object: where, how large, and a value that changes when its content does (etag, or size and mtime)."""
+    """One object: address, size, and a value that changes with its content (etag, or size and mtime)."""
 
     uri: str
     size_bytes: int
@@ -20,28 +20,31 @@ class ObjectInfo(NamedTuple):
 
 
 class Backend(Protocol):
-    """One attempt each, no retries. `uri` is normalised."""
+    """Each method makes one attempt and raises the client's own errors; callers retry and translate.
+
+    Every `uri` is normalised.
+    """
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """Size and fingerprint of one object; FileNotFoundError for folders."""
 
     def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Every object under the folder `uri`, streamed; nothing when there is none."""
+        """Every object under the folder `uri`, streamed; nothing if there is none."""
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """The whole object; TooLargeError before more than `policy.max_bytes` are held."""
+        """The whole object; TooLargeError before more than `policy.max_bytes` are in memory."""
 
     def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
         """`length` bytes from `start`, fewer where the object ends."""
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
-        """Write whole or not at all; with `create`, FileExistsError or its like when the name is taken."""
+        """Write whole or not at all; with `create`, an error like FileExistsError if the name is taken."""
 
     def upload(self, uri: str, file: Path) -> None:
-        """Replace the object by a file of this machine, whole or not at all."""
+        """Replace the object with a local file, whole or not at all."""
 
     def delete(self, uri: str) -> None:
-        """Remove one object; no error when it is gone."""
+        """Delete one object; no error if it does not exist."""
 
     def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
         """Arrow's view of the store, and the path of `uri` in it."""

@@ -1,7 +1,7 @@
-"""http and https: whole objects and ranges, with limits of bytes and time, and a guard for URLs written by others.
+"""Reads http and https within limits of bytes and time, and keeps untrusted URLs away from private networks.
 
-`TRUSTED` serves addresses that the user typed. `GUARDED` serves those found inside tables: it refuses every address
-that is not public, at connect time and again after each redirect, which are followed here one by one.
+`TRUSTED` serves addresses that the user typed. `GUARDED` serves those found in tables: it refuses every address that is
+not public, at connect time and again after each redirect, which are followed here one by one.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ _STARTING = threading.Lock()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process's http. One only: `cache` alone lets threads that come first start two."""
+    """The event loop of this process. The lock is needed: with `cache` alone, two first threads start two loops."""
     with _STARTING:
         return _started_loop()
 
 
 @cache
 def _started_loop() -> asyncio.AbstractEventLoop:
-    """A loop in a thread of its own."""
+    """An event loop in its own thread."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="hanclip-http", daemon=True).start()
     return loop
 
 
 class HttpBackend:
-    """Blocking calls into the loop; as many at once as there are calling threads."""
+    """Blocking calls into the event loop, one at a time per calling thread."""
 
     def __init__(self, guarded: bool) -> None:
         self._guarded = guarded
@@ -63,58 +63,58 @@ class HttpBackend:
         self._slots: dict[str, asyncio.Semaphore] = {}
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
-        """HEAD; where that is not allowed (presigned URLs), a GET without its body."""
+        """HEAD; if that is not allowed (presigned URLs), a GET whose body is not read."""
         return _wait(self._stat(uri, policy), uri)
 
     def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Nothing: http has no folders."""
+        """Yields nothing: http has no folders."""
         return iter(())
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """One GET; stops as soon as the limit of bytes is passed, whatever the headers say."""
+        """One GET; stops as soon as the limit of bytes is passed, whatever the headers promise."""
         return _wait(self._get(uri, policy, {}, (200,)), uri)
 
     def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
-        """One ranged GET; a server that ignores ranges is an error rather than a download of everything."""
+        """One ranged GET; a server that ignores the range is an error, not a download of everything."""
         headers = {"Range": f"bytes={start}-{start + length - 1}"}
         return _wait(self._get(uri, policy, headers, (206, 416), length), uri)
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
-        """Not possible."""
-        raise StorageError(f"{printable(uri)} cannot be written: http is for reading. Give a folder or a bucket.", uri)
+        """Not supported."""
+        raise StorageError(f"{printable(uri)} cannot be written: http is read-only. Give a folder or a bucket.", uri)
 
     def upload(self, uri: str, file: Path) -> None:
-        """Not possible."""
+        """Not supported."""
         self.put(uri, b"", False, DEFAULT_POLICY)
 
     def delete(self, uri: str) -> None:
-        """Not possible."""
-        raise StorageError(f"{printable(uri)} cannot be deleted: http is for reading. Give a folder or a bucket.", uri)
+        """Not supported."""
+        raise StorageError(f"{printable(uri)} cannot be deleted: http is read-only. Give a folder or a bucket.", uri)
 
     def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
-        """The http of fsspec under Arrow's Python file system."""
+        """Fsspec's http file system, wrapped for Arrow."""
         return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem("http"))), uri
 
     async def _stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
-        async with self._request("HEAD", uri, policy, {}) as answer:
-            if answer.status not in (403, 405, 501):
-                return _info(uri, answer)
-        async with self._request("GET", uri, policy, {}) as answer:
-            return _info(uri, answer)
+        async with self._request("HEAD", uri, policy, {}) as response:
+            if response.status not in (403, 405, 501):
+                return _info(uri, response)
+        async with self._request("GET", uri, policy, {}) as response:
+            return _info(uri, response)
 
     async def _get(
         self, uri: str, policy: ReadPolicy, headers: dict[str, str], good: tuple[int, ...], length: int | None = None
     ) -> bytes:
         limit = length if length is not None else policy.max_bytes
-        async with self._request("GET", uri, policy, headers) as answer:
-            if answer.status not in good:
-                raise HttpStatusError(answer.status)
-            if answer.status == 416:
+        async with self._request("GET", uri, policy, headers) as response:
+            if response.status not in good:
+                raise HttpStatusError(response.status)
+            if response.status == 416:
                 return b""
-            if limit is not None and (answer.content_length or 0) > limit:
-                raise TooLargeError(too_large(printable(uri), answer.content_length or 0, limit), uri)
+            if limit is not None and (response.content_length or 0) > limit:
+                raise TooLargeError(too_large(printable(uri), response.content_length or 0, limit), uri)
             body = bytearray()
-            async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                 body += chunk
                 if limit is not None and len(body) > limit:
                     raise TooLargeError(too_large(printable(uri), len(body), limit), uri)
@@ -124,23 +124,25 @@ class HttpBackend:
     async def _request(
         self, method: str, uri: str, policy: ReadPolicy, headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The final answer after at most five redirects; the deadline covers all of them and the body.
+        """The final response after at most five redirects; the deadline covers all of them and the body.
 
-        At most 16 requests at once go to one host; waiting for one's turn does not count against the deadline.
+        One host gets at most 16 requests at once; waiting for a slot does not count against the deadline.
         """
         url = URL(uri)
-        turn = self._slots.setdefault(url.authority, asyncio.Semaphore(_PER_HOST))
-        async with turn, asyncio.timeout(policy.timeout_s):
+        slot = self._slots.setdefault(url.authority, asyncio.Semaphore(_PER_HOST))
+        async with slot, asyncio.timeout(policy.timeout_s):
             for _ in range(_MAX_REDIRECTS + 1):
                 if url.scheme not in ("http", "https") or not url.host:
-                    raise BadUriError(f"{printable(uri)} leads to no http(s) address. Correct it in the table.", uri)
+                    raise BadUriError(
+                        f"{printable(uri)} does not lead to an http(s) address. Correct it in the table.", uri
+                    )
                 if self._guarded:
                     refuse_literal(url)
-                async with self._open().request(method, url, headers=headers, allow_redirects=False) as answer:
-                    if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                        yield answer
+                async with self._open().request(method, url, headers=headers, allow_redirects=False) as response:
+                    if response.status not in _REDIRECTS or "Location" not in response.headers:
+                        yield response
                         return
-                    url = url.join(URL(answer.headers["Location"]))
+                    url = url.join(URL(response.headers["Location"]))
             raise StorageError(f"{printable(uri)} redirects more than {_MAX_REDIRECTS} times. Correct it.", uri)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -161,18 +163,18 @@ class HttpBackend:
             asyncio.run_coroutine_threadsafe(self._session.close(), _loop()).result(timeout=5)
 
 
-def _info(uri: str, answer: aiohttp.ClientResponse) -> ObjectInfo:
-    if answer.status != 200:
-        raise HttpStatusError(answer.status)
-    size_bytes = answer.content_length
+def _info(uri: str, response: aiohttp.ClientResponse) -> ObjectInfo:
+    if response.status != 200:
+        raise HttpStatusError(response.status)
+    size_bytes = response.content_length
     if size_bytes is None:
-        raise StorageError(f"{printable(uri)} does not say how long it is. Copy it to a disk or a bucket first.", uri)
-    mark = answer.headers.get("ETag", "").strip('"') or f"{size_bytes}-{answer.headers.get('Last-Modified', '')}"
+        raise StorageError(f"{printable(uri)} has no Content-Length. Copy it to a disk or a bucket first.", uri)
+    mark = response.headers.get("ETag", "").strip('"') or f"{size_bytes}-{response.headers.get('Last-Modified', '')}"
     return ObjectInfo(uri, size_bytes, mark)
 
 
 def _wait(work: Coroutine[Any, Any, T], uri: str) -> T:
-    """Run in the loop's thread; client errors become the operating system's, which the border knows."""
+    """Run in the loop's thread; client errors become those of the operating system, which `border` translates."""
     try:
         return asyncio.run_coroutine_threadsafe(work, _loop()).result()
     except RefusedHostError as error:

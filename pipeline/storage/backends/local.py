@@ -1,4 +1,4 @@
-"""Files of this machine, with plain system calls."""
+"""Local files, with plain system calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 class LocalBackend:
-    """A file appears under its name by a hard link or a rename of a finished, hidden neighbour."""
+    """Writes a hidden file in the same folder, then hard-links or renames it to its final name."""
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """Size and mtime of a regular file."""
@@ -32,7 +32,7 @@ class LocalBackend:
         return ObjectInfo(uri, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
 
     def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Regular files under `uri`, links to files followed, hidden ones and links to folders left out."""
+        """Regular files under `uri`. Links to files are followed; hidden files and links to folders are left out."""
         folders = [uri]
         while folders:
             with os.scandir(folders.pop()) as entries:
@@ -46,7 +46,7 @@ class LocalBackend:
                         yield ObjectInfo(entry.path, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """The file, after a look at its size."""
+        """The file, after a check of its size."""
         with open(uri, "rb", buffering=0) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             if policy.max_bytes is not None and size_bytes > policy.max_bytes:
@@ -64,7 +64,7 @@ class LocalBackend:
         return b"".join(chunks)
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
-        """Stage beside the name, then link or rename."""
+        """Stage in the same folder, then link or rename."""
         folder, name = os.path.split(uri)
         os.makedirs(folder, exist_ok=True)
         staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
@@ -79,7 +79,7 @@ class LocalBackend:
                 os.unlink(staged)
 
     def upload(self, uri: str, file: Path) -> None:
-        """Copy beside the name, then rename: the file may lie on another disk."""
+        """Copy into the same folder, then rename: the file may be on another disk."""
         folder, name = os.path.split(uri)
         os.makedirs(folder, exist_ok=True)
         staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
@@ -103,7 +103,7 @@ class LocalBackend:
 
 
 def publish(staged: str, uri: str, create: bool) -> None:
-    """Give the staged file its name; with `create` only if the name is free."""
+    """Give the staged file its final name; with `create` only if the name is free."""
     if not create:
         os.replace(staged, uri)
         return

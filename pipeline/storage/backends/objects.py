@@ -1,7 +1,7 @@
 """S3, Google Cloud Storage and Azure Blob Storage, through obstore.
 
-One store per bucket and deadline and process. obstore's own retries are off for single requests (`with_retries` does
-them, the same for every backend) and on for listings, which cannot start over without giving entries twice.
+One client per bucket, deadline and process. obstore's own retries are off for single requests, which `with_retries`
+repeats for every backend alike, and on for listings, which cannot restart without repeating entries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.uris import scheme, split_bucket
 
 _SLOWEST_UPLOAD_BYTES_PER_S = 2**20
-#: At most 10,000 parts make an object: 320 GB.
+#: An object has at most 10,000 parts: 320 GB.
 _PART_BYTES = 32 * 2**20
 _FAMILY = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az"}
 
@@ -64,7 +64,7 @@ def _fingerprint(meta: Any) -> str:
 
 
 class ObjectsBackend:
-    """Requests to a bucket; the calls release the interpreter lock, so threads run them side by side."""
+    """Requests to a bucket. Calls release the interpreter lock, so threads run them in parallel."""
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """One HEAD."""
@@ -75,7 +75,7 @@ class ObjectsBackend:
         return ObjectInfo(uri, meta["size"], _fingerprint(meta))
 
     def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Pages of a listing as they come; the order is the store's."""
+        """Pages of a listing as they arrive, in the store's order."""
         store, key = _locate(uri, DEFAULT_POLICY.timeout_s, DEFAULT_POLICY.retry_timeout_s)
         root = f"{scheme(uri)}://{split_bucket(uri)[0]}/"
         for page in obstore.list(store, prefix=key or None):
@@ -83,7 +83,7 @@ class ObjectsBackend:
                 yield ObjectInfo(root + meta["path"], meta["size"], _fingerprint(meta))
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """One GET; the size comes with the headers, before the body."""
+        """One GET; the headers give the size before the body is read."""
         store, key = _locate(uri, policy.timeout_s)
         answer = obstore.get(store, key)
         size_bytes = answer.meta["size"]
@@ -108,7 +108,7 @@ class ObjectsBackend:
         obstore.put(store, key, data, mode="create" if create else "overwrite", use_multipart=False)
 
     def upload(self, uri: str, file: Path) -> None:
-        """In parts, tried again by the client; the object appears with the last request."""
+        """Multipart, retried by the client; the object appears with the last request."""
         store, key = _locate(uri, DEFAULT_POLICY.timeout_s + _PART_BYTES // _SLOWEST_UPLOAD_BYTES_PER_S, 60)
         obstore.put(store, key, file, chunk_size=_PART_BYTES)
 
@@ -119,7 +119,7 @@ class ObjectsBackend:
             obstore.delete(store, key)
 
     def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
-        """Obstore's fsspec adapter under Arrow's Python file system."""
+        """Obstore's fsspec adapter, wrapped for Arrow."""
         family = _FAMILY[scheme(uri)]
         options: Any = {
             "client_options": _client(DEFAULT_POLICY.timeout_s),

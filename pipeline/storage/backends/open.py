@@ -1,7 +1,4 @@
-"""What hanclip needs of a store, and which of the four implementations serves an address.
-
-Backends raise foreign errors; `translated` and `with_retries` stand around every call.
-"""
+"""Chooses the implementation that serves an address."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from pipeline.storage.uris import HTTP_SCHEMES, is_bucket, is_local, normalise, 
 
 
 def backend_for(uri: str) -> Backend:
-    """The implementation that serves `uri`. Each loads its client when first used."""
+    """The implementation that serves `uri`."""
+    # Imported here, so that a role loads the clients of its own addresses alone.
     if is_local(uri):
         from pipeline.storage.backends.local import LOCAL
 
@@ -33,7 +31,7 @@ def backend_for(uri: str) -> Backend:
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """File system and path for `pyarrow.parquet` and `pyarrow.dataset`.
 
-    What reading through it raises is the store's own error: put `translated(uri)` around it.
+    Reading through it raises the client's own errors: wrap it in `translated(uri)`.
     """
     uri = normalise(uri)
     return backend_for(uri).filesystem(uri)

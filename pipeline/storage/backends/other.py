@@ -1,4 +1,4 @@
-"""Every other fsspec scheme (hdfs, sftp, memory, hf, ...): slower, complete."""
+"""Every other fsspec scheme (hdfs, sftp, memory, hf, ...): slower, but complete."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OtherBackend:
                 yield _info(join(uri, below), entry)
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """The file, after a look at its size."""
+        """The file, after a check of its size."""
         fs, path = _locate(uri)
         if policy.max_bytes is not None and (size_bytes := int(fs.size(path) or 0)) > policy.max_bytes:
             raise TooLargeError(too_large(uri, size_bytes, policy.max_bytes), uri)
@@ -64,7 +64,7 @@ class OtherBackend:
         return bytes(fs.cat_file(path, start=start, end=start + length))
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
-        """Overwrite; fsspec has no create-only write that every scheme keeps."""
+        """Overwrite; fsspec has no create-only write that every scheme honours."""
         if create:
             raise NotImplementedError("no create-only writes here")
         fs, path = _locate(uri)
@@ -72,19 +72,19 @@ class OtherBackend:
         fs.pipe_file(path, data)
 
     def upload(self, uri: str, file: Path) -> None:
-        """`put_file`, as whole as the scheme makes it."""
+        """`put_file`; whether it is atomic depends on the scheme."""
         fs, path = _locate(uri)
         fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         fs.put_file(str(file), path)
 
     def delete(self, uri: str) -> None:
-        """Remove a file."""
+        """Delete a file."""
         fs, path = _locate(uri)
         with suppress(FileNotFoundError):
             fs.rm_file(path)
 
     def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
-        """The file system under Arrow's Python file system."""
+        """The fsspec file system, wrapped for Arrow."""
         fs, path = _locate(uri)
         return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
 

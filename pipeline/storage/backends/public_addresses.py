@@ -1,8 +1,8 @@
-"""Which network addresses a URL out of a table may lead to: public ones.
+"""Restricts URLs found in tables to public network addresses, against server-side request forgery.
 
-A catalog is written by others. Without this check one row could make a worker fetch a cloud's metadata service or an
-intranet page. Names are checked where they are resolved and the connection goes to just those addresses, so an answer
-that changes between check and connect (DNS rebinding) gains nothing.
+Catalogs are untrusted: without this check one row could make a worker fetch a cloud's metadata service or an intranet
+page. Host names are checked while they are resolved, and the connection goes to exactly the addresses that passed, so
+DNS rebinding (an answer that changes between check and connect) does not help an attacker.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from yarl import URL
 from pipeline.errors import AddressRefusedError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-#: A host whose last label is a number is an address to `inet_aton`, never a name: 127.1, 2130706433, 0x7f000001.
+#: `inet_aton` parses a host whose last label is a number as an address: 127.1, 2130706433, 0x7f000001.
 _NUMERIC = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE | re.DOTALL)
 
 
 class RefusedHostError(Exception):
-    """Not an OSError, so that no client takes it for a network failure and tries the next address."""
+    """The host has no public address. Not an OSError, which clients treat as a network failure and retry."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet. IPv4 inside IPv6 is judged as the IPv4 it leads to."""
+    """Whether an IP address is on the public internet. IPv4 embedded in IPv6 counts as that IPv4 address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -42,9 +42,9 @@ def is_public(address: str) -> bool:
 
 
 def refuse_literal(url: URL) -> None:
-    """Raise `RefusedHostError` when the URL's host is an address that is not public, or not written as one is.
+    """Raise `RefusedHostError` if the URL's host is an address that is not public, or is not spelled canonically.
 
-    A resolver is not asked for addresses, and which spellings count as one differs between clients and systems.
+    Clients do not resolve addresses, and they disagree about which spellings are one.
     """
     host = url.raw_host or ""
     if (":" in host or _NUMERIC.fullmatch(host)) and not is_public(host):
@@ -52,7 +52,7 @@ def refuse_literal(url: URL) -> None:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names to their public addresses only."""
+    """Resolves host names to their public addresses only."""
 
     def __init__(self, inner: AbstractResolver | None = None) -> None:
         self._inner = inner or ThreadedResolver()
@@ -60,7 +60,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Public addresses of `host`; `RefusedHostError` when it has others only."""
+        """Public addresses of `host`; `RefusedHostError` if it only has others."""
         found = await self._inner.resolve(host, port, family)
         public = [result for result in found if is_public(result["host"])]
         if found and not public:
@@ -68,13 +68,13 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Close the resolver underneath."""
+        """Close the wrapped resolver."""
         await self._inner.close()
 
 
 def refused(uri_text: str, uri: str, host: str) -> AddressRefusedError:
     """The error for a URL that leads to `host`."""
     return AddressRefusedError(
-        f"{uri_text} leads to {host}, which is no public address. Give --allow-private-hosts if you trust the table.",
+        f"{uri_text} leads to {host}, which is not public. Give --allow-private-hosts if you trust the table.",
         uri,
     )

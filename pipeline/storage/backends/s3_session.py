@@ -1,7 +1,7 @@
-"""Credentials, region and endpoint of S3, found the way every AWS tool finds them.
+"""Finds credentials, region and endpoint of S3 in the places where every AWS tool looks.
 
-botocore reads the environment, profiles, web identities and instance roles; without botocore obstore's own handling of
-the environment stands in. No credentials anywhere means anonymous requests.
+botocore reads the environment, profiles, web identities and instance roles. Without botocore, obstore reads the
+environment. Without any credentials, requests are anonymous.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", 
 
 
 def s3_environment() -> tuple[str | None, ...]:
-    """What decides on credentials and endpoint: a store made under other values is not to be used again."""
+    """The variables that decide credentials and endpoint: the cache key of clients made from them."""
     return tuple(map(os.environ.get, _ENDPOINT + _IDENTITY))
 
 
 @lru_cache(maxsize=8)
 def s3_settings(environment: tuple[str | None, ...]) -> dict[str, Any]:
-    """Keyword arguments of `obstore.store.S3Store`, the bucket apart, under the present `s3_environment()`."""
+    """Keyword arguments of `obstore.store.S3Store` except the bucket; `environment` is `s3_environment()`."""
     try:
         from botocore.session import Session
     except ImportError:
@@ -52,7 +52,10 @@ def _has_own_credentials() -> bool:
 
 
 def _provider(credentials: Any) -> Callable[[], dict[str, Any]]:
-    """A function that gives obstore the credentials of now; botocore renews those that expire."""
+    """A function that returns current credentials to obstore; botocore renews those that expire.
+
+    obstore's own Boto3CredentialProvider does the same, but imports boto3, which nothing else here needs.
+    """
 
     def current() -> dict[str, Any]:
         frozen = credentials.get_frozen_credentials()

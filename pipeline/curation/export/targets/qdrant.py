@@ -24,7 +24,7 @@ from pipeline.curation.export.cells import plain_columns
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.vectors import matrix
-from pipeline.storage.lines import write_lines
+from pipeline.storage import write_lines
 
 _ROWS = 4096
 

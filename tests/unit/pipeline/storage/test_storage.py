@@ -252,7 +252,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_
     storage.check_writable(f"{tmp_path}/new/folder")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match=f"{tmp_path}/file/out cannot be written: {tmp_path}/file is no folder"):
+    with pytest.raises(ConfigError, match=f"{tmp_path}/file/out cannot be written: {tmp_path}/file is not a folder"):
         storage.check_writable(f"{tmp_path}/file/out")
 
 
