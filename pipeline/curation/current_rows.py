@@ -31,7 +31,7 @@ class CurrentRows:
         self._files = find_current(dataset, work)
         self._names = set(dataset.identity.schema.names)
         work.execute(
-            "CREATE VIEW rows AS SELECT place, id, source_fingerprint FROM words "
+            "CREATE VIEW rows AS SELECT place, id, source_fingerprint FROM outcomes "
             f"SEMI JOIN (SELECT place FROM current WHERE kind = {Outcome.EMBEDDED}) USING (place)"
         )
         [(count,)] = work.rows(f"SELECT count(*) FROM current WHERE kind = {Outcome.EMBEDDED}")

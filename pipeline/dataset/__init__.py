@@ -1,7 +1,7 @@
-"""The output dataset: its files, identity and schemas, and how its rows are read back.
+"""The output dataset: its files, identity and schemas, and reading its rows back.
 
-`pipeline.dataset.Dataset` opens one, `pipeline.dataset.latest` streams its current rows. Both are loaded on first use:
-a module that only needs names and layouts loads nothing else.
+`pipeline.dataset.Dataset` opens one, `pipeline.dataset.latest` streams its current rows. Both load on first use:
+a module that only needs names and layouts stays light.
 """
 
 from __future__ import annotations

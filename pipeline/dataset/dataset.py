@@ -1,8 +1,8 @@
-"""The output dataset: opened under one identity, one Parquet file a shard, committed whole or not at all.
+"""Opens an output dataset and commits shards to it: one Parquet file per shard, whole or not at all.
 
-The embeddings file is the commit. Its name is taken with a create-only write, so of two writers one wins, and listing
-the folder is the truth. A quarantine file is written before and counts only once the embeddings file names its attempt,
-so a writer that dies or loses leaves nothing that a reader would count.
+The embeddings file is the commit. It is created with a create-only write, so one of two writers wins, and the folder's
+listing is the source of truth. The quarantine file is written first and counts only once an embeddings file names its
+attempt, so a writer that dies or loses leaves nothing that a reader would count.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pipeline.storage import DEFAULT_POLICY, ReadPolicy
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset at `uri` whose identity is known. Holds no connection: it may be pickled and sent to an actor.
+    """A dataset at `uri` with a known identity. Holds no connection, so it can be pickled and sent to an actor.
 
     Attributes:
         uri: its folder.
-        identity: what it is made of.
-        policy: how patiently shards are committed.
+        identity: model, preprocessing and columns.
+        policy: timeouts and retries of commits.
     """
 
     uri: str
@@ -40,7 +40,7 @@ class Dataset:
 
     @classmethod
     def open(cls, uri: str) -> Dataset:
-        """Open what exists. Raises IdentityError when there is no dataset, or a damaged or newer one."""
+        """Open an existing dataset. Raises IdentityError when there is none, or it is damaged or of a newer format."""
         found = cls.find(uri)
         if found is None:
             raise IdentityError(f"There is no dataset at {uri} ({layout.IDENTITY} is missing): check OUT.")
@@ -48,7 +48,7 @@ class Dataset:
 
     @classmethod
     def find(cls, uri: str) -> Dataset | None:
-        """Open what exists, or None."""
+        """Open the dataset at `uri`, or return None when there is none."""
         uri = storage.normalise(uri)
         name = storage.join(uri, layout.IDENTITY)
         try:
@@ -58,7 +58,7 @@ class Dataset:
 
     @classmethod
     def open_or_create(cls, uri: str, identity: Identity) -> Dataset:
-        """Open `uri`, or make a new dataset there; of racing creators the first one's `shard_rows` holds for all.
+        """Open the dataset at `uri`, or create it; when several create it at once, the first one's `shard_rows` holds.
 
         Raises:
             IdentityError: the dataset there has another identity, or the folder holds embeddings without one.
@@ -89,17 +89,17 @@ class Dataset:
             run_date: the date that it was planned with, YYYY-MM-DD.
             table: rows of the identity's schema, vectors in float32; any column order.
             quarantine: rows of `schema.QUARANTINE`.
-            provenance: what the footer tells beside the identity.
+            provenance: what the footer holds besides the identity.
 
         Raises:
-            RunError: the rows are not all there, or the columns are not the dataset's.
-            AlreadyExistsError: somebody else committed the shard first; nothing of this call remains.
+            RunError: rows are missing, or the columns are not the dataset's.
+            AlreadyExistsError: another writer committed the shard first; nothing of this call remains.
         """
         rows = (table.num_rows, quarantine.num_rows)
         if sum(rows) != provenance.rows_planned:
             raise RunError(
                 f"Shard {shard_id}: {rows[0]} embedded + {rows[1]} quarantined are not the {provenance.rows_planned} "
-                "records planned. Nothing was written; run the same command again, and report this if it stays."
+                "records planned. Nothing was written; run the same command again, and report this if it persists."
             )
         attempt = secrets.token_hex(4)
         aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
@@ -119,7 +119,7 @@ class Dataset:
         return written
 
     def committer(self, shard_id: str, run_date: str) -> str | None:
-        """Id of the run that committed a shard under this date; None when nobody did."""
+        """Id of the run that committed a shard under this date; None when none did."""
         uri = layout.embeddings_uri(self.uri, run_date, shard_id)
         try:
             size_bytes = storage.stat(uri, self.policy).size_bytes
@@ -128,7 +128,7 @@ class Dataset:
         return read_footer(DataFile(uri, shard_id, run_date, "", size_bytes)).run_id
 
     def committed(self) -> dict[str, str]:
-        """URI of the embeddings file of every committed shard, by shard id."""
+        """URI of each committed shard's embeddings file, by shard id."""
         return {file.shard_id: file.uri for file in self.files()}
 
     def files(self) -> list[DataFile]:
@@ -139,10 +139,10 @@ class Dataset:
         return list(once.values())
 
     def quarantine_files(self, files: Iterable[DataFile] | None = None) -> list[DataFile]:
-        """Quarantine files that committed shards name; those of dead or beaten attempts are not among them.
+        """Quarantine files that committed shards name, without those of failed or beaten attempts.
 
         Args:
-            files: embeddings files, as `files` listed them: who asks for both gets one state of the dataset.
+            files: embeddings files from `files`, so that both lists show the same state of the dataset.
         """
         embeddings = {(file.run_date, file.shard_id): file for file in (self.files() if files is None else files)}
         found = layout.data_files(self.uri, QUARANTINE)
@@ -161,7 +161,7 @@ class Dataset:
 
 
 def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:
-    """`table` with the columns, order and types of `wanted`; this rounds vectors where float16 is stored."""
+    """`table` with the columns, order and types of `wanted`; rounds vectors if float16 is stored."""
     missing = set(wanted.names) ^ set(table.column_names)
     if missing:
         raise RunError(f"Shard {shard_id}: columns {sorted(missing)} are not as planned. Run the same command again.")

@@ -1,4 +1,4 @@
-"""The runs of a dataset, as their folders tell: what each planned, from which source, with which configuration."""
+"""Reads the runs of a dataset back from their folders: what each planned, its source and its configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PlannedRun:
         shards: what it planned.
         kind: "full", or "retry" for a selection of quarantined records.
         source: digest of the source's configuration.
-        record_files: URIs of its records, with the run that planned them first: of an adopted shard an earlier one.
+        record_files: URIs of its records, and the run that planned them first; an adopted shard has an earlier run.
     """
 
     run_id: str
@@ -41,14 +41,14 @@ class PlannedRun:
 
 
 def planned_runs(runs: Mapping[str, list[storage.ObjectInfo]]) -> list[PlannedRun]:
-    """Those of `runs`, as `layout.runs` gives them, that have a finished plan, oldest first."""
+    """The runs with a finished plan, oldest first; `runs` is from `layout.runs`."""
     plans = [info for run_id, infos in runs.items() for info in infos if info.uri.endswith(f"/{run_id}/{layout.PLAN}")]
     return storage.in_threads(_read, plans, 16)
 
 
 @lru_cache(_PLANS_KEPT)
 def _read(plan: storage.ObjectInfo) -> PlannedRun:
-    """A plan, once for each of its states: a job of many runs looks at the same plans after each."""
+    """A plan, cached per version of its file: a job of many runs reads the same plans after each run."""
     run_uri = storage.parent(plan.uri)
     shards, facts = read_shards(run_uri)
     files: dict[str, str] = {}
@@ -58,14 +58,14 @@ def _read(plan: storage.ObjectInfo) -> PlannedRun:
 
 
 def current_runs(runs: list[PlannedRun]) -> set[str]:
-    """The newest full plan of each source. Whatever its source held and had no outcome then is in it."""
+    """The newest full plan of each source. It holds every record of the source that had no outcome at the time."""
     return set({run.source: run.run_id for run in runs if run.kind == "full"}.values())
 
 
 def records(runs: list[PlannedRun]) -> pads.Dataset:
     """Every planned record: rows of `schema.RECORDS` with `run` and `current`.
 
-    `run` is the run that listed the record as it is here; `current` tells whether a current run has it in its plan.
+    `run` is the run that listed the record in this state; `current` is whether the plan of a current run has it.
     """
     full = RECORDS.append(pa.field("run", pa.string())).append(pa.field("current", pa.bool_()))
     current = current_runs(runs)
@@ -78,11 +78,11 @@ def records(runs: list[PlannedRun]) -> pads.Dataset:
 
 
 def latest_config(out: str) -> RunConfig:
-    """The configuration of the newest run, so that a command about OUT needs no more than OUT. Raises UsageError."""
+    """The configuration of the newest run, for commands that are given only OUT. Raises UsageError."""
     for run_id in reversed(layout.runs(storage.normalise(out))):
         try:
             data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
         except NotFoundError:
             continue
         return config.parse(json.loads(data))
-    raise UsageError(f"No run of {out} left its configuration: name the source again.")
+    raise UsageError(f"No run of {out} stored its configuration: name the source again.")

@@ -1,8 +1,8 @@
-"""What a dataset is made of: the model, its preprocessing, the columns, the vector type. Written once, never changed.
+"""The identity of a dataset: model, preprocessing, columns and vector type. Written once, never changed.
 
-In: the facts of a model and of a source. Out: an `Identity`, which `_dataset.json` stores. Two runs may write to one
-folder only if their identities agree, because vectors of two models do not compare. A model's *name* may differ (a
-local copy of the same weights), its weights may not.
+In: a model and a source. Out: an `Identity`, stored in `_dataset.json`. Two runs may write to one folder only if their
+identities agree, because vectors of different models are not comparable. The model's *name* may differ (a local copy of
+the same weights), its weights may not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.dataset.schema import embeddings_schema
 from pipeline.errors import IdentityError
 from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
 
-#: What must agree, in the order in which differences are reported, with the cure of each.
+#: The fields that must agree, in the order in which differences are reported, each with its cure.
 _OTHER_OUT = "write to another OUT"
 _MODEL_CURE = "write to another OUT, or use the model that the dataset was made with"
 _TRUNCATE: TextOverflow = "truncate"
@@ -39,7 +39,7 @@ _COMPARED = {
 
 
 class ModelFacts(Protocol):
-    """The part of a checkpoint that decides what a vector means. `model.checkpoints.ModelSpec` has it."""
+    """The properties of a checkpoint that decide what a vector means; `model.checkpoints.ModelSpec` has them."""
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class ModelFacts(Protocol):
 
 
 class SourceFacts(Protocol):
-    """The part of a source that decides which columns exist. `sources.SourceSpec` has it."""
+    """The properties of a source that decide which columns exist; `sources.SourceSpec` has them."""
 
     @property
     def has_images(self) -> bool:
@@ -75,7 +75,7 @@ class SourceFacts(Protocol):
 
     @property
     def extra(self) -> pa.Schema:
-        """Other columns to carry through."""
+        """Further columns of the source to store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,15 @@ class Identity:
     """Identity of one dataset.
 
     Attributes:
-        model, revision: where the weights came from; told, not compared.
+        model, revision: where the weights came from; reported, not compared.
         weights_sha256: hex digest of the weights.
-        preprocessing: id of the way from image bytes and text to the model's input.
+        preprocessing: id of the conversion of image bytes and text to the model's input.
         dim: length D of a vector.
-        has_images, has_texts: which of the column groups exist.
-        extra: the source's own columns, carried through.
+        has_images, has_texts: which column groups exist.
+        extra: further columns of the source.
         embedding_dtype: "float32" or "float16", the type of a vector's elements.
-        shard_rows: target of the cut into shards, fixed at the first planning; told, not compared.
-        text_overflow: how the vectors of long texts were made; those that are left out have none, so "quarantine" is
-            "truncate" here.
+        shard_rows: target rows per shard, fixed when the dataset is first planned; reported, not compared.
+        text_overflow: how vectors of long texts are made. "quarantine" makes none, so it is "truncate" here.
     """
 
     model: str
@@ -120,20 +119,20 @@ class Identity:
         return ("image_embedding",) * self.has_images + ("text_embedding",) * self.has_texts
 
     def digest(self) -> bytes:
-        """SHA-256 over everything that is compared: what shard ids start from."""
-        told = dict(_told(self))
+        """SHA-256 over the compared fields; shard ids are derived from it."""
+        fields = dict(_compared(self))
         if self.text_overflow == _TRUNCATE:
-            del told["text_overflow"]  # as it was before there was a choice: ids of shards stay
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
+            del fields["text_overflow"]  # the only mode of older versions, so shard ids stay the same
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
 
     def to_json(self) -> str:
-        """`extra` appears twice: names and types for people, the exact Arrow schema for machines."""
-        told = dict(_told(self))
+        """Contents of `_dataset.json`. `extra` comes twice: names and types for people, the Arrow schema for code."""
+        fields = dict(_compared(self))
         tree = {
-            "hanclip_dataset": told.pop("format_version"),
+            "hanclip_dataset": fields.pop("format_version"),
             "model": self.model,
             "revision": self.revision,
-            **told,
+            **fields,
             "shard_rows": self.shard_rows,
             "extra_schema": base64.b64encode(self.extra.serialize().to_pybytes()).decode(),
         }
@@ -157,7 +156,7 @@ class Identity:
 
 
 def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_rows: int) -> Identity:
-    """The identity that a run of `model` over `source` gives a new dataset."""
+    """The identity of a new dataset of `model` over `source`."""
     return Identity(
         model=model.name,
         revision=model.revision,
@@ -174,27 +173,27 @@ def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_ro
 
 
 def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
-    """Raise an IdentityError that names each difference, both values and the cure, unless the two agree."""
-    ours = dict(_told(wanted))
+    """Raise an IdentityError with each difference, both values and the cure, unless the two agree."""
+    ours = dict(_compared(wanted))
     lines = [
-        f"{name}: the dataset has {old!r}, this run {ours[name]!r} ({_COMPARED[name]})"
-        for name, old in _told(stored)
+        f"{name}: the dataset has {old!r}, this run has {ours[name]!r} ({_COMPARED[name]})"
+        for name, old in _compared(stored)
         if ours[name] != old
     ]
     if lines:
         raise IdentityError(
-            f"The dataset at {uri} was made by something else (model {stored.model}, revision {stored.revision}):\n  "
+            f"The dataset at {uri} has another identity (model {stored.model}, revision {stored.revision}):\n  "
             + "\n  ".join(lines)
         )
 
 
 def check_model(stored: Identity, model: ModelFacts, uri: str) -> None:
-    """`check_same` for the model alone: what can be refused before the source is listed."""
+    """`check_same` for the model only, which can run before the source is listed."""
     facts = {"weights_sha256": model.weights_sha256, "preprocessing": model.preprocessing, "dim": model.dim}
     check_same(stored, replace(stored, **facts), uri)  # type: ignore[arg-type]
 
 
-def _told(identity: Identity) -> Iterator[tuple[str, Any]]:
+def _compared(identity: Identity) -> Iterator[tuple[str, Any]]:
     """The compared fields as plain JSON values."""
     for name in _COMPARED:
         value = getattr(identity, name)

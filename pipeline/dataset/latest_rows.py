@@ -1,13 +1,13 @@
-"""The latest state of a dataset: of each id the row of its newest state, without ids that are gone.
+"""Streams the latest rows of a dataset: for each id the row of its newest state, without ids that are gone.
 
-In: a dataset that many runs wrote to. Out: its current rows as a stream. What a run says about an id takes the place of
-whatever earlier runs said: a row, a quarantined record, or a tombstone of a run over the whole catalog. So
+In: a dataset that many runs wrote to. Out: its current rows as a stream. An outcome that a run records for an id (a
+row, a quarantined record, or a tombstone of a run over the whole catalog) replaces those of earlier runs. So
 
-- an id whose newest state is in quarantine has no row here: its older embedding shows an image that is another one now;
-- a change that is planned and not committed yet has said nothing: the row before it stays;
-- a state that was embedded once has its row, even when a later attempt at the same state went to quarantine.
+- an id whose newest state is in quarantine has no row here: its older embedding belongs to an image that changed since;
+- a change that is planned but not committed has no effect yet: the previous row stays;
+- a state that was embedded once keeps its row, even if a later attempt at the same state went to quarantine.
 
-The first pass reads keys and decides; the second reads the rows that are meant, a few files at a time.
+The first pass reads keys and selects rows; the second reads the selected rows, a few files at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.scratch.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The current rows: how many they are, and a reader that gives them once."""
+    """The current rows: their number, and a reader that can be consumed once."""
 
     rows: int
     reader: pa.RecordBatchReader
@@ -36,17 +36,17 @@ class Latest:
 def latest(out: str, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
     """The current rows of the dataset at `out`, with `run_date`; `columns` limits the others.
 
-    Which rows is decided before this returns; they are read while the reader is. Its scratch folder goes with it.
+    The rows are selected before this returns and read while the reader is consumed. Then its scratch folder is removed.
 
     Raises:
         IdentityError: there is no dataset.
-        StorageError, RunError: it cannot be read; from the reader too.
+        StorageError, RunError: it cannot be read; the reader raises them too.
     """
     return find_latest(out, columns).reader
 
 
 def find_latest(out: str, columns: Sequence[str] | None = None) -> Latest:
-    """The same, and how many they are."""
+    """The current rows as `latest` returns them, with their number."""
     dataset = Dataset.open(out)
     schema = choose(dataset.identity.schema, columns).append(RUN_DATE)
     batches = _batches(dataset, schema)
@@ -55,7 +55,7 @@ def find_latest(out: str, columns: Sequence[str] | None = None) -> Latest:
 
 
 def count(out: str) -> int:
-    """How many ids have a current row."""
+    """Number of ids with a current row."""
     with Workspace() as work:
         find_current(Dataset.open(out), work)
         return _rows(work)
@@ -67,27 +67,27 @@ def _rows(work: Workspace) -> int:
 
 
 def find_current(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
-    """Make the tables `words` and `current` (`place` and `kind` of each id's state, EMBEDDED or QUARANTINED) in `work`.
+    """Make the tables `outcomes` and `current` in `work`; returns the files that the outcomes come from.
 
-    Returns the files that the words are in.
+    `current` has the `place` and `kind` of each id's current state, EMBEDDED or QUARANTINED.
     """
     files = gather(dataset, work)
     work.store("current", _CURRENT)
     return files
 
 
-#: A word that repeats a state, or that is a failure, stands for that state: where the state was embedded, for its row.
+#: RETURNED and QUARANTINED outcomes resolve to the row of the same state, if that state was ever embedded.
 _CURRENT = f"""
-WITH newest AS MATERIALIZED (SELECT max(place) AS place, arg_max(kind, place) AS kind FROM words GROUP BY id),
+WITH newest AS MATERIALIZED (SELECT max(place) AS place, arg_max(kind, place) AS kind FROM outcomes GROUP BY id),
 unclear AS (
-    SELECT id, source_fingerprint FROM words
+    SELECT id, source_fingerprint FROM outcomes
     SEMI JOIN (SELECT place FROM newest WHERE kind IN ({Outcome.RETURNED}, {Outcome.QUARANTINED})) USING (place)
 ), resolved AS (
     SELECT max(kind) AS kind,
            coalesce(
                max(place) FILTER (kind = {Outcome.EMBEDDED}), max(place) FILTER (kind = {Outcome.QUARANTINED})
            ) AS place
-    FROM words JOIN unclear USING (id, source_fingerprint) GROUP BY id
+    FROM outcomes JOIN unclear USING (id, source_fingerprint) GROUP BY id
 )
 SELECT place, kind FROM newest WHERE kind = {Outcome.EMBEDDED}
 UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
@@ -95,7 +95,7 @@ UNION ALL SELECT place, kind FROM resolved WHERE place IS NOT NULL
 
 
 def _batches(dataset: Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows, behind a batch of their number that comes as soon as it is decided which they are."""
+    """First a batch with the number of rows, as soon as they are selected; then the rows."""
     names = [name for name in schema.names if name != RUN_DATE.name]
 
     def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:

@@ -1,21 +1,21 @@
-"""Where things lie in an output dataset. The only place that knows its folder and file names.
+"""The folder and file names of an output dataset. Nothing else knows them.
 
     OUT/_dataset.json                                            the identity
     OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
     OUT/_plans/<number>.json                                     the log of plans, one entry each
-    OUT/_tombstones/<run>.parquet                                ids that a whole listing found gone, or back
-    OUT/_snapshot.json                                           in a snapshot: what it is one of
-    OUT/_jobs/<job>/                                             what a job is to do, how far it is, how it ended
+    OUT/_tombstones/<run>.parquet                                ids gone from the whole catalog, or back in it
+    OUT/_snapshot.json                                           in a snapshot: its dataset and the run that makes it
+    OUT/_jobs/<job>/                                             a job's request, progress and result
     OUT/_partitions/<key>.json                                   how the last run of a partition ended
-    OUT/dedup/dedup.parquet                                      which rows are duplicates, and of which
+    OUT/dedup/dedup.parquet                                      the duplicates, and the row that each one duplicates
     OUT/classes/<name>.parquet                                   labels and their probabilities
-    OUT/similarity/similarity.parquet                            similarities beside those of the whole dataset
-    OUT/filter/<name>/kept.parquet, dropped.parquet              which rows passed the rules, what dropped the rest
-    OUT/_dedup/, OUT/_index/                                     what dedup and search would otherwise do again
+    OUT/similarity/similarity.parquet                            similarities and their ranks in the whole dataset
+    OUT/filter/<name>/kept.parquet, dropped.parquet              rows that pass the rules; the others, and their rules
+    OUT/_dedup/, OUT/_index/                                     state that dedup and search reuse
     OUT/_runs/<run>/                                             plan.parquet, records/, config.json, summary.json, ...
 
-A dot- or underscore-prefixed name is skipped by every Parquet reader that walks OUT itself.
+Parquet readers that walk OUT skip names with a leading dot or underscore.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _DATA_FILE = re.compile(r"/run_date=(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})(?:-([0-9a
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """An embeddings or a quarantine file, as its name tells. `attempt` is that of a quarantine file, else empty."""
+    """An embeddings or a quarantine file, from its name. `attempt` is empty for an embeddings file."""
 
     uri: str
     shard_id: str
@@ -58,12 +58,12 @@ class DataFile:
 
 
 def embeddings_uri(out: str, run_date: str, shard_id: str) -> str:
-    """The one name under which a shard can be committed."""
+    """The only name under which a shard can be committed."""
     return storage.join(out, EMBEDDINGS, f"run_date={run_date}", f"{shard_id}.parquet")
 
 
 def quarantine_uri(out: str, run_date: str, shard_id: str, attempt: str) -> str:
-    """Quarantine files carry the attempt that wrote them, so that no two attempts share one."""
+    """The name of a quarantine file; it holds the attempt, so that no two attempts share a file."""
     return storage.join(out, QUARANTINE, f"run_date={run_date}", f"{shard_id}-{attempt}.parquet")
 
 
@@ -88,7 +88,7 @@ def similarity_uri(out: str) -> str:
 
 
 def tombstones_uri(out: str, run_id: str) -> str:
-    """What one run learned about the presence of ids."""
+    """The tombstones of one run."""
     return storage.join(out, TOMBSTONES, f"{run_id}.parquet")
 
 
@@ -99,7 +99,7 @@ def tombstones(out: str) -> dict[str, str]:
 
 
 def objects(*parts: str) -> list[storage.ObjectInfo]:
-    """All objects under a folder, sorted by URI; a folder that does not exist holds none."""
+    """All objects under a folder, sorted by URI; none if the folder does not exist."""
     try:
         return sorted(storage.list_objects(storage.join(*parts)), key=lambda info: info.uri)
     except NotFoundError:
@@ -107,12 +107,12 @@ def objects(*parts: str) -> list[storage.ObjectInfo]:
 
 
 def data_files(out: str, folder: str) -> list[DataFile]:
-    """Files of `folder` (EMBEDDINGS or QUARANTINE) whose names are those of data files."""
+    """The data files in `folder` (EMBEDDINGS or QUARANTINE), recognised by name."""
     return list(_data_files(objects(out, folder), folder == QUARANTINE))
 
 
-def strangers(out: str, folder: str) -> list[str]:
-    """URIs in `folder` that hanclip did not name."""
+def foreign_objects(out: str, folder: str) -> list[str]:
+    """URIs in `folder` that are no data files of hanclip."""
     infos = objects(out, folder)
     known = {file.uri for file in _data_files(infos, folder == QUARANTINE)}
     return [info.uri for info in infos if info.uri not in known]

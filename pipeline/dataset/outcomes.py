@@ -1,12 +1,12 @@
-"""Everything a dataset says about its ids, in the order in which its runs said it.
+"""Collects every outcome that a dataset records for its ids, in the order of the runs that listed them.
 
-In: a dataset. Out: the table `words` of a workspace, one row for each embedded row, each quarantined record and each
-tombstone, numbered by `place`; and the files they are in, by which a `place` leads back to its row. Only keys are read,
-some files at a time, into a local file: memory stays bounded.
+In: a dataset. Out: the table `outcomes` of a workspace, one row per embedded row, quarantined record and tombstone,
+numbered by `place`; and the files they come from, by which a `place` leads back to its row. Only keys are read, a few
+files at a time, into a local file, so memory stays bounded.
 
-Of two words about an id the one with the larger `place` is newer: runs come in the order of their ids, and one listing
-says one thing about an id. A row speaks for the run that listed it, not for a later one that embedded it. Inside a run
-a shard's quarantine lies beside its embeddings, so neighbours stay neighbours.
+Of two outcomes of an id, the one with the larger `place` is newer: files are ordered by run id, and one listing states
+one outcome per id. A row counts for the run that listed it, even if a later run embedded it. Within a run, a shard's
+quarantine file follows its embeddings file, so neighbours stay neighbours.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ RowNumbers = npt.NDArray[np.int64]
 
 _KEYS_AT_ONCE, _ROWS_AT_ONCE = 16, 4  # files
 _KEYS = ["id", "source_fingerprint"]
-_SAID = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind", pa.int8(), nullable=False)])
-_WORDS = pa.schema([pa.field("place", pa.int64(), nullable=False), *_SAID])
+_OUTCOME = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind", pa.int8(), nullable=False)])
+_NUMBERED = pa.schema([pa.field("place", pa.int64(), nullable=False), *_OUTCOME])
 
 
 class Outcome(IntEnum):
-    """What a word says; RETURNED repeats an earlier state by its fingerprint, GONE has no fingerprint."""
+    """What became of an id's state. RETURNED repeats an earlier state by its fingerprint; GONE has no fingerprint."""
 
     GONE = 0
     RETURNED = 1
@@ -53,12 +53,12 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFile:
-    """One file of the dataset that tells about ids.
+    """One file of the dataset that holds outcomes.
 
     Attributes:
         uri: its address.
-        kind: what its rows say; GONE stands for a file of tombstones of both kinds.
-        run_id: the run whose listing it speaks for.
+        kind: outcome of its rows; GONE stands for a file of tombstones, GONE and RETURNED.
+        run_id: the run that listed the records.
         shard_id, run_date: of an embeddings or a quarantine file, else empty.
         first: `place` of its first row.
     """
@@ -72,20 +72,20 @@ class OutcomeFile:
 
 
 def gather(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
-    """Make the table `words` in `work`; returns the files in the order of their rows. Raises StorageError, RunError."""
+    """Make the table `outcomes` in `work`; returns its files in row order. Raises StorageError, RunError."""
     files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind))
     placed: list[OutcomeFile] = []
-    with Spool(work, "words", _WORDS, "place") as words:
+    with Spool(work, "outcomes", _NUMBERED, "place") as outcomes:
         for start in range(0, len(files), _KEYS_AT_ONCE):
             some = files[start : start + _KEYS_AT_ONCE]
-            for file, table in zip(some, storage.in_threads(_read_words, some, _KEYS_AT_ONCE), strict=True):
-                placed.append(replace(file, first=words.rows))
-                words.add(table)
+            for file, table in zip(some, storage.in_threads(_read_outcomes, some, _KEYS_AT_ONCE), strict=True):
+                placed.append(replace(file, first=outcomes.rows))
+                outcomes.add(table)
     return placed
 
 
 def _files(dataset: Dataset) -> Iterator[OutcomeFile]:
-    """Every file that counts, in no order. A quarantine file does when the embeddings file names its attempt."""
+    """Every file that counts, in no order. A quarantine file counts when its embeddings file names its attempt."""
     embeddings = dataset.files()
     named = {}
     for file, footer in zip(embeddings, read_footers(embeddings), strict=True):
@@ -99,34 +99,33 @@ def _files(dataset: Dataset) -> Iterator[OutcomeFile]:
         yield OutcomeFile(uri, Outcome.GONE, run_id)
 
 
-def _read_words(file: OutcomeFile) -> pa.Table:
+def _read_outcomes(file: OutcomeFile) -> pa.Table:
     with _opened(file.uri) as parquet:
         table = parquet.read(TOMBSTONES.names if file.kind == Outcome.GONE else _KEYS)
     if file.kind == Outcome.GONE:
         kinds = pc.if_else(table["gone"], pa.scalar(Outcome.GONE, pa.int8()), pa.scalar(Outcome.RETURNED, pa.int8()))
     else:
         kinds = pa.repeat(pa.scalar(file.kind, pa.int8()), table.num_rows)
-    return table.select(_KEYS).append_column("kind", kinds).cast(_SAID)
+    return table.select(_KEYS).append_column("kind", kinds).cast(_OUTCOME)
 
 
 def tables_behind(
-    words: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile], read: Callable[[OutcomeFile, RowNumbers], pa.Table]
+    places: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile], read: Callable[[OutcomeFile, RowNumbers], pa.Table]
 ) -> Iterator[pa.Table]:
-    """What `read` makes of each file behind `words`, which have a column `place`, ascending, and its rows' numbers.
+    """The tables that `read` returns for each file and the numbers of the wanted rows in it.
 
-    Tables come in the order of the words, and are read a few files at a time.
+    `places` has the column `place`, ascending. Tables come in the same order, and a few files are read at a time.
     """
-    pieces = _by_file(words, files)
+    pieces = _by_file(places, files)
     while some := list(islice(pieces, _ROWS_AT_ONCE)):
         yield from storage.in_threads(lambda piece: read(*piece), some, _ROWS_AT_ONCE)
 
 
-def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile]) -> Iterator[tuple[OutcomeFile, RowNumbers]]:
-    """The files behind rows that have a column `place`, ascending, each with the numbers of its rows that are meant.
-
-    A file may come twice in a row, where a batch ends inside it.
-    """
-    for batch in words:
+def _by_file(
+    places: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile]
+) -> Iterator[tuple[OutcomeFile, RowNumbers]]:
+    """Each file with the numbers of the wanted rows in it. A file comes twice in a row where a batch ends inside it."""
+    for batch in places:
         numbers, rows = positions(batch["place"].to_numpy(), files)
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
         for start, rows_of_file in zip(starts, np.split(rows, starts[1:]), strict=True):
@@ -134,7 +133,7 @@ def _by_file(words: Iterable[pa.RecordBatch], files: Sequence[OutcomeFile]) -> I
 
 
 def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumbers, RowNumbers]:
-    """Where places lie: the index of the file of each, and its row there."""
+    """The index of the file that holds each place, and the row there."""
     firsts = np.array([file.first for file in files], np.int64)
     # Of files with the same first row all but the last are empty.
     numbers = np.searchsorted(firsts, places, side="right") - 1
@@ -142,7 +141,7 @@ def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumb
 
 
 def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of one Parquet file by their numbers, ascending; row groups without any of them are not read."""
+    """Rows of one Parquet file by their ascending numbers; row groups without any of them are not read."""
     tables, first = [], 0
     with _opened(uri) as parquet:
         for group in range(parquet.num_row_groups):
@@ -161,7 +160,7 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
         with storage.open_seekable(uri) as source:
             yield pq.ParquetFile(source)
     except (pa.ArrowException, KeyError, OSError) as error:
-        raise RunError(f"{uri} cannot be read ({error}): see what `hanclip verify` says about its dataset.") from error
+        raise RunError(f"{uri} cannot be read ({error}): audit its dataset with `hanclip verify`.") from error
 
 
 def footer_of(uri: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Plans as a dataset stores them, read back: the table of shards, and the records of each.
+"""Reads stored plans: the table of shards, and the records of each shard.
 
-_runs/<run>/records/00000.parquet   rows of schema.RECORDS; each row group is one shard
-_runs/<run>/plan.parquet            one row a shard; written last, so that its presence means a whole plan
+_runs/<run>/records/00000.parquet   rows of records.RECORDS; each row group is one shard
+_runs/<run>/plan.parquet            one row per shard; written last, so its presence means a complete plan
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SHARDS = pa.schema(
 
 
 def read_shards(run_uri: str) -> tuple[list[Shard], dict[str, str]]:
-    """The shards of a plan and the facts of its footer. Raises NotFoundError when the plan was not finished."""
+    """The shards of a plan and the facts of its footer. Raises NotFoundError if the plan was not finished."""
     uri = storage.join(run_uri, layout.PLAN)
     table = pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
     facts = decode_footer(table.schema.metadata)
-    # Plans of before the log have one date and no adopted shards.
+    # Plans that predate the log have one date and no adopted shards.
     origin = {"run_date": facts["run_date"], "planned_by": facts["run_id"]}
     rows = [{**origin, **row, "records_uri": storage.join(run_uri, row["records_uri"])} for row in table.to_pylist()]
     return [Shard(**row) for row in rows], facts
@@ -58,7 +58,7 @@ def read_records(shard: Shard) -> list[Record]:
 
 
 def read_tables(shards: Iterable[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
-    """Shards with their records, rows of `schema.RECORDS`; a file is read once. Shards of a deleted file are left out.
+    """Shards with their records, rows of `records.RECORDS`; each file is read once, deleted ones are skipped.
 
     Raises:
         StorageError: a file cannot be read.

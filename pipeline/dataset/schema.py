@@ -1,6 +1,6 @@
-"""The Arrow schemas of everything that hanclip stores.
+"""The Arrow schemas of embeddings, quarantine and tombstone files.
 
-`docs/data-format.md` explains the columns to readers; a test keeps the two in step.
+`docs/data-format.md` documents the columns; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ QUARANTINE = pa.schema(
     ]
 )
 
-#: What a whole listing told about ids that the dataset knows: gone, without a fingerprint; or back in an earlier state,
-#: with that state's fingerprint.
+#: Changes in the presence of known ids, found by listing the whole catalog: gone, without a fingerprint; or back in an
+#: earlier state, with that state's fingerprint.
 TOMBSTONES = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -31,7 +31,7 @@ TOMBSTONES = pa.schema(
 
 
 def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:
-    """Columns of one batch of decoded records: the embeddings' columns without the vectors and the similarity."""
+    """Columns of a batch of decoded records: those of the embeddings files without vectors and similarity."""
     fields = [pa.field("id", pa.string(), nullable=False), pa.field("source_fingerprint", pa.string(), nullable=False)]
     if has_images:
         fields += [
@@ -53,11 +53,11 @@ def embeddings_schema(
     """Schema of the embeddings files.
 
     Args:
-        has_images: the source gives images; without them the image columns do not exist.
-        has_texts: the source gives texts; without them the text columns do not exist.
-        extra: the source's other columns, carried through at the end.
+        has_images: the source has images; without them there are no image columns.
+        has_texts: the source has texts; without them there are no text columns.
+        extra: further columns of the source, stored last.
         dim: length D of a vector.
-        embedding_dtype: type of a vector's elements, float32 unless float16 was asked for.
+        embedding_dtype: element type of a vector; float32 by default.
     """
     vector = pa.list_(pa.field("item", embedding_dtype or pa.float32(), nullable=False), dim)
     fields = [pa.field("id", pa.string(), nullable=False)]
@@ -78,12 +78,12 @@ def embeddings_schema(
 def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     """`table` with the columns, order and types of `wanted`. Raises ArrowException where a value does not fit.
 
-    Arrow reads the elements of a null vector as nulls and then refuses to call them non-nullable, as they were written.
+    Arrow reads the elements of a null vector as nulls and then rejects them as non-nullable, although it wrote them so.
     """
     columns = [_conformed(table[field.name], field.type) for field in wanted]
     for field, column in zip(wanted, columns, strict=True):
         if column.null_count and not field.nullable:
-            raise pa.ArrowInvalid(f"the column {field.name} may hold no nulls and holds {column.null_count:,}")
+            raise pa.ArrowInvalid(f"the column {field.name} has {column.null_count:,} nulls and must have none")
     return pa.Table.from_arrays(columns, schema=wanted)
 
 

@@ -1,8 +1,8 @@
-"""One Parquet file of a shard: how it is encoded, and what its footer tells.
+"""Encodes the Parquet file of a shard, and reads its footer.
 
-Vectors are stored plain: a dictionary or a general compressor makes them larger or slower and not smaller, and
+Vectors are stored plain: dictionaries and general-purpose compression only make them larger or slower, and
 BYTE_STREAM_SPLIT on float16 breaks readers. All other columns are compressed with zstd. Row groups hold about 16 MB.
-Pages carry checksums, which `verify` checks.
+Pages have checksums, which `verify` checks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TAIL_BYTES = 64 * 2**10
 _FOOTER_TEXTS = ("shard_id", "attempt", "run_id", "weights_sha256", "preprocessing")
 _FOOTER_COUNTS = ("rows_planned", "rows_embedded", "rows_quarantined")
 _ROW_GROUP_BYTES = 16 * 2**20
-#: Columns whose values hardly ever repeat, so that a dictionary only costs.
+#: Columns with hardly any repeated values, where a dictionary only costs.
 _DISTINCT = frozenset(
     "id image_uri image_sha256 image_phash image_pixels_xxh128 source_fingerprint similarity".split()  # noqa: SIM905
 )
@@ -35,14 +35,14 @@ _DISTINCT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ShardProvenance:
-    """How the rows of a shard came to be: what the identity does not tell.
+    """How the rows of a shard were made, as far as the identity does not state it.
 
     Attributes:
         run_id: the run that embedded them.
         rows_planned: records of the shard; embedded + quarantined must give this.
         logit_scale: the model's temperature, so that similarity * logit_scale is the model's logit.
         compute_dtype: arithmetic of the towers: bf16, fp16 or fp32.
-        planned_by: the run that listed and cut them; empty where that is `run_id`.
+        planned_by: the run that listed and cut them; empty if that is `run_id`.
     """
 
     run_id: str
@@ -54,9 +54,9 @@ class ShardProvenance:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What `hanclip.*` in an embeddings file's footer says, and the counts that Parquet itself keeps.
+    """The facts in an embeddings file's footer, and the row count and schema that Parquet itself keeps.
 
-    `planned_by` is the run that listed the records, which may have left their embedding to `run_id`.
+    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one.
     """
 
     shard_id: str
@@ -107,17 +107,17 @@ def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
 
 
 def read_footers(files: Iterable[DataFile]) -> list[Footer]:
-    """Footers of embeddings files, in order, many at once. Raises RunError when a file is not one."""
+    """Footers of embeddings files, in order, read in parallel. Raises RunError when a file is not one."""
     return storage.in_threads(read_footer, list(files), _FOOTERS_AT_ONCE)
 
 
 def read_footer(file: DataFile) -> Footer:
-    """The footer of one embeddings file, read from its end with one request, or two. Raises RunError, StorageError."""
+    """The footer of one embeddings file, read from its end in one or two requests. Raises RunError, StorageError."""
     try:
         return _parse(_read_tail(file))
     except (pa.ArrowException, struct.error, KeyError, ValueError) as error:
         raise RunError(
-            f"{file.uri} is damaged, or no embeddings file of hanclip ({error}): delete it, and run the same command."
+            f"{file.uri} is damaged or no embeddings file of hanclip ({error}): delete it and run the same command."
         ) from error
 
 

@@ -81,7 +81,7 @@ def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
 _PRESENCE = """
 SELECT id, arg_max(kind, place) AS kind, arg_max(state, place) AS state, max(listed) AS listed
 FROM (
-    SELECT id, place, kind, hash(source_fingerprint) AS state, NULL AS listed FROM words
+    SELECT id, place, kind, hash(source_fingerprint) AS state, NULL AS listed FROM outcomes
     UNION ALL SELECT id, NULL, NULL, NULL, hash(source_fingerprint) FROM listing
 ) GROUP BY id HAVING max(place) IS NOT NULL
 """
@@ -94,6 +94,6 @@ WITH other AS MATERIALIZED (
 SELECT id, NULL::VARCHAR AS source_fingerprint, true AS gone FROM presence
 WHERE {{with_gone}} AND listed IS NULL AND kind <> {Outcome.GONE}
 UNION ALL
-SELECT DISTINCT id, source_fingerprint, false FROM words JOIN other USING (id, source_fingerprint)
+SELECT DISTINCT id, source_fingerprint, false FROM outcomes JOIN other USING (id, source_fingerprint)
 ORDER BY id
 """

@@ -156,7 +156,7 @@ def _choose(work: Workspace, only: Selection | None) -> None:
         return
     work.view("selected", only.path)
     work.execute(
-        f"CREATE TABLE chosen AS SELECT current.* FROM current JOIN words USING (place) "
+        f"CREATE TABLE chosen AS SELECT current.* FROM current JOIN outcomes USING (place) "
         f"SEMI JOIN selected USING (id, source_fingerprint) WHERE current.kind = {Outcome.EMBEDDED}"
     )
 
@@ -187,7 +187,7 @@ def _located(work: Workspace, files: list[OutcomeFile]) -> Iterator[pa.Table]:
     """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
     uris = pa.array([file.uri for file in files], pa.string())
     for batch in work.batches(
-        "SELECT place, id, source_fingerprint FROM words SEMI JOIN chosen USING (place) ORDER BY place"
+        "SELECT place, id, source_fingerprint FROM outcomes SEMI JOIN chosen USING (place) ORDER BY place"
     ):
         numbers, rows = positions(batch["place"].to_numpy(), files)
         columns = {name: pa.nulls(batch.num_rows, RECORDS.field(name).type) for name in RECORDS.names}

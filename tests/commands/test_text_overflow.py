@@ -85,4 +85,4 @@ def test_the_three_ways(model: Path, source: Path, tmp_path: Path, capfd: pytest
 
     code, ended = run(capfd, *embed[:2], cut, *embed[2:], "--text-overflow", "mean-of-windows")
     assert code == 2
-    assert "text_overflow: the dataset has 'truncate', this run 'mean-of-windows'" in ended["message"]
+    assert "text_overflow: the dataset has 'truncate', this run has 'mean-of-windows'" in ended["message"]

@@ -1,6 +1,6 @@
-"""Auditing one shard's files: footer against name and identity, row counts, vectors against arithmetic.
+"""Audits the files of one shard: footer against name and identity, row counts, norms and dot products of vectors.
 
-In: an embeddings file. Out: an `Audit`. Every column is read, a few thousand rows at a time, so damage is found.
+In: an embeddings file. Out: an `Audit`. Every column is read to its end, a few thousand rows at a time.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pipeline.dataset.shard_file import Footer, read_footer
 from pipeline.errors import HanclipError
 
 _BATCH_ROWS = 4096
-#: How far a norm may be from 1, and a similarity from the dot product of the stored (rounded) vectors.
+#: Tolerances of a norm around 1, and of a similarity around the dot product of the stored (rounded) vectors.
 _NORM_TOLERANCE = {"float32": 1e-3, "float16": 2e-3}
 _SIMILARITY_TOLERANCE = {"float32": 1e-4, "float16": 2e-3}
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found out about one committed shard.
+    """The audit of one committed shard.
 
     Attributes:
         file: its embeddings file.
         quarantine: its quarantine file; None when no record failed.
-        readable: both files can be read to their ends.
-        problems: what is wrong, each with the file's name.
+        readable: both files can be read to their end.
+        problems: what is wrong; each names the file.
     """
 
     file: DataFile
@@ -55,23 +55,23 @@ def audit(file: DataFile, candidates: list[DataFile], identity: Identity) -> Aud
     except HanclipError as error:
         return Audit(file, quarantine, False, (str(error),))
     except (pa.ArrowException, OSError) as error:
-        cure = "Delete it, and run the same command."
+        cure = "Delete it and run the same command."
         return Audit(file, quarantine, False, (f"{file.uri} cannot be read to its end ({error}). {cure}",))
     return Audit(file, quarantine, same_columns, tuple(f"{file.uri}: {problem}" for problem in problems))
 
 
 def _footer_problems(footer: Footer, file: DataFile, identity: Identity) -> Iterator[str]:
     if footer.shard_id != file.shard_id:
-        yield f"holds shard {footer.shard_id}, not the one of its name"
+        yield f"holds shard {footer.shard_id}, not the shard in its name"
     if (footer.weights_sha256, footer.preprocessing) != (identity.weights_sha256, identity.preprocessing):
-        yield "was made with other weights or preprocessing than the dataset's"
+        yield "was made with other weights or preprocessing than the dataset"
     if not footer.schema.equals(identity.schema):
-        yield f"columns {_columns(footer.schema)} are not the dataset's {_columns(identity.schema)}"
+        yield f"has columns {_columns(footer.schema)}, the dataset has {_columns(identity.schema)}"
     if footer.rows != footer.rows_embedded:
-        yield f"has {footer.rows} rows, its footer says {footer.rows_embedded}"
+        yield f"has {footer.rows} rows, its footer states {footer.rows_embedded}"
     if footer.rows_embedded + footer.rows_quarantined != footer.rows_planned:
         yield (
-            f"{footer.rows_embedded} embedded + {footer.rows_quarantined} quarantined are not the "
+            f"has {footer.rows_embedded} embedded + {footer.rows_quarantined} quarantined records, not the "
             f"{footer.rows_planned} planned"
         )
 
@@ -82,7 +82,7 @@ def _quarantine_problems(footer: Footer, quarantine: DataFile | None) -> Iterato
         with storage.open_seekable(quarantine.uri) as source:
             rows = pq.ParquetFile(source, page_checksum_verification=True).read().num_rows
     if rows != footer.rows_quarantined:
-        yield f"{footer.rows_quarantined} records were quarantined, but its quarantine file has {rows}"
+        yield f"has {footer.rows_quarantined} quarantined records, but its quarantine file has {rows}"
 
 
 def _vector_problems(file: DataFile, identity: Identity) -> Iterator[str]:
@@ -105,15 +105,15 @@ def _batch_problems(batch: pa.RecordBatch, identity: Identity) -> Iterator[tuple
         yield f"{name} does not have norm 1", int((present & finite & (np.abs(norms - 1) > norm_tolerance)).sum())
     if len(vectors) == 2:
         dot = np.einsum("ij,ij->i", vectors["image_embedding"], vectors["text_embedding"])
-        told = batch["similarity"].to_numpy(zero_copy_only=False)
+        stored = batch["similarity"].to_numpy(zero_copy_only=False)
         without_text = ~batch["text_embedding"].is_valid().to_numpy(zero_copy_only=False)
-        close = np.abs(told - dot) <= _SIMILARITY_TOLERANCE[identity.embedding_dtype]
-        right = np.where(without_text, np.isnan(told), close)
+        close = np.abs(stored - dot) <= _SIMILARITY_TOLERANCE[identity.embedding_dtype]
+        right = np.where(without_text, np.isnan(stored), close)
         yield "similarity is not the dot product of the vectors", int((~right).sum())
 
 
 def _matrix(column: pa.FixedSizeListArray, dim: int) -> npt.NDArray[np.float32]:
-    """(rows, dim) float32; rows without a vector are NaN."""
+    """(rows, dim) float32; NaN in rows without a vector."""
     matrix = np.full((len(column), dim), np.nan, np.float32)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     matrix[valid] = column.drop_null().flatten().to_numpy().reshape(-1, dim)

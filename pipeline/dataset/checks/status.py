@@ -1,7 +1,7 @@
-"""What a dataset holds right now, told without opening its data files: from names, sizes, plans and quarantine.
+"""Reports what a dataset holds without opening its embeddings files: from names, sizes, plans and quarantine.
 
-A record is quarantined when its latest state is: one that a later run planned with another fingerprint, because its
-image or text was changed, is no longer counted.
+A record counts as quarantined only in its latest state: if a later run planned it with another fingerprint, because its
+image or text changed, it is no longer counted.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class RunStatus:
 
     Attributes:
         run_id: its name.
-        state: as in `pipeline.jobs.progress`; "planned" or "planning" for a run that reported nothing yet.
-        report: its summary, else its last progress, as plain values.
-        silent_s: age of its last sign of life; None for a run that ended, or gave none.
+        state: as in `pipeline.jobs.progress`; "planned" or "planning" for a run that has reported nothing yet.
+        report: its summary, or else its last progress, as plain values.
+        silent_s: seconds since its last report; None for a run that ended or never reported.
     """
 
     run_id: str
@@ -49,13 +49,13 @@ class Status:
     """A dataset at one moment.
 
     Attributes:
-        uri, identity: which dataset.
+        uri, identity: the dataset.
         runs: newest first.
         shards: committed shards.
         rows: rows of the embeddings.
         size_bytes: bytes of the embeddings files.
         quarantined: records whose latest outcome is quarantine, by reason.
-        examples: the id of one of them for each reason.
+        examples: the id of one such record by reason.
     """
 
     uri: str
@@ -69,16 +69,16 @@ class Status:
 
     @property
     def quarantine_share(self) -> float:
-        """Of all records with an outcome."""
+        """Share of quarantined records among all with an outcome."""
         quarantined = self.quarantined.total()
         return quarantined / max(1, self.rows + quarantined)
 
 
 def status(uri: str, reports: bool = True) -> Status:
-    """Look at the dataset at `uri`; without `reports`, `runs` stays empty and no summary is read.
+    """The status of the dataset at `uri`; without `reports`, `runs` stays empty and no summary is read.
 
     Raises:
-        IdentityError: there is none.
+        IdentityError: there is no dataset.
         StorageError: it cannot be read.
     """
     dataset = Dataset.open(uri)
@@ -109,9 +109,9 @@ def status(uri: str, reports: bool = True) -> Status:
 def _count_quarantine(
     dataset: Dataset, quarantine: list[DataFile], retried: list[DataFile], runs: list[PlannedRun]
 ) -> tuple[int, list[tuple[str, int, str]]]:
-    """How many quarantine rows there are; and reason, count and an example of the records still in quarantine.
+    """Number of quarantine rows; and reason, count and an example of the records still in quarantine.
 
-    A record leaves it by a retried shard, or by a later plan that has it with another fingerprint.
+    A record leaves quarantine when a retried shard embeds it, or when a later plan has it with another fingerprint.
     """
     if not quarantine:
         return 0, []
@@ -152,7 +152,7 @@ def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:
 
 
 def _age_s(at: object) -> float | None:
-    """Seconds since an ISO time, UTC; None where it tells none."""
+    """Seconds since an ISO time, UTC; None if it is not a time."""
     try:
         then = datetime.fromisoformat(str(at))
     except ValueError:

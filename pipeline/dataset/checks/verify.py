@@ -1,9 +1,9 @@
-"""Auditing a finished dataset: every planned record has one outcome, every file holds what it says.
+"""Audits a dataset: every planned record has exactly one outcome, and every file holds what its footer states.
 
-In: the URI of a dataset. Out: a `Report`. Everything is streamed; joins that do not fit into memory go to a local disk.
+In: the URI of a dataset. Out: a `Report`. Everything is streamed; joins that do not fit into memory spill to disk.
 
-A record is an (id, fingerprint). Of all plans, those count that are the newest of their source: what an earlier plan
-wanted and a newer one of the same source no longer lists was changed or removed in the source, and is not missed.
+A record is an (id, fingerprint). Only the newest plan of each source counts: a record that an earlier plan has and the
+newest one lacks was changed or removed in the source, and is not missing.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _FILES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
         uri: the dataset.
         shards: committed shards.
-        planned: records planned and still in the source's newest plan, or with an outcome.
+        planned: records in the newest plan of their source, or with an outcome.
         embedded: of these, records with vectors.
         quarantined: records whose latest outcome is quarantine.
-        missing: records without an outcome yet: the dataset is incomplete, which the same command cures.
+        missing: records without an outcome: the dataset is incomplete, and running the same command completes it.
         replaced: quarantined states of records that a newer plan has in another state; counted nowhere else.
-        abandoned: records of older plans that were neither done nor planned again: the source dropped or changed them.
-        duplicated: rows too many: the same record embedded twice, or quarantined twice in one attempt.
-        unplanned: records with an outcome that no plan lists.
+        abandoned: records of older plans without an outcome that the source dropped or changed since.
+        duplicated: surplus rows: a record embedded twice, or quarantined twice in one attempt.
+        unplanned: records with an outcome that are in no plan.
         problems: what is corrupt; each names the file or the records.
-        leftovers: objects that no reader counts: attempts that died or lost, and files of strangers. Harmless.
+        leftovers: objects that no reader counts: failed or beaten attempts, and foreign files. Harmless.
     """
 
     uri: str
@@ -58,12 +58,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Nothing is corrupt. An incomplete dataset may be ok."""
+        """Whether nothing is corrupt. An incomplete dataset can be ok."""
         return not self.problems
 
     @property
     def complete(self) -> bool:
-        """Every record of the newest plans has its outcome."""
+        """Whether every record of the newest plans has an outcome."""
         return self.missing == 0
 
 
@@ -85,7 +85,7 @@ def verify(uri: str) -> Report:
 
 
 def _audit_files(dataset: Dataset) -> list[Audit]:
-    # A shard's quarantine is there before its embeddings: in this order none is missed of what is committed just now.
+    # A shard's quarantine is written before its embeddings, so listing in this order misses none of concurrent commits.
     files = dataset.files()
     candidates: dict[tuple[str, str], list[DataFile]] = {}
     for file in layout.data_files(dataset.uri, QUARANTINE):
@@ -102,7 +102,7 @@ def _twice(dataset: Dataset) -> list[str]:
     found = layout.data_files(dataset.uri, EMBEDDINGS)
     times = Counter(file.shard_id for file in found)
     return [
-        f"Shard {shard_id} is committed under {n} dates: delete all its files but the first date's."
+        f"Shard {shard_id} is committed under {n} dates: delete all its files except those of the first date."
         for shard_id, n in times.items()
         if n > 1
     ]
@@ -111,12 +111,12 @@ def _twice(dataset: Dataset) -> list[str]:
 def _leftovers(dataset: Dataset, audits: list[Audit]) -> list[str]:
     counted = {found.quarantine.uri for found in audits if found.quarantine is not None}
     unnamed = [file.uri for file in layout.data_files(dataset.uri, QUARANTINE) if file.uri not in counted]
-    strangers = [uri for folder in (EMBEDDINGS, QUARANTINE) for uri in layout.strangers(dataset.uri, folder)]
-    return unnamed + strangers
+    foreign = [uri for folder in (EMBEDDINGS, QUARANTINE) for uri in layout.foreign_objects(dataset.uri, folder)]
+    return unnamed + foreign
 
 
 def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, int]:
-    """Counts of the report, from a table `outcomes` with one row for each record that was planned or has an outcome."""
+    """Counts of the report, from a table `outcomes` with one row per record that was planned or has an outcome."""
     work.register("records", records(planned_runs(layout.runs(dataset.uri))))
     keys = ["id", "source_fingerprint"]
     asides = [found.quarantine for found in audits if found.quarantine is not None]
@@ -139,8 +139,8 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
 
 def _row_problems(counts: dict[str, int], work: Workspace) -> list[str]:
     meanings = {
-        "duplicated": ("surplus > 0", "rows too many: records have more than one row"),
-        "unplanned": ("NOT planned", "records have an outcome, but no plan under _runs/ lists them"),
+        "duplicated": ("surplus > 0", "surplus rows: records have more than one row"),
+        "unplanned": ("NOT planned", "records have an outcome, but are in no plan under _runs/"),
     }
     problems = []
     for name, (condition, meaning) in meanings.items():

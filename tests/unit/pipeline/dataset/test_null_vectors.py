@@ -45,5 +45,5 @@ def test_a_missing_image_vector_is_refused(tmp_path):
     dataset, table = mixed(tmp_path / "out", "float32")
     at = table.column_names.index("image_embedding")
     broken = table.set_column(at, "image_embedding", table["text_embedding"])
-    with pytest.raises(RunError, match="image_embedding may hold no nulls and holds 10"):
+    with pytest.raises(RunError, match="image_embedding has 10 nulls and must have none"):
         dataset.write_shard("0" * 32, "2026-11-21", broken, QUARANTINE.empty_table(), provenance(40))

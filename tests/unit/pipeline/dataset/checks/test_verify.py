@@ -112,7 +112,7 @@ def test_a_deleted_row_is_found(catalog: Catalog) -> None:
     tamper(path, pq.read_table(path, partitioning=None).slice(1))
     report = verify(str(catalog.out))
     assert report.missing == 1
-    assert [path.name in problem and "rows, its footer says" in problem for problem in report.problems] == [True]
+    assert [path.name in problem and "rows, its footer states" in problem for problem in report.problems] == [True]
 
 
 def test_a_deleted_file_is_missing_rows(catalog: Catalog) -> None:
@@ -131,8 +131,8 @@ def test_a_copied_file_is_found(catalog: Catalog) -> None:
     report = verify(str(catalog.out))
     rows = pq.read_metadata(path).num_rows
     assert report.duplicated == rows
-    assert any("not the one of its name" in problem for problem in report.problems)
-    assert any(problem.startswith(f"{rows} rows too many") for problem in report.problems)
+    assert any("not the shard in its name" in problem for problem in report.problems)
+    assert any(problem.startswith(f"{rows} surplus rows") for problem in report.problems)
 
 
 def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
@@ -143,7 +143,7 @@ def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
     other.write_bytes(path.read_bytes())
     report = verify(str(catalog.out))
     assert report.problems == (
-        f"Shard {path.stem} is committed under 2 dates: delete all its files but the first date's.",
+        f"Shard {path.stem} is committed under 2 dates: delete all its files except those of the first date.",
     )
 
 
@@ -190,7 +190,7 @@ def test_other_columns_in_a_file_are_found(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     path = data_files(catalog)[0]
     tamper(path, pq.read_table(path, partitioning=None).drop(["image_phash"]))
-    assert any("are not the dataset's" in problem for problem in verify(str(catalog.out)).problems)
+    assert any(", the dataset has [" in problem for problem in verify(str(catalog.out)).problems)
 
 
 def test_a_lost_quarantine_file_is_found(catalog: Catalog) -> None:
@@ -199,7 +199,7 @@ def test_a_lost_quarantine_file_is_found(catalog: Catalog) -> None:
     file.unlink()
     report = verify(str(catalog.out))
     assert report.missing == 1
-    assert any("1 records were quarantined, but its quarantine file has 0" in problem for problem in report.problems)
+    assert any("has 1 quarantined records, but its quarantine file has 0" in problem for problem in report.problems)
 
 
 def test_leftovers_are_listed_and_harmless(catalog: Catalog) -> None:
@@ -220,7 +220,7 @@ def test_rows_that_no_plan_lists_are_found(catalog: Catalog) -> None:
     Path(plan.uri, "plan.parquet").unlink()
     report = verify(str(catalog.out))
     assert report.unplanned == 1500
-    assert any("no plan under _runs/" in problem for problem in report.problems)
+    assert any("are in no plan under _runs/" in problem for problem in report.problems)
 
 
 def test_status_counts_without_reading_the_rows(catalog: Catalog) -> None:
