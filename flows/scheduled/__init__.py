@@ -1,13 +1,13 @@
-"""When: the Prefect flows. Thin on purpose: the work is in `flows.jobs` and in the driver that a job runs.
+"""The Prefect flows. They submit and follow jobs through `flows.jobs`; the work is done by the job's driver.
 
     embed      one run, now
-    nightly    what is new, for the day that the schedule stands for and the days before it
+    nightly    new records of the scheduled day and the days before it
     backfill   many partitions, a few at a time
     dedup      the duplicates of a dataset
     filter     the rows of a dataset that pass every rule
-    reap       stops jobs whose flow run is over or gone
+    reap       stops jobs whose flow run has ended or is gone
 
-Prefect is imported here and nowhere else, so the command line starts without it.
+The command line imports none of this, so it starts without Prefect.
 """
 
 from flows.scheduled.backfill import backfill

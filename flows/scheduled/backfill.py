@@ -27,13 +27,13 @@ from flows.scheduled.pages.backfill import backfill_report, backfill_verdict
 from pipeline.config import RunConfig
 from pipeline.jobs.night import check
 
-#: Larger tables make the page of the flow run slow. The dataset's manifests hold all.
+#: Larger tables make the flow run's page slow. The dataset's manifests have all rows.
 _MOST_ROWS = 500
 
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig = THIS_PROCESS) -> State[None]:
-    """Embed partitions of the past: those that are missing, failed or stale, or all of them.
+    """Embed past partitions: those that are missing, failed or stale, or all of them.
 
     Args:
         config: what to read, with {date} in every source address, which model, and where to write.
@@ -41,44 +41,44 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
         target: where the jobs run.
     """
     check_starts()
-    shown = _Shown()
+    page = _Page()
     began_s = time.monotonic()
-    grid = Backfill(request, check(config), target, make_backend(target), shown, str(flow_run.id)).run()
-    shown.table.show(_table(grid), last=True)
+    grid = Backfill(request, check(config), target, make_backend(target), page, str(flow_run.id)).run()
+    page.table.show(_table(grid), last=True)
     if not request.dry_run:
-        shown.bar.show(1.0 if not grid.left else _share(grid), counts(grid), last=True)
+        page.bar.show(1.0 if not grid.left else _share(grid), counts(grid), last=True)
         again = backfill_command(config, request, target)
-        page = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
-        report_page("backfill", page)
-    said = ("Dry run, nothing was started: " if request.dry_run else "") + backfill_verdict(grid)
-    return Failed(message=said) if grid.exit_code else Completed(message=said)
+        report = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
+        report_page("backfill", report)
+    message = ("Dry run, nothing was started: " if request.dry_run else "") + backfill_verdict(grid)
+    return Failed(message=message) if grid.exit_code else Completed(message=message)
 
 
-class _Shown(Observer):
-    """The grid as a table, all of it as a bar, every job as a link."""
+class _Page(Observer):
+    """Shows the grid as a table, its share done as a bar, and each job as a link."""
 
     wants_log = True
 
     def __init__(self) -> None:
-        self.table = LiveTable("backfill-grid", "Every partition, and how far it is")
+        self.table = LiveTable("backfill-grid", "Every partition and its status")
         self.bar = LiveProgress("backfill")
         self._linked: set[str] = set()
         self._logger = get_run_logger()
 
     def grid(self, grid: Grid) -> None:
-        """The table and the bar."""
+        """Update the table and the bar."""
         self.table.show(_table(grid))
         self.bar.show(_share(grid), counts(grid))
 
     def job(self, status: JobStatus) -> None:
-        """A link when a job begins, a line whenever it changes."""
+        """Log each change of a job, and link to it once."""
         self._logger.info("Job %s is %s %s", status.job_id, status.state, status.message)
         if status.job_id not in self._linked:
             self._linked.add(status.job_id)
             job_link("backfill", status)
 
     def log(self, job_id: str, text: str) -> None:
-        """The job's log, with its id."""
+        """Log a part of the job's log, with the job's id."""
         self._logger.info("%s: %s", job_id, text.rstrip())
 
 

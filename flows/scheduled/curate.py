@@ -1,4 +1,4 @@
-"""What the flows over finished datasets share: a job without runs and with one step, and the steps of a night."""
+"""Jobs of one step over a finished dataset, and the steps that follow a nightly job's runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.vocabulary import Form
 
 
 def carry_out(step: Step, target: TargetConfig) -> State[None]:
-    """A job that does `step` and nothing else."""
+    """Run `step` as a job of its own."""
     if isinstance(step, FilterStep):
         step.settings.check(step.out)
     artifacts.step_table(step.kind, step)
@@ -29,10 +29,10 @@ def carry_out(step: Step, target: TargetConfig) -> State[None]:
 
 
 def nightly_steps(out: str, day: date, dedup: DedupSettings | None, kept: FilterSettings | None) -> tuple[Step, ...]:
-    """What follows the runs of a night: duplicates first, since rules may ask which row stays.
+    """The steps after the runs: duplicates first, because a filter's rules may use their table.
 
     Raises:
-        ConfigError: the filter's settings do not go together, or would write to one place every night.
+        ConfigError: the filter's settings conflict, or every night would write to the same place.
     """
     steps: list[Step] = [DedupStep(out=out, settings=dedup)] if dedup is not None else []
     if kept is None:
@@ -41,7 +41,7 @@ def nightly_steps(out: str, day: date, dedup: DedupSettings | None, kept: Filter
     dest = kept.dest and fill(kept.dest, day)
     if kept.form != Form.IDS and dest == kept.dest:
         raise ConfigError(
-            f"filter.dest {dest} would hold the {kept.form} of one night, and the next one keeps other rows: "
-            "write {date} in it, as in s3://bucket/clean-{date}."
+            f"filter.dest {dest} would be written anew every night with other rows: put {date} into it, as in "
+            "s3://bucket/clean-{date}."
         )
     return (*steps, FilterStep(out=out, settings=kept.model_copy(update={"dest": dest})))

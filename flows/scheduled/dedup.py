@@ -18,11 +18,11 @@ _DEFAULTS = DedupSettings()
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
 def dedup(out: str, settings: DedupSettings = _DEFAULTS, target: TargetConfig = THIS_PROCESS) -> State[None]:
-    """Find duplicates among the latest rows, and choose one of each group; the next run compares new rows only.
+    """Find duplicates among the latest rows and choose one row of each group; the next run compares only new rows.
 
     Args:
         out: the dataset; its table of duplicates is written into it.
-        settings: what counts as a duplicate, and which row of a group stays: the options of `hanclip dedup`.
+        settings: what counts as a duplicate, and which row of a group is kept: the options of `hanclip dedup`.
         target: where the job runs.
     """
     return carry_out(DedupStep(out=out, settings=settings), target)

@@ -1,4 +1,4 @@
-"""The flow `embed`: one run of a configuration, as a job."""
+"""The flow `embed`: one run, as a job."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipeline.jobs.night import check
 
 @flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
 def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False) -> State[None]:
-    """Embed what the source holds and the output does not.
+    """Embed the records of the source that the output does not have yet.
 
     Args:
         config: what to read, which model, and where to write: the same tree as `hanclip embed --print-config` shows.
         target: where the job runs.
-        dry_run: plan here, show what there is to do, and start nothing.
+        dry_run: plan here, show what there is to do, and start no job.
     """
     runs = (JobRun("", check(config)),)
     if dry_run:
@@ -36,6 +36,7 @@ def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool 
 
 
 def _plan_only(config: RunConfig) -> State[None]:
+    # keeps flows light: planning reads models and sources
     from actors.dry_run import dry_run
 
     here = config.cluster.model_copy(update={"address": None})

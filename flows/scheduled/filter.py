@@ -18,11 +18,11 @@ from pipeline.jobs.steps import FilterStep
 def filter(  # noqa: A001 - flow and command have one name
     out: str, settings: FilterSettings, target: TargetConfig = THIS_PROCESS
 ) -> State[None]:
-    """Keep the rows that pass every rule, and say for each other row which rule dropped it.
+    """Keep the rows that pass every rule; record for each other row which rule dropped it.
 
     Args:
-        out: the dataset; rules may name its columns, and those of its tables of duplicates, labels and similarities.
-        settings: the rules, and what becomes of the kept rows: the options of `hanclip filter`.
+        out: the dataset; rules may use its columns, and those of its tables of duplicates, labels and similarities.
+        settings: the rules, and what to write of the kept rows: the options of `hanclip filter`.
         target: where the job runs.
     """
     return carry_out(FilterStep(out=out, settings=settings), target)

@@ -1,7 +1,7 @@
-"""The task that gets a job done: submit it, or come back to the one that a dead process left, and watch it to its end.
+"""The task that runs a job: submit it, or reattach to it after a crash, and follow it to its end.
 
-Nothing is persisted. Whoever runs the task again, in this process or after a crash in another, derives the same job id
-from the flow run's id and finds out by asking how far that job is.
+Nothing is persisted. A repeated task, in this process or in another after a crash, derives the same job id from the
+flow run's id and asks the backend for the job's state.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from pipeline.jobs.steps import Step
 
 THIS_PROCESS = TargetConfig()
 
-#: A flow run that crashes is started again (see the zombie automation), but not for ever.
+#: The zombie automation restarts a flow run that crashed, but not indefinitely.
 _MAX_STARTS = 10
 
 
 def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> JobSpec:
-    """What the flow run that is going on asks for.
+    """The job that the current flow run requests.
 
     Args:
-        slug: names the piece of work among those of the same flow run.
-        out: the dataset that runs and steps are about.
-        runs: what is embedded.
-        steps: what follows.
+        slug: tells the jobs of one flow run apart.
+        out: the dataset of the runs and steps.
+        runs: what to embed.
+        steps: what to do after the runs.
 
     Raises:
         RunError: see `check_starts`.
@@ -54,23 +54,23 @@ def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, .
 
 
 def check_starts() -> None:
-    """Refuse a flow run that the automation against zombies starts for ever.
+    """Refuse a flow run that the zombie automation restarts without end.
 
     Raises:
-        RunError: the flow run was started so often that something else is wrong.
+        RunError: the flow run was restarted too often.
     """
     if flow_run.run_count > _MAX_STARTS:
         raise RunError(
-            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: look at the logs"
-            " of the runner or worker (memory?), then run it anew. What is embedded stays."
+            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: check the logs"
+            " of the runner or worker (out of memory?), then run the deployment again. Embedded records are kept."
         )
 
 
 @task(name="job", task_run_name="{spec.job_id_base}", cache_policy=NO_CACHE, persist_result=False)
 def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
-    """Bring `spec` to an end; a job that never began, or whose driver died silently, is followed by the next attempt.
+    """Run the job to its end; one that never started, or whose driver died silently, gets another attempt.
 
-    Prefect does not retry it: every call here has been repeated for `target.lost_after_s` before it gives up.
+    It needs no retries of Prefect's, because every call in it is retried for `target.lost_after_s`.
     """
     backend, flow, logger = make_backend(target), spec.metadata["flow"], get_run_logger()
     tried = 0
@@ -89,7 +89,7 @@ def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
             return status
         if with_retries(partial(read_summary, spec.out, status.job_id), target) is not None:
             return status
-        logger.warning("Job %s came to no end; another attempt goes on. %s", status.job_id, status.message)
+        logger.warning("Job %s ended without a summary; starting another attempt. %s", status.job_id, status.message)
 
 
 def _log_lines(text: str) -> None:

@@ -1,7 +1,6 @@
-"""What a flow run is called, and which day it stands for.
+"""The name and the logical date of the current flow run.
 
-In: what Prefect knows of the run that is going on. Out: its name, its logical date. Both hold through retries and
-restarts, because the scheduled start does, and nothing is derived from how often a run was tried.
+Both derive from its parameters and its scheduled start, so they stay the same through retries and restarts.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ DEFAULT_TIMEZONE = "UTC"
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone called `name`; a `ConfigError` for any other word."""
+    """The time zone `name`. Raises ConfigError if there is none."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(f"{name!r} is no time zone: write a name such as Europe/Paris or Asia/Shanghai.") from error
+        raise ConfigError(f"{name!r} is not a time zone: use a name such as Europe/Paris or Asia/Shanghai.") from error
 
 
 def logical_date(timezone: str) -> date:
-    """The day that the flow run was scheduled for, in `timezone`; the same however late it starts or restarts."""
+    """The day that the flow run was scheduled for, in `timezone`, however late it starts."""
     scheduled = flow_run.scheduled_start_time
     day: date = scheduled.astimezone(zone(timezone)).date()
     return day
@@ -38,8 +37,8 @@ def logical_date(timezone: str) -> date:
 def run_name() -> str:
     """`embed photos -> embeddings`, `nightly 2026-11-21 -> embeddings`, `dedup shop/embeddings`.
 
-    Whatever the parameters are, there is a name: Prefect calls this before the run begins, and a run whose name cannot
-    be made would stay pending for ever. What is wrong with them, the flow itself says.
+    Invalid parameters also give a name: Prefect calls this before the run starts, and a run whose name raised an error
+    would stay pending. The flow itself reports what is wrong.
     """
     name, parameters = str(flow_run.flow_name), flow_run.parameters
     if isinstance(parameters.get("out"), str):
@@ -53,7 +52,7 @@ def run_name() -> str:
 
 
 def place(*uris: str) -> str:
-    """Addresses in a word or two: the last two segments of the first, without wildcards."""
+    """URIs in short: the last two segments of the first, without wildcards."""
     if not uris or not uris[0]:
         return "?"
     path = storage.printable(uris[0]).rpartition("://")[2]

@@ -1,6 +1,6 @@
-"""The flow `nightly`: what is new in the source, for the day that the schedule stands for and the days before it.
+"""The flow `nightly`: new records of the scheduled day and the days before it.
 
-After it, if wanted, the duplicates of the whole dataset and a filter, as steps of the same job.
+Optionally it finds duplicates and filters afterwards, as steps of the same job.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def nightly(
     lookback_days: Annotated[int, Field(ge=0)] = 7,
     timezone: str = DEFAULT_TIMEZONE,
     dedup: DedupSettings | None = None,
-    filter: FilterSettings | None = None,  # noqa: A002 - called like the flow and the command
+    filter: FilterSettings | None = None,  # noqa: A002 - named like the flow and the command
 ) -> State[None]:
-    """Embed what is new or changed, once a night; then look for duplicates and filter, if asked to.
+    """Embed new and changed records once a night; then find duplicates and filter, if requested.
 
     Args:
-        config: what to read, which model, and where to write. Where a source address holds {date}, every date of the
-            look-back window is a run of its own; otherwise the whole source is listed, and what is new is read.
+        config: what to read, which model, and where to write. If source URIs contain {date}, each date of the look-back
+            window is a separate run; otherwise the whole source is listed, and new records are read.
         target: where the job runs.
-        lookback_days: how many days before the scheduled one are looked at again, which heals nights that were missed.
-        timezone: in which the scheduled time is a date; the same as the schedule's.
-        dedup: after the runs, find the duplicates of the dataset, comparing new rows only; {} for the defaults.
+        lookback_days: how many days before the scheduled one are checked again, to make up for missed nights.
+        timezone: determines the date of the scheduled time; use the schedule's.
+        dedup: after the runs, find the duplicates of the dataset, comparing only new rows; {} for the defaults.
         filter: after that, keep the rows that pass these rules. {date} in its dest is the night's date.
     """
     day = logical_date(timezone)

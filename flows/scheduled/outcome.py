@@ -1,4 +1,4 @@
-"""From a job's end to the flow run's: its report as an artifact, its verdict as the state of the flow run."""
+"""Ends a flow run after its job: the report as an artifact, the verdict as the flow run's state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.jobs.job import JobSummary
 
 
 def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[None]:
-    """Write the report, and tell how the job ended: Completed, or Failed with what to do."""
+    """Write the report; return Completed, or Failed with what to do."""
     flow, summary = spec.metadata["flow"], read_summary(spec.out, status.job_id)
     if summary is None:
         return Failed(message=f"Job {status.job_id} is {status.state} and left no summary: {status.message}")
@@ -24,12 +24,12 @@ def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[No
 
 
 def _state(summary: JobSummary, status: JobStatus, target: TargetConfig) -> State[None]:
-    said = verdict(summary)
+    message = verdict(summary)
     if status.timed_out:
         return Failed(message=status.message)
     if succeeded(summary):
-        return Completed(message=said)
+        return Completed(message=message)
     if summary.state == "stopped":
-        way = "Retry this flow run" if retry_helps(summary, target) else "Run the deployment once more"
-        return Failed(message=f"The job was stopped: {said}. {way}, and it goes on from there.")
-    return Failed(message=said)
+        way = "Retry this flow run" if retry_helps(summary, target) else "Run the deployment again"
+        return Failed(message=f"The job was stopped: {message}. {way} to continue from there.")
+    return Failed(message=message)

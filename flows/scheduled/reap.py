@@ -1,7 +1,7 @@
-"""The flow `reap`: stops jobs whose flow run is over or gone.
+"""The flow `reap`: stops jobs whose flow run has ended or is gone.
 
-It covers the hooks that never ran: a runner killed with its flow, a cancellation while the cluster was away, a flow run
-that was deleted. Jobs that were submitted by hand belong to nobody and are left alone.
+It covers hooks that never ran: a runner killed with its flow, a cancellation while the cluster was unreachable, a
+deleted flow run. Jobs submitted by hand have no flow run and are left alone.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def reap(
     grace_s: Annotated[float, Field(ge=0)] = 600.0,
     dry_run: bool = False,
 ) -> State[None]:
-    """Stop jobs whose flow run is over or gone.
+    """Stop jobs whose flow run has ended or is gone.
 
-    One Prefect server to a Ray cluster: a flow run of another server looks like one that is gone.
+    Use one Prefect server per Ray cluster: a flow run of another server looks as if it was gone.
 
     Args:
         target: where the jobs run.
-        grace_s: how long a flow run has to be over; a crashed one may be rescheduled in that time and wants its job.
+        grace_s: how long ago a flow run must have ended; a crashed one may be rescheduled and needs its job.
         dry_run: show what would be stopped, and stop nothing.
     """
     backend, logger = make_backend(target), get_run_logger()
@@ -53,28 +53,28 @@ def reap(
         logger.info("Stopping job %s: %s", job_id, why)
     failed = {} if dry_run else stop_all(backend, orphans, target)
     _table(found, dry_run, failed)
-    said = f"{len(found)} jobs alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
+    message = f"{len(found)} jobs alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
     if failed:
-        return Failed(message=f"{said}, {len(failed)} not: {next(iter(failed.values()))}")
-    return Completed(message=said)
+        return Failed(message=f"{message}, {len(failed)} not: {next(iter(failed.values()))}")
+    return Completed(message=message)
 
 
 def reason(client: SyncPrefectClient, job: JobStatus, grace_s: float) -> str:
-    """Why a job has to go; empty when it may stay."""
+    """Why a job should be stopped; empty if it should not."""
     owner = job.metadata.get("flow_run_id")
     if not owner:
         return ""
     try:
         flow_run_id = UUID(owner)
     except ValueError:
-        return ""  # No id of Prefect's: somebody else's job.
+        return ""  # not an id of Prefect's, so another program's job
     try:
         state = client.read_flow_run(flow_run_id).state
     except ObjectNotFound:
         return "its flow run is gone" if _age_s(job.started_at) >= grace_s else ""
     if state is None or not state.is_final() or _age_s(state.timestamp) < grace_s:
         return ""
-    return f"its flow run is {state.name} since {figures.duration(_age_s(state.timestamp))}"
+    return f"its flow run has been {state.name} for {figures.duration(_age_s(state.timestamp))}"
 
 
 def _age_s(moment: datetime | None) -> float:
@@ -82,7 +82,7 @@ def _age_s(moment: datetime | None) -> float:
 
 
 def _table(found: list[tuple[JobStatus, str]], dry_run: bool, failed: Mapping[str, JobError]) -> None:
-    def deed(job_id: str, why: str) -> str:
+    def action(job_id: str, why: str) -> str:
         if error := failed.get(job_id):
             return f"not stopped: {error}"
         return "left alone" if not why else "would stop" if dry_run else "stopped"
@@ -92,9 +92,9 @@ def _table(found: list[tuple[JobStatus, str]], dry_run: bool, failed: Mapping[st
             "job": job.job_id,
             "state": str(job.state),
             "flow run": job.metadata.get("flow_run_id", "none: submitted by hand"),
-            "what": deed(job.job_id, why),
-            "why": why or "its flow run is not over, or not for long enough",
+            "what": action(job.job_id, why),
+            "why": why or "its flow run has not ended, or not long enough ago",
         }
         for job, why in found
     ]
-    create_table_artifact(table, key="reap-jobs", description=f"Jobs of hanclip that are not over: {len(table)}")
+    create_table_artifact(table, key="reap-jobs", description=f"Unfinished jobs of hanclip: {len(table)}")

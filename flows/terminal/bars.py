@@ -1,4 +1,4 @@
-"""The progress of a long command on stderr, so that stdout can be piped: what it does, how far it is, time left."""
+"""Progress bars and spinners on stderr, so that stdout can be piped."""
 
 from __future__ import annotations
 

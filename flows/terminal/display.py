@@ -1,7 +1,6 @@
-"""A run on the screen while it goes: a live panel on a terminal, log lines elsewhere, JSON lines for machines.
+"""Shows a run's progress on stderr: a live panel on a terminal, log lines elsewhere.
 
-In: `Progress`, whenever the driver reports one. Out: stderr, except for `--json`, whose lines are the result and go to
-stdout. A display is a context manager with `update`; `choose` picks one.
+In: each `Progress` that the driver reports. A display is a context manager with `update`; `choose` picks one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pipeline.jobs.progress import Progress
 FIRST_LINE_S = 2.0
 LINE_EVERY_S = 10.0
 DOING = {
-    "planning": "Planning: listing the source and what is already done",
+    "planning": "Planning: listing the source and the records already done",
     "starting": "Starting: Ray, the actors and the model",
     "running": "Running",
     "stopping": "Stopping: finishing the open shards",
@@ -34,14 +33,14 @@ DOING = {
 
 
 class Display(Protocol):
-    """What the commands need of a display."""
+    """What a command expects of a display."""
 
     def __enter__(self) -> Display: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
     def update(self, progress: Progress) -> None:
-        """Show where the run is."""
+        """Show the progress."""
 
 
 class Silent(AbstractContextManager["Silent"]):
@@ -55,7 +54,7 @@ class Silent(AbstractContextManager["Silent"]):
 
 
 class LogLines(AbstractContextManager["LogLines"]):
-    """A line after two seconds, then one about every ten, and one whenever what the run does changes."""
+    """A line after two seconds, then one about every ten, and one whenever the activity changes."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -68,7 +67,7 @@ class LogLines(AbstractContextManager["LogLines"]):
 
     def update(self, progress: Progress) -> None:
         """Write a line if one is due."""
-        doing = doing_now(progress)
+        doing = activity(progress)
         changed = doing != self._doing
         now = self._clock()
         if progress.state not in DOING or (not changed and now < self._due):
@@ -80,7 +79,7 @@ class LogLines(AbstractContextManager["LogLines"]):
 
 
 class LivePanel(AbstractContextManager["LivePanel"]):
-    """The live display of a terminal; four frames a second, drawn from the latest progress."""
+    """A live panel, redrawn four times a second from the latest progress."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(run_id="", state="planning")
@@ -95,11 +94,11 @@ class LivePanel(AbstractContextManager["LivePanel"]):
         self._live.stop()
 
     def update(self, progress: Progress) -> None:
-        """Take over the latest progress; the next frame shows it."""
+        """Keep the progress for the next frame."""
         self._progress = progress
 
     def _frame(self) -> RenderableType:
-        self._spinner.update(text=Text(doing_now(self._progress)))
+        self._spinner.update(text=Text(activity(self._progress)))
         return panel(self._progress, self._spinner)
 
 
@@ -113,8 +112,8 @@ def choose(quiet: bool) -> Display:
     return LogLines(lambda text: console.print(plain(text), soft_wrap=True, highlight=False))
 
 
-def doing_now(progress: Progress) -> str:
-    """What the run does, or waits for, in a few words."""
+def activity(progress: Progress) -> str:
+    """What the run is doing or waiting for, in a few words."""
     doing = DOING.get(progress.state, "Finishing: stopping the actors")
     if not progress.waiting_for or progress.state not in ("starting", "stopping"):
         return doing
@@ -125,7 +124,7 @@ def line(progress: Progress) -> str:
     """One log line."""
     clock = time.strftime("%H:%M:%S")
     if not progress.rows_planned or progress.state in ("planning", "starting"):
-        return f"{clock} {doing_now(progress)}"
+        return f"{clock} {activity(progress)}"
     done, stats = progress.stats.records, progress.stats
     parts = [
         f"{clock} {progress.state} {done:,}/{progress.rows_planned:,} records"
@@ -145,7 +144,7 @@ def line(progress: Progress) -> str:
 
 
 def panel(progress: Progress, spinner: RenderableType) -> RenderableType:
-    """The live display's frame."""
+    """A frame of the live panel."""
     if not progress.rows_planned or progress.state in ("planning", "starting"):
         return spinner
     return Group(spinner, _bar(progress), _stages(progress), _footer(progress))

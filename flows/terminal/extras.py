@@ -1,20 +1,16 @@
-"""Packages of optional extras, and the error that names a missing one."""
+"""Reports packages of optional extras that are not installed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
 def curate_extra(what: str) -> Iterator[None]:
-    """Imports that the extra `curate` brings. Raises UsageError where it is not installed."""
+    """Wraps imports that need the extra `curate`. Raises UsageError when it is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

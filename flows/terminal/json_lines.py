@@ -1,4 +1,4 @@
-"""JSON lines on stdout, for machines."""
+"""Writes JSON lines to stdout, for machines."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ JSON_EVERY_S = 2.0
 class JsonLines(AbstractContextManager["JsonLines"]):
     """One JSON object a line; nothing else reaches stdout while it is open.
 
-    Ray and libraries print to stdout from places that we do not own, so the process' stdout is pointed at stderr and
-    the lines go to a private copy of the original.
+    Ray and other libraries print to stdout from threads and C code, so the process' stdout is redirected to stderr and
+    the lines go to a duplicate of the original descriptor.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lines: TextIO | None = None
         self._clock = clock
-        self._told: tuple[str, str] | None = None
+        self._activity: tuple[str, str] | None = None
         self._due_s = 0.0
 
     def __enter__(self) -> JsonLines:
@@ -55,8 +55,8 @@ class JsonLines(AbstractContextManager["JsonLines"]):
         self._lines.flush()
 
     def update(self, progress: Progress) -> None:
-        """Write a progress line when two seconds have passed, or what the run does has changed."""
+        """Write a progress line if two seconds have passed, or the activity has changed."""
         doing, now = (progress.state, progress.waiting_for), self._clock()
-        if doing != self._told or now >= self._due_s:
-            self._told, self._due_s = doing, now + JSON_EVERY_S
+        if doing != self._activity or now >= self._due_s:
+            self._activity, self._due_s = doing, now + JSON_EVERY_S
             self.write("progress", progress.to_json())

@@ -1,4 +1,4 @@
-"""Shell lines that make sense after a run, to be copied whole."""
+"""Suggests shell commands to run after a run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from pipeline.jobs.progress import Summary
 from pipeline.vocabulary import TRANSIENT_REASONS
 
-#: What the shell, or Python's quotes, would not leave as it is; otherwise a line is readable without escapes.
+#: Characters that need escaping in the shell or in Python quotes; without them the line is easier to read.
 _UNSAFE = re.compile(r"['\"$`\\!]")
 
 
 def next_commands(summary: Summary) -> list[str]:
-    """They work whether or not the environment is activated."""
+    """Commands that work whether or not the virtual environment is active."""
     out, quarantined = shlex.quote(summary.output), summary.stats.quarantined
     commands = [f"{_program('hanclip')} verify {out}"]
-    passing = [reason for reason in quarantined if reason in TRANSIENT_REASONS]
-    if passing:
+    transient = [reason for reason in quarantined if reason in TRANSIENT_REASONS]
+    if transient:
         commands.append(
-            f"{_program('hanclip')} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(passing))
+            f"{_program('hanclip')} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(transient))
         )
     if "://" not in summary.output:
         if quarantined:
@@ -37,7 +37,7 @@ def next_commands(summary: Summary) -> list[str]:
 
 
 def _program(name: str) -> str:
-    """The shortest spelling of a program of this environment that the shell finds."""
+    """The shortest path to a program of this environment that the shell finds."""
     own = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     if found and os.path.realpath(found) == os.path.realpath(own):
@@ -47,7 +47,7 @@ def _program(name: str) -> str:
 
 
 def _query(columns: str, out: str, folder: str) -> str:
-    """A shell line that shows some rows."""
+    """A shell command that shows some rows."""
     files = f"{out}/{folder}/**/*.parquet".replace("'", "''")
     sql = f"select {columns} from '{files}' limit 20"
     if _UNSAFE.search(out):

@@ -90,7 +90,7 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     flow_run_id = str(state.state_details.flow_run_id)
     shown = prefect_here.artifacts(flow_run_id)
     assert set(shown) >= {"embed-plan", "embed-progress", "embed-report"}
-    assert "| not_an_image | 1 | mend the source |" in shown["embed-report"]["data"]
+    assert "| not_an_image | 1 | fix the source |" in shown["embed-report"]["data"]
     flow_run = prefect_here.flow_run(flow_run_id)
     assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
     until(lambda: "embedded" in prefect_here.logs(flow_run_id), "the log of the job", 20)
@@ -151,7 +151,7 @@ def test_what_makes_no_sense_fails_before_a_job_is_made(prefect_here, photos, tm
 
     for state, said in (
         (run(embed, config(photos, Path())), "config.output.uri is empty"),
-        (run(nightly, config(photos, tmp_path / "out"), timezone="Mars/Olympus"), "'Mars/Olympus' is no time zone"),
+        (run(nightly, config(photos, tmp_path / "out"), timezone="Mars/Olympus"), "'Mars/Olympus' is not a time zone"),
     ):
         assert (state.name, said in state.message) == ("Failed", True), state.message
     assert not (tmp_path / "out").exists()

@@ -116,7 +116,7 @@ def test_a_place_for_the_kept_rows_has_the_date_of_the_night():
     steps = nightly_steps("s3://shop/vectors", DAY, DedupSettings(), tars)
     assert [step.kind for step in steps] == ["dedup", "filter"]
     assert steps[1].settings.dest == "s3://shop/clean-202611/2026-11-21"
-    with pytest.raises(ConfigError, match=r"write \{date\} in it"):
+    with pytest.raises(ConfigError, match=r"put \{date\} into it"):
         nightly_steps("s3://shop/vectors", DAY, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
     assert nightly_steps("s3://shop/vectors", DAY, None, None) == ()
 

@@ -1,1 +1,1 @@
-"""What a flow run shows on its page in Prefect: tables, progress and reports in markdown."""
+"""Artifacts on a flow run's page in Prefect: tables, progress and reports in markdown."""

@@ -1,6 +1,6 @@
-"""What a person sees on the page of a flow run: the plan, the job's link, live progress, the report.
+"""Writes the artifacts of a flow run: the plan, a link to the job, live progress, the report.
 
-Keys are the same every night, so that Prefect's artifact page shows the newest of each and its history.
+Their keys are the same every night, so that Prefect's artifact page shows the latest of each and its history.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _EVERY_S = 5.0
 
 @contextmanager
 def best_effort() -> Iterator[None]:
-    """Showing is not the work: while the Prefect server is away, the job is watched all the same."""
+    """Tolerates errors of the Prefect server: the job is followed even if artifacts cannot be written."""
     try:
         yield
     except (httpx.HTTPError, PrefectException) as error:
-        logger.warning("An artifact was not written: %s. The next one may be, when the server answers.", error)
+        logger.warning("An artifact was not written: %s. The next update is tried when it is due.", error)
 
 
 def plan_table(flow: str, runs: Sequence[JobRun], steps: Sequence[Step] = ()) -> None:
-    """What is going to be read, a row per run. How many rows are new, the job finds out when it plans."""
+    """A row for each run. The job determines the number of new rows when it plans."""
     table = [
         {
             "date": run.key or str(run.config.output.run_date or "today (UTC)"),
@@ -57,57 +57,57 @@ def plan_table(flow: str, runs: Sequence[JobRun], steps: Sequence[Step] = ()) ->
         }
         for run in runs
     ]
-    text = ", then ".join([f"What this run reads, and where to: {len(runs)} runs", *(step.kind for step in steps)])
+    text = ", then ".join([f"Sources and output of this run: {len(runs)} runs", *(step.kind for step in steps)])
     with best_effort():
         create_table_artifact(table, key=f"{flow}-plan", description=text)
 
 
 def step_table(flow: str, step: Step) -> None:
-    """What a flow over a finished dataset is asked for, as far as it is not the default."""
-    asked = step.settings.model_dump(mode="json", exclude_defaults=True)
-    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in asked.items()}
+    """The settings of a flow over a finished dataset that differ from the defaults."""
+    changed = step.settings.model_dump(mode="json", exclude_defaults=True)
+    shown = {name: json.dumps(value, ensure_ascii=False) for name, value in changed.items()}
     table = [{"what": name, "value": value} for name, value in {"dataset": step.out, **shown}.items()]
     with best_effort():
-        create_table_artifact(table, key=f"{flow}-plan", description="What this run does; all else is as by default")
+        create_table_artifact(table, key=f"{flow}-plan", description="Settings of this run; others have their defaults")
 
 
 def dry_table(flow: str, dry: DryRun) -> None:
-    """What a dry run found: rows and bytes to do, and how long it would take."""
+    """What a dry run found."""
     table = [{"what": name, "value": str(value)} for name, value in dry_run_facts(dry)]
     create_table_artifact(table, key=f"{flow}-plan", description="Dry run: nothing was started")
 
 
 def job_link(flow: str, status: JobStatus) -> None:
-    """Where to look at the job itself; a job of this process has no page."""
+    """A link to the job's page; a job in this process has none."""
     if status.url:
         with best_effort():
             create_link_artifact(status.url, link_text=f"Ray job {status.job_id}", key=f"{flow}-job")
 
 
 def report_page(flow: str, markdown: str) -> None:
-    """The report."""
+    """Write the report."""
     with best_effort():
         create_markdown_artifact(markdown, key=f"{flow}-report", description="How it ended, and how to run it again")
 
 
 class LiveProgress:
-    """A bar. It begins when there is first something to tell, and moves every few seconds."""
+    """A progress bar, created at the first update and then updated every few seconds."""
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
         self._id: UUID | None = None
-        self._told_s = -_EVERY_S
+        self._shown_s = -_EVERY_S
 
     def update(self, progress: JobProgress) -> None:
-        """Show how far a job is, unless the bar has just moved."""
+        """Show a job's progress, unless the bar was just updated."""
         if progress.state == "running":
             self.show(fraction(progress), describe(progress))
 
     def show(self, share: float, text: str, *, last: bool = False) -> None:
-        """Show a share, 0 to 1, and a sentence, unless the bar has just moved."""
-        if time.monotonic() - self._told_s < _EVERY_S and not last:
+        """Show a share, 0 to 1, and a sentence, unless the bar was just updated."""
+        if time.monotonic() - self._shown_s < _EVERY_S and not last:
             return
-        self._told_s = time.monotonic()
+        self._shown_s = time.monotonic()
         with best_effort():
             if self._id is None:
                 made = create_progress_artifact(100 * share, key=f"{self._flow}-progress", description=text)
@@ -121,18 +121,18 @@ class LiveProgress:
 
 
 class LiveTable:
-    """A table that is replaced every few seconds."""
+    """A table, replaced every few seconds."""
 
     def __init__(self, key: str, description: str) -> None:
         self._key, self._description = key, description
         self._id: UUID | None = None
-        self._told_s = -_EVERY_S
+        self._shown_s = -_EVERY_S
 
     def show(self, table: list[dict[str, Any]], *, last: bool = False) -> None:
-        """Show `table`, unless it has just changed."""
-        if time.monotonic() - self._told_s < _EVERY_S and not last:
+        """Show `table`, unless it was just updated."""
+        if time.monotonic() - self._shown_s < _EVERY_S and not last:
             return
-        self._told_s = time.monotonic()
+        self._shown_s = time.monotonic()
         with best_effort():
             if self._id is None:
                 made = create_table_artifact(table, key=self._key, description=self._description)
@@ -143,12 +143,12 @@ class LiveTable:
 
 
 def fraction(progress: JobProgress) -> float:
-    """How much of a job is done, 0 to 1; runs and steps count equally, since their sizes are known late."""
+    """The share of a job that is done, 0 to 1. Runs and steps count equally, because their sizes are not known yet."""
     if progress.state == "complete":
         return 1.0
     parts = max(1, progress.runs + progress.steps)
     if progress.step:
-        # What a step does first says nothing of how long the next things take; a bar must not go back.
+        # Later phases of a step may take longer than its first ones, and a bar must not move backwards.
         return (progress.runs + progress.step.number) / parts
     within = progress.progress.share if progress.progress else 0.0
     return min(1.0, (progress.run + within) / parts)

@@ -1,4 +1,4 @@
-"""The report of a backfill in markdown, and its verdict in a line. Pure: a grid in, text out."""
+"""Renders a backfill's grid as a report in markdown and as a verdict in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flows.facts.backfill import backfill_facts, tally
 from flows.scheduled.pages.markup import bash, fact_table, table
 from pipeline.config import RunConfig
 
-#: Rows that a person looks through; those that are well are counted only.
+#: Failed partitions that are listed; the others are only counted.
 _MOST_ROWS = 100
 
 
@@ -18,16 +18,16 @@ def backfill_verdict(grid: Grid) -> str:
 
 
 def backfill_report(title: str, grid: Grid, config: RunConfig, seconds: float, command: str) -> str:
-    """The whole page: what became of the partitions, which of them need a person, `command` to run it again."""
+    """The whole page: counts, the partitions that need attention, and `command` to run the backfill again."""
     parts = [f"# {title}", backfill_verdict(grid), fact_table(backfill_facts(grid, config, seconds))]
     bad = [row for row in grid.rows if row.exit_code or row.status == "failed"]
     if bad:
         rows = [(row.key, row.status, row.message) for row in bad[:_MOST_ROWS]]
-        parts += ["## What needs a person", table(("partition", "status", "why"), rows)]
+        parts += ["## Needs attention", table(("partition", "status", "why"), rows)]
     parts += [
         "## Run it again",
-        "Partitions that are done are left out; those that failed and those that were not begun are run. In Prefect: "
-        "run the deployment once more with the same parameters. In a shell:",
+        "Finished partitions are skipped; failed ones and those not begun are run. In Prefect: run the deployment "
+        "again with the same parameters. In a shell:",
         bash(command),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,7 +1,6 @@
-"""The sections of a job's report that tell of its steps. Pure: values in, markdown out.
+"""Renders a job's steps for its report in markdown.
 
-In: what the driver left (`StepOutcome`) and what it was asked for. Out: a section per step, and the commands that do
-the same here.
+In: the steps requested and their outcomes. Out: a section for each step, and the equivalent shell commands.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from pipeline.curation.filter.settings import FilterSettings
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, Step
 
-#: Options of `hanclip dedup` and `hanclip filter` that are not called like their field.
+#: Options of `hanclip dedup` and `hanclip filter` whose names differ from the fields.
 _FLAGS = {"rungs": "--rung", "form": "--as"}
 _RULES_FILE = "rules.yaml"
 
 
-def said(outcome: StepOutcome) -> str:
-    """A step in a few words, for a line of a job's verdict."""
+def step_verdict(outcome: StepOutcome) -> str:
+    """How a step ended, as a part of the job's verdict."""
     return f"{outcome.kind}: {outcome.message or outcome.state}"
 
 
 def section(outcome: StepOutcome) -> str:
-    """What came of a step, with its heading."""
+    """The outcome of a step, with a heading."""
     parts = [f"## {outcome.kind.capitalize()}: {outcome.state}"]
     if outcome.found is None:
         return "\n\n".join([*parts, *filter(None, [outcome.message])])
@@ -43,7 +42,7 @@ def section(outcome: StepOutcome) -> str:
 
 
 def commands(step: Step) -> str:
-    """What does the same as `step` on this machine, to be copied."""
+    """Shell commands that do the same as `step` on this machine."""
     values = dict(_given(step.settings))
     words = ["hanclip", step.kind, step.out]
     if isinstance(step, DedupStep):
@@ -52,7 +51,7 @@ def commands(step: Step) -> str:
     words += [dest] if dest else []
     if not rules:
         return bash(shlex.join([*words, *_words(values)]))
-    # JSON is YAML, with every quote where it belongs.
+    # JSON strings are YAML, with all quotes escaped.
     file = [f"  {json.dumps(rule.name)}: {json.dumps(rule.sql, ensure_ascii=False)}" for rule in rules]
     lines = "\n".join([f"```yaml\n# {_RULES_FILE}\nrules:", *file, "```"])
     return lines + "\n\n" + bash(shlex.join([*words, "--rules", _RULES_FILE, *_words(values)]))

@@ -1,4 +1,4 @@
-"""Markdown for Prefect's pages: tables and shell blocks whose content is shown as it is."""
+"""Markdown for Prefect's pages: tables and shell blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINE_CHARACTERS = 76
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; bars and line ends in cells do not break it."""
+    """A table; bars and line ends in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
@@ -23,7 +23,7 @@ def fact_table(facts: Iterable[tuple[str, str | Marked]]) -> str:
 
 
 def bash(*commands: str) -> str:
-    """Shell lines to copy; long ones go on in further lines, so that they can be read without scrolling."""
+    """Shell commands to copy; long ones are continued on further lines, so that nobody has to scroll."""
     return "\n".join(["```bash", *map(_folded, commands), "```"])
 
 

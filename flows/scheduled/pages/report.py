@@ -1,7 +1,7 @@
-"""The report of a job in markdown, for a person who opens a flow run in the morning. Pure: values in, text out.
+"""Renders the report of a job in markdown.
 
-In: what the driver left (`JobSummary`) and what it was asked for. Out: one page that begins with the sum of all rows
-and ends with the command that runs it again.
+In: the `JobSummary` and the request. Out: a page that starts with the sum of all rows and ends with the command that
+runs the job again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flows.facts.run import excess_quarantine, run_facts
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
 from flows.options.shell import embed_command
-from flows.scheduled.pages.curate import commands, said, section
+from flows.scheduled.pages.curate import commands, section, step_verdict
 from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
 from pipeline.jobs.job import JobRun, JobSummary, RunOutcome
@@ -23,17 +23,17 @@ from pipeline.jobs.steps import Step
 from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
 
-#: More commands than this are not copied by anybody.
+#: Nobody copies more commands than this.
 _COMMANDS = 3
 
 
 def summaries_of(job: JobSummary) -> list[Summary]:
-    """Of the runs that came to one."""
+    """The summaries of the runs that have one."""
     return [run.summary for run in job.runs if run.summary]
 
 
 def total(summaries: Sequence[Summary]) -> Summary | None:
-    """All runs as one: rows and seconds added, the rest of the run that did most; None without runs."""
+    """All runs as one: rows and seconds are added, other values come from the largest run; None without runs."""
     if not summaries:
         return None
     most = max(summaries, key=lambda summary: summary.stats.records)
@@ -56,26 +56,26 @@ _ADDED = (
 
 
 def succeeded(job: JobSummary) -> bool:
-    """Whether all is well. A date without files is; a source without any is a wrong address."""
+    """Whether the job succeeded. A date may have no files, but an undated source without files is a wrong URI."""
     return job.exit_code == 0 and not any(run.state == "empty" and not run.key for run in job.runs)
 
 
 def verdict(job: JobSummary) -> str:
-    """How the job ended, in one line that fits beside the state of a flow run."""
+    """How the job ended, in one line: the message of the flow run's state."""
     summaries = summaries_of(job)
     whole = total(summaries)
-    told = [f"rows in {whole.balance}"] if whole else []
+    parts = [f"rows in {whole.balance}"] if whole else []
     if job.exit_code == 3:
         worst = max((summary.quarantine_share for summary in summaries), default=0.0)
-        told.append(excess_quarantine(worst, "output.max_quarantine"))
+        parts.append(excess_quarantine(worst, "output.max_quarantine"))
     elif not succeeded(job):
         of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
-        told += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
-    told += [said(step) for step in job.steps]
+        parts += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
+    parts += map(step_verdict, job.steps)
     empty = sum(run.state == "empty" for run in job.runs if run.key)
     if empty:
-        told.append(f"{empty} of {len(job.runs)} dates without files")
-    return "; ".join(text.rstrip(".") for text in told if text) or "nothing to do"
+        parts.append(f"{empty} of {len(job.runs)} dates without files")
+    return "; ".join(text.rstrip(".") for text in parts if text) or "nothing to do"
 
 
 def _bad(job: JobSummary) -> list[RunOutcome]:
@@ -90,7 +90,7 @@ def report(
     target: TargetConfig,
     steps: Sequence[Step] = (),
 ) -> str:
-    """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are what was asked for."""
+    """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are the request."""
     summaries = summaries_of(job)
     whole = total(summaries)
     parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
@@ -121,11 +121,11 @@ def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
 def _quarantine(whole: Summary) -> str:
     counts = sorted(whole.stats.quarantined.items(), key=lambda item: (-item[1], item[0]))
     rows = [
-        (reason, f"{count:,}", "may pass when tried again" if reason in TRANSIENT_REASONS else "mend the source")
+        (reason, f"{count:,}", "may pass on a retry" if reason in TRANSIENT_REASONS else "fix the source")
         for reason, count in counts
     ]
-    passing = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
-    retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *passing])) if passing else ""
+    options = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
+    retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *options])) if options else ""
     return table(("reason", "records", "what to do"), rows) + retry
 
 
@@ -151,13 +151,13 @@ def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig, steps:
         yield bash(*lines)
     yield from map(commands, steps)
     if len(again) > len(lines):
-        yield f"{len(again) - len(lines)} more like these: the same for the other dates."
+        yield f"{len(again) - len(lines)} more such commands, for the other dates."
     way = "*Retry* on this flow run, or run" if retry_helps(job, target) else "run"
-    yield f"What is done is not done again. In Prefect: {way} the deployment once more."
+    yield f"Finished work is not repeated. In Prefect: {way} the deployment again."
 
 
 def retry_helps(job: JobSummary, target: TargetConfig) -> bool:
-    """Whether the same flow run, begun again, starts another attempt: not after success, and not after the last."""
+    """Whether a retry of the same flow run starts another attempt: not after success, and not after the last one."""
     return job.state != "complete" and attempt_of(job.job_id) < target.max_attempts
 
 

@@ -20,7 +20,7 @@ from flows.backfill.grid import Grid
 from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
 from flows.cli.app import app, main
-from flows.commands.backfill_display import Lines
+from flows.commands.backfill_display import GridLines
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.errors import UnreachableError
 from flows.jobs.target import TargetConfig
@@ -338,7 +338,7 @@ def test_a_grid_for_people(config: RunConfig, capsys: pytest.CaptureFixture[str]
 def test_lines_while_it_goes(config: RunConfig) -> None:
     console = Console(file=StringIO(), width=60)
     backfill = a_backfill(config, ToyJobs({DAYS[1]: "fail"}), limit=3)
-    with Lines(console) as backfill.observer:
+    with GridLines(console) as backfill.observer:
         backfill.run()
     told = [line.split(" ", 1)[1] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert [line for line in told if not line.startswith("job")] == [

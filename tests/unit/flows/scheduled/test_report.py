@@ -75,7 +75,7 @@ def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
     text = report("nightly 2026-11-22 -> shop", job, runs, "http://ray:8265/#/jobs/nightly-1-a1", TargetConfig())
     assert text.startswith("# nightly 2026-11-22 -> shop: failed")
     assert "| rows in | 1,000 = 57 embedded + 3 quarantined + 940 already done |" in text
-    assert "| truncated | 2 | mend the source |" in text
+    assert "| truncated | 2 | fix the source |" in text
     assert "hanclip retry s3://vectors/shop --reason timeout" in text
     assert "| 2026-11-21 | empty |" in text
     assert "a\\|b.tar" in text
