@@ -1,1 +1,1 @@
-"""What each command does and shows, one module a command."""
+"""The commands: what each one does and shows, one module per command."""

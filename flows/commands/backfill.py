@@ -1,7 +1,7 @@
-"""`hanclip backfill` and `hanclip partitions`: the engine with a display, and an exit code.
+"""`hanclip backfill` and `hanclip partitions`: run the engine with a display, print the grid.
 
-In: validated configuration and request. Out: the grid on stdout, the display on stderr. Exit code: the worst of the
-partitions that ran; an empty one is fine.
+In: validated configuration and request. Out: the grid on stdout, the display on stderr. The exit code is the worst of
+the partitions that ran; an empty partition counts as success.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.partitions.manifests import read_states
 
 
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, as_json: bool, quiet: bool) -> int:
-    """Run the partitions that are due; the exit code is the worst of them."""
+    """Run the partitions that are due; returns the worst exit code."""
     config = absolute(config)
     if request.dry_run:
         _show(plan(request, config).grid, as_json)
@@ -42,18 +42,18 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, 
         with JsonLines() as lines:
             grid, code = _run(config, request, target, display.GridJson(lines))
             lines.write("backfill", {**grid.to_json(), "exit_code": code})
-        return _told(grid, code)
+        return _complain(grid, code)
     if quiet:
-        return _told(*_run(config, request, target, Observer()))
+        return _complain(*_run(config, request, target, Observer()))
     console = Console(stderr=True)
     with display.LiveGrid(console) if console.is_terminal else display.GridLines(console) as screen:
         grid, code = _run(config, request, target, screen)
     _show(grid, as_json=False)
-    return _told(grid, code)
+    return _complain(grid, code)
 
 
 def show_partitions(out: str, as_json: bool) -> None:
-    """Print what the manifests of a dataset say."""
+    """Print the partitions of a dataset from their manifests."""
     _show(of_states(read_states(out)), as_json)
 
 
@@ -61,7 +61,7 @@ def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, obse
     signals = _Signals()
     with signals:
         backend = make_backend(target)
-        backend.find(app=APP)  # Told at once when nobody answers; patience is for later.
+        backend.find(app=APP)  # fails at once if the backend is unreachable
         engine = Backfill(request, config, target, backend, observer)
         engine.should_stop = signals.arrived
         grid = engine.run()
@@ -73,7 +73,7 @@ class _Signals(StopSignal):
     """SIGTERM and Ctrl-C for a process in which other threads run jobs."""
 
     def arrived(self) -> bool:
-        """Whether one came. Ray, when a job starts it, takes SIGTERM for itself: it is taken back at each call."""
+        """Whether one has arrived. Each call restores the handlers, because Ray replaces SIGTERM's when it starts."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
         return self.number is not None
@@ -84,7 +84,7 @@ def _show(grid: Grid, as_json: bool) -> None:
         with JsonLines() as lines:
             lines.write("backfill", grid.to_json())
         return
-    # A job's id is as wide as half a terminal; a grid in a file or a pipe is not folded at all.
+    # A job's id takes half a terminal's width; in a file or a pipe no line is folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     console.print(display.table(grid.rows))
     console.print(Text(tally(grid), style="bold"))
@@ -92,10 +92,10 @@ def _show(grid: Grid, as_json: bool) -> None:
         console.print(plain(line, "yellow"), soft_wrap=True)
 
 
-def _told(grid: Grid, code: int) -> int:
+def _complain(grid: Grid, code: int) -> int:
     counts = grid.tally()
     if code:
         ways = [f"{counts[status]:,} {status}" for status in ("failed", "stopped") if counts[status]]
-        why = ", ".join(ways) or "too much quarantine (`hanclip status` tells the reasons)"
-        typer.secho(f"error: {why}; the same command runs what is missing", fg="red", err=True)
+        why = ", ".join(ways) or "too much quarantine (`hanclip status` lists the reasons)"
+        typer.secho(f"error: {why}; run the same command again for the missing partitions", fg="red", err=True)
     return code

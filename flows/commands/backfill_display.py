@@ -1,7 +1,6 @@
-"""A backfill on the screen: the grid as a table, a live view of it, log lines, or JSON lines.
+"""Shows a backfill: as a table, a live view, log lines or JSON lines.
 
-In: what the engine tells its observer. Out: stderr while it goes, except for `--json`, whose lines are the result; the
-whole grid on stdout at the end.
+In: the engine's calls of its observer. Out: stderr while it runs, except for `--json`, whose lines go to stdout.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from flows.terminal.plain import plain
 from pipeline.jobs.job import JobProgress
 
 STYLES = {"done": "green", "failed": "red", "stopped": "yellow", "running": "bold cyan", "waiting": "cyan"}
-#: Rows of the live view; the others are counted.
+#: Rows of the live view; further ones are only counted.
 _LIVE_ROWS = 20
 _NUMBERS = ("rows", "embedded", "quarantined", "took")
 
 
 def table(rows: Iterable[GridRow], with_jobs: bool = True) -> Table:
-    """The grid for a person, a job's id whole where it is shown."""
+    """The grid as a table; job ids are folded, not cut."""
     grid = Table(box=None, header_style="dim", padding=(0, 2))
     for name in ("partition", "status", "why", *_NUMBERS):
         grid.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name in ("partition", "status"))
@@ -55,12 +54,12 @@ def _count(number: int) -> str:
 
 
 def complaints(grid: Grid) -> Iterator[str]:
-    """Why partitions failed, one line for all that say the same, and the notes."""
-    said: dict[str, list[str]] = {}
+    """Why partitions failed, one line for each distinct message, then the notes."""
+    failed: dict[str, list[str]] = {}
     for row in grid.rows:
         if row.status == "failed" and row.message:
-            said.setdefault(row.message.partition("\n")[0], []).append(row.key)
-    for message, keys in said.items():
+            failed.setdefault(row.message.partition("\n")[0], []).append(row.key)
+    for message, keys in failed.items():
         others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         yield f"{keys[0]}{others}: {message}"
     yield from grid.notes
@@ -71,23 +70,23 @@ class GridLines(Observer, AbstractContextManager["GridLines"]):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def __exit__(self, *exc: object) -> None:
         """Nothing to undo."""
 
     def grid(self, grid: Grid) -> None:
-        """Tell what ended."""
-        first = not self._told
+        """Write the partitions that ended."""
+        first = not self._shown
         for row in grid.rows:
-            if row.exit_code is not None and self._told.get(row.key) != row.status and not first:
+            if row.exit_code is not None and self._shown.get(row.key) != row.status and not first:
                 took = f" in {figures.duration(row.seconds)}" if row.seconds else ""
                 note = f": {row.message}" if row.message else ""
                 self._write(f"{row.key} {row.status}, {row.rows:,} records{took}{note} ({grid.left:,} left)")
-        self._told = {row.key: row.status if row.exit_code is not None else "" for row in grid.rows}
+        self._shown = {row.key: row.status if row.exit_code is not None else "" for row in grid.rows}
 
     def job(self, status: JobStatus) -> None:
-        """Tell of a job."""
+        """Write the job's state."""
         self._write(f"job {status.job_id} {status.state}{f' {status.url}' if status.url else ''}")
 
     def _write(self, text: str) -> None:
@@ -96,7 +95,7 @@ class GridLines(Observer, AbstractContextManager["GridLines"]):
 
 
 class LiveGrid(Observer, AbstractContextManager["LiveGrid"]):
-    """The live view of a terminal: a bar, what each job is at, and the rows that are not at rest."""
+    """A live view: a bar, the progress of each job, and the active or failed rows."""
 
     def __init__(self, console: Console) -> None:
         self._grid = Grid(())
@@ -111,16 +110,16 @@ class LiveGrid(Observer, AbstractContextManager["LiveGrid"]):
         self._live.stop()
 
     def grid(self, grid: Grid) -> None:
-        """Take over the grid."""
+        """Keep the grid for the next frame."""
         self._grid = grid
 
     def job(self, status: JobStatus) -> None:
-        """Forget a job that is over."""
+        """Drop a finished job."""
         if status.state.over:
             self._jobs.pop(status.job_id, None)
 
     def progress(self, job_id: str, progress: JobProgress) -> None:
-        """Take over how far a job is."""
+        """Keep the job's progress for the next frame."""
         self._jobs[job_id] = progress
 
     def _frame(self) -> RenderableType:
@@ -128,9 +127,9 @@ class LiveGrid(Observer, AbstractContextManager["LiveGrid"]):
         ended = len(rows) - self._grid.left
         head = Table.grid(padding=(0, 2))
         head.add_row(ProgressBar(total=max(1, len(rows)), completed=ended, width=40), tally(self._grid))
-        told = [plain(f"{job}: {doing(progress)}", "dim") for job, progress in self._jobs.items()]
-        moving = [row for row in rows if row.status in ("queued", "running") or row.exit_code]
-        return Group(head, *told, table(moving[:_LIVE_ROWS], with_jobs=False))
+        jobs = [plain(f"{job}: {doing(progress)}", "dim") for job, progress in self._jobs.items()]
+        active = [row for row in rows if row.status in ("queued", "running") or row.exit_code]
+        return Group(head, *jobs, table(active[:_LIVE_ROWS], with_jobs=False))
 
 
 class GridJson(Observer):

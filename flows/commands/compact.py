@@ -1,6 +1,6 @@
-"""`hanclip compact`: write the latest state of a dataset as a dataset of its own, with a progress bar.
+"""`hanclip compact`: write the latest state of a dataset as a new dataset.
 
-In: the addresses of both. Out: the snapshot; the bar on stderr, the result on stdout.
+In: the URIs of both. Out: the snapshot; a bar on stderr, the result on stdout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.snapshot.compact import Compaction, compact, dry_compact
 
 
 def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> None:
-    """Make the snapshot of `out` at `snapshot`, or go on with it; `dry_run` only says what it would hold."""
+    """Write or resume the snapshot of `out` at `snapshot`; `dry_run` only shows what it would hold."""
     if dry_run:
         with Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
             ended = dry_compact(out, snapshot)
@@ -29,10 +29,10 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
         write_json("compact", {"dry_run": dry_run, "complete": ended.complete, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, _told(ended, dry_run)))
+        Console(highlight=False).print(panel(title, _facts(ended, dry_run)))
 
 
-def _told(ended: Compaction, dry_run: bool) -> Iterator[tuple[str, object]]:
+def _facts(ended: Compaction, dry_run: bool) -> Iterator[tuple[str, object]]:
     embedded = ended.rows - ended.rows_quarantined
     yield "rows", f"{ended.rows:,} = {embedded:,} embedded + {ended.rows_quarantined:,} quarantined"
     yield "shards", f"{ended.shards:,} of about {ended.shard_rows:,} rows"

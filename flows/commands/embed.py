@@ -1,7 +1,7 @@
-"""`hanclip embed` and `hanclip retry`: one call into the driver, watched by a display, summed up at the end.
+"""`hanclip embed` and `hanclip retry`: call the driver with a display, and print the summary.
 
-In: a validated configuration. Out: an exit code, with the display on stderr and the result on stdout. Ray is imported
-here, when a run is really wanted.
+In: a validated configuration. Out: an exit code, with the display on stderr and the result on stdout. Imports of the
+driver wait until a run starts, because they load Ray.
 """
 
 from __future__ import annotations
@@ -28,34 +28,35 @@ from pipeline.config import RunConfig, parse
 from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
 
-STOPPED = "Stopped before anything was embedded; the same command goes on."
+STOPPED = "Stopped before anything was embedded; run the same command to continue."
 
 
 def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
-    """Run `config`; the exit code is the summary's."""
+    """Run `config`; returns the summary's exit code."""
 
-    def go(on_progress: OnProgress) -> Summary:
+    def call(on_progress: OnProgress) -> Summary:
         from actors import driver
 
         return driver.run(absolute(config), on_progress)
 
-    return _watched(go, as_json, quiet)
+    return _watched(call, as_json, quiet)
 
 
 def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], as_json: bool, quiet: bool) -> int:
-    """Run the records quarantined for `reasons` again, as the newest run of `out` did but for `options`."""
+    """Retry the records quarantined for `reasons`, configured like the latest run of `out` except for `options`."""
 
-    def go(on_progress: OnProgress) -> Summary:
+    def call(on_progress: OnProgress) -> Summary:
         config = as_before(out, options)
         from actors import driver
 
         return driver.retry(out, reasons, config, on_progress)
 
-    return _watched(go, as_json, quiet)
+    return _watched(call, as_json, quiet)
 
 
 def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
-    """The configuration of the newest run of `out`, but for `options`. Raises IdentityError for no dataset."""
+    """The configuration of the latest run of `out`, except for `options`. Raises IdentityError without a dataset."""
+    # keeps --help light
     from pipeline.dataset.dataset import Dataset
     from pipeline.dataset.history import latest_config
 
@@ -69,6 +70,7 @@ def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
 
 def show_plan(config: RunConfig, as_json: bool) -> None:
     """Print what a run would do."""
+    # keeps --help light
     from actors.dry_run import dry_run
 
     if as_json:
@@ -80,15 +82,18 @@ def show_plan(config: RunConfig, as_json: bool) -> None:
         Console(highlight=False).print(panel("plan (nothing was started)", dry_run_facts(dry)))
 
 
-def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
+def _watched(call: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
     if as_json:
         with JsonLines() as lines:
-            with _stop_told(lambda code: lines.write("error", {"message": STOPPED, "exit_code": code})):
-                ended = go(lines.update)
+            with _report_stop(lambda code: lines.write("error", {"message": STOPPED, "exit_code": code})):
+                ended = call(lines.update)
             lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
     else:
-        with _stop_told(lambda code: None if quiet else typer.echo(STOPPED, err=True)), display.choose(quiet) as screen:
-            ended = go(screen.update)
+        with (
+            _report_stop(lambda code: None if quiet else typer.echo(STOPPED, err=True)),
+            display.choose(quiet) as screen,
+        ):
+            ended = call(screen.update)
         if not quiet:
             show_end(ended)
     why = complaint(ended)
@@ -98,20 +103,20 @@ def _watched(go: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) ->
 
 
 @contextmanager
-def _stop_told(tell: Callable[[int], None]) -> Iterator[None]:
-    """Tell the exit code of a run that is stopped before it has a plan: later its summary says so."""
+def _report_stop(report: Callable[[int], None]) -> Iterator[None]:
+    """Reports the exit code of a run that is stopped before it has a plan, so without a summary."""
     try:
         yield
     except KeyboardInterrupt:
-        tell(130)
+        report(130)
         raise
     except SystemExit as stopped:
-        tell(stopped.code if isinstance(stopped.code, int) else 1)
+        report(stopped.code if isinstance(stopped.code, int) else 1)
         raise
 
 
 def show_end(ended: Summary) -> None:
-    """Print the summary, and below it commands that can be copied whole."""
+    """Print the summary, then suggested commands."""
     console = Console(highlight=False)
     console.print(run_panel(ended))
     console.print("next", style="bold")
@@ -126,7 +131,7 @@ def run_panel(ended: Summary) -> Panel:
 
 
 def complaint(ended: Summary) -> str:
-    """Why the exit code is not 0; empty when it is."""
+    """Why the exit code is not 0; empty if it is."""
     if ended.exit_code == 3:
         return excess_quarantine(ended.quarantine_share, "--max-quarantine")
     return ended.message if ended.exit_code else ""

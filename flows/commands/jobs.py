@@ -1,7 +1,7 @@
-"""What `hanclip submit` and `hanclip jobs` do: the job backends without Prefect, shown on a terminal.
+"""`hanclip submit` and `hanclip jobs`: submit, follow, list and stop jobs without Prefect.
 
-In: a validated configuration and target. Out: the job's id on stdout, its log and progress on stderr, its summary on
-stdout, and an exit code that is the driver's.
+In: a validated configuration and target. Out: the job's id and summary on stdout, its log and progress on stderr, and
+the driver's exit code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FOLLOW_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class JobScreen:
-    """Where a followed job is shown: text, progress and events."""
+    """Where to show a job: its log, its progress and its events."""
 
     frame: AbstractContextManager[Any]
     log: Callable[[str], None] | None
@@ -51,7 +51,7 @@ class JobScreen:
 
 
 def screen(as_json: bool, quiet: bool) -> JobScreen:
-    """JSON lines, a display with the log above it, or neither."""
+    """JSON lines, or a display with the log above it, or nothing."""
     if as_json:
         lines = JsonLines()
         return JobScreen(
@@ -66,12 +66,12 @@ def screen(as_json: bool, quiet: bool) -> JobScreen:
 
 
 def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bool, shown: JobScreen) -> int:
-    """Submit `config`, or find the job of this name; follow it unless `detach`. Gives the exit code."""
+    """Submit `config`, or find the job of this name; follow it unless `detach`. Returns the exit code."""
     if target.backend == "local" and detach:
-        raise ConfigError("A job of the backend local ends with this command: give --jobs-address, or leave --detach.")
+        raise ConfigError("A job of the backend local ends with this command: add --jobs-address, or omit --detach.")
     spec, backend = specification(absolute(config), name), make_backend(target)
     with shown.frame:
-        backend.status(attempt_id(spec.job_id_base, 1))  # Told at once when nobody answers; patience is for later.
+        backend.status(attempt_id(spec.job_id_base, 1))  # fails at once if the backend is unreachable
         begun = ensure(backend, spec, target)
         _announce(begun, shown)
         if detach:
@@ -81,17 +81,17 @@ def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bo
         except (KeyboardInterrupt, SystemExit):
             _leave(backend, target, begun.job_id)
             raise
-        told = read_summary(spec.out, ended.job_id)
-        if shown.event and told:
-            shown.event("summary", told.to_json())
-    return _end(ended, told, shown)
+        summary = read_summary(spec.out, ended.job_id)
+        if shown.event and summary:
+            shown.event("summary", summary.to_json())
+    return _end(ended, summary, shown)
 
 
 def specification(config: RunConfig, name: str | None) -> JobSpec:
-    """The job of one run. A name and the output make the id; without a name it is drawn."""
+    """A job of one run. Its id derives from the name and the output; without a name it is random."""
     out = config.output.uri
-    drawn = hashlib.sha256(f"{name}\n{out}".encode()).hexdigest() if name else secrets.token_hex(6)
-    base = job_id_base(FLOW, drawn, name or "")
+    unique = hashlib.sha256(f"{name}\n{out}".encode()).hexdigest() if name else secrets.token_hex(6)
+    base = job_id_base(FLOW, unique, name or "")
     return JobSpec(base, out, (JobRun("", config),), {"app": APP, "flow": FLOW, "out": out, "name": name or ""})
 
 
@@ -109,12 +109,12 @@ def show_list(target: TargetConfig, as_json: bool) -> None:
     for job in found:
         began = job.started_at.strftime("%Y-%m-%d %H:%M:%SZ") if job.started_at else ""
         table.add_row(plain(job.job_id), job.state, began, plain(job.metadata.get("out", "")))
-    # Into a pipe each job is one line, whole.
+    # In a pipe each job is one unfolded line.
     Console(highlight=False, width=None if sys.stdout.isatty() else 500).print(table if found else "No jobs.")
 
 
 def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
-    """Print a job's log, and go on with it until the job is over."""
+    """Print a job's log; with `follow` until the job has ended."""
     backend, offset = make_backend(target), 0
     while True:
         status = _known(backend, job_id)
@@ -127,7 +127,7 @@ def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
 
 
 def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
-    """Stop a job, and say how it ended."""
+    """Stop a job and print how it ended."""
     backend = make_backend(target)
     before = _known(backend, job_id)
     backend.stop(job_id)
@@ -142,7 +142,7 @@ def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
 def _known(backend: JobBackend, job_id: str) -> JobStatus:
     status = backend.status(job_id)
     if status is None:
-        raise ConfigError(f"There is no job {job_id}. See: hanclip jobs list")
+        raise ConfigError(f"There is no job {job_id}. List the jobs with: hanclip jobs list")
     return status
 
 
@@ -161,11 +161,11 @@ def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
         backend.stop(job_id)
         return
     where = f" --jobs-address {target.address}" if target.address else ""
-    typer.echo(f"The job goes on. Stop it: hanclip jobs stop {job_id}{where}", err=True)
+    typer.echo(f"The job keeps running. Stop it with: hanclip jobs stop {job_id}{where}", err=True)
 
 
-def _end(ended: JobStatus, told: JobSummary | None, shown: JobScreen) -> int:
-    summaries = [run.summary for run in (told.runs if told else ()) if run.summary]
+def _end(ended: JobStatus, job: JobSummary | None, shown: JobScreen) -> int:
+    summaries = [run.summary for run in (job.runs if job else ()) if run.summary]
     if shown.event is None and not shown.quiet:
         for summary in summaries:
             runs.show_end(summary)

@@ -1,6 +1,6 @@
-"""`hanclip model ...`: describes and converts models, and shows what came of it.
+"""`hanclip model ...`: describe and convert models.
 
-In: names as `--model` takes them. Out: tables or JSON lines on stdout. Torch is loaded by a conversion only.
+In: names as `--model` takes them. Out: tables or JSON lines on stdout. Only a conversion loads torch.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ def show_list(as_json: bool) -> None:
 
 
 def show(name: str, revision: str | None, as_json: bool) -> None:
-    """Print what there is to say about one model."""
-    told = card(name, revision)
+    """Print one model."""
+    one = card(name, revision)
     if as_json:
-        write_json("model", _tree(told))
+        write_json("model", _tree(one))
     else:
-        Console(highlight=False).print(panel(Text(name), _facts(told)))
+        Console(highlight=False).print(panel(Text(name), _facts(one)))
 
 
 def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json: bool) -> None:
     """Write a `.pt` model as a folder; `dry_run` only checks."""
+    # keeps `model list` and `model show` light: these load torch
     from pipeline.model.checkpoints import resolve
     from pipeline.model.convert import check_source, check_target
     from pipeline.model.convert import convert as write
@@ -59,86 +60,86 @@ def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json:
     with Console(stderr=True).status(Text(f"Reading {source}")):
         spec = resolve(ModelConfig(name=source, revision=revision))
         check_source(spec)
-        told = card(source, revision)
+        one = card(source, revision)
     if dry_run:
-        sha256, size = None, told.parameters * BYTES["fp32"]
+        sha256, size = None, one.parameters * BYTES["fp32"]
     else:
         with Console(stderr=True).status(Text(f"Converting {source} to {out}")):
             made = write(spec, folder)
         sha256, size = made.weights_sha256, (folder / made.weights_file).stat().st_size
     if as_json:
         about = {"source_sha256": spec.weights_sha256, "folder": str(folder), "weights_sha256": sha256}
-        write_json("convert", {"dry_run": dry_run, "source": source, **about, "size_bytes": size, **_sizes(told)})
+        write_json("convert", {"dry_run": dry_run, "source": source, **about, "size_bytes": size, **_sizes(one)})
         return
     title = "plan (nothing was written)" if dry_run else "converted"
-    lines = [*_towers(told), ("folder", f"{folder} ({units.size(size)}, float32)")]
+    lines = [*_towers(one), ("folder", f"{folder} ({units.size(size)}, float32)")]
     lines += [] if dry_run else [("sha256", sha256), ("next", f"hanclip embed photos/ out/ --model {out}")]
     Console(highlight=False).print(panel(title, lines))
 
 
-def _tree(told: Card) -> dict[str, Any]:
-    """The card for machines."""
-    weights = asdict(told.weights) if told.weights else None
+def _tree(one: Card) -> dict[str, Any]:
+    """The card as plain values."""
+    weights = asdict(one.weights) if one.weights else None
     memory = [
-        {"dtype": dtype, "weights_bytes": told.parameters * BYTES[dtype], "batch_rows": rows, "batch_bytes": needed}
-        for dtype, rows, needed in _memory(told)
+        {"dtype": dtype, "weights_bytes": one.parameters * BYTES[dtype], "batch_rows": rows, "batch_bytes": needed}
+        for dtype, rows, needed in _memory(one)
     ]
-    about = {"name": told.name, "hub_id": told.hub_id, "logit_scale": told.logit_scale}
-    return {**about, **_sizes(told), "memory": memory, "weights": weights, "missing": told.missing}
+    about = {"name": one.name, "hub_id": one.hub_id, "logit_scale": one.logit_scale}
+    return {**about, **_sizes(one), "memory": memory, "weights": weights, "missing": one.missing}
 
 
-def _sizes(told: Card) -> dict[str, Any]:
+def _sizes(one: Card) -> dict[str, Any]:
     return {
-        "dim": told.sizes.dim,
-        "image_size": told.sizes.image_size,
-        "image_tokens": told.sizes.image_tokens,
-        "context_length": told.context_length,
-        "image_parameters": told.image_parameters,
-        "text_parameters": told.text_parameters,
-        "parameters": told.parameters,
-        "config": told.sizes.config(),
+        "dim": one.sizes.dim,
+        "image_size": one.sizes.image_size,
+        "image_tokens": one.sizes.image_tokens,
+        "context_length": one.context_length,
+        "image_parameters": one.image_parameters,
+        "text_parameters": one.text_parameters,
+        "parameters": one.parameters,
+        "config": one.sizes.config(),
     }
 
 
-def _facts(told: Card) -> Iterator[tuple[str, object]]:
-    if told.hub_id:
-        yield "hub id", told.hub_id
-    yield from _towers(told)
-    yield "logit scale", "not known before it is loaded" if told.logit_scale is None else f"{told.logit_scale:.4g}"
-    for dtype, rows, needed in _memory(told):
-        weights = told.parameters * BYTES[dtype]
+def _facts(one: Card) -> Iterator[tuple[str, object]]:
+    if one.hub_id:
+        yield "hub id", one.hub_id
+    yield from _towers(one)
+    yield "logit scale", "unknown until the model is loaded" if one.logit_scale is None else f"{one.logit_scale:.4g}"
+    for dtype, rows, needed in _memory(one):
+        weights = one.parameters * BYTES[dtype]
         each = f"{units.size(weights)} + {units.size(needed)} for a batch of {rows}"
         yield f"memory, {dtype}", f"{units.size(weights + needed)} = {each}"
-    if told.weights is None:
-        yield "weights", told.missing
+    if one.weights is None:
+        yield "weights", one.missing
         return
-    held = told.weights
+    held = one.weights
     at = f", commit {held.revision}" if held.revision else ""
     yield "weights", f"{held.path} ({units.size(held.size_bytes)}, {held.dtype}{at})"
     yield "sha256", held.sha256
-    whose = "the released models'" if held.vocabulary_is_standard else "not the released models'"
-    yield "vocabulary", f"{held.vocabulary} ({whose})"
+    origin = "the released models'" if held.vocabulary_is_standard else "not the released models'"
+    yield "vocabulary", f"{held.vocabulary} ({origin})"
 
 
-def _towers(told: Card) -> Iterator[tuple[str, object]]:
-    sizes, text = told.sizes, told.sizes.text
+def _towers(one: Card) -> Iterator[tuple[str, object]]:
+    sizes, text = one.sizes, one.sizes.text
     if isinstance(sizes.image, ResNet):
         tower = f"ResNet of {'+'.join(map(str, sizes.image.stages))} blocks"
     else:
         tower = f"ViT, {sizes.image.layers} layers, width {sizes.image.width}, {sizes.image.heads} heads"
     pixels = f"{sizes.image_size} x {sizes.image_size} pixels"
     yield "vector", f"{sizes.dim} numbers"
-    yield "images", f"{tower}, {pixels}, {sizes.image_tokens} tokens, {_millions(told.image_parameters)} parameters"
+    yield "images", f"{tower}, {pixels}, {sizes.image_tokens} tokens, {_millions(one.image_parameters)} parameters"
     bert = f"BERT, {text.layers} layers, width {text.width}, {text.heads} heads"
-    yield "texts", f"{bert}, {told.context_length} tokens, {_millions(told.text_parameters)} parameters"
-    yield "parameters", f"{told.parameters:,}"
+    yield "texts", f"{bert}, {one.context_length} tokens, {_millions(one.text_parameters)} parameters"
+    yield "parameters", f"{one.parameters:,}"
 
 
-def _memory(told: Card) -> Iterator[tuple[str, int, int]]:
-    """Arithmetic, images of a pass, and bytes that the pass needs, on a CPU and on a GPU."""
+def _memory(one: Card) -> Iterator[tuple[str, int, int]]:
+    """Dtype, batch size in images, and bytes per batch: on a CPU, then on a GPU."""
     for dtype, on_gpu in zip(_DTYPES, (False, True), strict=True):
-        rows = default_rows(told.sizes.image_size, on_gpu)
-        yield dtype, rows, batch_bytes(told.sizes, rows, dtype, told.context_length)
+        rows = default_rows(one.sizes.image_size, on_gpu)
+        yield dtype, rows, batch_bytes(one.sizes, rows, dtype, one.context_length)
 
 
 def _millions(count: int) -> str:

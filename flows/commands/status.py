@@ -1,6 +1,6 @@
-"""`hanclip status` and `hanclip verify`: what a dataset holds, shown to a person or as one JSON object.
+"""`hanclip status`: print what a dataset holds and how its runs ended.
 
-In: the address of a dataset. Out: stdout, and for `verify` an exit code: 0 when nothing is wrong and nothing missing.
+In: the URI of a dataset. Out: facts or one JSON object on stdout.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.jobs.progress import Progress
 
 SHOWN = 20
-#: A living run tells its progress every ten seconds; listing a source takes longer, and tells nothing.
+#: A run reports its progress every ten seconds, except while it lists its source.
 SILENT_S = 120.0
 
 
 def show_status(out: str, as_json: bool) -> None:
-    """Print how far the dataset at `out` is."""
+    """Print the status of the dataset at `out`."""
     found = status(out)
     if as_json:
         identity = json.loads(found.identity.to_json())
-        del identity["extra_schema"]  # Arrow's own encoding, for readers of `_dataset.json`; `extra` says the same.
+        del identity["extra_schema"]  # Arrow's encoding of `extra`, only for readers of `_dataset.json`
         write_json(
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
@@ -49,7 +49,7 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
-    yield "quarantined", f"{found.quarantined.total():,} {_in_brackets(figures.by_reason(found.quarantined))}"
+    yield "quarantined", f"{found.quarantined.total():,} {_parenthesised(figures.by_reason(found.quarantined))}"
     if found.examples:
         yield "for example", figures.examples(found.examples)
     completed = False
@@ -60,26 +60,26 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
         yield "", f"and {len(found.runs) - SHOWN:,} earlier runs; --json has them all"
 
 
-def _in_brackets(text: str) -> str:
+def _parenthesised(text: str) -> str:
     return f"({text})" if text else ""
 
 
 def _run(run: RunStatus, completed_since: bool) -> str:
-    """One run in a line. What an ended run left is news only until a later one was complete."""
+    """One run in a line. Rows left by an ended run count only until a later run was complete."""
     if run.silent_s is None:
         left = run.report.get("rows_left")
         return f"{run.state}, {left:,} rows left" if left and not completed_since else run.state
     if run.silent_s >= SILENT_S:
-        return f"{run.state} when last seen: no sign of life for {figures.duration(run.silent_s)}"
-    return ", ".join([run.state, *_flow(run.report)])
+        return f"{run.state} when last seen: no progress for {figures.duration(run.silent_s)}"
+    return ", ".join([run.state, *_progress(run.report)])
 
 
-def _flow(report: dict[str, Any]) -> Iterator[str]:
-    """How far a living run is, from its last progress."""
+def _progress(report: dict[str, Any]) -> Iterator[str]:
+    """The latest progress of a run that is alive."""
     try:
         progress = Progress.from_json(report)
     except ValueError:
-        return  # It has reported nothing yet, or another version wrote the file.
+        return  # nothing reported yet, or another version wrote the file
     if progress.rows_planned:
         yield f"{progress.stats.records:,}/{progress.rows_planned:,} records ({figures.share(progress.share)})"
     if progress.records_per_s:

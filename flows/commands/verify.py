@@ -1,6 +1,6 @@
-"""`hanclip verify`: audits a dataset and shows what is wrong.
+"""`hanclip verify`: audit a dataset and print its problems.
 
-In: the address of a dataset. Out: stdout, and an exit code: 0 when nothing is wrong and nothing missing.
+In: the URI of a dataset. Out: stdout, and the exit code 0 if nothing is wrong or missing, else 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.dataset.checks.verify import Report, verify
 
 
 def show_verify(out: str, as_json: bool) -> int:
-    """Audit the dataset at `out`: 0 when it is sound and complete, else 1."""
+    """Audit the dataset at `out`; returns 0 if it is sound and complete, else 1."""
     report = verify(out)
     if as_json:
         write_json("verify", {"ok": report.ok, "complete": report.complete, **asdict(report)})
@@ -40,11 +40,14 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
         ),
     )
     if report.missing:
-        yield "cure", "run the same `hanclip embed` command again: it embeds what is missing"
+        yield "cure", "run the same `hanclip embed` command again: it embeds the missing records"
     if report.replaced:
-        yield "replaced", f"{report.replaced:,} quarantined, but changed in the source since and planned anew"
+        yield "replaced", f"{report.replaced:,} quarantined, then changed in the source and planned again"
     if report.abandoned:
-        yield "abandoned", f"{report.abandoned:,} records of older plans that the source dropped or changed"
+        yield (
+            "abandoned",
+            f"{report.abandoned:,} records of earlier plans that were since removed or changed in the source",
+        )
     for problem in report.problems[:SHOWN]:
         yield "problem", problem
     if len(report.problems) > SHOWN:
@@ -52,5 +55,5 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
     if report.leftovers:
         yield (
             "leftovers",
-            f"{len(report.leftovers):,} files of attempts that died or lost; harmless, no reader counts them",
+            f"{len(report.leftovers):,} files of attempts that crashed or lost a race; harmless: readers ignore them",
         )

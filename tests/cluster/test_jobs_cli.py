@@ -101,7 +101,7 @@ def test_a_job_outlives_whoever_follows_it_and_is_stopped_by_name(
             told.append(process.stderr.readline())
             assert told[-1], told
         process.send_signal(signal.SIGINT)
-        assert f"The job goes on. Stop it: hanclip jobs stop {job_id}" in process.stderr.read()
+        assert f"The job keeps running. Stop it with: hanclip jobs stop {job_id}" in process.stderr.read()
         assert process.wait(patience(30)) == 130
     assert hanclip(capfd, *command, "--detach")[:2] == (0, f"{job_id}\n")
     assert hanclip(capfd, "jobs", "stop", job_id, *where, "--stop-wait-s", "10")[1] == f"{job_id} STOPPED\n"

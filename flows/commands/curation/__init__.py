@@ -1,1 +1,1 @@
-"""What the commands over a finished dataset do and show."""
+"""The commands over a finished dataset."""

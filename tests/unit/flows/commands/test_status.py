@@ -19,7 +19,7 @@ FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=
     ("run", "completed_since", "text"),
     [
         (RunStatus("r", "running", FLOWING, 4.0), False, "running, 50/200 records (25 %), 12.5 records/s, 12 s left"),
-        (RunStatus("r", "running", FLOWING, 420.0), False, "running when last seen: no sign of life for 7 min 00 s"),
+        (RunStatus("r", "running", FLOWING, 420.0), False, "running when last seen: no progress for 7 min 00 s"),
         (RunStatus("r", "planning", {}, 5.0), False, "planning"),
         (RunStatus("r", "stopped", {"rows_left": 40}), False, "stopped, 40 rows left"),
         (RunStatus("r", "stopped", {"rows_left": 40}), True, "stopped"),
