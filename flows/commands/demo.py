@@ -1,8 +1,8 @@
-"""`hanclip demo`: embed the catalog that ships with the model that ships, then search what was written.
+"""`hanclip demo`: embed the included catalog with the included model, then search it.
 
 In: `demo/` (in the checkout, or inside the wheel). Out: the run's summary, the nearest images of a few Chinese queries,
-and the model's recall on the vendor whose drawings it has never seen, as `hanclip evaluate` computes it. Copies and
-wrong captions, which the catalog holds on purpose, are left out of both; `imperfections.json` names them.
+and the model's recall on the held-out vendor, as `hanclip evaluate` computes it. Both exclude the copies and wrong
+captions that the catalog contains on purpose; `imperfections.json` lists them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from pipeline.model.files.find import demo_folder
 
 QUERIES = 5
 NEAREST = 5
-#: Lists of `imperfections.json` whose records would make a search or a recall say something else than it seems to.
+#: Lists of `imperfections.json` with records that would distort a search or the recall.
 LEFT_OUT = ("exact_duplicates", "near_duplicates", "wrong_captions")
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What is searched: N images and their captions.
+    """The images to search, N of them, with their captions.
 
     Attributes:
         ids, texts: N each.
@@ -49,7 +49,7 @@ class Gallery:
 
 
 def run(out: str, queries: tuple[str, ...]) -> int:
-    """Embed into `out`, search it for `queries` (five of the shipped ones if empty); the run's exit code."""
+    """Embed into `out` and search it for `queries`, by default five included ones; returns the run's exit code."""
     shipped = demo_folder().parent
     code = runs.embed(
         RunConfig(
@@ -78,7 +78,7 @@ def run(out: str, queries: tuple[str, ...]) -> int:
 
 
 def sound_rows(vendor: str, imperfections: Path) -> str:
-    """The condition for the records of `vendor` that have a caption and were not spoiled on purpose."""
+    """The condition for the records of `vendor` that have a caption and no intended flaw."""
     flaws = json.loads(imperfections.read_text(encoding="utf-8"))
     left_out = sorted({flaw["key"] for name in LEFT_OUT for flaw in flaws[name]})
     keys = ", ".join(f"'{key}'" for key in left_out)
@@ -86,7 +86,7 @@ def sound_rows(vendor: str, imperfections: Path) -> str:
 
 
 def read_gallery(out: str, rows: RowFilter) -> Gallery:
-    """The rows of the dataset at `out` that take part."""
+    """The rows of the dataset at `out` that pass the filter."""
     blocks = list(vector_blocks(out, IMAGE, ["text", *rows.columns]))
     parts = [rows.rows(block.rows) for block in blocks]
     table = pa.concat_tables(block.rows.take(part) for block, part in zip(blocks, parts, strict=True))
@@ -110,11 +110,11 @@ def nearest(query: Vectors, gallery: Gallery) -> list[tuple[str, str, float]]:
 
 
 def report(recall: DirectionResult, metrics: dict[str, Any]) -> list[str]:
-    """Two lines: the recall in the dataset just written, and the one measured when the model was trained."""
+    """Two lines: the recall in the new dataset, and the recall measured after training."""
     assert not isinstance(recall.result, str)
     here, then = (" / ".join(f"{value:.1f}" for value in v) for v in (recall.result.at, metrics["text_to_image"]))
     return [
-        f"recall@1 / 5 / 10 on {metrics['held_out_vendor']}, whose drawings the model was not trained on:"
+        f"recall@1 / 5 / 10 on {metrics['held_out_vendor']}, which the model was not trained on:"
         f" {here} % (caption to image, {recall.candidates:,} candidates, computed from this dataset)",
         f"the same with bare names as queries, measured after training: {then} %"
         f" ({metrics['candidates']:,} candidates, from demo/model/metrics.json)",

@@ -31,7 +31,7 @@ def test_nearest_are_sorted_by_similarity_and_five():
 def test_the_report_states_both_recalls_and_the_vendor():
     metrics = {"held_out_vendor": "twemoji", "candidates": 1550, "text_to_image": [30.0, 60.0, 70.0]}
     here, then = report(DirectionResult(Direction.TEXT_TO_IMAGE, 12, 12, Recall(12, (1, 5, 10))), metrics)
-    assert "twemoji, whose drawings the model was not trained on: 8.3 / 41.7 / 83.3 %" in here
+    assert "twemoji, which the model was not trained on: 8.3 / 41.7 / 83.3 %" in here
     assert "12 candidates" in here
     assert "30.0 / 60.0 / 70.0 % (1,550 candidates" in then
 

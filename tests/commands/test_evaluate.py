@@ -402,7 +402,7 @@ def test_the_published_figures(run: Run) -> None:
         (["out", "--published"], "--published only lists figures"),
         (["--published", "--compare", "--set", "muge"], "--published only lists figures"),
         *(
-            (["out", "--pairs", "p.jsonl", "--predictions", "found", "--split", name], "is no name")
+            (["out", "--pairs", "p.jsonl", "--predictions", "found", "--split", name], "is not a valid name")
             for name in ("../../esc", "a/b", "..", "", "a\n")
         ),
     ],

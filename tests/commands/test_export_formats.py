@@ -295,10 +295,10 @@ def test_a_column_that_is_not_there_is_named(run):
 @pytest.mark.parametrize(
     ("to", "options", "told"),
     [
-        ("npy", ["--split", "valid"], "npy has no use for --split"),
-        ("hf", ["--number-ids"], "hf has no use for --number-ids"),
-        ("faiss", ["--rows-per-file", 9, "--column", "text"], "faiss has no use for --column, --rows-per-file"),
-        ("chinese-clip", ["--column", "text"], "chinese-clip has no use for --column"),
+        ("npy", ["--split", "valid"], "npy does not use --split"),
+        ("hf", ["--number-ids"], "hf does not use --number-ids"),
+        ("faiss", ["--rows-per-file", 9, "--column", "text"], "faiss does not use --column, --rows-per-file"),
+        ("chinese-clip", ["--column", "text"], "chinese-clip does not use --column"),
         *(("chinese-clip", ["--split", name], "--split: String should match") for name in ("a/b", "../x", ".x", "")),
     ],
 )

@@ -302,7 +302,7 @@ def test_all_rows_are_exported_as_tars(out: Path, rows: list[Row], hanclip: Run,
     assert samples(all_of_them) == samples(by_rule)
     assert len(list(all_of_them.glob("*.tar"))) == -(-len(rows) // 700)
     refused = hanclip("export", out, all_of_them, "--to", "webdataset", "--vectors", "image", code=2)
-    assert "webdataset has no use for --vectors" in refused["message"]
+    assert "webdataset does not use --vectors" in refused["message"]
 
 
 def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> None:

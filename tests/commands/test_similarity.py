@@ -183,7 +183,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--text", "a", "--text", "b"], "2 texts and no image"),
+        (["--text", "a", "--text", "b"], "2 texts without an image"),
         (["--image", "nobody"], "nobody has no current row"),
         (["--image", "item-00000", "--dry-run"], "leave --dry-run out"),
         (["--image", "item-00000", "--texts", "{folder}/empty.txt"], "holds no text"),

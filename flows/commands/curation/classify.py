@@ -1,6 +1,6 @@
-"""`hanclip classify`: build the classifier, run it over the stored embeddings, and show what came of it.
+"""`hanclip classify`: build a classifier, run it over the stored embeddings, and print the result.
 
-In: a request. Out: the table, perhaps a report and a submission; bars on stderr, the result on stdout.
+In: a request. Out: the table, optionally a report and a submission; a bar on stderr, the result on stdout.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A request whose files were read: what is known before the model is loaded."""
+    """A request with its files read: all that needs no model."""
 
     request: ClassifyRequest
     dataset: Dataset
@@ -56,12 +56,12 @@ class Inputs:
 
     @property
     def table(self) -> str:
-        """Where it will be."""
+        """The URI of the table."""
         return layout.classes_uri(self.dataset.uri, self.request.name)
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What every ending says first."""
+    def facts(self) -> dict[str, Any]:
+        """What every kind of output starts with."""
         return {
             "dataset": self.dataset.uri,
             "model": self.dataset.identity.model,
@@ -75,7 +75,7 @@ class Inputs:
 
 
 def show_templates(as_json: bool) -> None:
-    """Print the sets that ship."""
+    """Print the template sets that are included."""
     if as_json:
         write_json("templates", {name: asdict(each) for name, each in shipped_sets().items()})
         return
@@ -85,7 +85,7 @@ def show_templates(as_json: bool) -> None:
 
 
 def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
-    """Classify, or with `dry_run` only read what was given and say what would be done."""
+    """Classify; with `dry_run` only read the files and show the plan."""
     with Workspace() as work:
         inputs = _read(request, work)
         if inputs.classes.repeated and not as_json:
@@ -108,13 +108,13 @@ def _read(request: ClassifyRequest, work: Workspace) -> Inputs:
 def _warning(classes: Classes) -> str:
     some = ", ".join(classes.repeated[:3])
     return (
-        f"warning: {len(classes.repeated)} labels stand on several lines ({some}). Images get the first of these "
-        "classes; give the truth as numbers of lines."
+        f"warning: {len(classes.repeated)} labels occur on several lines ({some}). Images get the first of these "
+        "classes; give the truth as line numbers."
     )
 
 
 def _classify(inputs: Inputs, quiet: bool) -> tuple[dict[str, Any], ClassificationReport | None]:
-    """Do it; what there is to say, and the report where the truth is known."""
+    """Classify; returns facts, and the report if the truth is known."""
     request, tally = inputs.request, Tally()
     with ExitStack() as stack:
         on_phase = stack.enter_context(phase_bar("Loading the model", silent=quiet))
@@ -129,17 +129,17 @@ def _classify(inputs: Inputs, quiet: bool) -> tuple[dict[str, Any], Classificati
         observers = Observers(
             counted(on_phase, "Classifying images", inputs.images.total), inputs.truth, tally, submission
         )
-        counts = write_classes(inputs.images, inputs.table, classifier, _facts(inputs, scale), observers)
+        counts = write_classes(inputs.images, inputs.table, classifier, _metadata(inputs, scale), observers)
         if submission:
             submission.write(_backbone(inputs, encoder), len(inputs.classes))
     report = tally.report(inputs.classes) if inputs.truth else None
     if request.report:
         if report is None:
             raise RunError(
-                f"No image's truth is one of the classes, so there is no report: {request.report} was not written. "
-                "Compare --truth with the labels."
+                f"No image's truth is one of the classes, so {request.report} was not written: compare --truth with "
+                "the labels."
             )
-        text = json.dumps({**inputs.told, **asdict(report)}, ensure_ascii=False, indent=1)
+        text = json.dumps({**inputs.facts, **asdict(report)}, ensure_ascii=False, indent=1)
         storage.overwrite(storage.normalise(request.report), text.encode() + b"\n")
     return {"logit_scale": scale, "images_per_class": counts.tolist()}, report
 
@@ -154,8 +154,8 @@ def _backbone(inputs: Inputs, encoder: ChineseClip) -> Backbone:
     return Backbone(inputs.dataset.identity.model, *encoder.parameters)
 
 
-def _facts(inputs: Inputs, scale: float) -> dict[str, Any]:
-    """What the table's footer says made it."""
+def _metadata(inputs: Inputs, scale: float) -> dict[str, Any]:
+    """Metadata of the table."""
     identity = inputs.dataset.identity
     return {
         "classification": {
@@ -177,11 +177,11 @@ def _end(
     if as_json:
         published = [figure.model_dump() for figure in _published(inputs)]
         measures = {"report": asdict(report) if report else None, "published": published}
-        write_json("classify", {"dry_run": dry_run, **inputs.told, **result, **({} if dry_run else measures)})
+        write_json("classify", {"dry_run": dry_run, **inputs.facts, **result, **({} if dry_run else measures)})
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
-    console.print(panel(title, _told(inputs, result, dry_run)))
+    console.print(panel(title, _shown(inputs, result, dry_run)))
     if report:
         show_report(report, _published(inputs), console)
     elif inputs.request.truth and not dry_run:
@@ -189,25 +189,25 @@ def _end(
 
 
 def _published(inputs: Inputs) -> tuple[Figure, ...]:
-    """Published accuracies of the set to compare with: of the same model, or of all where it has none."""
+    """Published accuracies on the set: of the same model, or of all models if it has none."""
     if inputs.request.compare is None:
         return ()
     own = figures("classification", inputs.request.compare, model_key(inputs.dataset.identity.model) or "")
     return own or figures("classification", inputs.request.compare)
 
 
-def _told(inputs: Inputs, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
-    told, request = inputs.told, inputs.request
+def _shown(inputs: Inputs, result: dict[str, Any], dry_run: bool) -> Iterator[tuple[str, object]]:
+    facts, request = inputs.facts, inputs.request
     yield "images", f"{inputs.images.total:,} of {inputs.dataset.uri}"
     yield (
         "classes",
-        f"{len(inputs.classes):,}, each from {len(inputs.templates)} templates: {told['prompts']:,} prompts",
+        f"{len(inputs.classes):,}, each from {len(inputs.templates)} templates: {facts['prompts']:,} prompts",
     )
     yield "for example", ", ".join(prompts(inputs.classes.labels[0], inputs.templates)[:4])
     yield "model", inputs.dataset.identity.model
     if not dry_run:
         yield "most often", ", ".join(_most_often(inputs.classes, result["images_per_class"]))
-    yield "table", told["table"]
+    yield "table", facts["table"]
     if request.report:
         yield "report", request.report
     if request.elevater:

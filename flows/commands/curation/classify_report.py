@@ -1,4 +1,4 @@
-"""How good a classification is, on a terminal: the measures, then the classes that fare worst."""
+"""Prints the quality of a classification: the measures, then the worst classes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOWN = 20
 
 
 def show_report(report: ClassificationReport, published: Sequence[Figure], console: Console) -> None:
-    """Print it; `--json` and `--report` have every class and the whole confusion."""
+    """Print the report; `--json` and `--report` have every class and the whole confusion matrix."""
     console.print(panel("zero-shot accuracy", _measures(report, published)))
     met = [entry for entry in report.classes if entry.support]
     worst = sorted(met, key=lambda entry: (entry.f1, -entry.support))[:SHOWN]
-    title = "classes" if len(met) <= SHOWN else f"the {SHOWN} classes of the lowest F1, of {len(met):,} with images"
+    title = "classes" if len(met) <= SHOWN else f"the {SHOWN} classes with the lowest F1, of {len(met):,} with images"
     console.print(_classes(worst, title))
 
 

@@ -1,6 +1,6 @@
-"""`hanclip dedup`: find the duplicates of a dataset, with a progress bar, and say what was found.
+"""`hanclip dedup`: find the duplicates of a dataset.
 
-In: the address of a dataset and settings. Out: its table of duplicates; the bar on stderr, the result on stdout.
+In: the URI of a dataset and settings. Out: its table of duplicates; a bar on stderr, the result on stdout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.curation.dedup.settings import DedupSettings
 
 
 def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool) -> None:
-    """Write the table of duplicates of the dataset at `out` and show what it says."""
+    """Write the table of duplicates of the dataset at `out` and print the counts."""
     began_s = time.monotonic()
     with phase_bar("Reading rows", silent=as_json) as on_phase:
         if address is None:
@@ -45,7 +45,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
 
 
 def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
-    """Say what `dedup` would do."""
+    """Print what `dedup` would do."""
     with nullcontext() if as_json else Console(stderr=True).status(Text(f"Planning: reading the keys of {out}")):
         found = plan(out, settings)
     if as_json:
@@ -58,7 +58,7 @@ def _planned(found: DedupPlan) -> Iterator[tuple[str, object]]:
     yield "rows", f"{found.rows:,}"
     yield "rungs", ", ".join(found.rungs)
     for vector, known in found.known.items():
-        yield "known", f"{known:,} of its distinct vectors ({vector}) were compared by an earlier run"
+        yield "known", f"{known:,} distinct vectors ({vector}) were compared by an earlier run"
     if found.pairs:
         yield "to compare", f"about {found.pairs:,} pairs of vectors"
         yield "disk", f"{units.size(found.scratch_bytes)} in the temporary folder"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.commands.curation.evaluate_tables import Told, show, show_published
+from flows.commands.curation.evaluate_tables import Evaluated, show, show_published
 from flows.terminal.bars import phase_bar
 from pipeline import storage
 from pipeline.curation.encoder import encoder_of
@@ -39,7 +39,7 @@ _KEYS = {Direction.TEXT_TO_IMAGE: ("text_id", "image_ids"), Direction.IMAGE_TO_T
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Whether published figures stand beside the score; of which set, and model if its own name does not tell."""
+    """Whether to show published figures with the score; of which set, and of which model if its name is not known."""
 
     beside: bool
     set: str | None
@@ -64,18 +64,18 @@ class EvaluateRequest:
     compare: Comparison
 
     def check(self) -> None:
-        """Refuse options that do not go together, or that would do nothing. Raises ConfigError."""
+        """Raise ConfigError for options that conflict or have no effect."""
         for wrong, message in (*self._wrong_inputs(), *self._wrong_names()):
             if wrong:
                 raise ConfigError(message)
 
     def check_published(self) -> None:
-        """Refuse what --published, which evaluates nothing, would leave alone. Raises ConfigError."""
+        """Raise ConfigError for options that --published, which evaluates nothing, would ignore."""
         inputs = (self.out, self.pairs, self.image_features, self.text_features, self.where, self.sample)
         if any((*inputs, self.model, self.dtype, self.predictions, self.split, self.compare.beside)):
             raise ConfigError(
-                "--published only lists figures: leave out all but --set and --published-model, or leave it out and "
-                "give --compare to see figures beside a score."
+                "--published only lists figures: omit all other options but --set and --published-model, or omit it "
+                "and add --compare to see figures with a score."
             )
 
     def _wrong_inputs(self) -> tuple[tuple[object, str], ...]:
@@ -98,7 +98,7 @@ class EvaluateRequest:
         return (
             (
                 split is not None and not _NAME.fullmatch(split),
-                f"--split {split!r} is no name: give letters, digits, dots and dashes, such as valid.",
+                f"--split {split!r} is not a valid name: use letters, digits, dots and dashes, as in valid.",
             ),
             (
                 split and not self.predictions and not of.beside,
@@ -129,17 +129,17 @@ _SETS = ", ".join(published.sets("retrieval"))
 
 
 def directions(word: str) -> tuple[Direction, ...]:
-    """The directions that `both`, or a direction's name, stands for."""
+    """The directions that `both`, or the name of one, stands for."""
     return tuple(Direction) if word == "both" else (Direction(word),)
 
 
 def run(request: EvaluateRequest, as_json: bool) -> int:
-    """Evaluate and show; 0 when every direction has a score."""
+    """Evaluate and print; returns 0 if every direction has a score, else 1."""
     request.check()
     with phase_bar("Reading the keys", silent=as_json) as on_phase:
         evaluation = _pairs(request, on_phase) if request.pairs else _own(request, on_phase)
     name = Dataset.open(request.out).identity.model if request.out else None
-    told = Told(
+    evaluated = Evaluated(
         what=request.out or request.image_features or "",
         model=name,
         published_model=published.model_key(request.compare.model or name or ""),
@@ -148,7 +148,7 @@ def run(request: EvaluateRequest, as_json: bool) -> int:
         sample=request.sample,
         where=request.where,
     )
-    show(evaluation, told, as_json)
+    show(evaluation, evaluated, as_json)
     return int(any(isinstance(outcome.result, str) for outcome in evaluation.outcomes))
 
 
@@ -201,7 +201,7 @@ def _encoded(request: EvaluateRequest, pairs: RetrievalPairs, on_phase: OnPhase)
 
 @contextmanager
 def _images(request: EvaluateRequest, on_phase: OnPhase) -> Iterator[Iterator[NamedVectors]]:
-    """The candidates, with a bar that shows how many have been read."""
+    """The candidates."""
     if request.out:
         with _filter(request.out, request.where) as rows:
             found = VectorRows(request.out, columns=rows.columns)
@@ -225,7 +225,7 @@ def _image_file(uri: str, on_rows: OnRows) -> Iterator[NamedVectors]:
 
 
 def _written(request: EvaluateRequest, direction: Direction, stack: ExitStack) -> Iterator[AnswerSink]:
-    """The file that takes a direction's answers, where predictions are wanted."""
+    """The file for the answers in a direction, if predictions are requested."""
     if request.predictions:
         name = f"{request.split_name}_{_PREFIX[direction]}predictions.jsonl"
         yield stack.enter_context(prediction_file(storage.join(request.predictions, name), _KEYS[direction]))

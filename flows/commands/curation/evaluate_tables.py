@@ -1,6 +1,6 @@
-"""What `hanclip evaluate` says: scores, and published figures beside them.
+"""Prints the scores of `hanclip evaluate`, with published figures.
 
-In: an `Evaluation` and what it is of. Out: a table on stdout, or one JSON object on a line.
+In: an `Evaluation` and what was evaluated. Out: a table or one JSON object on stdout.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Evaluated:
     """What was evaluated.
 
     Attributes:
         what: the dataset or the file.
         model: the dataset's, by its own name.
-        published_model: the same by its name in the table of figures; None: it is not in there.
-        set, split: whose published figures are shown; no set: none.
-        sample, where: what narrowed the evaluation.
+        published_model: its name in the table of figures; None if it has none.
+        set, split: the published figures to show; none without a set.
+        sample, where: restrictions of the evaluation.
     """
 
     what: str
@@ -43,25 +43,25 @@ class Told:
     where: str | None
 
 
-def show(evaluation: Evaluation, told: Told, as_json: bool) -> None:
+def show(evaluation: Evaluation, evaluated: Evaluated, as_json: bool) -> None:
     """Print the scores."""
-    beside = _beside(told)
+    beside = _beside(evaluated)
     if as_json:
-        write_json("evaluate", _tree(evaluation, told, beside))
+        write_json("evaluate", _tree(evaluation, evaluated, beside))
         return
     console = Console(highlight=False)
-    console.print(_table(evaluation, told, beside))
-    for line in _notes(evaluation, told, beside):
+    console.print(_table(evaluation, evaluated, beside))
+    for line in _notes(evaluation, evaluated, beside):
         console.print(plain(line), soft_wrap=True)
 
 
 def show_published(set_name: str | None, model: str | None, as_json: bool) -> None:
-    """Print the published figures of a set and a model; of all for None."""
+    """Print the published figures of a set and a model; None stands for all."""
     found = figures(set=set_name, model=model)
     if not found:
         known = (sorted({str(getattr(figure, name)) for figure in figures()}) for name in ("set", "model"))
         raise ConfigError(
-            "There are no such published figures. Leave out --set or --published-model, or choose among the sets "
+            "There are no such published figures. Omit --set or --published-model, or choose among the sets "
             "{} and the models {}.".format(*(", ".join(names) for names in known))
         )
     if as_json:
@@ -76,20 +76,20 @@ def show_published(set_name: str | None, model: str | None, as_json: bool) -> No
     Console(highlight=False).print(table)
 
 
-def _beside(told: Told) -> tuple[Figure, ...]:
-    """The figures to show: of the same model, or where it has none, of every variant and rival, never trained on it."""
-    if told.set is None:
+def _beside(evaluated: Evaluated) -> tuple[Figure, ...]:
+    """The figures to show: of the same model, or if it has none, all zero-shot figures."""
+    if evaluated.set is None:
         return ()
-    found = figures("retrieval", told.set)
-    if told.split in _SPLITS:
-        found = tuple(figure for figure in found if figure.split == told.split)
-    own = tuple(figure for figure in found if figure.model == told.published_model)
+    found = figures("retrieval", evaluated.set)
+    if evaluated.split in _SPLITS:
+        found = tuple(figure for figure in found if figure.split == evaluated.split)
+    own = tuple(figure for figure in found if figure.model == evaluated.published_model)
     return own or tuple(figure for figure in found if figure.setting == "zero-shot")
 
 
-def _tree(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> dict[str, Any]:
+def _tree(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> dict[str, Any]:
     return {
-        **asdict(told),
+        **asdict(evaluated),
         "images_missing": evaluation.images_missing,
         "results": [_result(outcome) for outcome in evaluation.outcomes],
         "published": [figure.model_dump() for figure in beside],
@@ -105,50 +105,50 @@ def _result(outcome: DirectionResult) -> dict[str, Any]:
     return {**counts, **scores, "found": outcome.result.found}
 
 
-def _table(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Table:
+def _table(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> Table:
     counts = [f"{o.direction}: {o.queries:,} queries, {o.candidates:,} candidates" for o in evaluation.outcomes]
-    table = _headed("\n".join([f"retrieval, {told.what}, %", *counts]), "direction", "model")
-    name = plain(told.model or "these features")
+    table = _headed("\n".join([f"retrieval, {evaluated.what}, %", *counts]), "direction", "model")
+    name = plain(evaluated.model or "these features")
     for outcome in evaluation.outcomes:
         scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
         table.add_row(outcome.direction, name, *scores)
         for figure in beside:
             if figure.direction == outcome.direction:
-                _add_published(table, figure, outcome, told)
+                _add_published(table, figure, outcome, evaluated)
         table.add_section()
     return table
 
 
-def _add_published(table: Table, figure: Figure, outcome: DirectionResult, told: Told) -> None:
-    """A published row; below the zero-shot one of the same model, by how much this one is above it."""
+def _add_published(table: Table, figure: Figure, outcome: DirectionResult, evaluated: Evaluated) -> None:
+    """A published row; after the zero-shot row of the same model also the difference."""
     table.add_row("", f"{figure.model} published, {figure.setting}", *_published_cells(figure), style="dim")
-    if figure.model == told.published_model and figure.setting == "zero-shot":
+    if figure.model == evaluated.published_model and figure.setting == "zero-shot":
         published = (figure.r1, figure.r5, figure.r10, figure.mean_recall)
         pairs = zip(_scores(outcome.result), published, strict=False)
         cells = [f"{score - then:+.2f}" for score, then in pairs if then is not None]
         table.add_row("", "difference", *cells, style="bold")
 
 
-def _notes(evaluation: Evaluation, told: Told, beside: tuple[Figure, ...]) -> Iterator[str]:
-    if told.where:
-        yield f"Rows for which {told.where}."
-    if told.sample:
-        yield f"A sample: {told.sample:,} queries of each direction at most, among all candidates."
+def _notes(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> Iterator[str]:
+    if evaluated.where:
+        yield f"Rows for which {evaluated.where}."
+    if evaluated.sample:
+        yield f"A sample: at most {evaluated.sample:,} queries in each direction, among all candidates."
     if evaluation.images_missing:
         yield (
-            f"{evaluation.images_missing:,} images that the pairs name are not among the candidates: texts miss them, "
-            "and backwards they have no answer."
+            f"{evaluation.images_missing:,} images of the pairs are not among the candidates: their texts cannot "
+            "find them, and they are no queries in the other direction."
         )
     for outcome in evaluation.outcomes:
         if isinstance(outcome.result, str):
             yield (
-                f"{outcome.direction} has no score: {outcome.result}. The published scripts refuse it too; mend the "
-                "files, or leave it out with --direction."
+                f"{outcome.direction} has no score: {outcome.result}. The published scripts refuse it too; fix the "
+                "files, or exclude it with --direction."
             )
-    if told.set and not beside:
-        yield f"No figures of {told.set} were published for the split {told.split}; --split names another."
-    elif told.set and all(figure.model != told.published_model for figure in beside):
-        yield f"No such figures were published for {told.model or 'a model without name'}; --published-model names it."
+    if evaluated.set and not beside:
+        yield f"No figures of {evaluated.set} were published for the split {evaluated.split}; --split names another."
+    elif evaluated.set and all(figure.model != evaluated.published_model for figure in beside):
+        yield f"No figures were published for {evaluated.model or 'a model without name'}; --published-model names it."
     if beside:
         yield "Published: " + "; ".join(dict.fromkeys(figure.source for figure in beside)) + "."
 

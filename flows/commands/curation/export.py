@@ -1,4 +1,4 @@
-"""Does `hanclip export` and shows it: a progress bar on stderr, what was written on stdout."""
+"""`hanclip export`: write a dataset in another format, with a bar on stderr and the result on stdout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.phases import counted
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to export, where to, as what."""
+    """What to export, where to, in which format."""
 
     out: str
     dest: str
@@ -40,7 +40,7 @@ def options(given: Mapping[str, Any]) -> ExportOptions:
 
 
 def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: bool) -> None:
-    """Export, or with `dry_run` only say what of."""
+    """Export; with `dry_run` only print what would be exported."""
     write, dest = exporter(target.to), storage.normalise(target.dest)
     _check(target, dest, chosen)
     storage.check_writable(dest, probe=not dry_run)
@@ -52,23 +52,23 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
         with phase_bar(doing, transient=False, silent=as_json) as on_phase:
             ended = write(ExportRequest(target.out, dest, chosen, counted(on_phase, doing, rows)))
     if as_json:
-        told = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
-        write_json("export", {**told, **asdict(ended)})
+        facts = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
+        write_json("export", {**facts, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, _told(target, dest, rows, ended)))
+        Console(highlight=False).print(panel(title, _facts(target, dest, rows, ended)))
 
 
 def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
-    """Refuse a place inside the dataset, and options without an effect. Raises ConfigError."""
+    """Raise ConfigError for a destination inside the dataset, and for options without effect."""
     if f"{dest}/".startswith(f"{storage.normalise(target.out)}/"):
-        raise ConfigError(f"{target.dest} is inside the dataset {target.out}: give DEST a folder of its own.")
+        raise ConfigError(f"{target.dest} is inside the dataset {target.out}: choose a DEST outside of it.")
     if ignored := unused(target.to, chosen):
         named = ", ".join("--column" if name == "columns" else f"--{name.replace('_', '-')}" for name in ignored)
-        raise ConfigError(f"{target.to} has no use for {named}: leave it out, or choose another format with --to.")
+        raise ConfigError(f"{target.to} does not use {named}: omit it, or choose another format with --to.")
 
 
-def _told(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:
+def _facts(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:
     yield "of", f"{target.out}: {rows:,} rows"
     yield "to", f"{dest} ({target.to})"
     for uri, written in ended.files.items():

@@ -1,4 +1,4 @@
-"""`hanclip filter`: judge the rows of a dataset, write what is asked for, show what each rule did.
+"""`hanclip filter`: apply rules to the rows of a dataset, and write those that pass.
 
 In: the command's options. Out: tables, a dataset or tars; a bar on stderr, counts on stdout.
 """
@@ -27,7 +27,7 @@ from pipeline.errors import ConfigError
 
 
 def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> None:
-    """Filter, and print what came of it."""
+    """Filter, and print the counts."""
     with phase_bar("Reading keys", transient=False, silent=as_json) as on_phase:
         done = filter_rows(out, settings, on_phase, dry_run)
     if as_json:
@@ -54,7 +54,7 @@ def _report(done: FilterRun) -> RenderableType:
 
 
 def _table(rules: Iterable[Mapping[str, Any]]) -> Table:
-    """What each rule did."""
+    """The counts of each rule."""
     table = Table(box=None, header_style="dim", padding=(0, 2))
     table.add_column("rule", no_wrap=True)
     for name in RULE_COUNTS.values():

@@ -1,6 +1,6 @@
-"""`hanclip index`: makes an index and says what it finds, or measures the one that is there.
+"""`hanclip index`: build an index and print its recall, or measure an existing one.
 
-In: a dataset. Out: `OUT/_index/`, and on stdout what is in it; what is being done on stderr.
+In: a dataset. Out: `OUT/_index/`, and its facts on stdout; the progress on stderr.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
-    """Make an index of the dataset at `out`."""
+    """Build an index of the dataset at `out`."""
     with curate_extra("An index"):
         from pipeline.curation.search.index import NEAREST, build
     with phase_spinner("Indexing") as on_phase:
@@ -41,11 +41,11 @@ def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
 
 
 def _effort(facts: IndexFacts) -> str:
-    looked = {
-        "ivf": f", looking at {facts.effort} of {facts.lists} lists",
+    efforts = {
+        "ivf": f", searching {facts.effort} of {facts.lists} lists",
         "hnsw": f", keeping {facts.effort} candidates",
     }
-    return str(looked.get(facts.kind, ""))
+    return str(efforts.get(facts.kind, ""))
 
 
 def show_check(out: str, searched: str, as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""`hanclip report`: writes the page and says where it is.
+"""`hanclip report`: write a page about a dataset.
 
-In: a dataset. Out: the page; its place and size on stdout, what is being done on stderr.
+In: a dataset. Out: the page; its path and size on stdout, the progress on stderr.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     if as_json:
         write_json("report", asdict(written))
         return
-    gaps = f", {written.gaps:,} of them gaps: the page says why" if written.gaps else ""
+    gaps = f", {written.gaps:,} of them gaps: the page gives the reasons" if written.gaps else ""
     pairs = [
         ("report", f"{written.uri} ({units.size(written.size_bytes)}); open it in a browser"),
         ("shows", f"{figures.count(written.rows, 'row')}, {figures.count(written.pictures, 'picture')}{gaps}"),

@@ -1,7 +1,7 @@
-"""`hanclip search`: what was asked becomes vectors, what was found a table, a page or JSON.
+"""`hanclip search`: encode the queries, search, and print a table, a page or JSON.
 
-In: queries as they were typed. Out: results on stdout, one line about how they were found on stderr. The model is
-loaded only where a query is not a row that has its vector already.
+In: queries as typed. Out: results on stdout, a line about the search on stderr. The model is loaded only for queries
+that are not rows with stored vectors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHOWN_ID, _SHOWN_TEXT = 48, 200
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One thing to search for: `kind` tells what `value` is: words, the address of an image, or an id."""
+    """One query; by `kind`, `value` is text, the URI of an image, or an id."""
 
     kind: Literal["text", "image", "id"]
     value: str
@@ -45,14 +45,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What a search is to give.
+    """The options of a search.
 
     Attributes:
         searched: "images" or "texts".
-        top: rows a query.
-        exact: leave an index alone.
-        html: page to write.
-        model: where the model is now.
+        top: rows per query.
+        exact: do not use an index.
+        html: a page to write.
+        model: the model's location if it has moved.
     """
 
     searched: str
@@ -75,12 +75,12 @@ def parse_queries(given: Sequence[str], texts: Sequence[str], images: Sequence[s
 
 
 def _is_image(value: str) -> bool:
-    """Whether an argument is an image: its name ends like one's, or a file has this name."""
+    """Whether an argument is an image: it has an image's suffix, or is the path of a file."""
     return value.lower().endswith(_IMAGE_SUFFIXES) or ("\0" not in value and len(value) < 200 and Path(value).is_file())
 
 
 def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_json: bool) -> None:
-    """Search the dataset at `out` and show what was found."""
+    """Search the dataset at `out` and print the results."""
     dataset = Dataset.open(out)
     vector = SEARCHED[wanted.searched]
     require_vectors(dataset, vector)
@@ -98,7 +98,7 @@ def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_js
         write_json("search", _as_json(dataset.uri, queries, answer, wanted))
     else:
         Console(highlight=False).print(_table(queries, answer))
-    _tell(answer, seconds, wanted)
+    _print_how(answer, seconds, wanted)
 
 
 def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None) -> Vectors:
@@ -133,7 +133,7 @@ def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
     try:
         pixels = decode(data, encoder.image_size, _MAX_PIXELS).pixels
     except ImageError as error:
-        raise UsageError(f"{address} is no image that can be read ({error}): choose another.") from error
+        raise UsageError(f"{address} is not a readable image ({error}): choose another.") from error
     return encoder.encode_images(pixels[None])[0]
 
 
@@ -142,7 +142,7 @@ def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own:
         return search(out, vectors, wanted.top, vector, own)
     try:
         from pipeline.curation.search.with_index import find
-    except ModuleNotFoundError:  # faiss comes with the extra `curate`; a search needs it only for an index
+    except ModuleNotFoundError:  # faiss is in the extra `curate`, and only an index needs it
         return search(out, vectors, wanted.top, vector, own)
     return find(out, vectors, wanted.top, vector, own)
 
@@ -152,8 +152,8 @@ def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: SearchO
         {**asdict(query), "hits": [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(hits, 1)]}
         for query, hits in zip(queries, answer.hits, strict=True)
     ]
-    told = {"out": uri, "in": wanted.searched, "rows": answer.rows, "by_index": answer.by_index}
-    return {**told, "notes": answer.notes, "page": wanted.html and str(wanted.html), "queries": found}
+    facts = {"out": uri, "in": wanted.searched, "rows": answer.rows, "by_index": answer.by_index}
+    return {**facts, "notes": answer.notes, "page": wanted.html and str(wanted.html), "queries": found}
 
 
 def _table(queries: Sequence[Query], answer: Answer) -> Table:
@@ -171,14 +171,14 @@ def _table(queries: Sequence[Query], answer: Answer) -> Table:
     return table
 
 
-def _tell(answer: Answer, seconds: float, wanted: SearchOptions) -> None:
-    """How it was found, on stderr, so that stdout holds the result alone."""
+def _print_how(answer: Answer, seconds: float, wanted: SearchOptions) -> None:
+    """Print to stderr, so that stdout holds only the result."""
     console = Console(stderr=True, highlight=False)
     how = f"{answer.by_index:,} of them by the index" if answer.by_index else "each compared"
     if answer.by_index == answer.rows > 0:
         how = "by the index"
-    said = f"{figures.count(answer.rows, 'row')} searched in {figures.duration(seconds)}, {how}"
-    console.print(Text(said, style="dim"))
+    summary = f"{figures.count(answer.rows, 'row')} searched in {figures.duration(seconds)}, {how}"
+    console.print(Text(summary, style="dim"))
     for note in answer.notes:
         console.print(plain(note, "yellow"))
     if wanted.html:

@@ -1,6 +1,6 @@
-"""`hanclip similarity OUT`: write the table of all pairs, and show what cosines mean in this dataset.
+"""`hanclip similarity OUT`: write the similarity of all pairs, and print what cosines mean in this dataset.
 
-In: the address of a dataset. Out: the table; a bar on stderr, the percent points with an example of each on stdout.
+In: the URI of a dataset. Out: the table; a bar on stderr, percentiles with an example of each on stdout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN_TEXT = 200
 
 
 def write(out: str, dry_run: bool, as_json: bool) -> None:
-    """Write the table of the dataset at `out`, or with `dry_run` say what it would hold."""
+    """Write the table of the dataset at `out`; with `dry_run` only print what it would hold."""
     if dry_run:
         _plan(out, as_json)
         return
@@ -41,16 +41,16 @@ def _plan(out: str, as_json: bool) -> None:
     dataset = Dataset.open(out)
     require_vectors(dataset, IMAGE, TEXT)
     found = survey(out)
-    told = {"table": layout.similarity_uri(dataset.uri), "rows": found.rows, "pairs": len(found.cosines)}
+    plan = {"table": layout.similarity_uri(dataset.uri), "rows": found.rows, "pairs": len(found.cosines)}
     if as_json:
-        write_json("similarity", {"dry_run": True, **told})
+        write_json("similarity", {"dry_run": True, **plan})
     else:
-        Console(highlight=False).print(panel("plan (nothing was written)", told.items()))
+        Console(highlight=False).print(panel("plan (nothing was written)", plan.items()))
 
 
 def _show(summary: SimilaritySummary) -> None:
     console = Console(highlight=False)
-    console.print(panel("similarities", _told(summary)))
+    console.print(panel("similarities", _facts(summary)))
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("percentile", "similarity", "logit", "chance"):
         table.add_column(name, justify="right")
@@ -60,13 +60,13 @@ def _show(summary: SimilaritySummary) -> None:
     console.print(table)
 
 
-def _told(summary: SimilaritySummary) -> Iterator[tuple[str, object]]:
+def _facts(summary: SimilaritySummary) -> Iterator[tuple[str, object]]:
     yield "pairs", f"{summary.pairs:,}, of {summary.rows:,} records"
     yield "logit", f"similarity x {summary.logit_scale:.6g}"
     if summary.pairs_sampled:
         yield (
             "chance",
-            f"how often the text of another record reaches it: {summary.pairs_sampled:,} pairs of "
+            f"how often the text of another record is at least as similar: {summary.pairs_sampled:,} pairs of "
             f"{summary.records_sampled:,} records, {summary.chance_mean:.3f} ± {summary.chance_std:.3f}",
         )
     yield "table", summary.table
@@ -77,7 +77,7 @@ def _example(point: Point) -> Text:
 
 
 def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:
-    """Percentile, cosine, logit and chance, as a row shows them."""
+    """Percentile, cosine, logit and chance as cells of a row."""
     return (
         "-" if percentile is None else f"{percentile:.4g} %",
         f"{cosine:.4f}",

@@ -26,7 +26,7 @@ from pipeline.vocabulary import Dtype
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked: an image's id or None, texts, a file of texts, ids of texts, and how many matches are wanted."""
+    """The query: an image's id or None, texts, a file of texts, ids of texts, and the number of matches."""
 
     out: str
     image: str | None
@@ -38,7 +38,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How texts are encoded: where the model is, if not where it was, and in which arithmetic."""
+    """How to encode texts: the model's location if it has moved, and the dtype."""
 
     model: str | None
     dtype: Dtype
@@ -46,9 +46,9 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class EncodedTexts:
-    """EncodedTexts with their (T, D) vectors; `told` are (id, text), without an id where a text was given."""
+    """T texts as (id, text), without an id for a typed text, and their (T, D) vectors."""
 
-    told: list[tuple[str | None, str]]
+    texts: list[tuple[str | None, str]]
     vectors: Vectors
 
 
@@ -57,7 +57,8 @@ def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
     given = [*question.texts, *(_from_file(question.texts_file) if question.texts_file is not None else [])]
     if question.image is None and len(given) + len(question.text_ids) != 1:
         raise ConfigError(
-            f"{len(given) + len(question.text_ids)} texts and no image: give one text to rank the images, or --image."
+            f"{len(given) + len(question.text_ids)} texts without an image: give exactly one text to rank images, "
+            "or add --image."
         )
     dataset = Dataset.open(question.out)
     require_vectors(dataset, IMAGE)
@@ -66,8 +67,8 @@ def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
         texts = _texts(dataset, scale, question, given, encoding)
         matches = _rank(dataset, scale, question, texts)
     if as_json:
-        told = {"image": question.image, "text": texts.told[0][1] if question.image is None else None}
-        write_json("similarity", {**told, "logit_scale": scale.logit_scale, "matches": [asdict(m) for m in matches]})
+        query = {"image": question.image, "text": texts.texts[0][1] if question.image is None else None}
+        write_json("similarity", {**query, "logit_scale": scale.logit_scale, "matches": [asdict(m) for m in matches]})
     else:
         _show(matches)
 
@@ -76,22 +77,22 @@ def _rank(dataset: Dataset, scale: Scale, question: Question, texts: EncodedText
     if question.image is None:
         return rank_stored(dataset, scale, texts.vectors[0], IMAGE, question.top)
     image, _ = stored(dataset, question.image, scale.survey.states[question.image], IMAGE)
-    if texts.told:
-        return rank_texts(scale, image, texts.told, texts.vectors)[: question.top]
+    if texts.texts:
+        return rank_texts(scale, image, texts.texts, texts.vectors)[: question.top]
     return rank_stored(dataset, scale, image, TEXT, question.top)
 
 
 def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str], encoding: Encoding) -> EncodedTexts:
-    """The texts that were given, encoded, then those that are stored."""
-    told: list[tuple[str | None, str]] = [(None, text) for text in given]
+    """The typed texts, encoded, then the stored ones."""
+    texts: list[tuple[str | None, str]] = [(None, text) for text in given]
     parts = [np.empty((0, dataset.identity.dim), np.float32)]
     if given:
         parts.append(encoder_of(dataset.uri, encoding.model, encoding.dtype).encode_texts(given))
     for id_ in question.text_ids:
         vector, text = stored(dataset, id_, scale.survey.states[id_], TEXT)
-        told.append((id_, text or ""))
+        texts.append((id_, text or ""))
         parts.append(vector[None])
-    return EncodedTexts(told, np.concatenate(parts))
+    return EncodedTexts(texts, np.concatenate(parts))
 
 
 def _from_file(uri: str) -> list[str]:
