@@ -96,6 +96,7 @@ def read_gallery(out: str, rows: RowFilter) -> Gallery:
 
 def encode(texts: Iterable[str]) -> Vectors:
     """Vectors of `texts`, (T, D), by the demo model on this machine."""
+    # torch is loaded after the run, which uses it in other processes
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import ChineseClip
 

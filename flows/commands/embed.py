@@ -25,6 +25,8 @@ from flows.terminal.next_commands import next_commands
 from flows.terminal.panels import STYLES, panel
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig, parse
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.history import latest_config
 from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
 
@@ -35,7 +37,7 @@ def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
     """Run `config`; returns the summary's exit code."""
 
     def call(on_progress: OnProgress) -> Summary:
-        from actors import driver
+        from actors import driver  # loads Ray
 
         return driver.run(absolute(config), on_progress)
 
@@ -47,7 +49,7 @@ def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], 
 
     def call(on_progress: OnProgress) -> Summary:
         config = as_before(out, options)
-        from actors import driver
+        from actors import driver  # loads Ray
 
         return driver.retry(out, reasons, config, on_progress)
 
@@ -56,10 +58,6 @@ def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], 
 
 def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
     """The configuration of the latest run of `out`, except for `options`. Raises IdentityError without a dataset."""
-    # keeps --help light
-    from pipeline.dataset.dataset import Dataset
-    from pipeline.dataset.history import latest_config
-
     Dataset.open(out)
     tree = latest_config(out).model_dump()
     for section, values in overrides(options).items():
@@ -70,8 +68,7 @@ def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
 
 def show_plan(config: RunConfig, as_json: bool) -> None:
     """Print what a run would do."""
-    # keeps --help light
-    from actors.dry_run import dry_run
+    from actors.dry_run import dry_run  # loads Ray
 
     if as_json:
         with JsonLines() as lines:

@@ -32,7 +32,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
         if address is None:
             found = find(out, settings, serial_map, on_phase)
         else:
-            from actors.jobs.blocks import on_ray
+            from actors.jobs.blocks import on_ray  # only --address needs Ray
 
             with on_ray(address) as each:
                 found = find(out, settings, each, on_phase)

@@ -22,10 +22,11 @@ from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
 from pipeline import storage
+from pipeline.curation.encoder import encoder_of
 from pipeline.curation.search.exact import SEARCHED, Answer, search, vectors_of
 from pipeline.curation.vectors import Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import NotFoundError, UsageError
+from pipeline.errors import ImageError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
@@ -108,8 +109,6 @@ def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None)
         found |= dict(zip(ids, vectors_of(out, [query.value for query in ids], vector), strict=True))
     if others := [query for query in queries if query.kind != "id"]:
         images = {query: _read_image(query.value) for query in others if query.kind == "image"}
-        from pipeline.curation.encoder import encoder_of
-
         encoder = encoder_of(out, model, "fp32")
         texts = [query for query in others if query.kind == "text"]
         found |= dict(zip(texts, encoder.encode_texts([query.value for query in texts]), strict=True))
@@ -127,8 +126,7 @@ def _read_image(address: str) -> bytes:
 
 
 def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
-    from pipeline.errors import ImageError
-    from pipeline.images.decode import decode
+    from pipeline.images.decode import decode  # only image queries decode
 
     try:
         pixels = decode(data, encoder.image_size, _MAX_PIXELS).pixels
