@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.jobs.progress import Summary
@@ -20,11 +21,8 @@ def next_commands(summary: Summary) -> list[str]:
     """Commands that work whether or not the virtual environment is active."""
     out, quarantined = shlex.quote(summary.output), summary.stats.quarantined
     commands = [f"{_program('hanclip')} verify {out}"]
-    transient = [reason for reason in quarantined if reason in TRANSIENT_REASONS]
-    if transient:
-        commands.append(
-            f"{_program('hanclip')} retry {out} " + " ".join(f"--reason {reason}" for reason in sorted(transient))
-        )
+    if options := retry_options(quarantined):
+        commands.append(f"{_program('hanclip')} retry {out} {shlex.join(options)}")
     if "://" not in summary.output:
         if quarantined:
             commands.append(_query("id, reason, detail", summary.output, "_quarantine"))
@@ -34,6 +32,11 @@ def next_commands(summary: Summary) -> list[str]:
                 _query("columns(lambda c: c in ('id', 'text', 'similarity'))", summary.output, "embeddings")
             )
     return commands
+
+
+def retry_options(quarantined: Iterable[str]) -> list[str]:
+    """Options of `hanclip retry` for those of the reasons that may pass on a retry; empty if there are none."""
+    return [word for reason in sorted(TRANSIENT_REASONS & set(quarantined)) for word in ("--reason", reason)]
 
 
 def _program(name: str) -> str:

@@ -17,6 +17,7 @@ from flows.options.shell import embed_command
 from flows.scheduled.pages.curate import commands, section, step_verdict
 from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
+from flows.terminal.next_commands import retry_options
 from pipeline.jobs.job import JobRun, JobSummary, RunOutcome
 from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
@@ -124,7 +125,7 @@ def _quarantine(whole: Summary) -> str:
         (reason, f"{count:,}", "may pass on a retry" if reason in TRANSIENT_REASONS else "fix the source")
         for reason, count in counts
     ]
-    options = [word for reason, _ in counts if reason in TRANSIENT_REASONS for word in ("--reason", reason)]
+    options = retry_options(whole.stats.quarantined)
     retry = "\n\n" + bash(shlex.join(["hanclip", "retry", whole.output, *options])) if options else ""
     return table(("reason", "records", "what to do"), rows) + retry
 
