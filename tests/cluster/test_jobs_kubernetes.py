@@ -129,7 +129,7 @@ class Plugin:
         self.script.write_text(f"#!/bin/sh\n{body}\n")
         self.script.chmod(0o755)
 
-    def answer(self, version: str = V1, **status: str) -> None:
+    def answer(self, version: str = V1, **status: str | None) -> None:
         answer = {"kind": "ExecCredential", "apiVersion": version, "status": status}
         (self.script.parent / "answer").write_text(json.dumps(answer))
 
@@ -155,7 +155,7 @@ def plugin(kubernetes: FakeKubernetes, authority: Path, monkeypatch: pytest.Monk
 def test_a_plugin_gets_its_arguments_and_the_cluster_and_gives_a_token_once(
     plugin: Plugin, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin.answer(version, token=TOKEN)
+    plugin.answer(version, token=TOKEN, clientCertificateData=None)
     extensions = [{"name": f"{PROTOCOL}/exec", "extension": {"audience": "jobs"}}]
     env = [{"name": "FLAVOUR", "value": "sweet"}]
     # A relative command is found beside a kubeconfig that is named relatively, too.

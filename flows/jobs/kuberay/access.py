@@ -58,13 +58,14 @@ class PluginAccess:
             expired = self._expires_at is not None and datetime.now(UTC) > self._expires_at - _MARGIN
             if self._current is None or self._current is refused or expired:
                 credential = self._plugin.run()
-                pem = f"{credential.client_certificate_data}\n{credential.client_key_data}".strip()
-                self._current = Access(_bearer(credential.token), self._tls(pem.encode()))
+                self._current = Access(_bearer(credential.token), self._tls(credential.pem))
                 self._expires_at = credential.expiration_timestamp
             return self._current
 
 
-def user_access(cluster: Mapping[str, Any], user: Mapping[str, Any], kubeconfig: Path) -> Callable[..., Access]:
+def user_access(
+    cluster: Mapping[str, Any], user: Mapping[str, Any], kubeconfig: Path
+) -> Callable[[Access | None], Access]:
     """How this user of a kubeconfig signs in to this cluster.
 
     Raises:
@@ -98,7 +99,7 @@ def _cluster_info(cluster: Mapping[str, Any], authority: bytes) -> dict[str, Any
     info = {key: cluster[key] for key in _CLUSTER_INFO if key in cluster}
     if authority:
         info["certificate-authority-data"] = base64.b64encode(authority).decode()
-    extensions = {entry["name"]: entry["extension"] for entry in cluster.get("extensions") or ()}
+    extensions = {entry.get("name"): entry.get("extension") for entry in cluster.get("extensions") or ()}
     return info | ({"config": extensions[_EXTENSION]} if _EXTENSION in extensions else {})
 
 
@@ -131,11 +132,9 @@ def _loaded(authority: bytes, insecure: bool, certificate: bytes) -> ssl.SSLCont
 
 
 def _pem(entry: Mapping[str, Any], key: str, folder: Path) -> bytes:
-    if f"{key}-data" in entry:
-        return base64.b64decode(entry[f"{key}-data"])
-    if key not in entry:
-        return b""
     try:
-        return (folder / str(entry[key])).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"Cannot read the {key} of the kubeconfig: {error}.") from error
+        if f"{key}-data" in entry:
+            return base64.b64decode(entry[f"{key}-data"])
+        return (folder / str(entry[key])).read_bytes() if key in entry else b""
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read the {key} of the kubeconfig: {error}. Check it with kubectl.") from error

@@ -1,7 +1,7 @@
 """Runs the exec plugin of a kubeconfig, such as `aws eks get-token` or `gke-gcloud-auth-plugin`.
 
 In: the `exec` entry of a kubeconfig user, and the cluster to sign in to. Out: a token, a client certificate or both, by
-the protocol client.authentication.k8s.io v1 and v1beta1. Credentials stay in memory and appear in no message.
+the protocol client.authentication.k8s.io v1 and v1beta1. Credentials are not stored and appear in no message.
 """
 
 from __future__ import annotations
@@ -53,10 +53,15 @@ class ExecEntry(_Model):
 class ExecCredential(_Model):
     """The `status` of a plugin's output; certificate and key are PEM."""
 
-    token: str = Field(default="", repr=False)
-    client_certificate_data: str = Field(default="", repr=False)
-    client_key_data: str = Field(default="", repr=False)
+    token: str | None = Field(default=None, repr=False)
+    client_certificate_data: str | None = Field(default=None, repr=False)
+    client_key_data: str | None = Field(default=None, repr=False)
     expiration_timestamp: AwareDatetime | None = None
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate and its key; empty without them."""
+        return f"{self.client_certificate_data or ''}\n{self.client_key_data or ''}".strip().encode()
 
     @property
     def complete(self) -> bool:
