@@ -1,26 +1,26 @@
-"""Everything hanclip raises on purpose, drawn once.
+"""Defines every error that hanclip raises on purpose.
 
-    HanclipError                     a sentence for a person: what is wrong with what, and what to do
-    ├── UsageError                   wrong use; nothing was started                            exit code 2
+    HanclipError                     a message for the user: what is wrong, and the cure
+    ├── UsageError                   the request is wrong; nothing was started                 exit code 2
     │   ├── ConfigError              an option or a YAML key
     │   ├── SourceError              duplicate ids, missing or colliding columns, nothing found
-    │   │   └── EmptySourceError     the addresses are right and hold no records
+    │   │   └── EmptySourceError     the addresses are readable but hold no records
     │   ├── ModelError               model files missing, damaged, or of another kind
-    │   └── IdentityError            the dataset at OUT was made by something else
-    ├── StorageError                 one object or listing; `uri` says which                   exit code 1
-    │   ├── BadUriError              not an address that can be read
-    │   ├── NotFoundError            no such object or folder
-    │   │   └── NoBucketError        no such bucket
-    │   ├── ForbiddenError           credentials refused
-    │   │   └── AddressRefusedError  an address that policy refuses
-    │   ├── UnavailableError         refused, throttled or broken off until the retries were used up
-    │   │   └── TimedOutError        no answer within the deadline, until the retries were used up
-    │   ├── TooLargeError            above a stated limit of bytes
-    │   └── AlreadyExistsError       lost a race for a name: somebody else committed it
+    │   └── IdentityError            OUT belongs to another model, format or set of columns
+    ├── StorageError                 an operation on the object or folder `uri` failed         exit code 1
+    │   ├── BadUriError              not a readable address
+    │   ├── NotFoundError            the object or folder does not exist
+    │   │   └── NoBucketError        nor does the bucket
+    │   ├── ForbiddenError           credentials were refused
+    │   │   └── AddressRefusedError  policy refuses the network address
+    │   ├── UnavailableError         refused, throttled or cut off until retries ran out
+    │   │   └── TimedOutError        no answer before the deadline until retries ran out
+    │   ├── TooLargeError            above a limit of bytes
+    │   └── AlreadyExistsError       the name is taken: another writer was first
     ├── ImageError                   one image; `reason` is its quarantine reason
-    └── RunError                     a run that cannot go on; what is committed stays          exit code 1
+    └── RunError                     the run cannot continue; committed shards stay            exit code 1
 
-A *record* that fails becomes a quarantine row (`batch.Failure`), never an exception that leaves its stage.
+A *record* that fails becomes a quarantine row (`records.Failure`), never an exception that leaves its stage.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from pipeline.vocabulary import Reason
 
 
 class HanclipError(Exception):
-    """Base of all errors meant for a person. The message names the thing and ends with the cure."""
+    """Base of all errors for the user. The message names the object and ends with the cure."""
 
     exit_code = 1
 
 
 class UsageError(HanclipError):
-    """The request cannot be carried out as given; nothing was started."""
+    """The request is wrong; nothing was started."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """An option, a YAML key, or their combination."""
+    """An option or YAML key is wrong, or a combination of them."""
 
 
 class SourceError(UsageError):
@@ -49,11 +49,11 @@ class SourceError(UsageError):
 
 
 class EmptySourceError(SourceError):
-    """The source holds no records. For one of many daily folders that is no fault."""
+    """The source holds no records, which is legitimate for one of many daily folders."""
 
 
 class ModelError(UsageError):
-    """The model's files are missing, damaged or of a kind that hanclip does not load."""
+    """The model's files are missing, damaged or of an unsupported kind."""
 
 
 class IdentityError(UsageError):
@@ -72,15 +72,15 @@ class StorageError(HanclipError):
 
 
 class BadUriError(StorageError):
-    """Not an address that hanclip can read."""
+    """The address is not one that hanclip can read."""
 
 
 class NotFoundError(StorageError):
-    """No such object or folder."""
+    """The object or folder does not exist."""
 
 
 class NoBucketError(NotFoundError):
-    """No such bucket."""
+    """The bucket does not exist."""
 
 
 class ForbiddenError(StorageError):
@@ -88,27 +88,27 @@ class ForbiddenError(StorageError):
 
 
 class AddressRefusedError(ForbiddenError):
-    """The URL leads to an address that policy refuses, at once or after a redirect."""
+    """Policy refuses the network address of a URL or of its redirect."""
 
 
 class UnavailableError(StorageError):
-    """The store refused connections, throttled or broke off until the retries were used up."""
+    """The store refused connections, throttled or disconnected until the retries ran out."""
 
 
 class TimedOutError(UnavailableError):
-    """The store did not answer within the deadline, until the retries were used up."""
+    """The store did not answer before the deadline until the retries ran out."""
 
 
 class TooLargeError(StorageError):
-    """The object is above the stated limit of bytes."""
+    """The object exceeds the limit of bytes."""
 
 
 class AlreadyExistsError(StorageError):
-    """A create-only write found the name taken."""
+    """The name of a create-only write is taken."""
 
 
 class ImageError(HanclipError):
-    """One image cannot become pixels."""
+    """One image cannot be decoded."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -120,4 +120,4 @@ class ImageError(HanclipError):
 
 
 class RunError(HanclipError):
-    """The run stops here; everything committed stays and the same command goes on from there."""
+    """The run cannot continue. Committed shards stay, and the same command resumes from there."""

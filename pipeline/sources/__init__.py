@@ -1,6 +1,6 @@
-"""Where records come from: folders, tars, tables, the Chinese-CLIP authors' files.
+"""Lists and reads sources of records: folders, tars, tables, the Chinese-CLIP authors' files.
 
-`contract` defines what a format is, `registry` lists the formats, and each has a package of its own.
+`contract` defines a format, `registry` finds the formats, and each format has its own package.
 """
 
 from __future__ import annotations
@@ -88,4 +88,4 @@ class _PlacedReader:
         self._reader.close()
 
 
-_CHANGED = "The source now lists this id with another content, which is planned as a record of its own."
+_CHANGED = "The source now lists this id with other content, which the plan has as a separate record."

@@ -1,6 +1,6 @@
-"""What a source's addresses lead to, without what hanclip itself wrote: nothing below OUT is ever a record.
+"""Expands and lists a source's addresses, without the output folder: nothing below OUT is ever a record.
 
-In: the addresses as given, and OUT, which often lies inside a source's folder. Out: folders, files and their entries.
+In: addresses as given, and OUT, which is often inside a source's folder. Out: folders, files and their entries.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, Sour
 
 
 def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
-    """Each address with the pattern that it came from; what a pattern matches below `out` is left out.
+    """Each expanded address after the pattern that it came from; matches below `out` are left out.
 
     Raises:
-        SourceError: an address that is no pattern is `out` or lies in it, or a pattern matches nothing.
+        SourceError: a plain address is `out` or inside it, or a pattern matches nothing.
     """
     for uri in uris:
         for address in storage.expand([uri]):
@@ -24,13 +24,13 @@ def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
                 yield uri, address
             elif address == storage.normalise(uri):
                 raise SourceError(
-                    f"The source {uri} lies in the output folder {out}, which is hanclip's own. "
-                    "Choose an OUT beside the source or inside it, such as a new folder in it."
+                    f"The source {uri} is inside the output folder {out}, which is hanclip's own. "
+                    "Choose an OUT outside the source, or a new folder in it."
                 )
 
 
 def entries(address: str, out: str) -> Iterator[storage.ObjectInfo]:
-    """Everything below a folder but what lies below `out`; a file is its own entry. Raises SourceError for neither."""
+    """Everything below a folder except what is below `out`; a file is its own entry. Raises SourceError for neither."""
     hidden = _hidden(address, out)
     try:
         for info in storage.list_objects(address):
@@ -41,23 +41,23 @@ def entries(address: str, out: str) -> Iterator[storage.ObjectInfo]:
 
 
 def absent(error: NotFoundError) -> SourceError:
-    """What it means that an address holds nothing: in a bucket there are no folders, so it only holds no records."""
+    """The error for a missing address. A bucket has no folders, so there a missing one merely has no records."""
     empty = storage.is_bucket(error.uri) and not isinstance(error, NoBucketError)
     return EmptySourceError(str(error)) if empty else SourceError(str(error))
 
 
 def _hidden(address: str, out: str) -> str | None:
-    """How the listing of `address` spells OUT and the slash behind it; None when OUT is not in it."""
+    """OUT with a final slash, as the listing of `address` spells it; None if OUT is not inside."""
     here, there = _real(address), _real(out) if out else ""
     return f"{address.rstrip('/')}/{there[len(here) :].strip('/')}/" if there and _is_inside(there, here) else None
 
 
 def _is_inside(uri: str, folder: str) -> bool:
-    """Whether `uri` is `folder` or lies below it."""
+    """Whether `uri` is `folder` or is below it."""
     return f"{uri}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def _real(uri: str) -> str:
-    """One spelling of each place, however links lead to it."""
+    """One spelling per place: symbolic links resolved."""
     uri = storage.normalise(uri)
     return os.path.realpath(uri) if storage.is_local(uri) else uri

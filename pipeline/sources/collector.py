@@ -16,7 +16,7 @@ BATCH_ROWS = 8192
 
 
 class RecordCollector:
-    """Rows go in, one or many at a time; batches of at most 8,192 rows go out, `limit` rows in all."""
+    """Takes rows, one or many at a time; emits batches of at most 8,192 rows, `limit` rows in total."""
 
     def __init__(self, sink: Sink, limit: int | None) -> None:
         self._sink = sink
@@ -31,7 +31,7 @@ class RecordCollector:
 
     @property
     def full(self) -> bool:
-        """Whether the limit is reached: further rows are dropped."""
+        """Whether the limit is reached and further rows are dropped."""
         return self.rows >= self._most
 
     def add(self, *row: Any) -> None:
@@ -47,15 +47,15 @@ class RecordCollector:
         rows = min(len(columns[0]), self._most - self._flushed)
         for start in range(0, rows, BATCH_ROWS):
             stop = min(start + BATCH_ROWS, rows)
-            self._hand_on([column[start:stop] for column in columns])
+            self._emit([column[start:stop] for column in columns])
 
     def flush(self) -> None:
-        """Hand on what is held. Call once more at the end."""
+        """Emit the rows still held. Call once more at the end."""
         if self._held:
             held, self._held = self._held, []
-            self._hand_on(list(zip(*held, strict=True)))
+            self._emit(list(zip(*held, strict=True)))
 
-    def _hand_on(self, columns: Sequence[Sequence[Any]]) -> None:
+    def _emit(self, columns: Sequence[Sequence[Any]]) -> None:
         try:
             arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
         except UnicodeEncodeError as error:

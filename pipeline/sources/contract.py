@@ -30,7 +30,7 @@ class SourceSpec:
         has_texts: at least one record may have a text.
         extra: further columns that each record carries, in `RawRecord.extra`.
         records: how many were listed.
-        details: what the format's own reader needs besides, a frozen value of the format's own type.
+        details: what else the format's reader needs, a frozen value of a type that the format defines.
         notes: sentences for the user about what was left out or is damaged.
         texts: how many of the records have a text, if listing shows it.
     """

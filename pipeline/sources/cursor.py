@@ -1,7 +1,7 @@
-"""Reads a container that can only be read forwards, when what is asked for comes nearly in order.
+"""Reads items of a forward-only container by position, when positions arrive nearly in order.
 
-Chunks of one shard are read by two threads at a time and may overtake each other: items just passed are kept for a
-while, and only what lies further back makes the cursor start again.
+Two threads read the chunks of a shard and may overtake each other. The cursor therefore keeps the items that it passed
+last, and only a position further back makes it start again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEEP_BYTES = 64 * 2**20
 
 
 class CursorItem(NamedTuple, Generic[T]):
-    """Something read, its position in the container and its weight in bytes."""
+    """One item, its position in the container and its size in memory."""
 
     position: int
     value: T
@@ -28,9 +28,9 @@ class Cursor(Generic[T]):
     """CursorItems of one container by position.
 
     Args:
-        open_at: items from `start_of(position)` on, in order of position; closing the iterator closes the container.
-        start_of: nearest position at or before the given one where reading can begin.
-        keep_bytes: weight of the items kept after they were passed.
+        open_at: yields items from `start_of(position)` on, in order; closing the iterator closes the container.
+        start_of: the nearest position at or before the given one where reading can start.
+        keep_bytes: total size of the passed items to keep.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Cursor(Generic[T]):
         self._kept_bytes = 0
 
     def take(self, positions: Iterable[int]) -> dict[int, T]:
-        """The items at `positions`; those that are not there are left out. Thread-safe."""
+        """The items at `positions`; positions without an item are left out. Thread-safe."""
         with self._lock:
             taken = {}
             for position in sorted(positions):
@@ -57,7 +57,7 @@ class Cursor(Generic[T]):
             return taken
 
     def close(self) -> None:
-        """Close the container and forget everything."""
+        """Close the container and drop all kept items."""
         with self._lock:
             self._stop()
             self._kept.clear()
@@ -93,7 +93,7 @@ class Cursor(Generic[T]):
 
 
 class Cursors(Generic[T]):
-    """The cursors of one reader, by container; the longest unused is closed when there are too many."""
+    """The cursors of one reader by container, at most `most`: the least recently used is closed first."""
 
     def __init__(self, make: Callable[[str], Cursor[T]], most: int = 4) -> None:
         self._make, self._most = make, most
@@ -101,7 +101,7 @@ class Cursors(Generic[T]):
         self._cursors: OrderedDict[str, Cursor[T]] = OrderedDict()
 
     def of(self, container: str) -> Cursor[T]:
-        """The container's cursor, made when first asked for."""
+        """The container's cursor, created on first use."""
         with self._lock:
             cursor = self._cursors.pop(container, None) or self._make(container)
             self._cursors[container] = cursor
@@ -111,7 +111,7 @@ class Cursors(Generic[T]):
         return cursor
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all cursors."""
         with self._lock:
             cursors = list(self._cursors.values())
             self._cursors.clear()

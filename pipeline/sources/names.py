@@ -27,5 +27,5 @@ def kind_of(uri: str) -> SourceKind | None:
 
 
 def is_folder(uri: str) -> bool:
-    """Whether `uri` is to be listed: a local folder, or a URL whose name is not that of a known kind of file."""
+    """Whether `uri` must be listed: a local folder, or a URL whose name belongs to no format."""
     return os.path.isdir(uri) if storage.is_local(uri) else kind_of(uri) is None

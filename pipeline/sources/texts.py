@@ -1,4 +1,4 @@
-"""Bytes of a text file to text."""
+"""Decodes text files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def decode_text(data: bytes) -> str:
     """UTF-8, with or without a byte order mark, else GB18030; surrounding white space removed.
 
     Raises:
-        UnicodeDecodeError: neither.
+        UnicodeDecodeError: it is neither.
     """
     try:
         return data.decode(_ENCODINGS[0]).strip()
@@ -18,7 +18,7 @@ def decode_text(data: bytes) -> str:
 
 
 def encoding_of(sample: bytes) -> str:
-    """The encoding of a text file that begins with `sample`: UTF-8 unless that cannot be."""
+    """The encoding of a text file that starts with `sample`: GB18030 if that is not UTF-8."""
     try:
         sample.decode(_ENCODINGS[0])
     except UnicodeDecodeError as error:

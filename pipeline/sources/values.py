@@ -1,6 +1,6 @@
-"""Values of a source's own columns in formats without a schema (JSON, CSV): which Arrow type holds them all.
+"""Infers the Arrow types of a source's own columns in formats without a schema (JSON, CSV), and fits values to them.
 
-Types widen `bool`, `int64 -> double` and anything mixed to `string`; nested values are kept as JSON text.
+`int64` widens to `double`; any other mixture widens to `string`. Nested values become JSON text.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _STRING, _INTEGER, _DOUBLE, _BOOL, _NULL = pa.string(), pa.int64(), pa.float64()
 
 
 class Widening:
-    """Learns the type of each column from the values seen."""
+    """The narrowest type of each column that holds all values seen."""
 
     def __init__(self) -> None:
         self._types: dict[str, pa.DataType] = {}
 
     def see(self, row: Mapping[str, Any]) -> None:
-        """Widen the columns of `row` so that they hold its values."""
+        """Widen the columns of `row` to hold its values."""
         for name, value in row.items():
             known = self._types.get(name)
             if known is not _STRING:
                 self._types[name] = _wider(known or _NULL, _type_of(value))
 
     def see_texts(self, names: Iterable[str], texts: Iterable[str]) -> None:
-        """The same for a row of a CSV file, where numbers are written as text; "" may be anything."""
+        """The same for a row of a CSV file, where numbers are text; "" fits every type."""
         for name, text in zip(names, texts, strict=False):
             known = self._types.get(name)
             if known is not _STRING:
                 self._types[name] = _wider(known or _NULL, _type_of_text(text))
 
     def merge(self, other: Widening) -> None:
-        """Widen by all that `other` has seen."""
+        """Widen by the values that `other` has seen."""
         for name, kind in other._types.items():
             self._types[name] = _wider(self._types.get(name, _NULL), kind)
 
     def schema(self) -> pa.Schema:
-        """The columns seen, in order; one that was always null is a string."""
+        """The columns seen, in order; a column of nulls is a string."""
         return pa.schema([(name, _STRING if pa.types.is_null(kind) else kind) for name, kind in self._types.items()])
 
 
@@ -76,15 +76,15 @@ def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:
 
 
 def json_object(data: str | bytes) -> dict[str, Any]:
-    """A JSON object; halves of surrogate pairs, which are no text, become "?".
+    """Parse a JSON object; lone surrogates, which no text file can hold, become "?".
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a JSON object.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - data that does not fit, not a wrong call
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - bad data, not a wrong call
     if _SURROGATE.search(text):
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return dict(value)
@@ -106,7 +106,7 @@ def fit(value: Any, kind: pa.DataType) -> Any:
 
 
 def fit_text(text: str, kind: pa.DataType) -> Any:
-    """The same for a CSV cell; an empty one is null, which CSV cannot say in another way."""
+    """The same for a CSV cell; an empty cell is null, since CSV has no other null."""
     if not text:
         return None
     if pa.types.is_string(kind):

@@ -24,5 +24,7 @@ def test_a_bucket_is_read_like_a_disk_but_for_lmdb(s3, muge):
     assert {record.id: record.source_fingerprint for record in records} == {
         record.id: record.source_fingerprint for record in here
     }
-    with pytest.raises(SourceError, match=r"is an LMDB folder, which is read from a local disk alone\. Copy it here"):
+    with pytest.raises(
+        SourceError, match=r"is an LMDB folder, which can only be read from a local disk\. Copy it here"
+    ):
         scan(f"{bucket}/MUGE", split="test")

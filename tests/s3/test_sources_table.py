@@ -198,9 +198,9 @@ def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path)
     ("name", "content", "message"),
     [
         ("a.parquet", b"PAR1 not really", "is not a Parquet file"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "Row 1 of .* is not right"),
-        ("a.jsonl", b'["a"]\n', "it is no JSON object"),
-        ("a.csv", b"text,text\na,b\n", "two columns of one name"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "Row 1 of .* is invalid"),
+        ("a.jsonl", b'["a"]\n', "it is not a JSON object"),
+        ("a.csv", b"text,text\na,b\n", "two columns of the same name"),
         ("a.csv", b"text\na\n" + b"x" * 300_000 + b"\xff\n", "not in UTF-8"),
         ("a.csv", b"", "no column for images"),
         ("a.csv", b"text\n", "have no rows"),

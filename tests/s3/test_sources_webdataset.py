@@ -251,7 +251,7 @@ def test_damage_in_the_middle_is_a_record_of_its_own(tmp_path: Path, tar_name: s
     assert reasons(found) == {damaged: "read/unreadable"}
     assert found["1"].image == bytes([1]) * 3000
     assert found[damaged].failure
-    assert "nothing behind byte 7,168 could be read" in found[damaged].failure.detail
+    assert "nothing after byte 7,168 could be read" in found[damaged].failure.detail
     assert (f"({len(data) - at:,} bytes)" in found[damaged].failure.detail) is tar_name.endswith(".tar")
     assert reasons(read(spec, records[2:])) == reasons(found)
 

@@ -1,10 +1,10 @@
-"""What of the authors' layout lies at the given addresses: which files are to be read for which kind of record.
+"""Finds the authors' files at the given addresses: which to read for which kind of record.
 
     NAME/{split}_imgs.tsv          images, with or without  NAME/{split}_texts.jsonl  (`_queries.jsonl` in older sets)
     NAME/lmdb/{split}/imgs, pairs  the same as LMDB folders
     NAME/label_cn.txt, NAME/{split}/<class>/*.jpg
 
-In: addresses and `--split`. Out: `Holdings`. Where a folder has both text files and LMDB, the text files are read.
+In: addresses and `--split`. Out: `Holdings`. If a folder has both text files and LMDB, the text files are read.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Split:
 
 @dataclass(slots=True)
 class Holdings:
-    """Splits by name, and the folders that have class names beside class folders."""
+    """Splits by name, and labelled folders: class names with class folders."""
 
     splits: dict[str, Split] = field(default_factory=dict)
     labelled: list[str] = field(default_factory=list)
 
     def add(self, info: ObjectInfo) -> None:
-        """Take a file into its split, if it is one of the authors' files."""
+        """Add a file to its split, if it is one of the authors' files."""
         name = storage.name(info.uri)
         lmdb = _LMDB.search(info.uri)
         if name.endswith(IMAGES_SUFFIX):
@@ -69,12 +69,12 @@ class Holdings:
         known = self.splits.get(split, Split(split))
         [(role, file)] = files.items()
         if getattr(known, role) not in (None, file):
-            raise SourceError(f"The split {split} is there twice: {getattr(known, role)} and {file}. Give one of them.")
+            raise SourceError(f"The split {split} exists twice: {getattr(known, role)} and {file}. Give one of them.")
         self.splits[split] = replace(known, **files)  # type: ignore[arg-type]
 
 
 def is_chinese_clip(uri: str, names: Sequence[str]) -> bool:
-    """Whether an address holds the authors' files, from its first files' names, and the first lines of like ones."""
+    """Whether an address holds the authors' files, by their names and the first lines of similar files."""
     labels = storage.join(uri, LABELS)
     if labels in names or (storage.is_local(uri) and storage.exists(labels)):
         return True
@@ -82,10 +82,10 @@ def is_chinese_clip(uri: str, names: Sequence[str]) -> bool:
 
 
 def find_holdings(config: SourceConfig, out: str) -> Holdings:
-    """The split that is asked for, of all addresses.
+    """Everything of the authors' layout at all addresses.
 
     Raises:
-        SourceError: nothing of the layout is there, or several splits are and none was chosen.
+        SourceError: there is nothing, or one split twice.
     """
     holdings = Holdings()
     for _, address in addresses(config.uris, out):
@@ -105,10 +105,10 @@ def find_holdings(config: SourceConfig, out: str) -> Holdings:
 
 
 def choose_split(held: Mapping[str, Split], config: SourceConfig) -> Split:
-    """The split called `wanted` (`valid` is `MR_valid`, too), or the only one.
+    """The split that `--split` names (`valid` also names `MR_valid`), or the only one.
 
     Raises:
-        SourceError: there is no such split, or there are several.
+        SourceError: the split does not exist, or there are several and none was chosen.
     """
     wanted, where = config.split, ", ".join(config.uris)
     fit = [name for name in held if wanted is None or name == wanted or name.endswith(f"_{wanted}")]
@@ -125,7 +125,7 @@ def _is_file(address: str) -> bool:
 
 
 def _is_ours(uri: str) -> bool:
-    """Whether a file is one of the authors', not an ordinary table of a similar name."""
+    """Whether a file is one of the authors', rather than an ordinary table with a similar name."""
     name = storage.name(uri)
     if name == LMDB_FILE:
         return bool(_LMDB.search(uri))

@@ -1,8 +1,8 @@
-"""A folder with class names beside class folders: `label_cn.txt`, `test/<class>/*.jpg`.
+"""Lists a labelled folder: class names in `label_cn.txt`, images in class folders `test/<class>/*.jpg`.
 
-Line n of `label_cn.txt` names class n. Class folders are classes in sorted order, as ImageFolder counts them; where all
-their names are numbers of one width (`007`), the number is the class, so that a class without images shifts nothing.
-Each image has the columns `label` and `label_index`.
+Line n of `label_cn.txt` names class n. The sorted class folders are the classes, as ImageFolder counts them. But if all
+their names are numbers of one width (`007`), the number is the class, so a class without images shifts nothing. Each
+image has the columns `label` and `label_index`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class ClassFolders:
 
 
 def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> SourceSpec:
-    """List the images of a split; ids are paths below the folder.
+    """List the images of a split; ids are paths relative to the folder.
 
     Raises:
-        SourceError: no such split, no images, or class folders that do not fit the class names.
+        SourceError: the split does not exist, has no images, or its class folders do not match the class names.
     """
     if len(folders) > 1 or config.records not in ("auto", "images"):
         raise SourceError(
-            f"{', '.join(folders)}: a folder with {LABELS} is embedded alone, and its records are images. "
+            f"{', '.join(folders)}: a folder with {LABELS} must be the only source, and its records are images. "
             "Give one such folder, without --records."
         )
     base, split = folders[0], config.split or _DEFAULT_SPLIT
@@ -64,7 +64,7 @@ def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> 
 
 
 def class_folder(record_id: str) -> str:
-    """The class folder in a record's id, `test/007/a.jpg`."""
+    """The class folder in a record's id: `007` in `test/007/a.jpg`."""
     return record_id.split("/")[1]
 
 
@@ -83,15 +83,15 @@ def _classes(folders: Sequence[str], names: Sequence[str], where: str) -> dict[s
         found = {folder: int(folder) for folder in folders}
     elif numbers and len(folders) > 10:
         raise SourceError(
-            f"The class folders in {where} are numbers of several widths ({folders[0]} ... {folders[-1]}), which sort "
-            "otherwise than they count. Give them leading zeros."
+            f"The class folders in {where} are numbers of several widths ({folders[0]} ... {folders[-1]}), which do "
+            "not sort in numeric order. Give them leading zeros."
         )
     else:
         found = {folder: index for index, folder in enumerate(folders)}
         if len(folders) != len(names):
             raise SourceError(
                 f"{where} has {len(folders):,} class folders and {LABELS} names {len(names):,} classes. "
-                "Make them as many: folder n in sorted order is the class of line n."
+                "Make the numbers equal: folder n in sorted order is the class of line n."
             )
     beyond = next((folder for folder, index in found.items() if index >= len(names)), None)
     if beyond is not None:

@@ -1,6 +1,6 @@
-"""Lines of `*_imgs.tsv` and `*_texts.jsonl`, found once by byte offset, so that any of them can be read alone.
+"""Indexes the lines of `*_imgs.tsv` and `*_texts.jsonl` by byte offset, and parses lines that are read alone.
 
-A line's fingerprint is the hash of its bytes: a file that was copied or touched holds the same records as before.
+A line's fingerprint is the hash of its bytes, so a file that was copied or touched holds the same records as before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline import storage
 from pipeline.sources.chinese_clip.texts_file import TextLine, parse_text
 from pipeline.storage import ReadPolicy
 
-#: No line is held beyond this; what is longer is hashed piece by piece and fails by name when it is read.
+#: At most this much of a line is in memory; a longer line is hashed in pieces, and fails when it is read.
 PIECE_BYTES = 16 * 2**20
 _BUFFER_BYTES = 4 * 2**20
 _BOM = b"\xef\xbb\xbf"
@@ -23,7 +23,7 @@ _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: where it lies, its bytes (of a very long one the first 16 MiB), and the hash of all of them."""
+    """One line: byte offset, size, bytes (at most the first 16 MiB), and the hash of all its bytes."""
 
     position: int
     size_bytes: int
@@ -32,7 +32,7 @@ class Line:
 
 
 def lines_of(uri: str, policy: ReadPolicy) -> Iterator[Line]:
-    """Every line of a file that is not blank, in order, one at a time."""
+    """Every non-blank line of a file, in order."""
     with storage.open_seekable(uri, policy, _BUFFER_BYTES) as file:
         position = 0
         while data := file.readline(PIECE_BYTES):
@@ -46,15 +46,15 @@ def lines_of(uri: str, policy: ReadPolicy) -> Iterator[Line]:
 
 
 def fingerprint(data: bytes) -> str:
-    """The same hash for a line, or a value, that was read alone."""
+    """The hash of a line or value, as `lines_of` computes it."""
     return blake2b(data.rstrip(b"\n"), digest_size=16).hexdigest()
 
 
 def image_id(line: bytes) -> str:
-    """The id of an image's line.
+    """The image id in a line of `*_imgs.tsv`.
 
     Raises:
-        ValueError: it is no such line.
+        ValueError: it is not such a line.
     """
     key, tab, rest = line.removeprefix(_BOM).partition(b"\t")
     if not tab or b"\t" in rest or not (name := key.decode("utf-8").strip()):
@@ -63,26 +63,26 @@ def image_id(line: bytes) -> str:
 
 
 def text_line(line: bytes) -> TextLine:
-    """A text with ids spelled as `image_id` spells them. Raises ValueError: it is no such line."""
+    """A line of `*_texts.jsonl`, with ids spelled as `image_id` spells them; ValueError if it is not such a line."""
     found = parse_text(line)
     return replace(found, text_id=canonical_id(found.text_id), image_ids=tuple(map(canonical_id, found.image_ids)))
 
 
 def encoded_image(line: bytes) -> bytes:
-    """The base64 of an image's line."""
+    """The base64 in an image's line."""
     return line.partition(b"\t")[2].strip(b"\r\n ")
 
 
 def canonical_id(name: str) -> str:
-    """One spelling of a number, since texts name images by number: `007` is 7."""
+    """One spelling per number, since texts refer to images by number: `007` is 7."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
 
 
 def decode_image(encoded: bytes) -> bytes:
-    """Bytes of base64 in the standard or the URL-safe alphabet, with or without padding.
+    """Decode base64 in the standard or the URL-safe alphabet, with or without padding.
 
     Raises:
-        ValueError: it is no base64.
+        ValueError: it is not base64.
     """
     plain = encoded.translate(_URLSAFE)
     return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)

@@ -1,4 +1,4 @@
-"""An LMDB folder, opened read-only and without locks. What is in it is only ever handed out as bytes."""
+"""Reads an LMDB folder, read-only and without locks. Values are returned as bytes, never interpreted."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from pipeline import storage
 from pipeline.errors import SourceError
 
-#: Entries that count the others.
+#: Keys of the entries that count the others.
 COUNTS = (b"num_images", b"num_samples")
 
 
 class LmdbFolder:
-    """Close it after use: LMDB opens a folder once in a process.
+    """Close it after use: LMDB opens a folder only once per process.
 
     Raises:
-        SourceError: `folder` is no LMDB folder of this machine, or the package is missing; also from reading.
+        SourceError: `folder` is not a local LMDB folder, or the package lmdb is missing; also from reading.
     """
 
     def __init__(self, folder: str) -> None:
         if not storage.is_local(folder):
             raise SourceError(
-                f"{folder} is an LMDB folder, which is read from a local disk alone. Copy it here, or give the "
-                "*_imgs.tsv and *_texts.jsonl that it was made of."
+                f"{folder} is an LMDB folder, which can only be read from a local disk. Copy it here, or give the "
+                "*_imgs.tsv and *_texts.jsonl that it was built from."
             )
         self._folder = os.path.realpath(folder)
         with self._translated():
@@ -34,19 +34,19 @@ class LmdbFolder:
             )
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and value in order of the keys, without the counts."""
+        """Every key and value in key order, without the counts."""
         with self._translated(), self._env.begin() as txn, txn.cursor() as cursor:
             for key, value in cursor:
                 if key not in COUNTS:
                     yield key, value
 
     def count(self) -> int | None:
-        """How many there are meant to be, where the folder tells."""
-        told = next((value for value in self.take(COUNTS) if value), b"")
-        return int(told) if told.isdigit() else None
+        """The number of entries that the folder declares, if it does."""
+        declared = next((value for value in self.take(COUNTS) if value), b"")
+        return int(declared) if declared.isdigit() else None
 
     def take(self, keys: Iterable[bytes]) -> list[bytes]:
-        """The values of `keys`, in order; empty where there is none. Thread-safe."""
+        """The values of `keys`, in order; empty for a missing key. Thread-safe."""
         with self._translated(), self._env.begin() as txn:
             return [txn.get(key) or b"" for key in keys]
 
@@ -59,12 +59,12 @@ class LmdbFolder:
         try:
             yield
         except _lmdb().Error as error:
-            raise SourceError(f"{self._folder} cannot be read as LMDB: {error}. Repair or build it again.") from error
+            raise SourceError(f"{self._folder} cannot be read as LMDB: {error}. Repair or rebuild it.") from error
 
 
 @contextmanager
 def opened(folder: str) -> Iterator[LmdbFolder]:
-    """The folder, closed at the end."""
+    """The folder, closed on exit."""
     found = LmdbFolder(folder)
     try:
         yield found
@@ -74,7 +74,7 @@ def opened(folder: str) -> Iterator[LmdbFolder]:
 
 def _lmdb() -> Any:
     try:
-        import lmdb
+        import lmdb  # an optional package
     except ImportError as error:
         raise SourceError("LMDB folders need the package lmdb: pip install 'hanclip[lmdb]'") from error
     return lmdb

@@ -1,4 +1,4 @@
-"""Reads images and texts out of the authors' files: lines by their place, entries of LMDB folders by their key."""
+"""Reads images and texts from the authors' files: lines by offset, entries of LMDB folders by key."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ChineseClipReader:
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
         self._limit = spec.config.max_image_bytes
-        # base64 has four bytes for three; a line that is longer than any image may be is refused unread.
+        # base64 takes four bytes for three. A line too long for any allowed image is refused unread.
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=max(PIECE_BYTES, self._limit // 3 * 4 + 4096))
         self._folder_reader = FolderReader(spec)
         self._folders: dict[str, LmdbFolder] = {}
@@ -98,7 +98,7 @@ class ChineseClipReader:
             return [StorageError(str(error), uri)] * len(places)
 
     def _raw(self, record: Record, found: _Parts) -> RawRecord:
-        """The record with its parts, or the failure that the first of them meets."""
+        """The record with its parts, or the failure of the first part that fails."""
         image_place, text_place = _image_place(record), _text_place(record)
         parts = {place: found[place] for place in (image_place, text_place) if place}
         for data in parts.values():
@@ -106,7 +106,9 @@ class ChineseClipReader:
                 return RawRecord(record, failure=read_failure(data))
         if self._spec.has_images and image_place is None and record.image_uri:
             uri, _, key = record.image_uri.rpartition("#")
-            return failed(record, Reason.NOT_FOUND, f"The text names the image {key}, which is not in {uri}. Add it.")
+            return failed(
+                record, Reason.NOT_FOUND, f"The text refers to the image {key}, which is not in {uri}. Add it."
+            )
         image_data, text_data = (parts[place] if place else None for place in (image_place, text_place))
         assert not isinstance(image_data, StorageError)
         assert not isinstance(text_data, StorageError)
@@ -121,7 +123,7 @@ class ChineseClipReader:
         except ValueError as error:
             return failed(record, Reason.UNREADABLE, f"{_where(record)} cannot be read: {error}. Correct it.")
         if image is not None and not image:
-            return failed(record, Reason.MISSING_IMAGE, f"{_where(record)} has no image behind its id.")
+            return failed(record, Reason.MISSING_IMAGE, f"{_where(record)} has no image after its id. Add it.")
         if image is not None and len(image) > self._limit:
             detail = f"The image has {len(image):,} bytes, more than {self._limit:,}. Raise --max-image-bytes to read."
             return failed(record, Reason.TOO_LARGE, detail)
@@ -129,7 +131,7 @@ class ChineseClipReader:
         return RawRecord(record, image, text, {name: values[name] for name in self._spec.extra.names})
 
 
-_CHANGED = "{container} has other bytes at this record's place than when it was planned. Run the same command again."
+_CHANGED = "{container} changed at this record's place since it was planned. Run the same command again."
 
 
 def _is_file(uri: str) -> bool:
@@ -137,7 +139,7 @@ def _is_file(uri: str) -> bool:
 
 
 def _image_place(record: Record) -> _Place | None:
-    """Where the image is; None of a text, and of a pair whose image is missing: its container is the texts'."""
+    """The place of the image; None for a text, and for a pair whose image is missing: its container is the texts'."""
     container = record.container or ""
     if record.text_uri and record.text_uri.rpartition("#")[0] == container:
         return None
@@ -155,7 +157,7 @@ def _text_place(record: Record) -> _Place | None:
 
 
 def _fingerprint(record: Record, image_data: bytes | None, text_data: bytes | None) -> str:
-    """What the fingerprint would be of what was read."""
+    """The fingerprint of the bytes that were read."""
     parts = [fingerprint(data) for data in (image_data, text_data) if data is not None]
     if image_data is None and text_data is not None and not _is_file(record.container or ""):
         try:
@@ -180,7 +182,7 @@ def _image(record: Record, data: bytes) -> bytes:
 
 
 def _as_json(image_ids: Sequence[str]) -> str | None:
-    """The ids as they stand in the file: numbers, where they are."""
+    """The ids as JSON, with numbers as numbers."""
     ids = [key if (number := as_number(key)) is None else number for key in image_ids]
     return json.dumps(ids, ensure_ascii=False) if ids else None
 

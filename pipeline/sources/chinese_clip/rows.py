@@ -1,11 +1,11 @@
-"""The rows of a split in each of its forms: images, texts, pairs, out of text files or out of LMDB folders.
+"""Produces the rows of a split as images, texts or pairs, from text files or LMDB folders.
 
     images   id = image id       container, position, size: the line of the TSV; or container: the LMDB folder
     texts    id = text id        text_uri: the line of the JSON lines, `file#offset+bytes`; or `pairs#key`
     pairs    id = text id:image id, both of these
 
-A line that is not what it should be is a record too, named by its place, and fails when it is read. Joins go through
-DuckDB, so that a split of any size passes.
+An invalid line is a record too: its id is its place in the file, and it fails when it is read. Joins run in DuckDB, so
+a split of any size fits.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class RecordRow(NamedTuple):
 
 
 class SplitRows:
-    """`notes` says what was left out; it is complete when the rows were gone through."""
+    """`notes` lists what was left out, and is complete once all rows were consumed."""
 
     def __init__(self, split: Split, policy: ReadPolicy) -> None:
         self._split, self._policy = split, policy
         self.notes: list[str] = []
 
     def images(self) -> Iterator[RecordRow]:
-        """One row an image."""
+        """One row per image."""
         if self._split.images is None:
             yield from self._lmdb_images()
             return
@@ -62,21 +62,21 @@ class SplitRows:
                 yield RecordRow(key, f"{uri}#{key}", None, *place)
 
     def texts(self) -> Iterator[RecordRow]:
-        """One row a text; in LMDB a text stands once for each of its images."""
+        """One row per text, although LMDB has a text once for each of its images."""
         if self._split.texts is None:
             yield from self._once(self._lmdb_texts)
             return
         yield from self._text_rows(lambda text_id, image_ids: [(text_id, None)])
 
     def pairs(self) -> Iterator[RecordRow]:
-        """One row a pair, joined outside of memory. A pair that is named twice is one."""
+        """One row per pair, joined on disk. A repeated pair counts once."""
         in_files = self._split.images is not None and self._split.texts is not None
         with Workspace() as work:
             _spool(work, "images", self.images() if in_files else self._lmdb_images())
             _spool(work, "pairs", self._file_pairs() if in_files else self._lmdb_pairs())
             [(alone,)] = work.rows("SELECT count(*) FROM images ANTI JOIN pairs USING (image_uri)")
             if alone:
-                self.notes.append(f"{alone:,} images are named by no text and make no pair.")
+                self.notes.append(f"{alone:,} images have no text and make no pair.")
             yield from _rows(work, _JOINED)
 
     def _file_pairs(self) -> Iterator[RecordRow]:
@@ -90,10 +90,10 @@ class SplitRows:
 
         yield from self._text_rows(named)
         if lonely:
-            self.notes.append(f"{lonely:,} texts name no image and make no pair.")
+            self.notes.append(f"{lonely:,} texts have no image and make no pair.")
 
     def _text_rows(self, named: Callable[[str, tuple[str, ...]], list[tuple[str, str | None]]]) -> Iterator[RecordRow]:
-        """Rows of the JSON lines; `named` gives the ids and image URIs of those that one line stands for."""
+        """Rows of the JSON lines; `named` returns the id and image URI of each row that a line produces."""
         assert self._split.texts is not None
         uri = self._split.texts.uri
         for line in lines_of(uri, self._policy):
@@ -145,9 +145,9 @@ class SplitRows:
             yield from _rows(work, _DISTINCT)
 
     def _check_count(self, held: LmdbFolder, rows: int, folder: str) -> None:
-        told = held.count()
-        if told is not None and told != rows:
-            self.notes.append(f"{folder} says that it holds {told:,} entries, and holds {rows:,}.")
+        declared = held.count()
+        if declared is not None and declared != rows:
+            self.notes.append(f"{folder} declares {declared:,} entries, but holds {rows:,}.")
 
 
 _JOINED = """
@@ -181,7 +181,7 @@ def _rows(work: Workspace, sql: str) -> Iterator[RecordRow]:
 
 
 def _damaged(uri: str, position: int) -> str:
-    """The id of a record that stands for a line without an id."""
+    """The id of a record for a line without an id."""
     return f"{name(uri)}#{position}"
 
 
@@ -189,9 +189,9 @@ def _key(key: bytes, folder: str) -> str:
     try:
         return key.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{folder} has a key that is no text: {key!r}. Build it again.") from error
+        raise SourceError(f"{folder} has a key that is not UTF-8: {key!r}. Rebuild it.") from error
 
 
 def text_fingerprint(pair: LmdbPair) -> str:
-    """A text's own, whichever of its pairs it is read from."""
+    """The fingerprint of a text, the same from whichever of its pairs it is read."""
     return fingerprint(f"{pair.text_id}\0{pair.text}".encode("utf-8", "surrogatepass"))

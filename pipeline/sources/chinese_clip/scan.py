@@ -1,4 +1,4 @@
-"""Lists the authors' files as records: one an image, one a text, or one a pair of both."""
+"""Lists the authors' files as records: images, texts, or pairs of both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List the records of one split.
 
     Raises:
-        SourceError: nothing of the authors' layout is there, or several splits are, or not what `--records` names.
+        SourceError: there is nothing of the authors' layout, several splits, or nothing that `--records` asks for.
         StorageError: a file cannot be read.
     """
     holdings = find_holdings(config, out)
@@ -38,7 +38,9 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
             break
     collector.flush()
     if not collector.rows:
-        raise EmptySourceError(f"The split {split.name} of {', '.join(config.uris)} holds no {kind}.")
+        raise EmptySourceError(
+            f"The split {split.name} of {', '.join(config.uris)} holds no {kind}. Correct --split or --records."
+        )
     known = {"images": pa.schema([]), "texts": _columns_of_texts(split), "pairs": _IDS_OF_PAIR}[kind]
     extra, texts = choose_extra(known, config), None if kind == "images" else collector.rows
     notes = () if collector.full else tuple(found.notes)
@@ -47,7 +49,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
 
 
 def _kind(split: Split, config: SourceConfig) -> str:
-    """What a record is, as far as the split has it."""
+    """What a record is: what `--records` asks for, else images, else texts."""
     images, texts = split.images or split.lmdb_images, split.texts or split.lmdb_pairs
     both = (split.images and split.texts) or (split.lmdb_images and split.lmdb_pairs)
     held = {"images": images, "texts": texts, "pairs": both}

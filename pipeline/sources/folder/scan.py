@@ -23,11 +23,11 @@ _ImageAndText = tuple[ObjectInfo | None, ObjectInfo | None]
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
-    """List the images, or the texts where there is no image at all.
+    """List the images, or the texts if there is no image at all.
 
     Raises:
-        SourceError: nothing is found.
-        StorageError: the listing fails.
+        SourceError: there are neither.
+        StorageError: the listing failed.
     """
     collector = RecordCollector(sink, config.limit)
     texts = lonely = 0

@@ -1,4 +1,4 @@
-"""Which column of a table is what: named by an option, else found by name, in a fixed order of preference."""
+"""Assigns roles (id, image, text, fingerprint) to a table's columns: by option, else by name in order of preference."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TEXT_NAMES = ("text", "caption", "title", "txt", "image_text", "item_title", "pr
 def resolve_columns(schema: pa.Schema, config: SourceConfig, uri: str) -> TableColumns:
     """The roles of a table's columns.
 
-    Image bytes are preferred to image URIs, and an earlier name in the lists above to a later one. A binary column of
-    any name is taken for the image if it is the only one.
+    Image bytes take precedence over image URIs, and earlier names in the lists above over later ones. The only binary
+    column is the image, whatever its name.
 
     Raises:
-        SourceError: a column asked for is missing, or there is neither an image nor a text.
+        SourceError: a column named by an option is missing, or there is neither an image nor a text.
     """
     kinds = {column.name: column.type for column in schema}
-    id_column = _asked(config.id_column, kinds, "--id-column", uri) or _first(ID_NAMES, kinds, _is_name)
-    image = _asked(config.image_column, kinds, "--image-column", uri) or _image(kinds)
-    text = _asked(config.text_column, kinds, "--text-column", uri) or _first(TEXT_NAMES, kinds, _is_string)
-    fingerprint = _asked(config.fingerprint_column, kinds, "--fingerprint-column", uri)
+    id_column = _named(config.id_column, kinds, "--id-column", uri) or _first(ID_NAMES, kinds, _is_name)
+    image = _named(config.image_column, kinds, "--image-column", uri) or _image(kinds)
+    text = _named(config.text_column, kinds, "--text-column", uri) or _first(TEXT_NAMES, kinds, _is_string)
+    fingerprint = _named(config.fingerprint_column, kinds, "--fingerprint-column", uri)
     if image is None and text is None:
         raise SourceError(
             f"{uri} has no column for images and none for texts; it has {', '.join(kinds) or 'no columns'}. "
@@ -58,7 +58,7 @@ def columns_of(config: SourceConfig, container: str) -> TableColumns:
 
 
 def check_columns(columns: TableColumns, schema: pa.Schema, uri: str) -> None:
-    """Raise `SourceError` unless this table too has the columns found in the first one."""
+    """Raise `SourceError` unless this table has the columns found in the first one, with the same kind of image."""
     missing = [name for name in (*role_names(columns), columns.fingerprint) if name and name not in schema.names]
     if missing:
         raise SourceError(
@@ -66,11 +66,13 @@ def check_columns(columns: TableColumns, schema: pa.Schema, uri: str) -> None:
             f"it has {', '.join(schema.names)}. Make the tables alike, or name columns that all have."
         )
     if columns.image and is_bytes(schema.field(columns.image).type) == columns.image_is_uri:
-        raise SourceError(f"{uri} holds other images in {columns.image} than the first table: bytes or URIs, not both.")
+        raise SourceError(
+            f"{uri} and the first table disagree whether {columns.image} holds bytes or URIs. Make them alike."
+        )
 
 
 def role_names(columns: TableColumns) -> list[str]:
-    """Columns that have a role and are not carried as they are."""
+    """Columns with a role, which are not carried as extra columns."""
     return [name for name in (columns.id, columns.image, columns.text) if name]
 
 
@@ -87,7 +89,7 @@ def _image(kinds: dict[str, pa.DataType]) -> str | None:
     return _first(BYTES_NAMES, kinds, is_bytes) or only or _first(URI_NAMES, kinds, _is_string)
 
 
-def _asked(name: str | None, kinds: dict[str, pa.DataType], option: str, uri: str) -> str | None:
+def _named(name: str | None, kinds: dict[str, pa.DataType], option: str, uri: str) -> str | None:
     if name is not None and name not in kinds:
         raise SourceError(f"{uri} has no column {name}; it has {', '.join(kinds)}. Correct {option}.")
     return name

@@ -1,4 +1,4 @@
-"""The contract of a table file, and the columns of a table by role."""
+"""The contract of a table file, and a table's columns by role."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class TableColumns:
 
 
 class TableRow(Protocol):
-    """One row, turned into Python values only when asked."""
+    """One row, converted to Python values on demand."""
 
     def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
-        """The columns of `wanted`, of those types, null where the row has none; ValueError when one does not fit."""
+        """The columns of `wanted` in those types, None where the row has none; ValueError if a value does not fit."""
 
 
 class TableFile(Protocol):
@@ -38,19 +38,19 @@ class TableFile(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns; those of a text format hold the rows that were scanned so far."""
+        """Its columns; those of a text format fit the rows scanned so far."""
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
-        """Values of the columns `names` for all rows, some thousand at a time; SourceError at a damaged place."""
+        """Values of the columns `names`, some thousand rows at a time; SourceError at damage."""
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """Rows from `start_of(position)` on; closing the iterator closes the file."""
 
     def start_of(self, position: int) -> int:
-        """The row where reading has to begin in order to reach row `position`."""
+        """The row where reading must start to reach row `position`."""
 
     def mean_bytes(self, name: str) -> int | None:
-        """Mean size of a column's values, where the file tells."""
+        """Mean size of a column's values in bytes; None if the file has no such statistics."""
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""Parquet files as a table. Row groups can be huge, so memory holds a few batches of rows, never a row group."""
+"""Reads Parquet files as tables. Row groups can be huge, so memory holds a few batches of rows, never a row group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLUMN_BUFFER_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class ParquetRow:
-    """A row of a batch."""
+    """One row of a batch."""
 
     batch: pa.RecordBatch
     place: int
@@ -67,9 +67,9 @@ class ParquetTable:
         group = bisect_right(self._starts, position) - 1
         start = self._starts[group]
         for batch in self._batches(group, names, _READ_ROWS):
-            weight = batch.nbytes // batch.num_rows
+            row_bytes = batch.nbytes // batch.num_rows
             for place in range(batch.num_rows):
-                yield CursorItem(start + place, ParquetRow(batch, place), weight)
+                yield CursorItem(start + place, ParquetRow(batch, place), row_bytes)
             start += batch.num_rows
 
     def start_of(self, position: int) -> int:
@@ -77,7 +77,7 @@ class ParquetTable:
         return int(self._starts[bisect_right(self._starts, position) - 1])
 
     def mean_bytes(self, name: str) -> int | None:
-        """From the footer's sizes."""
+        """See `TableFile.mean_bytes`; taken from the footer."""
         total = 0
         for place in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(place)
@@ -102,7 +102,7 @@ class ParquetTable:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type that values of `kind` have once they were Python values: no dictionaries, no extensions."""
+    """The type of `kind`'s values after a round trip through Python: no dictionaries, no extension types."""
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(kind.storage_type)
     return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -1,4 +1,4 @@
-"""Reads rows of tables, and the images that their URIs lead to."""
+"""Reads rows of tables, and the images behind their URIs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.sources.table.scan import resolve
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason
 
-#: What a table may lead to. Other fsspec schemes can mean any host or wrap any other address.
+#: Schemes that image URIs in tables may have. Other fsspec schemes can reach any host or wrap any other address.
 _SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "http", "https"})
 
 
 class _Parts(NamedTuple):
-    """A row as found: image bytes, or the URI that has them, signature and all; the record has it without."""
+    """A row as read: image bytes, or their URI with its signature, which the record's URI lacks."""
 
     record: Record
     values: Mapping[str, Any]
@@ -35,7 +35,7 @@ class _Parts(NamedTuple):
 
 
 class TableReader:
-    """See `RecordReader`. Files stay open between calls, so that a shard's chunks continue where the last one ended."""
+    """See `RecordReader`. Files stay open between calls, so a shard's next chunk continues where the last one ended."""
 
     def __init__(self, spec: SourceSpec) -> None:
         assert isinstance(spec.details, TableColumns)
@@ -57,7 +57,7 @@ class TableReader:
         return [self._raw(part, images) if isinstance(part, _Parts) else part for part in found]
 
     def close(self) -> None:
-        """Close the tables that are open."""
+        """Close the open tables."""
         self._cursors.close()
 
     def _cursor(self, uri: str) -> Cursor[TableRow]:
@@ -110,7 +110,7 @@ class TableReader:
         return self._checked(_Parts(record, values, image, uri))
 
     def _checked(self, part: _Parts) -> _Parts | RawRecord:
-        """The same, unless policy forbids reading it."""
+        """The same, or a failure if policy forbids reading its image."""
         limit = self._spec.config.max_image_bytes
         if part.image is not None and len(part.image) > limit:
             detail = (
@@ -118,7 +118,7 @@ class TableReader:
             )
             return failed(part.record, Reason.TOO_LARGE, detail)
         if part.uri and not _is_allowed(part.uri, part.record.container or ""):
-            detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct it in the table."
+            detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct the table."
             return failed(part.record, Reason.BAD_URI, detail)
         return part
 
@@ -132,14 +132,14 @@ class TableReader:
 
 
 def _is_allowed(uri: str, container: str) -> bool:
-    """Known schemes and the table's own; no chains (`filecache::s3://...`)."""
+    """Whether a URI has a known scheme or the table's own, and is no chain (`filecache::s3://...`)."""
     before, separator, _path = uri.partition("://")
     chained = bool(separator) and "::" in before
     return not chained and storage.scheme(uri) in _SCHEMES | {storage.scheme(container)}
 
 
 def _raise_if_down(images: Mapping[str, bytes | StorageError]) -> None:
-    """A bucket or disk that is down fails the shard; hosts of others that are down fail their records."""
+    """Fail the shard if its bucket or disk is down; http hosts that are down fail only their records."""
     down = [error for uri, error in images.items() if isinstance(error, UnavailableError) and not _is_http(uri)]
     if down and len(down) == len(images):
         raise down[0]
@@ -150,7 +150,7 @@ def _is_http(uri: str) -> bool:
 
 
 def _image(value: Any, columns: TableColumns) -> tuple[bytes | None, str | None]:
-    """Bytes and URI of an image cell: a string, bytes, or a struct of both."""
+    """Bytes and URI of an image cell: bytes, a string, or a struct of both."""
     if columns.image_is_uri:
         return None, value
     if isinstance(value, Mapping):
@@ -160,5 +160,5 @@ def _image(value: Any, columns: TableColumns) -> tuple[bytes | None, str | None]
 
 
 def _changed(record: Record) -> RawRecord:
-    detail = f"Row {record.position} of {record.container} is not the one that was planned. Run the same command again."
+    detail = f"Row {record.position} of {record.container} changed since it was planned. Run the same command again."
     return failed(record, Reason.CHANGED, detail)

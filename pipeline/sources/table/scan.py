@@ -1,10 +1,10 @@
 """Lists tables: Parquet, CSV, TSV and JSON lines, with image bytes or image URIs, texts, or both.
 
-Ids come from a column, else from the image URI as written, else from `<file>#<row>`. A record's fingerprint is the
-column asked for, else a hash of image URI and text, else, for image bytes, the file's fingerprint and the row.
+Ids come from a column, else from the image URI as written, else from `<file>#<row>`. A record's fingerprint comes from
+the column named by the user, else is a hash of image URI and text, or for image bytes the file's fingerprint and row.
 
-Records are stored, so ids and image URIs in them carry no credentials: a presigned URL loses its query, and the reader
-takes the whole one from the table again. Signed anew, it still names the same record.
+Records are stored, so their ids and image URIs carry no credentials: a presigned URL loses its query, and the reader
+takes the full URL from the table again. A URL that is signed again is still the same record.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every row of every table.
 
     Raises:
-        SourceError: no table is found, columns are missing or in conflict, an id is null, or a file is damaged.
+        SourceError: no table is found, columns are missing or conflict, an id is null, or a file is damaged.
         StorageError: a table cannot be read.
     """
     collector = RecordCollector(sink, config.limit)
@@ -66,13 +66,13 @@ def _unite(known: pa.Schema, new: pa.Schema, uri: str) -> pa.Schema:
         return pa.unify_schemas([known, new], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise SourceError(
-            f"The columns of {uri} differ from the other tables': {error}. Make them one type."
+            f"The columns of {uri} differ from the other tables': {error}. Give each column one type."
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A table on its way into records; `name` stands for it in ids."""
+    """A table being scanned; `name` is its name in ids."""
 
     info: ObjectInfo
     name: str
@@ -112,7 +112,7 @@ def _ids(file: _File, rows: range, batch: dict[str, list[Any]], written: list[An
 
 
 def _strings(file: _File, name: str, rows: range, batch: dict[str, list[Any]]) -> list[str]:
-    """A column that may have no nulls, as text."""
+    """A column without nulls, as text."""
     values = batch[name]
     for value, row in zip(values, rows, strict=True):
         if value is None or value == "":
@@ -129,7 +129,7 @@ def _uris(file: _File, rows: range, written: list[Any] | None) -> list[str | Non
 
 
 def resolve(written: str, folder: str) -> str:
-    """The address that an image URI in a table means: as it is, or relative to the table's folder."""
+    """The address of an image URI in a table: absolute, or relative to the table's folder."""
     if "://" in written:
         return written
     return storage.normalise(written if written.startswith("/") else storage.join(folder, written))
@@ -147,7 +147,7 @@ def _fingerprints(file: _File, rows: range, batch: dict[str, list[Any]], uris: S
 
 
 def _mark(mark: str, text: Any) -> str:
-    """The user's mark tells of the image; the text may change without it."""
+    """The user's fingerprint covers the image alone, so the text is hashed into the record's."""
     return f"{mark}+{_digest(None, text)[:16]}"
 
 

@@ -1,8 +1,8 @@
-"""CSV, TSV and JSON lines, plain or gzipped, as a table. Types are learned from all rows, not guessed from the first.
+"""Reads CSV, TSV and JSON lines, plain or gzipped, as tables. Column types come from all rows, not from the first few.
 
-UTF-8, or GB18030 where the file's beginning is no UTF-8. Blank lines are no rows. TSV is quoted like CSV, as Excel and
-pandas write it; what a quote that is never closed would swallow is an error in both. An empty cell is null in both.
-Where the header has no comma (in TSV: no tab), semicolons or tabs part the cells, as Excel writes them in many places.
+Text is UTF-8, or GB18030 if the beginning of the file is not UTF-8. Blank lines are skipped. TSV is quoted like CSV, as
+Excel and pandas write it. In both an unclosed quote is an error and an empty cell is null. If the header has no comma
+(in TSV: no tab), the delimiter is a semicolon or a tab, as Excel writes it in many locales.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline import storage
 from pipeline.errors import SourceError
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import TableRow
-from pipeline.sources.table.csv_cells import cells_of, mark_of
+from pipeline.sources.table.csv_cells import cells_of, delimiter_of
 from pipeline.sources.texts import encoding_of
 from pipeline.sources.values import Widening, fit, fit_text, json_object
 from pipeline.storage import ReadPolicy
@@ -34,7 +34,7 @@ _SAMPLE_BYTES = 2**18
 
 @dataclass(frozen=True, slots=True)
 class JsonRow:
-    """A line of JSON, parsed when asked."""
+    """A line of JSON, parsed on demand."""
 
     line: str
 
@@ -67,9 +67,10 @@ class TextTable:
         with storage.open_seekable(uri, policy) as file, self._readable():
             sample = self._unzipped(file).read(_SAMPLE_BYTES)
         self._encoding = encoding_of(sample)
-        self._mark = mark_of(sample.decode(self._encoding, "replace"), "\t" if self._name.endswith(".tsv") else ",")
+        own = "\t" if self._name.endswith(".tsv") else ","
+        self._delimiter = delimiter_of(sample.decode(self._encoding, "replace"), own)
         self._widening = Widening()
-        for _values in self._learned(islice(self._raw_rows(), _HEAD_ROWS)):
+        for _values in self._parsed(islice(self._raw_rows(), _HEAD_ROWS)):
             pass
 
     @property
@@ -79,29 +80,29 @@ class TextTable:
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         """See `TableFile.scan`."""
-        rows = self._learned(self._raw_rows())
-        while held := list(islice(rows, _SCAN_ROWS)):
-            yield {name: [row.get(name) for row in held] for name in names or ("",)}
+        rows = self._parsed(self._raw_rows())
+        while batch := list(islice(rows, _SCAN_ROWS)):
+            yield {name: [row.get(name) for row in batch] for name in names or ("",)}
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
         for place, row in enumerate(self._raw_rows()):
-            weight = len(row.line) if isinstance(row, JsonRow) else sum(map(len, row.cells))
-            yield CursorItem(place, row, weight)
+            row_bytes = len(row.line) if isinstance(row, JsonRow) else sum(map(len, row.cells))
+            yield CursorItem(place, row, row_bytes)
 
     def start_of(self, position: int) -> int:
-        """Text can only be read from its first row."""
+        """The first row: text can only be read from there."""
         return 0
 
     def mean_bytes(self, name: str) -> int | None:
-        """Not told."""
+        """None: text files have no statistics."""
         return None
 
     def close(self) -> None:
         """Nothing stays open."""
 
-    def _learned(self, rows: Iterable[JsonRow | CsvRow]) -> Iterator[Mapping[str, Any]]:
-        """Rows as values, while the columns' types widen to hold them."""
+    def _parsed(self, rows: Iterable[JsonRow | CsvRow]) -> Iterator[Mapping[str, Any]]:
+        """Rows as values; widens the column types on the way."""
         for place, row in enumerate(rows):
             if isinstance(row, CsvRow):
                 self._widening.see_texts(row.header, row.cells)
@@ -110,7 +111,7 @@ class TextTable:
             try:
                 values = json_object(row.line)
             except ValueError as error:
-                raise SourceError(f"Row {place} of {self._uri} is not right: {error}. Correct it.") from error
+                raise SourceError(f"Row {place} of {self._uri} is invalid: {error}. Correct it.") from error
             self._widening.see(values)
             yield values
 
@@ -120,10 +121,10 @@ class TextTable:
             if self._is_json:
                 yield from (JsonRow(line) for line in text if line.strip())
                 return
-            rows = cells_of(text, self._mark, self._uri)
+            rows = cells_of(text, self._delimiter, self._uri)
             header = next(rows, [])
             if len(set(header)) < len(header):
-                raise SourceError(f"{self._uri} has two columns of one name: {', '.join(header)}. Rename one.")
+                raise SourceError(f"{self._uri} has two columns of the same name: {', '.join(header)}. Rename one.")
             self._widening.see_texts(header, [""] * len(header))
             yield from (CsvRow(header, cells) for cells in rows)
 

@@ -1,4 +1,4 @@
-"""Reads samples out of tars: near ones with one ranged request, compressed tars as a stream that only goes forwards."""
+"""Reads samples from tars: close ones with one ranged request, those of compressed tars from a forward-only stream."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from pipeline.vocabulary import Reason, Stage
 
 Sample = list[Member]
 
-#: Room for headers, text and .json beside an image of the largest size.
-_BESIDE_IMAGE_BYTES = 4 * 2**20
+#: Room for headers, text and .json in addition to the largest image.
+_OTHER_MEMBERS_BYTES = 4 * 2**20
 _KINDS = frozenset({"image", "txt", "json"})
 
 
 class WebDatasetReader:
-    """See `RecordReader`. Tars are kept in memory only as far as they were asked for."""
+    """See `RecordReader`. Memory holds only the samples that were requested."""
 
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
@@ -67,7 +67,7 @@ class WebDatasetReader:
         return [results[place] for place in range(len(records))]
 
     def close(self) -> None:
-        """Close the compressed tars that are open."""
+        """Close the open compressed tars."""
         self._cursors.close()
 
     def _read_tar(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
@@ -79,7 +79,7 @@ class WebDatasetReader:
         if is_compressed(uri):
             samples = self._cursors.of(uri).take([record.position or 0 for record in records])
             return [self._assemble(record, iter(samples.get(record.position or 0, ())), False) for record in records]
-        most = self._limit + _BESIDE_IMAGE_BYTES
+        most = self._limit + _OTHER_MEMBERS_BYTES
         spans = [(record.position or 0, min(record.size_bytes or 0, most)) for record in records]
         slices = storage.read_spans(uri, spans, self._policy)
         broken = next((data for data in slices if isinstance(data, StorageError)), None)
@@ -94,7 +94,7 @@ class WebDatasetReader:
         return self._assemble(record, members(io.BytesIO(data), record.position or 0), whole)
 
     def _stream(self, uri: str) -> Iterator[CursorItem[Sample]]:
-        """Samples of a compressed tar with their content, from its beginning."""
+        """Samples of a compressed tar with their content, from the first one on."""
         with storage.open_seekable(uri, self._policy) as file:
             for _key, group in groupby(members(decompressed(file, uri)), key=lambda member: member.key):
                 sample: Sample = []
@@ -104,7 +104,7 @@ class WebDatasetReader:
                 yield CursorItem(sample[0].offset, sample, size_bytes)
 
     def _assemble(self, record: Record, found: Iterator[Member], whole: bool) -> RawRecord:
-        """The record's parts, or why they are not what was planned."""
+        """The record's parts, or the failure if they are not what was planned."""
         image_name = (record.image_uri or "").removeprefix(f"{record.container}#")
         parts: dict[str, bytes] = {}
         try:
@@ -128,12 +128,12 @@ class WebDatasetReader:
 
     def _raw(self, record: Record, parts: dict[str, bytes]) -> RawRecord:
         if self._spec.has_images and "image" not in parts:
-            return failed(record, Reason.MISSING_IMAGE, f"{record.id} has no image beside its other files in the tar.")
+            return failed(record, Reason.MISSING_IMAGE, f"{record.id} has no image among its files in the tar. Add it.")
         try:
             values = json_object(parts.get("json") or b"{}")
             extra = {column.name: fit(values.get(column.name), column.type) for column in self._spec.extra}
         except ValueError as error:
-            return failed(record, Reason.UNREADABLE, f"The .json of {record.id} does not fit: {error}. Correct it.")
+            return failed(record, Reason.UNREADABLE, f"The .json of {record.id} cannot be used: {error}. Correct it.")
         caption = values.get(self._caption_key) if self._caption_key else None
         try:
             text = decode_text(parts["txt"]) if "txt" in parts else fit(caption, pa.string())
@@ -144,7 +144,7 @@ class WebDatasetReader:
 
 
 def _loaded(member: Member, limit: int) -> Member:
-    """A member that has been read, since a stream does not come back."""
+    """A member with its content in memory, since the stream moves on."""
     if member.size_bytes > limit:
         return member
     try:
@@ -159,9 +159,9 @@ def _raise(error: EOFError) -> bytes:
 
 
 def _damage(record: Record) -> RawRecord:
-    """What cannot be read of a damaged tar counts as one record, so that it is never counted as nothing."""
+    """The lost part of a damaged tar fails as one record, so that the loss is counted."""
     lost = f" ({record.size_bytes:,} bytes)" if record.size_bytes else ""
-    detail = f"{record.container} is damaged: nothing behind byte {record.position:,} could be read{lost}. Repair it."
+    detail = f"{record.container} is damaged: nothing after byte {record.position:,} could be read{lost}. Repair it."
     return failed(record, Reason.UNREADABLE, detail)
 
 

@@ -1,7 +1,7 @@
-"""Lists tars of samples: members that follow each other and share a key, as WebDataset writes them.
+"""Lists the samples in tars: runs of members that share a key, as WebDataset writes them.
 
-`<key>.<image suffix>` is the image, `<key>.txt` the text, the scalars of `<key>.json` further columns. A record's id is
-its key. Only headers and .json members are read, the latter all of them: a column's type holds every value.
+`<key>.<image suffix>` is the image, `<key>.txt` the text, and the scalars of `<key>.json` are further columns. The key
+is the record's id. Only headers and .json members are read, but all of the latter, so that column types fit all values.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from pipeline.storage import ObjectInfo, ReadPolicy
 
 CAPTION_KEYS = ("caption", "text")
 
-#: More keys than this are no columns but data, and nobody meant to carry them all.
+#: More keys than this are data rather than columns, and carrying them all is not what the user meant.
 _MOST_COLUMNS = 1000
-#: Larger .json members are not read for their keys; a record whose values then do not fit fails by name.
+#: Larger .json members are not scanned for columns; a record whose values then do not fit fails when it is read.
 _LARGEST_JSON_BYTES = 4 * 2**20
 _TARS_AT_ONCE = 8
 _SCAN_BUFFER_BYTES = 2**16
@@ -46,7 +46,7 @@ _SCAN_BUFFER_BYTES = 2**16
 
 @dataclass(slots=True)
 class _TarListing:
-    """What one tar holds; `name` stands for it in ids, `end` is the byte behind the last member."""
+    """The content of one tar; `name` is its name in ids, `end` the byte after its last member."""
 
     info: ObjectInfo
     name: str
@@ -62,7 +62,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every sample of every tar.
 
     Raises:
-        SourceError: no tar is found, one is no tar, or a column's name is taken.
+        SourceError: no tar is found, a file is not a tar, or a column's name is reserved.
         StorageError: a tar cannot be read.
     """
     collector, widening = RecordCollector(sink, config.limit), Widening()
@@ -168,7 +168,7 @@ def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> Non
             if member.suffix == "json" and member.size_bytes <= _LARGEST_JSON_BYTES:
                 listing.columns.see(_scalars(member.read()))
     finally:
-        # Also when the tar breaks off here: what is left of the sample is planned and fails by name when read.
+        # Also if the tar ends here: the rest of the sample is planned, and fails when it is read.
         _add_sample(listing, key, parts)
 
 

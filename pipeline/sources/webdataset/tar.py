@@ -1,4 +1,4 @@
-"""Members of a tar, grouped into WebDataset samples. Bytes in, samples out; nothing is ever extracted to a disk."""
+"""Parses the members of a tar into keys and suffixes of WebDataset samples. Nothing is ever extracted to a disk."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Member:
 
     Attributes:
         key: path up to the first dot of the file's name.
-        suffix: everything behind that dot, in lower case.
+        suffix: everything after that dot, in lower case.
         offset: byte position of its first header.
-        size_bytes: of its content.
-        end: byte position behind its padded content.
-        read: gives its content, once, before the next member is asked for; EOFError when the tar ends inside it.
+        size_bytes: size of its content.
+        end: byte position after its padded content.
+        read: returns its content, once, before the next member is requested; EOFError if the tar ends inside it.
     """
 
     key: str
@@ -46,27 +46,27 @@ class TarDetails:
 
 
 class DamagedTarError(Exception):
-    """The tar ends in the middle, or goes on with something that is no tar header."""
+    """The tar ends early, or something other than a tar header follows."""
 
 
 def damage_id(name: str) -> str:
-    """Id of the record that stands for what a damaged tar does not give; no sample's key has a dot in that place."""
+    """Id of the record that stands for the lost part of a damaged tar. No sample has it: a key has no dot there."""
     return f"{name}#damaged"
 
 
 def is_damage(record: Record) -> bool:
-    """Whether a record is such a one. Its position is where the damage begins, its size what lies behind, if known."""
+    """Whether a record stands for damage: from `position` on, `size_bytes` long if that is known."""
     tar, mark, rest = record.id.rpartition("#damaged")
     return bool(mark) and not rest and tar.lower().endswith(TAR_SUFFIXES)
 
 
 def is_compressed(uri: str) -> bool:
-    """Whether a tar's name says that it is gzipped."""
+    """Whether a tar is gzipped, by its name."""
     return uri.lower().endswith(COMPRESSED_SUFFIXES)
 
 
 def decompressed(file: BinaryIO, uri: str) -> BinaryIO:
-    """`file` itself, or its gunzipped stream, which is read forwards only."""
+    """`file` itself, or its decompressed, forward-only stream."""
     return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if is_compressed(uri) else file
 
 
@@ -74,11 +74,11 @@ def members(file: BinaryIO, start: int = 0) -> Iterator[Member]:
     """Regular members that have a key, in order.
 
     Args:
-        file: the tar, or a part of it that begins at a header.
-        start: byte position of `file`'s beginning in the whole tar, added to every offset.
+        file: the tar, or a part of it that starts at a header.
+        start: byte position of that part in the whole tar, added to every offset.
 
     Raises:
-        DamagedTarError: at the point of the damage, after the members before it.
+        DamagedTarError: after the members before the damage.
     """
     try:
         watched = _Watched(file)
@@ -112,7 +112,7 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member |
 
 
 def _text(name: str) -> str:
-    """A member's name; bytes that are no UTF-8 are taken for GB18030, as Chinese Windows writes them."""
+    """A member's name; bytes that are not UTF-8 are decoded as GB18030, which Chinese Windows writes."""
     raw = name.encode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")
@@ -121,21 +121,21 @@ def _text(name: str) -> str:
 
 
 class _Header(tarfile.TarInfo):
-    """Of an ordinary file's header, only what a member needs: owners, modes and times take most of tarfile's time."""
+    """Parses only what a member needs of a plain file's header: owners, modes and times take most of tarfile's time."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Whatever is no ordinary file with a sound checksum and a size below 8 GiB is left to tarfile."""
+        """Leaves everything but plain files with a valid checksum and a size below 8 GiB to tarfile."""
         if len(buf) != BLOCK or buf[156:157] != tarfile.REGTYPE or buf[124] >= 0x80:
             return super().frombuf(buf, encoding, errors)
         try:
-            # The checksum counts its own place as eight blanks. Zeros add nothing, and most of a header is zeros.
+            # The checksum counts its own field as eight blanks. Zeros, most of a header, add nothing.
             total = sum(buf[:148].translate(None, b"\0")) + sum(buf[156:].translate(None, b"\0")) + 8 * ord(" ")
-            sound = total == int(_until_zero(buf[148:156]), 8)
+            valid = total == int(_until_zero(buf[148:156]), 8)
             size_bytes = int(_until_zero(buf[124:136]), 8)
         except ValueError:
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             return super().frombuf(buf, encoding, errors)
         folder, name = _until_zero(buf[345:500]), _until_zero(buf[:100])
         header = cls((folder + b"/" + name if folder else name).decode(encoding, errors))
@@ -148,10 +148,10 @@ def _until_zero(field: bytes | bytearray) -> bytes | bytearray:
 
 
 class _Watched:
-    """A file that remembers its last read: what tarfile took for the end, zeros or not.
+    """A file that remembers its last read, which shows whether tarfile stopped at zeros or at garbage.
 
-    It also counts its position. tarfile asks for that three times a member, and a file would ask the kernel each time,
-    which lets another thread go first: with eight tars at once most of the time would go into taking turns.
+    It also tracks its position. tarfile asks for that three times per member; asking the kernel each time releases the
+    interpreter lock, and with eight tars at once most of the time would go into thread switches.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -95,7 +95,7 @@ def test_pairs_join_images_and_texts(tmp_path, protocol):
         write_lmdb(tmp_path / "d" / "lmdb" / "valid", IMAGES, TEXTS, protocol)
     spec, records = scan(tmp_path / "d", records="pairs")
     assert (spec.has_images, spec.has_texts, spec.texts) == (True, True, 4)
-    assert "1 images are named by no text and make no pair." in spec.notes
+    assert "1 images have no text and make no pair." in spec.notes
     found = read(spec, records, chunk=3)
     assert {key: (raw.image, raw.text) for key, raw in found.items()} == PAIRS
     ids = {key: (raw.extra["text_id"], raw.extra["image_id"]) for key, raw in found.items()}
@@ -162,7 +162,7 @@ def test_nothing_is_lost_of_damaged_files(tmp_path):
         f"x_texts.jsonl#{len(texts[0].encode()) + 3}": "read/unreadable",
     }
     assert spec.records == 5
-    assert "1 texts name no image and make no pair." in spec.notes
+    assert "1 texts have no image and make no pair." in spec.notes
     path.write_bytes(path.read_bytes().replace(b"12\t", b"21\t"))
     assert reasons(read(spec, records))["1:12"] == "read/changed"
 
@@ -210,7 +210,7 @@ def test_class_folders_that_do_not_fit_the_names_are_refused(tmp_path, folders, 
 def test_what_is_asked_for_and_not_there_is_said(muge, tmp_path):
     write_images(tmp_path / "other", "valid", IMAGES)
     for arguments, options, said in (
-        ([muge, tmp_path / "other"], {"split": "valid"}, "is there twice"),
+        ([muge, tmp_path / "other"], {"split": "valid"}, "exists twice"),
         ([tmp_path / "other"], {"records": "pairs"}, r"has no pairs: it needs \*_imgs.tsv and \*_texts.jsonl"),
         ([put(tmp_path / "photos", {"a.jpg": IMAGES[7]})], {"split": "valid"}, "taken for a folder source"),
         ([tmp_path / "photos"], {"format": "chinese-clip"}, r"No \*_imgs.tsv"),

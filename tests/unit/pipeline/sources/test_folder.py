@@ -112,7 +112,7 @@ def test_what_lies_below_the_output_folder_is_no_record(tmp_path: Path) -> None:
 def test_a_source_that_is_the_output_folder_or_lies_in_it_is_refused_with_the_cure(tmp_path: Path) -> None:
     put(tmp_path, {"data/1.jpg": b"one"})
     for out in (f"{tmp_path}/data/", tmp_path):
-        with pytest.raises(SourceError, match=r"hanclip's own\. Choose an OUT beside the source or inside it"):
+        with pytest.raises(SourceError, match=r"hanclip's own\. Choose an OUT outside the source"):
             scan(tmp_path / "data", out=out)
 
 
