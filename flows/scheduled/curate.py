@@ -41,7 +41,7 @@ def nightly_steps(out: str, day: date, dedup: DedupSettings | None, kept: Filter
     dest = kept.dest and fill(kept.dest, day)
     if kept.form != Form.IDS and dest == kept.dest:
         raise ConfigError(
-            f"filter.dest {dest} would be written anew every night with other rows: put {date} into it, as in "
+            f"filter.dest {dest} would be written anew every night with other rows: put {{date}} into it, as in "
             "s3://bucket/clean-{date}."
         )
     return (*steps, FilterStep(out=out, settings=kept.model_copy(update={"dest": dest})))
