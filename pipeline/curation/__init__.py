@@ -1,1 +1,1 @@
-"""What is made of a finished dataset, without decoding an image again: measures, labels, duplicates, cuts, copies."""
+"""Works on finished datasets without decoding images again: search, dedup, filter, classify, evaluate, export."""

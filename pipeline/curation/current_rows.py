@@ -1,7 +1,7 @@
-"""Current rows by their place: which they are is decided once, and any few of them are read without reading the rest.
+"""Gives random access to the current rows of a dataset.
 
-In: a dataset. Out: the table `rows` (`place`, `id`, `source_fingerprint`) in a workspace, and the columns of whichever
-rows a query over it names. A place is a row's number in the dataset; neighbours lie in the same file.
+In: a dataset. Out: the table `rows` (`place`, `id`, `source_fingerprint`) in a workspace, and the columns of those rows
+that a query over it selects. A place is the number of a row in the dataset; consecutive rows are in the same file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pipeline.dataset.latest_rows import find_current
 from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, read_rows, tables_behind
 from pipeline.scratch.workspace import Workspace
 
-#: Neighbours that a sample takes together, so that it touches few row groups.
-_PIECE_ROWS = 128
+#: A sample takes runs of this many consecutive rows, so that it reads few row groups.
+_RUN_ROWS = 128
 
 
 class CurrentRows:
-    """The current rows of one dataset, while `work` is open.
+    """The current rows of a dataset, usable while `work` is open.
 
     Attributes:
         count: how many there are.
@@ -38,9 +38,9 @@ class CurrentRows:
         self.count = int(count)
 
     def read(self, columns: Sequence[str], sql: str = "SELECT place FROM rows") -> Iterator[pa.Table]:
-        """Columns of the rows whose places `sql` selects, in the order of the places, which come first as `place`.
+        """Read columns of the rows whose places `sql` selects, ordered by place, with `place` as the first column.
 
-        Columns that the dataset does not have are left out.
+        Columns that the dataset lacks are left out.
         """
         names = [name for name in columns if name in self._names]
 
@@ -50,17 +50,17 @@ class CurrentRows:
         return tables_behind(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
 
     def sample(self, size: int) -> str:
-        """A query for about `size` places, in short runs spread over the whole dataset: always the same ones."""
+        """A query for about `size` places, in short runs spread evenly over the dataset; the same ones on every run."""
         if self.count <= size:
             return "SELECT place FROM rows"
         every = -(-self.count // size)
-        # The middle one of each `every` runs of neighbours, so that neither end is favoured.
+        # The middle one of each `every` runs, so that neither end is favoured.
         return (
             "SELECT place FROM (SELECT place, row_number() OVER (ORDER BY place) - 1 AS n FROM rows) "
-            f"WHERE (n // {_PIECE_ROWS}) % {every} = {every // 2}"
+            f"WHERE (n // {_RUN_ROWS}) % {every} = {every // 2}"
         )
 
     def named(self, ids: Sequence[str]) -> str:
-        """A query for the places of these ids."""
+        """A query for the places of the rows with these ids."""
         self._work.register("named", pa.table({"id": pa.array(ids, pa.string())}))
         return "SELECT place FROM rows SEMI JOIN named USING (id)"

@@ -1,7 +1,7 @@
-"""The model that made a dataset, to put queries, labels and captions into the same space.
+"""Loads the model of a dataset, to encode queries, labels and captions into the same space.
 
-In: a dataset. Out: the loaded encoder. Other weights or other preprocessing give vectors that do not compare, so they
-are refused, whatever the model is called.
+In: a dataset. Out: the encoder. A model with other weights or preprocessing is refused whatever its name, because its
+vectors cannot be compared with those of the dataset.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ def encoder_of(out: str, model: str | None = None, dtype: Dtype = "fp32") -> Chi
 
     Args:
         out: the dataset.
-        model: where its weights are now, if no longer where they were when the dataset was made.
-        dtype: arithmetic; as a rule exact, for it is a few texts against vectors that stay.
+        model: where the weights are now, if they have moved since the dataset was made.
+        dtype: arithmetic; exact by default, since few texts are encoded.
 
     Raises:
-        IdentityError: there is no dataset, or `model` is another model.
+        IdentityError: there is no dataset, or `model` is a different model.
         ModelError: the model's files are missing or damaged.
     """
+    # keeps the commands that need no model free of torch
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import ChineseClip
 
     dataset = Dataset.open(out)
-    made_by = dataset.identity
-    spec = resolve(ModelConfig(name=model or made_by.model, revision=None if model else made_by.revision))
+    identity = dataset.identity
+    spec = resolve(ModelConfig(name=model or identity.model, revision=None if model else identity.revision))
     try:
-        check_model(made_by, spec, dataset.uri)
+        check_model(identity, spec, dataset.uri)
     except IdentityError as error:
         raise IdentityError(f"{error}\nName the model that made the dataset with --model.") from error
-    return ChineseClip.load(spec, dtype, text_overflow=made_by.text_overflow)
+    return ChineseClip.load(spec, dtype, text_overflow=identity.text_overflow)

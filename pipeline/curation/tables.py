@@ -1,8 +1,8 @@
-"""Tables that are made of a dataset: one Parquet file each, whole or not at all, the newer in place of the older.
+"""Writes tables derived from a dataset, one Parquet file each, and reads their footers.
 
-In: batches of rows, the first columns of which name the state of a record (`KEY`). Out: a file whose footer says what
-made it, as `hanclip.*` entries. It is staged on this machine's disk, so that a table of any size needs little memory,
-and appears under its name when it is complete: whoever is killed while writing leaves the table that was there before.
+In: batches of rows that begin with the columns of `KEY`. Out: a file whose footer records how it was made, in
+`hanclip.*` entries. Tables are staged on the local disk, so memory use does not grow with them, and uploaded when
+complete: a killed writer leaves the previous table in place.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _GROUP_ROWS = 2**18
 def write_table(
     uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table], facts: Mapping[str, Any]
 ) -> int:
-    """Write the table at `uri`, in place of one that may be there; returns its number of rows.
+    """Write or replace the table at `uri`; returns its number of rows.
 
     Args:
-        uri: name of the file.
+        uri: the file.
         schema: columns of the table.
         batches: its rows, in order.
-        facts: what made it, JSON values by name; they go to the footer.
+        facts: JSON values by name, for the footer.
 
     Raises:
         StorageError: it cannot be written.
@@ -52,7 +52,7 @@ def write_table(
 
 
 def read_facts(uri: str) -> dict[str, Any] | None:
-    """What the footer of the table at `uri` says made it; None when there is no table."""
+    """The JSON values in the footer of the table at `uri`; None if there is no table."""
     filesystem, path = storage.arrow_filesystem(uri)
     try:
         with storage.translated(uri), filesystem.open_input_file(path) as file:

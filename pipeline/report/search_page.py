@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.search.exact import Answer, Hit
+from pipeline.curation.search.exact import Hit, SearchResult
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError
 from pipeline.images.decode import thumbnail
@@ -32,7 +32,9 @@ class QueryHits:
     hits: list[ShownRow]
 
 
-def write_search_page(out: str, queries: Sequence[tuple[str, str]], answer: Answer, searched: str, page: Path) -> None:
+def write_search_page(
+    out: str, queries: Sequence[tuple[str, str]], answer: SearchResult, searched: str, page: Path
+) -> None:
     """Write the hits of `queries` (kind and value) in the dataset at `out` to the file `page`."""
     dataset = Dataset.open(out)
     rows = _rows(dataset, [value for kind, value in queries if kind == "id"])

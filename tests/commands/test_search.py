@@ -166,7 +166,7 @@ def test_rows_that_came_after_the_index_are_found_and_old_states_are_not(growing
     growing.write_shard(f"{3:032x}", "2026-11-22", states, QUARANTINE.empty_table(), provenance(5, "run-2", "run-2"))
     found = run(*query, "--top", "1000")
     assert (found["rows"], found["by_index"]) == (460, 395)
-    assert found["notes"] == [f"65 rows came after the index: run `hanclip index {growing.uri}`"]
+    assert found["notes"] == [f"65 rows are not in the index yet: run `hanclip index {growing.uri}`"]
     [asked] = found["queries"]
     ids = [hit["id"] for hit in asked["hits"]]
     assert len(ids) == len(set(ids)) == 459

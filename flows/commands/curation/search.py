@@ -23,7 +23,7 @@ from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
 from pipeline import storage
 from pipeline.curation.encoder import encoder_of
-from pipeline.curation.search.exact import SEARCHED, Answer, search, vectors_of
+from pipeline.curation.search.exact import SEARCHED, SearchResult, search, vectors_of
 from pipeline.curation.vectors import Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ImageError, NotFoundError, UsageError
@@ -135,7 +135,7 @@ def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
     return encoder.encode_images(pixels[None])[0]
 
 
-def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own: list[str | None]) -> Answer:
+def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own: list[str | None]) -> SearchResult:
     if wanted.exact:
         return search(out, vectors, wanted.top, vector, own)
     try:
@@ -145,7 +145,7 @@ def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own:
     return find(out, vectors, wanted.top, vector, own)
 
 
-def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: SearchOptions) -> dict[str, Any]:
+def _as_json(uri: str, queries: Sequence[Query], answer: SearchResult, wanted: SearchOptions) -> dict[str, Any]:
     found = [
         {**asdict(query), "hits": [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(hits, 1)]}
         for query, hits in zip(queries, answer.hits, strict=True)
@@ -154,7 +154,7 @@ def _as_json(uri: str, queries: Sequence[Query], answer: Answer, wanted: SearchO
     return {**facts, "notes": answer.notes, "page": wanted.html and str(wanted.html), "queries": found}
 
 
-def _table(queries: Sequence[Query], answer: Answer) -> Table:
+def _table(queries: Sequence[Query], answer: SearchResult) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2))
     table.add_column("", justify="right", style="dim")
     table.add_column("similarity", justify="right")
@@ -169,7 +169,7 @@ def _table(queries: Sequence[Query], answer: Answer) -> Table:
     return table
 
 
-def _print_how(answer: Answer, seconds: float, wanted: SearchOptions) -> None:
+def _print_how(answer: SearchResult, seconds: float, wanted: SearchOptions) -> None:
     """Print to stderr, so that stdout holds only the result."""
     console = Console(stderr=True, highlight=False)
     how = f"{answer.by_index:,} of them by the index" if answer.by_index else "each compared"
@@ -183,7 +183,7 @@ def _print_how(answer: Answer, seconds: float, wanted: SearchOptions) -> None:
         console.print(plain(f"pictures: {wanted.html}"), soft_wrap=True)
 
 
-def _write_page(out: str, queries: Sequence[Query], answer: Answer, wanted: SearchOptions) -> None:
+def _write_page(out: str, queries: Sequence[Query], answer: SearchResult, wanted: SearchOptions) -> None:
     with curate_extra("A page"):
         from pipeline.report.search_page import write_search_page
     assert wanted.html is not None

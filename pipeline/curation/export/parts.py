@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.curation.export.contract import ExportRequest
-from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
+from pipeline.curation.vectors import IMAGE, TEXT, rebatched, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.errors import UsageError
@@ -61,19 +61,9 @@ class Parts:
         return max(1, _GROUP_BYTES // (4 * self.dim * len(self.vectors)))
 
     def __iter__(self) -> Iterator[pa.Table]:
-        size = self._request.options.rows_per_file
-        pending, rows = [], 0
-        for batch in self.batches():
-            pending.append(batch)
-            rows += batch.num_rows
-            while rows >= size:
-                table = pa.Table.from_batches(pending, self.schema)
-                self.count += 1
-                yield table.slice(0, size)
-                pending, rows = table.slice(size).to_batches(), rows - size
-        if rows:
+        for table in rebatched(self.batches(), self._request.options.rows_per_file):
             self.count += 1
-            yield pa.Table.from_batches(pending, self.schema)
+            yield table
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The same rows, in batches of the size in which they are read."""

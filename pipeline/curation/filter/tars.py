@@ -22,8 +22,8 @@ from pipeline.curation.filter.judge import FAILED, ROW
 from pipeline.curation.originals.image_reader import ImageReader
 from pipeline.curation.originals.places import locate
 from pipeline.curation.tables import write_table
-from pipeline.curation.tars.sample import TOLD
-from pipeline.curation.tars.writer import BLOCK_ROWS, Note, Row, TarLimits, TarWriter, note_uri, tar_uri, to_json
+from pipeline.curation.tars.sample import HANCLIP_COLUMNS
+from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarLimits, TarRow, TarWriter, note_uri, tar_uri, to_json
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import RunError, UsageError
@@ -60,7 +60,7 @@ class Tars:
 
 def columns_of(dataset: Dataset) -> list[str]:
     """The columns of a row that its sample is made of."""
-    return [*TOLD, "text", *dataset.identity.extra.names]
+    return [*HANCLIP_COLUMNS, "text", *dataset.identity.extra.names]
 
 
 def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: OnRows) -> Tars:
@@ -127,7 +127,7 @@ def _columns(dataset: Dataset) -> str:
     return ", ".join(name for name in names if name in dataset.identity.schema.names)
 
 
-def _rows(work: Workspace) -> Iterator[Row]:
+def _rows(work: Workspace) -> Iterator[TarRow]:
     for batch in work.batches(_ORDERED):
         for start in range(0, batch.num_rows, BLOCK_ROWS):
             yield from batch.slice(start, BLOCK_ROWS).to_pylist()

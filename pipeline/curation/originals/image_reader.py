@@ -1,7 +1,7 @@
-"""Reads images again at the places where the plans of a dataset's runs found them.
+"""Reads images again from the locations in the plans of a dataset's runs.
 
-In: rows with their planned records (`places.locate`). Out: for each the bytes that were embedded, which their sha256
-proves, or a `Failure`. Chunks are small, and what does not fit into a little memory waits on the disk.
+In: rows with their planned records (`places.locate`). Out: for each the bytes that were embedded, verified by their
+sha256, or a `Failure`. Chunks are small, and images that do not fit into a small buffer are spooled to disk.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _CHUNK_ROWS = 64
 _CHUNK_BYTES = 32 * 2**20
 _SPOOL_BYTES = 64 * 2**20
 
-#: Fields of `SourceConfig`, such as `retry_timeout_s`.
-Patience = Mapping[str, float]
-AS_PLANNED: Patience = MappingProxyType({})
+#: Values that replace fields of the runs' `SourceConfig`, such as `retry_timeout_s`.
+ReadOverrides = Mapping[str, float]
+NO_OVERRIDES: ReadOverrides = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An image to be read: the row's own facts, its planned record, and the number of the file that has this."""
+class ImageRequest:
+    """An image to read: columns of its row, the planned record, and the number of the plan file that contains it."""
 
     id: str
     image_uri: str | None
@@ -48,8 +48,8 @@ class Wanted:
     plan: int
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Wanted:
-        """A row of the table `located` with `image_uri` and `image_sha256`."""
+    def of(cls, row: Mapping[str, Any]) -> ImageRequest:
+        """The image of a row of the table `located`, which also has `image_uri` and `image_sha256`."""
         place = dict(row["hanclip_place"] or {"plan": -1})
         plan = place.pop("plan")
         record = Record(id=row["id"], source_fingerprint=row["source_fingerprint"], **place) if place else None
@@ -57,25 +57,25 @@ class Wanted:
 
     @property
     def order(self) -> tuple[int, str, int, str]:
-        """Neighbours in a container come one after the other."""
+        """Sort key that reads each container from front to back."""
         if self.record is None:
             return (-1, "", 0, self.id)
         return (self.plan, self.record.container or "", self.record.position or 0, self.id)
 
 
 class ImageReader:
-    """Reads images at their places. Use as a context manager.
+    """Reads the images of a dataset's rows. Use as a context manager.
 
     Args:
-        dataset: whose rows they belong to.
-        files: of `locate`.
-        patience: limits of reading that are to hold in place of those of the runs.
+        dataset: the dataset.
+        files: the result of `locate`.
+        overrides: replace settings of the runs.
     """
 
-    def __init__(self, dataset: Dataset, files: Sequence[PlannedFile], patience: Patience = AS_PLANNED) -> None:
+    def __init__(self, dataset: Dataset, files: Sequence[PlannedFile], overrides: ReadOverrides = NO_OVERRIDES) -> None:
         self._dataset = dataset
         self._sources = cache(
-            lambda plan: (source_of(files[plan]) if plan >= 0 else SourceConfig()).model_copy(update=dict(patience))
+            lambda plan: (source_of(files[plan]) if plan >= 0 else SourceConfig()).model_copy(update=dict(overrides))
         )
         self._detect = cache(lambda config: detect(config, dataset.uri))
         self._readers: dict[tuple[SourceConfig, SourceKind], RecordReader] = {}
@@ -87,52 +87,55 @@ class ImageReader:
     def __exit__(self, *exc: object) -> None:
         self._open.close()
 
-    def read(self, wanted: Sequence[Wanted]) -> Iterator[bytes | Failure]:
-        """The images in order. They wait on the disk where they do not fit into a little memory.
+    def read(self, requests: Sequence[ImageRequest]) -> Iterator[bytes | Failure]:
+        """Read the images and yield them in the order of the requests.
 
         Raises:
-            UnavailableError: a store is down, as far as one can tell.
+            UnavailableError: a store seems to be down.
         """
         spans: dict[int, tuple[int, int] | Failure] = {}
         with SpooledTemporaryFile(_SPOOL_BYTES, prefix="hanclip-") as spool:
-            for chunk in _chunks(sorted(range(len(wanted)), key=lambda at: wanted[at].order), wanted):
-                for at, got in zip(chunk, self._chunk([wanted[at] for at in chunk]), strict=True):
-                    spans[at] = got if isinstance(got, Failure) else (spool.tell(), spool.write(got))
-            for at in range(len(wanted)):
-                span = spans[at]
+            for chunk in _chunks(sorted(range(len(requests)), key=lambda number: requests[number].order), requests):
+                for number, result in zip(chunk, self._chunk([requests[number] for number in chunk]), strict=True):
+                    spans[number] = result if isinstance(result, Failure) else (spool.tell(), spool.write(result))
+            for number in range(len(requests)):
+                span = spans[number]
                 if isinstance(span, Failure):
                     yield span
                 else:
                     spool.seek(span[0])
                     yield spool.read(span[1])
 
-    def _chunk(self, wanted: Sequence[Wanted]) -> list[bytes | Failure]:
-        found: list[bytes | Failure] = []
-        for plan, group in groupby(wanted, key=lambda one: one.plan):
+    def _chunk(self, requests: Sequence[ImageRequest]) -> list[bytes | Failure]:
+        results: list[bytes | Failure] = []
+        for plan, group in groupby(requests, key=lambda request: request.plan):
             some = list(group)
-            found += self._planned(some) if plan >= 0 else [_nowhere(one, self._dataset.uri) for one in some]
-        return self._checked(wanted, self._moved(wanted, found))
+            results += self._planned(some) if plan >= 0 else [_not_planned(one, self._dataset.uri) for one in some]
+        return [
+            result if isinstance(result, Failure) else _verified(request, result)
+            for request, result in zip(requests, self._retried(requests, results), strict=True)
+        ]
 
-    def _planned(self, wanted: Sequence[Wanted]) -> list[bytes | Failure]:
-        """What lies at the planned places, all of one plan."""
-        config = self._sources(wanted[0].plan)
-        found: list[bytes | Failure] = []
-        for container, group in groupby(wanted, key=lambda one: one.record and one.record.container):
-            records = [one.record for one in group if one.record]
+    def _planned(self, requests: Sequence[ImageRequest]) -> list[bytes | Failure]:
+        """Read images from their planned locations, all of one plan."""
+        config = self._sources(requests[0].plan)
+        results: list[bytes | Failure] = []
+        for container, group in groupby(requests, key=lambda request: request.record and request.record.container):
+            records = [request.record for request in group if request.record]
             try:
                 kind = self._kind(container, config)
-                # The text is known. A file of its own, gone or changed, must not keep the image back.
+                # The dataset has the text. A text file that is gone or has changed must not make the image fail.
                 records = [replace(record, text_uri=None) for record in records] if container is None else records
                 raws = self._reader(config, kind, container).read(records)
             except SourceError as error:
-                found += [Failure(Stage.READ, Reason.NOT_FOUND, str(error))] * len(records)
+                results += [Failure(Stage.READ, Reason.NOT_FOUND, str(error))] * len(records)
             except UnavailableError:
                 raise
             except StorageError as error:
-                found += [read_failure(error)] * len(records)
+                results += [read_failure(error)] * len(records)
             else:
-                found += [raw.image if raw.image is not None else raw.failure or _EMPTY for raw in raws]
-        return found
+                results += [raw.image if raw.image is not None else raw.failure or _EMPTY for raw in raws]
+        return results
 
     def _kind(self, container: str | None, config: SourceConfig) -> SourceKind:
         if container is not None and config.format != "auto":
@@ -147,56 +150,56 @@ class ImageReader:
             self._open.callback(opened.close)
         return self._readers[config, kind]
 
-    def _moved(self, wanted: Sequence[Wanted], found: list[bytes | Failure]) -> list[bytes | Failure]:
-        """Where a table was written again, or its plan is gone, the row itself may say where its image is."""
-        again = [at for at, got in enumerate(found) if isinstance(got, Failure) and _has_own_address(wanted[at])]
-        policy = ReadPolicy.of(self._sources(wanted[again[0]].plan if again else -1))
-        uris = [wanted[at].image_uri or "" for at in again]
-        for at, data in zip(again, storage.read_many(uris, policy), strict=True):
-            found[at] = found[at] if isinstance(data, StorageError) else data
-        return found
-
-    def _checked(self, wanted: Sequence[Wanted], found: Sequence[bytes | Failure]) -> list[bytes | Failure]:
-        return [got if isinstance(got, Failure) else _same(one, got) for one, got in zip(wanted, found, strict=True)]
-
-
-_EMPTY = Failure(Stage.READ, Reason.MISSING_IMAGE, "The source has no image at this place any more.")
+    def _retried(self, requests: Sequence[ImageRequest], results: list[bytes | Failure]) -> list[bytes | Failure]:
+        """Retry failures with the URI of the row itself: its table may have been rewritten, or its plan be gone."""
+        failed = [
+            number
+            for number, result in enumerate(results)
+            if isinstance(result, Failure) and _has_own_uri(requests[number])
+        ]
+        policy = ReadPolicy.of(self._sources(requests[failed[0]].plan if failed else -1))
+        uris = [requests[number].image_uri or "" for number in failed]
+        for number, data in zip(failed, storage.read_many(uris, policy), strict=True):
+            results[number] = results[number] if isinstance(data, StorageError) else data
+        return results
 
 
-def _chunks(order: Sequence[int], wanted: Sequence[Wanted]) -> Iterator[list[int]]:
-    """Rows that are read at once: few enough, and small enough as far as the source tells."""
+_EMPTY = Failure(Stage.READ, Reason.MISSING_IMAGE, "The source no longer has an image at this location.")
+
+
+def _chunks(order: Sequence[int], requests: Sequence[ImageRequest]) -> Iterator[list[int]]:
+    """Numbers of requests to read at once, limited in number and, if the source states sizes, in bytes."""
     chunk: list[int] = []
-    held = 0
-    for at in order:
-        record = wanted[at].record
+    chunk_bytes = 0
+    for number in order:
+        record = requests[number].record
         size_bytes = (record.size_bytes if record else None) or 0
-        if chunk and (len(chunk) == _CHUNK_ROWS or held + size_bytes > _CHUNK_BYTES):
+        if chunk and (len(chunk) == _CHUNK_ROWS or chunk_bytes + size_bytes > _CHUNK_BYTES):
             yield chunk
-            chunk, held = [], 0
-        chunk.append(at)
-        held += size_bytes
+            chunk, chunk_bytes = [], 0
+        chunk.append(number)
+        chunk_bytes += size_bytes
     if chunk:
         yield chunk
 
 
-def _has_own_address(one: Wanted) -> bool:
-    """Whether the row's URI is an object, and not a part of one or what was tried already."""
-    return (
-        bool(one.image_uri) and "#" not in (one.image_uri or "") and (one.record is None or bool(one.record.container))
-    )
+def _has_own_uri(request: ImageRequest) -> bool:
+    """Whether the row's URI is that of a whole object which has not been tried yet."""
+    uri, record = request.image_uri or "", request.record
+    return bool(uri) and "#" not in uri and (record is None or bool(record.container))
 
 
-def _nowhere(one: Wanted, out: str) -> Failure:
+def _not_planned(request: ImageRequest, out: str) -> Failure:
     detail = (
-        f"No plan below {out}/_runs tells where {one.id} lies in its source: bring the runs' folders back, or embed "
-        "the source to another OUT."
+        f"No plan below {out}/_runs has the location of {request.id} in its source: restore the folders of the runs, "
+        "or embed the source to another OUT."
     )
     return Failure(Stage.READ, Reason.NOT_FOUND, detail)
 
 
-def _same(one: Wanted, data: bytes) -> bytes | Failure:
+def _verified(request: ImageRequest, data: bytes) -> bytes | Failure:
     """The image, if it is the one that was embedded."""
-    if one.image_sha256 is not None and hashlib.sha256(data).hexdigest() == one.image_sha256:
+    if request.image_sha256 is not None and hashlib.sha256(data).hexdigest() == request.image_sha256:
         return data
-    detail = f"{one.image_uri} is another image than the one that was embedded. Run `hanclip embed` again."
+    detail = f"{request.image_uri} is not the image that was embedded. Run `hanclip embed` again."
     return Failure(Stage.READ, Reason.CHANGED, detail)

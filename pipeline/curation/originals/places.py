@@ -1,8 +1,8 @@
-"""Where the rows of a dataset lie in their sources, as the plans of its runs tell.
+"""Finds the locations of a dataset's rows in their sources, from the plans of its runs.
 
-In: rows in a workspace's table. Out: the same rows beside the planned record of each, of the newest plan that has a
-place for it, and the runs whose configuration says how to read there. A snapshot's rows were copied from another
-dataset, so its plans are asked too.
+In: rows in a table of a workspace. Out: the same rows with the planned record of each, from the newest plan that has a
+location for it, and the runs whose configuration is needed to read it. The rows of a snapshot were copied from another
+dataset, so the plans of that dataset are searched as well.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class PlannedFile:
 
 
 def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
-    """Make the table `located`: the rows of the table `wanted`, each beside its `hanclip_place`.
+    """Create the table `located`: the rows of the table `wanted`, with the additional column `hanclip_place`.
 
-    That is null, or a struct of `image_uri`, `text_uri`, `container`, `position` and `size_bytes`, as the source was
-    listed, and `plan`, the number of the file in the list that is returned.
+    It is null, or a struct of `image_uri`, `text_uri`, `container`, `position` and `size_bytes`, as planned, and of
+    `plan`, the number of the plan file in the list that is returned.
     """
     files = list(_planned_files(out))
     work.register("records", _records(files))
@@ -61,7 +61,7 @@ def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
 
 
 def source_of(file: PlannedFile) -> SourceConfig:
-    """How the run that planned the records read its source; the defaults, if its configuration is gone."""
+    """The source configuration of the run that planned the records; the defaults if the run's is gone."""
     try:
         data = storage.read_bytes(storage.join(layout.run_uri(file.out, file.run_id), layout.CONFIG))
     except NotFoundError:
@@ -70,19 +70,19 @@ def source_of(file: PlannedFile) -> SourceConfig:
 
 
 def _planned_files(out: str) -> Iterator[PlannedFile]:
-    """Files of records that are still there, older plans first."""
+    """The plan files that still exist, older plans first."""
     claim = read_claim(storage.join(out, layout.SNAPSHOT))
     if claim:
         yield from _planned_files(claim["source"])
     runs = layout.runs(out)
-    there = {info.uri for infos in runs.values() for info in infos}
+    existing = {info.uri for infos in runs.values() for info in infos}
     for run in planned_runs(runs):
         if not claim or run.run_id != claim["run_id"]:
-            yield from (PlannedFile(out, run.run_id, uri) for uri in run.record_files if uri in there)
+            yield from (PlannedFile(out, run.run_id, uri) for uri in run.record_files if uri in existing)
 
 
 def _records(files: list[PlannedFile]) -> pads.Dataset:
-    """All planned records, with the number of their file as `plan`."""
+    """All planned records, with the number of their plan file as `plan`."""
     full = RECORDS.append(pa.field("plan", pa.int64()))
     numbered = groupby(enumerate(files), lambda entry: entry[1].out)
     parts = [scan_files([(file.uri, {"plan": number}) for number, file in group], full) for _, group in numbered]

@@ -1,8 +1,7 @@
-"""The encoded images of a dataset's rows, read again from where they came from: for pages of pictures and for tars.
+"""Reads the encoded images of a dataset's rows again from their sources, for HTML pages.
 
-In: rows of a dataset. Out: their bytes, which are those that were embedded (their sha256 says so), or why they cannot
-be had: an image that is gone or changed since is a failure, never another picture. Texts and other columns come from
-the dataset, which holds them as they were.
+In: rows of a dataset. Out: the bytes that were embedded, verified by their sha256, or a failure if the image is gone or
+has changed. Texts and other columns come from the dataset.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.curation.originals.image_reader import AS_PLANNED, ImageReader, Patience, Wanted
+from pipeline.curation.originals.image_reader import NO_OVERRIDES, ImageReader, ImageRequest, ReadOverrides
 from pipeline.curation.originals.places import locate
 from pipeline.dataset.dataset import Dataset
 from pipeline.records import Failure
@@ -24,14 +23,14 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A row as its source has it.
+    """A row with its original image.
 
     Attributes:
         id: of the row.
-        image: its encoded bytes; None of a dataset without images, and where there is a failure.
-        text: as the dataset has it.
-        extra: the source's other columns, as the dataset has them.
-        failure: why the image cannot be had.
+        image: its encoded bytes; None in a dataset without images, or if there is a failure.
+        text: from the dataset.
+        extra: the source's other columns, from the dataset.
+        failure: why the image could not be read.
     """
 
     id: str
@@ -41,14 +40,14 @@ class Original:
     failure: Failure | None = None
 
 
-def originals(out: str, rows: pa.Table, patience: Patience = AS_PLANNED) -> Iterator[Original]:
-    """Read some of the latest rows of `out` again, in the order of `rows` (`id`, `source_fingerprint`).
+def originals(out: str, rows: pa.Table, overrides: ReadOverrides = NO_OVERRIDES) -> Iterator[Original]:
+    """Read the originals of some latest rows of `out`, in the order of `rows` (`id`, `source_fingerprint`).
 
-    `patience` holds limits of reading that are to hold in place of those of the runs.
+    `overrides` replaces settings of the runs.
 
     Raises:
         IdentityError: there is no dataset.
-        UnavailableError: a store is down, as far as one can tell.
+        UnavailableError: a store seems to be down.
         StorageError, RunError: the dataset cannot be read.
     """
     dataset = Dataset.open(out)
@@ -61,7 +60,7 @@ def originals(out: str, rows: pa.Table, patience: Patience = AS_PLANNED) -> Iter
         work.register("asked", rows.select(["id", "source_fingerprint"]).append_column("hanclip_row", numbers))
         work.register("embedded", dataset.embeddings(["id", "source_fingerprint", *names]))
         work.execute(_DETAILS.format(columns="".join(f', "{name}"' for name in names)))
-        with ImageReader(dataset, locate(dataset.uri, work, "details"), patience) as images:
+        with ImageReader(dataset, locate(dataset.uri, work, "details"), overrides) as images:
             for batch in work.batches("SELECT * FROM located ORDER BY hanclip_row"):
                 yield from _originals(dataset, images, batch)
 
@@ -77,10 +76,10 @@ def _originals(dataset: Dataset, images: ImageReader, batch: pa.RecordBatch) -> 
     for start in range(0, batch.num_rows, _BLOCK_ROWS):
         rows = batch.slice(start, _BLOCK_ROWS).to_pylist()
         if not dataset.identity.has_images:
-            found: Iterator[bytes | Failure | None] = iter([None] * len(rows))
+            results: Iterator[bytes | Failure | None] = iter([None] * len(rows))
         else:
-            found = images.read([Wanted.of(row) for row in rows])
-        for row, got in zip(rows, found, strict=True):
+            results = images.read([ImageRequest.of(row) for row in rows])
+        for row, result in zip(rows, results, strict=True):
             extra = {name: row[name] for name in dataset.identity.extra.names}
-            failure = got if isinstance(got, Failure) else None
-            yield Original(row["id"], None if failure else got, row.get("text"), extra, failure)  # type: ignore[arg-type]
+            image, failure = (None, result) if isinstance(result, Failure) else (result, None)
+            yield Original(row["id"], image, row.get("text"), extra, failure)

@@ -1,1 +1,1 @@
-"""Nearest neighbours of a query among the stored vectors: exact, or with an index."""
+"""Finds the nearest stored vectors of a query, exactly or with an index."""

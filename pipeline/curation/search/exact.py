@@ -1,13 +1,13 @@
-"""Which rows of a dataset are most like a query: exact, streamed, in bounded memory.
+"""Finds the rows of a dataset that are most similar to a query, by streaming over all of them in bounded memory.
 
-In: a dataset and query vectors of norm 1. Out: for each query its nearest rows, the most similar first. Rows of equal
-similarity (to six decimals, which is what float32 arithmetic in another order keeps) follow by id, so the answer is the
-same however the rows are stored.
+In: a dataset and query vectors of norm 1. Out: the nearest rows of each query, most similar first. Rows of equal
+similarity are ordered by id, so the result does not depend on how rows are stored. Similarities are compared to six
+decimals, since float32 sums differ beyond that when computed in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.vectors import IMAGE, TEXT, Block, Vectors, matrix, require_vectors, vector_blocks
+from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.scratch.workspace import Workspace
 
-#: What can be searched, by the word that a user types.
+#: Vector columns by the name that a user types.
 SEARCHED = {"images": IMAGE, "texts": TEXT}
 
-#: Decimals in which similarities are told and compared.
+#: Similarities are rounded to this many decimals.
 DECIMALS = 6
-#: What differs by less may tie once it is rounded.
+#: Similarities that differ by less may be equal once rounded.
 TIE = 2 * 10.0**-DECIMALS
 
 
@@ -34,9 +34,9 @@ class Hit:
     """A row that was found.
 
     Attributes:
-        id, source_fingerprint: which.
+        id, source_fingerprint: key of the row.
         similarity: cosine to the query.
-        text: the row's caption, None where it has none.
+        text: the row's caption, None if it has none.
     """
 
     id: str
@@ -46,14 +46,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a search came to.
+class SearchResult:
+    """The result of a search.
 
     Attributes:
-        hits: one list for each query, the most similar first.
+        hits: one list per query, most similar first.
         rows: rows that were searched.
-        by_index: how many of them an index answered for; the others were compared one by one.
-        notes: what to know about the index.
+        by_index: how many of them through an index; the others were compared one by one.
+        notes: messages about the index for the user.
     """
 
     hits: list[list[Hit]]
@@ -62,70 +62,67 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-class Nearest:
-    """The `top` nearest rows to each of Q queries, among all that were added."""
+class TopHits:
+    """The `top` nearest rows of each of Q queries, among all rows added so far."""
 
-    def __init__(self, queries: Vectors, top: int, left_out: Sequence[str | None] = ()) -> None:
+    def __init__(self, queries: Vectors, top: int, exclude: Sequence[str | None] = ()) -> None:
         self._queries, self._top = queries, top
-        self._left_out = tuple(left_out) or (None,) * len(queries)
+        self._exclude = tuple(exclude) or (None,) * len(queries)
         self.hits: list[list[Hit]] = [[] for _ in queries]
         self.rows = 0
 
     def add(self, rows: pa.Table, vectors: Vectors) -> None:
-        """Compare B rows (`KEY`, perhaps `text`) and their (B, D) vectors with every query."""
+        """Compare B rows (`KEY`, optionally `text`) and their (B, D) vectors with every query."""
         self.rows += len(vectors)
         for number, similarities in enumerate(self._queries @ vectors.T):
-            self.offer(number, rows, candidates(similarities, self._top + 1), similarities)
+            self.merge(number, rows, top_positions(similarities, self._top + 1), similarities)
 
-    def offer(
-        self, query: int, rows: pa.Table, at: npt.NDArray[np.intp], similarities: npt.NDArray[np.float32]
+    def merge(
+        self, query: int, rows: pa.Table, positions: npt.NDArray[np.intp], similarities: npt.NDArray[np.float32]
     ) -> None:
-        """Let the rows `at` compete for a place among the hits of one query."""
-        picked = rows.take(pa.array(at)).to_pylist()
-        found = [_hit(row, value) for row, value in zip(picked, similarities[at].tolist(), strict=True)]
-        kept = [*self.hits[query], *(hit for hit in found if hit.id != self._left_out[query])]
-        self.hits[query] = sorted(kept, key=lambda hit: (-hit.similarity, hit.id))[: self._top]
+        """Merge the rows at `positions` into the hits of one query."""
+        chosen = rows.take(pa.array(positions)).to_pylist()
+        found = [_hit(row, value) for row, value in zip(chosen, similarities[positions].tolist(), strict=True)]
+        merged = [*self.hits[query], *(hit for hit in found if hit.id != self._exclude[query])]
+        self.hits[query] = sorted(merged, key=lambda hit: (-hit.similarity, hit.id))[: self._top]
 
 
 def _hit(row: dict[str, str | None], similarity: float) -> Hit:
     return Hit(str(row["id"]), str(row["source_fingerprint"]), round(similarity, DECIMALS), row.get("text"))
 
 
-def candidates(similarities: npt.NDArray[np.float32], top: int) -> npt.NDArray[np.intp]:
-    """Positions of the `top` largest values, and of all that tie with the last of them."""
+def top_positions(similarities: npt.NDArray[np.float32], top: int) -> npt.NDArray[np.intp]:
+    """Positions of the `top` largest values, and of all that may tie with the smallest of them."""
     if len(similarities) <= top:
         return np.arange(len(similarities))
     least = np.partition(similarities, -top)[-top]
     return np.flatnonzero(similarities >= least - TIE)
 
 
-def search(out: str, queries: Vectors, top: int, vector: str = IMAGE, left_out: Sequence[str | None] = ()) -> Answer:
-    """The `top` rows of the dataset at `out` nearest to each of the (Q, D) `queries`, compared one by one.
+def search(
+    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[str | None] = ()
+) -> SearchResult:
+    """Compare every row of the dataset at `out` with the (Q, D) `queries`.
 
     Args:
         out: the dataset.
         queries: unit vectors.
-        top: how many rows a query gets.
-        vector: column that is searched.
-        left_out: for each query an id that is not wanted, such as the one it asks about.
+        top: how many rows to find per query.
+        vector: column to search.
+        exclude: for each query an id to leave out, such as that of the row whose vector it is.
 
     Raises:
         UsageError: the dataset has no such vectors.
-        IdentityError, StorageError, RunError: it is not there, or cannot be read.
+        IdentityError, StorageError, RunError: there is no dataset, or it cannot be read.
     """
-    return exact(vector_blocks(out, vector, text_columns(Dataset.open(out))), queries, top, left_out)
-
-
-def exact(blocks: Iterable[Block], queries: Vectors, top: int, left_out: Sequence[str | None] = ()) -> Answer:
-    """The same over blocks that are at hand."""
-    nearest = Nearest(queries, top, left_out)
-    for block in blocks:
-        nearest.add(block.rows, block.vectors)
-    return Answer(nearest.hits, nearest.rows)
+    hits = TopHits(queries, top, exclude)
+    for block in vector_blocks(out, vector, text_columns(Dataset.open(out))):
+        hits.add(block.rows, block.vectors)
+    return SearchResult(hits.hits, hits.rows)
 
 
 def vectors_of(out: str, ids: Sequence[str], vector: str = IMAGE) -> Vectors:
-    """The (N, D) stored vectors of the rows `ids`, in that order. Raises UsageError for an id that has none."""
+    """The (N, D) stored vectors of the rows `ids`, in that order. Raises UsageError for an id without a vector."""
     dataset = Dataset.open(out)
     require_vectors(dataset, vector)
     with Workspace() as work:
@@ -141,5 +138,5 @@ def vectors_of(out: str, ids: Sequence[str], vector: str = IMAGE) -> Vectors:
 
 
 def text_columns(dataset: Dataset) -> tuple[str, ...]:
-    """What a hit shows beside its id."""
+    """The columns of a hit besides its key."""
     return ("text",) if dataset.identity.has_texts else ()

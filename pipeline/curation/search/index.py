@@ -1,10 +1,9 @@
-"""Making a faiss index over the vectors of a dataset, and measuring how much of the truth it finds.
+"""Builds a faiss index over the vectors of a dataset and tunes its recall.
 
-In: a dataset. Out: `OUT/_index/...`. The vectors pass through a scratch file on this machine's disk, so that they are
-read once; the index itself is built in memory and is about as large as they are. How far a search looks (`effort`) is
-not a constant: it is doubled until ten nearest rows of sample queries are found as a comparison with every row finds
-them. Where the dataset has texts the samples are their vectors, since people search images with words, and words lie
-elsewhere in the space than images.
+In: a dataset. Out: `OUT/_index/...`. Vectors are read once and copied to a scratch file on the local disk; the index is
+built in memory and is about as large as they are. The search effort is not a constant: it is doubled until sample
+queries find their ten nearest rows as an exact search does. If the dataset has texts, their vectors are the sample
+queries, since people search images with text, and texts lie in another region of the space than images.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ _EFFORTS: dict[IndexKind, tuple[int, int]] = {"flat": (0, 0), "ivf": (4, 2**16),
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A built index and what was found out about it."""
+class _Built:
+    """A faiss index with its number of lists, search effort and measured recall."""
 
     index: Any
     lists: int
@@ -52,7 +51,7 @@ class _Made:
 
 
 def build(out: str, kind: IndexKind, vector: str, on_phase: OnPhase = ignore) -> IndexFacts:
-    """Index the current rows of the dataset at `out`, in place of an index that may be there.
+    """Build or replace the index over the current rows of the dataset at `out`.
 
     Args:
         out: the dataset.
@@ -62,7 +61,7 @@ def build(out: str, kind: IndexKind, vector: str, on_phase: OnPhase = ignore) ->
 
     Raises:
         UsageError: the dataset has no such vectors.
-        IdentityError, StorageError, RunError: it is not there, or cannot be read or written.
+        IdentityError, StorageError, RunError: there is no dataset, or it cannot be read or written.
     """
     dataset = Dataset.open(out)
     facts = IndexFacts(
@@ -71,37 +70,37 @@ def build(out: str, kind: IndexKind, vector: str, on_phase: OnPhase = ignore) ->
     )  # fmt: skip
     on_phase("reading the vectors", 0, None)
     with tempfile.TemporaryDirectory(prefix="hanclip-") as scratch:
-        spilled = Path(scratch) / "vectors"
-        rows = _spill(dataset, facts, spilled)
+        copied = Path(scratch) / "vectors"
+        rows = _copy_rows(dataset, facts, copied)
         if not rows:
             raise UsageError(f"{dataset.uri} has no current rows with {vector}: there is nothing to index.")
-        vectors: Vectors = np.memmap(spilled, np.float32, "r", shape=(rows, facts.dim))
+        vectors: Vectors = np.memmap(copied, np.float32, "r", shape=(rows, facts.dim))
         on_phase(f"building the {kind} index of {rows:,} vectors", 0, None)
-        made = _tuned(_filled(kind, vectors), kind, vectors, sample_queries(dataset, vector, _SAMPLES))
+        built = _tuned(_filled(kind, vectors), kind, vectors, sample_queries(dataset, vector, _SAMPLES))
         file = Path(scratch) / "index.faiss"
-        faiss.write_index(made.index, str(file))
+        faiss.write_index(built.index, str(file))
         on_phase("storing the index", 0, None)
-        found = {"rows": rows, "lists": made.lists, "effort": made.effort, "recall": made.recall}
-        facts = facts.model_copy(update={**found, "size_bytes": file.stat().st_size})
+        measured = {"rows": rows, "lists": built.lists, "effort": built.effort, "recall": built.recall}
+        facts = facts.model_copy(update={**measured, "size_bytes": file.stat().st_size})
         publish(dataset.uri, facts, file)
     return facts
 
 
-def sample_queries(dataset: Dataset, vector: str, size: int, skipped: int = 0) -> Vectors:
-    """Up to `size` stored vectors to search with, texts where the dataset has them; `skipped` takes others."""
+def sample_queries(dataset: Dataset, vector: str, size: int, seed: int = 0) -> Vectors:
+    """Up to `size` stored vectors as queries: those of texts if the dataset has them. Another seed draws others."""
     column = TEXT if dataset.identity.has_texts else vector
     with Workspace() as work:
         current = CurrentRows(dataset, work)
         parts = []
         for table in current.read([column], current.sample(16 * size)):
             parts.append(matrix(table.filter(table[column].is_valid())[column]))
-    found = np.concatenate(parts) if parts else np.empty((0, dataset.identity.dim), np.float32)
-    order = np.random.default_rng(skipped).permutation(len(found))
-    return found[np.sort(order[:size])]
+    pool = np.concatenate(parts) if parts else np.empty((0, dataset.identity.dim), np.float32)
+    order = np.random.default_rng(seed).permutation(len(pool))
+    return pool[np.sort(order[:size])]
 
 
-def _spill(dataset: Dataset, facts: IndexFacts, path: Path) -> int:
-    """Write the vectors to the local file `path` and the table of their rows to its place; how many there are."""
+def _copy_rows(dataset: Dataset, facts: IndexFacts, path: Path) -> int:
+    """Copy the vectors to the local file `path` and upload the table of their rows; returns their number."""
     texts = text_columns(dataset)
     schema = pa.schema([dataset.identity.schema.field(name) for name in (*KEY, *texts)])
 
@@ -115,7 +114,7 @@ def _spill(dataset: Dataset, facts: IndexFacts, path: Path) -> int:
         return write_table(map_uri(dataset.uri, facts), schema, rows(), {"state": facts.state})
 
 
-def _filled(kind: IndexKind, vectors: Vectors) -> _Made:
+def _filled(kind: IndexKind, vectors: Vectors) -> _Built:
     rows, dim = vectors.shape
     lists = max(1, min(round(4 * rows**0.5), rows // _LEAST_PER_LIST)) if kind == "ivf" else 0
     name = {"flat": "Flat", "ivf": f"IVF{lists},Flat", "hnsw": f"HNSW{_HNSW_LINKS},Flat"}[kind]
@@ -126,29 +125,29 @@ def _filled(kind: IndexKind, vectors: Vectors) -> _Made:
         index.train(np.ascontiguousarray(vectors[::every]))
     for start in range(0, rows, _CHUNK_ROWS):
         index.add(np.ascontiguousarray(vectors[start : start + _CHUNK_ROWS]))
-    return _Made(index, lists)
+    return _Built(index, lists)
 
 
-def _tuned(made: _Made, kind: IndexKind, vectors: Vectors, queries: Vectors) -> _Made:
-    """The index with the least effort that finds what is wanted, or the most there is."""
+def _tuned(built: _Built, kind: IndexKind, vectors: Vectors, queries: Vectors) -> _Built:
+    """Set the least effort that reaches the wanted recall, or the largest effort."""
     effort, most = _EFFORTS[kind]
     if kind == "flat" or not len(queries):
-        return made
-    most = min(most, made.lists or most)
+        return built
+    most = min(most, built.lists or most)
     top = min(NEAREST, len(vectors))
     least = _least_similarities(vectors, queries, top)
     while True:
         effort = min(effort, most)
-        set_effort(made.index, kind, effort)
-        similarities, _ = made.index.search(queries, top)
+        set_effort(built.index, kind, effort)
+        similarities, _ = built.index.search(queries, top)
         recall = float((similarities >= least - 1e-5).mean())
         if recall >= WANTED_RECALL or effort == most:
-            return _Made(made.index, made.lists, effort, recall)
+            return _Built(built.index, built.lists, effort, recall)
         effort *= 2
 
 
 def _least_similarities(vectors: Vectors, queries: Vectors, top: int) -> npt.NDArray[np.float32]:
-    """(Q, 1): the similarity of each query's last true hit. Whoever is as near is as right: copies tie."""
+    """(Q, 1) the similarity of each query's last true hit. Any row as similar counts as found, since copies tie."""
     best = np.full((len(queries), top), -np.inf, np.float32)
     for start in range(0, len(vectors), _CHUNK_ROWS):
         similarities = queries @ vectors[start : start + _CHUNK_ROWS].T

@@ -1,6 +1,6 @@
-"""What an index finds of the truth, and how much sooner: measured through the same doors as every search.
+"""Measures the recall and the speed of an index against an exact search.
 
-In: a dataset with an index. Out: recall and seconds, for queries that its making did not look at.
+In: a dataset with an index. Out: recall and seconds, for queries that were not used to tune the index.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pipeline.curation.search.exact import Answer, search
+from pipeline.curation.search.exact import SearchResult, search
 from pipeline.curation.search.index import NEAREST, sample_queries
 from pipeline.curation.search.index_files import IndexFacts, read_facts
 from pipeline.curation.search.with_index import search_index
@@ -16,20 +16,20 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 
 _QUERIES = 256
-#: What float32 sums in another order differ by; a row that is as near as the last true one is as right.
+#: Difference of float32 sums in another order. A row as similar as the last true hit counts as found.
 _TIE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """How an index does.
+class IndexCheck:
+    """The measurements of an index.
 
     Attributes:
-        facts: which index.
-        queries: how many were asked, for the `NEAREST` nearest rows each.
+        facts: the index.
+        queries: how many, each for its `NEAREST` nearest rows.
         recall: share of these that the index found.
-        exact_s, index_s: seconds that all queries took; the index's include loading it.
-        rows, by_index: rows that are there, and those that the index covers.
+        exact_s, index_s: seconds for all queries; those of the index include loading it.
+        rows, by_index: rows of the dataset, and those that the index covers.
     """
 
     facts: IndexFacts
@@ -41,30 +41,30 @@ class Check:
     by_index: int
 
 
-def check(out: str, vector: str) -> Check:
-    """Ask the index over `vector` and compare with every row.
+def check(out: str, vector: str) -> IndexCheck:
+    """Search with the index over `vector` and exactly, and compare.
 
     Raises:
-        UsageError: there is no index, or it is too old to be used.
+        UsageError: there is no index, or it is too old to use.
         IdentityError, StorageError, RunError: something cannot be read.
     """
     dataset = Dataset.open(out)
     facts = read_facts(dataset.uri, vector)
     if facts is None:
         raise UsageError(f"{out} has no index over {vector}: run `hanclip index {out}` first.")
-    queries = sample_queries(dataset, vector, _QUERIES, skipped=1)
+    queries = sample_queries(dataset, vector, _QUERIES, seed=1)
     begun = time.perf_counter()
     found = search_index(out, queries, NEAREST, vector)
     index_s = time.perf_counter() - begun
     if found is None:
-        raise UsageError(f"The index over {vector} of {out} is too old to be used: run `hanclip index {out}`.")
+        raise UsageError(f"The index over {vector} of {out} is too old to use: run `hanclip index {out}`.")
     begun = time.perf_counter()
     truth = search(out, queries, NEAREST, vector)
     exact_s = time.perf_counter() - begun
-    return Check(facts, len(queries), _recall(found, truth), exact_s, index_s, found.rows, found.by_index)
+    return IndexCheck(facts, len(queries), _recall(found, truth), exact_s, index_s, found.rows, found.by_index)
 
 
-def _recall(found: Answer, truth: Answer) -> float:
+def _recall(found: SearchResult, truth: SearchResult) -> float:
     right = total = 0
     for hits, true_hits in zip(found.hits, truth.hits, strict=True):
         least = true_hits[-1].similarity - _TIE

@@ -1,11 +1,11 @@
-"""Where a dataset's search indexes lie, and which state of the dataset each was made of.
+"""The files of a dataset's search indexes.
 
-    OUT/_index/<vector column>.json              what the index is; written last, so it is there whole or not at all
+    OUT/_index/<vector column>.json              metadata of the index; written last, which makes the index visible
     OUT/_index/<vector column>/<name>.faiss      the index; vector n in it is
     OUT/_index/<vector column>/<name>.parquet    row n here: id, source_fingerprint, text
 
-The name is that of the dataset's state and of the kind, so a build that is killed and started again writes the same
-files, and one of another state leaves those that are being read alone until the new ones count.
+The name contains the dataset's state and the kind of index. So a build that is killed and started again writes the same
+files, and a build for another state leaves the files of the current index alone until it replaces them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOLDER = "_index"
 
 
 class IndexFacts(BaseModel):
-    """What an index is, as its JSON file tells."""
+    """The metadata of an index, as stored in its JSON file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,23 +46,23 @@ class IndexFacts(BaseModel):
 
     @property
     def name(self) -> str:
-        """Of its two files, without their suffixes."""
+        """The name of its two files, without their suffixes."""
         return f"{self.state[:16]}-{self.kind}"
 
 
 def state_of(dataset: Dataset) -> str:
-    """Digest of the names of all files that decide which rows are current, so that no row need be read."""
+    """A digest of the names of all files that determine which rows are current. No row is read."""
     files = [
         (folder, file.run_date, file.shard_id, file.attempt)
         for folder in (layout.EMBEDDINGS, layout.QUARANTINE)
         for file in layout.data_files(dataset.uri, folder)
     ]
-    told = [dataset.identity.weights_sha256, files, sorted(layout.tombstones(dataset.uri))]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    parts = [dataset.identity.weights_sha256, files, sorted(layout.tombstones(dataset.uri))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def read_facts(out: str, vector: str) -> IndexFacts | None:
-    """What the index over `vector` is; None when there is none. Raises RunError for one that is not understood."""
+    """The metadata of the index over `vector`; None if there is none. Raises RunError if they are invalid."""
     uri = _facts_uri(out, vector)
     try:
         return validated(
@@ -77,17 +77,20 @@ def read_facts(out: str, vector: str) -> IndexFacts | None:
 
 
 def map_uri(out: str, facts: IndexFacts) -> str:
-    """The table of which row each vector of the index is."""
+    """The table that maps the vectors of the index to rows."""
     return storage.join(out, FOLDER, facts.vector, f"{facts.name}.parquet")
 
 
 def index_uri(out: str, facts: IndexFacts) -> str:
-    """The index itself."""
+    """The file of the index."""
     return storage.join(out, FOLDER, facts.vector, f"{facts.name}.faiss")
 
 
 def publish(out: str, facts: IndexFacts, index: Path) -> None:
-    """Let the index in the local file `index` count; its table is in place. What it replaces is deleted."""
+    """Upload the local file `index`, make it the current index, and delete the one it replaces.
+
+    The table of its rows must already be uploaded.
+    """
     storage.upload(index_uri(out, facts), index)
     storage.overwrite(_facts_uri(out, facts.vector), facts.model_dump_json(indent=2).encode())
     own = {index_uri(out, facts), map_uri(out, facts)}
@@ -97,7 +100,7 @@ def publish(out: str, facts: IndexFacts, index: Path) -> None:
 
 
 def load(out: str, facts: IndexFacts) -> Any:
-    """The index, ready to search; a local one is mapped into memory where its kind allows. Raises RunError."""
+    """Load the index; a local one is memory-mapped if its kind allows. Raises RunError."""
     uri = index_uri(out, facts)
     try:
         if storage.is_local(uri):
@@ -112,7 +115,7 @@ def load(out: str, facts: IndexFacts) -> Any:
 
 
 def set_effort(index: Any, kind: IndexKind, effort: int) -> None:
-    """Let a search look at more or less."""
+    """Set how much of the index a search visits."""
     if kind == "ivf":
         index.nprobe = effort
     elif kind == "hnsw":

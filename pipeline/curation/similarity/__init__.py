@@ -1,1 +1,1 @@
-"""What a similarity is worth in this dataset: logit, percentile, chance."""
+"""Puts similarities in relation to their dataset: logit, percentile, chance."""

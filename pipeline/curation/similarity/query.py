@@ -1,7 +1,7 @@
-"""One image against many texts, one text against many images: the vectors that are stored, and a few that are encoded.
+"""Ranks texts for an image, or images for a text, by stored vectors and those of a few encoded texts.
 
-In: an id whose stored vector is the question, or a text that the dataset's model encodes. Out: the best matches with
-their cosine, logit, place among the dataset's own pairs, and chance; for given texts also their probabilities.
+In: an id whose stored vector is the query, or a text that the dataset's model encodes. Out: the best matches with their
+cosine, logit, percentile among the dataset's own pairs, and chance; for given texts also their probabilities.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One of the best.
+    """One of the best matches.
 
     Attributes:
         id: of the record; None for a text that was given.
         text: the text, or the record's own caption.
-        percentile: where the cosine stands among the dataset's own pairs, 0 to 100; None where it has none.
-        chance: how often mismatched pairs of the dataset reach it; None where it has none.
-        probability: softmax over all texts that were given; None where fewer than two were.
+        percentile: of the cosine among the dataset's own pairs, 0 to 100; None if it has no pairs.
+        chance: how often mismatched pairs of the dataset reach the cosine; None if there are none.
+        probability: softmax over all texts that were given; None if there are fewer than two.
     """
 
     id: str | None
@@ -44,22 +44,22 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What makes numbers of cosines: the dataset's own distribution, and its model's logit scale."""
+    """Converts cosines with the dataset's own distribution and its model's logit scale."""
 
     survey: Survey
     chance: Chance | None
     logit_scale: float
 
     def match(self, id_: str | None, text: str | None, cosine: float, probability: float | None = None) -> Match:
-        """A match with all its numbers."""
+        """Build a match with all its figures."""
         value = np.array([cosine], np.float32)
         percentile = float(self.survey.percentiles(value)[0]) if len(self.survey.cosines) else None
-        often = None if self.chance is None else float(self.chance.of(value)[0])
-        return Match(id_, text, cosine, cosine * self.logit_scale, percentile, often, probability)
+        chance = None if self.chance is None else float(self.chance.of(value)[0])
+        return Match(id_, text, cosine, cosine * self.logit_scale, percentile, chance, probability)
 
 
 def measure(dataset: Dataset, ids: Sequence[str]) -> Scale:
-    """The scale of a dataset, and the states of the ids that are asked for. Raises UsageError where one is unknown."""
+    """The scale of a dataset, with the states of these ids. Raises UsageError if an id is unknown."""
     found = survey(dataset.uri, ids)
     for id_ in ids:
         if id_ not in found.states:
@@ -68,7 +68,7 @@ def measure(dataset: Dataset, ids: Sequence[str]) -> Scale:
 
 
 def stored(dataset: Dataset, id_: str, fingerprint: str, vector: str) -> tuple[Vectors, str | None]:
-    """The (D,) vector of a record's state, and its text. Raises UsageError where it has no such vector."""
+    """The (D,) vector of a record's state, and its text. Raises UsageError if it has no such vector."""
     require_vectors(dataset, vector)
     has_texts = dataset.identity.has_texts
     state = (pads.field("id") == id_) & (pads.field("source_fingerprint") == fingerprint)
@@ -82,7 +82,7 @@ def stored(dataset: Dataset, id_: str, fingerprint: str, vector: str) -> tuple[V
 
 
 def rank_texts(scale: Scale, image: Vectors, texts: Sequence[tuple[str | None, str]], vectors: Vectors) -> list[Match]:
-    """The (id or None, text) pairs, the best first; ties in the order given. `image` is (D,), `vectors` (T, D)."""
+    """Rank (id or None, text) pairs, best first; ties keep their order. `image` is (D,), `vectors` is (T, D)."""
     cosines = (vectors @ image).astype(np.float64)
     logits = cosines * scale.logit_scale
     odds = np.exp(logits - logits.max())
@@ -97,9 +97,10 @@ def rank_stored(dataset: Dataset, scale: Scale, query: Vectors, vector: str, top
     best: list[tuple[float, str, str | None]] = []
     for block in vector_blocks(dataset.uri, vector, ["text"] if has_texts else []):
         cosines = block.vectors @ query
-        at = np.flatnonzero(cosines >= np.partition(cosines, -min(top, len(cosines)))[-min(top, len(cosines))])
-        some = block.rows.take(at)
-        texts = some["text"].to_pylist() if has_texts else [None] * len(at)
-        best += zip((-cosines[at]).tolist(), some["id"].to_pylist(), texts, strict=True)
+        count = min(top, len(cosines))
+        positions = np.flatnonzero(cosines >= np.partition(cosines, -count)[-count])
+        nearest = block.rows.take(positions)
+        texts = nearest["text"].to_pylist() if has_texts else [None] * len(positions)
+        best += zip((-cosines[positions]).tolist(), nearest["id"].to_pylist(), texts, strict=True)
         best = sorted(best, key=lambda match: match[:2])[:top]
     return [scale.match(id_, text, -negative) for negative, id_, text in best]

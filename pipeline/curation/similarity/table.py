@@ -1,10 +1,10 @@
-"""Similarities beside those of their dataset: stored cosines in, a table with logit, percentile and chance out.
+"""Writes the table of similarities: stored cosines in, a table with logit, percentile and chance out.
 
-    logit       cosine * logit_scale, the model's own number
+    logit       cosine * logit_scale, as the model computes it
     percentile  100 * (pairs of the dataset with a lower cosine + half of those with the same) / pairs
-    chance      how often a text of another record reaches this cosine, see `similarity_chance`
+    chance      how often the text of another record reaches this cosine, see `chance`
 
-Two passes over the latest rows read ids, texts and similarities, no vectors; four bytes a row are held in memory.
+Two passes over the latest rows read ids, texts and similarities, but no vectors; four bytes per row are in memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.phases import OnPhase, OnRows, counted, ignore
 
 Reals = npt.NDArray[np.float64]
 
-#: Percent points of the summary.
+#: Percentiles in the summary.
 POINTS = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 
 SCHEMA = pa.schema(
@@ -45,12 +45,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over a dataset's keys tells.
+    """The rows and the similarities of a dataset, from one pass over its keys.
 
     Attributes:
-        rows: ids with a current row.
-        cosines: ascending float32 cosines of the image-text pairs among them.
-        states: fingerprints of the current rows of the ids that were asked for.
+        rows: number of latest rows.
+        cosines: ascending float32 cosines of the rows with an image and a text.
+        states: `source_fingerprint` of the latest rows with the requested ids.
     """
 
     rows: int
@@ -58,19 +58,19 @@ class Survey:
     states: dict[str, str]
 
     def percentiles(self, cosines: npt.NDArray[np.float32]) -> Reals:
-        """Places of these cosines among those of the dataset, 0 to 100; it must have some."""
+        """The percentiles of these cosines among those of the dataset, 0 to 100; `cosines` must not be empty."""
         lower, upto = np.searchsorted(self.cosines, cosines, "left"), np.searchsorted(self.cosines, cosines, "right")
         percent: Reals = 50.0 * (lower + upto) / len(self.cosines)
         return percent
 
     def at(self, percent: float) -> float:
-        """The cosine of the pair that stands there in the order, rounded down: one that a pair really has."""
+        """The cosine at a percentile, rounded down to one that occurs."""
         return float(self.cosines[int(percent / 100 * (len(self.cosines) - 1))])
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A percent point of the distribution, with a record whose pair has just this cosine."""
+    """A percentile of the distribution, and a record with this very cosine."""
 
     percent: float
     similarity: float
@@ -82,11 +82,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class SimilaritySummary:
-    """What the table holds.
+    """A summary of the table.
 
     Attributes:
         pairs: its rows; records without a text have none.
-        records_sampled, pairs_sampled, chance_mean, chance_std: of the mismatched pairs, 0 where there are none.
+        records_sampled, pairs_sampled, chance_mean, chance_std: of the mismatched pairs; 0 if there are none.
     """
 
     table: str
@@ -101,22 +101,23 @@ class SimilaritySummary:
 
 
 def logit_scale(dataset: Dataset) -> float:
-    """The factor that turns cosines into the model's logits, as the shards' footers tell it; raises UsageError."""
+    """The factor from cosines to the model's logits, from a shard's footer. Raises UsageError if there is no shard."""
     for file in dataset.files():
         return float(footer_of(file.uri)["logit_scale"])
-    raise UsageError(f"The dataset at {dataset.uri} holds no shard yet: run `hanclip embed` first.")
+    raise UsageError(f"The dataset at {dataset.uri} has no shard yet: run `hanclip embed` first.")
 
 
 def survey(out: str, ids: Collection[str] = ()) -> Survey:
-    """Go over the keys of the dataset at `out`, and find the states of `ids`. Raises StorageError, RunError."""
+    """Survey the dataset at `out`, and find the states of `ids`. Raises StorageError, RunError."""
     has_pairs = "similarity" in Dataset.open(out).identity.schema.names
-    wanted, rows = pa.array(sorted(ids), pa.string()), 0
+    requested, rows = pa.array(sorted(ids), pa.string()), 0
     states: dict[str, str] = {}
     parts: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
     for batch in latest(out, [*KEY, *(["similarity"] if has_pairs else [])]):
         rows += batch.num_rows
-        met = batch.filter(pc.is_in(batch["id"], wanted)) if ids else batch.slice(0, 0)
-        states.update(zip(met["id"].to_pylist(), met["source_fingerprint"].to_pylist(), strict=True))
+        if ids:
+            found = batch.filter(pc.is_in(batch["id"], requested))
+            states.update(zip(found["id"].to_pylist(), found["source_fingerprint"].to_pylist(), strict=True))
         if has_pairs:
             parts.append(batch["similarity"].drop_null().to_numpy())
     cosines = np.concatenate(parts)
@@ -142,15 +143,13 @@ def write_similarity(out: str, on_phase: OnPhase = ignore) -> SimilaritySummary:
         raise UsageError(f"No record of the dataset at {dataset.uri} has a text: there are no pairs to compare.")
     chance = sample_chance(dataset)
     uri = layout.similarity_uri(dataset.uri)
-    summary = SimilaritySummary(uri, found.rows, len(found.cosines), scale, *_told(chance))
-    facts = {name: value for name, value in asdict(summary).items() if name not in ("table", "points")}
+    mismatched = (0, 0, 0.0, 0.0) if chance is None else (chance.records, len(chance.cosines), chance.mean, chance.std)
+    summary = SimilaritySummary(uri, found.rows, len(found.cosines), scale, *mismatched)
+    footer = {name: value for name, value in asdict(summary).items() if name not in ("table", "points")}
     examples: dict[float, tuple[str, str]] = {}
-    write_table(
-        uri,
-        SCHEMA,
-        _tables(out, found, scale, chance, examples, counted(on_phase, "Writing", len(found.cosines))),
-        {"similarity": facts},
-    )
+    on_rows = counted(on_phase, "Writing", len(found.cosines))
+    tables = _tables(out, found, scale, chance, examples, on_rows)
+    write_table(uri, SCHEMA, tables, {"similarity": footer})
     return replace(summary, points=tuple(_points(found, scale, chance, examples)))
 
 
@@ -162,7 +161,7 @@ def _tables(
     examples: dict[float, tuple[str, str]],
     on_rows: OnRows,
 ) -> Iterator[pa.Table]:
-    """The table's rows, and beside them `examples` of each percent point: of several records the first by id."""
+    """Yield the table's rows, and fill `examples` with a record of each percentile: of several, the first by id."""
     points = pa.array({found.at(percent) for percent in POINTS}, pa.float32())
     for batch in latest(out, [*KEY, "similarity", "text"]):
         pairs = batch.filter(batch["similarity"].is_valid())
@@ -187,9 +186,5 @@ def _points(
 ) -> Iterator[Point]:
     for percent in POINTS:
         cosine = found.at(percent)
-        often = None if chance is None else float(chance.of(np.array([cosine], np.float32))[0])
-        yield Point(percent, cosine, cosine * scale, often, *examples[cosine])
-
-
-def _told(chance: Chance | None) -> tuple[int, int, float, float]:
-    return (0, 0, 0.0, 0.0) if chance is None else (chance.records, len(chance.cosines), chance.mean, chance.std)
+        reached = None if chance is None else float(chance.of(np.array([cosine], np.float32))[0])
+        yield Point(percent, cosine, cosine * scale, reached, *examples[cosine])

@@ -1,1 +1,1 @@
-"""WebDataset tars made from rows."""
+"""Writes WebDataset tars from rows."""

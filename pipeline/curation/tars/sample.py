@@ -1,8 +1,8 @@
-"""One row as a WebDataset sample: the members that share its key.
+"""Converts a row to a WebDataset sample: the tar members that share its key.
 
 In: a row of a dataset and its encoded image. Out: `<key>.<suffix>`, `<key>.txt`, `<key>.json`. The bytes depend on
-nothing else, so the same rows give the same tars. The .json holds the source's own columns as they are named there,
-and below `hanclip` what hanclip knows; in this way hanclip reads its own tars again without a clash of names.
+nothing else, so the same rows give the same tars. The .json has the source's columns by their own names, and the
+columns of hanclip below `hanclip`, so that hanclip can read its own tars again without name clashes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.sources.names import IMAGE_SUFFIXES
 
-#: What hanclip tells about a row, as far as the dataset has it.
-TOLD = (
+#: The columns of a dataset that go below `hanclip`, as far as the dataset has them.
+HANCLIP_COLUMNS = (
     "id",
     "source_fingerprint",
     "image_uri",
@@ -38,9 +38,9 @@ _STEM_CHARS = 40
 
 
 def key_of(id_: str) -> str:
-    """The id itself, where it may be a key; else its end made safe, with a digest of the whole that keeps it unique.
+    """The id itself if it is a valid key; else its last part, escaped, with a digest of the id that keeps it unique.
 
-    A key has no dot (what follows one is the suffix) and no character that a file system or a shell minds.
+    A key has no dot, since the suffix begins there, and no characters that are special to file systems or shells.
     """
     fits = len(id_.encode()) <= _KEY_BYTES and _SAFE.fullmatch(id_)
     if fits and not _HIDDEN.fullmatch(id_) and not _OURS.fullmatch(id_):
@@ -58,13 +58,13 @@ def members_of(row: Mapping[str, Any], extra: Sequence[str], image: bytes | None
         yield f"{key}.{_suffix(image, row.get('image_uri') or '')}", image
     if row.get("text") is not None:
         yield f"{key}.txt", row["text"].encode("utf-8", "replace")
-    told = {name: row[name] for name in extra}
-    told["hanclip"] = {name: row[name] for name in TOLD if name in row}
-    yield f"{key}.json", json.dumps(_plain(told), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    content = {name: row[name] for name in extra}
+    content["hanclip"] = {name: row[name] for name in HANCLIP_COLUMNS if name in row}
+    yield f"{key}.json", json.dumps(_plain(content), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def _suffix(image: bytes, uri: str) -> str:
-    """By the content; by the name of what was embedded, where the content is of a rarer kind."""
+    """The suffix by the image's content; for rarer formats, by the name of the embedded file."""
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "webp"
     if image[4:12] in (b"ftypavif", b"ftypavis"):
@@ -76,11 +76,11 @@ def _suffix(image: bytes, uri: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: bytes as base64, times as text, no NaN."""
+    """Convert to JSON values: bytes to base64, times to text, NaN to null."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(below) for name, below in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(below) for below in value]
+        return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float):

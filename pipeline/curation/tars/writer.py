@@ -1,7 +1,7 @@
-"""Cuts a stream of rows into WebDataset tars; each appears whole or not at all, and then a note of what it holds.
+"""Splits a stream of rows into WebDataset tars, each uploaded whole and followed by a note of its contents.
 
-In: rows in order, and a reader of their images. Out: `000000.tar`, ... and `_tars/000000.json`, ... A call that finds
-the note of a tar that it would write itself passes over it, so a call that was killed costs one tar.
+In: rows in order, and a reader of their images. Out: `000000.tar`, ... and `_tars/000000.json`, ... A tar whose note
+shows the same contents is not written again, so a killed call loses one tar at most.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import storage
-from pipeline.curation.originals.image_reader import ImageReader, Wanted
+from pipeline.curation.originals.image_reader import ImageReader, ImageRequest
 from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.quarantine import quarantine_row
@@ -29,12 +29,12 @@ from pipeline.vocabulary import TRANSIENT_REASONS
 
 NOTES = "_tars"
 BLOCK_ROWS = 256
-Row = dict[str, Any]
+TarRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TarLimits:
-    """A tar is full at so many rows, or when its samples have at least so many bytes."""
+    """A tar is full when it has this many rows, or samples of at least this many bytes."""
 
     rows: int
     size_bytes: int | None
@@ -42,11 +42,11 @@ class TarLimits:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What one tar holds.
+    """The contents of one tar, as stored in its JSON file.
 
     Attributes:
-        first, rows: the rows it stands for, of all kept ones in order; digest: of their ids.
-        samples: rows that are in it; size_bytes, sha256: of the file.
+        first, rows: number of the first row and count of rows; digest: of their ids.
+        samples: rows that are in the tar; size_bytes, sha256: of the file.
         failures: the other rows, as rows of `FAILURES`.
     """
 
@@ -60,19 +60,19 @@ class Note:
 
     @property
     def final(self) -> bool:
-        """Nothing would be better if it were written again."""
+        """Whether writing the tar again could not recover any failed row."""
         return not any(failure["reason"] in TRANSIENT_REASONS for failure in self.failures)
 
 
 class TarWriter:
-    """Cuts a stream of rows into tars."""
+    """Splits a stream of rows into tars."""
 
     def __init__(self, dataset: Dataset, uri: str, limits: TarLimits, images: ImageReader) -> None:
         self._dataset, self._uri, self._limits, self._images = dataset, uri, limits, images
-        self._rows: Iterator[Row] = iter(())
+        self._rows: Iterator[TarRow] = iter(())
 
-    def write(self, rows: Iterator[Row], on_rows: OnRows) -> list[Note]:
-        """All of them, and what they hold but for the failures; `on_rows` counts rows."""
+    def write(self, rows: Iterator[TarRow], on_rows: OnRows) -> list[Note]:
+        """Write all tars; returns their notes without the failures. `on_rows` counts rows."""
         self._rows = rows
         notes: list[Note] = []
         first = 0
@@ -81,11 +81,11 @@ class TarWriter:
             note = self._kept_note(len(notes), first, on_rows) or self._tar(len(notes), first, on_rows)
             notes.append(replace(note, failures=[]))
             first += notes[-1].rows
-        self._remove_behind(len(notes))
+        self._delete_after(len(notes))
         return notes
 
     def _kept_note(self, number: int, first: int, on_rows: OnRows) -> Note | None:
-        """What an earlier call wrote, if it is what this one would write; its rows are passed over."""
+        """The note of an earlier call, if its tar is the one to write next; the rows of that tar are skipped."""
         try:
             note = Note(**json.loads(storage.read_bytes(note_uri(self._uri, number))))
             size_bytes = storage.stat(tar_uri(self._uri, number)).size_bytes
@@ -107,13 +107,13 @@ class TarWriter:
             ids: list[str] = []
             failures: list[dict[str, Any]] = []
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
-                for row, got in self._until_full(tar):
+                for row, image in self._until_full(tar):
                     ids.append(row["id"])
                     on_rows(1)
-                    if isinstance(got, Failure):
-                        failures.append(_failure(row, got))
+                    if isinstance(image, Failure):
+                        failures.append(_failure(row, image))
                     else:
-                        _add(tar, members_of(row, self._dataset.identity.extra.names, got))
+                        _add(tar, members_of(row, self._dataset.identity.extra.names, image))
             with staged.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size_bytes = staged.stat().st_size
@@ -122,26 +122,26 @@ class TarWriter:
         storage.overwrite(note_uri(self._uri, number), to_json(asdict(note)))
         return note
 
-    def _until_full(self, tar: tarfile.TarFile) -> Iterator[tuple[Row, bytes | Failure | None]]:
-        """Rows with their images until the tar is full; what was read beyond goes back."""
+    def _until_full(self, tar: tarfile.TarFile) -> Iterator[tuple[TarRow, bytes | Failure | None]]:
+        """Yield rows with their images until the tar is full; rows read beyond that are put back."""
         rows = 0
         while block := list(islice(self._rows, min(BLOCK_ROWS, self._limits.rows - rows))):
-            for place, (row, got) in enumerate(zip(block, self._read(block), strict=True), 1):
-                yield row, got
+            for used, (row, image) in enumerate(zip(block, self._read(block), strict=True), 1):
+                yield row, image
                 if self._limits.size_bytes is not None and tar.offset >= self._limits.size_bytes:
-                    self._rows = chain(block[place:], self._rows)
+                    self._rows = chain(block[used:], self._rows)
                     return
             rows += len(block)
             if rows == self._limits.rows:
                 return
 
-    def _read(self, rows: list[Row]) -> Iterator[bytes | Failure | None]:
+    def _read(self, rows: list[TarRow]) -> Iterator[bytes | Failure | None]:
         if not self._dataset.identity.has_images:
             return iter([None] * len(rows))
-        return self._images.read([Wanted.of(row) for row in rows])
+        return self._images.read([ImageRequest.of(row) for row in rows])
 
-    def _remove_behind(self, tars: int) -> None:
-        """What an earlier call cut smaller may have left more tars."""
+    def _delete_after(self, tars: int) -> None:
+        """Delete further tars, left by an earlier call with smaller limits."""
         number = tars
         while storage.exists(tar_uri(self._uri, number)):
             for name in (note_uri(self._uri, number), tar_uri(self._uri, number)):
@@ -150,14 +150,14 @@ class TarWriter:
 
 
 def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> None:
-    """Add files whose headers tell nothing but their names and sizes."""
+    """Add files whose headers hold only names and sizes, so that the same rows give the same bytes."""
     for name, content in members:
         info = tarfile.TarInfo(name)
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
 
 
-def _failure(row: Row, failure: Failure) -> dict[str, Any]:
+def _failure(row: TarRow, failure: Failure) -> dict[str, Any]:
     """A row of `FAILURES`: a quarantine row without attempts."""
     failed = quarantine_row(row["id"], row["image_uri"], row["source_fingerprint"], failure, attempts=0)
     del failed["attempts"]
@@ -172,15 +172,15 @@ def _digest(ids: Iterable[str]) -> str:
 
 
 def tar_uri(uri: str, number: int) -> str:
-    """The name of a tar."""
+    """The URI of a tar."""
     return storage.join(uri, f"{number:06d}.tar")
 
 
 def note_uri(uri: str, number: int) -> str:
-    """The name of its note."""
+    """The URI of a tar's note."""
     return storage.join(uri, NOTES, f"{number:06d}.json")
 
 
 def to_json(tree: dict[str, Any]) -> bytes:
-    """As people can read it."""
+    """Indented JSON with a final line end."""
     return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
