@@ -33,6 +33,7 @@ from pipeline.curation.tables import read_facts, write_table
 from pipeline.dataset import layout
 from pipeline.dataset.footer import decode_footer
 from pipeline.errors import NotFoundError
+from pipeline.scratch.spool import spool
 
 _FOLDER = "_dedup"
 _SCHEMA = pa.schema(
@@ -137,11 +138,8 @@ def _empty(count: int) -> PairState:
 
 def _numbers(file: pq.ParquetFile, rows: Rows, key: str, first_rows: Indices) -> Indices:
     """The present number of each stored vector, or -1."""
-    path = rows.work.path("known.parquet")
-    with pq.ParquetWriter(path, pa.schema([_SCHEMA.field("key")])) as writer:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=["key"]):
-            writer.write_batch(batch)
-    rows.work.view("known", path)
+    keys = file.iter_batches(_BATCH_ROWS, columns=["key"])
+    spool(rows.work, "known", pa.schema([_SCHEMA.field("key"), ("number", pa.int64())]), keys, number="number")
     found = rows.numbers(
         f"SELECT row, number AS value FROM (SELECT min(row) AS row, {key} AS key FROM rows "
         f"WHERE {key} IS NOT NULL GROUP BY 2) JOIN known USING (key)"

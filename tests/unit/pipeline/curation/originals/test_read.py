@@ -112,5 +112,5 @@ def test_without_plans_a_row_says_where_it_is_or_what_to_do(tmp_path: Path, out:
         embed(source, place)
         shutil.rmtree(place / "_runs")
     assert set(reasons(read(out)).values()) == {"not_found"}
-    assert "bring the runs' folders back" in str(read(out, ["key-00"])["key-00"].failure)
+    assert "restore the folders of the runs" in str(read(out, ["key-00"])["key-00"].failure)
     assert {id_: one.image for id_, one in read(tmp_path / "out-2").items()} == dict(by_uri.images)
