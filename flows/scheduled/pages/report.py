@@ -131,17 +131,16 @@ def _quarantine(whole: Summary) -> str:
 
 
 def _runs(job: JobSummary) -> str:
-    rows = []
-    for run in job.runs:
-        one = run.summary
-        counts = (
-            (one.rows_in, one.stats.embedded, one.stats.quarantined.total(), one.rows_already_done)
-            if one
-            else ("",) * 4
-        )
-        time = figures.duration(one.seconds) if one else ""
-        rows.append((run.key, run.state, *(f"{n:,}" if n != "" else "" for n in counts), time, run.message))
+    rows = [(run.key, run.state, *_counts(run.summary), run.message) for run in job.runs]
     return table(("date", "state", "rows in", "embedded", "quarantined", "already done", "time", "note"), rows)
+
+
+def _counts(summary: Summary | None) -> tuple[str, ...]:
+    if summary is None:
+        return ("",) * 5
+    stats = summary.stats
+    counts = (summary.rows_in, stats.embedded, stats.quarantined.total(), summary.rows_already_done)
+    return (*(f"{count:,}" for count in counts), figures.duration(summary.seconds))
 
 
 def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig, steps: Sequence[Step]) -> Iterator[str]:
