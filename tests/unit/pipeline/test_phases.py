@@ -1,0 +1,13 @@
+"""Counted work reports its sum as a phase."""
+
+from __future__ import annotations
+
+from pipeline.phases import counted
+
+
+def test_rows_are_reported_as_the_sum_of_a_phase():
+    calls = []
+    on_rows = counted(lambda *call: calls.append(call), "Reading rows", 9)
+    for rows in (4, 5):
+        on_rows(rows)
+    assert calls == [("Reading rows", 4, 9), ("Reading rows", 9, 9)]
