@@ -18,11 +18,8 @@ from tests.fixtures.places import ROOT
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
 
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray's workers import the toy actors of the tests by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 #: Folders in the order of their length. Longest first, so that processes which share them out end together.
