@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from actors import driver
 from actors.scheduler.metrics import Metrics
 from pipeline.config import parse
 from tests.fixtures.monitoring import metrics_asked_for
-from tests.fixtures.processes import patience
+from tests.fixtures.processes import until
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -33,15 +32,15 @@ def exported_page() -> list[str]:
 
 def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
     """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
-    deadline_s = time.monotonic() + patience(60)
-    while True:
+
+    def look() -> list[str]:
         between()
         lines = [line for line in exported_page() if run_id in line]
         exported = {line.partition("{")[0].removeprefix("ray_").removesuffix("_total") for line in lines}
-        if names <= exported:
-            return lines
-        assert time.monotonic() < deadline_s, f"not exported: {names - exported}"
-        time.sleep(0.5)
+        return lines if names <= exported else []
+
+    found: list[str] = until(look, f"{names} of {run_id}", 60, every_s=0.5)
+    return found
 
 
 def value(lines: list[str], name: str, **tags: str) -> float:

@@ -29,7 +29,7 @@ from pipeline.jobs.job import JobRun
 from pipeline.partitions.manifests import PartitionState, read_states, write_state
 from pipeline.partitions.template import partitions
 from tests.fixtures.places import ROOT
-from tests.fixtures.processes import patience
+from tests.fixtures.processes import patience, until
 from tests.fixtures.toy_jobs import ToyJobs
 
 TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, max_attempts=3)
@@ -157,8 +157,7 @@ def test_a_job_stopped_by_somebody_else_ends_the_backfill(config: RunConfig) -> 
     jobs = ToyJobs({DAYS[0]: "slow"})
 
     def cancel() -> None:
-        while not jobs.ran[DAYS[0]]:
-            time.sleep(0.01)
+        until(lambda: jobs.ran[DAYS[0]], "the first day", every_s=0.01)
         jobs.stop(next(iter(jobs.jobs)))
 
     threading.Thread(target=cancel).start()
@@ -211,8 +210,7 @@ def begin_theirs(jobs: ToyJobs, config: RunConfig, made_from: RunConfig) -> None
     keys = {"keys": ",".join(DAYS[:2]), "app": APP, "backfill_id": "somebody-else", "out": config.output.uri}
     runs = tuple(JobRun(part.key, part.config) for part in partitions(made_from, DAYS[:2]))
     jobs.submit("theirs-a1", JobSpec("theirs", config.output.uri, runs, keys))
-    while not jobs.ran[DAYS[1]]:
-        time.sleep(0.01)
+    until(lambda: jobs.ran[DAYS[1]], "the second day", every_s=0.01)
     jobs.behaviour.clear()
 
 
