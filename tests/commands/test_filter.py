@@ -20,6 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
+from pipeline.curation.export.contract import ExportRequest
+from pipeline.curation.export.options import ExportOptions
+from pipeline.curation.export.registry import exporter
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.curation.tars.sample import key_of
 from pipeline.dataset import Dataset, latest
@@ -320,6 +323,10 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     assert ids(out / "filter" / "default" / "unread.parquet") == [gone, changed]
     told = hanclip("export", out, tmp_path / "all", "--to", "webdataset")
     assert (told["rows"], told["left_out"]) == (len(source.images) - 2, 2)
+    for dest in ("all", "afresh"):  # resumed and new tars
+        rows: list[int] = []
+        exporter("webdataset")(ExportRequest(str(out), str(tmp_path / dest), ExportOptions(), rows.append))
+        assert sum(rows) == len(source.images)
     inside = hanclip("export", out, source.uri / "clean", "--to", "webdataset", code=2)
     assert "would take what is written there for records" in inside["message"]
     found = samples(place)
