@@ -72,14 +72,14 @@ def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bo
     spec, backend = specification(absolute(config), name), make_backend(target)
     with shown.frame:
         backend.status(attempt_id(spec.job_id_base, 1))  # fails at once if the backend is unreachable
-        begun = ensure(backend, spec, target)
-        _announce(begun, shown)
+        started = ensure(backend, spec, target)
+        _announce(started, shown)
         if detach:
             return 0
         try:
-            ended = watch(backend, begun.job_id, spec.out, target, shown.log, shown.progress)
+            ended = watch(backend, started.job_id, spec.out, target, shown.log, shown.progress)
         except (KeyboardInterrupt, SystemExit):
-            _leave(backend, target, begun.job_id)
+            _leave(backend, target, started.job_id)
             raise
         summary = read_summary(spec.out, ended.job_id)
         if shown.event and summary:
@@ -146,13 +146,13 @@ def _known(backend: JobBackend, job_id: str) -> JobStatus:
     return status
 
 
-def _announce(begun: JobStatus, shown: JobScreen) -> None:
+def _announce(started: JobStatus, shown: JobScreen) -> None:
     if shown.event:
-        shown.event("job", asdict(begun))
+        shown.event("job", asdict(started))
     else:
-        typer.echo(begun.job_id)
-        if begun.url and not shown.quiet:
-            typer.echo(begun.url, err=True)
+        typer.echo(started.job_id)
+        if started.url and not shown.quiet:
+            typer.echo(started.url, err=True)
 
 
 def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:

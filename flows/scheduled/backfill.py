@@ -83,8 +83,8 @@ class _Page(Observer):
 
 
 def _share(grid: Grid) -> float:
-    begun = [row for row in grid.rows if row.exit_code is not None]
-    return len(begun) / max(1, len(begun) + grid.left)
+    ended = [row for row in grid.rows if row.exit_code is not None]
+    return len(ended) / max(1, len(ended) + grid.left)
 
 
 def _table(grid: Grid) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ class RunOutcome:
     """How one run of a job ended.
 
     Attributes:
-        state: `empty`: its source holds no records; `skipped`: it was not begun.
+        state: `empty`: its source holds no records; `skipped`: it was not started.
         summary: None when the run ended without one.
     """
 
@@ -115,7 +115,7 @@ class StepOutcome:
     """How one step of a job ended.
 
     Attributes:
-        state: `skipped`: it was not begun; `message` gives the reason.
+        state: `skipped`: it was not started; `message` gives the reason.
         found: its result, as the command of the same name prints it with `--json`.
     """
 

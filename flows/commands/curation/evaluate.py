@@ -41,7 +41,7 @@ _KEYS = {Direction.TEXT_TO_IMAGE: ("text_id", "image_ids"), Direction.IMAGE_TO_T
 class Comparison:
     """Whether to show published figures with the score; of which set, and of which model if its name is not known."""
 
-    beside: bool
+    enabled: bool
     set: str | None
     model: str | None
 
@@ -72,7 +72,7 @@ class EvaluateRequest:
     def check_published(self) -> None:
         """Raise ConfigError for options that --published, which evaluates nothing, would ignore."""
         inputs = (self.out, self.pairs, self.image_features, self.text_features, self.where, self.sample)
-        if any((*inputs, self.model, self.dtype, self.predictions, self.split, self.compare.beside)):
+        if any((*inputs, self.model, self.dtype, self.predictions, self.split, self.compare.enabled)):
             raise ConfigError(
                 "--published only lists figures: omit all other options but --set and --published-model, or omit it "
                 "and add --compare to see figures with a score."
@@ -101,16 +101,16 @@ class EvaluateRequest:
                 f"--split {split!r} is not a valid name: use letters, digits, dots and dashes, as in valid.",
             ),
             (
-                split and not self.predictions and not of.beside,
+                split and not self.predictions and not of.enabled,
                 "--split names --predictions and chooses figures of --compare: leave it out, or give one of them.",
             ),
             (
-                (of.set or of.model) and not of.beside,
+                (of.set or of.model) and not of.enabled,
                 "--set and --published-model choose published figures: give --compare or --published too.",
             ),
-            (of.beside and not of.set, f"--compare needs --set, one of {_SETS}."),
+            (of.enabled and not of.set, f"--compare needs --set, one of {_SETS}."),
             (
-                of.beside and of.set not in published.sets("retrieval"),
+                of.enabled and of.set not in published.sets("retrieval"),
                 f"There are no published figures of --set {of.set}: give one of {_SETS}.",
             ),
         )

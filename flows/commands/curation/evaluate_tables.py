@@ -45,13 +45,13 @@ class Evaluated:
 
 def show(evaluation: Evaluation, evaluated: Evaluated, as_json: bool) -> None:
     """Print the scores."""
-    beside = _beside(evaluated)
+    published = _published(evaluated)
     if as_json:
-        write_json("evaluate", _tree(evaluation, evaluated, beside))
+        write_json("evaluate", _tree(evaluation, evaluated, published))
         return
     console = Console(highlight=False)
-    console.print(_table(evaluation, evaluated, beside))
-    for line in _notes(evaluation, evaluated, beside):
+    console.print(_table(evaluation, evaluated, published))
+    for line in _notes(evaluation, evaluated, published):
         console.print(plain(line), soft_wrap=True)
 
 
@@ -76,7 +76,7 @@ def show_published(set_name: str | None, model: str | None, as_json: bool) -> No
     Console(highlight=False).print(table)
 
 
-def _beside(evaluated: Evaluated) -> tuple[Figure, ...]:
+def _published(evaluated: Evaluated) -> tuple[Figure, ...]:
     """The figures to show: of the same model, or if it has none, all zero-shot figures."""
     if evaluated.set is None:
         return ()
@@ -87,12 +87,12 @@ def _beside(evaluated: Evaluated) -> tuple[Figure, ...]:
     return own or tuple(figure for figure in found if figure.setting == "zero-shot")
 
 
-def _tree(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> dict[str, Any]:
+def _tree(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure, ...]) -> dict[str, Any]:
     return {
         **asdict(evaluated),
         "images_missing": evaluation.images_missing,
         "results": [_result(outcome) for outcome in evaluation.outcomes],
-        "published": [figure.model_dump() for figure in beside],
+        "published": [figure.model_dump() for figure in published],
     }
 
 
@@ -105,14 +105,14 @@ def _result(outcome: DirectionResult) -> dict[str, Any]:
     return {**counts, **scores, "found": outcome.result.found}
 
 
-def _table(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> Table:
+def _table(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure, ...]) -> Table:
     counts = [f"{o.direction}: {o.queries:,} queries, {o.candidates:,} candidates" for o in evaluation.outcomes]
     table = _headed("\n".join([f"retrieval, {evaluated.what}, %", *counts]), "direction", "model")
     name = plain(evaluated.model or "these features")
     for outcome in evaluation.outcomes:
         scores = [f"{score:.2f}" for score in _scores(outcome.result)] or ["-"] * 4
         table.add_row(outcome.direction, name, *scores)
-        for figure in beside:
+        for figure in published:
             if figure.direction == outcome.direction:
                 _add_published(table, figure, outcome, evaluated)
         table.add_section()
@@ -129,7 +129,7 @@ def _add_published(table: Table, figure: Figure, outcome: DirectionResult, evalu
         table.add_row("", "difference", *cells, style="bold")
 
 
-def _notes(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, ...]) -> Iterator[str]:
+def _notes(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure, ...]) -> Iterator[str]:
     if evaluated.where:
         yield f"Rows for which {evaluated.where}."
     if evaluated.sample:
@@ -145,12 +145,12 @@ def _notes(evaluation: Evaluation, evaluated: Evaluated, beside: tuple[Figure, .
                 f"{outcome.direction} has no score: {outcome.result}. The published scripts refuse it too; fix the "
                 "files, or exclude it with --direction."
             )
-    if evaluated.set and not beside:
+    if evaluated.set and not published:
         yield f"No figures of {evaluated.set} were published for the split {evaluated.split}; --split names another."
-    elif evaluated.set and all(figure.model != evaluated.published_model for figure in beside):
+    elif evaluated.set and all(figure.model != evaluated.published_model for figure in published):
         yield f"No figures were published for {evaluated.model or 'a model without name'}; --published-model names it."
-    if beside:
-        yield "Published: " + "; ".join(dict.fromkeys(figure.source for figure in beside)) + "."
+    if published:
+        yield "Published: " + "; ".join(dict.fromkeys(figure.source for figure in published)) + "."
 
 
 def _headed(title: str, *names: str) -> Table:

@@ -88,10 +88,10 @@ def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_js
     with Console(stderr=True).status("Loading the dataset's model") as doing:
         vectors = _vectors(out, queries, vector, wanted.model)
         doing.update("Searching")
-        begun = time.perf_counter()
+        began_s = time.perf_counter()
         own = [query.value if query.kind == "id" else None for query in queries]
         answer = _search(out, vectors, vector, wanted, own)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - began_s
         if wanted.html:
             doing.update("Reading the pictures")
             _write_page(out, queries, answer, wanted)

@@ -26,7 +26,7 @@ def backfill_report(title: str, grid: Grid, config: RunConfig, seconds: float, c
         parts += ["## Needs attention", table(("partition", "status", "why"), rows)]
     parts += [
         "## Run it again",
-        "Finished partitions are skipped; failed ones and those not begun are run. In Prefect: run the deployment "
+        "Finished partitions are skipped; failed ones and those not started are run. In Prefect: run the deployment "
         "again with the same parameters. In a shell:",
         bash(command),
     ]
