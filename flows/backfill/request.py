@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.partitions.dates import Every, dates, latest
-from pipeline.validation import validated
 from pipeline.vocabulary import Order, Reprocess
 
 _MOST_PARTITIONS = 10_000
@@ -81,8 +80,3 @@ class BackfillRequest(BaseModel):
                 f"start {self.start} is after yesterday, {end}, where a range without an end stops: give an end."
             )
         return dates(self.start, end, self.every)
-
-
-def parse_request(values: dict[str, object]) -> BackfillRequest:
-    """Validate plain values; a `ConfigError` names every wrong one."""
-    return validated(BackfillRequest, values, "The request is not valid")

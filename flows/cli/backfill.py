@@ -1,22 +1,16 @@
-"""`hanclip backfill` and `hanclip partitions`: what may be typed; what it does is in `flows.commands.backfill`.
-
-In: the command line. Out: calls with parsed values. Imported for `hanclip --help`, so nothing heavy.
-"""
+"""`hanclip backfill` and `hanclip partitions`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.options.backfill import backfill_options, request_of
-from flows.options.run import build
-from flows.options.shared import SCHEDULE, Debug, Json, examples
-from flows.options.target import build_target, target_options
-from pipeline.errors import ConfigError
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no grid; errors only.")]
+from flows.options.backfill import BACKFILL
+from flows.options.keywords import options
+from flows.options.run import RUN, build_complete
+from flows.options.shared import SCHEDULE, ConfigFile, Debug, Json, Output, Quiet, examples
+from flows.options.target import TARGET, build_target
 
 TEMPLATE_HELP = (
     "Source addresses with {date}, {date:%Y/%m/%d} or {key} in them; last, the output folder. "
@@ -42,11 +36,10 @@ def register(app: typer.Typer) -> None:
     )(partitions)
 
 
-@target_options()
-@backfill_options
+@options(BACKFILL, RUN.without("output.run_date"), TARGET)  # the date of a partition is its run date
 def backfill(
     paths: Annotated[list[str] | None, typer.Argument(metavar="TEMPLATE... OUT", help=TEMPLATE_HELP)] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with any options of `hanclip embed`.")] = None,
+    config: ConfigFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -58,21 +51,15 @@ def backfill(
     or changed. What is there stays, and quarantined records stay in quarantine (see `hanclip retry`). One dataset has
     one model: to embed everything with another one, name a new OUT.
     """
-    request, target = request_of(options), build_target(options)
-    run_config = build(paths or (), config, options)
-    if not (run_config.source.uris and run_config.output.uri):
-        raise ConfigError("No source and no output were given. Write: hanclip backfill TEMPLATE... OUT --start DATE")
-    from flows.commands import backfill as backfill_run
+    request, target = BACKFILL.parsed(options), build_target(options)
+    run_config = build_complete(paths or (), config, options, "backfill TEMPLATE... OUT --start DATE")
+    from flows.commands import backfill as backfill_run  # keeps --help light
 
     raise typer.Exit(backfill_run.backfill(run_config, request, target, as_json, quiet))
 
 
-def partitions(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder of the output dataset; local path or URL.")],
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+def partitions(out: Output, as_json: Json = False, debug: Debug = False) -> None:
     """Show the partitions of a dataset and how the last run of each ended."""
-    from flows.commands import backfill as backfill_run
+    from flows.commands import backfill as backfill_run  # keeps --help light
 
     backfill_run.show_partitions(out, as_json)

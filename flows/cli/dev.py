@@ -1,4 +1,4 @@
-"""`hanclip dev up|down|status|nightly`: parse, call one function of `flows.dev.stack`, show what it says."""
+"""`hanclip dev up|down|status|nightly`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.lazy import LazyTyper
-from flows.options.run import build, config_options
-from flows.options.shared import Debug
-from pipeline.errors import ConfigError
+from flows.options.keywords import options
+from flows.options.run import RUN, build_complete
+from flows.options.shared import SCHEDULE, ConfigFile, Debug
 
-app = LazyTyper(
+dev = LazyTyper(
     name="dev",
     help="A stack on this machine: Prefect server, Ray head, S3 server and the flows, as processes on loopback.",
     no_args_is_help=True,
@@ -25,7 +25,12 @@ Folder = Annotated[Path, typer.Option(help="Where the stack keeps its state, dat
 Port = Annotated[int | None, typer.Option(min=1024, max=65535, help="Port; a free one is chosen if not given.")]
 
 
-@app.command()
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.add_typer(dev, rich_help_panel=SCHEDULE)
+
+
+@dev.command()
 def up(
     folder: Folder = _HOME,
     prefect_port: Port = None,
@@ -33,60 +38,59 @@ def up(
     s3_port: Port = None,
     debug: Debug = False,
 ) -> None:
-    """Start the stack, or say where it runs."""
-    from flows.dev import stack
+    """Start the stack, or show where it runs."""
+    from flows.dev import stack  # keeps --help light
 
     asked = {"prefect": prefect_port, "dashboard": dashboard_port, "s3": s3_port}
     stack.up(folder, {name: port for name, port in asked.items() if port is not None})
     _show(folder)
 
 
-@app.command()
+@dev.command()
 def down(folder: Folder = _HOME) -> None:
     """End the stack; its data, logs and ports are kept."""
-    from flows.dev import stack
+    from flows.dev import stack  # keeps --help light
 
     ended = stack.down(folder)
     typer.echo(f"ended {ended} services" if ended else "nothing was running")
 
 
-@app.command()
+@dev.command()
 def status(folder: Folder = _HOME) -> None:
-    """Say how each service is. Exit 1 unless all are healthy."""
-    from flows.dev import stack
+    """Show the state of each service. Exit 1 unless all are healthy."""
+    from flows.dev import stack  # keeps --help light
 
     _show(folder)
     seen = stack.inspect(folder)
     raise typer.Exit(0 if seen and all(one.state == "healthy" for one in seen) else 1)
 
 
-@app.command(
+@dev.command(
     epilog="[bold]Example[/bold]\n\n"
     '  hanclip dev nightly photos/ out/ --whole-catalog --cron "30 4 * * *" --timezone Asia/Shanghai'
 )
-@config_options()
+@options(RUN)
 def nightly(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="SOURCE... OUT", help="As for embed; last, the output folder.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with any options of `hanclip embed`.")] = None,
-    cron: Annotated[str, typer.Option(help="When: minute, hour, day, month, weekday.")] = "30 4 * * *",
-    timezone: Annotated[str, typer.Option(help="Of the cron line, and in which a night has its date.")] = "UTC",
+    config: ConfigFile = None,
+    cron: Annotated[str, typer.Option(help="Schedule: minute, hour, day, month, weekday.")] = "30 4 * * *",
+    timezone: Annotated[str, typer.Option(help="Time zone of the cron line and of a night's date.")] = "UTC",
     folder: Folder = _HOME,
     debug: Debug = False,
     **options: Any,
 ) -> None:
     """Embed what is new every night; the same OUT again replaces its schedule."""
-    run_config = build(paths or (), config, options)
-    if not (run_config.source.uris and run_config.output.uri):
-        raise ConfigError("No source and no output were given. Write: hanclip dev nightly SOURCE... OUT")
-    from flows.dev import nightly as schedules
+    run_config = build_complete(paths or (), config, options, "dev nightly SOURCE... OUT")
+    from flows.dev import nightly as schedules  # keeps --help light
 
     schedules.schedule(folder, run_config, cron, timezone)
     typer.echo(f"scheduled: {cron} ({timezone}) -> {run_config.output.uri}; prefect deployment schedule ls nightly/dev")
 
 
 def _show(folder: Path) -> None:
+    # keeps --help light
     from flows.dev import services, stack
     from flows.dev.state import Place
 

@@ -1,7 +1,4 @@
-"""`hanclip model list|show|convert`: what may be typed; what it does is in `flows.commands.model`.
-
-In: the command line. Out: calls of `flows.commands.model`. Imported for `hanclip --help`, so nothing heavy.
-"""
+"""`hanclip model list|show|convert`."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ def register(app: typer.Typer) -> None:
 @model.command("list", epilog=examples("hanclip model list", "hanclip model list --json"))
 def list_models(as_json: Json = False, debug: Debug = False) -> None:
     """List the released models: sizes, and which of them are on this machine."""
-    from flows.commands import model as models
+    from flows.commands import model as models  # keeps --help light
 
     models.show_list(as_json)
 
@@ -41,7 +38,7 @@ def list_models(as_json: Json = False, debug: Debug = False) -> None:
 )
 def show(name: Name, revision: Revision = None, as_json: Json = False, debug: Debug = False) -> None:
     """Show a model's sizes, parameters and memory, and where its files are or what to fetch. Downloads nothing."""
-    from flows.commands import model as models
+    from flows.commands import model as models  # keeps --help light
 
     models.show(name, revision, as_json)
 
@@ -60,11 +57,11 @@ def convert(
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to make; new or empty.")],
     revision: Revision = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and say what would be written; stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and report the plan; write nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a .pt checkpoint as a folder in the Hugging Face format; it appears whole or not at all."""
-    from flows.commands import model as models
+    from flows.commands import model as models  # keeps --help light
 
     models.convert(source, out, revision, dry_run, as_json)

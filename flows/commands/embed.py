@@ -18,7 +18,7 @@ from rich.text import Text
 from flows.facts.dry_run import dry_run_facts
 from flows.facts.run import TONES, excess_quarantine, run_facts, run_notes
 from flows.options.absolute import absolute
-from flows.options.run import overrides
+from flows.options.run import RUN
 from flows.terminal import display, figures
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.next_commands import next_commands
@@ -60,7 +60,7 @@ def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
     """The configuration of the latest run of `out`, except for `options`. Raises IdentityError without a dataset."""
     Dataset.open(out)
     tree = latest_config(out).model_dump()
-    for section, values in overrides(options).items():
+    for section, values in RUN.given(options).items():
         tree[section] |= values
     tree["output"]["uri"] = out
     return absolute(parse(tree))

@@ -11,7 +11,6 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.credentials import refuse_credentials
-from pipeline.validation import validated
 
 
 class TargetConfig(BaseModel):
@@ -48,8 +47,3 @@ class TargetConfig(BaseModel):
         if self.backend == "ray" and not self.address:
             raise ValueError("backend ray needs an address, such as http://head:8265")
         return self
-
-
-def parse_target(tree: object) -> TargetConfig:
-    """Validate plain values; a `ConfigError` names every wrong key."""
-    return validated(TargetConfig, tree, "The target of the jobs is not valid")

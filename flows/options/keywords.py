@@ -1,30 +1,34 @@
-"""Options of a command that are made only when its signature is read."""
+"""Gives a command the options of pydantic models, which are made only when its signature is read."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from flows.options.model import ModelOptions
 
 
-class Keywords:
-    """A command with further keywords in place of `**options`, which are made when its signature is asked for."""
+def options(*models: ModelOptions[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `models` in place of its `**options`; they stand before its own."""
+    return lambda command: _WithOptions(command, models)
 
-    def __init__(self, command: Callable[..., None], made: Callable[[], Iterable[inspect.Parameter]]) -> None:
+
+class _WithOptions:
+    def __init__(self, command: Callable[..., None], models: tuple[ModelOptions[Any], ...]) -> None:
         update_wrapper(self, command)
-        self._command, self._made = command, made
+        self._command, self._models = command, models
         self.__name__ = command.__name__
 
     def __call__(self, *given: Any, **options: Any) -> None:
-        """Run the command."""
         self._command(*given, **options)
 
     @property
     def __signature__(self) -> inspect.Signature:
         known = inspect.signature(self._command, eval_str=True).parameters.values()
         own = [parameter for parameter in known if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-        return inspect.Signature([*own, *self._made()])
+        required = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+        rest = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own[len(required) :]]
+        made = [each for model in self._models for option in model.fields() for each in option.parameters()]
+        return inspect.Signature([*required, *made, *rest])

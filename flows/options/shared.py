@@ -1,31 +1,26 @@
-"""Options and help texts that several commands share."""
+"""Arguments, options and help texts that several commands share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Headings of `hanclip --help`.
 MEASURE, CURATE, SCHEDULE = "Measure and search", "Clean and hand over", "Jobs and schedules"
 
-
-#: Options that every command has.
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
-
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
 #: What commands over a finished dataset have.
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]
-
-
 DatasetModel = Annotated[str | None, typer.Option(help="Where the dataset's model is now, if no longer where it was.")]
+
+#: What commands with options of a run have.
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with any options of `hanclip embed`.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no summary; errors only.")]
+
+#: What every command has.
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def examples(*lines: str) -> str:

@@ -19,7 +19,7 @@ from flows.jobs.ids import MAX_LENGTH, attempt_id, job_id_base
 from flows.jobs.kuberay.backend import KubeRay
 from flows.jobs.local import LocalJobs
 from flows.jobs.ray_api.backend import RayJobs
-from flows.jobs.target import TargetConfig, parse_target
+from flows.jobs.target import TargetConfig
 from pipeline.jobs.folder import job_uri, write_job, write_progress
 from pipeline.jobs.job import Job, JobProgress
 from pipeline.jobs.progress import Progress
@@ -45,7 +45,9 @@ def spec_of(key: str, tmp_path: Path) -> JobSpec:
 
 def ray_target(address: str, tmp_path: Path, **settings: float) -> TargetConfig:
     python = toy_driver.interpreter(tmp_path)
-    return parse_target({"backend": "ray", "address": address, "python": python, "poll_s": 0.5, **settings})
+    return TargetConfig.model_validate(
+        {"backend": "ray", "address": address, "python": python, "poll_s": 0.5, **settings}
+    )
 
 
 def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_a_job_that_never_begins_makes_room_for_the_next(tmp_path: Path, monkeyp
     monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig()))
     template = tmp_path / "rayjob.yaml"
     template.write_text("{kind: RayJob, spec: {rayClusterSpec: {headGroupSpec: {}}}}")
-    target = parse_target(
+    target = TargetConfig.model_validate(
         {
             "backend": "kuberay",
             "rayjob_template": str(template),

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from datetime import date
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import yaml
 
 from flows.cli import main
-from flows.options.run import POSITIONAL, all_options
+from flows.options.run import RUN
 from pipeline import __version__
 from pipeline.config import RunConfig
 
@@ -102,15 +103,15 @@ def test_no_command_shows_the_help_and_is_wrong_use(capfd):
 
 
 def test_every_field_of_the_configuration_is_an_option_or_a_positional_argument():
-    leaves = {(section, field) for section, fields in RunConfig().model_dump().items() for field in fields}
-    assert {(option.section, option.field) for option in all_options()} | POSITIONAL == leaves
-    assert [option.name for option in all_options()] == list(GIVEN)
+    leaves = {f"{section}.{field}" for section, fields in RunConfig().model_dump().items() for field in fields}
+    assert {option.path for option in RUN.fields()} | {"source.uris", "output.uri"} == leaves
+    assert [option.name for option in RUN.fields()] == list(GIVEN)
 
 
 def test_help_states_each_fields_description_and_default(capfd):
     _, out, _ = hanclip(capfd, "embed", "--help")
     lines = {line.split()[1]: line for line in out.splitlines() if line.startswith("│ --")}
-    for option in all_options():
+    for option in RUN.fields():
         assert option.info.description in lines[option.flag]
         if option.info.default is not None and not isinstance(option.info.default, bool):
             assert f"[default: {option.info.default}]" in lines[option.flag]
@@ -126,8 +127,8 @@ def test_every_option_arrives_in_its_field_and_survives_the_yaml(capfd, tmp_path
     config = printed(capfd, "源/", "b.tar", "s3://bucket/out", *argv)
     assert config.source.uris == ("源/", "b.tar")
     assert config.output.uri == "s3://bucket/out"
-    for option in all_options():
-        assert getattr(getattr(config, option.section), option.field) == given[option.name][1], option.flag
+    for option in RUN.fields():
+        assert attrgetter(option.path)(config) == given[option.name][1], option.flag
     (tmp_path / "run.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert printed(capfd, "--config", str(tmp_path / "run.yaml")) == config
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.backfill.request import parse_request
+from flows.options.backfill import BACKFILL
 from pipeline import storage
 from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError, StorageError
@@ -261,13 +261,13 @@ def test_another_source_is_not_done() -> None:
 )
 def test_requests_that_make_no_sense_are_refused(values: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_request(values)
+        BACKFILL.validated(values)
     assert said in str(caught.value)
 
 
 def test_a_range_without_an_end_stops_yesterday() -> None:
     today = date(2026, 11, 21)
-    assert parse_request({"latest": 2}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
-    assert parse_request({"start": "2026-11-19"}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert BACKFILL.validated({"latest": 2}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+    assert BACKFILL.validated({"start": "2026-11-19"}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
     with pytest.raises(ConfigError, match="after yesterday"):
-        parse_request({"start": "2026-11-21"}).chosen_keys(today)
+        BACKFILL.validated({"start": "2026-11-21"}).chosen_keys(today)

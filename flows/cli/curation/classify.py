@@ -1,27 +1,35 @@
-"""`hanclip classify`: what may be typed; what it does is in `flows.commands.curation.classify`.
-
-In: the command line. Out: one call with parsed values. Imported for `hanclip --help`, so nothing heavy.
-"""
+"""`hanclip classify`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.options.keywords import options
+from flows.options.model import ModelOptions
 from flows.options.shared import MEASURE, Debug, Json, examples
 from pipeline.errors import ConfigError
 
-
-def _about(field: str) -> str | None:
+if TYPE_CHECKING:
     from pipeline.curation.classify.request import ClassifyRequest
 
-    return ClassifyRequest.model_fields[field].description
-
-
-def _option(field: str, flag: str, **more: object) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(flag, help=_about(field), **more)  # type: ignore[arg-type]
-    return option
+CLASSIFY: ModelOptions[ClassifyRequest] = ModelOptions(
+    "pipeline.curation.classify.request:ClassifyRequest",
+    command="classify",
+    metavars={
+        "labels": "FILE",
+        "templates": "NAME|FILE",
+        "truth": "COLUMN|SQL|FILE",
+        "report": "FILE",
+        "compare": "SET",
+        "logit_scale": "X|model",
+        "elevater": "FILE",
+        "index": "FILE",
+        "dtype": "<str>",
+    },
+    hidden=("out",),  # a positional argument
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,56 +47,29 @@ def register(app: typer.Typer) -> None:
     )(classify)
 
 
+@options(CLASSIFY)
 def classify(
-    out: Annotated[str | None, typer.Argument(metavar="OUT", help=_about("out"))] = None,
-    labels: Annotated[str | None, _option("labels", "--labels", metavar="FILE")] = None,
-    templates: Annotated[list[str] | None, _option("templates", "--templates", metavar="NAME|FILE")] = None,
-    name: Annotated[str, _option("name", "--name")] = "classes",
-    top_k: Annotated[int, _option("top_k", "--top-k", min=0, max=100)] = 0,
-    truth: Annotated[str | None, _option("truth", "--truth", metavar="COLUMN|SQL|FILE")] = None,
-    report: Annotated[str | None, _option("report", "--report", metavar="FILE")] = None,
-    compare: Annotated[str | None, _option("compare", "--compare", metavar="SET")] = None,
-    logit_scale: Annotated[str, _option("logit_scale", "--logit-scale", metavar="X|model")] = "100",
-    elevater: Annotated[str | None, _option("elevater", "--elevater", metavar="FILE")] = None,
-    dataset_name: Annotated[str | None, _option("dataset_name", "--dataset-name")] = None,
-    index: Annotated[str | None, _option("index", "--index", metavar="FILE")] = None,
-    model: Annotated[str | None, _option("model", "--model")] = None,
-    dtype: Annotated[str, _option("dtype", "--dtype")] = "fp32",
+    out: Annotated[str | None, typer.Argument(metavar="OUT", help=CLASSIFY.about("out"))] = None,
     list_templates: Annotated[bool, typer.Option("--list-templates", help="Show the templates that ship.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do; load no model.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what it would do; load no model.")] = False,
     as_json: Json = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Sort a dataset's images into classes by their names, from the stored embeddings; no image is read again.
 
-    Writes OUT/classes/NAME.parquet: the label of each image, its probability, the runner-up. With --truth it also says
-    how often the label is right.
+    Writes OUT/classes/NAME.parquet: the label of each image, its probability, the runner-up. With --truth it also
+    reports how often the label is right.
     """
+    # keeps --help light
     if list_templates:
         from flows.commands.curation import classify as flow
 
         flow.show_templates(as_json)
         return
-    if out is None or labels is None:
+    if out is None or options["labels"] is None:
         raise ConfigError("What is to be classified? Write: hanclip classify OUT --labels labels.txt")
-    from pipeline.curation.classify.request import parse_request
-
-    request = parse_request(
-        out=out,
-        labels=labels,
-        templates=tuple(templates or ()),
-        name=name,
-        top_k=top_k,
-        truth=truth,
-        report=report,
-        compare=compare,
-        logit_scale=logit_scale,
-        elevater=elevater,
-        dataset_name=dataset_name,
-        index=index,
-        model=model,
-        dtype=dtype,
-    )
+    request = CLASSIFY.parsed(options, out=out)
     from flows.commands.curation import classify as flow
 
     flow.run(request, dry_run, as_json)

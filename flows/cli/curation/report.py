@@ -1,7 +1,4 @@
-"""The arguments and options of `hanclip report`; `flows.commands.curation.report` does the work.
-
-Imported for `hanclip --help`, so it imports nothing heavy.
-"""
+"""`hanclip report`."""
 
 from __future__ import annotations
 
@@ -28,6 +25,6 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write one HTML page that shows what is in a dataset, and what is wrong with it."""
-    from flows.commands.curation import report as report_page
+    from flows.commands.curation import report as page  # keeps --help light
 
-    report_page.show(out, to, model, as_json)
+    page.show(out, to, model, as_json)

@@ -1,19 +1,24 @@
-"""`hanclip similarity`: what may be typed; what it does is in `flows.commands.curation.similarity`.
-
-In: the command line. Out: one call with parsed values. Imported for `hanclip --help`, so nothing heavy.
-"""
+"""`hanclip similarity`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.options.keywords import options
+from flows.options.model import ModelOptions
 from flows.options.shared import MEASURE, Debug, Json, Output, examples
 from pipeline.errors import ConfigError
-from pipeline.vocabulary import Dtype
 
-TEXTS_HELP = "A text to compare, several if given several times; the dataset's model encodes it."
+if TYPE_CHECKING:
+    from pipeline.curation.similarity.request import SimilarityRequest
+
+SIMILARITY: ModelOptions[SimilarityRequest] = ModelOptions(
+    "pipeline.curation.similarity.request:SimilarityRequest",
+    command="similarity",
+    metavars={"image": "ID", "texts": "FILE", "text_id": "ID"},
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,55 +36,28 @@ def register(app: typer.Typer) -> None:
     )(similarity)
 
 
+@options(SIMILARITY)
 def similarity(
     out: Output,
-    image: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Compare this record's image: with the texts given, else with all stored."),
-    ] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", help=TEXTS_HELP)] = None,
-    texts: Annotated[str | None, typer.Option(metavar="FILE", help="File with one such text a line.")] = None,
-    text_id: Annotated[
-        list[str] | None, typer.Option("--text-id", metavar="ID", help="The stored text of this record, not encoded.")
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, show_default="20", help="How many matches to show.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Where the dataset's model is now, if not where it was when the dataset was made."),
-    ] = None,
-    dtype: Annotated[
-        Dtype | None,
-        typer.Option(show_default="fp32", help="Arithmetic of the text tower."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be written; write nothing.")] = False,
     as_json: Json = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Say what a similarity is worth: its logit, its place in the dataset, and how often chance reaches it.
 
     Alone it writes OUT/similarity/similarity.parquet for all pairs. With --image it ranks texts for one image, with
     one --text or --text-id alone all stored images for one text; then nothing is written, and no image is read again.
     """
-    asking = image is not None or texts is not None or bool(text or text_id)
-    if asking and dry_run:
+    request = SIMILARITY.parsed(options)
+    if request.is_question and dry_run:
         raise ConfigError("A question writes nothing: leave --dry-run out.")
-    encoding = text or texts is not None
-    for flag, useless, needs in (
-        ("--top", top is not None and not asking, "a question: give --image, --text, --texts or --text-id"),
-        ("--model", model is not None and not encoding, "texts to encode: give --text or --texts"),
-        ("--dtype", dtype is not None and not encoding, "texts to encode: give --text or --texts"),
-        ("--image", image == "", "the id of a record"),
-        ("--text-id", "" in (text_id or ()), "the id of a record"),
-        ("--texts", texts == "", "the name of a file"),
-    ):
-        if useless:
-            raise ConfigError(f"{flag} needs {needs}, or leave it out.")
-    if not asking:
-        from flows.commands.curation import similarity as flow
+    # keeps --help light
+    if request.is_question:
+        from flows.commands.curation import similarity_question as question
 
-        flow.write(out, dry_run, as_json)
-        return
-    from flows.commands.curation import similarity_question as question
+        question.answer(out, request, as_json)
+    else:
+        from flows.commands.curation import similarity as table
 
-    asked = question.Question(out, image, tuple(text or ()), texts, tuple(text_id or ()), top or 20)
-    question.answer(asked, question.Encoding(model, dtype or "fp32"), as_json)
+        table.write(out, dry_run, as_json)

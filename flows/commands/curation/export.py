@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
+from flows.options.curation import EXPORT
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
@@ -28,15 +27,6 @@ class Target:
     out: str
     dest: str
     to: ExportFormat
-
-
-def options(given: Mapping[str, Any]) -> ExportOptions:
-    """The options, validated. Raises ConfigError."""
-    try:
-        return ExportOptions.model_validate(given)
-    except ValidationError as error:
-        wrong = "; ".join(f"--{e['loc'][0]}: {e['msg']}".replace("_", "-") for e in error.errors())
-        raise ConfigError(f"The options are not right: {wrong}. See hanclip export --help.") from error
 
 
 def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: bool) -> None:
@@ -64,7 +54,7 @@ def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
     if f"{dest}/".startswith(f"{storage.normalise(target.out)}/"):
         raise ConfigError(f"{target.dest} is inside the dataset {target.out}: choose a DEST outside of it.")
     if ignored := unused(target.to, chosen):
-        named = ", ".join("--column" if name == "columns" else f"--{name.replace('_', '-')}" for name in ignored)
+        named = ", ".join(map(EXPORT.flag, ignored))
         raise ConfigError(f"{target.to} does not use {named}: omit it, or choose another format with --to.")
 
 

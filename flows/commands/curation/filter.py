@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -23,7 +22,6 @@ from flows.terminal.plain import plain
 from pipeline.curation.filter.rules import read_rules
 from pipeline.curation.filter.run import FilterRun, filter_rows
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
-from pipeline.errors import ConfigError
 
 
 def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> None:
@@ -37,14 +35,9 @@ def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> Non
         Console(highlight=False).print(Panel(_report(done), title=title, title_align="left"))
 
 
-def settings_of(rules: Path | None, **given: Any) -> FilterSettings:
-    """Settings from options, and from the file of named rules. Raises ConfigError."""
-    named = tuple(NamedRule(name=rule.name, sql=rule.sql) for rule in read_rules(rules)) if rules else ()
-    try:
-        return FilterSettings(rules=named, **given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{first['loc'][0]}: {first['msg']}. See `hanclip filter --help`.") from error
+def named_rules(path: Path) -> tuple[NamedRule, ...]:
+    """The rules of a YAML file. Raises ConfigError."""
+    return tuple(NamedRule(name=rule.name, sql=rule.sql) for rule in read_rules(path))
 
 
 def _report(done: FilterRun) -> RenderableType:

@@ -18,30 +18,10 @@ from flows.terminal.plain import line, plain
 from pipeline.curation.classify.labels import read_lines
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.similarity.query import Match, Scale, measure, rank_stored, rank_texts, stored
+from pipeline.curation.similarity.request import SimilarityRequest
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError
-from pipeline.vocabulary import Dtype
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The query: an image's id or None, texts, a file of texts, ids of texts, and the number of matches."""
-
-    out: str
-    image: str | None
-    texts: tuple[str, ...]
-    texts_file: str | None
-    text_ids: tuple[str, ...]
-    top: int
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How to encode texts: the model's location if it has moved, and the dtype."""
-
-    model: str | None
-    dtype: Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +32,19 @@ class EncodedTexts:
     vectors: Vectors
 
 
-def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
+def answer(out: str, question: SimilarityRequest, as_json: bool) -> None:
     """Rank and show."""
-    given = [*question.texts, *(_from_file(question.texts_file) if question.texts_file is not None else [])]
-    if question.image is None and len(given) + len(question.text_ids) != 1:
+    given = [*question.text, *(_from_file(question.texts) if question.texts is not None else [])]
+    if question.image is None and len(given) + len(question.text_id) != 1:
         raise ConfigError(
-            f"{len(given) + len(question.text_ids)} texts without an image: give exactly one text to rank images, "
+            f"{len(given) + len(question.text_id)} texts without an image: give exactly one text to rank images, "
             "or add --image."
         )
-    dataset = Dataset.open(question.out)
+    dataset = Dataset.open(out)
     require_vectors(dataset, IMAGE)
     with nullcontext() if as_json else Console(stderr=True).status("Comparing stored vectors"):
-        scale = measure(dataset, [*([] if question.image is None else [question.image]), *question.text_ids])
-        texts = _texts(dataset, scale, question, given, encoding)
+        scale = measure(dataset, [*([] if question.image is None else [question.image]), *question.text_id])
+        texts = _texts(dataset, scale, question, given)
         matches = _rank(dataset, scale, question, texts)
     if as_json:
         query = {"image": question.image, "text": texts.texts[0][1] if question.image is None else None}
@@ -73,7 +53,7 @@ def answer(question: Question, encoding: Encoding, as_json: bool) -> None:
         _show(matches)
 
 
-def _rank(dataset: Dataset, scale: Scale, question: Question, texts: EncodedTexts) -> list[Match]:
+def _rank(dataset: Dataset, scale: Scale, question: SimilarityRequest, texts: EncodedTexts) -> list[Match]:
     if question.image is None:
         return rank_stored(dataset, scale, texts.vectors[0], IMAGE, question.top)
     image, _ = stored(dataset, question.image, scale.survey.states[question.image], IMAGE)
@@ -82,13 +62,13 @@ def _rank(dataset: Dataset, scale: Scale, question: Question, texts: EncodedText
     return rank_stored(dataset, scale, image, TEXT, question.top)
 
 
-def _texts(dataset: Dataset, scale: Scale, question: Question, given: list[str], encoding: Encoding) -> EncodedTexts:
+def _texts(dataset: Dataset, scale: Scale, question: SimilarityRequest, given: list[str]) -> EncodedTexts:
     """The typed texts, encoded, then the stored ones."""
     texts: list[tuple[str | None, str]] = [(None, text) for text in given]
     parts = [np.empty((0, dataset.identity.dim), np.float32)]
     if given:
-        parts.append(encoder_of(dataset.uri, encoding.model, encoding.dtype).encode_texts(given))
-    for id_ in question.text_ids:
+        parts.append(encoder_of(dataset.uri, question.model, question.dtype).encode_texts(given))
+    for id_ in question.text_id:
         vector, text = stored(dataset, id_, scale.survey.states[id_], TEXT)
         texts.append((id_, text or ""))
         parts.append(vector[None])

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.facts.dedup import dedup_facts
 from flows.facts.filter import RULE_COUNTS, filter_facts, rule_counts, rule_sql
+from flows.options.curation import DEDUP, FILTER
 from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
-from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.filter.settings import FilterSettings
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, Step
 
-#: Options of `hanclip dedup` and `hanclip filter` whose names differ from the fields.
-_FLAGS = {"rungs": "--rung", "form": "--as"}
 _RULES_FILE = "rules.yaml"
 
 
@@ -43,31 +40,17 @@ def section(outcome: StepOutcome) -> str:
 
 def commands(step: Step) -> str:
     """Shell commands that do the same as `step` on this machine."""
-    values = dict(_given(step.settings))
     words = ["hanclip", step.kind, step.out]
     if isinstance(step, DedupStep):
-        return bash(shlex.join([*words, *_words(values)]))
-    dest, rules = values.pop("dest", None), values.pop("rules", ())
-    words += [dest] if dest else []
-    if not rules:
-        return bash(shlex.join([*words, *_words(values)]))
+        return bash(shlex.join([*words, *DEDUP.words(step.settings)]))
+    words += [step.settings.dest] if step.settings.dest else []
+    options = FILTER.without("rules").words(step.settings)
+    if not step.settings.rules:
+        return bash(shlex.join([*words, *options]))
     # JSON strings are YAML, with all quotes escaped.
-    file = [f"  {json.dumps(rule.name)}: {json.dumps(rule.sql, ensure_ascii=False)}" for rule in rules]
+    file = [f"  {json.dumps(rule.name)}: {json.dumps(rule.sql, ensure_ascii=False)}" for rule in step.settings.rules]
     lines = "\n".join([f"```yaml\n# {_RULES_FILE}\nrules:", *file, "```"])
-    return lines + "\n\n" + bash(shlex.join([*words, "--rules", _RULES_FILE, *_words(values)]))
-
-
-def _given(settings: DedupSettings | FilterSettings) -> Iterator[tuple[str, Any]]:
-    for name, info in type(settings).model_fields.items():
-        if (value := getattr(settings, name)) != info.default:
-            yield name, value
-
-
-def _words(values: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in values.items():
-        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-        for one in value if isinstance(value, tuple) else (value,):
-            yield from (flag, str(one))
+    return lines + "\n\n" + bash(shlex.join([*words, "--rules", _RULES_FILE, *options]))
 
 
 def _rules(rules: Sequence[Mapping[str, Any]]) -> str:

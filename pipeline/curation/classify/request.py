@@ -1,13 +1,12 @@
-"""What `hanclip classify` is asked for. In: values as typed. Out: a checked request, or a ConfigError."""
+"""What `hanclip classify` classifies, and how. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.curation.evaluate.published import sets
-from pipeline.errors import ConfigError
 from pipeline.vocabulary import Dtype
 
 
@@ -41,7 +40,7 @@ class ClassifyRequest(BaseModel):
         default=None, description="Show the published accuracies of this set beside it, such as imagenet or cifar100."
     )
     logit_scale: Literal["model"] | Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = Field(
-        default=100.0,
+        default=100,
         union_mode="left_to_right",
         description="Factor of cosines under the softmax: 100, as published; or the model's own, trained one.",
     )
@@ -64,15 +63,3 @@ class ClassifyRequest(BaseModel):
         if self.compare and self.compare not in sets("classification"):
             raise ValueError(f"there are no figures of {self.compare}, but of {', '.join(sets('classification'))}")
         return self
-
-
-def parse_request(**given: object) -> ClassifyRequest:
-    """Check values as typed; raises ConfigError."""
-    try:
-        return ClassifyRequest.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[-1]  # Of two kinds of value, what is wrong with the second: a number.
-        where = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: " if first["loc"] else ""
-        raise ConfigError(
-            f"{where}{first['msg'].removeprefix('Value error, ')}. See hanclip classify --help."
-        ) from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import ConfigError
 from pipeline.vocabulary import Keep, Rung
 
 #: Rungs that compare texts; the others compare images.
@@ -50,18 +49,6 @@ class DedupSettings(BaseModel):
         min_length=1,
         description="The same as an ORDER BY of DuckDB over the dataset's columns; its first row stays.",
     )
-
-
-def parse_settings(values: dict[str, object]) -> DedupSettings:
-    """Settings from options that were given. Raises ConfigError."""
-    if values.get("keep") and values.get("keep_sql"):
-        raise ConfigError("--keep and --keep-sql exclude each other: give one of them.")
-    try:
-        return DedupSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"{option}: {first['msg']}. See `hanclip dedup --help`.") from error
 
 
 def digest(**values: object) -> str:

@@ -30,7 +30,9 @@ class FilterSettings(BaseModel):
     where: str | None = Field(
         default=None, description="Condition on a row's columns, in DuckDB's SQL, that is true for rows to keep."
     )
-    rules: tuple[NamedRule, ...] = Field(default=(), description="Named conditions; rows pass that pass all.")
+    rules: tuple[NamedRule, ...] = Field(
+        default=(), description="Named conditions (on the command line a YAML file); a row must pass all."
+    )
     threshold_for: str | None = Field(
         default=None, description="Find a cut-off: 'keep=30%' of the highest similarities, or 'COLUMN keep=30%'."
     )

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from flows.backfill.request import BackfillRequest
 from flows.cli.app import app
 from flows.jobs.target import TargetConfig
+from flows.options.backfill import BACKFILL
 from flows.options.shell import backfill_command, embed_command
 from flows.scheduled.pages.artifacts import describe, fraction
 from flows.scheduled.pages.report import report, verdict
@@ -142,13 +143,11 @@ def test_a_dated_source_is_a_run_per_day_of_the_window_and_another_one_run():
 
 
 def test_the_command_of_a_backfill_gives_the_same_request_back():
-    from flows.options.backfill import request_of
-
     request = BackfillRequest(partitions=("a", "b"), limit=3, group=2, fail_fast=True, order="newest")
     words = shlex.split(backfill_command(CONFIG, request, TargetConfig(backend="ray", address="http://ray:8265")))
     given = {flag: words[at + 1] for at, flag in enumerate(words) if flag.startswith("--")}
     assert given["--jobs-address"] == "http://ray:8265"
-    parsed = request_of(
+    parsed = BACKFILL.parsed(
         {
             "partition": [words[at + 1] for at, word in enumerate(words) if word == "--partition"],
             "max_partitions": int(given["--max-partitions"]),

@@ -1,0 +1,33 @@
+"""The options of curation commands, where more than the command itself needs their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.options.model import METAVARS, ModelOptions
+
+if TYPE_CHECKING:
+    from pipeline.curation.dedup.settings import DedupSettings
+    from pipeline.curation.export.options import ExportOptions
+    from pipeline.curation.filter.settings import FilterSettings
+
+DEDUP: ModelOptions[DedupSettings] = ModelOptions(
+    "pipeline.curation.dedup.settings:DedupSettings",
+    command="dedup",
+    names={"rungs": "rung"},
+    metavars={**METAVARS, "rungs": "RUNG", "keep_sql": "ORDER"},
+    limits=False,
+)
+EXPORT: ModelOptions[ExportOptions] = ModelOptions(
+    "pipeline.curation.export.options:ExportOptions",
+    command="export",
+    names={"columns": "column"},
+    metavars={"columns": "NAME"},
+)
+FILTER: ModelOptions[FilterSettings] = ModelOptions(
+    "pipeline.curation.filter.settings:FilterSettings",
+    command="filter",
+    names={"form": "as"},
+    metavars={**METAVARS, "where": "SQL", "rules": "FILE", "name": "NAME"},
+    hidden=("dest",),  # a positional argument
+)
