@@ -1,7 +1,7 @@
-"""RunConfig: one frozen pydantic tree for YAML files, the command line and, later, Prefect parameters.
+"""RunConfig: one frozen pydantic tree for YAML files, the command line and Prefect parameters.
 
-What comes in is parsed here once and trusted inside. Every default has its only home here; the command line takes its
-defaults and its help texts from these fields. Credentials have no field on purpose: they come from the environment.
+Values are parsed here once and trusted inside. This is the only home of defaults and of help texts, which the command
+line takes from these fields. Credentials have no field on purpose: they come from the environment.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
 
 class _Section(BaseModel):
-    # Inputs stay out of errors, since a refused URL may carry a password. Validators are built when first needed, which
-    # is not for `hanclip --help`.
+    # Errors leave inputs out, since a refused URL may carry a password. Validators are built on first use, which keeps
+    # --help light.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
@@ -32,13 +32,13 @@ class SourceConfig(_Section):
 
     uris: tuple[str, ...] = Field(default=(), description="Folders, tars, tables; local paths, URLs, globs.")
     format: Literal["auto", SourceKind] = Field(
-        default="auto", description="How to read the source; auto decides by what is there."
+        default="auto", description="How to read the source; auto looks at what it finds."
     )
     split: str | None = Field(
         default=None, min_length=1, description="Chinese-CLIP data: the split to take, such as valid."
     )
     records: Literal["auto", "images", "texts", "pairs"] = Field(
-        default="auto", description="Chinese-CLIP data: what a record is; auto is images, where there are any."
+        default="auto", description="Chinese-CLIP data: what a record is; auto is images, if there are any."
     )
     id_column: str | None = Field(default=None, description="Table column with the record's id.")
     image_column: str | None = Field(default=None, description="Table column with image bytes or image URIs.")
@@ -91,7 +91,7 @@ class SourceConfig(_Section):
 
 
 class ImageConfig(_Section):
-    """Limits on images. How they become pixels is fixed by the model."""
+    """Limits on images. The model fixes how they become pixels."""
 
     max_pixels: int = Field(default=100_000_000, ge=1, description="Images with more pixels are quarantined undecoded.")
 
@@ -122,7 +122,7 @@ class ModelConfig(_Section):
 
 
 class OutputConfig(_Section):
-    """What leaves, and where to."""
+    """What is written, and where to."""
 
     uri: str = Field(default="", description="Folder of the output dataset; local path or URL.")
     embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
@@ -158,7 +158,7 @@ class ClusterConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One run, whole: what `--print-config` writes and `--config` reads."""
+    """One run: what `--print-config` writes and `--config` reads."""
 
     source: SourceConfig = Field(default_factory=SourceConfig)
     image: ImageConfig = Field(default_factory=ImageConfig)

@@ -1,14 +1,14 @@
-"""Credentials inside addresses: found, refused in what users type, taken off what is stored.
+"""Finds credentials in addresses: refuses them in user input, and removes them from what is stored.
 
-Pure text in and out. A user or a password before the host is one, and so is the query of a presigned URL. Both would
-end up in plans, datasets and logs, where whoever may read the vectors could read them too.
+Text in, text out. A user or a password before the host is a credential, and so is the query of a presigned URL. Both
+would end up in plans, datasets and logs, where everybody who may read the vectors could read them.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Schemes whose `name@` is a container or a login name and grants nothing by itself.
+#: Schemes in which `name@` is a container or a login name, which grants nothing without a password.
 _HARMLESS_USERS = frozenset({"abfs", "abfss", "wasb", "wasbs", "sftp", "ssh", "hdfs", "webhdfs", "smb"})
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/?#:]*)(?P<password>:[^/?#]*)?@")
 #: AWS, Google, Azure, OSS, COS and CloudFront: `X-Amz-Signature`, `X-Goog-Credential`, `sig`, `OSSAccessKeyId`, ...
@@ -19,7 +19,7 @@ def refuse_credentials(uri: str) -> str:
     """Return `uri` unless it carries credentials.
 
     Raises:
-        ValueError: it does; the message names neither them nor the rest of the address.
+        ValueError: it does; the message repeats neither them nor the rest of the address.
     """
     if "://" not in uri:
         return uri
@@ -36,8 +36,8 @@ def refuse_credentials(uri: str) -> str:
 
 
 def without_credentials(uri: str) -> str:
-    """`uri` as it may be stored: without user and password, and of a presigned URL without the whole query."""
-    # Asked of every row of a table, so the patterns are tried only on what has the one character that each needs.
+    """`uri` as it may be stored: without user and password; a presigned URL loses its whole query."""
+    # Called for every row of a table, so the patterns are tried only on text with the one character that each needs.
     if "://" not in uri or not ("@" in uri or "=" in uri):
         return uri
     bare = _USERINFO.sub(lambda found: f"{found['scheme']}://" if _is_secret(found) else found[0], uri)

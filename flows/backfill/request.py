@@ -1,7 +1,7 @@
-"""What a backfill is asked to do: which partitions, which of them again, in what order and how many at once.
+"""What a backfill does: which partitions, which of them again, in what order and how many at once.
 
-One frozen pydantic model for the command line and for Prefect's form. It is checked as a whole, so whoever makes one
-knows before anything starts that it makes sense.
+One frozen pydantic model for the command line and for Prefect's form. It is validated as a whole, before anything
+starts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BackfillRequest(BaseModel):
     group: int = Field(default=7, ge=1, le=1000, description="Partitions per job: it loads the model once.")
     limit: int | None = Field(default=None, ge=1, description="Run the first N due partitions only.")
     fail_fast: bool = Field(default=False, description="Stop all jobs when a partition fails.")
-    dry_run: bool = Field(default=False, description="Tell what would be run, and why; start nothing.")
+    dry_run: bool = Field(default=False, description="Report what would run, and why; start nothing.")
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> Self:
@@ -65,9 +65,9 @@ class BackfillRequest(BaseModel):
         return self
 
     def chosen_keys(self, today: date | None = None) -> Sequence[date | str]:
-        """The partitions asked for, oldest first. `today` is the day that is not whole yet; the present (UTC).
+        """The chosen partitions, oldest first. `today`, by default the present day (UTC), is not whole yet.
 
-        Not called `keys`: whatever has a method of that name looks like a mapping to `dict`, and so to Prefect.
+        Not called `keys`: an object with a method of that name looks like a mapping to `dict`, and so to Prefect.
         """
         if self.partitions:
             return self.partitions

@@ -1,7 +1,7 @@
-"""Commands whose options are made when somebody looks at them.
+"""Typer commands whose options are made on first use.
 
-In: functions as Typer takes them. Out: commands with a name and a help, to which the rest is added on demand. The list
-of all commands shows no option, and one command needs its own only; making all of them would cost every call.
+In: functions as Typer takes them. Out: commands with a name and a help text; their options follow on demand. The list
+of all commands shows no options, and one command needs only its own, so making all of them would slow down every call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class LazyCommand(TyperCommand):
-    """A command that asks Typer for the options of `function` when they are first looked at."""
+    """A command that asks Typer for the options of `function` on first use."""
 
     def __init__(self, function: Callable[..., Any], *, params: object, callback: object, **about: Any) -> None:
         super().__init__(**about)
@@ -25,7 +25,7 @@ class LazyCommand(TyperCommand):
         del self.params, self.callback
 
     def __getattr__(self, name: str) -> Any:
-        """Python comes here for what is not there, as these two are until then."""
+        """Called for attributes that are missing, as these two are until first use."""
         if name not in ("params", "callback"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name}")
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -51,7 +51,7 @@ class LazyTyper(typer.Typer):
 
 
 def _outline(function: Callable[..., Any]) -> Callable[[], None]:
-    """What stands for `function` as long as only its name and its help are of interest: it takes nothing."""
+    """A stand-in for `function` with its name and its help, and without parameters."""
 
     def outline() -> None:
         raise NotImplementedError

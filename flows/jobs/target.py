@@ -26,14 +26,16 @@ class TargetConfig(BaseModel):
     namespace: str = Field(default="default", description="Kubernetes namespace of the RayJobs.")
     rayjob_template: str | None = Field(default=None, description="YAML file of a RayJob: its cluster runs each job.")
     python: str = Field(default="python", description="Interpreter on the cluster that has hanclip installed.")
-    max_attempts: int = Field(default=3, ge=1, le=99, description="Jobs that one piece of work may use up.")
-    lost_after_s: float = Field(default=900.0, ge=0, description="Bear a cluster that does not answer for this long.")
+    max_attempts: int = Field(default=3, ge=1, le=99, description="Most jobs to start for one piece of work.")
+    lost_after_s: float = Field(
+        default=900.0, ge=0, description="Tolerate a cluster that does not answer for this long."
+    )
     pending_timeout_s: float = Field(
-        default=900.0, gt=0, description="Replace a job that has not begun by then with the next attempt."
+        default=900.0, gt=0, description="Replace a job that has not started by then with the next attempt."
     )
     stop_wait_s: float = Field(default=28.0, ge=0, description="Time a driver has to finish between stop and kill.")
-    poll_s: float = Field(default=15.0, gt=0, description="Longest pause between two looks at a job.")
-    timeout_s: float | None = Field(default=None, gt=0, description="Stop a job that has run for longer.")
+    poll_s: float = Field(default=15.0, gt=0, description="Longest pause between two polls of a job.")
+    timeout_s: float | None = Field(default=None, gt=0, description="Stop a job that runs for longer.")
 
     @field_validator("address")
     @classmethod

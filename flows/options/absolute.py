@@ -1,4 +1,4 @@
-"""Relative paths of a configuration made absolute, for a driver that runs elsewhere."""
+"""Makes relative paths of a configuration absolute, for a driver that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.model.released import variant
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """The same places by names that hold from any working directory: a run's stored configuration is used again."""
+    """The same places by names that are valid in any working directory: a stored configuration is used again."""
     model = config.model
     known = model.name == "demo" or "://" in model.name or variant(model.name)
     if not known and Path(model.name).expanduser().exists():

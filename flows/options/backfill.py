@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from flows.options.model import METAVARS, ModelOptions
+from flows.options.field import METAVARS
+from flows.options.model import ModelOptions
 from pipeline.partitions.dates import Every
 from pipeline.vocabulary import Order, Reprocess
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.options.model import METAVARS, ModelOptions
+from flows.options.field import METAVARS
+from flows.options.model import ModelOptions
 
 if TYPE_CHECKING:
     from pipeline.curation.dedup.settings import DedupSettings

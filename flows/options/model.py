@@ -10,102 +10,20 @@ imported when its options are needed, which is not for `hanclip --help`: pydanti
 
 from __future__ import annotations
 
-import inspect
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
 from importlib import import_module
-from keyword import iskeyword
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import typer
+from flows.options.field import FieldOption, option_type
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 M = TypeVar("M", bound="BaseModel")
-
-#: What stands for a value in the help.
-METAVARS: Mapping[Any, str] = {int: "N", float: "X", str: "TEXT", tuple: "NAME", date: "YYYY-MM-DD"}
-_LIMITS = {"min": "ge", "max": "le"}
-
-
-@dataclass(frozen=True, slots=True)
-class FieldOption:
-    """One leaf field as an option.
-
-    Attributes:
-        path: the field, such as `source.limit`.
-        info: what pydantic knows about it.
-        name: the option without its dashes.
-        panel: heading in the help; None for the command's own options.
-        metavar: what stands for the value in the help; None for Typer's choice.
-        limits: whether the help shows the limits of a number.
-        switch: whether a flag has a hidden opposite, `--no-...`.
-    """
-
-    path: str
-    info: FieldInfo
-    name: str
-    panel: str | None
-    metavar: str | None
-    limits: bool
-    switch: bool
-
-    @property
-    def flag(self) -> str:
-        """The option as it is typed."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def keyword(self) -> str:
-        """The parameter of the command's function."""
-        return f"{self.name}_" if iskeyword(self.name) else self.name
-
-    def parameters(self) -> Iterator[inspect.Parameter]:
-        """The option as Typer reads it from a function's signature."""
-        kind, _ = _typed(self.info.annotation)
-        limits = {k: getattr(m, a) for m in self.info.metadata for k, a in _LIMITS.items() if hasattr(m, a)}
-        option = typer.Option(
-            self.flag,
-            help=self._help(kind),
-            show_default=False,
-            rich_help_panel=self.panel,
-            metavar=self.metavar,
-            **(limits if self.limits and kind in (int, float) else {}),
-        )
-        yield _parameter(self.keyword, kind, option)
-        if kind is bool and self.switch:
-            yield _parameter(f"no_{self.name}", bool, typer.Option(f"--no-{self.flag[2:]}", hidden=True))
-
-    def _help(self, kind: Any) -> str:
-        default = None if self.info.is_required() else self.info.default
-        if kind is bool and self.switch:
-            return rf"{self.info.description} [dim]\[off: --no-{self.flag[2:]}][/dim]"
-        if default is None or default is False or default == ():
-            return str(self.info.description)
-        return rf"{self.info.description} [dim]\[default: {default}][/dim]"
-
-    def value(self, typed: Mapping[str, object]) -> object:
-        """What was typed; None for nothing."""
-        if typed.get(f"no_{self.name}"):
-            return False
-        value = typed.get(self.keyword)
-        return None if value is False or value == [] else value
-
-    def words(self, value: object) -> Iterator[str]:
-        """The option with `value`; nothing for the default."""
-        if value == self.info.default:
-            return
-        if isinstance(value, bool):
-            yield self.flag if value else f"--no-{self.flag[2:]}"
-        else:
-            for part in value if isinstance(value, tuple) else (value,):
-                yield from (self.flag, str(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +74,7 @@ class ModelOptions(Generic[M]):
             panel = next((heading for start, heading in self.panels.items() if _within(path, (start,))), panel)
             if _within(path, self.hidden) or (self.chosen and not _within(path, self.chosen)):
                 continue
-            metavar = self.metavars.get(path, self.metavars.get(_typed(info.annotation)[1]))
+            metavar = self.metavars.get(path, self.metavars.get(option_type(info.annotation)[1]))
             name = self.names.get(path, path.rpartition(".")[2])
             yield FieldOption(path, info, name, panel, metavar, self.limits, self.switches)
 
@@ -209,20 +127,3 @@ def _leaves(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Fiel
 
 def _within(path: str, sections: tuple[str, ...]) -> bool:
     return any(path == section or path.startswith(f"{section}.") for section in sections)
-
-
-def _typed(annotation: Any) -> tuple[Any, Any]:
-    """Type of the option for a field's type, and the type that its metavar is looked up by."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        parts = [part for part in typing.get_args(annotation) if part is not types.NoneType]
-        return _typed(parts[0]) if len(parts) == 1 else (str, None)  # the model decides which it is
-    if typing.get_origin(annotation) is tuple:
-        item = typing.get_args(annotation)[0]
-        # Models come in a file, which the command reads.
-        return (str if hasattr(item, "model_fields") else list[item]), tuple  # type: ignore[valid-type]
-    return (str if annotation is date else annotation), annotation
-
-
-def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
-    annotation: Any = Annotated[kind | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.options.model import METAVARS, ModelOptions
+from flows.options.field import METAVARS
+from flows.options.model import ModelOptions
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:

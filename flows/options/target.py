@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from flows.options.model import METAVARS, ModelOptions
+from flows.options.field import METAVARS
+from flows.options.model import ModelOptions
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -372,7 +372,7 @@ def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path
     assert "No rule was given" in hanclip("filter", out, code=2)["message"]
     assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
     inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
-    assert "lie in one another" in inside["message"]
+    assert "or lies inside it" in inside["message"]
     for place in (out, out / "embeddings", out / "classes"):
         assert "among the files" in hanclip("filter", out, place, "--where", "keep", code=2)["message"]
     (tmp_path / "full").mkdir()

@@ -1,8 +1,4 @@
-"""`hanclip search` and `hanclip index`: what may be typed; what they do is in `flows.commands.curation.search` and
-`flows.commands.curation.index`.
-
-In: the command line. Out: calls of these with parsed values. Imported for `hanclip --help`, so nothing heavy.
-"""
+"""`hanclip search` and `hanclip index`."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from pipeline.vocabulary import IndexKind
 
 
 class Side(StrEnum):
-    """What is searched."""
+    """Which vectors are searched."""
 
     IMAGES = "images"
     TEXTS = "texts"
@@ -63,10 +59,10 @@ def search(
     debug: Debug = False,
 ) -> None:
     """Find the images, or texts, most like a text, an image or a row."""
-    from flows.commands.curation import search as work
+    from flows.commands.curation import search as work  # keeps --help light
 
     if html is not None and "://" in html:
-        raise UsageError(f"--html {html} is no file of this machine: give a path, and copy the page from there.")
+        raise UsageError(f"--html {html} is not a file on this machine: give a path, and copy the page from there.")
     asked = work.parse_queries(query or (), text or (), image or (), like or ())
     page = None if html is None else Path(html)
     work.show_search(out, asked, work.SearchOptions(searched.value, top, exact, page, model), as_json)
@@ -75,17 +71,15 @@ def search(
 def index(
     out: Output,
     kind: Annotated[
-        IndexKind, typer.Option(help="ivf and hnsw look at a part of the vectors, flat at all of them.")
+        IndexKind, typer.Option(help="ivf and hnsw compare with a part of the vectors, flat with all of them.")
     ] = "ivf",
     searched: Searched = Side.IMAGES,
-    check: Annotated[
-        bool, typer.Option("--check", help="Make none: measure what the one that is there finds.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Build none: measure what the existing one finds.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make searches of a large dataset fast; the same command again takes in what came since."""
-    from flows.commands.curation import index as work
+    """Build an index for fast searches of a large dataset; the same command again adds what is new."""
+    from flows.commands.curation import index as work  # keeps --help light
 
     if check:
         work.show_check(out, searched.value, as_json)

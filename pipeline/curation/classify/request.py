@@ -1,4 +1,4 @@
-"""What `hanclip classify` classifies, and how. Parsed here once and trusted inside."""
+"""The options of `hanclip classify`. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClassifyRequest(BaseModel):
     )
     elevater: str | None = Field(default=None, description="Also write the ELEVATER benchmark's submission, here.")
     dataset_name: str | None = Field(default=None, description="Name of the ELEVATER set.")
-    index: str | None = Field(default=None, description="index.json of the ELEVATER set, where it has one.")
+    index: str | None = Field(default=None, description="index.json of the ELEVATER set, if it has one.")
     model: str | None = Field(
         default=None, description="Where the dataset's model is now, if not where it was when the dataset was made."
     )

@@ -1,4 +1,4 @@
-"""What counts as a duplicate, and which row of a group stays. Parsed here once and trusted inside."""
+"""The settings of `hanclip dedup`. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
 
 
 class DedupSettings(BaseModel):
-    """One way of looking for duplicates."""
+    """What counts as a duplicate, and which row of a group stays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     rungs: tuple[Rung, ...] = Field(
         default=(),
         description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
-        "text, near-text. Unless given: bytes, pixels and image; in a dataset without images text and near-text.",
+        "text, near-text. If not given: bytes, pixels and image; in a dataset without images text and near-text.",
     )
     phash_radius: int = Field(
-        default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most so many of 64 bits."
+        default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most this many of 64 bits."
     )
     image_cosine: float = Field(
         default=0.985, ge=0.5, lt=1, description="Rung image: image vectors with at least this cosine."
@@ -36,13 +36,13 @@ class DedupSettings(BaseModel):
         default=0.35,
         ge=0,
         le=0.5,
-        description="How near to the border of its cell a vector is compared across it, in parts of the distance that "
-        "duplicates may have. With 0.5 no pair can be missed; less is faster, and misses one in some thousands.",
+        description="Compare a vector across the border of its cell if it is this near, as a part of the distance that "
+        "duplicates may have. At 0.5 no pair can be missed; less is faster, and misses one in some thousands.",
     )
     keep: Keep | None = Field(
         default=None,
         description="Which row of a group stays: that of the highest similarity, of the largest image, or of the first "
-        "id. Unless named: similarity where the dataset has it, else largest, else first.",
+        "id. If not given: similarity if the dataset has it, else largest, else first.",
     )
     keep_sql: str | None = Field(
         default=None,
@@ -52,5 +52,5 @@ class DedupSettings(BaseModel):
 
 
 def digest(**values: object) -> str:
-    """A name for these values, the same everywhere."""
+    """A name for these values that is the same in every process."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

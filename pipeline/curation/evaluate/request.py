@@ -1,4 +1,4 @@
-"""What `hanclip evaluate` evaluates, and which of its options go together. Parsed here once and trusted inside."""
+"""The options of `hanclip evaluate`, and which of them go together. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EvaluateRequest(BaseModel):
     image_features: str | None = Field(default=None, description="Instead of OUT: *.img_feat.jsonl.")
     text_features: str | None = Field(default=None, description="Vectors of the texts: *.txt_feat.jsonl.")
     where: str | None = Field(default=None, description="Rows of OUT that take part, in DuckDB.")
-    sample: int | None = Field(default=None, ge=1, description="Ask that many of the dataset's own texts.")
+    sample: int | None = Field(default=None, ge=1, description="Ask this many of the dataset's own texts.")
     direction: Literal["both", "text-to-image", "image-to-text"] = Field(default="both", description="What is asked.")
     model: str | None = Field(
         default=None, description="The dataset's model, if it is elsewhere now; it encodes the texts."

@@ -1,4 +1,4 @@
-"""What a user may choose of an export. Parsed here once and trusted inside."""
+"""The options of `hanclip export`. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ExportOptions(BaseModel):
-    """What a user may choose; a format leaves alone what does not concern it, see `unused`."""
+    """The options of all formats; each has a use for some of them, see `unused`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     vectors: Literal["image", "text", "both"] | None = Field(
-        default=None, description="Which vectors; if not given, those of the images, or of texts where there are none."
+        default=None, description="Which vectors; if not given, those of images, or of texts if there are no images."
     )
     columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
     rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")

@@ -1,4 +1,4 @@
-"""What a filter is asked for: on the command line, in a flow's form, in a job. Parsed here once and trusted inside."""
+"""The settings of `hanclip filter`, its flow and its job. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _NAME = re.compile(r"[\w-]+")
 
 
 class NamedRule(BaseModel):
-    """One rule of several. A list keeps their order, which decides the rule that a dropped row is counted for."""
+    """One rule of several. A list keeps their order: a dropped row counts for the first rule that drops it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    name: str = Field(description="What the counts and the table of dropped rows call the rule.")
+    name: str = Field(description="Name of the rule in the counts and in the table of dropped rows.")
     sql: str = Field(description="Condition on a row's columns that is true for rows to keep.")
 
 
 class FilterSettings(BaseModel):
-    """Which rows are kept, and what becomes of them."""
+    """Which rows to keep, and what to write of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -42,10 +42,10 @@ class FilterSettings(BaseModel):
     )
     name: str = Field(default="default", description="Names the tables of this filter.")
     tar_rows: int = Field(default=10_000, ge=1, description="Rows of a tar.")
-    tar_bytes: int | None = Field(default=None, ge=1, description="A tar with so many bytes is full as well.")
+    tar_bytes: int | None = Field(default=None, ge=1, description="A tar is also full at this many bytes.")
 
     def check(self, out: str) -> None:
-        """Raise ConfigError for settings that do not go together, or not with the dataset at `out`."""
+        """Raise ConfigError for settings that contradict each other or the dataset at `out`."""
         if not (self.where or self.rules or self.threshold_for):
             raise ConfigError(
                 "No rule was given: write --where 'similarity >= 0.28', --rules FILE or --threshold-for; in a flow "
@@ -54,9 +54,9 @@ class FilterSettings(BaseModel):
         if self.form != Form.IDS and not self.dest:
             raise ConfigError(f"--as {self.form} needs a folder: write hanclip filter OUT DEST --as {self.form}.")
         if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"{self.name!r} is no name for a filter: take letters, digits, - and _.")
+            raise ConfigError(f"{self.name!r} is not a name for a filter: use letters, digits, - and _.")
         if self.form != Form.IDS and self.dest and _overlap(out, self.dest):
-            raise ConfigError(f"{self.dest} and the dataset {out} lie in one another: choose another DEST.")
+            raise ConfigError(f"{self.dest} contains the dataset {out} or lies inside it: choose another DEST.")
         if self.form == Form.IDS and self.dest and _among_its_files(out, self.dest):
             raise ConfigError(
                 f"{self.dest} is among the files of the dataset {out}: leave DEST out, or choose another."
@@ -69,8 +69,8 @@ class FilterSettings(BaseModel):
 
 
 def _among_its_files(out: str, dest: str) -> bool:
-    """Whether `dest` lies in the dataset, beside what a filter writes there."""
-    from pipeline.storage import normalise
+    """Whether `dest` lies in the dataset, but not where a filter writes."""
+    from pipeline.storage import normalise  # keeps --help light
 
     here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
     return there.startswith(here) and not there.startswith(f"{here}filter/")
@@ -78,7 +78,7 @@ def _among_its_files(out: str, dest: str) -> bool:
 
 def _overlap(out: str, dest: str) -> bool:
     """Whether one folder lies in the other."""
-    from pipeline.storage import normalise
+    from pipeline.storage import normalise  # keeps --help light
 
     here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
     return there.startswith(here) or here.startswith(there)

@@ -1,4 +1,4 @@
-"""What `hanclip similarity` compares. Parsed here once and trusted inside."""
+"""The options of `hanclip similarity`. Parsed here once and trusted inside."""
 
 from __future__ import annotations
 
