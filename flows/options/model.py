@@ -100,7 +100,7 @@ class ModelOptions(Generic[M]):
 
     def validated(self, tree: Mapping[str, object]) -> M:
         """The model that a tree makes; raises ConfigError, which names options."""
-        from pipeline.validation import validated
+        from pipeline.validation import validated  # keeps --help light
 
         cure = f"See `hanclip {self.command} --help`." if self.command else ""
         return validated(self.kind, tree, "The options are not valid", cure=cure, label=self._label)

@@ -40,7 +40,7 @@ def build(paths: Sequence[str], config_file: Path | None, typed: Mapping[str, ob
     Raises:
         ConfigError: a wrong key or value, or one path alone.
     """
-    from pipeline.config import load_yaml, parse
+    from pipeline.config import load_yaml, parse  # keeps --help light
 
     if len(paths) == 1:
         raise ConfigError(f"Only one path was given: {paths[0]}. Give at least one source and then the output folder.")
