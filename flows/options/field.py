@@ -60,6 +60,8 @@ class FieldOption:
     def parameters(self) -> Iterator[inspect.Parameter]:
         """The option as Typer reads it from a function's signature."""
         kind, _ = option_type(self.info.annotation)
+        if self.metavar and typing.get_origin(kind) is typing.Literal:
+            kind = str  # the help does not show the choices as Typer does: the model checks them
         limits = {k: getattr(m, a) for m in self.info.metadata for k, a in _LIMITS.items() if hasattr(m, a)}
         option = typer.Option(
             self.flag,
