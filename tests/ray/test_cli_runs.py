@@ -155,8 +155,8 @@ def test_verify_fails_for_a_damaged_file_and_names_it(place, embedded, tmp_path)
         (["status", "photos"], 2, "There is no dataset at"),
         (["verify", "nowhere"], 2, "There is no dataset at"),
         (["retry", "nowhere"], 2, "There is no dataset at"),
-        (["embed", "photos", "photos/商品/page.jpg/o", "--model", "model"], 2, "page.jpg is no folder"),
-        (["embed", "photos", "photos/商品/page.jpg/o", "--model", "model", "--dry-run"], 2, "page.jpg is no folder"),
+        (["embed", "photos", "photos/商品/page.jpg/o", "--model", "model"], 2, "page.jpg is not a folder"),
+        (["embed", "photos", "photos/商品/page.jpg/o", "--model", "model", "--dry-run"], 2, "page.jpg is not a folder"),
         (["embed", "photos", ".", "--model", "model"], 2, "hanclip's own"),
     ],
 )
