@@ -110,7 +110,7 @@ class TestInOneProcess:
 
     def test_the_model_is_loaded_once_and_the_log_tells_the_job(self, night: Night) -> None:
         log = "\n".join(night.lines)
-        assert log.count("1 embedder start") == 1
+        assert log.count("Starting 1 embedder") == 1
         assert log.count("Starting 1 decoder") == 2
         assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in log
         assert ": 10 = 10 embedded + 0 quarantined" in log
@@ -131,7 +131,7 @@ class TestInOneProcess:
             again = driver.run_job(write(night.out, "night-a2", good))
         assert (again.state, again.exit_code) == ("complete", 0)
         assert [run.summary.rows_already_done for run in again.runs if run.summary] == [10, 12]
-        assert not [line for line in lines if line.endswith(" start")]
+        assert not [line for line in lines if line.startswith("Starting")]
 
     def test_another_model_section_gets_its_own_embedders(self, days: dict[str, Path], tmp_path: Path) -> None:
         first = config(tmp_path / "a", days["2026-11-01"])
@@ -140,7 +140,7 @@ class TestInOneProcess:
         uri = job_folder.write_job(str(tmp_path / "a"), "a1", Job((JobRun("", first), JobRun("", other))))
         with Lines() as lines:
             assert driver.run_job(uri).exit_code == 0
-        assert lines.count("1 embedder start") == 2
+        assert lines.count("Starting 1 embedder") == 2
 
     def test_a_wish_in_a_thread_stops_like_a_signal(self, days: dict[str, Path], tmp_path: Path) -> None:
         uri, stop, summaries = write(tmp_path, "a1", days), threading.Event(), []
@@ -230,7 +230,7 @@ def test_as_a_ray_job_the_driver_joins_the_cluster_that_it_runs_on(
     summary = job_folder.read_summary(str(tmp_path), "night-a1")
     assert summary is not None
     assert list(states(summary).values()) == ["complete", "empty", "complete"]
-    assert log.count("1 embedder start") == 1
+    assert log.count("Starting 1 embedder") == 1
     drivers = [one for one in ray_head.request("GET", "/api/jobs/") if one["submission_id"] == "night-a1"]
     assert drivers[0]["driver_info"]["id"] == drivers[0]["job_id"] != "", json.dumps(drivers)
 

@@ -95,7 +95,7 @@ def test_killed_actors_are_replaced_and_the_run_ends_complete(drivers, tars, out
 
 
 def test_an_image_that_kills_its_decoder_is_quarantined_alone(alone, drivers, tmp_path, out):
-    from deadly.sitecustomize import MARK
+    from tests.fixtures.deadly.sitecustomize import MARK
 
     rows = 300
     photos = write_folder(tmp_path / "photos", rows)
