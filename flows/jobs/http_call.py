@@ -123,7 +123,7 @@ class Http:
         return reply
 
     def _signed_in(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Reply:
-        """The response; after a 401 that to new credentials, where there are any."""
+        """Send the request; after a 401 once more, if there are new credentials."""
         access = self.access(None)
         reply = self._read(access, method, path, payload, params)
         if reply.status == 401 and (renewed := self.access(access)) != access:
