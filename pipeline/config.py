@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -165,11 +165,6 @@ class RunConfig(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     output: OutputConfig = Field(default_factory=OutputConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
-
-    @classmethod
-    def sections(cls) -> dict[str, type[BaseModel]]:
-        """The sections by name."""
-        return {name: cast(type[BaseModel], field.annotation) for name, field in cls.model_fields.items()}
 
     def to_yaml(self) -> str:
         """The whole tree as YAML, defaults included."""
