@@ -109,7 +109,7 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     jobs = site.running(flow_run_id, 2)
     assert site.prefect.cli("flow-run", "cancel", flow_run_id).returncode == 0
     stopped = lambda: [site.job_status(job_id) for job_id in jobs] == ["STOPPED"] * 2  # noqa: E731
-    until(stopped, f"the stop of {jobs}; {site.runner.log()}", 30)
+    until(stopped, f"the stop of {jobs}", 30, log=site.runner.log)
     assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
     assert len(site.jobs(flow_run_id)) == 2
     again = site.start("backfill", config=config, request={**request, "group": 2})
