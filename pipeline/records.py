@@ -1,9 +1,9 @@
-"""What travels between the stages: frozen values with documented shapes and dtypes. NumPy and Arrow only.
+"""The values that pass between the stages: frozen, with documented shapes and dtypes. NumPy and Arrow only.
 
     Record -> RawRecord -> ImageBatch -> EmbeddingBatch -> one committed shard
 
-Columns that belong to a row (id, uri, hashes, text, the source's own columns) travel as an Arrow table beside the
-pixels or vectors, in the same order; failed records leave the rows and continue in `quarantine`.
+The columns of a row (id, uri, hashes, text, the source's own columns) are an Arrow table next to the pixels or vectors,
+in the same order; failed records move from the rows to `quarantine`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Record:
 
     @property
     def placed(self) -> bool:
-        """Whether it lies anywhere: an adopted record that the source lists in another state now does not."""
+        """Whether it has a location. An adopted record whose source state has changed since has none."""
         return bool(self.image_uri or self.text_uri or self.container)
 
 
@@ -49,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A record as read: encoded image bytes and text, or the failure that reading met."""
+    """A record as read: encoded image bytes and text, or why it could not be read."""
 
     record: Record
     image: bytes | None = None
@@ -64,7 +64,7 @@ class ImageBatch:
 
     Attributes:
         rows: B rows of `schema.rows_schema`, in plan order.
-        pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None when the source has no images.
+        pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None if the source has no images.
         quarantine: rows of `schema.QUARANTINE` for the records of the chunk that failed.
     """
 
@@ -86,15 +86,15 @@ class Shard:
     """A planned unit of commit: `rows` records, stored as one row group of a records file.
 
     Attributes:
-        shard_id: hash of what the shard holds and of the dataset's identity, 32 hex digits; the output's file name.
+        shard_id: hash of the shard's records and of the dataset's identity, 32 hex digits; the output's file name.
         rows: number of records.
-        size_bytes: bytes to read, where known, else 0.
-        records_uri: Parquet file of `schema.RECORDS` rows in which the shard is one row group.
-        row_group: which one.
+        size_bytes: bytes to read; 0 if unknown.
+        records_uri: Parquet file of `RECORDS` rows in which the shard is one row group.
+        row_group: number of that row group.
         sequential: reading out of order is expensive (a compressed tar), so one decoder should read it in order.
         attempts: how often each of its records was tried in earlier runs (`hanclip retry`).
         run_date: partition that it is committed to, YYYY-MM-DD.
-        planned_by: the run that cut it; a later run that adopts it keeps this and the date.
+        planned_by: the run that planned it; a later run that adopts it keeps this and the date.
     """
 
     shard_id: str
@@ -110,7 +110,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """A record that no worker survived: its row in the shard, how often it was tried, what was seen."""
+    """A record that killed its workers: its row in the shard, how often it was tried, and the last error."""
 
     row: int
     attempts: int
@@ -119,14 +119,14 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class CommittedShard:
-    """A shard that is committed: by this run, or `elsewhere` by another one that was first."""
+    """A committed shard; `elsewhere` if another run committed it first."""
 
     stats: Stats
     elsewhere: bool
 
 
-#: One row per planned record: who it is and where to find it. `container` is the tar or table that holds it (null for
-#: a file of its own); `position` is the byte offset of its first member in a tar, or its row number in a table.
+#: One row per planned record: its id and location. `container` is the tar or table that holds it (null for a separate
+#: file); `position` is the byte offset of its first member in a tar, or its row number in a table.
 RECORDS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

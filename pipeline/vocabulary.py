@@ -1,7 +1,6 @@
-"""The words of hanclip's data: stages, quarantine reasons, column names, format version; those of backfills,
-duplicates and filters.
+"""Names in hanclip's data and options: stages, quarantine reasons, columns, the format version and closed choices.
 
-Plain Python, so that the command line can name them without loading Arrow or pydantic.
+Plain Python, so that the command line can use them without loading Arrow or pydantic.
 """
 
 from __future__ import annotations
@@ -9,12 +8,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-#: Raised when a reader written for the previous number would misread the files.
+#: Increased when a reader of the previous version would misread the files.
 FORMAT_VERSION = 1
 
 
 class Stage(StrEnum):
-    """Where in a record's way it failed."""
+    """Where the processing of a record failed."""
 
     READ = "read"
     DECODE = "decode"
@@ -23,7 +22,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a record is in quarantine. Closed: readers may switch on it."""
+    """Why a record is in quarantine. A closed set: readers may switch on it."""
 
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
@@ -46,10 +45,10 @@ class Reason(StrEnum):
     CRASHED_WORKER = "crashed_worker"
 
 
-#: Reasons that may pass when tried again later; the others need the source to change.
+#: Reasons for which a retry may succeed; with the others, the source has to change first.
 TRANSIENT_REASONS = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CHANGED, Reason.CRASHED_WORKER})
 
-#: Columns of the embeddings that hanclip itself writes; a source column may not have one of these names.
+#: Columns of the embeddings that hanclip writes; a source column must not have one of these names.
 RESERVED_COLUMNS = (
     "id",
     "image_uri",
@@ -66,25 +65,25 @@ RESERVED_COLUMNS = (
     "run_date",
 )
 
-#: Arithmetic of a model; `auto` is bf16 where the hardware has it, else fp32.
+#: Number format of a model; `auto` is bf16 if the hardware supports it, else fp32.
 Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 
-#: What becomes of a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
+#: What to do with a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 
 #: The formats of sources. Each is a package of `pipeline.sources` (see `pipeline.sources.registry`).
 SourceKind = Literal["folder", "webdataset", "table", "chinese-clip"]
 
-#: How an index of vectors is built, see `pipeline.curation.search.index_files`.
+#: Kinds of vector index, see `pipeline.curation.search.index_files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 
-#: Which partitions a backfill runs, see `pipeline.partitions.due`; and in which order.
+#: Which partitions a backfill runs, see `pipeline.partitions.due`, and in which order.
 Reprocess = Literal["failed", "missing", "stale", "all"]
 Order = Literal["oldest", "newest"]
 
 
 class Rung(StrEnum):
-    """A way in which two rows are duplicates, strongest first."""
+    """A criterion for duplicates, strictest first."""
 
     BYTES = "bytes"
     PIXELS = "pixels"
@@ -95,7 +94,7 @@ class Rung(StrEnum):
 
 
 class Keep(StrEnum):
-    """Which row of a group stays; equals are decided by the smaller id."""
+    """Which row of a group of duplicates to keep; ties are broken by the smaller id."""
 
     SIMILARITY = "similarity"
     LARGEST = "largest"
@@ -103,7 +102,7 @@ class Keep(StrEnum):
 
 
 class Form(StrEnum):
-    """What the kept rows become."""
+    """What a filter writes for the kept rows."""
 
     IDS = "ids"
     DATASET = "dataset"

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from actors.jobs.blocks import on_ray
 from actors.session import Session
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
+from pipeline.curation.dedup.run import dedup
+from pipeline.curation.filter.run import filter_rows
 from pipeline.errors import HanclipError
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
@@ -38,16 +41,12 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
 
 
 def _dedup(step: DedupStep, session: Session, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
-    from pipeline.curation.dedup.run import dedup
-
     with _blocks(session) as each:
         found = dedup(step.out, step.settings, each, on_phase)
     return f"{found.rows:,} rows = {found.kept:,} kept + {found.dropped:,} dropped", asdict(found)
 
 
 def _filter(step: FilterStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
-    from pipeline.curation.filter.run import filter_rows
-
     done = filter_rows(step.out, step.settings, on_phase)
     counts, failed = done.filtered.counts, done.written.get("failed", 0)
     lost = f"; {failed:,} of the kept are in no tar, because their images could not be read" if failed else ""
@@ -60,7 +59,5 @@ def _blocks(session: Session) -> Iterator[ParallelMap]:
     if not session.release_embedders():
         yield serial_map
         return
-    from actors.jobs.blocks import on_ray
-
     with on_ray(None) as each:
         yield each

@@ -82,10 +82,6 @@ class Backlog:
         """Count a chunk that goes to a decoder."""
         self._inflight_rows += chunk.rows
 
-    def release(self, chunk: Chunk) -> None:
-        """Count a chunk whose pixels are no longer needed."""
-        self._inflight_rows -= chunk.rows
-
     def next_chunk(self, decoder: Any) -> Chunk | None:
         """The next fresh chunk for `decoder`; None if there is none left.
 
@@ -111,14 +107,34 @@ class Backlog:
         opened = self.shards[shard.shard_id] = OpenShard(shard, self._limits.chunk_rows, decoder=decoder)
         return opened
 
-    def of(self, chunk: Chunk) -> OpenShard | None:
-        """The chunk's shard; None when it was abandoned."""
-        return self.shards.get(chunk.shard.shard_id)
+    def chunk_decoded(self, chunk: Chunk, batch: Any) -> None:
+        """Queue a chunk for embedding, unless its shard was abandoned."""
+        if self._shard_of(chunk) is None:
+            self._release(chunk)
+        else:
+            self.decoded.append((chunk, batch))
 
-    def settled(self, shard: OpenShard) -> None:
-        """Queue the shard for writing if it is now complete."""
-        if shard.complete:
-            self.full.append(shard)
+    def chunk_embedded(self, chunk: Chunk, part: Any) -> bool:
+        """Record the result of a chunk; False if its shard was abandoned."""
+        self._release(chunk)
+        shard = self._shard_of(chunk)
+        if shard is None:
+            return False
+        shard.settle(chunk, part)
+        self._queue_if_complete(shard)
+        return True
+
+    def chunk_failed(self, chunk: Chunk, message: str, costs_attempt: bool) -> None:
+        """Queue a chunk to be decoded again, or give up its record if the attempts are used up."""
+        self._release(chunk)
+        shard = self._shard_of(chunk)
+        if shard is None:
+            return
+        again = chunk.after_failure() if costs_attempt else (chunk,)
+        self.suspects.extend(again)
+        if not again:
+            shard.give_up(chunk, message)
+            self._queue_if_complete(shard)
 
     def close(self, shard: OpenShard) -> None:
         """Forget a committed shard."""
@@ -131,7 +147,19 @@ class Backlog:
             if shard.rows_settled * 2 < shard.shard.rows:
                 del self.shards[shard_id]
         for chunk, _ in self.decoded:
-            if self.of(chunk) is None:
-                self.release(chunk)
-        self.decoded = deque(pair for pair in self.decoded if self.of(pair[0]) is not None)
-        self.suspects = deque(chunk for chunk in self.suspects if self.of(chunk) is not None)
+            if self._shard_of(chunk) is None:
+                self._release(chunk)
+        self.decoded = deque(pair for pair in self.decoded if self._shard_of(pair[0]) is not None)
+        self.suspects = deque(chunk for chunk in self.suspects if self._shard_of(chunk) is not None)
+
+    def _shard_of(self, chunk: Chunk) -> OpenShard | None:
+        """The chunk's shard; None if it was abandoned."""
+        return self.shards.get(chunk.shard.shard_id)
+
+    def _release(self, chunk: Chunk) -> None:
+        """Stop counting a chunk whose pixels are no longer needed."""
+        self._inflight_rows -= chunk.rows
+
+    def _queue_if_complete(self, shard: OpenShard) -> None:
+        if shard.complete:
+            self.full.append(shard)

@@ -189,48 +189,25 @@ class Dispatcher:
             self._meter.committed(call.work.shard, report)
         else:
             self._meter.chunk_done(call.kind, call.work.rows, report)
-            self._chunk_finished(call)
-
-    def _chunk_finished(self, call: Call) -> None:
-        chunk: Chunk = call.work
-        shard = self._backlog.of(chunk)
-        if call.kind == "decode" and shard is not None:
-            self._backlog.decoded.append((chunk, call.payload))
-            return
-        self._backlog.release(chunk)
-        if shard is not None:
-            self._failures.chunk_done()
-            shard.settle(chunk, call.payload)
-            self._backlog.settled(shard)
+            if call.kind == "decode":
+                self._backlog.chunk_decoded(call.work, call.payload)
+            elif self._backlog.chunk_embedded(call.work, call.payload):
+                self._failures.chunk_done()
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
     def _failed(self, call: Call, error: RayError) -> None:
         cause, message = cause_of(error), describe(error)
         self._failures.failed(call.pool.role, call.kind, cause, message)
-        if (cause is FailureCause.DEATH or call.kind == "setup") and (
-            replacement := call.pool.replace(call.worker, message)
-        ):
+        died = cause is FailureCause.DEATH or call.kind == "setup"
+        if died and (replacement := call.pool.replace(call.worker, message)):
             self._set_up(call.pool, replacement)
             self._meter.replaced()
         if call.kind == "write":
             self._write_failed(call.work, cause, message)
         elif call.kind != "setup":
-            self._backlog.release(call.work)
-            self._chunk_failed(call.work, cause, message)
-
-    def _chunk_failed(self, chunk: Chunk, cause: FailureCause, message: str) -> None:
-        shard = self._backlog.of(chunk)
-        if shard is None:
-            return
-        if cause in (FailureCause.LOST, FailureCause.OUTAGE):
-            self._backlog.suspects.append(chunk)
-            return
-        again = chunk.after_failure()
-        self._backlog.suspects.extend(again)
-        if not again:
-            shard.give_up(chunk, message)
-            self._backlog.settled(shard)
+            blameless = cause in (FailureCause.LOST, FailureCause.OUTAGE)
+            self._backlog.chunk_failed(call.work, message, costs_attempt=not blameless)
 
     def _write_failed(self, shard: OpenShard, cause: FailureCause, message: str) -> None:
         if cause is FailureCause.LOST:

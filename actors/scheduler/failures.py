@@ -96,6 +96,6 @@ class FailureBudget:
         if self._outages >= _MAX_OUTAGES:
             raise RunError(f"The object store is down: {message} Run the same command again when it is back.")
         if cause is FailureCause.FATAL or (kind == "setup" and cause is FailureCause.RAISED):
-            raise RunError(f"The {role}s cannot go on: {message}")
+            raise RunError(f"The {role}s cannot continue: {message}")
         if self._in_a_row > _MAX_FAILURES_IN_A_ROW or self._setups > _MAX_FAILED_SETUPS:
             raise RunError(f"The {role}s keep failing, last with: {message}")

@@ -9,16 +9,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from actors.scheduler.metrics import Metrics
+from actors.scheduler.pool import Pools
 from actors.scheduler.stages import STAGES, WAITING_FOR, CallKind
 from pipeline.jobs.progress import Progress, StageProgress, State
 from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
-
-if TYPE_CHECKING:
-    from actors.scheduler.pool import Pools
 
 #: Counted when the work is done, even if its shard is not committed yet.
 _WORK_FIELDS = (

@@ -1,1 +1,1 @@
-"""Images: encoded bytes to model-sized pixels, and perceptual hashes of them."""
+"""Images: decodes encoded bytes to model-sized pixels, and computes perceptual hashes."""

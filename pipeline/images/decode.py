@@ -1,16 +1,16 @@
-"""Encoded image bytes in, model-sized RGB pixels out, exactly as Chinese CLIP was trained. The only home of PIL.
+"""Decodes image bytes to model-sized RGB pixels, exactly as in Chinese CLIP's training. The only module that uses PIL.
 
-The picture is squashed to a square with Pillow's bicubic filter: no crop, no padding. Policies, each for one reason:
+The image is resized to a square with Pillow's bicubic filter, without crop or padding. The rules and their reasons:
 
-- *Resize in the source mode, then RGB* (L, RGB, CMYK, YCbCr), as in training. RGB and grey are bit-exact with
-  transformers' `ChineseCLIPImageProcessorPil`, which converts first. CMYK differs from it by 2 levels at most; YCbCr,
-  which only TIFF files have, by 6 at edges of strong colours and by less than half a level in the mean.
-- *Transparency becomes white* (alpha, palettes and PNG tRNS alike) before any resize: catalogs are shown on white, and
-  transformers 5 does the same, bit for bit. Palettes and 1-bit images become RGB or grey first, as there.
+- *Resize in the source mode, then convert to RGB* (L, RGB, CMYK, YCbCr), as in training. RGB and grey are bit-exact
+  with transformers' `ChineseCLIPImageProcessorPil`, which converts first. CMYK differs from it by at most 2 levels;
+  YCbCr, which only TIFF files have, by 6 at edges of strong colours and by less than half a level on average.
+- *Transparency becomes white* (alpha, palettes and PNG tRNS) before the resize: catalogs are shown on white, and
+  transformers 5 does the same, bit for bit. Palettes and 1-bit images are first converted to RGB or grey, as there.
 - *16-bit grey is scaled* to 8 bits (>> 8). A plain conversion would clip nearly every value to white.
-- *Floating-point pixels*, and integers above 16 bits, have no agreed range and are refused.
+- *Floating-point pixels* and integers above 16 bits are refused, because they have no agreed range.
 - *No EXIF rotation, no ICC conversion*: the published vectors were made without them. First frame only.
-- No JPEG `draft` decoding: it is faster and changes pixels.
+- No JPEG `draft` decoding, which is faster but changes pixels.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from pipeline.images.phash import phash
 from pipeline.vocabulary import Reason
 
 Image.init()
-# Pillow reads dozens of formats, one of them (EPS) by starting another program. These are the ones catalogs hold.
-_WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
-FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+# Pillow reads dozens of formats, one of them (EPS) by starting another program. These are the formats of catalogs.
+_ALLOWED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "QOI")
+FORMATS = tuple(name for name in _ALLOWED if name in Image.OPEN)
 
-# The limit is `decode`'s own, from the header; damage is told by exceptions. Pillow's warnings would only fill logs.
+# `decode` checks the size in the header, and exceptions report damage; Pillow's warnings would only fill the logs.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-_RESIZED_AS_THEY_ARE = frozenset({"L", "RGB", "CMYK", "YCbCr"})
+_RESIZABLE_MODES = frozenset({"L", "RGB", "CMYK", "YCbCr"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class DecodedImage:
 
     Attributes:
         pixels: (N, N, 3) uint8 RGB, C-contiguous, read-only.
-        width, height: pixels as encoded, before resizing; an EXIF rotation is not applied.
+        width, height: in pixels, before resizing; an EXIF rotation is not applied.
         phash: 64-bit perceptual hash of `pixels`, see `pipeline.images.phash`.
-        pixels_xxh128: XXH3 digest of `pixels`, 32 hex digits: equal for a picture that was only stored otherwise.
+        pixels_xxh128: XXH3 digest of `pixels`, 32 hex digits; equal for an image that was re-encoded without loss.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -67,8 +67,8 @@ def decode(data: bytes, size: int, max_pixels: int) -> DecodedImage:
     """Decode one image to `size` x `size` RGB pixels. Safe to call from several threads.
 
     Raises:
-        ImageError: `not_an_image`, `too_many_pixels` (judged by the header, before decoding), `truncated`,
-            `unsupported_mode`, or `unreadable` for whatever else the decoder says.
+        ImageError: `not_an_image`, `too_many_pixels` (by the header, before decoding), `truncated`,
+            `unsupported_mode`, or `unreadable` for any other error of the decoder.
     """
     _raise_pillow_limit(max_pixels)
     try:
@@ -84,15 +84,15 @@ def decode(data: bytes, size: int, max_pixels: int) -> DecodedImage:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{error}") from error
-    except Exception as error:  # Pillow's plugins raise nearly every built-in exception on damaged input
+    except Exception as error:  # on damaged input, Pillow's plugins raise nearly every built-in exception
         raise _damaged(data, error) from error
 
 
 def preprocessing_id(size: int, mean: Sequence[float], std: Sequence[float]) -> str:
-    """Name of everything that happens between bytes and the model's input; part of a dataset's identity.
+    """Name of the processing from bytes to the model's input; part of a dataset's identity.
 
-    The last part counts changes of `decode` that change pixels. Example: `squash-bicubic-224/white/v1`; means and
-    deviations other than CLIP's add a hash of them.
+    The last part is a version, raised when a change of `decode` changes pixels. Example: `squash-bicubic-224/white/v1`;
+    means and deviations other than CLIP's append a hash of them.
     """
     name = f"squash-bicubic-{size}/white/v1"
     values = [float(value) for value in (*mean, *std)]
@@ -102,7 +102,7 @@ def preprocessing_id(size: int, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def _raise_pillow_limit(max_pixels: int) -> None:
-    """Keep Pillow's own limit from refusing what ours allows. It stays on for tiles and frames inside a file."""
+    """Raise Pillow's own limit to ours. It stays active for tiles and frames inside a file."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
 
@@ -123,19 +123,19 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _squash(image: Image.Image, size: int) -> Image.Image:
-    """`image` as RGB of `size` x `size` pixels, by the policies in the module docstring."""
+    """`image` as RGB of `size` x `size` pixels, by the rules in the module docstring."""
     image = _plain(image)
     squashed = image.resize((size, size), Image.Resampling.BICUBIC)
     return squashed if squashed.mode == "RGB" else squashed.convert("RGB")
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """`image` in a mode that can be resized as it is: no transparency, no palette, 8 bits a channel."""
+    """`image` in a mode that can be resized directly: no transparency, no palette, 8 bits per channel."""
     if image.mode.startswith("I;16") or image.mode == "I":
         return _grey_from_16_bits(image)
     if image.has_transparency_data:
         return _on_white(image)
-    if image.mode in _RESIZED_AS_THEY_ARE:
+    if image.mode in _RESIZABLE_MODES:
         return image
     if image.mode == "1":
         return image.convert("L")
@@ -145,9 +145,9 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Composite on white; an alpha that hides nothing, the usual case, costs no composition."""
+    """Composite on white; skipped in the usual case of an alpha channel that is fully opaque."""
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow has no direct way
+        image = image.convert("LA")  # Pillow cannot convert La to RGBA directly
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     if rgba.getchannel("A").getextrema() == (255, 255):
         return rgba.convert("RGB")
@@ -156,7 +156,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _grey_from_16_bits(image: Image.Image) -> Image.Image:
-    """The high byte of every pixel; the value that a PNG declares transparent becomes white."""
+    """The high byte of every pixel; the value that a PNG declares as transparent becomes white."""
     levels = np.asarray(image)
     low, high = int(levels.min()), int(levels.max())
     if low < 0 or high > 65535:
@@ -169,17 +169,16 @@ def _grey_from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def _damaged(data: bytes, error: Exception) -> ImageError:
-    """What to call the failure to decode bytes that begin like an image."""
+    """The error for bytes that begin like an image and cannot be decoded."""
     kind = _format_of(data) or "image"
     cut = "truncated" in str(error).lower() or isinstance(error, EOFError) or _ends_early(data, kind)
-    said = (
-        "its header cannot be read" if isinstance(error, UnidentifiedImageError) else f"{error or type(error).__name__}"
-    )
-    return ImageError(Reason.TRUNCATED if cut else Reason.UNREADABLE, f"{kind} of {len(data)} bytes: {said}")
+    header = isinstance(error, UnidentifiedImageError)
+    message = "its header cannot be read" if header else f"{error or type(error).__name__}"
+    return ImageError(Reason.TRUNCATED if cut else Reason.UNREADABLE, f"{kind} of {len(data)} bytes: {message}")
 
 
 def _format_of(data: bytes) -> str | None:
-    """The format that the first bytes announce, for the four that make up nearly all pictures on the web."""
+    """The format by the first bytes, for the four formats of nearly all images on the web."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -190,20 +189,20 @@ def _format_of(data: bytes) -> str | None:
 
 
 def _ends_early(data: bytes, kind: str) -> bool:
-    """Whether the format's own end mark is missing."""
+    """Whether the format's end marker is missing."""
     if kind == "WebP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
-    return kind in marks and not data.rstrip(b"\0\r\n").endswith(marks[kind])
+    markers = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+    return kind in markers and not data.rstrip(b"\0\r\n").endswith(markers[kind])
 
 
 _THUMBNAIL_QUALITY = 72
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """The image as WebP that fits into `side` x `side` pixels, on white; never larger than it was.
+    """The image on white as a WebP that fits into `side` x `side` pixels; never enlarged.
 
-    For looking at, not for the model: a JPEG is decoded at a fraction of its size.
+    For display, not for the model: a JPEG is decoded at a fraction of its size.
 
     Raises:
         ImageError: as for `decode`.

@@ -1,7 +1,7 @@
-"""A perceptual hash: 64 bits that stay nearly the same when a picture is resized or re-encoded.
+"""Computes a perceptual hash: 64 bits that stay nearly the same when an image is resized or re-encoded.
 
-In: the model-sized pixels that are at hand anyway. Out: an integer that fits a uint64; the number of differing bits
-says how different two pictures look. NumPy only.
+In: the decoded, model-sized pixels. Out: an integer that fits a uint64; the number of differing bits measures how
+different two images look. NumPy only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-_CELLS = 32  # the picture is reduced to 32 x 32 grey cells
-_FREQUENCIES = 8  # and 8 x 8 of its lowest frequencies are kept: one bit each
+_CELLS = 32  # the image is reduced to 32 x 32 grey cells
+_FREQUENCIES = 8  # its 8 x 8 lowest frequencies give one bit each
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _POWERS = np.left_shift(np.uint64(1), np.arange(63, -1, -1, dtype=np.uint64))
 
@@ -21,10 +21,9 @@ _POWERS = np.left_shift(np.uint64(1), np.arange(63, -1, -1, dtype=np.uint64))
 def phash(pixels: npt.NDArray[np.uint8]) -> int:
     """64-bit DCT hash of (N, N, 3) uint8 RGB pixels.
 
-    Bit = the frequency's coefficient is above the median of the 63 that are not constant; the first bit in row order,
-    which belongs to the constant (mean grey) and is set unless the picture is black, is the most significant one.
-    Coefficients are rounded to whole levels first, so that noise below one level cannot flip the bits of a flat
-    picture.
+    A bit is set if the frequency's coefficient is above the median of the 63 non-constant ones. The first bit in row
+    order, of the constant (the mean grey), is the most significant one and is set unless the image is black.
+    Coefficients are first rounded to whole levels, so that noise below one level flips no bits of a uniform image.
     """
     cosines = _cosines()
     coefficients = np.rint(cosines @ _grey_cells(pixels) @ cosines.T).ravel()
@@ -41,8 +40,8 @@ def hamming(first: int, second: int) -> int:
 def _grey_cells(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Exact area averages, (32, 32) float32 in levels 0 to 255.
 
-    Where N is no multiple of 32, rows and columns are repeated until it is. Rows are summed as integers, all colours
-    at once: converting every pixel to grey first would cost ten times as much.
+    If N is not a multiple of 32, rows and columns are repeated until it is. Rows are summed as integers, all colours at
+    once: converting every pixel to grey first takes ten times as long.
     """
     size = pixels.shape[0]
     repeat = _CELLS // gcd(size, _CELLS)
