@@ -53,19 +53,19 @@ class Run:
 
     def embed(self, session: Session) -> Summary:
         """Embed everything in the source that has no outcome in the output yet."""
-
-        def planner(config: RunConfig, model: ModelSpec, crew: CrewSize) -> Plan:
-            return make_plan(config, model, self.run_id, crew.decoders)
-
-        return self._carry_out(session, planner, "Nothing to do: every record has an outcome.")
+        return self._carry_out(
+            session,
+            lambda config, model, crew: make_plan(config, model, self.run_id, crew.decoders),
+            "Nothing to do: every record has an outcome.",
+        )
 
     def retry(self, session: Session, out: str, reasons: tuple[str, ...]) -> Summary:
         """Retry the quarantined records of `out` that have one of `reasons`."""
-
-        def planner(config: RunConfig, model: ModelSpec, crew: CrewSize) -> Plan:
-            return make_retry_plan(config, model, self.run_id, out, reasons)
-
-        return self._carry_out(session, planner, "Nothing to retry.")
+        return self._carry_out(
+            session,
+            lambda config, model, _: make_retry_plan(config, model, self.run_id, out, reasons),
+            "Nothing to retry.",
+        )
 
     def _carry_out(self, session: Session, planner: _Planner, if_empty: str) -> Summary:
         """Make the plan and carry it out; `if_empty` is the summary's message if there is nothing to do."""
