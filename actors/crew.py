@@ -19,8 +19,8 @@ from pipeline.config import ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
 
-#: Calls in flight per actor. A decoder runs two at once, so that one reads while the other decodes; further calls of
-#: the other actors queue there.
+#: Calls in flight per actor. A decoder runs both of its calls at once, so that one reads while the other decodes;
+#: embedders and writers run one call and queue the others.
 _DECODER_CALLS = 2
 _EMBEDDER_CALLS = 3
 _WRITER_CALLS = 2
