@@ -1,1 +1,1 @@
-"""What a run will do: the source listed, cut into shards, less what is done already, stored as a plan."""
+"""Plans a run: lists the source, cuts it into shards, leaves out what is done, and stores the plan."""

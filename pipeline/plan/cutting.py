@@ -1,11 +1,11 @@
-"""Cutting an ordered stream of records into shards, so that new inputs never move far shards.
+"""Cuts an ordered stream of records into shards such that new records change only nearby shards.
 
-In: batches of record ids and containers, in plan order. Out: for every record, whether it opens a new shard.
+In: batches of record ids and containers, in plan order. Out: for each record, whether it starts a shard.
 
-Files and table rows are cut by content: a record opens a shard when its id's hash says so and the shard before it is
-long enough. A boundary depends on nearby ids only, so a record that is inserted changes its own shard and, at most, the
-few that follow until both cuts meet at a common boundary (with counted cuts every later shard would change). A tar
-is one shard; above the limit it is split evenly.
+Files and table rows are cut by content: a record starts a shard when the hash of its id selects it and the shard before
+it is long enough. A boundary depends on nearby ids only, so an inserted record changes its own shard and at most a few
+that follow, until both cuts meet at a common boundary (cutting by count would change every later shard). A tar is one
+shard; above the limit it is split evenly.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Bounds:
     """Limits of a shard's rows around a target.
 
     Attributes:
-        min_rows: no cut by content before; at least 256.
-        max_rows: a cut in any case; at most 8,192.
-        one_in: one id in so many may open a shard, which makes the mean about min_rows + one_in.
+        min_rows: no cut by content below this; at least 256.
+        max_rows: always cut here; at most 8,192.
+        one_in: one id in this many may start a shard, so that the mean is about min_rows + one_in.
     """
 
     min_rows: int
@@ -40,27 +40,27 @@ class Bounds:
 
     @classmethod
     def around(cls, target_rows: int) -> Bounds:
-        """Half of the target is the minimum, the other half is expected until the next hit."""
+        """Half of the target is the minimum, the other half is the expected distance to the next hit."""
         return cls(max(MIN_ROWS, target_rows // 2), min(MAX_ROWS, 4 * target_rows), target_rows // 2)
 
 
 def target_rows(rows: int, workers: int) -> int:
-    """Largest of 512, 1,024, 2,048 and 4,096 rows a shard that gives each worker four shards; else 512."""
+    """The largest of 512, 1,024, 2,048 and 4,096 rows per shard that gives each worker four shards; else 512."""
     fair = rows // (max(workers, 1) * _SHARDS_PER_WORKER)
     return max((target for target in _TARGETS if target <= fair), default=_TARGETS[0])
 
 
 def is_tar(container: str | None) -> bool:
-    """Whether records of this container lie one after the other in a tar."""
+    """Whether this container is a tar, which holds its records one after another."""
     return container is not None and container.lower().endswith(TAR_SUFFIXES)
 
 
 class Cutter:
-    """Says where shards start. One object sees one stream, in any batches.
+    """Decides where shards start. One object sees one stream, in batches of any size.
 
     Args:
         bounds: limits of a shard.
-        tar_rows: records in each tar of the stream, so that one above the limit is split evenly.
+        tar_rows: number of records of each tar in the stream, to split long ones evenly.
     """
 
     def __init__(self, bounds: Bounds, tar_rows: Mapping[str, int]) -> None:
@@ -72,10 +72,10 @@ class Cutter:
         self._pieces: Iterator[bool] = iter(())
 
     def starts(self, ids: Sequence[str], containers: Sequence[str | None]) -> list[bool]:
-        """True for each record that opens a shard. The first of the stream is one."""
-        return [self._opens(id_, container) for id_, container in zip(ids, containers, strict=True)]
+        """True for each record that starts a shard. The first record of the stream does."""
+        return [self._starts(id_, container) for id_, container in zip(ids, containers, strict=True)]
 
-    def _opens(self, id_: str, container: str | None) -> bool:
+    def _starts(self, id_: str, container: str | None) -> bool:
         if container != self._container:
             was_tar, self._in_tar, self._container = self._in_tar, is_tar(container), container
             if self._in_tar:
@@ -84,9 +84,9 @@ class Cutter:
                 self._rows = 0
         if self._in_tar:
             return next(self._pieces)
-        opens = self._rows == 0 or self._rows >= self._bounds.max_rows or self._hit(id_)
-        self._rows = 1 if opens else self._rows + 1
-        return opens
+        starts = self._rows == 0 or self._rows >= self._bounds.max_rows or self._hit(id_)
+        self._rows = 1 if starts else self._rows + 1
+        return starts
 
     def _hit(self, id_: str) -> bool:
         if self._rows < self._bounds.min_rows:
@@ -95,12 +95,12 @@ class Cutter:
         return int.from_bytes(digest) % self._bounds.one_in == 0
 
     def _tar_limit(self) -> int:
-        """A part of a compressed tar costs reading all before it, so such a tar is split as late as possible."""
+        """To read a part of a compressed tar, all before it must be read, so such tars get the largest shards."""
         return MAX_ROWS if is_sequential(self._container) else self._bounds.max_rows
 
 
 def even_starts(rows: int, limit: int) -> Iterator[bool]:
-    """Where the fewest equal pieces of at most `limit` rows start.
+    """Whether each row starts a piece, for the fewest equal pieces of at most `limit` rows.
 
     Example: even_starts(5, 2) -> True False True False True
     """

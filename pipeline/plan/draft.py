@@ -1,6 +1,6 @@
-"""A plan in the making: what a listing leaves to do, less what earlier plans hold already.
+"""Drafts a plan: the records of a listing without an outcome, less those that earlier plans hold.
 
-In: a listed source and a dataset, then entries of the plan log as they are found. Out: a `Plan`, its records stored.
+In: a listed source and a dataset, then new entries of the plan log. Out: a `Plan`, with its records stored.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pipeline.sources import SourceSpec
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do.
+    """The work of one run.
 
     Attributes:
         run_id: names the run; ids sort by time.
-        run_date: newest partition that its shards are committed to, YYYY-MM-DD.
-        rows_in_source: records listed; for a retry, the records once quarantined for one of its reasons.
+        run_date: the newest partition that its shards are committed to, YYYY-MM-DD.
+        rows_in_source: records listed; for a retry, the records ever quarantined for one of its reasons.
         rows_already_done: of these, records with an outcome (for a retry: a later one) before the run.
-        rows: records to do: rows_in_source - rows_already_done, and what adopted shards hold beside these.
-        size_bytes: bytes to read, where known.
-        shards: the work.
+        rows: records to embed: rows_in_source - rows_already_done, plus the other records of adopted shards.
+        size_bytes: bytes to read, as far as known.
+        shards: what to embed.
         uri: the run's folder; empty for a dry plan.
         source: how to read the records.
         dataset: where the shards go.
-        rows_vanished: ids that the dataset has and a whole catalog does not hold any more, since the run before.
+        rows_vanished: ids that the whole catalog has lost since the previous run.
     """
 
     run_id: str
@@ -58,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A listed source, and the identity that it would give a new dataset."""
+    """A listed source, and the identity of a new dataset of it."""
 
     listing: Listing
     source: SourceSpec
@@ -67,12 +67,12 @@ class Listed:
 
 
 class Draft:
-    """What is to do, and what of it earlier plans hold already. Without a run id, for show.
+    """A plan that follows the log until it is numbered. An empty run id makes a dry plan.
 
     Attributes:
-        uri: the run's folder.
-        config: the run's.
-        number: of the newest entry of the log that is known.
+        uri: the run's folder; empty for a dry plan.
+        config: the run's configuration.
+        number: number of the newest known entry of the log.
     """
 
     def __init__(self, listed: Listed, dataset: Dataset, run_id: str, work: Workspace) -> None:
@@ -81,24 +81,24 @@ class Draft:
         self._listed, self._dataset = listed, dataset
         today = listed.config.output.run_date or datetime.now(UTC).date()
         self._origin = Origin(run_id, today.isoformat())
-        # The log comes first: of a plan that is not open in its newest entry, every commit is seen below.
+        # Read the log first: every commit of a plan that its newest entry does not list as open is then seen below.
         self.number, newest = log.newest(dataset.uri)
         self._todo = ToDo(full_cut(listed.listing, dataset.identity), dataset, work)
         self._rows = self._todo.rows
         self._pending = Pending(dataset.uri, self._todo, work)
         if newest is not None:
-            self._pending.learn(newest)
+            self._pending.add_entry(newest)
 
-    def learn(self) -> bool:
-        """Look at the plans that were numbered meanwhile; whether they change this one."""
+    def catch_up(self) -> bool:
+        """Read the plans that were numbered since; returns whether they change this one."""
         changed = False
         for entry in log.later(self._dataset.uri, self.number):
             self.number += 1
-            changed |= self._pending.learn(entry)
+            changed |= self._pending.add_entry(entry)
         return changed
 
     def plan(self) -> Plan:
-        """The plan as far as is known now, its records stored. Own shards come first: others work on those adopted."""
+        """The current plan, with its records stored. Adopted shards come last, since other runs may be at them."""
         files = RecordFiles(self.uri, self._origin)
         for cut in chain(self._todo.cuts(), self._pending.cuts()):
             files.add(cut)
@@ -118,7 +118,7 @@ class Draft:
         )
 
     def entry(self, plan: Plan, kind: PlanKind) -> LogEntry:
-        """What the log is to say about `plan`."""
+        """The log entry of `plan`."""
         return LogEntry(
             run_id=plan.run_id,
             run_date=self._origin.run_date,

@@ -1,6 +1,6 @@
-"""Every record of a source, gathered in one local Parquet file, checked for duplicates and given back in plan order.
+"""Gathers the records of a source in a local Parquet file, checks their ids, and returns them in plan order.
 
-Plan order is (attempts, container, position, id): files of their own first, then container after container.
+Plan order is (attempts, container, position, id): single files first, then one container after another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
-#: A record as listed: how often it was tried in earlier runs comes with it (0 for a run over the whole source).
+#: A listed record, with the number of attempts in earlier runs (0 for a run over the whole source).
 LISTED = RECORDS.append(pa.field("attempts", pa.int32(), nullable=False))
 
 _ORDER = "attempts, container NULLS FIRST, position NULLS FIRST, id"
@@ -29,11 +29,11 @@ class Listing(Spool):
         super().__init__(work, name, LISTED)
 
     def add(self, rows: pa.Table | pa.RecordBatch, **constants: int) -> None:
-        """Add rows of `records.RECORDS`, or of LISTED where earlier attempts are known."""
+        """Add rows of `records.RECORDS`, or of LISTED if earlier attempts are known."""
         super().add(rows, **{} if "attempts" in rows.schema.names else {"attempts": 0}, **constants)
 
     def check_unique(self) -> None:
-        """Raise a SourceError that names some of the ids that more than one record has."""
+        """Raise a SourceError with examples if several records have the same id."""
         same = f"SELECT id, count(*) AS n FROM {self.name} GROUP BY id HAVING n > 1"
         [(ids, surplus)] = self._work.rows(f"SELECT count(*), coalesce(sum(n - 1), 0) FROM ({same})")
         if not ids:
@@ -44,12 +44,12 @@ class Listing(Spool):
         )
         lines = "\n".join(f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in shown)
         raise SourceError(
-            f"{ids} ids belong to more than one record ({surplus} records too many), for example:\n{lines}\n"
-            "Ids must be unique: name another column with --id-column, or leave one of the inputs out."
+            f"{ids} ids belong to more than one record ({surplus} surplus records), for example:\n{lines}\n"
+            "Ids must be unique: name another column with --id-column, or leave out one of the inputs."
         )
 
     def tar_rows(self) -> dict[str, int]:
-        """Number of records in each tar."""
+        """Number of records by tar."""
         counts = self._work.rows(
             f"SELECT container, count(*) FROM {self.name} WHERE contains(lower(container), '.t') GROUP BY container"
         )

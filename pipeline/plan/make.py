@@ -1,10 +1,10 @@
-"""Planning a run: list the source, cut it into shards, leave out what is done, adopt what others planned, store it.
+"""Plans a run: lists the source, cuts shards, leaves out what is done, adopts pending shards, and stores the plan.
 
     sources.scan -> Listing -> full_cut -> ToDo -> Pending -> RecordFiles, plan.parquet -> the next number of the log
 
-Streamed all the way: memory is bounded however long the source is. Nothing in the dataset changes by planning, apart
-from `_dataset.json` of a new one, the folder of the run and the log of plans. A plan counts from the moment it has its
-number: of a run that dies before, only what its whole listing said is gone counts.
+Everything is streamed, so memory is bounded however long the source is. Planning writes only `_dataset.json` of a new
+dataset, tombstones, the run's folder and the log of plans. A plan counts once it has its number; of a run that dies
+before that, only the tombstones count.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ logger = logging.getLogger(__name__)
 
 
 def new_run_id() -> str:
-    """A name for a run; names sort by time (UTC, milliseconds), a random end keeps two drivers apart."""
+    """A new run id. Ids sort by time (UTC, milliseconds); a random suffix keeps two drivers apart."""
     now = datetime.now(UTC)
     return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
 
 
 def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -> Plan:
-    """Plan a run and store the plan; makes the dataset if there is none.
+    """Plan a run and store the plan; creates the dataset if there is none.
 
     Args:
         config: the source and the output.
-        model: what the vectors will be made with.
+        model: the model that makes the vectors.
         run_id: from `new_run_id`.
-        workers: actors that will share the work; only a new dataset's shard size depends on it.
+        workers: actors that share the work; decides only the shard size of a new dataset.
 
     Raises:
-        SourceError: duplicate ids, no records (EmptySourceError), or what `sources.scan` refuses.
-        IdentityError: the dataset was made by something else.
+        SourceError: duplicate ids, no records (EmptySourceError), or an error of `sources.scan`.
+        IdentityError: the dataset has another identity.
     """
     storage.check_writable(config.output.uri)
     with Workspace() as work:
@@ -66,7 +66,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
 
 
 def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
-    """What `make_plan` would give, with nothing written to the output; raises the same."""
+    """The plan that `make_plan` would make, with nothing written to the output; raises the same errors."""
     storage.check_writable(config.output.uri, probe=False)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
@@ -86,19 +86,18 @@ def make_retry_plan(
     reasons: Sequence[str] = (),
     ids: Sequence[str] = (),
 ) -> Plan:
-    """Plan the records of `out` whose latest outcome is quarantine, for one of `reasons` (all if none is given).
+    """Plan the quarantined records of `out`, for `reasons` if given; `ids` limits the selection further.
 
-    The source is listed again, so that a record is found where it is now. Records that it no longer holds, or holds
-    with another fingerprint, are left to the next whole run. `ids` limits the selection further. No record left to
-    try again gives a plan without shards.
+    The source is listed again, so that records are read from where they are now. Records that it no longer holds, or
+    holds with another fingerprint, are left to the next full run. The plan has no shards if there is nothing to retry.
 
     Raises:
-        ConfigError: a reason that does not exist.
-        IdentityError: there is no dataset at `out`, or it was made by something else.
+        ConfigError: there is no such reason.
+        IdentityError: there is no dataset at `out`, or it has another identity.
     """
     unknown = sorted(set(reasons) - set(Reason))
     if unknown:
-        raise ConfigError(f"{', '.join(unknown)} is no quarantine reason. Choose from {', '.join(sorted(Reason))}.")
+        raise ConfigError(f"{', '.join(unknown)} is not a quarantine reason. Choose from {', '.join(sorted(Reason))}.")
     storage.check_writable(config.output.uri)
     with Workspace() as work:
         dataset = Dataset.open(out)
@@ -110,8 +109,8 @@ def make_retry_plan(
         with Listing(work, "selection") as selection:
             for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
                 selection.add(batch)
-        told = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
-        return _store(Listed(selection, told, listed.identity, config), dataset, run_id, "retry", work)
+        source = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
+        return _store(Listed(selection, source, listed.identity, config), dataset, run_id, "retry", work)
 
 
 _SELECTION = """
@@ -121,7 +120,7 @@ FROM listing JOIN failed USING (id, source_fingerprint) SEMI JOIN reasons USING 
 
 
 def source_digest(config: RunConfig) -> str:
-    """Equal for runs over the same source: 16 hex digits over where it is and how it is read."""
+    """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
     deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
     tree = config.source.model_dump(mode="json", include=deciding)
     tree |= config.source.model_dump(mode="json", include={"split", "records"}, exclude_defaults=True)
@@ -129,9 +128,9 @@ def source_digest(config: RunConfig) -> str:
 
 
 def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> Listed:
-    """List the source; refuses another model before listing anything."""
+    """List the source. Another model than the dataset's is refused before that."""
     if not config.output.uri:
-        raise ConfigError("output.uri is not set: say where the dataset goes.")
+        raise ConfigError("output.uri is not set: name the folder of the dataset.")
     _refuse_unfinished_snapshot(config.output.uri)
     existing = Dataset.find(config.output.uri)
     if existing is not None:
@@ -146,7 +145,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
 
 
 def _refuse_unfinished_snapshot(out: str) -> None:
-    """What a run embeds of a snapshot in the making would be there twice when it is finished."""
+    """Raise UsageError for a snapshot that is not finished: finishing it would add the rows of this run again."""
     claim = read_claim(storage.join(storage.normalise(out), layout.SNAPSHOT))
     if claim and not storage.exists(storage.join(layout.run_uri(out, claim["run_id"]), layout.SUMMARY)):
         made_by = "filter" if claim.get("selection") else "compact"
@@ -157,7 +156,7 @@ def _refuse_unfinished_snapshot(out: str) -> None:
 
 
 def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: Workspace) -> Plan:
-    """Plan what is to do of a listing, store that, take a number. `kind` is full, or retry for a selection."""
+    """Plan a listing, store the plan and take a number. `kind` is full, or retry for a selection."""
     vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
@@ -167,8 +166,8 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: 
             log.append(dataset.uri, draft.number + 1, draft.entry(plan, kind))
             break
         except AlreadyExistsError:
-            logger.info("Another run planned at the same time: looking at its plan.")
-            if draft.learn():
+            logger.info("Another run planned at the same time: reading its plan.")
+            if draft.catch_up():
                 plan = _stored(draft, kind)
     return replace(plan, rows_vanished=vanished)
 

@@ -1,14 +1,14 @@
-"""Shards that earlier plans hold and nobody has committed, and those of them that a new plan adopts.
+"""Adopts pending shards into a new plan: shards of earlier plans that are not committed.
 
-In: the entries of the plan log, and what the new plan has to do (`shards.ToDo`). Out: shards to adopt, as their first
-plan cut and dated them, and the runs that stay open.
+In: entries of the plan log, and the records that the new plan has to do (`shards.ToDo`). Out: shards to adopt, as their
+first plan cut and dated them, and the runs that stay open.
 
-A record that is to do and lies in a pending shard must not be cut anew: that shard's planner may be alive and would
-commit the record a second time. So the whole shard is adopted under its own name and date, and whoever comes first
-commits it. Only where its records lie is taken from the new listing, since a table may have been written again since.
-A record whose id the new listing lacks keeps its place, and fails there if it is gone. One that is listed in another
-state has no place any more: what lies there now is that other state, so its reader answers `changed`. A pending shard
-without any record to do is of another source, and stays with its planner.
+A record to do that is in a pending shard must not be cut again: the run that planned that shard may be alive and would
+commit the record a second time. So the whole shard is adopted under its own id and date, and the first run to finish it
+commits it. Only the locations of its records come from the new listing, since a table may have been rewritten. A record
+that the new listing lacks keeps its old location, and fails there if it is gone. A record that is listed in another
+state has no location any more, because the object holds that other state now; reading it fails as `changed`. A pending
+shard without any record to do belongs to another source, and stays with its planner.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ ORDER BY a.shard, a.row
 
 
 class Pending:
-    """The pending shards of a dataset, as far as `learn` was told of their plans.
+    """The pending shards of a dataset, from the log entries added so far.
 
     Args:
         out: URI of the dataset.
-        todo: what the new plan has to do; adopted records leave it.
-        work: has the new plan's whole `listing`.
+        todo: records that the new plan has to do; adopted records are removed from it.
+        work: holds the new plan's table `listing`.
     """
 
     def __init__(self, out: str, todo: ToDo, work: Workspace) -> None:
@@ -55,14 +55,16 @@ class Pending:
         self._spools = 0
         work.execute("CREATE TABLE adopted_shards (shard BIGINT)")
 
-    def learn(self, entry: LogEntry) -> bool:
-        """Read the plans that an entry leads to and that are not known yet; whether anything of them is adopted."""
+    def add_entry(self, entry: LogEntry) -> bool:
+        """Read the plans of an entry that are not known yet; returns whether any of their shards is adopted."""
         run_ids = (*entry.open_runs, entry.run_id)
         found = {
             shard.shard_id: shard for run_id in run_ids if run_id not in self._runs for shard in self._read(run_id)
         }
         fresh = [shard for shard_id, shard in found.items() if shard_id not in self._shards]
-        fresh.sort(key=lambda shard: (shard.records_uri, shard.row_group))  # A file is read once for a row of shards.
+        fresh.sort(
+            key=lambda shard: (shard.records_uri, shard.row_group)
+        )  # consecutive shards share one read of a file
         self._shards.update(found)
         return bool(fresh) and self._adopt(fresh)
 
@@ -79,7 +81,7 @@ class Pending:
             yield Cut(shard.shard_id, rows.select(RECORDS.names).cast(RECORDS), shard.attempts, origin)
 
     def open_runs(self, planned: Iterable[str]) -> tuple[str, ...]:
-        """The runs with a pending shard that neither a later run nor the shards `planned` have, oldest first."""
+        """The runs with a pending shard that is neither in a later run nor in `planned`, oldest first."""
         covered, left = set(planned), []
         for run_id, shard_ids in reversed(self._runs.items()):
             if not covered.issuperset(shard_ids):
@@ -88,7 +90,7 @@ class Pending:
         return tuple(reversed(left))
 
     def _read(self, run_id: str) -> list[Shard]:
-        """A run's shards that are not committed. Of a run whose folder was deleted, nothing can be carried out."""
+        """A run's shards that are not committed; none if its folder was deleted."""
         shards: list[Shard] = []
         with suppress(NotFoundError):
             planned, _ = read_shards(layout.run_uri(self._out, run_id))
@@ -97,7 +99,7 @@ class Pending:
         return shards
 
     def _adopt(self, shards: list[Shard]) -> bool:
-        """Adopt those of `shards` that hold a record to do."""
+        """Adopt the shards that hold a record to do; returns whether there is one."""
         name, self._spools, first = f"planned_{self._spools}", self._spools + 1, len(self._numbered)
         with Spool(self._work, name, _PLANNED) as spool:
             for shard, records in read_tables(shards):

@@ -1,8 +1,4 @@
-"""The files of a plan: records by the shard, and the table of shards.
-
-_runs/<run>/records/00000.parquet   rows of schema.RECORDS; each row group is one shard
-_runs/<run>/plan.parquet            one row a shard; written last, so that it stands for a whole plan
-"""
+"""Writes the files of a plan: the records of each shard, and the table of shards. `dataset.plan_files` reads them."""
 
 from __future__ import annotations
 
@@ -25,15 +21,15 @@ _FILE_BYTES = 32 * 2**20
 
 
 class RecordFiles:
-    """Writes the records of shards below a run's folder, a file at a time.
+    """Writes the records of shards below a run's folder, one file at a time.
 
     Args:
-        run_uri: the run's folder; empty counts shards and writes nothing.
-        origin: of the shards that this plan cut itself.
-        folder: for the files, below the run's.
+        run_uri: the run's folder; if empty, shards are counted and nothing is written.
+        origin: of the shards that this plan cut.
+        folder: of the files, relative to the run's.
 
     Attributes:
-        shards: what was added.
+        shards: the added shards.
     """
 
     def __init__(self, run_uri: str, origin: Origin, folder: str = layout.RECORDS) -> None:
@@ -47,7 +43,7 @@ class RecordFiles:
         self.shards: list[Shard] = []
 
     def add(self, cut: Cut) -> None:
-        """Append one shard. An adopted one lies in another file: the records of a file were listed by one run."""
+        """Append one shard. A file holds records that one run listed, so adopted shards go to separate files."""
         origin = cut.origin or self._origin
         if self._row_groups and self.shards[-1].planned_by != origin.run_id:
             self.finish_file()
@@ -73,7 +69,7 @@ class RecordFiles:
             self.finish_file()
 
     def finish_file(self) -> None:
-        """Store the open file, if there is one."""
+        """Upload the open file, if any."""
         if self._writer is not None:
             self._writer.close()
             storage.overwrite(self.shards[-1].records_uri, self._sink.getvalue().to_pybytes())
@@ -84,7 +80,7 @@ class RecordFiles:
 def write_shards(run_uri: str, shards: list[Shard], facts: Mapping[str, Any], once: bool = False) -> None:
     """Write `plan.parquet`, with `facts` in its footer. `records_uri` is stored relative to the run's folder.
 
-    With `once` the first plan stays: raises AlreadyExistsError where there is one.
+    With `once` an existing plan stays, and AlreadyExistsError is raised.
     """
     rows = [asdict(replace(shard, records_uri=shard.records_uri.removeprefix(run_uri + "/"))) for shard in shards]
     schema = SHARDS.with_metadata(encode_footer(facts))

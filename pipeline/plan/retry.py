@@ -1,7 +1,7 @@
-"""What a person should know about the records that `hanclip retry` does not take: why there are none, or fewer.
+"""Explains why `hanclip retry` takes no record, or fewer than expected.
 
-In: the workspace of a retry plan, with its tables `listing` (the source now), `failed` (all quarantine rows) and
-`reasons` (those asked for). Out: sentences for the summary.
+In: the workspace of a retry plan, with its tables `listing` (the current source), `failed` (all quarantine rows) and
+`reasons` (the requested ones). Out: sentences for the summary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.scratch.workspace import Workspace
 
 
 def retry_notes(work: Workspace, dataset: Dataset, reasons: Sequence[str]) -> tuple[str, ...]:
-    """Sentences on reasons that nothing is quarantined for, and on records that changed since they failed."""
+    """Sentences about reasons without quarantined records, and about records that changed since they failed."""
     return (*_without(dataset, reasons), *_changed(work, dataset))
 
 
@@ -39,4 +39,4 @@ def _changed(work: Workspace, dataset: Dataset) -> Iterator[str]:
     [(count,)] = work.rows(f"SELECT count(*) FROM ({changed}) ANTI JOIN embedded_now USING (id, source_fingerprint)")
     if count:
         records, them = ("record", "it") if count == 1 else ("records", "them")
-        yield f"{count:,} {records} changed since: `hanclip embed` takes {them}."
+        yield f"{count:,} {records} changed since the failure: `hanclip embed` embeds {them}."

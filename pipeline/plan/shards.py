@@ -1,9 +1,9 @@
-"""From an ordered listing to shards with ids: the whole source is cut first, then what has an outcome is taken out.
+"""Cuts an ordered listing into shards with ids: first the whole source, then records with an outcome are left out.
 
-    Listing -> full_cut -> ToDo -> shards of what is left
+    Listing -> full_cut -> ToDo -> shards of the remaining records
 
-The cut over the whole source depends on the source alone. So two drivers that plan at different moments, with more or
-less of it committed, mostly give the same ids to the same work; `pending` sees to the rest.
+The cut of the whole source depends on the source alone. So two drivers that plan at different times, with more or less
+of it committed, mostly give the same ids to the same work; `pending` handles the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CUT = LISTED.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.in
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The plan that a shard was cut in: its run, and the date that the shard is committed to."""
+    """The plan that cut a shard: its run, and the date that the shard is committed to."""
 
     run_id: str
     run_date: str
@@ -39,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One shard and its records, rows of `schema.RECORDS`; `attempts` as in `batch.Shard`. No origin: of this plan."""
+    """One shard and its records, rows of `records.RECORDS`. Without an origin it was cut by this plan."""
 
     shard_id: str
     records: pa.Table
@@ -48,12 +48,12 @@ class Cut:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to read, as far as the source told them."""
+        """Bytes to read, as far as the source reports them."""
         return int(pc.sum(self.records["size_bytes"]).as_py() or 0)
 
     @property
     def sequential(self) -> bool:
-        """Whether the records lie where reading out of order is expensive."""
+        """Whether reading the records out of order is expensive."""
         known = self.records["container"].drop_null()
         return len(known) > 0 and is_sequential(known[0].as_py())
 
@@ -80,12 +80,12 @@ def full_cut(listing: Listing, identity: Identity) -> Iterator[Cut]:
 class ToDo:
     """The records of a cut without an outcome, in the workspace's table `todo`.
 
-    A record is done when a row with its id and fingerprint is among the embeddings, or in quarantine after more
+    A record is done when the embeddings have a row with its id and fingerprint, or the quarantine has one after more
     attempts than the cut knows of.
 
     Attributes:
-        committed: ids of the committed shards. They and what they hold are listed once, so a shard that is committed
-            meanwhile is planned whole, and its commit then refused.
+        committed: ids of the committed shards. They are listed once, so a shard that is committed in the meantime is
+            planned as a whole, and its second commit is then refused.
         rows: records without an outcome.
     """
 
@@ -109,13 +109,13 @@ class ToDo:
         [(self.rows,)] = work.rows("SELECT count(*) FROM todo")
 
     def leave_out(self, records: str) -> None:
-        """Take the records out that the query `records` gives as id and source_fingerprint: another shard has them."""
+        """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
         self._work.execute(
             f"INSERT INTO gone SELECT row FROM todo SEMI JOIN ({records}) USING (id, source_fingerprint)"
         )
 
     def cuts(self) -> Iterator[Cut]:
-        """The shards of what is left, in order; a shard that lost some records is another shard, with its own id."""
+        """The shards of the remaining records, in order; a shard that lost records gets another id."""
         for rows in runs(self._work.batches("SELECT * FROM todo ORDER BY row"), "shard"):
             name, whole_rows = self._whole[rows["shard"][0].as_py()]
             records, attempts = rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py()
@@ -138,7 +138,7 @@ SELECT row FROM cut AS c WHERE EXISTS (
 
 
 def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[pa.Table]:
-    """Tables of consecutive rows with the same value in `column`, however the batches lie."""
+    """Tables of consecutive rows with the same value in `column`, across batches."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         ends = pc.run_end_encode(batch[column]).run_ends.to_pylist() if batch.num_rows else []
@@ -152,7 +152,7 @@ def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[pa.Table]:
 
 
 def _numbered(batches: Iterable[pa.RecordBatch], cutter: Cutter) -> Iterator[pa.RecordBatch]:
-    """Add the column `shard`: the number of the shard that each record is in."""
+    """Add the column `shard`: the number of each record's shard."""
     number, attempts = -1, -1
     for batch in batches:
         numbers = []

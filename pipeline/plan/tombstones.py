@@ -1,10 +1,10 @@
-"""What a listing of the whole catalog says about presence: ids that are gone, and ids that are back as they once were.
+"""Records which ids a listing of the whole catalog lacks, and which are back in an earlier state.
 
-In: a listing and a dataset. Out: `_tombstones/<run_id>.parquet`, rows of `schema.TOMBSTONES`, if there is anything to
-tell, and the number of ids gone. A row that is `gone` has no fingerprint. One that is not has the fingerprint of a
-state that has its outcome already and so is not embedded again: it says that this state holds anew, as of this run.
+In: a listing and a dataset. Out: `_tombstones/<run_id>.parquet`, rows of `schema.TOMBSTONES`, if anything changed, and
+the number of ids gone. A row with `gone` has no fingerprint. Any other row has the fingerprint of a state that has
+an outcome already and is not embedded again: that state is current again as of this run.
 
-A listing that lost much of the catalog is more often a broken listing than a true one, and is refused.
+A listing that lacks much of the catalog is more likely broken than right, and is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pipeline.errors import SourceError
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources.webdataset.tar import damage_id
 
-#: A dataset with fewer ids may lose any share of them.
+#: Datasets with fewer ids may lose any share of them.
 _FEW_IDS = 100
 
 
 def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str) -> int:
-    """Compare the table `listing` of `work` with `dataset`, and store what changed; returns the number of ids gone.
+    """Compare the table `listing` of `work` with `dataset` and store the changes; returns the number of ids gone.
 
     Args:
         work: holds the listing.
-        dataset: what earlier runs made of the source.
-        source: does nothing unless `whole_catalog` is set.
-        run_id: names the file; empty compares and stores nothing.
+        dataset: output of earlier runs.
+        source: nothing is done unless its `whole_catalog` is set.
+        run_id: names the file; if empty, nothing is stored.
 
     Raises:
         SourceError: more than `max_vanished` of the ids are gone.
@@ -50,8 +50,8 @@ def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str)
     if live >= _FEW_IDS and gone > source.max_vanished * live:
         raise SourceError(
             f"The source lacks {gone:,} of the {live:,} ids in {dataset.uri}: more than the {source.max_vanished:.0%} "
-            "that may vanish in one run (source.max_vanished). Nothing was changed. Check the source; if they are gone "
-            f"indeed, run once with --max-vanished {min(1.0, gone / live + 0.005):.2f}."
+            "that may vanish in one run (source.max_vanished). Nothing was changed. Check the source; if they are "
+            f"really gone, run once with --max-vanished {min(1.0, gone / live + 0.005):.2f}."
         )
     if run_id:
         _store(work, layout.tombstones_uri(dataset.uri, run_id), run_id, bool(gone))
@@ -59,7 +59,7 @@ def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str)
 
 
 def _hides_records(work: Workspace) -> bool:
-    """Whether a tar is damaged: nobody knows what lies behind the damage, so nothing can be called gone."""
+    """Whether a tar is damaged. The records after the damage are unknown, so no id can be called gone."""
     mark = damage_id("")
     [(found,)] = work.rows(f"SELECT count(*) FROM listing WHERE ends_with(id, '{mark}') AND image_uri IS NULL")
     return bool(found)
@@ -77,7 +77,7 @@ def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
         storage.create(uri, sink.getvalue().to_pybytes())
 
 
-#: One row an id of the dataset: its newest word, a hash of that word's fingerprint, and one of the listed fingerprint.
+#: One row per id of the dataset: its newest outcome, and hashes of that outcome's and of the listed fingerprint.
 _PRESENCE = """
 SELECT id, arg_max(kind, place) AS kind, arg_max(state, place) AS state, max(listed) AS listed
 FROM (

@@ -206,10 +206,10 @@ def test_duplicate_ids_are_named_with_places_and_cure(catalog: Catalog) -> None:
     with pytest.raises(SourceError) as caught:
         catalog.plan()
     message = str(caught.value)
-    assert message.startswith("2 ids belong to more than one record (2 records too many)")
+    assert message.startswith("2 ids belong to more than one record (2 surplus records)")
     assert "'sku-000001': 2 records, in " in message
     assert "part-0.parquet and " in message
-    assert message.endswith("with --id-column, or leave one of the inputs out.")
+    assert message.endswith("with --id-column, or leave out one of the inputs.")
     assert not catalog.out.exists()
 
 
@@ -306,7 +306,7 @@ def test_a_record_that_changed_or_left_the_source_is_not_retried(catalog: Catalo
 
 def test_a_reason_that_does_not_exist_is_refused_with_the_choice(catalog: Catalog) -> None:
     carry_out(catalog.plan(), shards=slice(0, 1))
-    with pytest.raises(ConfigError, match=r"time_out is no quarantine reason.*timeout"):
+    with pytest.raises(ConfigError, match=r"time_out is not a quarantine reason.*timeout"):
         catalog.retry("time_out")
 
 

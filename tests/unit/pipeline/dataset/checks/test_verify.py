@@ -244,7 +244,7 @@ def test_a_quarantined_record_that_was_mended_is_no_longer_counted(catalog: Cata
     catalog.write("part-0", skus(1500), changed=["sku-000001"])
     mended = catalog.plan()
     retry = catalog.retry("not_an_image")
-    assert retry.source.notes == ("1 record changed since: `hanclip embed` takes it.",)
+    assert retry.source.notes == ("1 record changed since the failure: `hanclip embed` embeds it.",)
     carry_out(mended)
     for _again in range(2):
         told, report = status(str(catalog.out)), verify(str(catalog.out))
