@@ -1,1 +1,1 @@
-"""Partitions of a source template, usually days: which exist, which are due, and how the last run of each ended."""
+"""Partitions of a source template, usually days: which exist, which are due, and the result of each one's last run."""

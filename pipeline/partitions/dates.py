@@ -1,4 +1,4 @@
-"""Dates in a row: what a backfill's range or its `latest N` stands for. Light enough for `--help`."""
+"""Expands a backfill's date range or `latest N` into dates. Light enough for `--help`."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Which partitions are to be run, and why. Pure, but for the listing of the few sources whose input has to be compared.
+"""Decides which partitions are due, and why. Does no I/O except to list the few sources that must be compared.
 
-Four words, each of which takes in the one before:
+Four settings, each of which includes the previous one:
 
     failed    the last run of the partition failed
-    missing   ... or it has no outcome: never run, stopped, run from another source, or empty and no longer so; or it
-              is a day that was not over when it was run, and its source's objects have changed since
-    stale     ... or it is done and its options or its source's objects have changed since
+    missing   ... or it has no outcome: never run, stopped, run from another source, or empty then and not now; or it
+              is a day that was run before it was over, and its source's objects have changed since
+    stale     ... or it is done, and its options or its source's objects have changed since
     all       every partition
 
-To run a partition again means to list its source again and to embed what has no outcome in the dataset: records that
-are new or changed. What is there stays as it is, and quarantined records stay in quarantine (`hanclip retry`).
+Running a partition again lists its source again and embeds the records without an outcome: new or changed ones.
+Existing rows stay, and quarantined records stay in quarantine (`hanclip retry`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNKNOWN = "source cannot be compared"
 ASKED = "asked for"
 
 _LISTINGS_AT_ONCE = 8
-#: Statuses that a listing can overturn.
+#: Statuses for which the source is listed and compared.
 _COMPARED: dict[Reprocess, set[str]] = {
     "failed": set(),
     "missing": {"empty"},
@@ -44,7 +44,7 @@ _COMPARED: dict[Reprocess, set[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A partition, how its last run ended (None: never), and why it is due; empty when it is not."""
+    """A partition, the state of its last run (None: never run), and why it is due; `why` is empty if it is not."""
 
     partition: Partition
     state: PartitionState | None
@@ -62,7 +62,7 @@ def judge(
     reprocess: Reprocess,
     digest_of: Callable[[RunConfig], str] = input_digest,
 ) -> list[Verdict]:
-    """One verdict per partition, in order. `digest_of` lists a source; it is called for those that must be compared."""
+    """One verdict per partition, in order. `digest_of` lists a source, and is called only where that is needed."""
 
     def verdict(partition: Partition) -> Verdict:
         state = states.get(partition.key)
@@ -97,17 +97,14 @@ def _changed(partition: Partition, state: PartitionState, digest_of: Callable[[R
 
 
 def _early(state: PartitionState) -> bool:
-    """Whether a day was run before it was over everywhere: by the end of the day after it, UTC."""
+    """Whether a day was run before it was over in every time zone: by the end of the next day, UTC."""
     try:
         return datetime.fromisoformat(state.finished_at).date() <= date.fromisoformat(state.key) + timedelta(days=1)
     except ValueError:
-        return False  # No day, or nobody knows when.
+        return False  # not a day, or no known end
 
 
 def due(verdicts: Sequence[Verdict], order: Order = "oldest", limit: int | None = None) -> list[Verdict]:
-    """The verdicts of partitions to be run, in the order to run them; the first `limit` of them.
-
-    Oldest first is the order of the keys, which for dates is that of time.
-    """
+    """The verdicts of due partitions, in the order to run them, at most `limit`. "oldest" sorts by key."""
     wanted = sorted((verdict for verdict in verdicts if verdict.why), key=lambda verdict: verdict.key)
     return (wanted if order == "oldest" else wanted[::-1])[:limit]

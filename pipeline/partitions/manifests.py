@@ -1,7 +1,6 @@
-"""What is known of the partitions of a dataset: one manifest each, `OUT/_partitions/<key>.json`.
+"""Writes and reads the manifests of partitions, `OUT/_partitions/<key>.json`: the result of each one's last run.
 
-In: how the last run of a partition ended. Out: the same, read back. A manifest is written last and replaced whole; a
-run that was stopped leaves the one before.
+A manifest is written at the end of a run and replaced as a whole; a run that was stopped leaves the previous one.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ PartitionStatus = Literal["done", "failed", "empty"]
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """How the last run of a partition that came to an end ended.
+    """The result of the last finished run of a partition.
 
     Attributes:
-        key: the partition's.
-        status: done (every record has an outcome), empty (the source held no records) or failed.
+        key: the partition's key.
+        status: done (every record has an outcome), empty (the source had no records) or failed.
         spec: `spec_digest` of the run.
-        input: `input_digest` of what the run listed, taken before it did; empty where it cannot be told.
-        rows: records in the source, those of earlier runs included.
+        input: `input_digest` of the source, taken before the run listed it; empty if unknown.
+        rows: records in the source, including those of earlier runs.
         embedded, quarantined: records committed by this run.
-        run_id, job_id: who it was; `job_id` is empty for a run outside of a job.
-        seconds: how long the run took.
+        run_id, job_id: of the run; `job_id` is empty for a run outside a job.
+        seconds: duration of the run.
         message: why it failed, or a note.
         finished_at: ISO 8601, UTC.
     """
@@ -54,7 +53,7 @@ class PartitionState:
 
 
 def state_uri(out: str, key: str) -> str:
-    """Where the manifest of a partition lies."""
+    """URI of a partition's manifest."""
     return storage.join(storage.normalise(out), FOLDER, f"{key}.json")
 
 
@@ -65,7 +64,7 @@ def write_state(out: str, state: PartitionState) -> None:
 
 
 def read_state(out: str, key: str) -> PartitionState | None:
-    """The manifest of one partition, if there is one."""
+    """The manifest of one partition, or None."""
     uri = state_uri(out, key)
     try:
         return _state(uri, storage.read_bytes(uri))
@@ -74,10 +73,10 @@ def read_state(out: str, key: str) -> PartitionState | None:
 
 
 def read_states(out: str) -> dict[str, PartitionState]:
-    """The manifests in `out` by key, sorted; none where there is no dataset yet.
+    """The manifests in `out` by key, sorted; none if there is no dataset yet.
 
     Raises:
-        StorageError: the store refused, or a manifest is damaged.
+        StorageError: a manifest cannot be read, or is damaged.
     """
     try:
         infos = sorted(storage.list_objects(storage.join(storage.normalise(out), FOLDER)))
@@ -95,4 +94,4 @@ def _state(uri: str, data: bytes | StorageError) -> PartitionState:
         tree = json.loads(data)
         return PartitionState(**{name: tree[name] for name in PartitionState.__slots__ if name in tree})
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{uri} is damaged ({error}): delete it, its partition is then run again.", uri) from error
+        raise StorageError(f"{uri} is damaged ({error}): delete it to run its partition again.", uri) from error

@@ -1,8 +1,8 @@
-"""A source template cut into partitions, usually days, and what is known of each in the dataset.
+"""Expands a source template into partitions, usually days, and computes digests of their options and input.
 
-In: a `RunConfig` whose source addresses hold `{date}`, `{date:%Y/%m/%d}` or `{key}`, and keys. Out: one `Partition` per
-key, which is a run of its own, and two digests that tell what it is made from without opening an object. Manifests
-(`pipeline.partitions.manifests`) keep them; `pipeline.partitions.due` compares.
+In: a `RunConfig` with `{date}`, `{date:%Y/%m/%d}` or `{key}` in its source addresses, and keys. Out: one `Partition`
+per key, which is a separate run, and two digests of what it is made from, computed without opening an object. Manifests
+(`pipeline.partitions.manifests`) store them, `pipeline.partitions.due` compares them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.sources.addresses import addresses, entries
 _PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
 _BELOW_A_DAY = re.compile(r"%-?[HIMSfpXcs]")
-#: What decides the rows of a partition. How patiently and by how many actors they are made does not.
+#: The options that decide the rows of a partition; timeouts and the number of actors do not.
 _DECIDING: dict[str, set[str]] = {
     "source": {
         "format",
@@ -44,7 +44,7 @@ _DECIDING: dict[str, set[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One partition: its key, which is safe as a file name, and the run that makes it."""
+    """One partition: its key, which is a valid file name, and the configuration of its run."""
 
     key: str
     config: RunConfig
@@ -55,23 +55,23 @@ def partitions(config: RunConfig, keys: Iterable[date | str]) -> list[Partition]
 
     Args:
         config: the run, with a placeholder in every source address.
-        keys: dates, or words for `{key}`; a word like 2026-11-01 is a date.
+        keys: dates, or values of `{key}`; a value like 2026-11-01 is a date.
 
     Raises:
-        ConfigError: an address without a placeholder, a wrong date format, or a key that is no file name or no date.
+        ConfigError: an address has no placeholder, a date format is wrong, or a key is no file name or no date.
     """
     _check_template(config.source.uris)
     return [_partition(config, key) for key in dict.fromkeys(map(_parsed, keys))]
 
 
 def fill(template: str, key: date | str) -> str:
-    """`template` with its placeholders filled in; braces of other kinds (`{000..009}`) are left to the listing."""
+    """`template` with its placeholders filled in; other braces (`{000..009}`) are left for the listing to expand."""
 
     def value(found: re.Match[str]) -> str:
         if found[1] == "key":
             return _name(key)
         if not isinstance(key, date):
-            raise ConfigError(f"{key!r} is not a date, but {template} asks for one: write {{key}}, or YYYY-MM-DD.")
+            raise ConfigError(f"{key!r} is not a date, but {template} needs one: write {{key}}, or YYYY-MM-DD.")
         return key.strftime(found[2]) if found[2] else key.isoformat()
 
     return _PLACEHOLDER.sub(value, template)
@@ -92,9 +92,9 @@ def _parsed(key: date | str) -> date | str:
         try:
             return date.fromisoformat(key)
         except ValueError as error:
-            raise ConfigError(f"{key} is not a date of the calendar ({error}): correct it.") from error
+            raise ConfigError(f"{key} is not a calendar date ({error}): correct it.") from error
     if not _KEY.fullmatch(key):
-        raise ConfigError(f"{key!r} cannot name a partition: use letters, digits and . _ = + - only, 128 at the most.")
+        raise ConfigError(f"{key!r} cannot name a partition: use letters, digits and . _ = + -, 128 at most.")
     return key
 
 
@@ -107,28 +107,28 @@ def _check_template(uris: Sequence[str]) -> None:
         found = list(_PLACEHOLDER.finditer(uri))
         if not found:
             raise ConfigError(
-                f"{uri} holds neither {{date}} nor {{key}}, so that every partition would read the same: "
-                "write for example s3://bucket/dt={date}/*.tar, or use hanclip embed."
+                f"{uri} has neither {{date}} nor {{key}}, so every partition would read the same: write for example "
+                "s3://bucket/dt={date}/*.tar, or use hanclip embed."
             )
         wrong = [match[0] for match in found if match[2] is not None and _BELOW_A_DAY.search(match[2])]
         if wrong:
-            raise ConfigError(f"{wrong[0]} in {uri} asks for a time of day: a partition is a day at least.")
+            raise ConfigError(f"{wrong[0]} in {uri} asks for a time of day, but partitions are days: remove it.")
 
 
 def spec_digest(config: RunConfig) -> str:
-    """16 hex digits over what decides the result apart from the input, `-`, and 8 over the source's addresses."""
+    """Digest of a partition's options: 16 hex digits over those that decide its rows, `-`, 8 over its addresses."""
     tree = config.model_dump(mode="json", include=_DECIDING)
     places = [storage.normalise(uri) for uri in config.source.uris]
     return f"{_digest(tree)[:16]}-{_digest(places)[:8]}"
 
 
 def same_options(one: str, other: str) -> bool:
-    """Whether two spec digests tell of the same options, wherever the source was."""
+    """Whether two spec digests have the same options, whatever their addresses."""
     return one.partition("-")[0] == other.partition("-")[0]
 
 
 def same_places(one: str, other: str) -> bool:
-    """Whether two spec digests tell of the same addresses, as far as both tell."""
+    """Whether two spec digests have the same addresses; true if either has none."""
     first, second = one.partition("-")[2], other.partition("-")[2]
     return not (first and second) or first == second
 
@@ -138,30 +138,30 @@ def _digest(tree: object) -> str:
 
 
 def input_digest(config: RunConfig) -> str:
-    """16 hex digits over the source's objects (address, size, etag or time of change); none of them is opened.
+    """16 hex digits over the source's objects (address, size, and etag or modification time); none is opened.
 
-    A source that lists nothing has a digest too. Images that a table points to are not looked at, as only-new does not
-    look at them either. Empty where the store refuses, or does not tell a change (a web server without etags and
-    dates): then nobody knows whether the input changed, and the run itself says what is wrong.
+    A source without objects has a digest too. Images that a table refers to are not covered, since planning does not
+    look at them either. Empty if the store fails, or does not report changes (a web server without etags and dates):
+    then it is unknown whether the input changed, and the run itself reports the problem.
     """
-    total = 0  # A sum needs no order, so that no listing is held in memory.
+    total = 0  # A sum is independent of the order, so the listing is never held in memory.
     try:
         for info in _objects(config.source.uris, config.output.uri):
             if info.fingerprint.endswith("-"):
                 return ""
-            told = f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}".encode("utf-8", "surrogatepass")
-            total += int.from_bytes(hashlib.sha256(told).digest()[:16])
+            entry = f"{info.uri}\0{info.size_bytes}\0{info.fingerprint}".encode("utf-8", "surrogatepass")
+            total += int.from_bytes(hashlib.sha256(entry).digest()[:16])
     except StorageError:
         return ""
     return f"{total % 2**128:032x}"[:16]
 
 
 def _objects(uris: Sequence[str], out: str) -> Iterator[storage.ObjectInfo]:
-    """What the addresses lead to, but not what hanclip wrote."""
+    """The objects at the addresses, without those that hanclip wrote."""
     found: dict[str, None] = {}
     for uri in uris:
-        with suppress(SourceError):  # A pattern that matches nothing.
+        with suppress(SourceError):  # the pattern matches nothing
             found.update((address, None) for _, address in addresses([uri], out))
     for address in found:
-        with suppress(SourceError):  # Nothing is there.
+        with suppress(SourceError):  # there is nothing at the address
             yield from entries(address, out)

@@ -1,6 +1,6 @@
-"""A local scratch folder and a DuckDB connection inside it, so that sorting and joining records needs bounded memory.
+"""A scratch folder with a DuckDB connection, to sort and join records in bounded memory.
 
-What does not fit into `memory_mb` goes to the folder, which is removed at the end.
+Data beyond `memory_mb` spills to the folder, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _THREADS = 2
 
 
 class Workspace:
-    """Use as a context manager. Raises RunError where DuckDB or Arrow cannot go on."""
+    """Use as a context manager. Methods raise RunError when DuckDB or Arrow fails."""
 
     def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="hanclip-")
@@ -46,11 +46,11 @@ class Workspace:
         self._scratch.cleanup()
 
     def path(self, name: str) -> str:
-        """A file name in the scratch folder."""
+        """Path of a file in the scratch folder."""
         return str(self.folder / name)
 
     def view(self, name: str, path: str) -> None:
-        """Let queries read the local Parquet file `path` as the table `name`."""
+        """Make the local Parquet file `path` available to queries as the table `name`."""
         quoted = path.replace("'", "''")
         self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
 
@@ -61,7 +61,7 @@ class Workspace:
         self.view(name, path)
 
     def register(self, name: str, rows: pads.Dataset | pa.Table) -> None:
-        """Let queries read `rows` as the table `name`; only the columns and rows they need are read."""
+        """Make `rows` available to queries as the table `name`; only the columns and rows that they need are read."""
         self._duck.register(name, rows)
 
     def execute(self, sql: str) -> None:
@@ -70,12 +70,12 @@ class Workspace:
             self._duck.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """A small result, whole."""
+        """All rows of a small result."""
         with _translated():
             return self._duck.sql(sql).fetchall()  # type: ignore[no-any-return]
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
-        """A large result, streamed."""
+        """A large result as a stream of batches."""
         with _translated():
             yield from self._duck.sql(sql).to_arrow_reader(BATCH_ROWS)
 
@@ -86,13 +86,13 @@ def _translated() -> Iterator[None]:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise RunError(
-            f"Going through the records failed: {error}. Check the space in the temporary folder "
+            f"A query over the records failed: {error}. Check the free space in the temporary folder "
             f"({tempfile.gettempdir()}; TMPDIR moves it), and the dataset with `hanclip verify`."
         ) from error
 
 
 def widened(kind: pa.DataType) -> pa.DataType:
-    """The type with float32 in place of float16, which DuckDB does not take from Arrow."""
+    """The type with float32 in place of float16, which DuckDB cannot read from Arrow."""
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_fixed_size_list(kind):

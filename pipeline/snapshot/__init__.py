@@ -1,1 +1,1 @@
-"""A snapshot: the latest state of a dataset, written as a clean dataset of its own."""
+"""Snapshots: the latest state of a dataset, written as a clean, separate dataset."""

@@ -1,10 +1,10 @@
-"""A snapshot: the latest state of one dataset, written as a clean dataset of its own.
+"""Writes a snapshot: the latest state of one dataset as a clean, separate dataset.
 
     plan_snapshot -> [ read_records -> read_rows -> write_shard ] -> summary.json
 
-In: a dataset and the address of the snapshot. Out: that dataset, with the same identity and shards of the full size,
-which `verify` audits and where only-new goes on. Killed and run again, a compaction goes on with the plan it has,
-whatever the first dataset got meanwhile; shard names and the create-only commit do the rest.
+In: a dataset and the address of the snapshot. Out: that snapshot, with the same identity and full-size shards, which
+`verify` audits and `embed` continues. If it is killed and run again, it resumes its stored plan, whatever the source
+dataset has received since; shard ids and the create-only commit do the rest.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ _SHARDS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """A snapshot while it is made, and when it is.
+    """Progress or result of writing a snapshot.
 
     Attributes:
         source, snapshot: the dataset and its snapshot.
-        run_id: of the run in the snapshot; run_date: its partition.
-        rows: current ids; rows_quarantined: of these, those whose newest state is in quarantine.
-        rows_done, shards_done: committed, by earlier calls too.
-        shards: shards of the snapshot; shard_rows: what they aim at.
+        run_id, run_date: the run in the snapshot and its partition.
+        rows: current ids.
+        rows_quarantined: of these, ids with their newest state in quarantine.
+        rows_done, shards_done: committed, including those of earlier calls.
+        shards: number of shards in the snapshot.
+        shard_rows: target rows per shard.
     """
 
     source: str
@@ -60,14 +62,14 @@ class Compaction:
 
     @property
     def complete(self) -> bool:
-        """Nothing is left to copy."""
+        """Whether every shard is committed."""
         return self.shards_done == self.shards
 
 
 def dry_compact(out: str, snapshot: str) -> Compaction:
-    """What `compact` would write to an empty folder; raises the same."""
+    """What `compact` would write to an empty folder; raises the same errors."""
     dataset = Dataset.open(out)
-    return _told(dataset, dry_snapshot(dataset, storage.normalise(snapshot)), [])
+    return _compaction(dataset, dry_snapshot(dataset, storage.normalise(snapshot)), [])
 
 
 def compact(
@@ -76,11 +78,11 @@ def compact(
     on_phase: OnPhase = ignore,
     only: Selection | None = None,
 ) -> Compaction:
-    """Write the latest state of `out` to `snapshot`, or go on with that; with `only` no more than these of its rows.
+    """Write the latest state of `out` to `snapshot`, or resume that; `only` limits the rows.
 
     Raises:
-        UsageError: `snapshot` is not empty and no snapshot of `out`, or runs have gone on in it already.
-        StorageError, RunError: reading or writing failed; the same call goes on.
+        UsageError: `snapshot` holds something else, or another run wrote to the unfinished snapshot.
+        StorageError, RunError: reading or writing failed; the same call resumes.
     """
     dataset = Dataset.open(out)
     plan = plan_snapshot(dataset, storage.normalise(snapshot), only)
@@ -96,13 +98,13 @@ def compact(
             done.append(shard)
             rows_done += shard.rows
             on_phase("Copying rows", rows_done, plan.rows)
-    ended = _told(dataset, plan, done)
-    summary = json.dumps({"state": "complete", **asdict(ended)}, indent=2, ensure_ascii=False)
+    result = _compaction(dataset, plan, done)
+    summary = json.dumps({"state": "complete", **asdict(result)}, indent=2, ensure_ascii=False)
     storage.overwrite(storage.join(layout.run_uri(plan.target.uri, plan.run_id), layout.SUMMARY), summary.encode())
-    return ended
+    return result
 
 
-def _told(dataset: Dataset, plan: SnapshotPlan, done: list[Shard]) -> Compaction:
+def _compaction(dataset: Dataset, plan: SnapshotPlan, done: list[Shard]) -> Compaction:
     return Compaction(
         source=dataset.uri,
         snapshot=plan.target.uri,
@@ -118,17 +120,14 @@ def _told(dataset: Dataset, plan: SnapshotPlan, done: list[Shard]) -> Compaction
 
 
 def _refuse_later_runs(plan: SnapshotPlan) -> None:
-    """What another run embedded of an unfinished snapshot would be there twice."""
+    """Raise UsageError if another run wrote to the unfinished snapshot: its rows would be there twice."""
     others = sorted(set(layout.runs(plan.target.uri)) - {plan.run_id})
     if others:
-        raise UsageError(
-            f"{plan.target.uri} is not finished, but run {others[0]} went on in it: choose another folder for the "
-            "snapshot."
-        )
+        raise UsageError(f"{plan.target.uri} is not finished, but run {others[0]} wrote to it: choose another folder.")
 
 
 def _copy(plan: SnapshotPlan, shard: Shard) -> None:
-    """Copy one shard. Whoever commits it first copied the same rows."""
+    """Copy one shard. If another call commits it first, it copied the same rows."""
     embedded = [plan.target.identity.schema.empty_table()]
     failed = [QUARANTINE.empty_table()]
     dtypes: set[str] = set()
@@ -151,11 +150,11 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
 
 
 def _read(uri: str, records: list[Record]) -> pa.Table:
-    """The rows of one file that are `records`, in order."""
+    """The rows of one file that `records` name, in order."""
     table = read_rows(uri, np.array([record.position for record in records], np.int64))
     wanted = [(record.id, record.source_fingerprint) for record in records]
     if list(zip(table["id"].to_pylist(), table["source_fingerprint"].to_pylist(), strict=True)) != wanted:
-        raise RunError(f"{uri} is not what it was when the snapshot was planned: start again in an empty folder.")
+        raise RunError(f"{uri} has changed since the snapshot was planned: start again in an empty folder.")
     return table
 
 

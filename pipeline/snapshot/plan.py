@@ -1,8 +1,8 @@
-"""Planning a snapshot: the current ids of a dataset, cut into shards of the full size, stored as the plan of one run.
+"""Plans a snapshot: cuts the current ids of a dataset into full-size shards, stored as the plan of one run.
 
-In: a dataset and where its snapshot goes. Out: `_snapshot.json`, taken once and first of all, then `_dataset.json` and
+In: a dataset and the address of its snapshot. Out: `_snapshot.json`, which claims the folder, then `_dataset.json` and
 `_runs/<run>/` with records and plan. A record's `container` and `position` are the file and the row to copy it from, so
-a finished plan pins what the snapshot holds.
+a finished plan fixes the content of the snapshot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pipeline.storage import claim_folder, read_claim, require_empty
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Some of the latest rows: a local Parquet file of their `id` and `source_fingerprint`, and what names the set."""
+    """A subset of the latest rows: a local Parquet file with `id` and `source_fingerprint`, and a digest of the set."""
 
     path: str
     digest: str
@@ -46,13 +46,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPlan:
-    """What a snapshot will hold.
+    """The content of a snapshot.
 
     Attributes:
-        target: the snapshot; of a dry plan it does not exist.
+        target: the snapshot, which does not exist for a dry plan.
         run_id, run_date: the run that copies, and its partition.
-        shards: the work; a quarantined record is one of its shard's rows.
-        facts: what the plan's footer tells beside the run.
+        shards: what to copy; quarantined records count as rows of their shard.
+        facts: the facts in the plan's footer.
     """
 
     target: Dataset
@@ -63,26 +63,23 @@ class SnapshotPlan:
 
     @property
     def rows(self) -> int:
-        """Current ids: with a row, or with the quarantine as their newest state."""
+        """Number of current ids, quarantined ones included."""
         return sum(shard.rows for shard in self.shards)
 
 
 def plan_snapshot(dataset: Dataset, uri: str, only: Selection | None = None) -> SnapshotPlan:
-    """The plan of the snapshot of `dataset` at `uri`: the one stored there, or a new one. Raises UsageError.
-
-    With `only` the snapshot holds these rows and nothing else.
-    """
+    """The plan of the snapshot of `dataset` at `uri`, stored or new; `only` limits its rows. Raises UsageError."""
     claim = _claim(dataset.uri, uri, only)
     run_uri = layout.run_uri(uri, claim["run_id"])
     if not storage.exists(storage.join(run_uri, layout.PLAN)):
-        with suppress(AlreadyExistsError):  # Two compactions plan at once: both carry out the plan that came first.
+        with suppress(AlreadyExistsError):  # Two calls plan at once: both carry out the first plan.
             return _make(dataset, uri, claim, run_uri, only)
     shards, facts = read_shards(run_uri)
     return SnapshotPlan(Dataset.open(uri), claim["run_id"], facts["run_date"], shards, facts)
 
 
 def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
-    """What a new `plan_snapshot` would give, with nothing written. Raises UsageError."""
+    """The plan that `plan_snapshot` would make, with nothing written. Raises UsageError."""
     _check_target(dataset.uri, uri)
     return _make(dataset, uri, _new_claim(dataset.uri), "")
 
@@ -102,7 +99,7 @@ def _check_target(out: str, uri: str, only: Selection | None = None) -> None:
 
 
 def _claim(out: str, uri: str, only: Selection | None) -> dict[str, Any]:
-    """The run that makes the snapshot at `uri`; the first to come named it."""
+    """The claim on the folder of the snapshot, which names its run: a new one, or that of an earlier call."""
     _check_target(out, uri, only)
     return claim_folder(storage.join(uri, layout.SNAPSHOT), _new_claim(out, only), f"snapshot of {out}")
 
@@ -116,7 +113,7 @@ def _new_claim(out: str, only: Selection | None = None) -> dict[str, Any]:
 def _make(
     dataset: Dataset, uri: str, claim: dict[str, Any], run_uri: str, only: Selection | None = None
 ) -> SnapshotPlan:
-    """Plan anew; an empty `run_uri` stores nothing."""
+    """Make a new plan; with an empty `run_uri` nothing is stored."""
     run_id, run_date = claim["run_id"], claim["run_date"]
     with Workspace() as work:
         files = find_current(dataset, work)
@@ -124,11 +121,11 @@ def _make(
         [(rows, quarantined)] = work.rows(
             f"SELECT count(*), count(*) FILTER (kind = {Outcome.QUARANTINED}) FROM chosen"
         )
-        # A dataset that began small has small shards for ever; its snapshot may have those of its size today.
+        # A dataset that began small keeps its small shards; its snapshot gets the size that fits its rows today.
         size = max(dataset.identity.shard_rows, target_rows(rows, 1))
         target = Dataset(uri, replace(dataset.identity, shard_rows=size))
         target = Dataset.open_or_create(uri, target.identity) if run_uri else target
-        # A folder of its own, so that another compaction which plans now does not write to the same files.
+        # A separate folder, so that another call that plans at the same time does not write to the same files.
         folder = storage.join(layout.RECORDS, secrets.token_hex(4))
         records = RecordFiles(run_uri, Origin(run_id, run_date), folder)
         for cut in _cuts(target.identity, _located(work, files)):
@@ -150,7 +147,7 @@ def _make(
 
 
 def _choose(work: Workspace, only: Selection | None) -> None:
-    """Make the view `chosen`: those of `current` that the snapshot holds."""
+    """Make `chosen`: the rows of `current` that the snapshot holds."""
     if only is None:
         work.execute("CREATE VIEW chosen AS SELECT * FROM current")
         return
@@ -162,9 +159,9 @@ def _choose(work: Workspace, only: Selection | None) -> None:
 
 
 def _source(out: str, run_uri: str, uri: str) -> str:
-    """Digest of the source that the dataset is made of, whose next run in the snapshot takes over from this plan.
+    """Digest of the dataset's source, so that the next run of that source in the snapshot continues from this plan.
 
-    Its configuration goes along, so that `retry` works there.
+    Its configuration is copied, so that `retry` works in the snapshot.
     """
     try:
         config = latest_config(out)
@@ -177,14 +174,14 @@ def _source(out: str, run_uri: str, uri: str) -> str:
 
 
 def _arithmetic(files: list[OutcomeFile]) -> dict[str, str]:
-    """How the newest embeddings were computed: for shards of which no row says it."""
+    """Temperature and dtype of the newest embeddings, for shards without an embedded row."""
     embeddings = [file for file in files if file.kind == Outcome.EMBEDDED]
     footer = footer_of(embeddings[-1].uri) if embeddings else {}
     return {name: footer[name] for name in ("logit_scale", "compute_dtype") if name in footer}
 
 
 def _located(work: Workspace, files: list[OutcomeFile]) -> Iterator[pa.Table]:
-    """Rows of `schema.RECORDS` in the order of their words: neighbours in the dataset stay neighbours."""
+    """Rows of `records.RECORDS` in the order of their places: neighbours in the dataset stay neighbours."""
     uris = pa.array([file.uri for file in files], pa.string())
     for batch in work.batches(
         "SELECT place, id, source_fingerprint FROM outcomes SEMI JOIN chosen USING (place) ORDER BY place"
@@ -197,7 +194,7 @@ def _located(work: Workspace, files: list[OutcomeFile]) -> Iterator[pa.Table]:
 
 
 def _cuts(identity: Identity, tables: Iterable[pa.Table]) -> Iterator[Cut]:
-    """Shards, cut by content as a run over a folder cuts them."""
+    """Shards, cut by content like those of a run over a folder."""
     cutter = Cutter(Bounds.around(identity.shard_rows), {})
     waiting: list[pa.Table] = []
     for table in tables:

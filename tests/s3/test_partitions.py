@@ -81,7 +81,7 @@ def test_words_name_partitions_too() -> None:
         ("s3://b/all/*.tar", "2026-11-01", "neither {date} nor {key}"),
         ("s3://b/{date:%Y%m%d%H}/*.tar", "2026-11-01", "asks for a time of day"),
         ("s3://b/{date}/*.tar", "shop-1", "'shop-1' is not a date"),
-        ("s3://b/{date}/*.tar", "2026-02-30", "2026-02-30 is not a date of the calendar"),
+        ("s3://b/{date}/*.tar", "2026-02-30", "2026-02-30 is not a calendar date"),
         ("s3://b/{key}/*.tar", "../../etc", "cannot name a partition"),
         ("s3://b/{key}/*.tar", "a,b", "cannot name a partition"),
     ],
