@@ -16,6 +16,7 @@ __all__ = ["Dataset", "latest"]
 
 
 def __getattr__(name: str) -> Any:
+    # keeps modules that import names and layouts light
     if name == "Dataset":
         from pipeline.dataset.dataset import Dataset
 

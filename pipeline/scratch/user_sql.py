@@ -1,6 +1,6 @@
 """Validates user-supplied SQL and runs it in isolation.
 
-In: text for an expression or an ORDER BY. Out: its syntax tree, or the error that says why it is refused. The text
+In: text for an expression or an ORDER BY. Out: its syntax tree, or the reason why it is refused. The text
 fills one slot of a query and must not break out of it: `1); COPY ... TO 'file'; SELECT (1` does. `locked` makes a
 workspace whose queries reach neither files nor settings.
 """

@@ -151,14 +151,14 @@ WRONG = [
     ("percentile > 20", "Run `hanclip similarity {out}` first"),
     ("similarity >= 'high'", "Could not convert string 'high' to FLOAT"),
     ("cast(vendor as int) > 3", "Could not convert string"),
-    ("similarity", "gives FLOAT, neither true nor false"),
-    ("sum(similarity) > 1", "sum is about many rows"),
+    ("similarity", "gives FLOAT, not true or false"),
+    ("sum(similarity) > 1", "sum is an aggregate over many rows"),
     ("random() > 0.5", "another value at every call"),
     ("row_number() over () < 9", "holds no window"),
     (" ", "is empty"),
     ("true; drop table rows", 'syntax error at or near ";"'),
-    ("true) from read_csv('/etc/passwd') where (true", "no single expression"),
-    ("true) union all select (true", "no single expression"),
+    ("true) from read_csv('/etc/passwd') where (true", "not a single expression"),
+    ("true) union all select (true", "not a single expression"),
     ("true), (true", "several expressions"),
     ("exists (from read_text('/etc/passwd'))", "holds no query"),
     ("id in (select id from rows)", "holds no query"),
@@ -186,7 +186,7 @@ def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: l
     assert f"lacks 5 of the {len(rows):,} rows" in told["message"]
     assert f"run `hanclip dedup {out}` first" in told["message"]
     derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
-    assert "1 rows that the dataset has no more" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    assert "1 rows that the dataset no longer has" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     derived(path, [*rows, rows[0]], keep=pa.bool_())
     assert "1 rows more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     path.unlink()
@@ -316,7 +316,7 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     (source.uri / changed).write_bytes(b"another")
     for form in ("tars", "dataset"):
         inside = hanclip("filter", out, source.uri / "clean", "--as", form, "--where", "true", code=2)
-        assert "would take what is written there for records" in inside["message"]
+        assert "would read the output as records" in inside["message"]
     told = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
     assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
     assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
@@ -328,7 +328,7 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
         exporter("webdataset")(ExportRequest(str(out), str(tmp_path / dest), ExportOptions(), rows.append))
         assert sum(rows) == len(source.images)
     inside = hanclip("export", out, source.uri / "clean", "--to", "webdataset", code=2)
-    assert "would take what is written there for records" in inside["message"]
+    assert "would read the output as records" in inside["message"]
     found = samples(place)
     wanted = {key_of(id_): image for id_, image in source.images.items() if id_ not in (gone, changed)}
     assert {key: parts["jpg"] for key, parts in found.items()} == wanted

@@ -1,1 +1,1 @@
-"""Filters: rules over rows, and the rows that pass all of them."""
+"""Filters a dataset: rules over rows, and the rows that pass all of them."""

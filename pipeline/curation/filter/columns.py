@@ -1,8 +1,8 @@
-"""What the rules of a filter can name: the columns of a dataset's rows and of the tables that are made of it.
+"""The columns that filter rules can name: those of a dataset's rows and of the tables derived from it.
 
-In: a dataset. Out: columns by their names in SQL. A column of a table has two: `dedup_keep`, and plain `keep` where
-nothing before it has that name: the dataset's own columns come first, then dedup, similarity and classes. Tables of
-`classes/` with another name are reached by that name only: `brand_label`.
+In: a dataset. Out: columns by their names in SQL. A column of a derived table has two names: `dedup_keep`, and `keep`
+unless that name is taken; the dataset's own columns come first, then dedup, similarity and classes. Columns of other
+tables in `classes/` have the prefixed name only: `brand_label`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
 from pipeline.scratch.workspace import widened
 
-#: The commands that make the tables, and the columns that they have at least.
+#: The commands that make the tables, and the columns that each table has at least.
 _MADE_BY = {"dedup": "dedup", "similarity": "similarity", "classes": "classify"}
 _KNOWN = {
     "dedup": ("group", "rung", "duplicate_of", "cosine", "keep"),
@@ -32,7 +32,7 @@ _KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class FilterColumn:
-    """A column that a rule may name; `table` is empty for the dataset's own, else a name of `FilterColumns.tables`."""
+    """A column that a rule may name; `table` is a name in `FilterColumns.tables`, or empty for the dataset's own."""
 
     name: str
     table: str
@@ -46,9 +46,9 @@ class FilterColumns:
 
     Attributes:
         out: the dataset's URI.
-        by_name: columns by their name in lower case, as SQL sees them.
-        tables: the derived tables that are there.
-        alike: names that differ from another only in their case, which SQL cannot tell apart.
+        by_name: columns by lower-case name, since SQL ignores case.
+        tables: the existing derived tables.
+        alike: names that differ from another only in case, which SQL cannot distinguish.
     """
 
     out: str
@@ -58,7 +58,7 @@ class FilterColumns:
 
     @classmethod
     def of(cls, dataset: Dataset) -> FilterColumns:
-        """Look what the dataset has."""
+        """The columns of `dataset` and its derived tables. Raises RunError, StorageError."""
         found = cls(dataset.uri)
         for column in dataset.identity.schema.append(RUN_DATE):
             name = column.name.lower()
@@ -82,20 +82,20 @@ class FilterColumns:
 
     @property
     def schema(self) -> pa.Schema:
-        """All of them."""
+        """Schema of all columns."""
         return pa.schema([(column.name, column.type) for column in self.by_name.values()])
 
     def find(self, name: str) -> FilterColumn | None:
-        """The column of that name, in any case. Raises UsageError for one that SQL cannot tell from another."""
+        """The column of that name, ignoring case. Raises UsageError if two columns differ only in case."""
         if name.lower() in self.alike:
             raise UsageError(
-                f"The dataset has two columns {name} that differ only in capital letters, which SQL cannot tell apart: "
-                "rename one in the source."
+                f"The dataset has two columns {name} that differ only in case, which SQL ignores: rename one in the "
+                "source."
             )
         return self.by_name.get(name.lower())
 
     def cure(self, name: str) -> str | None:
-        """The command that would make the column `name`; None where that is not known."""
+        """The command that makes the column `name`; None if unknown."""
         for table, known in _KNOWN.items():
             plain = name.lower().removeprefix(f"{table}_")
             if table not in self.tables and plain in known:
@@ -104,12 +104,12 @@ class FilterColumns:
 
 
 def remake(out: str, table: str) -> str:
-    """The command that makes a derived table again."""
+    """The command that updates a derived table."""
     return f"hanclip {_MADE_BY.get(table, 'classify')} {out}"
 
 
 def _tables(out: str) -> Iterator[tuple[str, str]]:
-    """Names and URIs of the derived tables, in the order of their claim to plain names."""
+    """Names and URIs of the derived tables; earlier ones take precedence for unprefixed names."""
     yield "dedup", layout.dedup_uri(out)
     yield "similarity", layout.similarity_uri(out)
     yield "classes", layout.classes_uri(out, "classes")
@@ -127,7 +127,7 @@ def _open(uri: str) -> pads.Dataset | None:
         with storage.translated(uri):
             table = pads.dataset(path, filesystem=filesystem, format="parquet")
     except (pa.ArrowException, ValueError) as error:
-        raise RunError(f"{uri} cannot be read ({error}): delete it, and make it again.") from error
+        raise RunError(f"{uri} cannot be read ({error}): delete it and make it again.") from error
     if not set(KEY) <= set(table.schema.names):
-        raise RunError(f"{uri} has no columns {' and '.join(KEY)}: delete it, and make it again.")
+        raise RunError(f"{uri} has no columns {' and '.join(KEY)}: delete it and make it again.")
     return table

@@ -1,7 +1,7 @@
-"""What each rule of a filter dropped, alone and together with others.
+"""Counts what each rule of a filter dropped, alone and together with others.
 
-In: how many rows failed each combination of rules. Out: counts. A row for which a rule gives NULL (a comparison with a
-value that is not there) is not kept, and counted as `unknown` of that rule.
+In: the number of rows that failed each combination of rules. Out: counts. A row for which a rule evaluates to NULL (a
+comparison with a missing value) is dropped and counted as `unknown` for that rule.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.errors import RunError
 
 
 class FailedRows(NamedTuple):
-    """Rows that failed the same rules: bit i of `failed` says that rule i is not true, of `unknown` that it is NULL."""
+    """Rows that failed the same rules: bit i of `failed` is set if rule i is not true, of `unknown` if it is NULL."""
 
     failed: int
     unknown: int
@@ -24,14 +24,14 @@ class FailedRows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleCount:
-    """What one rule dropped.
+    """Rows that one rule dropped.
 
     Attributes:
         name, sql: the rule.
-        dropped: rows for which it is not true, whatever the other rules say.
+        dropped: rows for which it is not true, whatever the other rules give.
         unknown: of these, rows for which it is NULL.
-        alone: of these, rows that every other rule keeps: what the filter would keep without this rule.
-        first: of these, rows that no earlier rule drops. These add up to all dropped rows.
+        alone: of these, rows that all other rules keep, which the filter would keep without this rule.
+        first: of these, rows that no earlier rule drops; the sum over all rules is the number of dropped rows.
     """
 
     name: str
@@ -44,7 +44,7 @@ class RuleCount:
 
 @dataclass(frozen=True, slots=True)
 class FilterCounts:
-    """What a filter kept and dropped; `together` has the rows that two rules both drop, by the pair of their names."""
+    """Rows that a filter kept and dropped; `together` has the rows that two rules both drop, by their names."""
 
     rows: int
     kept: int
@@ -54,7 +54,7 @@ class FilterCounts:
 
 
 def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[FailedRows], rows: int) -> FilterCounts:
-    """Sum up; `rules` are names and expressions. Raises RunError unless kept + dropped = rows."""
+    """Count the outcomes; `rules` are names and expressions. Raises RunError unless kept + dropped = rows."""
     outcomes = list(outcomes)
     kept = sum(one.rows for one in outcomes if one.failed == 0)
     dropped = sum(one.rows for one in outcomes if one.failed)
@@ -62,7 +62,7 @@ def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[FailedRows], rows
     if kept + dropped != rows or sum(rule.first for rule in counted) != dropped:
         raise RunError(
             f"{kept:,} kept + {dropped:,} dropped are not the {rows:,} rows: nothing was written. Run the same command "
-            "again, and report this if it stays."
+            "again, and report this if it persists."
         )
     together = {
         (rules[one][0], rules[other][0]): _rows(outcomes, 1 << one | 1 << other)
@@ -72,12 +72,12 @@ def count(rules: Sequence[tuple[str, str]], outcomes: Iterable[FailedRows], rows
 
 
 def first_of(failed: int) -> int:
-    """Number of the first rule in a mask."""
+    """Index of the first rule in a mask."""
     return (failed & -failed).bit_length() - 1
 
 
 def numbers_of(mask: int) -> list[int]:
-    """Numbers of the rules in a mask."""
+    """Indexes of the rules in a mask."""
     return [place for place in range(mask.bit_length()) if mask >> place & 1]
 
 

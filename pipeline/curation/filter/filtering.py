@@ -1,8 +1,8 @@
-"""Filtering a dataset: which of its latest rows pass every rule, and which rule dropped each of the others.
+"""Filters a dataset: finds the latest rows that pass every rule, and the rule that dropped each other row.
 
-In: a dataset and rules. Out: in `OUT/filter/<name>/` the tables `kept.parquet` and `dropped.parquet`, which hold every
-latest row exactly once, and `Filtered`, which says the same in numbers. `kept` is written last and names the rules, so
-it stands for both. The same rules over the same rows give the same files, whoever was killed in between.
+In: a dataset and rules. Out: the tables `kept.parquet` and `dropped.parquet` in `OUT/filter/<name>/`, which together
+hold every latest row exactly once, and their counts in `Filtered`. `kept` is written last and its footer holds the
+rules, so its presence means that both are complete. The same rules over the same rows give the same files.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ DROPPED = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """What a filter found.
+    """The result of a filter.
 
     Attributes:
         out: the dataset.
-        counts: kept, dropped, and by which rule.
-        cut: the cut-off, where one was asked for; it is the last rule.
-        digest: names the set of kept rows, whatever their order.
+        counts: rows kept, and dropped by each rule.
+        cut: the cut-off, if one was requested; it is the last rule.
+        digest: identifies the set of kept rows, independent of their order.
     """
 
     out: str
@@ -53,7 +53,7 @@ class Filtered:
     digest: str
 
     def facts(self) -> dict[str, Any]:
-        """What the tables' footers say."""
+        """Facts for the footers of the tables."""
         return {
             "rules": [{"name": rule.name, "sql": rule.sql} for rule in self.counts.rules],
             "rows": self.counts.rows,
@@ -64,7 +64,7 @@ class Filtered:
 
 
 def tables_folder(out: str, name: str) -> str:
-    """Where the tables of the filter `name` lie."""
+    """Folder of the tables of the filter `name`."""
     return storage.join(out, "filter", name)
 
 
@@ -76,13 +76,13 @@ def filtering(
     on_phase: OnPhase,
     also: Sequence[str] = (),
 ) -> Iterator[tuple[Filtered, Workspace]]:
-    """Judge the latest rows of `out`.
+    """Apply rules to the latest rows of `out`. Nothing is written to the dataset.
 
-    Inside, the workspace has the tables `rows` (the key, ROW, and the columns `also`, as far as the dataset has them)
-    and `judged`. Nothing is written to the dataset.
+    In the block, the workspace has the tables `rows` (the key, ROW, and those columns of `also` that the dataset has)
+    and `judged`.
 
     Raises:
-        UsageError: a rule is wrong, or a table that it needs is missing or behind.
+        UsageError: a rule is wrong, or a table that it needs is missing or stale.
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read.
     """
@@ -104,7 +104,7 @@ def filtering(
         yield Filtered(dataset.uri, counts, cut, f"{counts.kept}-{int(digest or 0):032x}"), work
 
 
-#: Order does not matter, and each row counts.
+#: Independent of the order of the rows.
 _DIGEST = f"""
 SELECT bit_xor(md5_number(id || chr(10) || source_fingerprint)) FROM judged WHERE {FAILED} = 0
 """

@@ -1,8 +1,8 @@
-"""Every latest row of a dataset against every rule, in bounded memory.
+"""Evaluates every rule on every latest row of a dataset, in bounded memory.
 
-In: checked rules, and the columns that they name. Out: for each row the rules that do not keep it. A derived table
-must know every row: one that it lacks (tonight's, in last week's dedup) has been judged by nobody, so a table that is
-behind is refused, with the command that brings it up.
+In: checked rules, and the columns that they name. Out: for each row the rules that drop it. A derived table must cover
+every row: a row that it lacks (tonight's, in last week's dedup) was never compared, so a stale table is refused, with
+the command that updates it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.scratch.spool import spool
 from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
 
-#: FilterColumns that no rule can name: the number of a row, and as bits the rules that do not keep it, or say nothing.
+#: Columns that no rule can name: the number of a row, and as bits the rules that are not true for it, or NULL.
 ROW, FAILED, UNKNOWN = "hanclip_row", "hanclip_failed", "hanclip_unknown"
 _KEYS = ", ".join(KEY)
 _JUDGED = pa.schema(
@@ -39,15 +39,15 @@ _FOUND = "hanclip_found_"
 
 
 class Judge:
-    """The rows of one dataset before the rules. Use as a context manager.
+    """Evaluates rules on the latest rows of one dataset. Use as a context manager.
 
     Args:
-        dataset: whose latest rows.
-        work: its queries find the rows in the table `rows` and, once judged, in `judged`, both numbered by ROW.
+        dataset: the dataset.
+        work: gets the tables `rows` and `judged`, both numbered by ROW.
 
     Attributes:
-        columns: what rules can name.
-        total: how many rows there are.
+        columns: the columns that rules can name.
+        total: number of rows.
     """
 
     def __init__(self, dataset: Dataset, work: Workspace) -> None:
@@ -64,11 +64,11 @@ class Judge:
         self._locked.__exit__(*exc)
 
     def check(self, rules: Sequence[FilterRule]) -> list[FilterRule]:
-        """The rules with their columns. Raises UsageError for one that is wrong."""
+        """The rules with their columns. Raises UsageError for a wrong rule."""
         return self._checker.check(list(rules))
 
     def load(self, columns: Iterable[FilterColumn], also: Sequence[str], on_rows: OnRows) -> None:
-        """Read every latest row: these columns for the rules, and `also` the dataset's columns of these names.
+        """Read every latest row: `columns` for the rules, and the dataset's columns named in `also`.
 
         Raises:
             UsageError: a derived table lacks some of the rows.
@@ -90,7 +90,7 @@ class Judge:
     def _join(self, columns: Sequence[FilterColumn], tables: Sequence[str]) -> None:
         """Make the table `joined`: each row with the tables' columns for it, under the names that rules use.
 
-        It is made outside of the locked workspace, which may not put on the disk what does not fit into its memory.
+        It is stored, so that the rules do not repeat the join.
         """
         for table in tables:
             self._work.register(f"hanclip_{table}", self.columns.tables[table])
@@ -103,27 +103,27 @@ class Judge:
 
         Raises:
             UsageError: a rule fails on a value.
-            RunError: the rows do not add up.
+            RunError: the counts do not add up.
         """
-        said = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
-        query = f"SELECT {ROW}, {_KEYS}, {said} FROM loaded AS rows"
+        results = ", ".join(f"({rule.sql}\n) AS hanclip_rule_{place}" for place, rule in enumerate(rules))
+        query = f"SELECT {ROW}, {_KEYS}, {results} FROM loaded AS rows"
         bits = f"SELECT {ROW}, {_KEYS}, {_bits(len(rules))} FROM ({query})"
-        with self._blamed(rules):
+        with self._naming_rule(rules):
             spool(self._work, "judged", _JUDGED, self._locked.batches(bits))
         outcomes = self._work.rows(f"SELECT {FAILED}, {UNKNOWN}, count(*) FROM judged GROUP BY ALL")
-        told = [(rule.name, rule.sql) for rule in rules]
-        return count(told, [FailedRows(*map(int, row)) for row in outcomes], self.total)
+        named = [(rule.name, rule.sql) for rule in rules]
+        return count(named, [FailedRows(*map(int, row)) for row in outcomes], self.total)
 
     def values(self, column: FilterColumn, rules: Sequence[FilterRule]) -> None:
-        """Make the table `kept_values`: the `value` of `column` in the rows that `rules` keep."""
+        """Make the table `kept_values`: the `value` of `column` in each row that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
         query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
-        with self._blamed(rules):
+        with self._naming_rule(rules):
             spool(self._work, "kept_values", pa.schema([("value", column.type)]), self._locked.batches(query))
 
     @contextmanager
-    def _blamed(self, rules: Sequence[FilterRule]) -> Iterator[None]:
-        """Raise a UsageError for the rule that fails on the rows, if it is one of them that does."""
+    def _naming_rule(self, rules: Sequence[FilterRule]) -> Iterator[None]:
+        """Turn a RunError into a UsageError that names the rule, if one of the rules causes it."""
         try:
             yield
         except RunError:
@@ -132,28 +132,28 @@ class Judge:
             raise
 
     def _refuse_gaps(self, table: str) -> None:
-        # A row without a text has no similarity, and no place among the others'.
+        # A row without a text has no similarity and is not in the table.
         expected = f"AND {_SIMILARITY} IS NOT NULL" if table == _SIMILARITY else ""
         [(lost, rows)] = self._work.rows(
             f'SELECT count(*) FILTER (NOT "{_FOUND}{table}" {expected}), count(*) FROM joined'
         )
         cure = f"run `{remake(self._dataset.uri, table)}` first"
         if lost:
-            raise UsageError(f"The table {table} lacks {lost:,} of the {self.total:,} rows, newer than it is: {cure}.")
+            raise UsageError(f"The table {table} is stale and lacks {lost:,} of the {self.total:,} rows: {cure}.")
         [(gone,)] = self._work.rows(f'SELECT count(*) FROM "hanclip_{table}" ANTI JOIN rows USING ({_KEYS})')
         if gone and table == _DEDUP:
-            # One of them may be the row that stays in place of others, and these would be dropped for nothing.
-            raise UsageError(f"The table {table} has {gone:,} rows that the dataset has no more: {cure}.")
+            # One of them may be the row that was kept of a group, whose other rows would be dropped for nothing.
+            raise UsageError(f"The table {table} has {gone:,} rows that the dataset no longer has: {cure}.")
         if rows == self.total:
             return
         same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
         [(twice,)] = self._work.rows(f"SELECT count(*) FROM ({same})")
         if twice:
-            raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it, and {cure}.")
+            raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it and {cure}.")
 
 
 def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:
-    """The rows, the columns of the tables beside them, and whether each table has the row."""
+    """A query for the rows with the columns of the tables, and whether each table has the row."""
     wanted = [ROW, *KEY, *(column.source for column in columns if not column.table)]
     wanted += [_SIMILARITY] if _SIMILARITY in tables else []
     own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
@@ -171,12 +171,12 @@ def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:
 
 
 def _refuse_alike(names: Sequence[str]) -> None:
-    """Raise UsageError for names that SQL cannot tell apart, or that are ours."""
+    """Raise UsageError for names that differ only in case, or are reserved."""
     seen: set[str] = set()
     for name in names:
         if name.lower() in seen:
             raise UsageError(
-                f"The dataset has more than one column {name.lower()}, or it is ours: rename it in the source."
+                f"The dataset has more than one column {name.lower()}, or it is reserved: rename it in the source."
             )
         seen.add(name.lower())
 
@@ -186,7 +186,7 @@ def _quoted(name: str) -> str:
 
 
 def _bits(rules: int) -> str:
-    """FAILED and UNKNOWN, from the columns that have what each rule said."""
+    """FAILED and UNKNOWN in SQL, from the columns with the result of each rule."""
     columns = []
     for name, condition in ((FAILED, "IS NOT TRUE"), (UNKNOWN, "IS NULL")):
         terms = [f"CASE WHEN hanclip_rule_{place} {condition} THEN {1 << place} ELSE 0 END" for place in range(rules)]

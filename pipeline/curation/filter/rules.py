@@ -1,8 +1,8 @@
-"""The rules of a filter: SQL expressions, each true for the rows that it lets pass.
+"""Reads and checks the rules of a filter: SQL expressions that are true for the rows to keep.
 
-In: an expression, or a YAML file of named ones. Out: rules that are checked: one expression of DuckDB's SQL over one
-row's columns, that says true or false. A mistake is reported with its place. Nothing but the columns can be reached:
-the parsed expression holds no query and no aggregate, and the connection has no access to files.
+In: an expression, or a YAML file of named ones. Out: checked rules: each a single boolean expression in DuckDB's SQL
+over the columns of one row. A mistake is reported with its position. A rule can reach nothing but the columns: it has
+no query and no aggregate, and the connection has no access to files.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
 
-#: One bit for each in an int64.
+#: One bit per rule in an int64.
 MOST_RULES = 62
 WHERE = "where"
-#: What stands before a rule in a query; a line ends behind it, as a comment in it would not.
-_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_said AS {EXPRESSION.head}"
+#: The queries around a rule; they continue on a new line, so that a comment in the rule ends before.
+_RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_result AS {EXPRESSION.head}"
 _EXAMPLE = 'Write:\nrules:\n  matching: "similarity >= 0.28"\n  large: "image_width >= 200"'
 _PASS = "SELECT true FROM rows WHERE (\n"
 _ALONE = {
@@ -43,7 +43,7 @@ _ALONE = {
 
 @dataclass(frozen=True, slots=True)
 class FilterRule:
-    """A row passes where `sql` is true. `columns` are those that it names."""
+    """A row passes if `sql` is true. `columns` are the columns that it names."""
 
     name: str
     sql: str
@@ -51,11 +51,11 @@ class FilterRule:
 
 
 class RulesFile(BaseModel):
-    """The YAML file: `rules:` and below it names with expressions, in the order in which they are tried."""
+    """The YAML file: `rules:` with named expressions, in the order in which they count as the first to drop a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rules: dict[str, str] = Field(min_length=1, description="Expressions of DuckDB's SQL by the name of the rule.")
+    rules: dict[str, str] = Field(min_length=1, description="Expressions in DuckDB's SQL by the name of the rule.")
 
 
 def read_rules(path: Path) -> list[FilterRule]:
@@ -69,7 +69,7 @@ def read_rules(path: Path) -> list[FilterRule]:
 
 
 class Checker:
-    """Checks rules against the columns that there are, without a row. `work` is a `locked` workspace."""
+    """Checks rules against the available columns, without rows. `work` is a `locked` workspace."""
 
     def __init__(self, work: Workspace, columns: FilterColumns) -> None:
         self._work, self._columns = work, columns
@@ -84,12 +84,12 @@ class Checker:
         }
 
     def check(self, rules: list[FilterRule]) -> list[FilterRule]:
-        """The same rules, with their columns. Raises UsageError: a name comes twice, or an expression is wrong."""
+        """The same rules, with their columns. Raises UsageError: a name is used twice, or an expression is wrong."""
         if len(rules) > MOST_RULES:
-            raise UsageError(f"{len(rules)} rules are more than {MOST_RULES}: join some with `and`.")
+            raise UsageError(f"{len(rules)} rules are more than the limit of {MOST_RULES}: join some with `and`.")
         names = [rule.name for rule in rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UsageError(f"More than one rule is called {twice[0]}: rename one.")
+            raise UsageError(f"More than one rule is named {twice[0]}: rename one.")
         return [self._checked(rule) for rule in rules]
 
     def _checked(self, rule: FilterRule) -> FilterRule:
@@ -101,7 +101,7 @@ class Checker:
         if len(found.parts) > 1:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
         if found.escapes:
-            raise mistake(rule, "it is no single expression, but more of a query", None)
+            raise mistake(rule, "it is not a single expression", None)
         columns: dict[str, FilterColumn] = {}
         for part in nodes(found.parts):
             self._refuse(rule, part)
@@ -113,27 +113,27 @@ class Checker:
         return FilterRule(rule.name, rule.sql, tuple(columns.values()))
 
     def _refuse(self, rule: FilterRule, part: dict[str, Any]) -> None:
-        """Raise UsageError for what is no function of one row."""
+        """Raise UsageError for syntax that is not a function of one row."""
         place = _place(part)
         if part.get("class") in _ALONE:
             raise mistake(rule, _ALONE[part["class"]], place)
         kind = self._functions.get(str(part.get("function_name", "")).lower())
         if kind == "aggregate":
-            raise mistake(rule, f"{part['function_name']} is about many rows; a rule is about one", place)
+            raise mistake(rule, f"{part['function_name']} is an aggregate over many rows; a rule is about one", place)
         if kind == "volatile":
-            raise mistake(rule, f"{part['function_name']} gives another value at every call", place)
+            raise mistake(rule, f"{part['function_name']} returns another value at every call", place)
 
     def _bind(self, rule: FilterRule) -> None:
         self.run(rule, "rows")
-        [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_said")
+        [(_, kind, *_)] = self._work.rows("DESCRIBE hanclip_result")
         if kind != "BOOLEAN":
-            raise mistake(rule, f"it gives {kind}, neither true nor false; compare it with something", None)
-        # A function that stands for others may hide what is about many rows, or what makes several of one.
+            raise mistake(rule, f"it gives {kind}, not true or false; compare it with a value", None)
+        # A macro may hide an aggregate, or a function that returns several rows.
         self._execute(rule, _PASS, "\n)")
 
     def run(self, rule: FilterRule, rows: str) -> None:
-        """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError where it fails."""
-        self._execute(rule, _RUN, f"\n) AS said FROM {rows} AS rows")
+        """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError if it fails."""
+        self._execute(rule, _RUN, f"\n) AS result FROM {rows} AS rows")
 
     def _execute(self, rule: FilterRule, head: str, tail: str) -> None:
         try:
@@ -142,20 +142,20 @@ class Checker:
             raise self._translated(rule, error, head) from error
 
     def _translated(self, rule: FilterRule, error: RunError, head: str) -> UsageError:
-        """What DuckDB says about a rule, with the place in the rule."""
-        told = complaint(error)
-        message = str(told["exception_message"]).partition("\n")[0]
-        if told.get("error_subtype") != "COLUMN_NOT_FOUND":
-            hint = str(told["exception_message"]).partition("\n")[2].replace('"', "").strip()
-            return mistake(rule, message, told.get("location"), hint, head)
-        name = str(told["name"])
+        """DuckDB's error, with its position in the rule."""
+        found = complaint(error)
+        message = str(found["exception_message"]).partition("\n")[0]
+        if found.get("error_subtype") != "COLUMN_NOT_FOUND":
+            hint = str(found["exception_message"]).partition("\n")[2].replace('"', "").strip()
+            return mistake(rule, message, found.get("location"), hint, head)
+        name = str(found["name"])
         if cure := self._columns.cure(name):
-            return mistake(rule, f"there is no column {name} yet", told.get("location"), f"Run `{cure}` first.", head)
+            return mistake(rule, f"there is no column {name} yet", found.get("location"), f"Run `{cure}` first.", head)
         names = [column.name for column in self._columns.by_name.values()]
         near = get_close_matches(name.lower(), self._columns.by_name, n=1)
         hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""
-        hint += f"There are: {', '.join(names)}."
-        return mistake(rule, f"there is no column {name}", told.get("location"), hint, head)
+        hint += f"The columns are: {', '.join(names)}."
+        return mistake(rule, f"there is no column {name}", found.get("location"), hint, head)
 
 
 def mistake(
@@ -169,18 +169,18 @@ def mistake(
 
 
 def _place(part: dict[str, Any]) -> str:
-    """Where a node of an expression stands."""
+    """Position of a node of an expression."""
     return f"[{part.get('query_location')},{part.get('query_location_length')}]"
 
 
 def _name(part: dict[str, Any]) -> str:
-    """The column of a reference: `id`, `rows.id`; `vendor.name` is a part of one."""
+    """The column of a reference: `id`, `rows.id`; `vendor.name` is a field of `vendor`."""
     table, *below = part["column_names"]
     return str(below[0] if below and table.lower() == "rows" else table)
 
 
 def _shown(sql: str, start: int, length: int) -> Iterator[str]:
-    """The line of the expression with the mistake, and marks under it; `start` and `length` in bytes."""
+    """The line of the expression with the mistake, and markers below it; `start` and `length` in bytes."""
     data = sql.encode()
     place = min(len(data[: max(start, 0)].decode(errors="ignore")), max(len(sql) - 1, 0))
     first = sql.rfind("\n", 0, place) + 1
@@ -191,5 +191,5 @@ def _shown(sql: str, start: int, length: int) -> Iterator[str]:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal: Chinese characters take two."""
+    """Width in terminal columns: Chinese characters take two."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

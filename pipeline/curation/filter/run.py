@@ -1,7 +1,7 @@
-"""All of a filter: from a dataset and settings to the tables, the dataset or the tars of the kept rows.
+"""Runs a filter: from a dataset and settings to the tables, the dataset or the tars of the kept rows.
 
-In: a dataset and `FilterSettings`. Out: what they ask for, and `FilterRun`, which says what each rule did and what was
-written. The same call again, after whatever happened, leaves the same.
+In: a dataset and `FilterSettings`. Out: the requested output, and a `FilterRun` with the counts of each rule and what
+was written. The call is idempotent: repeated after a failure it gives the same output.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import storage
+from pipeline.curation.filter.dataset import write_dataset
 from pipeline.curation.filter.filtering import Filtered, filtering, tables_folder, write_tables
 from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.filter.settings import FilterSettings
+from pipeline.curation.filter.tars import columns_of, write_failures, write_tars
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.writer import TarLimits
+from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
 from pipeline.phases import OnPhase, counted
@@ -26,13 +29,13 @@ UNREAD = "unread.parquet"
 
 @dataclass(frozen=True, slots=True)
 class FilterRun:
-    """What came of a filter; `written` says what and where, and is empty where nothing was to be written."""
+    """The result of a filter; `written` states what was written and where, and is empty for a dry run."""
 
     filtered: Filtered
     written: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Plain values."""
         counts, cut = self.filtered.counts, self.filtered.cut
         return {
             "out": self.filtered.out,
@@ -47,12 +50,12 @@ class FilterRun:
 
 
 def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: bool = False) -> FilterRun:
-    """Judge the rows of the dataset at `out` and write what is asked for; a dry run only counts.
+    """Apply rules to the rows of the dataset at `out` and write the requested output; a dry run only counts.
 
     Raises:
-        UsageError: a rule is wrong, or a table that it needs is missing or behind.
+        UsageError: a rule is wrong, or a table that it needs is missing or stale.
         IdentityError: there is no dataset.
-        StorageError, RunError: it cannot be read or written; the same call goes on.
+        StorageError, RunError: it cannot be read or written; the same call resumes.
     """
     settings.check(out)
     if settings.form != Form.IDS:
@@ -65,57 +68,52 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
 
 
 def refuse_source(out: str, dest: str) -> None:
-    """Raise UsageError for a place that the next `embed` would take for a part of its source."""
+    """Raise UsageError if the next `embed` would read `dest` as part of its source."""
     try:
         uris = latest_config(out).source.uris
-    except UsageError:  # no run left its configuration
+    except UsageError:  # no run stored its configuration
         return
     there = f"{storage.normalise(dest)}/"
     for uri in uris:
         if not uri.strip("./") and uri.startswith("."):
-            continue  # it was relative to a folder that nobody remembers
+            continue  # relative to a working folder that is not known
         if there.startswith(f"{storage.normalise(uri).rstrip('/')}/"):
             raise UsageError(
-                f"{dest} lies in {uri}, which the dataset is embedded from: the next `hanclip embed` would take "
-                "what is written there for records. Choose another DEST."
+                f"{dest} is inside {uri}, the source of the dataset: the next `hanclip embed` would read the output as "
+                "records. Choose another DEST."
             )
 
 
 def _columns(out: str, settings: FilterSettings) -> list[str]:
     if settings.form != Form.TARS:
         return []
-    from pipeline.curation.filter.tars import columns_of
-    from pipeline.dataset.dataset import Dataset
-
     return columns_of(Dataset.open(out))
 
 
 def _folder(out: str, settings: FilterSettings) -> str:
-    """Where the tables go."""
+    """Folder of the tables."""
     if settings.form == Form.IDS and settings.dest:
         return storage.normalise(settings.dest)
     return tables_folder(storage.normalise(out), settings.name)
 
 
 def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_phase: OnPhase) -> dict[str, Any]:
-    """Write the tables and what else is asked for; says what and where."""
+    """Write the tables and the requested output; returns what was written and where."""
     folder = _folder(filtered.out, settings)
     storage.check_writable(folder)
     write_tables(folder, filtered, work)
-    told: dict[str, Any] = {"tables": folder}
+    written: dict[str, Any] = {"tables": folder}
     storage.delete(storage.join(folder, UNREAD))  # of an earlier filter of this name
     if settings.form == Form.IDS:
-        return told
+        return written
     uri = storage.normalise(settings.dest or "")
     storage.check_writable(uri)
     if settings.form == Form.DATASET:
-        return {**told, **_write_dataset(filtered, work, uri, on_phase)}
-    return {**told, **_write_tars(settings, filtered, work, folder, on_phase)}
+        return {**written, **_write_dataset(filtered, work, uri, on_phase)}
+    return {**written, **_write_tars(settings, filtered, work, folder, on_phase)}
 
 
 def _write_dataset(filtered: Filtered, work: Workspace, uri: str, on_phase: OnPhase) -> dict[str, Any]:
-    from pipeline.curation.filter.dataset import write_dataset
-
     made = write_dataset(filtered, work, uri, on_phase)
     return {"dataset": uri, "written": made.rows}
 
@@ -123,8 +121,6 @@ def _write_dataset(filtered: Filtered, work: Workspace, uri: str, on_phase: OnPh
 def _write_tars(
     settings: FilterSettings, filtered: Filtered, work: Workspace, folder: str, on_phase: OnPhase
 ) -> dict[str, Any]:
-    from pipeline.curation.filter.tars import write_failures, write_tars
-
     kept, uri = filtered.counts.kept, storage.normalise(settings.dest or "")
     limits = TarLimits(settings.tar_rows, settings.tar_bytes)
     tars = write_tars(filtered, work, uri, limits, counted(on_phase, "Copying images", kept))

@@ -1,9 +1,9 @@
-"""The kept rows of a filter as WebDataset tars, copied from their sources.
+"""Writes the kept rows of a filter as WebDataset tars, with images copied from their sources.
 
-In: a filter's workspace. Out: `000000.tar`, `000001.tar`, ... with the images' bytes as they were, in the order in
-which they lie in their sources. Each tar appears whole or not at all; a note beside it (`_tars/000000.json`) says which
-rows it holds, so that a run that was killed goes on behind the last one. A row whose image cannot be had is in no tar
-and in the list of failures: kept = written + failed.
+In: a filter's workspace. Out: `000000.tar`, `000001.tar`, ... with the original bytes of the images, in the order of
+their sources. Each tar appears whole or not at all; its note (`_tars/000000.json`) states which rows it holds, so
+that a run that was killed resumes after the last one. A row without a readable image is in no tar but in the list of
+failures: kept = written + failed.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ FAILURES = QUARANTINE.remove(QUARANTINE.get_field_index("attempts"))
 
 @dataclass(frozen=True, slots=True)
 class Tars:
-    """What was written: kept = written + failed. The failures, which may be many, stay in the notes on the disk."""
+    """The written tars: kept = written + failed. The failures, which may be many, stay in the notes on disk."""
 
     uri: str
     notes: tuple[Note, ...]
 
     @property
     def written(self) -> int:
-        """Rows that are in a tar."""
+        """Number of rows in a tar."""
         return sum(note.samples for note in self.notes)
 
     @property
     def failed(self) -> int:
-        """Rows whose image could not be had."""
+        """Number of rows without a readable image."""
         return sum(note.rows - note.samples for note in self.notes)
 
     @property
     def size_bytes(self) -> int:
-        """Of all tars."""
+        """Size of all tars."""
         return sum(note.size_bytes for note in self.notes)
 
 
 def columns_of(dataset: Dataset) -> list[str]:
-    """The columns of a row that its sample is made of."""
+    """The columns that a sample is made of."""
     return [*HANCLIP_COLUMNS, "text", *dataset.identity.extra.names]
 
 
 def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: OnRows) -> Tars:
-    """Write the kept rows to tars below `uri`, or go on with that. `work` is a filter's, with `columns_of`.
+    """Write the kept rows to tars below `uri`, or resume that. `work` is a filter's, with the columns `columns_of`.
 
     Raises:
         UsageError: `uri` holds something else.
-        UnavailableError: a source is down; the same call goes on.
+        UnavailableError: a source is down; the same call resumes.
         StorageError, RunError: reading or writing failed.
     """
     dataset = Dataset.open(filtered.out)
@@ -88,20 +88,20 @@ def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits,
     if tars.written + tars.failed != filtered.counts.kept:
         raise RunError(
             f"{tars.written:,} written + {tars.failed:,} failed are not the {filtered.counts.kept:,} rows kept: "
-            f"{uri} is not complete. Run the same command again, and report this if it stays."
+            f"{uri} is not complete. Run the same command again, and report this if it persists."
         )
     done = {
         **claim,
         "state": "complete",
         "written": tars.written,
-        "tars": [_told(n, note) for n, note in enumerate(tars.notes)],
+        "tars": [_entry(n, note) for n, note in enumerate(tars.notes)],
     }
     storage.overwrite(storage.join(uri, CLAIM), to_json(done))
     return tars
 
 
 def write_failures(uri: str, tars: Tars, filtered: Filtered) -> Counter[str]:
-    """Write the table of the kept rows that are in no tar, and why; returns their reasons. Raises StorageError."""
+    """Write the table of kept rows that are in no tar, with reasons; returns rows by reason. Raises StorageError."""
     reasons: Counter[str] = Counter()
 
     def tables() -> Iterator[pa.Table]:
@@ -122,7 +122,7 @@ ORDER BY hanclip_place.container NULLS FIRST, hanclip_place.position NULLS FIRST
 
 
 def _columns(dataset: Dataset) -> str:
-    """What finding and checking an image takes."""
+    """The columns that locate and verify an image, as SQL."""
     names = ("id", "source_fingerprint", "image_uri", "image_sha256")
     return ", ".join(name for name in names if name in dataset.identity.schema.names)
 
@@ -140,7 +140,7 @@ def _claim(uri: str, claim: dict[str, Any]) -> None:
         raise UsageError(f"{uri} holds the tars of other rows, rules or limits: choose another folder.")
 
 
-def _told(number: int, note: Note) -> dict[str, Any]:
+def _entry(number: int, note: Note) -> dict[str, Any]:
     return {
         "name": storage.name(tar_uri("", number)),
         "samples": note.samples,

@@ -1,7 +1,7 @@
-"""A cut-off that keeps a share of the rows: `keep=30%` of the highest similarities, or of another column's values.
+"""Finds a cut-off that keeps a share of the rows: `keep=30%` of the highest similarities, or of another column.
 
-In: the share, and the rows that the other rules keep. Out: one of the column's own values, so that the rule
-`column >= value` keeps no fewer rows than asked for, and more only where rows share that value.
+In: the share, and the rows that the other rules keep. Out: a value of the column, such that the rule `column >= value`
+keeps no fewer rows than requested, and more only if rows share that value.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipeline.errors import ConfigError, UsageError
 from pipeline.scratch.workspace import Workspace
 
 NAME = "threshold"
-#: Columns that are often cut; others are quoted, since their names may be words of SQL.
+#: Frequent columns; the names of others are quoted, since they may be SQL keywords.
 _PLAIN = {"similarity", "percentile", "logit", "probability", "margin", "cosine", "image_width", "image_height"}
 _WANTED = re.compile(r"(?:(\w+)\s+)?keep\s*=\s*(\d+(?:\.\d+)?)\s*%")
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What was asked for: keep `share` (above 0, at most 1) of the rows, those with the highest values of `column`."""
+    """The request: keep `share` (above 0, at most 1) of the rows, those with the highest values of `column`."""
 
     column: str
     share: float
@@ -38,22 +38,23 @@ class Threshold:
         share = float(match[2]) / 100 if match else 0.0
         if match is None or not 0 < share <= 1:
             raise ConfigError(
-                f"{text!r} is no threshold: write keep=30%, or 'image_width keep=30%' for another column."
+                f"{text!r} is not a threshold: write keep=30%, or 'image_width keep=30%' for another column."
             )
         return cls(match[1] or "similarity", share)
 
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A cut-off, and what it means among the rows that the other rules keep.
+    """A cut-off, and its effect on the rows that the other rules keep.
 
     Attributes:
-        column: what is cut.
+        column: the column.
         value: the lowest value that is kept.
         rows: rows that the other rules keep.
-        without_value: of these, rows that have no value, or one that is no number, and are dropped.
-        nan: whether some are no numbers, which SQL takes for larger than any.
-        above: rows with a higher value; equal: rows with this very value, which are kept all.
+        without_value: of these, rows with NULL or NaN, which are dropped.
+        above: rows with a higher value.
+        equal: rows with exactly this value, all of which are kept.
+        nan: whether there are NaNs, which SQL sorts above all numbers.
     """
 
     column: str
@@ -66,14 +67,14 @@ class CutOff:
 
     @property
     def rule(self) -> FilterRule:
-        """As SQL that anybody may use again: every digit of the value is there."""
+        """The rule as SQL that can be reused: the value has all its digits."""
         name = self.column if self.column in _PLAIN else f'"{self.column}"'
         value = repr(self.value) if isfinite(self.value) else f"'{self.value}'::DOUBLE"
         return FilterRule(NAME, f"{name} >= {value}" + f" AND NOT isnan({name})" * self.nan)
 
 
 def column_of(wanted: Threshold, judge: Judge) -> FilterColumn:
-    """The column to cut. Raises UsageError when there is no such one, or it holds no numbers."""
+    """The column to cut. Raises UsageError when it does not exist or has no numbers."""
     [rule] = judge.check([FilterRule(NAME, f'"{wanted.column}" IS NOT NULL')])
     [column] = rule.columns
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
@@ -82,13 +83,13 @@ def column_of(wanted: Threshold, judge: Judge) -> FilterColumn:
 
 
 def find_cut(wanted: Threshold, column: FilterColumn, work: Workspace) -> CutOff:
-    """The cut-off among the table `kept_values` (`Judge.values`). Raises UsageError when none of them is a number."""
+    """The cut-off in the table `kept_values` (`Judge.values`). Raises UsageError when no value is a number."""
     valued = "value IS NOT NULL" + (" AND NOT isnan(value)" if pa.types.is_floating(column.type) else "")
     [(rows, known, with_value)] = work.rows(
         f"SELECT count(*), count(value), count(*) FILTER ({valued}) FROM kept_values"
     )
     if not with_value:
-        raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: there is nothing to cut.")
+        raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: choose another column.")
     last = min(max(1, int(wanted.share * rows + 0.5)), with_value) - 1
     ordered = f"SELECT value FROM kept_values WHERE {valued} ORDER BY value DESC LIMIT 1 OFFSET {last}"
     [(value, above, equal)] = work.rows(
