@@ -12,13 +12,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline import storage
-from pipeline.dataset import layout
+from pipeline.dataset import layout, schema
 from pipeline.dataset.checks.shard import Audit, audit
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import planned_runs, records
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan
-from pipeline.dataset.schema import QUARANTINE as QUARANTINE_ROWS
 from pipeline.scratch.workspace import Workspace
 
 _FILES_AT_ONCE = 4
@@ -121,7 +120,7 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
     keys = ["id", "source_fingerprint"]
     asides = [found.quarantine for found in audits if found.quarantine is not None]
     work.register("embedded", scan([found.file for found in audits], choose(dataset.identity.schema, keys)))
-    work.register("quarantined", scan(asides, choose(QUARANTINE_ROWS, [*keys, "attempts"])))
+    work.register("quarantined", scan(asides, choose(schema.QUARANTINE, [*keys, "attempts"])))
     work.execute(_OUTCOMES)
     names = ["planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned"]
     [row] = work.rows(
