@@ -62,9 +62,8 @@ class Pending:
             shard.shard_id: shard for run_id in run_ids if run_id not in self._runs for shard in self._read(run_id)
         }
         fresh = [shard for shard_id, shard in found.items() if shard_id not in self._shards]
-        fresh.sort(
-            key=lambda shard: (shard.records_uri, shard.row_group)
-        )  # consecutive shards share one read of a file
+        # Consecutive shards share one read of a file.
+        fresh.sort(key=lambda shard: (shard.records_uri, shard.row_group))
         self._shards.update(found)
         return bool(fresh) and self._adopt(fresh)
 
