@@ -67,7 +67,7 @@ def _check_options(config: SourceConfig, kind: SourceKind) -> None:
         if given and other.name != kind:
             options = " and ".join(f"--{name.replace('_', '-')}" for name in other.options)
             raise SourceError(
-                f"{options} are for {other.plural}, and {', '.join(config.uris)} was taken for a {kind} source. "
+                f"{options} are for {other.plural}, and {', '.join(config.uris)} is read as a {kind} source. "
                 f"Leave them out, or read it with --format {other.name}."
             )
 

@@ -9,8 +9,8 @@ This is the only door: code outside imports from here, never from a module below
 
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.open import arrow_filesystem
-from pipeline.storage.border import translated
 from pipeline.storage.claim import claim_folder, read_claim, require_empty
+from pipeline.storage.client_errors import translated
 from pipeline.storage.lines import write_lines
 from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy

@@ -11,7 +11,7 @@ from itertools import chain
 from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.open import backend_for
-from pipeline.storage.border import translated
+from pipeline.storage.client_errors import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme
 

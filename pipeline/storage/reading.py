@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from pipeline.errors import StorageError, TooLargeError, UnavailableError
 from pipeline.storage.backends.contract import Backend
 from pipeline.storage.backends.open import backend_for
-from pipeline.storage.border import translated
+from pipeline.storage.client_errors import translated
 from pipeline.storage.health import StoreHealth
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
-from pipeline.storage.border import translated
+from pipeline.storage.client_errors import translated
 from pipeline.storage.listing import stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import read_range

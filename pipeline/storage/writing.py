@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.backends.s3_session import s3_environment
-from pipeline.storage.border import translated
+from pipeline.storage.client_errors import translated
 from pipeline.storage.listing import exists
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes

@@ -24,7 +24,7 @@ from yarl import URL
 from pipeline.errors import BadUriError, StorageError, TooLargeError
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.public_addresses import PublicResolver, RefusedHostError, refuse_literal, refused
-from pipeline.storage.border import HttpStatusError, too_large
+from pipeline.storage.client_errors import HttpStatusError, too_large
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.uris import printable
 
@@ -174,7 +174,7 @@ def _info(uri: str, response: aiohttp.ClientResponse) -> ObjectInfo:
 
 
 def _wait(work: Coroutine[Any, Any, T], uri: str) -> T:
-    """Run in the loop's thread; client errors become those of the operating system, which `border` translates."""
+    """Run in the loop's thread; aiohttp's errors become errors of the operating system or of hanclip."""
     try:
         return asyncio.run_coroutine_threadsafe(work, _loop()).result()
     except RefusedHostError as error:

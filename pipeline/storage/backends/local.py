@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import TooLargeError
 from pipeline.storage.backends.contract import ObjectInfo
-from pipeline.storage.border import too_large
+from pipeline.storage.client_errors import too_large
 from pipeline.storage.policy import ReadPolicy
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})

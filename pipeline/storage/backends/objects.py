@@ -21,7 +21,7 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 from pipeline.errors import TooLargeError
 from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.s3_session import s3_environment, s3_settings
-from pipeline.storage.border import too_large
+from pipeline.storage.client_errors import too_large
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.uris import scheme, split_bucket
 

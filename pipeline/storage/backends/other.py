@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import BadUriError, TooLargeError
 from pipeline.storage.backends.contract import ObjectInfo
-from pipeline.storage.border import too_large
+from pipeline.storage.client_errors import too_large
 from pipeline.storage.policy import ReadPolicy
 from pipeline.storage.uris import join
 

@@ -212,7 +212,7 @@ def test_what_is_asked_for_and_not_there_is_said(muge, tmp_path):
     for arguments, options, said in (
         ([muge, tmp_path / "other"], {"split": "valid"}, "exists twice"),
         ([tmp_path / "other"], {"records": "pairs"}, r"has no pairs: it needs \*_imgs.tsv and \*_texts.jsonl"),
-        ([put(tmp_path / "photos", {"a.jpg": IMAGES[7]})], {"split": "valid"}, "taken for a folder source"),
+        ([put(tmp_path / "photos", {"a.jpg": IMAGES[7]})], {"split": "valid"}, "is read as a folder source"),
         ([tmp_path / "photos"], {"format": "chinese-clip"}, r"No \*_imgs.tsv"),
     ):
         with pytest.raises(SourceError, match=said):

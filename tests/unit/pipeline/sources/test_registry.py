@@ -114,5 +114,5 @@ def test_a_new_format_is_a_package_and_a_word(tmp_path: Path) -> None:
     put(tmp_path, {"c.tar": b""})
     with pytest.raises(SourceError, match="holds tars and toys"):
         scan(tmp_path)
-    with pytest.raises(SourceError, match=r"--fingerprint-column are for toys, and .* was taken for a folder source"):
+    with pytest.raises(SourceError, match=r"--fingerprint-column are for toys, and .* is read as a folder source"):
         scan(put(tmp_path / "photos", {"a.jpg": b""}) / "a.jpg", fingerprint_column="x")

@@ -104,7 +104,8 @@ def _by_status(status: int, code: str, uri: str) -> StorageError:
 
 def _not_found(uri: str) -> NotFoundError:
     return NotFoundError(
-        f"{printable(uri)} does not exist. Check the name; if it existed when the run began, run the command again.",
+        f"{printable(uri)} does not exist. Check the name; if it existed when the run began, run the same command "
+        "again.",
         uri,
     )
 
