@@ -107,7 +107,7 @@ def _total(material: Material) -> Total:
         f"""
         WITH planned AS (SELECT DISTINCT id, source_fingerprint FROM records),
         done AS (
-            SELECT id, source_fingerprint, max(kind) AS kind FROM words
+            SELECT id, source_fingerprint, max(kind) AS kind FROM outcomes
             WHERE kind IN ({Outcome.EMBEDDED}, {Outcome.QUARANTINED}) GROUP BY id, source_fingerprint
         )
         SELECT count(*) FILTER (p.id IS NOT NULL), count(*) FILTER (kind = {Outcome.EMBEDDED}),

@@ -49,7 +49,7 @@ def _examples(material: Material) -> dict[str, list[Example]]:
         f"""
         WITH last AS (
             SELECT id, reason, stage, detail FROM quarantined
-            ANTI JOIN (SELECT * FROM words WHERE kind = {Outcome.EMBEDDED}) USING (id, source_fingerprint)
+            ANTI JOIN (SELECT * FROM outcomes WHERE kind = {Outcome.EMBEDDED}) USING (id, source_fingerprint)
             QUALIFY row_number() OVER (PARTITION BY id, source_fingerprint ORDER BY attempts DESC) = 1
         )
         SELECT reason, id, stage, left(detail, {_DETAIL_LENGTH}) FROM last
