@@ -49,13 +49,43 @@ def test_every_folder_is_a_package_that_says_what_it_is() -> None:
         assert ast.get_docstring(TREES[folder / "__init__.py"]), name_of(folder)
 
 
-def test_a_public_class_name_means_one_thing() -> None:
+def public_types(tree: ast.Module) -> Iterator[str]:
+    """Public classes, and public aliases of types such as `OnRows = Callable[[int], None]`."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name) and not target.id.isupper()]
+        else:
+            continue
+        yield from (name for name in names if name[0].isupper())
+
+
+def test_the_name_of_a_public_type_means_one_thing() -> None:
     homes = defaultdict(list)
     for path, tree in TREES.items():
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes[node.name].append(name_of(path))
+        for name in public_types(tree):
+            homes[name].append(name_of(path))
+    assert len(homes) > 100
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_imports_inside_functions_say_why() -> None:
+    """They delay what is heavy or optional: a comment says so, or the block that handles a missing package."""
+    silent = []
+    for path, node in functions():
+        own = [part for part in ast.walk(node) if isinstance(part, ast.ImportFrom) and is_own(part)]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        explained = any("#" in line for line in lines[node.lineno - 1 : max([0, *(part.lineno for part in own)])])
+        guards = [part for part in ast.walk(node) if isinstance(part, (ast.With, ast.Try))]
+        guarded = {id(inner) for guard in guards for inner in guard.body}
+        if own and not explained and not all(id(part) in guarded for part in own):
+            silent.append(f"{name_of(path)}:{node.name}")
+    assert silent == []
+
+
+def is_own(node: ast.ImportFrom) -> bool:
+    return (node.module or "").split(".")[0] in PACKAGES
 
 
 def test_modules_import_each_other_in_no_circle() -> None:

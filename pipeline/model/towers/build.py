@@ -144,6 +144,7 @@ def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
 
 def _model_class(tree: dict[str, Any]) -> Any:
     """The class for a config.json."""
+    # Each class is imported only when it is used: transformers' takes seconds.
     if tree["model_type"] == RESNET:
         from pipeline.model.towers.resnet import ResNetModel
 
