@@ -113,7 +113,7 @@ def test_in_a_bucket_every_command_does_the_same(
     assert clean[0] == clean[1]
     assert table[0] == table[1]
     refused = hanclip("search", f"{bucket}/out", "--id", "noto-1f34e", "--html", f"{bucket}/found.html", code=2)
-    assert "no file of this machine" in refused["message"]
+    assert "not a file on this machine" in refused["message"]
 
 
 def test_a_table_takes_the_place_of_the_one_before(s3: S3Server) -> None:
