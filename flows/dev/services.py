@@ -90,8 +90,8 @@ def flows(ports: Ports) -> Service:
 
 
 def shell_lines(env: Mapping[str, str]) -> str:
-    """`export` lines for a shell."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    """Lines for a shell that set `env`, and drop a token of another Ray, which would take precedence."""
+    return "unset RAY_AUTH_TOKEN\n" + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
 
 
 def _prefect(ports: Ports) -> Service:
