@@ -13,7 +13,7 @@ from dataclasses import replace
 from actors.scheduler.metrics import Metrics
 from actors.scheduler.pool import Pools
 from actors.scheduler.stages import STAGES, WAITING_FOR, CallKind
-from pipeline.jobs.progress import Progress, StageProgress, State
+from pipeline.jobs.progress import Progress, StageProgress, State, utc_now
 from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
 
@@ -147,6 +147,7 @@ class Meter:
             records_per_s=rate,
             bytes_per_s=self._bytes.per_s(),
             eta_s=left / rate if steady else None,
+            at=utc_now(),
         )
 
     def flowing_s(self) -> float:

@@ -36,7 +36,8 @@ class StageProgress:
     queued: int
 
 
-def _now() -> str:
+def utc_now() -> str:
+    """The time as `Progress.at` has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -65,7 +66,7 @@ class Progress:
     actors_replaced: int = 0
     eta_s: float | None = None
     waiting_for: str = ""
-    at: str = field(default_factory=_now)
+    at: str = field(default_factory=utc_now)
 
     @property
     def share(self) -> float:

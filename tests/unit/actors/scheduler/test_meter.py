@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from actors.scheduler.meter import Meter
@@ -38,3 +40,11 @@ def test_the_first_chunk_tells_no_wild_rate_and_no_time_left() -> None:
     assert told.eta_s is None
     meter._embedding_s = meter._began_s - 11
     assert meter.progress().eta_s is not None
+
+
+def test_each_report_carries_its_own_time() -> None:
+    meter = Meter("r", 1000, 0, 1)
+    time.sleep(1.1)
+    began = datetime.now(UTC).replace(microsecond=0)
+    meter.state("running")
+    assert datetime.fromisoformat(meter.progress().at) >= began
