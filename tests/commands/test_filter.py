@@ -23,12 +23,14 @@ from flows.cli import main
 from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import exporter
+from pipeline.curation.filter.run import filter_rows
+from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.tables import read_facts, write_table
 from pipeline.curation.tars.sample import key_of
 from pipeline.dataset import Dataset, latest
 from pipeline.dataset.schema import QUARANTINE
 from tests.fixtures.commands import Run
-from tests.fixtures.datasets import DIM, an_identity, embedded_rows, provenance, some_records
+from tests.fixtures.datasets import DIM, an_identity, commit, embedded_rows, provenance, some_records
 from tests.fixtures.embedded_sources import embed, folder
 from tests.fixtures.places import ROOT
 from tests.fixtures.processes import patience
@@ -210,6 +212,19 @@ def test_a_threshold_keeps_the_share_and_all_ties(out: Path, rows: list[Row], ha
     assert widths["threshold"]["value"] <= most
     assert "no numbers" in hanclip("filter", out, "--threshold-for", "vendor keep=1%", code=2)["message"]
     assert "write keep=30%" in hanclip("filter", out, "--threshold-for", "half", code=2)["message"]
+
+
+def test_the_rows_read_are_counted_once(tmp_path: Path) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    for number in range(3):
+        commit(dataset, number, some_records(10, first=10 * number))
+    reported: list[int] = []
+    settings = FilterSettings(where="image_width > 1")
+    filter_rows(
+        dataset.uri, settings, lambda doing, done, _: reported.append(done) if doing == "Reading rows" else None
+    )
+    assert reported == sorted(reported)
+    assert (len(reported) > 1, reported[-1]) == (True, 30)
 
 
 def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) -> None:

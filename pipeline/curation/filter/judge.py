@@ -195,8 +195,6 @@ def _bits(rules: int) -> str:
 
 
 def _counted(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
-    rows = 0
     for batch in batches:
         yield batch
-        rows += batch.num_rows
-        on_rows(rows)
+        on_rows(batch.num_rows)
