@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 
 from pipeline.scratch.workspace import BATCH_ROWS, Workspace
 
+#: Rows with vectors are written earlier than by their number.
+_BATCH_BYTES = 64 * 2**20
+
 
 class Spool:
     """Use as a context manager around the gathering; the workspace has the table `name` afterwards.
@@ -43,7 +46,8 @@ class Spool:
             columns[self._number] = pa.array(np.arange(self.rows, self.rows + n, dtype=np.int64))
         self._waiting.append(pa.table({name: columns[name] for name in self._schema.names}).cast(self._schema))
         self.rows += n
-        if sum(waiting.num_rows for waiting in self._waiting) >= BATCH_ROWS:
+        waiting = self._waiting
+        if sum(t.num_rows for t in waiting) >= BATCH_ROWS or sum(t.nbytes for t in waiting) >= _BATCH_BYTES:
             self._flush()
 
     def _flush(self) -> None:

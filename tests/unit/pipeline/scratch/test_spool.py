@@ -1,0 +1,19 @@
+"""A spool holds no more rows in memory than it has to."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.scratch.spool import spool
+from pipeline.scratch.workspace import Workspace
+
+
+def test_rows_with_vectors_do_not_pile_up() -> None:
+    vectors = pa.array([[0.0] * 4096] * 1024, pa.list_(pa.float32(), 4096))  # 16 MiB
+    schema = pa.schema([("vector", vectors.type), ("row", pa.int64())])
+    with Workspace() as work:
+        rows = spool(work, "wide", schema, [pa.table({"vector": vectors})] * 9)
+        held = pq.ParquetFile(work.path("wide.parquet")).metadata
+        assert (rows, held.num_rows, held.num_row_groups) == (9216, 9216, 3)
+        assert work.rows("SELECT min(row), max(row), count(DISTINCT row) FROM wide") == [(0, 9215, 9216)]
