@@ -27,7 +27,7 @@ def main() -> None:
 
 def measured(name: str, rounds: int) -> Row:
     """Medians of `rounds` runs of one command."""
-    costs = [measure("-m", "flows.cli.app", *name.split()[1:], timeout_s=60) for _ in range(rounds)]
+    costs = [measure("-m", "flows.cli", *name.split()[1:], timeout_s=60) for _ in range(rounds)]
     return {
         "command": name,
         "cpu_s": round(median(cost.cpu_s for cost in costs), 3),
