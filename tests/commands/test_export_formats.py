@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
@@ -23,7 +23,7 @@ from flows.cli import main
 from pipeline import storage
 from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.export.options import ExportOptions
-from pipeline.curation.export.registry import FORMATS, exporter
+from pipeline.curation.export.registry import FORMATS, ExportFormat, exporter
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
@@ -87,6 +87,11 @@ def wanted(kind: str = "image") -> dict[str, np.ndarray]:
 def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
     assert found.keys() == expected.keys()
     assert all(np.array_equal(np.asarray(found[id_], np.float32), vector) for id_, vector in expected.items())
+
+
+def test_every_name_has_an_entry_with_options_that_exist() -> None:
+    assert tuple(FORMATS) == get_args(ExportFormat)
+    assert frozenset().union(*(known.options for known in FORMATS.values())) == set(ExportOptions.model_fields)
 
 
 def test_npy_is_matrices_beside_metadata(run, tmp_path):

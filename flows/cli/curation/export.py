@@ -11,7 +11,7 @@ from flows.options.keywords import options
 from flows.options.shared import CURATE, Debug, Json, Output, examples
 from pipeline.curation.export.registry import FORMATS, ExportFormat
 
-TO_HELP = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({what})" for name, what in FORMATS.items()) + "."
+TO_HELP = "What to write: " + "; ".join(f"[bold]{name}[/bold] ({known.help})" for name, known in FORMATS.items()) + "."
 
 
 def register(app: typer.Typer) -> None:

@@ -1,13 +1,13 @@
 """Lists the formats of `hanclip export --to` and loads the target module that writes one.
 
-To add a format, add a module to `targets` (see `contract`), and its name and one line of help below.
+To add a format, add a module to `targets` (see `contract`), and its name and its entry below.
 Only the standard library is imported here, so that `--help` can list the formats without Arrow or pydantic.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from pipeline.curation.export.contract import Exporter
@@ -15,31 +15,43 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
 
-FORMATS: dict[ExportFormat, str] = {
-    "chinese-clip": "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
-    "npy": "matrices beside Parquet metadata, as clip-retrieval and embedding-reader lay them out",
-    "faiss": "an exact index, and the id at each position",
-    "lance": "a LanceDB table",
-    "hf": "a folder for Hugging Face datasets",
-    "milvus": "Parquet for its bulk import, and the collection's schema",
-    "qdrant": "points as JSON lines, and the collection",
-    "pgvector": "files for COPY, and the script that loads them",
-    "webdataset": "tars of the images as they were, with texts and columns",
-}
 
-#: The formats that support an option. An option that is not listed applies to all of them.
-_SUPPORTED_BY: dict[str, frozenset[ExportFormat]] = {
-    "columns": frozenset(FORMATS) - {"chinese-clip", "faiss", "webdataset"},
-    "rows_per_file": frozenset({"npy", "hf", "milvus", "qdrant", "pgvector", "webdataset"}),
-    "vectors": frozenset(FORMATS) - {"webdataset"},
-    "split": frozenset({"chinese-clip"}),
-    "number_ids": frozenset({"chinese-clip"}),
+class Format(NamedTuple):
+    """One format.
+
+    Attributes:
+        help: what it writes, for the help of `--to`.
+        options: the fields of `ExportOptions` that it supports.
+    """
+
+    help: str
+    options: frozenset[str]
+
+
+_VECTORS, _COLUMNS, _PARTS = frozenset({"vectors"}), frozenset({"columns"}), frozenset({"rows_per_file"})
+
+FORMATS: dict[ExportFormat, Format] = {
+    "chinese-clip": Format(
+        "img_feat.jsonl, txt_feat.jsonl and texts.jsonl, as the authors' evaluation reads them",
+        _VECTORS | {"split", "number_ids"},
+    ),
+    "npy": Format(
+        "matrices beside Parquet metadata, as clip-retrieval and embedding-reader lay them out",
+        _VECTORS | _COLUMNS | _PARTS,
+    ),
+    "faiss": Format("an exact index, and the id at each position", _VECTORS),
+    "lance": Format("a LanceDB table", _VECTORS | _COLUMNS),
+    "hf": Format("a folder for Hugging Face datasets", _VECTORS | _COLUMNS | _PARTS),
+    "milvus": Format("Parquet for its bulk import, and the collection's schema", _VECTORS | _COLUMNS | _PARTS),
+    "qdrant": Format("points as JSON lines, and the collection", _VECTORS | _COLUMNS | _PARTS),
+    "pgvector": Format("files for COPY, and the script that loads them", _VECTORS | _COLUMNS | _PARTS),
+    "webdataset": Format("tars of the images as they were, with texts and columns", _PARTS),
 }
 
 
 def unused(name: ExportFormat, options: ExportOptions) -> list[str]:
     """The options that were given but that the format does not support."""
-    return [option for option in sorted(options.model_fields_set) if name not in _SUPPORTED_BY.get(option, FORMATS)]
+    return sorted(options.model_fields_set - FORMATS[name].options)
 
 
 def exporter(name: ExportFormat) -> Exporter:
