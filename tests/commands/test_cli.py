@@ -10,17 +10,16 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
 
 from flows.cli import main
+from flows.cli.app import app
 from flows.options.run import RUN
 from pipeline import __version__
 from pipeline.config import RunConfig
 
-COMMANDS = (
-    *("embed", "retry", "status", "verify", "compact", "demo"),
-    *("search", "index", "similarity", "evaluate", "classify", "dedup", "report", "filter", "export"),
-)
+COMMANDS = [name for name, command in typer.main.get_command(app).commands.items() if not hasattr(command, "commands")]
 
 #: A value other than the default for every option of `embed`, as typed and as it must arrive.
 GIVEN: dict[str, tuple[list[str], object]] = {
