@@ -73,22 +73,25 @@ def test_duckdb(out: str) -> None:
     import duckdb
 
     table = duckdb.sql(f"SELECT * FROM read_parquet('{out}/embeddings/**/*.parquet') ORDER BY id")
-    assert dict(zip(table.columns, map(str, table.types), strict=True)) == {
-        "id": "VARCHAR",
-        "image_uri": "VARCHAR",
-        "image_sha256": "VARCHAR",
-        "image_phash": "UBIGINT",
-        "image_pixels_xxh128": "VARCHAR",
-        "image_width": "INTEGER",
-        "image_height": "INTEGER",
-        "text": "VARCHAR",
-        "image_embedding": "FLOAT[]",
-        "text_embedding": "FLOAT[]",
-        "similarity": "FLOAT",
-        "source_fingerprint": "VARCHAR",
-        "category": "VARCHAR",
-        "run_date": "DATE",
-    }
+    assert (
+        dict(zip(table.columns, map(str, table.types), strict=True)).items()
+        >= {
+            "id": "VARCHAR",
+            "image_uri": "VARCHAR",
+            "image_sha256": "VARCHAR",
+            "image_phash": "UBIGINT",
+            "image_pixels_xxh128": "VARCHAR",
+            "image_width": "INTEGER",
+            "image_height": "INTEGER",
+            "text": "VARCHAR",
+            "image_embedding": "FLOAT[]",
+            "text_embedding": "FLOAT[]",
+            "similarity": "FLOAT",
+            "source_fingerprint": "VARCHAR",
+            "category": "VARCHAR",
+            "run_date": "DATE",
+        }.items()
+    )
     per_day = table.aggregate("run_date, count(*)", "run_date").order("run_date").fetchall()
     assert per_day == [(date(2026, 11, 20), 199), (date(2026, 11, 21), 199)]
     nearest = duckdb.sql(

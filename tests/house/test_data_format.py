@@ -13,7 +13,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, embeddings_schema
 from pipeline.dataset.shard_file import footer_entries
 from pipeline.records import RECORDS
-from pipeline.vocabulary import TRANSIENT_REASONS, Reason, Stage
+from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Stage
 from tests.fixtures.datasets import an_identity, embedded_rows, provenance, quarantined_rows, some_records
 from tests.fixtures.places import ROOT
 
@@ -63,6 +63,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_column_tables_are_the_schemas(marker: str, schema: pa.Schema) -> None:
     assert [row[:3] for row in table_after(marker)] == written(schema)
+
+
+def test_reserved_columns_are_those_that_hanclip_writes() -> None:
+    assert (*embeddings_schema(True, True, pa.schema([]), DIM).names, "run_date") == RESERVED_COLUMNS
 
 
 def test_footer_keys_are_those_written() -> None:

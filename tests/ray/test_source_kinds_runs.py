@@ -8,20 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.vocabulary import RESERVED_COLUMNS
 from tests.fixtures.driving import Drivers, assert_adds_up, rows_visible
 from tests.fixtures.pictures import write_folder
 
 pytestmark = pytest.mark.slow
 
-IMAGE_COLUMNS = {
-    "image_uri",
-    "image_sha256",
-    "image_phash",
-    "image_pixels_xxh128",
-    "image_width",
-    "image_height",
-    "image_embedding",
-}
+IMAGE_COLUMNS = {name for name in RESERVED_COLUMNS if name.startswith("image_")}
 TEXT_COLUMNS = {"text", "text_embedding"}
 
 
