@@ -20,6 +20,7 @@ from pipeline.dataset.layout import EMBEDDINGS, data_files
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import read_footer
 from pipeline.errors import AlreadyExistsError, IdentityError, RunError
+from pipeline.vocabulary import FORMAT_VERSION
 from tests.fixtures.datasets import (
     DIM,
     an_identity,
@@ -49,7 +50,7 @@ def test_identity_survives_its_file() -> None:
 def test_identity_file_tells_people_the_columns() -> None:
     told = json.loads(an_identity(extra=pa.schema([pa.field("price", pa.int64())])).to_json())
     assert told["extra"] == [["price", "int64"]]
-    assert told["hanclip_dataset"] == 1
+    assert told["hanclip_dataset"] == FORMAT_VERSION
     assert told["weights_sha256"] == "1" * 64
 
 
@@ -103,7 +104,8 @@ def test_a_damaged_identity_file_is_named(dataset: Dataset, damage: bytes) -> No
 
 def test_a_newer_format_asks_for_an_upgrade(dataset: Dataset) -> None:
     file = Path(dataset.uri, "_dataset.json")
-    file.write_text(file.read_text().replace('"hanclip_dataset": 1', '"hanclip_dataset": 2'))
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, "hanclip_dataset": FORMAT_VERSION + 1}))
     with pytest.raises(IdentityError, match="upgrade hanclip"):
         Dataset.open(dataset.uri)
 
@@ -145,7 +147,7 @@ def test_file_has_the_fixed_types_and_tells_where_it_came_from(dataset: Dataset)
     assert told.pop("hanclip.attempt") in dataset.quarantine_files()[0].uri
     assert told.pop("hanclip.version")
     assert told == {
-        "hanclip.format_version": "1",
+        "hanclip.format_version": str(FORMAT_VERSION),
         "hanclip.model": "test/clip",
         "hanclip.revision": "abc",
         "hanclip.weights_sha256": "1" * 64,
