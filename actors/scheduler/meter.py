@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from actors.scheduler.metrics import Metrics
 from actors.scheduler.pool import Pools
@@ -17,14 +17,9 @@ from pipeline.jobs.progress import Progress, StageProgress, State, utc_now
 from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
 
-#: Counted when the work is done, even if its shard is not committed yet.
-_WORK_FIELDS = (
-    "bytes_read",
-    "texts",
-    "texts_too_long",
-    "texts_encoded",
-    *(stage.seconds_field for stage in STAGES),
-)
+#: Counted when a shard is committed; all other counts when the work is done, even if its shard is not committed yet.
+_COMMITTED = ("embedded", "quarantined", "bytes_written")
+_WORK_FIELDS = tuple(count.name for count in fields(Stats) if count.name not in _COMMITTED)
 _WINDOW_S = 30.0
 #: Shortest span of a rate, so that the first chunk does not show as a peak.
 _MIN_SPAN_S = 2.0
@@ -104,9 +99,7 @@ class Meter:
         self.rows_done += shard.rows
         if committed.elsewhere:
             self.rows_elsewhere += shard.rows
-        total = self._progress.stats + Stats(
-            embedded=stats.embedded, quarantined=stats.quarantined, bytes_written=stats.bytes_written
-        )
+        total = self._progress.stats + Stats(**{name: getattr(stats, name) for name in _COMMITTED})
         self._progress = replace(self._progress, stats=total, shards_done=self._progress.shards_done + 1)
         self._metrics.committed(stats)
 
