@@ -36,6 +36,7 @@ class Spool:
         self._path = work.path(f"{name}.parquet")
         self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._waiting_bytes = 0
 
     def add(self, rows: pa.Table | pa.RecordBatch, **constants: int) -> None:
         """Add rows. `constants` are further columns, each of one value; columns that the schema lacks are dropped."""
@@ -44,16 +45,19 @@ class Spool:
         columns |= {name: pa.repeat(pa.scalar(value), n) for name, value in constants.items()}
         if self._number in self._schema.names:
             columns[self._number] = pa.array(np.arange(self.rows, self.rows + n, dtype=np.int64))
-        self._waiting.append(pa.table({name: columns[name] for name in self._schema.names}).cast(self._schema))
+        table = pa.table({name: columns[name] for name in self._schema.names}).cast(self._schema)
+        self._waiting.append(table)
         self.rows += n
-        waiting = self._waiting
-        if sum(t.num_rows for t in waiting) >= BATCH_ROWS or sum(t.nbytes for t in waiting) >= _BATCH_BYTES:
+        self._waiting_rows += n
+        self._waiting_bytes += table.nbytes
+        if self._waiting_rows >= BATCH_ROWS or self._waiting_bytes >= _BATCH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting))
             self._waiting = []
+            self._waiting_rows = self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
         return self
