@@ -19,7 +19,6 @@ RANKS = (1, 5, 10)
 NEAREST = max(RANKS)
 
 Hits = npt.NDArray[np.bool_]
-Positions = npt.NDArray[np.int64]
 
 _QUERIES_AT_ONCE = 1024
 _CANDIDATES_AT_ONCE = 4096  # times the queries above: 16 MiB of products, which still fit the caches
