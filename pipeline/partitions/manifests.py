@@ -59,8 +59,7 @@ def state_uri(out: str, key: str) -> str:
 
 def write_state(out: str, state: PartitionState) -> None:
     """Replace the manifest of a partition."""
-    data = json.dumps(state.to_json(), indent=2, ensure_ascii=False) + "\n"
-    storage.overwrite(state_uri(out, state.key), data.encode())
+    storage.overwrite(state_uri(out, state.key), storage.json_bytes(state.to_json()))
 
 
 def read_state(out: str, key: str) -> PartitionState | None:

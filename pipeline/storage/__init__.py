@@ -11,7 +11,7 @@ from pipeline.storage.backends.contract import ObjectInfo
 from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.claim import claim_folder, read_claim, require_empty
 from pipeline.storage.client_errors import translated
-from pipeline.storage.lines import write_lines
+from pipeline.storage.lines import json_bytes, write_lines
 from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
@@ -36,6 +36,7 @@ __all__ = [
     "is_bucket",
     "is_local",
     "join",
+    "json_bytes",
     "list_objects",
     "name",
     "normalise",

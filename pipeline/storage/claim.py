@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
+from pipeline.storage.lines import json_bytes
 from pipeline.storage.listing import list_objects
 from pipeline.storage.reading import read_bytes
 from pipeline.storage.uris import parent
@@ -38,7 +39,7 @@ def claim_folder(uri: str, claim: Mapping[str, Any], content: str) -> dict[str, 
     if found is None:
         require_empty(parent(uri), content)
         with suppress(AlreadyExistsError):
-            create(uri, (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode())
+            create(uri, json_bytes(claim))
         found = json.loads(read_bytes(uri))
     return found
 

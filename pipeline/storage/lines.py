@@ -1,4 +1,4 @@
-"""Writes JSON lines as one object, whole or not at all."""
+"""JSON as hanclip stores it: one value as indented text, and rows as lines, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage.writing import upload
+
+
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """`tree` as indented UTF-8 text that ends with a newline."""
+    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -23,7 +23,7 @@ from pipeline.curation.originals.image_reader import ImageReader
 from pipeline.curation.originals.places import locate
 from pipeline.curation.tables import write_table
 from pipeline.curation.tars.sample import HANCLIP_COLUMNS
-from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarLimits, TarRow, TarWriter, note_uri, tar_uri, to_json
+from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarLimits, TarRow, TarWriter, note_uri, tar_uri
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import RunError, UsageError
@@ -96,7 +96,7 @@ def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits,
         "written": tars.written,
         "tars": [_entry(n, note) for n, note in enumerate(tars.notes)],
     }
-    storage.overwrite(storage.join(uri, CLAIM), to_json(done))
+    storage.overwrite(storage.join(uri, CLAIM), storage.json_bytes(done))
     return tars
 
 

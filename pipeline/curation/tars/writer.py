@@ -119,7 +119,7 @@ class TarWriter:
             size_bytes = staged.stat().st_size
             storage.upload(tar_uri(self._uri, number), staged)
         note = Note(first, len(ids), _digest(ids), len(ids) - len(failures), size_bytes, sha256, failures)
-        storage.overwrite(note_uri(self._uri, number), to_json(asdict(note)))
+        storage.overwrite(note_uri(self._uri, number), storage.json_bytes(asdict(note)))
         return note
 
     def _until_full(self, tar: tarfile.TarFile) -> Iterator[tuple[TarRow, bytes | Failure | None]]:
@@ -179,8 +179,3 @@ def tar_uri(uri: str, number: int) -> str:
 def note_uri(uri: str, number: int) -> str:
     """The URI of a tar's note."""
     return storage.join(uri, NOTES, f"{number:06d}.json")
-
-
-def to_json(tree: dict[str, Any]) -> bytes:
-    """Indented JSON with a final line end."""
-    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
