@@ -1,4 +1,4 @@
-"""How resources are shared out: every actor must find its place."""
+"""Sizing the actor pools: all actors fit on the cluster at the same time."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_all_actors_fit_at_once(cpus: int, gpus: int, decoders: int | None, embe
     assert min(size.decoders, size.embedders, size.writers, size.embedder_threads) >= 1
 
 
-def test_one_embedder_a_gpu_and_decoders_on_the_other_cores() -> None:
+def test_each_gpu_gets_one_embedder_and_decoders_use_the_other_cores() -> None:
     size = size_crew(resources(16, 2), ClusterConfig(), ModelConfig(), GB, 224)
     assert (size.embedders, size.gpus_per_embedder, size.decoders) == (2, 1.0, 14)
 
 
-def test_on_cpus_there_are_as_many_models_as_fit_into_memory() -> None:
+def test_memory_limits_the_number_of_cpu_embedders() -> None:
     size = size_crew(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
     assert (size.embedders, size.embedder_threads, size.decoders) == (2, 8, 16)
 
 
-def test_more_gpus_than_there_are_is_refused_with_the_cure() -> None:
+def test_requesting_more_gpus_than_available_is_refused_with_the_cure() -> None:
     with pytest.raises(ConfigError, match="--gpus-per-embedder 0"):
         size_crew(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB, 224)
     with pytest.raises(ConfigError, match="lower --embedders"):

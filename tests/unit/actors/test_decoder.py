@@ -1,4 +1,4 @@
-"""The decoder without Ray: which rows it gives, and whom it blames when nothing can be read."""
+"""The decoder without Ray: the rows it returns, and which read failures fail a record or the whole chunk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def png(shade: int = 0) -> bytes:
 
 
 class FakeReader:
-    """Serves records from memory; those whose id is in `down` cannot be reached."""
+    """Serves records from memory; a read fails if all its ids are in `down`."""
 
     def __init__(self, contents: dict[str, RawRecord], down: frozenset[str] = frozenset()) -> None:
         self.contents, self.down = contents, down
@@ -55,7 +55,7 @@ def shard(rows: int, attempts: int = 0) -> Shard:
     return Shard("s", rows, 0, "", 0, attempts=attempts)
 
 
-def test_rows_pixels_and_quarantine_add_up_in_order() -> None:
+def test_rows_and_pixels_keep_their_order_and_bad_records_are_quarantined() -> None:
     records = [raw("a", png(1), "一"), raw("b", b"no image", "二"), raw("c", png(3), None), raw("d", png(4), " \n")]
     batch, stats = MemoryDecoder(records).decode(shard(4), 0, 4)
     assert batch.rows["id"].to_pylist() == ["a", "c"]
@@ -70,14 +70,14 @@ def test_rows_pixels_and_quarantine_add_up_in_order() -> None:
     assert stats.bytes_read == len(png(1)) + len(b"no image") + len(png(3)) + len(png(4))
 
 
-def test_a_record_without_image_and_text_is_no_embedding() -> None:
+def test_a_record_without_image_and_text_is_quarantined() -> None:
     batch, _ = MemoryDecoder([raw("a", None, "一"), raw("b", None, None)], has_images=False).decode(shard(2), 0, 2)
     assert batch.pixels is None
     assert batch.rows["id"].to_pylist() == ["a"]
     assert batch.quarantine["reason"].to_pylist() == ["empty_text"]
 
 
-def test_a_store_that_is_down_fails_the_chunk_and_no_record() -> None:
+def test_an_unavailable_store_fails_the_whole_chunk() -> None:
     records = [raw(name, png(), None) for name in "abcd"]
     decoder = MemoryDecoder(records, down=frozenset("abcd"))
     with pytest.raises(UnavailableError):
@@ -85,7 +85,7 @@ def test_a_store_that_is_down_fails_the_chunk_and_no_record() -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(2, 4), (0, 2)])
-def test_records_that_fail_while_their_neighbour_answers_are_quarantined(start: int, stop: int) -> None:
+def test_unavailable_records_are_quarantined_while_others_can_be_read(start: int, stop: int) -> None:
     records = [raw(name, png(), None) for name in "abcd"]
     down = frozenset(one.record.id for one in records[start:stop])
     batch, _ = MemoryDecoder(records, down=down).decode(shard(4), start, stop)
@@ -94,7 +94,7 @@ def test_records_that_fail_while_their_neighbour_answers_are_quarantined(start: 
     assert set(batch.quarantine["reason"].to_pylist()) == {"unavailable"}
 
 
-def test_records_of_a_retry_are_quarantined_again_with_one_more_attempt() -> None:
+def test_a_failed_retry_increments_the_attempts() -> None:
     records = [raw(name, png(), None) for name in "ab"]
     batch, _ = MemoryDecoder(records, down=frozenset("ab")).decode(shard(2, attempts=1), 0, 2)
     assert batch.quarantine["attempts"].to_pylist() == [2, 2]

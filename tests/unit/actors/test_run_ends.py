@@ -1,4 +1,4 @@
-"""How runs end that have nothing to embed, or whose end cannot be judged: no actor is started for these."""
+"""Outcomes of runs that start no actor: nothing left to embed, a damaged dataset, a missing folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.fixtures.runs import config
 
 @pytest.fixture
 def done(tmp_path: Path) -> Path:
-    """A folder of three texts, all with an outcome, one of them in quarantine."""
+    """A folder with three texts and their finished dataset, one text quarantined."""
     (tmp_path / "in").mkdir()
     for number in range(3):
         (tmp_path / "in" / f"{number}.txt").write_text(f"红色连衣裙 {number}")
-    wanted = config(tmp_path)
-    carry_out(make_plan(wanted, resolve(wanted.model), new_run_id(), 1), {"1.txt": "bad_text"})
+    run_config = config(tmp_path)
+    carry_out(make_plan(run_config, resolve(run_config.model), new_run_id(), 1), {"1.txt": "bad_text"})
     return tmp_path
 
 
-def test_a_verdict_that_cannot_be_made_is_a_note_in_the_summary(done: Path) -> None:
+def test_an_unknown_quarantine_share_adds_a_note_to_the_summary(done: Path) -> None:
     good = driver.run(config(done))
     assert (good.state, good.exit_code, good.rows_in_source, good.notes) == ("complete", 3, 3, ())
     [file] = Dataset.open(str(done / "out")).files()
@@ -40,10 +40,10 @@ def test_a_verdict_that_cannot_be_made_is_a_note_in_the_summary(done: Path) -> N
     assert Path(layout.run_uri(summary.output, summary.run_id), "summary.json").exists()
 
 
-def test_a_partition_whose_only_folder_is_not_there_is_empty(tmp_path: Path) -> None:
-    there = config(tmp_path)
-    two = there.model_copy(update={"source": there.source.model_copy(update={"uris": ("/no/a", "/no/b")})})
-    job = Job((JobRun("2026-11-01", there), JobRun("", there), JobRun("2026-11-02", two)))
+def test_a_missing_folder_makes_its_partition_empty(tmp_path: Path) -> None:
+    one = config(tmp_path)
+    two = one.model_copy(update={"source": one.source.model_copy(update={"uris": ("/no/a", "/no/b")})})
+    job = Job((JobRun("2026-11-01", one), JobRun("", one), JobRun("2026-11-02", two)))
     summary = driver.run_job(job_folder.write_job(str(tmp_path / "out"), "a1", job))
     assert [run.state for run in summary.runs] == ["empty", "failed", "failed"]
     assert read_states(str(tmp_path / "out"))["2026-11-01"].status == "empty"

@@ -1,4 +1,4 @@
-"""What a decoded, embedded or failed chunk means for its shard."""
+"""The backlog: how decoded, embedded and failed chunks change the state of their shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def a_backlog(**rows: int) -> Backlog:
     return Backlog(shards, Limits(8, 100, 10**6, 4, 2, 60.0))
 
 
-def admitted(backlog: Backlog) -> Chunk:
+def admit_next(backlog: Backlog) -> Chunk:
     chunk = backlog.next_chunk(DECODER)
     assert chunk is not None
     backlog.admit(chunk)
@@ -25,7 +25,7 @@ def admitted(backlog: Backlog) -> Chunk:
 
 def test_a_poison_record_is_isolated_and_its_shard_completes() -> None:
     backlog = a_backlog(a=20)
-    fresh = [admitted(backlog) for _ in range(3)]
+    fresh = [admit_next(backlog) for _ in range(3)]
     assert (backlog.inflight_bytes, backlog.next_chunk(DECODER)) == (2000, None)
     for chunk in fresh:
         backlog.chunk_decoded(chunk, "pixels")
@@ -47,16 +47,16 @@ def test_a_poison_record_is_isolated_and_its_shard_completes() -> None:
     assert backlog.done
 
 
-def test_an_outage_costs_no_attempt() -> None:
+def test_an_outage_does_not_count_as_an_attempt() -> None:
     backlog = a_backlog(a=8)
-    chunk = admitted(backlog)
+    chunk = admit_next(backlog)
     backlog.chunk_failed(chunk, "the store is down", costs_attempt=False)
     assert (list(backlog.suspects), backlog.waiting("decode"), backlog.inflight_bytes) == ([chunk], 1, 0)
 
 
 def test_chunks_of_an_abandoned_shard_are_dropped() -> None:
     backlog = a_backlog(a=24)
-    decoded, embedded, failed = (admitted(backlog) for _ in range(3))
+    decoded, embedded, failed = (admit_next(backlog) for _ in range(3))
     backlog.wind_down()
     backlog.chunk_decoded(decoded, "pixels")
     assert not backlog.chunk_embedded(embedded, "vectors")

@@ -1,4 +1,4 @@
-"""What happens to a chunk that fails, without Ray."""
+"""Retries and bisection of failed chunks, without Ray."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def shard(rows: int) -> Shard:
     return Shard("s", rows, 0, "records", 0)
 
 
-def test_a_chunk_is_tried_whole_twice_and_then_in_halves() -> None:
+def test_a_chunk_is_retried_once_and_then_split_in_halves() -> None:
     chunk = Chunk(shard(10), 0, 10)
     (again,) = chunk.after_failure()
     assert (again.start, again.stop, again.attempts) == (0, 10, 1)
@@ -23,7 +23,7 @@ def test_a_chunk_is_tried_whole_twice_and_then_in_halves() -> None:
     assert right.suspect
 
 
-def test_a_single_record_is_given_up_after_three_attempts() -> None:
+def test_a_single_record_fails_after_three_attempts() -> None:
     chunk = Chunk(shard(1), 0, 1)
     attempts = 1
     while again := chunk.after_failure():
@@ -33,19 +33,19 @@ def test_a_single_record_is_given_up_after_three_attempts() -> None:
 
 
 @given(rows=st.integers(1, 300), data=st.data())
-def test_bisection_finds_exactly_the_poison_and_loses_no_row(rows: int, data: st.DataObject) -> None:
+def test_bisection_isolates_the_poison_records_and_loses_no_row(rows: int, data: st.DataObject) -> None:
     poison = data.draw(st.sets(st.integers(0, rows - 1), max_size=5))
     open_shard = OpenShard(shard(rows), chunk_rows=64)
     waiting = []
     while open_shard.rows_uncut:
         waiting.append(open_shard.cut())
-    deaths = 0
+    failures = 0
     while waiting:
         chunk = waiting.pop()
         if poison.isdisjoint(range(chunk.start, chunk.stop)):
             open_shard.settle(chunk, chunk)
             continue
-        deaths += 1
+        failures += 1
         again = chunk.after_failure()
         waiting.extend(again)
         if not again:
@@ -54,4 +54,4 @@ def test_bisection_finds_exactly_the_poison_and_loses_no_row(rows: int, data: st
     assert {one.row for one in open_shard.crashed} == poison
     covered = [row for part in open_shard.ordered_parts() for row in range(part.start, part.stop)]
     assert covered == [row for row in range(rows) if row not in poison]
-    assert deaths <= len(poison) * 10
+    assert failures <= len(poison) * 10

@@ -1,4 +1,4 @@
-"""What a run tells of itself while few chunks are through: no rate and no time left that a moment later is wrong."""
+"""Progress reports early in a run: the state, and no rate or ETA that a few chunks cannot support."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ class StubPool:
     ready: int = 0
 
 
-def test_a_run_is_starting_until_the_model_is_loaded_and_says_what_it_waits_for() -> None:
+def test_a_run_is_starting_until_the_embedders_are_ready() -> None:
     meter, embedders = Meter("r", 1000, 0, 1), StubPool()
     pools: Any = {"decode": StubPool(1), "embed": embedders, "write": StubPool(1)}
     meter.levels({}, 0, pools)
     meter.chunk_done("decode", 100, Stats(decode_s=0.1))
-    told = meter.progress()
-    assert (told.state, told.waiting_for) == ("starting", "the embedders to load the model")
+    progress = meter.progress()
+    assert (progress.state, progress.waiting_for) == ("starting", "the embedders to load the model")
     embedders.ready = 1
     meter.levels({}, 0, pools)
-    told = meter.progress()
-    assert (told.state, told.waiting_for) == ("running", "")
+    progress = meter.progress()
+    assert (progress.state, progress.waiting_for) == ("running", "")
 
 
-def test_the_first_chunk_tells_no_wild_rate_and_no_time_left() -> None:
+def test_the_first_chunk_gives_a_damped_rate_and_no_eta() -> None:
     meter = Meter("r", 1000, 0, 1)
     meter.state("running")
     meter.chunk_done("embed", 100, Stats(embed_s=0.2))
-    told = meter.progress()
-    assert 0 < told.records_per_s <= 50
-    assert told.eta_s is None
+    progress = meter.progress()
+    assert 0 < progress.records_per_s <= 50
+    assert progress.eta_s is None
     meter._embedding_s = meter._began_s - 11
     assert meter.progress().eta_s is not None
 
 
-def test_each_report_carries_its_own_time() -> None:
+def test_each_report_has_its_own_timestamp() -> None:
     meter = Meter("r", 1000, 0, 1)
     time.sleep(1.1)
     began = datetime.now(UTC).replace(microsecond=0)

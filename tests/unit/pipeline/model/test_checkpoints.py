@@ -1,4 +1,4 @@
-"""Names of models to checked folders: every layout that is released, and one sentence for each that does not work."""
+"""Resolving model names to validated folders: every released layout, and a clear error for each unsupported one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refusal(name: object, **options: Any) -> str:
 
 
 def copy(folder: Path, to: Path, **changes: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy whose JSON files went through the functions named after them."""
+    """Copy a model folder; each keyword is a function that edits the JSON file of that name."""
     shutil.copytree(folder, to)
     for stem, change in changes.items():
         path = to / f"{stem}.json"
@@ -88,14 +88,14 @@ def test_the_released_layout_resolves(released: Path) -> None:
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
-def test_safetensors_come_before_a_pickle(modern: Path, released: Path, tmp_path: Path) -> None:
+def test_safetensors_are_preferred_to_a_pickle(modern: Path, released: Path, tmp_path: Path) -> None:
     both = copy(modern, tmp_path / "both")
     shutil.copy(released / "pytorch_model.bin", both)
     spec = resolved(both)
     assert (spec.weights_file, spec.weights_sha256) == ("model.safetensors", sha256(modern / "model.safetensors"))
 
 
-def test_the_digest_of_shards_is_that_of_their_sha256sum_listing(tmp_path: Path) -> None:
+def test_the_digest_of_sharded_weights_is_that_of_their_sha256sum_listing(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "sharded", weights="sharded")
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
@@ -107,22 +107,22 @@ def test_the_digest_of_shards_is_that_of_their_sha256sum_listing(tmp_path: Path)
     assert f"lacks {shards[0].name}, which model.safetensors.index.json lists: download" in refusal(folder)
 
 
-def test_digests_are_remembered_until_the_file_changes(modern: Path, tmp_path: Path, cache: Path) -> None:
+def test_digests_are_cached_until_the_file_changes(modern: Path, tmp_path: Path, cache: Path) -> None:
     folder = copy(modern, tmp_path / "model")
     first = resolved(folder).weights_sha256
-    (note,) = (cache / "sha256").iterdir()
-    note.write_text("f" * 64)
+    (cached,) = (cache / "sha256").iterdir()
+    cached.write_text("f" * 64)
     assert resolved(folder).weights_sha256 == "f" * 64
     os.utime(folder / "model.safetensors", ns=(1, 1))
     assert resolved(folder).weights_sha256 == first
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(modern: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_not_an_error(modern: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANCLIP_CACHE", "/dev/null/cache")
     assert resolved(modern).weights_sha256 == sha256(modern / "model.safetensors")
 
 
-def test_other_weights_than_the_pinned_ones_are_refused(modern: Path) -> None:
+def test_weights_that_differ_from_the_pinned_digest_are_refused(modern: Path) -> None:
     digest = sha256(modern / "model.safetensors")
     assert resolved(modern, weights_sha256=digest).weights_sha256 == digest
     message = refusal(modern, weights_sha256="0" * 64)
@@ -132,7 +132,7 @@ def test_other_weights_than_the_pinned_ones_are_refused(modern: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "vocab.txt", "pytorch_model.bin"])
-def test_a_missing_file_is_named_with_where_it_comes_from(released: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_reported_with_its_download_address(released: Path, tmp_path: Path, name: str) -> None:
     folder = copy(released, tmp_path / "model")
     (folder / name).unlink()
     message = refusal(folder)
@@ -143,7 +143,7 @@ def test_a_missing_file_is_named_with_where_it_comes_from(released: Path, tmp_pa
     assert message.count(". ") == 0
 
 
-def test_files_that_transformers_5_writes_are_read(modern: Path, tmp_path: Path) -> None:
+def test_files_written_by_transformers_5_are_read(modern: Path, tmp_path: Path) -> None:
     from transformers import BertTokenizer, ChineseCLIPProcessor
     from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
@@ -161,12 +161,12 @@ def test_files_that_transformers_5_writes_are_read(modern: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "size", [32, {"height": 32, "width": 32}, {"shortest_edge": 32}], ids=["number", "square", "shortest edge"]
 )
-def test_every_spelling_of_the_size_is_understood(modern: Path, tmp_path: Path, size: object) -> None:
+def test_every_format_of_the_image_size_is_accepted(modern: Path, tmp_path: Path, size: object) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(size=size))
     assert resolved(folder).image_size == 32
 
 
-def test_other_means_are_used_and_named(modern: Path, tmp_path: Path) -> None:
+def test_other_means_are_used_and_change_the_preprocessing_id(modern: Path, tmp_path: Path) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(image_mean=[0.5, 0.5, 0.5]))
     spec = resolved(folder)
     assert spec.image_mean == (0.5, 0.5, 0.5)
@@ -174,7 +174,7 @@ def test_other_means_are_used_and_named(modern: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"do_center_crop": True, "size": {"shortest_edge": 32}}, "a center crop that cuts"),
         ({"do_center_crop": True, "crop_size": {"height": 24, "width": 24}}, "a center crop that cuts"),
@@ -183,33 +183,33 @@ def test_other_means_are_used_and_named(modern: Path, tmp_path: Path) -> None:
         ({"rescale_factor": 1 / 127.5}, "rescale_factor other than 1/255"),
     ],
 )
-def test_preprocessing_that_would_differ_is_refused(
-    modern: Path, tmp_path: Path, change: dict[str, object], told: str
+def test_unsupported_preprocessing_is_refused(
+    modern: Path, tmp_path: Path, change: dict[str, object], expected: str
 ) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(change))
     message = refusal(folder)
-    assert told in message
+    assert expected in message
     assert "preprocessor_config.json" in message
 
 
-def test_a_crop_that_cuts_nothing_is_accepted(modern: Path, tmp_path: Path) -> None:
+def test_a_crop_that_removes_nothing_is_accepted(modern: Path, tmp_path: Path) -> None:
     change = {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(change))
     assert resolved(folder).image_size == 32
 
 
 @pytest.mark.parametrize("size", [{"height": 32, "width": 48}, {}, None, "large"])
-def test_a_size_without_meaning_is_refused(modern: Path, tmp_path: Path, size: object) -> None:
+def test_an_invalid_size_is_refused(modern: Path, tmp_path: Path, size: object) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(size=size))
     assert "preprocessor_config.json cannot be parsed" in refusal(folder)
 
 
-def test_files_of_two_models_are_refused(modern: Path, tmp_path: Path) -> None:
+def test_files_of_different_models_are_refused(modern: Path, tmp_path: Path) -> None:
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(size=224))
     assert "the preprocessor resizes to 224 pixels, the image tower takes 32" in refusal(folder)
 
 
-def test_another_kind_of_model_is_refused(modern: Path, tmp_path: Path) -> None:
+def test_another_model_type_is_refused(modern: Path, tmp_path: Path) -> None:
     folder = copy(modern, tmp_path / "model", config=lambda tree: tree.update(model_type="clip"))
     assert "describes a model of type 'clip', not chinese_clip" in refusal(folder)
     (folder / "config.json").write_text("{")
@@ -217,14 +217,14 @@ def test_another_kind_of_model_is_refused(modern: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "nothing", "/no/folder", "a/b/c", "clip_cn_rn50.pt", "a/b.pt"])
-def test_a_name_that_is_no_folder_and_no_hub_id_is_refused(name: str) -> None:
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(name: str) -> None:
     assert refusal(name) == (
         f"There is no model {name}: give rn50, vit-b-16, vit-l-14, vit-l-14-336, vit-h-14 or demo, a folder, a .pt "
         "file, a URL of either, or a hub id like OFA-Sys/chinese-clip-vit-base-patch16 as --model."
     )
 
 
-def test_a_url_is_copied_once_and_again_when_it_changes(modern: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_url_is_downloaded_once_and_again_after_it_changes(modern: Path, tmp_path: Path, cache: Path) -> None:
     remote = copy(modern, tmp_path / "remote")
     (remote / "README.md").write_text("not needed")
     (remote / "modeling.py").write_text("never fetched")
@@ -247,7 +247,7 @@ def test_a_url_is_copied_once_and_again_when_it_changes(modern: Path, tmp_path: 
     assert {p.parent for p in cache.glob("models/*/*")} == {Path(first.folder), Path(again.folder)}
 
 
-def test_an_incomplete_url_is_told_before_anything_is_copied(tmp_path: Path, cache: Path) -> None:
+def test_an_incomplete_url_is_refused_before_anything_is_downloaded(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(HanclipError, match="nowhere"):
         resolved(f"file://{tmp_path}/nowhere")
     (tmp_path / "config.json").write_text("{}")
@@ -259,8 +259,8 @@ def test_an_incomplete_url_is_told_before_anything_is_copied(tmp_path: Path, cac
     assert not cache.exists()
 
 
-def hub_cache(home: Path, files: Path, hub_id: str, commit: str) -> None:
-    """What huggingface_hub leaves behind after a download."""
+def write_hub_cache(home: Path, files: Path, hub_id: str, commit: str) -> None:
+    """Write the cache entry that huggingface_hub leaves after a download."""
     repository = home / "hub" / f"models--{hub_id.replace('/', '--')}"
     shutil.copytree(files, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
@@ -268,7 +268,7 @@ def hub_cache(home: Path, files: Path, hub_id: str, commit: str) -> None:
 
 
 def resolve_in_new_process(name: str, home: Path, revision: str | None = None, **environment: str) -> str:
-    """huggingface_hub reads its environment when it is imported, hence another process."""
+    """Resolve in a subprocess, because huggingface_hub reads its environment only on import."""
     script = (
         "import sys; from pipeline.config import ModelConfig; from pipeline.model.checkpoints import resolve\n"
         f"from pipeline.errors import ModelError\n"
@@ -281,9 +281,9 @@ def resolve_in_new_process(name: str, home: Path, revision: str | None = None, *
     return run.stdout.strip()
 
 
-def test_a_hub_id_comes_from_the_cache_when_offline(released: Path, tmp_path: Path) -> None:
+def test_a_hub_id_is_read_from_the_cache_when_offline(released: Path, tmp_path: Path) -> None:
     commit = "36e679e65c2a2fead755ae21162091293ad37834"
-    hub_cache(tmp_path, released, "OFA-Sys/chinese-clip-vit-base-patch16", commit)
+    write_hub_cache(tmp_path, released, "OFA-Sys/chinese-clip-vit-base-patch16", commit)
     found = resolve_in_new_process("OFA-Sys/chinese-clip-vit-base-patch16", tmp_path, HF_HUB_OFFLINE="1")
     folder, revision = found.split()
     assert Path(folder).name == revision == commit
@@ -292,15 +292,17 @@ def test_a_hub_id_comes_from_the_cache_when_offline(released: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_a_hub_id_out_of_reach_says_what_to_fetch(tmp_path: Path, environment: dict[str, str]) -> None:
-    told = resolve_in_new_process("OFA-Sys/chinese-clip-vit-large-patch14", tmp_path, "v9", **environment)
-    assert "OFA-Sys/chinese-clip-vit-large-patch14 at revision v9 is not in this machine's hub cache" in told
-    assert "vocab.txt" in told
-    assert "https://huggingface.co/OFA-Sys/chinese-clip-vit-large-patch14 into one folder" in told
-    assert told.endswith("--model FOLDER.")
+def test_an_unreachable_hub_id_is_reported_with_the_files_to_download(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    message = resolve_in_new_process("OFA-Sys/chinese-clip-vit-large-patch14", tmp_path, "v9", **environment)
+    assert "OFA-Sys/chinese-clip-vit-large-patch14 at revision v9 is not in this machine's hub cache" in message
+    assert "vocab.txt" in message
+    assert "https://huggingface.co/OFA-Sys/chinese-clip-vit-large-patch14 into one folder" in message
+    assert message.endswith("--model FOLDER.")
 
 
-def test_the_demo_model_is_found_by_its_name() -> None:
+def test_the_demo_model_is_found_by_name() -> None:
     try:
         folder = demo_folder()
     except ModelError:

@@ -1,4 +1,4 @@
-"""Vectors compared with a plain loop of transformers' own processor, tokenizer and model."""
+"""Chinese CLIP vectors, compared with a plain loop over transformers' processor, tokenizer and model."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_image_vectors_equal_the_reference(tiny: Path, dtype: str, cosine: float
     pictures = encoded_pictures(11)
     expected = reference_images(tiny, pictures)
     others = expected @ expected.T - 2 * np.eye(11)
-    assert others.max() < 0.9999  # so that rows in a wrong order would be noticed
+    assert others.max() < 0.9999  # otherwise rows in the wrong order could pass
     found = load(tiny, dtype, batch_size=4).encode_images(pixels_of(pictures, 32))
     assert_same_directions(found, expected, cosine)
 
@@ -156,27 +156,27 @@ def test_the_vocabulary_inside_a_tokenizer_json_is_used(tiny: Path, tmp_path: Pa
     np.testing.assert_array_equal(load(folder).encode_texts(TEXTS), load(tiny).encode_texts(TEXTS))
 
 
-def test_attributes_tell_what_was_loaded(tiny: Path) -> None:
+def test_attributes_describe_the_loaded_model(tiny: Path) -> None:
     clip = load(tiny, "bf16", batch_size=7)
     assert (clip.dim, clip.image_size, clip.batch_size) == (16, 32, 7)
     assert (clip.dtype, clip.device, clip.device_name) == (torch.bfloat16, torch.device("cpu"), "cpu")
     assert clip.logit_scale == pytest.approx(np.exp(4.6052), rel=1e-6)  # read before bf16 could round it
 
 
-def test_auto_is_bf16_exactly_where_the_processor_has_it(tiny: Path) -> None:
+def test_auto_selects_bf16_only_on_cpus_that_support_it(tiny: Path) -> None:
     flags = set(Path("/proc/cpuinfo").read_text().split())
     expected = torch.bfloat16 if flags & {"avx512_bf16", "amx_bf16"} else torch.float32
     assert load(tiny, "auto").dtype == expected
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
+def test_a_missing_gpu_is_reported(tiny: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ModelError, match="no GPU for device cuda"):
         ChineseClip.load(spec_of(tiny), device="cuda")
 
 
-def test_nothing_in_is_nothing_out(tiny: Path) -> None:
+def test_empty_input_gives_empty_output(tiny: Path) -> None:
     clip = load(tiny)
     assert clip.encode_images(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 16)
     assert clip.encode_texts([]).shape == (0, 16)
@@ -206,7 +206,7 @@ def test_tokens_of_several_texts_are_padded_and_masked(tiny: Path) -> None:
     assert ids[2, -1] == 102
 
 
-def test_quotes_and_written_out_special_tokens_are_plain_characters(tiny: Path) -> None:
+def test_curly_quotes_and_literal_special_tokens_are_plain_characters(tiny: Path) -> None:
     tokenizer = Tokenizer.load(tiny, 52)
     assert encode(tokenizer, ["“红”"]).ids.tolist() == encode(tokenizer, ['"红"']).ids.tolist()
     found = encode(tokenizer, ["[MASK] [PAD] [UNK]"]).ids[0].tolist()
@@ -215,7 +215,7 @@ def test_quotes_and_written_out_special_tokens_are_plain_characters(tiny: Path) 
 
 
 class FakeTowers:
-    """Runs out of memory above `fits` rows; the vector of an image is its mean colour, of a text its first token."""
+    """Runs out of memory above `fits` rows. An image's vector is its mean colour, a text's is its first token."""
 
     device, dtype, logit_scale, parameters = torch.device("cpu"), torch.float32, 100.0, (0, 0)
 
@@ -242,7 +242,7 @@ def fake_clip(towers: FakeTowers, folder: Path, batch_size: int) -> ChineseClip:
     return ChineseClip(towers, Tokenizer.load(folder, 52), spec, batch_size)
 
 
-def test_out_of_memory_halves_the_batch_and_remembers(tiny: Path) -> None:
+def test_out_of_memory_halves_the_batch_size_permanently(tiny: Path) -> None:
     towers = FakeTowers(fits=3)
     clip = fake_clip(towers, tiny, batch_size=16)
     pixels = np.random.default_rng(0).integers(1, 256, (20, 4, 4, 3), dtype=np.uint8)
@@ -266,13 +266,13 @@ def test_out_of_memory_keeps_the_order_of_texts(tiny: Path) -> None:
     assert towers.rows == [5, 2, 2, 1]
 
 
-def test_a_single_row_that_does_not_fit_is_an_error_with_a_cure(tiny: Path) -> None:
+def test_a_single_row_that_does_not_fit_in_memory_is_an_error(tiny: Path) -> None:
     clip = fake_clip(FakeTowers(fits=0), tiny, batch_size=4)
     with pytest.raises(HanclipError, match=r"A single record does not fit .* use --dtype bf16"):
         clip.encode_images(np.ones((3, 4, 4, 3), np.uint8))
 
 
-def test_rows_that_are_not_finite_stay_so_and_harm_no_others(tiny: Path) -> None:
+def test_non_finite_rows_do_not_affect_the_others(tiny: Path) -> None:
     class Overflowing(FakeTowers):
         def images(self, pixels: torch.Tensor) -> torch.Tensor:
             vectors = super().images(pixels)
@@ -291,8 +291,8 @@ def test_default_batch_sizes(tiny: Path, size: int, device: str, expected: int) 
     assert default_batch_size(spec, device) == expected
 
 
-def with_state(tmp_path: Path, change: Any) -> Path:
-    """A released-style checkpoint whose weights went through `change`."""
+def changed_checkpoint(tmp_path: Path, change: Any) -> Path:
+    """A checkpoint in the released layout, with `change` applied to its weights."""
     folder = write_checkpoint(tmp_path / "changed", weights="bin")
     path = folder / "pytorch_model.bin"
     state = torch.load(path, weights_only=True)
@@ -310,8 +310,8 @@ def with_state(tmp_path: Path, change: Any) -> Path:
     ],
     ids=["missing", "unexpected", "another shape"],
 )
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path, change: Any, key: str) -> None:
-    folder = with_state(tmp_path, change)
+def test_weights_that_do_not_match_the_config_are_refused(tmp_path: Path, change: Any, key: str) -> None:
+    folder = changed_checkpoint(tmp_path, change)
     with pytest.raises(ModelError, match=f"weights do not fit config.json in 1 places, {key} first"):
         load(folder)
 
@@ -325,7 +325,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("how", ["torch.save", "plain pickle"])
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path, how: str) -> None:
+def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path: Path, how: str) -> None:
     folder = write_checkpoint(tmp_path / "evil", weights="bin")
     marker = tmp_path / "it-ran"
     state = {**torch.load(folder / "pytorch_model.bin", weights_only=True), "extra": Malicious(marker)}
@@ -338,7 +338,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path, how
     assert not marker.exists()
 
 
-def test_code_beside_the_weights_is_never_run(tmp_path: Path) -> None:
+def test_code_next_to_the_weights_is_never_executed(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "evil")
     marker = tmp_path / "it-ran"
     (folder / "evil.py").write_text(f"import os; os.mkdir({str(marker)!r})\nclass Evil: pass\n")
@@ -349,7 +349,7 @@ def test_code_beside_the_weights_is_never_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_damaged_weights_are_told(tmp_path: Path, name: str) -> None:
+def test_damaged_weights_are_reported(tmp_path: Path, name: str) -> None:
     folder = write_checkpoint(tmp_path / "cut", weights="bin" if name.endswith("bin") else "safetensors")
     path = folder / name
     path.write_bytes(path.read_bytes()[:100_000])
@@ -369,7 +369,7 @@ def test_a_vocabulary_of_another_model_is_refused(tiny: Path, tmp_path: Path) ->
         load(folder)
 
 
-def test_the_demo_model_sees_and_reads() -> None:
+def test_the_demo_model_equals_the_reference() -> None:
     try:
         folder = demo_folder()
     except ModelError:

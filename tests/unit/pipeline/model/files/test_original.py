@@ -1,4 +1,4 @@
-"""Checkpoints in the authors' format: their own package's vectors, every way to write one, and what is refused."""
+"""Checkpoints in the authors' format: same vectors as their package, every file variant, and refused files."""
 
 from __future__ import annotations
 
@@ -90,20 +90,20 @@ def test_vectors_equal_those_of_the_authors_package(name: str, tmp_path: Path, p
     for part, vectors in expected.items():
         np.testing.assert_allclose(found[part], vectors, rtol=0, atol=1e-5)
         others = vectors @ vectors.T - 2 * np.eye(len(vectors))
-        assert others.max() < 0.9999  # so that rows in a wrong order would be seen
+        assert others.max() < 0.9999  # otherwise rows in the wrong order could pass
     assert_equal_directions(found, expected, 0.999999)
 
 
 @pytest.mark.parametrize("name", ["rn50", "vit-b-16"])
 @pytest.mark.parametrize(("dtype", "cosine"), [("bf16", 0.999), ("fp16", 0.9999)])
-def test_small_number_formats_keep_the_directions(
+def test_half_precision_keeps_the_vector_directions(
     name: str, dtype: str, cosine: float, plain: Path, resnet: Path, pictures: list[Path]
 ) -> None:
     found = features(resnet if name == "rn50" else plain, pictures, dtype)
     assert_equal_directions(found, golden(name), cosine)
 
 
-def test_a_resnet_is_one_graph_for_torch_compile(resnet: Path) -> None:
+def test_torch_compile_traces_a_resnet_as_one_graph(resnet: Path) -> None:
     model = load_model(spec_of(resnet))
     pixels = torch.zeros(2, 3, 64, 64)
     with torch.inference_mode():
@@ -112,12 +112,14 @@ def test_a_resnet_is_one_graph_for_torch_compile(resnet: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rn50", "vit-b-16"])
-def test_what_training_leaves_behind_changes_nothing(name: str, tmp_path: Path, pictures: list[Path]) -> None:
+def test_training_state_in_the_file_does_not_change_the_vectors(
+    name: str, tmp_path: Path, pictures: list[Path]
+) -> None:
     trained = write(tmp_path, name, training=True)
     assert_equal_directions(features(trained, pictures), golden(name), 0.999999)
 
 
-def test_a_number_that_an_older_numpy_left_is_read(tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_scalar_pickled_by_an_older_numpy_is_read(tmp_path: Path, pictures: list[Path]) -> None:
     path = write(tmp_path, "vit-b-16", training=True)
     old = tmp_path / "old.pt"
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(old, "w") as target:
@@ -130,13 +132,13 @@ def test_a_number_that_an_older_numpy_left_is_read(tmp_path: Path, pictures: lis
     assert_equal_directions(features(old, pictures), golden("vit-b-16"), 0.999999)
 
 
-def test_float16_copies_are_computed_in_float32(tmp_path: Path, pictures: list[Path]) -> None:
+def test_float16_checkpoints_are_computed_in_float32(tmp_path: Path, pictures: list[Path]) -> None:
     half = write(tmp_path, "vit-b-16", dtype="float16")
     assert half.stat().st_size < 8e6
     assert_equal_directions(features(half, pictures), golden("vit-b-16"), 0.99999)
 
 
-def test_the_names_of_flash_attention_are_the_same_model(tmp_path: Path, plain: Path, pictures: list[Path]) -> None:
+def test_flash_attention_weight_names_give_the_same_model(tmp_path: Path, plain: Path, pictures: list[Path]) -> None:
     state = torch.load(plain, weights_only=True)["state_dict"]
     renamed = {name: tensor for name, tensor in state.items() if ".attention." not in name and "in_proj" not in name}
     for name, tensor in state.items():
@@ -156,7 +158,7 @@ def test_the_names_of_flash_attention_are_the_same_model(tmp_path: Path, plain: 
 
 
 @pytest.mark.parametrize("how", ["bare state dict", "no prefix", "old file format", "under model"])
-def test_other_ways_to_save_are_read(how: str, plain: Path, tmp_path: Path, pictures: list[Path]) -> None:
+def test_other_save_formats_are_read(how: str, plain: Path, tmp_path: Path, pictures: list[Path]) -> None:
     state = torch.load(plain, weights_only=True)["state_dict"]
     if how == "no prefix":
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
@@ -167,7 +169,7 @@ def test_other_ways_to_save_are_read(how: str, plain: Path, tmp_path: Path, pict
     assert_equal_directions(features(path, pictures), golden("vit-b-16"), 0.999999)
 
 
-def test_a_spec_is_read_without_torch(resnet: Path) -> None:
+def test_a_checkpoint_is_resolved_without_importing_torch(resnet: Path) -> None:
     script = (
         "import sys; from pipeline.config import ModelConfig; from pipeline.model.checkpoints import resolve\n"
         f"spec = resolve(ModelConfig(name={str(resnet)!r}))\n"
@@ -180,7 +182,7 @@ def test_a_spec_is_read_without_torch(resnet: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_the_table_of_variants_equals_the_models_it_describes(variant: Any) -> None:
+def test_the_variant_table_matches_the_model_classes(variant: Any) -> None:
     from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
     sizes = variant.architecture
@@ -203,22 +205,22 @@ def test_the_table_of_variants_equals_the_models_it_describes(variant: Any) -> N
         assert sizes.image.width // sizes.image.heads == full.head_width
 
 
-def test_the_hub_id_of_a_short_name_is_what_a_dataset_remembers(tmp_path: Path) -> None:
-    told = in_new_process("ViT-L-14", tmp_path)
-    assert told.startswith("The model OFA-Sys/chinese-clip-vit-large-patch14 is not in this machine's hub cache")
+def test_a_short_name_resolves_to_its_hub_id(tmp_path: Path) -> None:
+    message = resolve_in_new_process("ViT-L-14", tmp_path)
+    assert message.startswith("The model OFA-Sys/chinese-clip-vit-large-patch14 is not in this machine's hub cache")
 
 
-def test_the_resnet_of_the_hub_comes_with_the_vocabulary_that_ships(resnet: Path, tmp_path: Path) -> None:
-    in_hub(tmp_path, "OFA-Sys/chinese-clip-rn50", "1" * 40, clip_cn_rn50=resnet)
+def test_the_resnet_from_the_hub_uses_the_bundled_vocabulary(resnet: Path, tmp_path: Path) -> None:
+    write_hub_cache(tmp_path, "OFA-Sys/chinese-clip-rn50", "1" * 40, clip_cn_rn50=resnet)
     for name in ("rn50", "RN50", "OFA-Sys/chinese-clip-rn50", "OFA-Sys/chinese-clip-rn50/clip_cn_rn50.pt"):
-        model, commit, file, words = in_new_process(name, tmp_path).split()
+        model, commit, file, words = resolve_in_new_process(name, tmp_path).split()
         assert (commit, file) == ("1" * 40, "clip_cn_rn50.pt")
         assert hashlib.sha256((Path(words) / "vocab.txt").read_bytes()).hexdigest() == STANDARD_VOCABULARY_SHA256
         assert model.endswith("chinese-clip-rn50") == (not name.endswith(".pt"))
 
 
-def in_hub(home: Path, hub_id: str, commit: str, **originals: Path) -> Path:
-    """A repository as huggingface_hub leaves it after a download; returns the snapshot's folder."""
+def write_hub_cache(home: Path, hub_id: str, commit: str, **originals: Path) -> Path:
+    """Write the cache entry that huggingface_hub leaves after a download; returns the snapshot folder."""
     repository = home / "hub" / f"models--{hub_id.replace('/', '--')}"
     snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
@@ -229,8 +231,8 @@ def in_hub(home: Path, hub_id: str, commit: str, **originals: Path) -> Path:
     return snapshot
 
 
-def in_new_process(name: str, home: Path) -> str:
-    """What `name` resolves to, or why not; huggingface_hub reads its environment when it is imported."""
+def resolve_in_new_process(name: str, home: Path) -> str:
+    """Resolve `name` in a subprocess, because huggingface_hub reads its environment only on import."""
     script = (
         "from pipeline.config import ModelConfig; from pipeline.model.checkpoints import resolve\n"
         "from pipeline.errors import ModelError\n"
@@ -255,7 +257,7 @@ def test_a_folder_with_one_original_file_is_a_model(plain: Path, resnet: Path, t
 
 
 @pytest.mark.parametrize("address", ["clip.pt", ""], ids=["file", "folder"])
-def test_a_url_is_copied_with_the_vocabulary_beside_it(plain: Path, tmp_path: Path, address: str) -> None:
+def test_a_url_is_downloaded_with_the_vocabulary_next_to_it(plain: Path, tmp_path: Path, address: str) -> None:
     remote = shutil.copytree(plain.parent, tmp_path / "remote")
     (remote / "notes.txt").write_text("not needed")
     spec = spec_of(f"file://{remote}/{address}")
@@ -264,8 +266,8 @@ def test_a_url_is_copied_with_the_vocabulary_beside_it(plain: Path, tmp_path: Pa
     assert spec.folder != str(remote)
 
 
-def without(plain: Path, tmp_path: Path, change: Any) -> Path:
-    """The checkpoint after `change`, beside its vocabulary."""
+def changed_checkpoint(plain: Path, tmp_path: Path, change: Any) -> Path:
+    """The checkpoint with `change` applied, next to its vocabulary."""
     state = torch.load(plain, weights_only=True)["state_dict"]
     change(state)
     write_words(tmp_path)
@@ -277,7 +279,7 @@ BLOCK = "module.visual.transformer.resblocks.1"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (
             lambda s: s.pop(f"{BLOCK}.ln_1.bias"),
@@ -294,13 +296,15 @@ BLOCK = "module.visual.transformer.resblocks.1"
     ],
     ids=["missing", "unexpected", "another shape"],
 )
-def test_weights_that_do_not_fit_are_refused(plain: Path, tmp_path: Path, change: Any, told: str) -> None:
-    with pytest.raises(ModelError, match=told):
-        ChineseClip.load(spec_of(without(plain, tmp_path, change)), "fp32", **CPU)
+def test_weights_that_do_not_fit_each_other_are_refused(
+    plain: Path, tmp_path: Path, change: Any, expected: str
+) -> None:
+    with pytest.raises(ModelError, match=expected):
+        ChineseClip.load(spec_of(changed_checkpoint(plain, tmp_path, change)), "fp32", **CPU)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (lambda s: [s.pop(key) for key in list(s) if "bert." in key], "it is not a Chinese CLIP"),
         (lambda s: s.pop("module.visual.conv1.weight"), "it is not a Chinese CLIP"),
@@ -315,11 +319,9 @@ def test_weights_that_do_not_fit_are_refused(plain: Path, tmp_path: Path, change
     ],
     ids=["no text tower", "no image tower", "no square", "no heads"],
 )
-def test_files_that_are_no_chinese_clip_are_refused_at_once(
-    plain: Path, tmp_path: Path, change: Any, told: str
-) -> None:
-    path = without(plain, tmp_path, change)
-    with pytest.raises(ModelError, match=told) as caught:
+def test_other_architectures_are_refused_when_resolved(plain: Path, tmp_path: Path, change: Any, expected: str) -> None:
+    path = changed_checkpoint(plain, tmp_path, change)
+    with pytest.raises(ModelError, match=expected) as caught:
         spec_of(path)
     assert str(caught.value).startswith(str(path))
 
@@ -332,7 +334,7 @@ class Malicious:
         return os.mkdir, (str(self.marker),)
 
 
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(plain: Path, tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_refused_and_not_executed(plain: Path, tmp_path: Path) -> None:
     write_words(tmp_path)
     tree = {**torch.load(plain, weights_only=True), "extra": Malicious(tmp_path / "it-ran")}
     torch.save(tree, tmp_path / "evil.pt")
@@ -342,7 +344,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(plain: Path, tmp_pa
 
 
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000])
-def test_damaged_files_are_told(plain: Path, tmp_path: Path, size: int) -> None:
+def test_damaged_files_are_reported(plain: Path, tmp_path: Path, size: int) -> None:
     write_words(tmp_path)
     (tmp_path / "cut.pt").write_bytes(plain.read_bytes()[:size])
     with pytest.raises(ModelError, match=r"cut\.pt cannot be loaded .*: download the model's files again"):
@@ -350,7 +352,7 @@ def test_damaged_files_are_told(plain: Path, tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", "红色连衣裙\n".encode(), torch.zeros(3)], ids=["empty", "text", "tensor"])
-def test_files_that_are_no_checkpoint_are_told(tmp_path: Path, content: bytes | torch.Tensor) -> None:
+def test_files_that_are_not_checkpoints_are_reported(tmp_path: Path, content: bytes | torch.Tensor) -> None:
     path = tmp_path / "mine.pt"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(ModelError, match=r"mine\.pt cannot be loaded .* or not a checkpoint of Chinese CLIP: download"):
