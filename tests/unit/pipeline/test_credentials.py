@@ -1,4 +1,4 @@
-"""Credentials in addresses: refused where a user types them, taken off where a table brings them."""
+"""Credentials in addresses: refused in the configuration, removed from addresses in source tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.credentials import without_credentials
 from pipeline.errors import ConfigError
 from pipeline.storage import printable
 
-TYPED = [
+WITH_CREDENTIALS = [
     "https://user:s3cret@host/a.tar",
     "https://s3cret@host/a.tar",
     "https://a@s3cret@host/a.tar",
@@ -23,7 +23,7 @@ TYPED = [
     "https://b.s3.amazonaws.com/a.tar?AWSAccessKeyId=me&Signature=s3cret",
     "https://b.oss-cn-hangzhou.aliyuncs.com/a.tar?OSSAccessKeyId=s3cret",
 ]
-HARMLESS = [
+WITHOUT_CREDENTIALS = [
     "/data/a@b/c?sig=1",
     "https://host/a.tar?design=1&v=2",
     "https://host/@user/a.tar",
@@ -34,22 +34,22 @@ HARMLESS = [
 ]
 
 
-@pytest.mark.parametrize("uri", TYPED)
+@pytest.mark.parametrize("uri", WITH_CREDENTIALS)
 @pytest.mark.parametrize(("section", "key"), [("source", "uris"), ("output", "uri"), ("model", "name")])
-def test_credentials_in_a_typed_address_are_refused_and_not_repeated(uri: str, section: str, key: str) -> None:
+def test_credentials_in_the_configuration_are_refused_and_not_repeated(uri: str, section: str, key: str) -> None:
     with pytest.raises(ConfigError, match="give credentials in the environment instead") as raised:
         parse({section: {key: [uri] if key == "uris" else uri}})
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("uri", HARMLESS)
-def test_other_addresses_are_left_as_they_are(uri: str) -> None:
+@pytest.mark.parametrize("uri", WITHOUT_CREDENTIALS)
+def test_addresses_without_credentials_are_unchanged(uri: str) -> None:
     assert parse({"source": {"uris": [uri]}}).source.uris == (uri,)
     assert without_credentials(uri) == uri
 
 
-@pytest.mark.parametrize("uri", TYPED)
-def test_what_is_stored_or_printed_holds_no_credentials(uri: str) -> None:
+@pytest.mark.parametrize("uri", WITH_CREDENTIALS)
+def test_stored_and_printed_addresses_have_no_credentials(uri: str) -> None:
     assert "s3cret" not in without_credentials(uri)
     assert "s3cret" not in printable(uri)
     assert without_credentials(uri).startswith(uri.partition("://")[0])

@@ -1,4 +1,4 @@
-"""Validation of user-supplied values: every wrong key is named, nothing of the values is repeated."""
+"""Validation of user-supplied values: errors name every wrong key and never repeat a value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outer(BaseModel):
     several: tuple[Inner, ...] = ()
 
 
-def test_values_and_json_become_the_model():
+def test_a_tree_and_json_are_parsed_into_the_model():
     assert validated(Outer, {"inner": {"size": 3}}, "x") == Outer(inner=Inner(size=3))
     assert validated(list[int], b"[1, 2]", "x") == [1, 2]
 
@@ -42,12 +42,12 @@ def test_every_wrong_key_is_named():
     ]
 
 
-def test_the_caller_chooses_the_error_and_the_names_of_keys():
+def test_the_caller_chooses_the_error_class_and_the_key_labels():
     with pytest.raises(RunError, match=r"^Damaged:\n  --inner-size: Input should be"):
         validated(Outer, {"inner": {"size": 0}}, "Damaged", error=RunError, label=lambda path: f"--{'-'.join(path)}")
 
 
-def test_a_message_stays_readable_however_much_is_wrong():
+def test_a_message_lists_a_limited_number_of_errors():
     with pytest.raises(ConfigError) as caught:
         validated(list[int], ["x"] * 1000, "It is not valid")
     assert len(str(caught.value).splitlines()) == 22

@@ -1,4 +1,4 @@
-"""What every measure stands on: vectors in blocks, and tables that are replaced whole."""
+"""Building blocks of curation: vectors read in blocks, and tables replaced atomically."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dataset(tmp_path: Path) -> Dataset:
     return dataset
 
 
-def test_blocks_hold_every_row_beside_its_vector_whatever_the_files(dataset: Dataset) -> None:
+def test_blocks_pair_every_row_with_its_vector_across_files(dataset: Dataset) -> None:
     blocks = list(vector_blocks(dataset.uri, columns=["text"], rows=64))
     assert [len(block.ids) for block in blocks] == [64, 64, 22]
     assert blocks[0].rows.column_names == ["id", "source_fingerprint", "text"]
@@ -37,17 +37,17 @@ def test_blocks_hold_every_row_beside_its_vector_whatever_the_files(dataset: Dat
     assert sorted(id_ for block in blocks for id_ in block.ids) == sorted(r.id for r in some_records(150))
 
 
-def test_a_dataset_without_the_vectors_is_refused(tmp_path: Path) -> None:
+def test_a_dataset_without_the_requested_vectors_is_refused(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_texts=False))
     with pytest.raises(UsageError, match="no text_embedding: its source had no texts"):
         next(vector_blocks(dataset.uri, "text_embedding"))
 
 
-def test_a_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+def test_a_table_replaces_the_previous_one(tmp_path: Path) -> None:
     assert_tables_are_replaced(f"{tmp_path}/dedup/dedup.parquet")
 
 
-def test_a_table_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_previous_table(tmp_path: Path) -> None:
     uri = str(tmp_path / "table.parquet")
     row = pa.table({"id": ["a"], "source_fingerprint": ["x"]})
     write_table(uri, SCHEMA, [row], {})
@@ -62,18 +62,18 @@ def test_a_table_that_is_not_finished_changes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
 
 
-def test_vectors_of_records_without_a_text_are_read_and_copied(tmp_path: Path) -> None:
+def test_null_text_vectors_are_skipped_in_blocks_and_kept_in_latest_rows(tmp_path: Path) -> None:
     identity = an_identity()
     dataset = Dataset.open_or_create(str(tmp_path / "out"), identity)
     records = some_records(60)
-    table, silent = embedded_rows(records, identity), np.arange(60) % 3 == 0
+    table, textless = embedded_rows(records, identity), np.arange(60) % 3 == 0
     for name in ("text", "text_embedding", "similarity"):
         empty = pa.nulls(60, table[name].type)
-        column = pc.if_else(pa.array(silent), empty, table[name].combine_chunks())
+        column = pc.if_else(pa.array(textless), empty, table[name].combine_chunks())
         table = table.set_column(table.column_names.index(name), name, column)
     dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(60))
     [block] = vector_blocks(dataset.uri, "text_embedding")
-    assert block.ids == [record.id for record, mute in zip(records, silent, strict=True) if not mute]
+    assert block.ids == [record.id for record, is_textless in zip(records, textless, strict=True) if not is_textless]
     np.testing.assert_array_equal(block.vectors, unit_vectors(block.ids, identity.dim, "text"))
     whole = pa.Table.from_batches(list(latest(dataset.uri)))
     assert whole["text_embedding"].null_count == 20

@@ -1,4 +1,4 @@
-"""Bytes to pixels, compared value by value with transformers' own processor wherever the two can agree."""
+"""Image decoding, compared value by value with transformers' processor, and the handling of bad images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LIMIT = 100_000_000
 
 @cache
 def processor(**options: bool) -> Any:
-    """transformers' own, which takes seconds to import."""
+    """transformers' processor; imported here because the import takes seconds."""
     from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
     return ChineseCLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False, **options)
 
 
 def picture(mode: str = "RGB", width: int = 300, height: int = 200, seed: int = 0) -> Image.Image:
-    """Smooth colours with edges, in any mode; alpha runs over all values."""
+    """Smooth colour gradients in any mode; alpha covers all values."""
     rng = np.random.default_rng(seed)
     bands = len(Image.new(mode, (1, 1)).getbands()) if mode not in ("P", "1") else 3
     coarse = rng.integers(0, 256, (9, 12, bands), dtype=np.uint8)
@@ -55,7 +55,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 def reference(data: bytes) -> np.ndarray:
-    """What transformers makes of the same bytes, before rescaling: (224, 224, 3) uint8."""
+    """The same bytes processed by transformers, before rescaling: (224, 224, 3) uint8."""
     raw = processor(do_rescale=False, do_normalize=False)
     found = raw(Image.open(io.BytesIO(data)), return_tensors="np")["pixel_values"][0]
     assert found.min() >= 0
@@ -119,7 +119,9 @@ def test_normalised_pixels_equal_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "kind", "levels"), [("CMYK", "JPEG", 2), ("CMYK", "TIFF", 2), ("YCbCr", "TIFF", 6)])
-def test_modes_resized_as_they_are_differ_from_convert_first_by_few_levels(mode: str, kind: str, levels: int) -> None:
+def test_modes_resized_before_conversion_differ_from_the_reference_by_few_levels(
+    mode: str, kind: str, levels: int
+) -> None:
     data = encoded(picture(mode), kind)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == mode
@@ -142,7 +144,7 @@ def test_transparent_pixels_become_white_before_the_resize() -> None:
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
-def test_rarer_kinds_of_transparency_are_white_too(mode: str) -> None:
+def test_rare_transparent_modes_become_white(mode: str) -> None:
     from pipeline.images.decode import _squash
 
     image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
@@ -163,7 +165,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
     np.testing.assert_array_equal(pixels(pgm), expected)
 
 
-def test_the_transparent_level_of_a_16_bit_png_is_white() -> None:
+def test_the_transparent_level_of_a_16_bit_png_becomes_white() -> None:
     levels = np.full((224, 224), 1000, dtype=np.uint16)
     levels[:, :112] = 40000
     found = pixels(encoded(Image.fromarray(levels), transparency=1000))
@@ -172,7 +174,7 @@ def test_the_transparent_level_of_a_16_bit_png_is_white() -> None:
 
 
 @pytest.mark.parametrize("array", [np.ones((9, 9), np.float32), np.full((9, 9), 70000, np.int32), np.full((9, 9), -1)])
-def test_pixels_without_an_agreed_range_are_refused(array: np.ndarray) -> None:
+def test_pixels_without_a_defined_range_are_refused(array: np.ndarray) -> None:
     dtype = np.float32 if array.dtype == np.float32 else np.int32
     assert reason(encoded(Image.fromarray(array.astype(dtype)), "TIFF")) == Reason.UNSUPPORTED_MODE
 
@@ -190,7 +192,7 @@ def test_exif_rotation_is_not_applied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
     frames = [picture(seed=seed).quantize(32).convert("RGB") for seed in (1, 2, 3)]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50, **options)
@@ -200,7 +202,7 @@ def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     np.testing.assert_array_equal(pixels(data), pixels(encoded(frames[0])))
 
 
-def test_size_is_the_encoded_one() -> None:
+def test_the_reported_size_is_that_of_the_encoded_image() -> None:
     found = decode(encoded(picture("RGB", 301, 97)), 64, LIMIT)
     assert (found.width, found.height, found.pixels.shape) == (301, 97, (64, 64, 3))
 
@@ -210,7 +212,7 @@ def test_fifty_megapixels_equal_the_reference() -> None:
     np.testing.assert_array_equal(pixels(data), reference(data))
 
 
-def test_the_limit_counts_pixels_of_the_header_before_decoding() -> None:
+def test_the_pixel_limit_is_checked_in_the_header_before_decoding() -> None:
     header_only = encoded(picture("RGB", 300, 200))[:60]
     assert reason(header_only, max_pixels=59_999) == Reason.TOO_MANY_PIXELS
     whole = encoded(picture("RGB", 300, 200))
@@ -219,11 +221,11 @@ def test_the_limit_counts_pixels_of_the_header_before_decoding() -> None:
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
-def test_bombs_are_refused_whatever_pillow_thinks_of_them(side: int) -> None:
+def test_decompression_bombs_are_refused_independently_of_pillows_limit(side: int) -> None:
     assert reason(b"P6 %d %d 255\n" % (side, side), max_pixels=99_999_999) == Reason.TOO_MANY_PIXELS
 
 
-def test_a_limit_above_pillows_own_is_honoured() -> None:
+def test_a_limit_above_pillows_default_is_honoured() -> None:
     script = (
         "from pipeline.images.decode import decode; import numpy as np, io; from PIL import Image\n"
         "b = io.BytesIO(); Image.new('1', (14_000, 14_000), 1).save(b, 'PNG')\n"
@@ -238,29 +240,29 @@ NOT_IMAGES = [b"", b"hello, this is text", b"<html><body>404</body></html>", b"\
 
 
 @pytest.mark.parametrize("data", NOT_IMAGES, ids=lambda data: repr(data[:8]))
-def test_bytes_of_something_else_are_not_an_image(data: bytes) -> None:
+def test_bytes_of_other_formats_are_not_an_image(data: bytes) -> None:
     assert reason(data) == Reason.NOT_AN_IMAGE
 
 
 @pytest.mark.parametrize("name", ["RGB JPEG", "RGB PNG", "palette GIF", "RGB WebP", "RGB BMP", "grey PPM"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_cut_files_are_truncated(name: str, share: float) -> None:
+def test_cut_files_are_reported_as_truncated(name: str, share: float) -> None:
     whole = SAME_AS_REFERENCE[name]
     assert reason(whole[: int(len(whole) * share)]) == Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("name", ["RGB JPEG", "RGB PNG", "palette GIF", "RGB WebP"])
-def test_files_cut_inside_the_header_are_truncated(name: str) -> None:
+def test_files_cut_in_the_header_are_reported_as_truncated(name: str) -> None:
     assert reason(SAME_AS_REFERENCE[name][:20]) == Reason.TRUNCATED
 
 
-def test_damage_inside_a_whole_file_is_unreadable() -> None:
+def test_a_damaged_file_of_full_length_is_unreadable() -> None:
     data = bytearray(SAME_AS_REFERENCE["RGB PNG"])
     data[60:160] = os.urandom(100)
     assert reason(bytes(data)) == Reason.UNREADABLE
 
 
-def test_the_message_names_what_was_found() -> None:
+def test_the_message_describes_the_rejected_image() -> None:
     with pytest.raises(ImageError, match=r"not_an_image: 19 bytes that begin with b'hello, this .*JPEG, PNG"):
         decode(b"hello, this is text", 224, LIMIT)
     with pytest.raises(ImageError, match="too_many_pixels: 300 x 200 is more than --max-pixels 10"):
@@ -290,7 +292,7 @@ def test_any_bytes_give_pixels_or_an_image_error(data: bytes) -> None:
     assert 0 <= found.phash < 2**64
 
 
-def test_threads_decode_the_same() -> None:
+def test_decoding_in_threads_gives_the_same_result() -> None:
     names = list(SAME_AS_REFERENCE) * 3
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda name: decode(SAME_AS_REFERENCE[name], 64, LIMIT), names))
@@ -300,7 +302,7 @@ def test_threads_decode_the_same() -> None:
         assert image.phash == expected.phash
 
 
-def test_preprocessing_is_named_after_what_changes_pixels() -> None:
+def test_the_preprocessing_id_covers_everything_that_changes_pixels() -> None:
     assert preprocessing_id(224, CLIP_MEAN, CLIP_STD) == "squash-bicubic-224/white/v1"
     assert preprocessing_id(336, list(CLIP_MEAN), list(CLIP_STD)) == "squash-bicubic-336/white/v1"
     other = preprocessing_id(224, (0.5, 0.5, 0.5), CLIP_STD)

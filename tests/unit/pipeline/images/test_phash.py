@@ -1,4 +1,4 @@
-"""The perceptual hash: near for the same picture, far for others."""
+"""The perceptual hash: close for versions of one picture, distant for different pictures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.images.phash import hamming, phash
 
 
 def scene(seed: int, width: int = 640, height: int = 480) -> Image.Image:
-    """Coloured shapes on a shaded ground."""
+    """Coloured rectangles on a colour gradient."""
     rng = np.random.default_rng(seed)
-    ground = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize((width, height), 3)
+    background = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)).resize((width, height), 3)
     for _ in range(8):
         left, top = int(rng.integers(0, width - 60)), int(rng.integers(0, height - 60))
         box = (left, top, left + int(rng.integers(40, 300)), top + int(rng.integers(40, 300)))
-        ground.paste(tuple(int(c) for c in rng.integers(0, 256, 3)), box)
-    return ground
+        background.paste(tuple(int(c) for c in rng.integers(0, 256, 3)), box)
+    return background
 
 
 def hashed(image: Image.Image, kind: str = "PNG", size: int = 224, **options: object) -> int:
@@ -31,7 +31,7 @@ def hashed(image: Image.Image, kind: str = "PNG", size: int = 224, **options: ob
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_encoding_again_and_resizing_keep_the_hash_near(seed: int) -> None:
+def test_reencoding_and_resizing_keep_the_hash_close(seed: int) -> None:
     image = scene(seed)
     first = hashed(image)
     assert hamming(first, hashed(image, "JPEG", quality=40)) <= 8
@@ -41,20 +41,20 @@ def test_encoding_again_and_resizing_keep_the_hash_near(seed: int) -> None:
     assert hamming(first, hashed(image, size=336)) <= 8
 
 
-def test_different_pictures_are_far() -> None:
+def test_different_pictures_have_distant_hashes() -> None:
     hashes = [hashed(scene(seed)) for seed in range(20)]
     distances = [hamming(a, b) for a, b in itertools.combinations(hashes, 2)]
     assert min(distances) > 12
     assert 26 < np.mean(distances) < 36
 
 
-def test_flat_pictures_of_one_grey_hash_alike_after_jpeg() -> None:
+def test_a_flat_picture_keeps_its_hash_as_jpeg() -> None:
     flat = Image.new("RGB", (300, 200), (201, 180, 77))
     assert hashed(flat) == hashed(flat, "JPEG", quality=30) == 1 << 63
     assert hashed(Image.new("L", (50, 50), 0)) == 0
 
 
-def test_the_hash_is_the_definition() -> None:
+def test_the_hash_equals_its_definition() -> None:
     pixels = np.asarray(scene(3).resize((64, 64)))
     grey = (pixels @ [0.299, 0.587, 0.114]).reshape(32, 2, 32, 2).mean(axis=(1, 3))
     waves = np.array([[np.cos(np.pi * k * (2 * i + 1) / 64) for i in range(32)] for k in range(8)]) / 4

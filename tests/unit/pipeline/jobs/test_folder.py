@@ -1,4 +1,4 @@
-"""A job's folder: what is written is read back, submitting twice is harmless, and nothing else takes the name."""
+"""A job's folder: reads return what was written, writes are idempotent, and an id always means the same job."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def config(day: str = "2026-11-01") -> RunConfig:
     return parse({"source": {"uris": [f"s3://bucket/dt={day}/"]}, "output": {"uri": "s3://bucket/out"}})
 
 
-def test_a_job_is_read_back_and_writing_it_again_changes_nothing(tmp_path: Path) -> None:
+def test_a_job_is_read_back_and_writing_it_again_is_idempotent(tmp_path: Path) -> None:
     job = Job((JobRun("2026-11-01", config()), JobRun("", config("2026-11-02"))))
     uri = job_folder.write_job(str(tmp_path), "backfill-1-a1", job)
     assert uri == job_folder.job_uri(str(tmp_path), "backfill-1-a1") == f"{tmp_path}/_jobs/backfill-1-a1/job.json"
@@ -58,7 +58,7 @@ def test_a_job_is_read_back_and_writing_it_again_changes_nothing(tmp_path: Path)
     assert plain["runs"][0]["config"] == config().model_dump(mode="json")
 
 
-def test_an_id_stands_for_one_job(tmp_path: Path) -> None:
+def test_an_id_cannot_be_reused_for_another_job(tmp_path: Path) -> None:
     job_folder.write_job(str(tmp_path), "a1", Job((JobRun("", config()),)))
     with pytest.raises(AlreadyExistsError, match="another id"):
         job_folder.write_job(str(tmp_path), "a1", Job((JobRun("", config("2026-11-09")),)))
@@ -67,7 +67,7 @@ def test_an_id_stands_for_one_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("{}", "runs: Field required"),
         ("no json", "Invalid JSON"),
@@ -76,9 +76,9 @@ def test_an_id_stands_for_one_job(tmp_path: Path) -> None:
         ('{"runs": [{"key": "", "config": {"source": {"urls": []}}}]}', "runs.0.config.source.urls"),
     ],
 )
-def test_a_damaged_job_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+def test_a_damaged_job_is_refused_with_its_path(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "job.json").write_text(text)
-    with pytest.raises(ConfigError, match=says) as raised:
+    with pytest.raises(ConfigError, match=expected) as raised:
         job_folder.read_job(str(tmp_path / "job.json"))
     assert str(tmp_path) in str(raised.value)
 
@@ -88,7 +88,7 @@ def test_a_missing_job_is_not_found(tmp_path: Path) -> None:
         job_folder.read_job(str(tmp_path / "job.json"))
 
 
-def test_progress_and_summary_lie_beside_the_job_and_may_be_missing(tmp_path: Path) -> None:
+def test_progress_and_summary_are_optional_files_next_to_the_job(tmp_path: Path) -> None:
     out = str(tmp_path)
     uri = job_folder.job_uri(out, "a1")
     assert job_folder.read_progress(out, "a1") is None
@@ -107,7 +107,7 @@ def test_progress_and_summary_lie_beside_the_job_and_may_be_missing(tmp_path: Pa
         job_folder.read_summary(out, "a1")
 
 
-def test_values_come_back_from_json() -> None:
+def test_progress_and_summary_survive_a_json_round_trip() -> None:
     assert Progress.from_json(json.loads(json.dumps(PROGRESS.to_json()))) == PROGRESS
     assert Summary.from_json(json.loads(json.dumps(SUMMARY.to_json()))) == SUMMARY
     no_bottleneck = replace(SUMMARY, bottleneck=None)
@@ -115,14 +115,18 @@ def test_values_come_back_from_json() -> None:
 
 
 def test_files_of_older_and_newer_versions_are_read(tmp_path: Path) -> None:
-    """Older ones lack keys that were added since, newer ones have keys, or a state, that are not known here."""
+    """Older files lack keys that were added later; newer files have unknown keys or an unknown state."""
     added = ("rows_in_source", "rows_vanished", "quarantine_share", "notes", "startup_s", "examples")
     older = {key: value for key, value in SUMMARY.to_json().items() if key not in added}
     older["stats"] = {"embedded": 3, "quarantined": {"truncated": 2}}
-    unlike: dict[str, Any] = {**SUMMARY.to_json(), "state": "paused"}
+    unknown_state: dict[str, Any] = {**SUMMARY.to_json(), "state": "paused"}
     runs = [
         {"key": key, "state": "complete", "summary": summary, "of_a_newer_version": 1}
-        for key, summary in {"older": older, "newer": {**SUMMARY.to_json(), "more": {}}, "unlike": unlike}.items()
+        for key, summary in {
+            "older": older,
+            "newer": {**SUMMARY.to_json(), "more": {}},
+            "unknown_state": unknown_state,
+        }.items()
     ]
     folder = tmp_path / "_jobs" / "a1"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Cutting into shards: nothing lost, limits kept, and far shards untouched by what changes elsewhere."""
+"""Cutting records into shards: none lost, size limits kept, and an insertion changes only nearby shards."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_every_record_is_in_one_shard_in_order_and_within_bounds(seed: int, coun
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 3000))
-def test_the_cut_does_not_depend_on_batches(seed: int, batch: int) -> None:
+def test_cuts_do_not_depend_on_the_batch_size(seed: int, batch: int) -> None:
     ids = some_ids(seed, 6000)
     assert shards_of(ids, batch=batch) == shards_of(ids, batch=len(ids))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(0, 19_999), st.integers(1, 50))
-def test_inserted_records_change_only_near_shards(seed: int, at: int, count: int) -> None:
+def test_inserted_records_change_only_nearby_shards(seed: int, at: int, count: int) -> None:
     ids = some_ids(seed, 20_000)
     before = {tuple(shard) for shard in shards_of(ids)}
     after = shards_of(ids[:at] + [f"new-{seed}-{i}" for i in range(count)] + ids[at:])
@@ -60,13 +60,13 @@ def test_inserted_records_change_only_near_shards(seed: int, at: int, count: int
     assert changed[-1] - changed[0] < 12
 
 
-def test_a_record_in_front_leaves_the_far_shards() -> None:
+def test_a_record_inserted_first_leaves_distant_shards_unchanged() -> None:
     ids = some_ids(1, 20_000)
     before, after = shards_of(ids), shards_of(["new", *ids])
     assert after[8:] == before[-len(after[8:]) :]
 
 
-def test_mean_size_is_near_the_target() -> None:
+def test_the_mean_size_is_close_to_the_target() -> None:
     shards = shards_of(some_ids(7, 60_000))
     assert 400 < 60_000 / len(shards) < 640
 
@@ -77,7 +77,7 @@ def test_a_tar_is_one_shard_and_shards_never_cross_tars() -> None:
     assert [len(shard) for shard in shards_of(ids, [*containers])] == [100, 700, 100]
 
 
-def test_a_tar_above_the_limit_is_split_evenly_and_a_compressed_one_later() -> None:
+def test_a_large_tar_is_split_evenly_with_a_higher_limit_if_compressed() -> None:
     ids = some_ids(4, 5000)
     assert [len(shard) for shard in shards_of(ids, ["a.tar"] * 5000)] == [1667, 1667, 1666]
     assert [len(shard) for shard in shards_of(ids, ["a.tgz"] * 5000)] == [5000]
@@ -86,7 +86,7 @@ def test_a_tar_above_the_limit_is_split_evenly_and_a_compressed_one_later() -> N
 
 
 @given(st.integers(1, 50_000), st.integers(1, 9000))
-def test_even_pieces_are_the_fewest_and_differ_by_one(rows: int, limit: int) -> None:
+def test_an_even_split_has_the_fewest_pieces_and_sizes_within_one(rows: int, limit: int) -> None:
     starts = [row for row, opens in enumerate(even_starts(rows, limit)) if opens]
     sizes = [stop - start for start, stop in pairwise([*starts, rows])]
     assert starts[0] == 0

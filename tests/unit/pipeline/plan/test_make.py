@@ -1,4 +1,4 @@
-"""Planning over real Parquet tables and tars: only what is new, the same ids for the same work, one date a shard."""
+"""Planning over real Parquet tables and tars: only new records, stable shard ids, one date per shard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def catalog(tmp_path: Path) -> Catalog:
     return catalog
 
 
-def test_first_plan_holds_every_record_in_source_order(catalog: Catalog) -> None:
+def test_the_first_plan_has_every_record_in_source_order(catalog: Catalog) -> None:
     plan = catalog.plan("2026-11-21")
     assert planned_ids(plan) == skus(3000)
     assert (plan.rows, plan.rows_in_source, plan.rows_already_done) == (3000, 3000, 0)
@@ -46,7 +46,7 @@ def test_first_plan_holds_every_record_in_source_order(catalog: Catalog) -> None
     assert plan.source.has_texts
 
 
-def test_records_come_back_whole(catalog: Catalog) -> None:
+def test_a_planned_record_is_read_back_with_all_fields(catalog: Catalog) -> None:
     record = read_records(catalog.plan().shards[0])[5]
     assert record.id == "sku-000005"
     assert record.image_uri == "https://shop.example/sku-000005.jpg"
@@ -55,7 +55,7 @@ def test_records_come_back_whole(catalog: Catalog) -> None:
     assert record.source_fingerprint.startswith("etag-sku-000005")
 
 
-def test_the_stored_plan_is_the_plan(catalog: Catalog) -> None:
+def test_the_stored_plan_equals_the_returned_plan(catalog: Catalog) -> None:
     plan = catalog.plan()
     shards, facts = read_shards(plan.uri)
     assert shards == plan.shards
@@ -68,7 +68,7 @@ def test_the_stored_plan_is_the_plan(catalog: Catalog) -> None:
     assert latest_config(str(catalog.out)) == catalog.config()
 
 
-def test_planning_again_gives_the_same_shards_whatever_the_workers(catalog: Catalog) -> None:
+def test_planning_again_gives_the_same_shards_for_any_number_of_workers(catalog: Catalog) -> None:
     assert shard_ids(catalog.plan(workers=1)) == shard_ids(catalog.plan(workers=500))
 
 
@@ -82,13 +82,13 @@ def test_shard_ids_depend_on_the_model(catalog: Catalog, tmp_path: Path) -> None
     assert not set(shard_ids(catalog.plan())) & set(shard_ids(other))
 
 
-def test_a_complete_dataset_leaves_nothing_to_do(catalog: Catalog) -> None:
+def test_a_complete_dataset_has_nothing_left_to_plan(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     again = catalog.plan()
     assert (again.rows, again.rows_already_done, again.shards) == (0, 3000, [])
 
 
-def test_resuming_plans_what_is_not_committed_under_the_same_ids(catalog: Catalog) -> None:
+def test_resuming_plans_the_uncommitted_shards_under_the_same_ids(catalog: Catalog) -> None:
     first = catalog.plan()
     carry_out(first, shards=slice(0, 2))
     again = catalog.plan()
@@ -96,12 +96,12 @@ def test_resuming_plans_what_is_not_committed_under_the_same_ids(catalog: Catalo
     assert again.rows_already_done == sum(shard.rows for shard in first.shards[:2])
 
 
-def test_quarantined_records_are_done(catalog: Catalog) -> None:
+def test_quarantined_records_are_not_planned_again(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000007": "not_found"})
     assert catalog.plan().rows == 0
 
 
-def test_a_changed_fingerprint_is_the_only_thing_planned(catalog: Catalog) -> None:
+def test_only_records_with_a_changed_fingerprint_are_planned(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     catalog.write("part-0", skus(3000), changed=["sku-001234"])
     plan = catalog.plan()
@@ -111,7 +111,7 @@ def test_a_changed_fingerprint_is_the_only_thing_planned(catalog: Catalog) -> No
     assert catalog.plan().rows == 0
 
 
-def test_new_records_among_old_ones_are_the_only_ones_planned(catalog: Catalog) -> None:
+def test_only_new_records_are_planned(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     ids = skus(3000)
     catalog.write("part-0", [*ids[:1500], "new-a", "new-b", *ids[1500:]])
@@ -122,7 +122,7 @@ def test_new_records_among_old_ones_are_the_only_ones_planned(catalog: Catalog) 
     assert catalog.plan().rows == 0
 
 
-def test_two_planners_at_different_moments_share_their_work(catalog: Catalog) -> None:
+def test_planners_at_different_times_agree_on_the_shards(catalog: Catalog) -> None:
     early = catalog.plan()
     carry_out(early, shards=slice(0, 1))
     late = catalog.plan()
@@ -133,7 +133,7 @@ def test_two_planners_at_different_moments_share_their_work(catalog: Catalog) ->
     assert late.dataset.embeddings().count_rows() == 3000
 
 
-def test_a_shard_committed_while_another_driver_plans_is_planned_whole(catalog: Catalog) -> None:
+def test_a_shard_committed_during_planning_is_planned_whole(catalog: Catalog) -> None:
     first = catalog.plan()
     carry_out(first, shards=slice(0, 1))
 
@@ -151,7 +151,7 @@ def test_a_shard_committed_while_another_driver_plans_is_planned_whole(catalog: 
     assert planned == shard_ids(first)[1:]
 
 
-def test_two_planners_of_a_changed_source_share_their_work(catalog: Catalog) -> None:
+def test_planners_of_a_changed_source_agree_on_the_shards(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     catalog.write("part-0", skus(3000), changed=skus(3000)[::100])
     one, two = catalog.plan(), catalog.plan()
@@ -160,7 +160,7 @@ def test_two_planners_of_a_changed_source_share_their_work(catalog: Catalog) -> 
     assert shard_ids(catalog.plan()) == shard_ids(two)[1:]
 
 
-def test_racing_first_planners_agree(catalog: Catalog) -> None:
+def test_concurrent_first_planners_agree_on_the_shards(catalog: Catalog) -> None:
     with ThreadPoolExecutor(4) as pool:
         plans = list(pool.map(lambda workers: catalog.plan(workers=workers), [1, 2, 30, 400]))
     assert len({tuple(shard_ids(plan)) for plan in plans}) == 1
@@ -189,7 +189,7 @@ def test_drivers_around_midnight_with_different_sources_commit_a_shard_once(cata
         carry_out(after, shards=slice(1, 2))
 
 
-def test_a_dry_plan_tells_the_same_and_writes_nothing(catalog: Catalog) -> None:
+def test_a_dry_plan_equals_the_plan_and_writes_nothing(catalog: Catalog) -> None:
     dry = dry_plan(catalog.config(), MODEL, 2)
     assert not catalog.out.exists()
     assert dry.uri == ""
@@ -201,7 +201,7 @@ def test_a_dry_plan_tells_the_same_and_writes_nothing(catalog: Catalog) -> None:
     assert sorted(catalog.out.rglob("*")) == before
 
 
-def test_duplicate_ids_are_named_with_places_and_cure(catalog: Catalog) -> None:
+def test_duplicate_ids_are_reported_with_their_files_and_the_cure(catalog: Catalog) -> None:
     catalog.write("part-1", ["sku-000001", "sku-000002", "fresh"])
     with pytest.raises(SourceError) as caught:
         catalog.plan()
@@ -228,7 +228,7 @@ def test_another_model_is_refused_before_the_source_is_listed(catalog: Catalog) 
         make_plan(catalog.config(), FakeModel(weights_sha256="2" * 64), new_run_id(), 2)
 
 
-def test_other_columns_are_refused(catalog: Catalog) -> None:
+def test_an_additional_column_is_refused(catalog: Catalog) -> None:
     catalog.plan()
     table = pq.read_table(catalog.source / "part-0.parquet")
     pq.write_table(table.append_column("price", pa.array([1] * 3000)), catalog.source / "part-0.parquet")
@@ -236,13 +236,13 @@ def test_other_columns_are_refused(catalog: Catalog) -> None:
         catalog.plan()
 
 
-def test_asked_for_shard_rows_are_pinned(catalog: Catalog) -> None:
+def test_requested_shard_rows_are_kept_for_later_plans(catalog: Catalog) -> None:
     plan = make_plan(catalog.config(shard_rows=300), MODEL, new_run_id(), 2)
     assert plan.dataset.identity.shard_rows == 300
     assert shard_ids(catalog.plan()) == shard_ids(plan)
 
 
-def test_no_output_is_an_error(catalog: Catalog) -> None:
+def test_a_missing_output_is_an_error(catalog: Catalog) -> None:
     with pytest.raises(ConfigError, match=r"output\.uri"):
         make_plan(RunConfig(source=catalog.config().source), MODEL, new_run_id(), 2)
 
@@ -262,7 +262,7 @@ def test_each_tar_is_a_shard_and_a_compressed_one_is_sequential(tmp_path: Path) 
     assert [(shard.rows, shard.sequential) for shard in plan.shards] == [(3, False), (3, True)]
 
 
-def test_retry_plans_the_quarantined_of_one_reason_under_new_ids(catalog: Catalog) -> None:
+def test_a_retry_plans_records_of_one_reason_under_new_shard_ids(catalog: Catalog) -> None:
     first = catalog.plan()
     carry_out(first, {"sku-000003": "timeout", "sku-002900": "timeout", "sku-000010": "not_found"})
     plan = catalog.retry("timeout")
@@ -273,7 +273,7 @@ def test_retry_plans_the_quarantined_of_one_reason_under_new_ids(catalog: Catalo
     assert catalog.retry(ids=["sku-000010", "sku-000000"]).rows == 1
 
 
-def test_a_retry_that_fails_again_counts_its_attempts_and_one_that_succeeds_is_done(catalog: Catalog) -> None:
+def test_retries_count_attempts_until_they_succeed(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000003": "timeout", "sku-000004": "timeout"})
     carry_out(catalog.retry("timeout"), {"sku-000003": "timeout"})
     plan = catalog.retry("timeout")
@@ -290,7 +290,7 @@ def test_a_retry_that_fails_again_counts_its_attempts_and_one_that_succeeds_is_d
     assert catalog.plan().rows == 0
 
 
-def test_a_retry_under_way_is_planned_again_under_the_same_ids(catalog: Catalog) -> None:
+def test_an_unfinished_retry_is_planned_again_under_the_same_ids(catalog: Catalog) -> None:
     carry_out(catalog.plan(), dict.fromkeys(skus(2000), "timeout"))
     first = catalog.retry("timeout")
     assert len(first.shards) > 2
@@ -298,19 +298,19 @@ def test_a_retry_under_way_is_planned_again_under_the_same_ids(catalog: Catalog)
     assert shard_ids(catalog.retry("timeout")) == shard_ids(first)[1:]
 
 
-def test_a_record_that_changed_or_left_the_source_is_not_retried(catalog: Catalog) -> None:
+def test_changed_and_removed_records_are_not_retried(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000003": "timeout", "sku-002999": "timeout"})
     catalog.write("part-0", skus(2999), changed=["sku-000003"])
     assert catalog.retry("timeout").rows == 0
 
 
-def test_a_reason_that_does_not_exist_is_refused_with_the_choice(catalog: Catalog) -> None:
+def test_an_unknown_reason_is_refused_with_the_valid_ones(catalog: Catalog) -> None:
     carry_out(catalog.plan(), shards=slice(0, 1))
     with pytest.raises(ConfigError, match=r"time_out is not a quarantine reason.*timeout"):
         catalog.retry("time_out")
 
 
-def test_runs_are_remembered_in_order(catalog: Catalog) -> None:
+def test_planned_runs_are_listed_in_order(catalog: Catalog) -> None:
     runs = [catalog.plan().run_id, catalog.plan().run_id]
     Path(catalog.out, "_runs", "unfinished").mkdir()
     Path(catalog.out, "_runs", "unfinished", "config.json").write_text("{}")

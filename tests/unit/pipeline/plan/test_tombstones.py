@@ -1,4 +1,4 @@
-"""What whole-catalog runs say about presence: gone, back, as before; and the listings that are not believed."""
+"""Tombstones of whole-catalog runs: ids that vanish and return, and the guards against incomplete listings."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def without(goods: dict[str, str], *ids: str) -> dict[str, str]:
     return {id_: etag for id_, etag in goods.items() if id_ not in ids}
 
 
-def test_an_id_that_the_catalog_dropped_is_told_once(shop: Shop) -> None:
-    less = without(skus(200), "sku-00003", "sku-00004")
-    plan = shop.night(less)
+def test_a_vanished_id_gets_one_tombstone(shop: Shop) -> None:
+    remaining = without(skus(200), "sku-00003", "sku-00004")
+    plan = shop.night(remaining)
     assert (plan.rows, plan.rows_vanished) == (0, 2)
     assert shop.told() == [{"id": id_, "source_fingerprint": None, "gone": True} for id_ in ("sku-00003", "sku-00004")]
-    assert shop.night(less).rows_vanished == 0
+    assert shop.night(remaining).rows_vanished == 0
     [file] = Path(shop.out, "_tombstones").iterdir()
     assert file.stem == plan.run_id
     assert pq.read_schema(file).remove_metadata().equals(TOMBSTONES)
@@ -42,7 +42,7 @@ def test_an_id_that_the_catalog_dropped_is_told_once(shop: Shop) -> None:
     assert verify(shop.out).ok
 
 
-def test_what_is_back_as_it_was_is_told_and_not_embedded_again(shop: Shop) -> None:
+def test_an_unchanged_id_that_returns_is_restored_and_not_embedded_again(shop: Shop) -> None:
     shop.night(without(skus(200), "sku-00003") | {"sku-00004": "B"})
     assert "sku-00003" not in states(shop.out)
     plan = shop.night(skus(200))
@@ -56,7 +56,7 @@ def test_what_is_back_as_it_was_is_told_and_not_embedded_again(shop: Shop) -> No
     assert len(list(Path(shop.out, "_tombstones").iterdir())) == 2
 
 
-def test_what_is_back_with_another_image_is_embedded_and_needs_no_word(shop: Shop) -> None:
+def test_an_id_that_returns_with_a_new_image_is_embedded(shop: Shop) -> None:
     shop.night(without(skus(200), "sku-00003"))
     plan = shop.night(skus(200) | {"sku-00003": "B"})
     assert plan.rows == 1
@@ -64,19 +64,19 @@ def test_what_is_back_with_another_image_is_embedded_and_needs_no_word(shop: Sho
     assert states(shop.out)["sku-00003"] == "B"
 
 
-def test_only_a_whole_catalog_says_anything(shop: Shop) -> None:
+def test_only_whole_catalog_runs_write_tombstones(shop: Shop) -> None:
     shop.stock(without(skus(200), "sku-00003"))
     assert shop.plan(whole_catalog=False).rows_vanished == 0
     assert shop.told() == []
 
 
-def test_a_dry_plan_counts_and_writes_nothing(shop: Shop) -> None:
+def test_a_dry_plan_counts_vanished_ids_and_writes_nothing(shop: Shop) -> None:
     shop.stock(without(skus(200), "sku-00003"))
     assert dry_plan(shop.config(), FakeModel(), 1).rows_vanished == 1
     assert shop.told() == []
 
 
-def test_a_catalog_that_lost_much_is_refused_before_anything_is_written(shop: Shop) -> None:
+def test_a_large_loss_of_ids_is_refused_before_anything_is_written(shop: Shop) -> None:
     before = sorted(Path(shop.out).rglob("*"))
     shop.stock(dict(list(skus(200).items())[:150]))
     with pytest.raises(SourceError, match=r"lacks 50 of the 200 ids .* more than the 20% .* --max-vanished 0\.2[56]"):
@@ -86,7 +86,7 @@ def test_a_catalog_that_lost_much_is_refused_before_anything_is_written(shop: Sh
     assert len(states(shop.out)) == 150
 
 
-def test_ids_gone_before_are_not_counted_again(shop: Shop) -> None:
+def test_ids_that_vanished_earlier_are_not_counted_again(shop: Shop) -> None:
     goods = skus(200)
     for left in (170, 140, 115):
         shop.night(dict(list(goods.items())[:left]))
@@ -99,7 +99,7 @@ def test_a_small_dataset_may_lose_any_share(tmp_path: Path) -> None:
     assert shop.night(skus(9)).rows_vanished == 90
 
 
-def test_behind_the_damage_of_a_tar_nothing_is_called_gone(tmp_path: Path) -> None:
+def test_records_after_the_damage_in_a_tar_do_not_vanish(tmp_path: Path) -> None:
     whole, tar = _tar(20), tmp_path / "a.tar"
     config = RunConfig(
         source=SourceConfig(uris=(str(tar),), whole_catalog=True), output=OutputConfig(uri=str(tmp_path / "out"))
@@ -110,7 +110,7 @@ def test_behind_the_damage_of_a_tar_nothing_is_called_gone(tmp_path: Path) -> No
         plan = make_plan(config, FakeModel(), new_run_id(), 1)
         carry_out(plan)
         vanished.append(plan.rows_vanished)
-    assert vanished == [0, 0, 2]  # at last the 20th sample, and the record that stood for the damage
+    assert vanished == [0, 0, 2]  # last run: the 20th sample, and the placeholder record of the damage
 
 
 def _tar(samples: int) -> bytes:
@@ -124,6 +124,6 @@ def _tar(samples: int) -> bytes:
     return file.getvalue()
 
 
-def test_the_first_n_records_are_no_whole_catalog() -> None:
+def test_limit_and_whole_catalog_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="not the whole catalog: leave out limit or whole_catalog"):
         parse({"source": {"limit": 5, "whole_catalog": True}})

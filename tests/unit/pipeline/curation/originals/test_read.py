@@ -1,4 +1,4 @@
-"""Images read again from their sources are those that were embedded, or they are failures."""
+"""Reading original images again: either the bytes that were embedded, or a failure with its reason."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ CHANGED = PICTURES[-1] + b"\0"
 
 
 def keys(out: Path, ids: list[str] | None = None) -> pa.Table:
-    """Keys of the latest rows, in a mixed order or in that of `ids`."""
+    """Keys of the latest rows, shuffled or in the order of `ids`."""
     table = latest(str(out), ["id", "source_fingerprint"]).read_all()
-    places = {id_: place for place, id_ in enumerate(table["id"].to_pylist())}
+    places = {id_: row for row, id_ in enumerate(table["id"].to_pylist())}
     order = ids or random.Random(5).sample(sorted(places), len(places))
     return table.take([places[id_] for id_ in order])
 
 
 def read(out: Path, ids: list[str] | None = None) -> dict[str, Original]:
-    wanted = keys(out, ids)
-    found = list(originals(str(out), wanted))
-    assert [one.id for one in found] == wanted["id"].to_pylist()
+    requested = keys(out, ids)
+    found = list(originals(str(out), requested))
+    assert [one.id for one in found] == requested["id"].to_pylist()
     return {one.id: one for one in found}
 
 
@@ -46,7 +46,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_source_gives_its_bytes_again_in_the_order_asked_for(
+def test_every_source_returns_its_bytes_in_the_requested_order(
     kind: Callable[[Path], Source], tmp_path: Path, out: Path
 ) -> None:
     source = kind(tmp_path / "source")
@@ -57,7 +57,7 @@ def test_every_source_gives_its_bytes_again_in_the_order_asked_for(
     assert list(read(out, some)) == some
 
 
-def test_texts_and_columns_are_the_datasets(tmp_path: Path, out: Path) -> None:
+def test_texts_and_columns_come_from_the_dataset(tmp_path: Path, out: Path) -> None:
     source = parquet_bytes(tmp_path / "source")
     table = pq.read_table(source.uri).append_column("brand", pa.array(["蓝"] * len(PICTURES)))
     pq.write_table(table, source.uri)
@@ -66,7 +66,7 @@ def test_texts_and_columns_are_the_datasets(tmp_path: Path, out: Path) -> None:
     assert (one.text, dict(one.extra)) == ("红色连衣裙 sku-3", {"brand": "brand sku-3"})
 
 
-def test_what_is_gone_or_another_picture_now_is_a_failure(tmp_path: Path, out: Path) -> None:
+def test_missing_and_changed_images_are_failures(tmp_path: Path, out: Path) -> None:
     source = folder(tmp_path / "source")
     embed(source, out)
     first, second, third = sorted(source.images)[:3]
@@ -76,19 +76,19 @@ def test_what_is_gone_or_another_picture_now_is_a_failure(tmp_path: Path, out: P
     assert reasons(read(out)) == {first: "changed", second: "not_found"}
 
 
-def test_a_table_that_was_written_again_in_another_order(tmp_path: Path, out: Path) -> None:
-    """Addresses stand in the dataset too; where images are in the table itself, none is mistaken for another."""
+def test_a_reordered_table_never_returns_a_wrong_image(tmp_path: Path, out: Path) -> None:
+    """Images are found by the address that the dataset stores; images inside the table count as changed."""
     by_uri, by_bytes = parquet_uris(tmp_path / "uris"), parquet_bytes(tmp_path / "bytes")
-    for source, place in ((by_uri, out), (by_bytes, tmp_path / "out-2")):
-        embed(source, place)
+    for source, target in ((by_uri, out), (by_bytes, tmp_path / "out-2")):
+        embed(source, target)
         table = pq.read_table(source.uri)
         pq.write_table(table.take([*range(len(table))][::-1]), source.uri)
     assert {id_: one.image for id_, one in read(out).items()} == dict(by_uri.images)
     assert set(reasons(read(tmp_path / "out-2")).values()) == {"changed"}
 
 
-def test_nights_snapshots_and_moved_runs(tmp_path: Path, out: Path) -> None:
-    """Rows of later nights, of a copy of the dataset, and of later nights in the copy."""
+def test_rows_of_incremental_runs_and_of_a_snapshot_are_read(tmp_path: Path, out: Path) -> None:
+    """Rows of a later run, of a snapshot, and of a later run into the snapshot."""
     source = tar(tmp_path / "source")
     hidden = source.uri / "1.tar"
     aside = hidden.rename(tmp_path / "1.tar")
@@ -106,11 +106,11 @@ def test_nights_snapshots_and_moved_runs(tmp_path: Path, out: Path) -> None:
     assert {id_: one.image for id_, one in read(snapshot).items()} == images
 
 
-def test_without_plans_a_row_says_where_it_is_or_what_to_do(tmp_path: Path, out: Path) -> None:
+def test_without_plans_only_rows_with_an_address_are_read(tmp_path: Path, out: Path) -> None:
     in_tar, by_uri = tar(tmp_path / "tar"), parquet_uris(tmp_path / "uris")
-    for source, place in ((in_tar, out), (by_uri, tmp_path / "out-2")):
-        embed(source, place)
-        shutil.rmtree(place / "_runs")
+    for source, target in ((in_tar, out), (by_uri, tmp_path / "out-2")):
+        embed(source, target)
+        shutil.rmtree(target / "_runs")
     assert set(reasons(read(out)).values()) == {"not_found"}
     assert "restore the folders of the runs" in str(read(out, ["key-00"])["key-00"].failure)
     assert {id_: one.image for id_, one in read(tmp_path / "out-2").items()} == dict(by_uri.images)
