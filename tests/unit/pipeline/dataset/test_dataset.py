@@ -1,4 +1,4 @@
-"""The output dataset: one identity, commits that happen once, readers that see committed rows only."""
+"""The output dataset: one identity, one commit per shard, and readers that see only committed rows."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def dataset(tmp_path: Path) -> Dataset:
     return Dataset.open_or_create(str(tmp_path / "out"), an_identity())
 
 
-def test_identity_survives_its_file() -> None:
+def test_an_identity_survives_a_json_round_trip() -> None:
     extra = pa.schema([pa.field("price", pa.decimal128(9, 2)), pa.field("tags", pa.list_(pa.string()))])
     identity = an_identity(extra=extra, embedding_dtype="float16", revision=None)
     assert Identity.from_json(identity.to_json(), "x") == identity
 
 
-def test_identity_file_tells_people_the_columns() -> None:
-    told = json.loads(an_identity(extra=pa.schema([pa.field("price", pa.int64())])).to_json())
-    assert told["extra"] == [["price", "int64"]]
-    assert told["hanclip_dataset"] == FORMAT_VERSION
-    assert told["weights_sha256"] == "1" * 64
+def test_the_identity_file_lists_the_columns_in_readable_form() -> None:
+    stored = json.loads(an_identity(extra=pa.schema([pa.field("price", pa.int64())])).to_json())
+    assert stored["extra"] == [["price", "int64"]]
+    assert stored["hanclip_dataset"] == FORMAT_VERSION
+    assert stored["weights_sha256"] == "1" * 64
 
 
-def test_same_weights_under_another_name_are_the_same_identity() -> None:
+def test_the_same_weights_under_another_name_are_the_same_identity() -> None:
     check_same(an_identity(), an_identity(model="/models/copy", revision=None, shard_rows=4096), "out")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         ({"weights_sha256": "2" * 64}, ["weights_sha256", "1" * 64, "2" * 64, "use the model"]),
         ({"preprocessing": "crop"}, ["preprocessing", "squash-bicubic-8", "crop", "another OUT"]),
@@ -69,26 +69,26 @@ def test_same_weights_under_another_name_are_the_same_identity() -> None:
         ({"embedding_dtype": "float16"}, ["float32", "float16", "--embedding-dtype"]),
     ],
 )
-def test_another_identity_is_refused_with_both_values_and_the_cure(
-    dataset: Dataset, change: dict[str, object], words: list[str]
+def test_a_different_identity_is_refused_with_both_values_and_the_cure(
+    dataset: Dataset, change: dict[str, object], expected: list[str]
 ) -> None:
     with pytest.raises(IdentityError) as caught:
         Dataset.open_or_create(dataset.uri, an_identity(**change))
-    assert all(word in str(caught.value) for word in words)
+    assert all(word in str(caught.value) for word in expected)
 
 
-def test_first_creators_shard_rows_hold_for_later_ones(dataset: Dataset) -> None:
+def test_the_shard_rows_of_the_first_creator_are_kept(dataset: Dataset) -> None:
     assert Dataset.open_or_create(dataset.uri, an_identity(shard_rows=4096)).identity.shard_rows == 512
 
 
-def test_racing_creators_agree(tmp_path: Path) -> None:
+def test_concurrent_creators_agree(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     with ThreadPoolExecutor(4) as pool:
         made = pool.map(lambda rows: Dataset.open_or_create(out, an_identity(shard_rows=rows)), [512, 1024, 2048, 4096])
     assert len({one.identity.shard_rows for one in made}) == 1
 
 
-def test_a_folder_of_someone_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / EMBEDDINGS).mkdir()
     (tmp_path / EMBEDDINGS / "part-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(IdentityError, match="choose another OUT"):
@@ -96,7 +96,7 @@ def test_a_folder_of_someone_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"\xff", b'{"hanclip_dataset": 1, "extra_schema": "AA=="}'])
-def test_a_damaged_identity_file_is_named(dataset: Dataset, damage: bytes) -> None:
+def test_a_damaged_identity_file_is_reported(dataset: Dataset, damage: bytes) -> None:
     Path(dataset.uri, "_dataset.json").write_bytes(damage)
     with pytest.raises(IdentityError, match=r"_dataset\.json is damaged"):
         Dataset.open(dataset.uri)
@@ -104,13 +104,13 @@ def test_a_damaged_identity_file_is_named(dataset: Dataset, damage: bytes) -> No
 
 def test_a_newer_format_asks_for_an_upgrade(dataset: Dataset) -> None:
     file = Path(dataset.uri, "_dataset.json")
-    told = json.loads(file.read_text())
-    file.write_text(json.dumps({**told, "hanclip_dataset": FORMAT_VERSION + 1}))
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({**stored, "hanclip_dataset": FORMAT_VERSION + 1}))
     with pytest.raises(IdentityError, match="upgrade hanclip"):
         Dataset.open(dataset.uri)
 
 
-def test_opening_nothing_says_so(tmp_path: Path) -> None:
+def test_opening_a_missing_dataset_is_an_error(tmp_path: Path) -> None:
     assert Dataset.find(str(tmp_path)) is None
     with pytest.raises(IdentityError, match="no dataset"):
         Dataset.open(str(tmp_path))
@@ -136,17 +136,19 @@ def test_rows_read_back_as_written(dataset: Dataset) -> None:
     assert dataset.embeddings(["id"]).schema.names == ["id", "run_date"]
 
 
-def test_file_has_the_fixed_types_and_tells_where_it_came_from(dataset: Dataset) -> None:
+def test_a_file_has_the_exact_schema_and_its_origin_in_the_footer(dataset: Dataset) -> None:
     records = some_records(10)
     written = dataset.write_shard(
         SHARD, DAY, embedded_rows(records[:8], dataset.identity), quarantined_rows(records[8:]), provenance(10)
     )
     (file,) = dataset.files()
     assert pq.read_schema(file.uri).remove_metadata() == dataset.identity.schema
-    told = {k.decode(): v.decode() for k, v in pq.read_metadata(file.uri).metadata.items() if k.startswith(b"hanclip.")}
-    assert told.pop("hanclip.attempt") in dataset.quarantine_files()[0].uri
-    assert told.pop("hanclip.version")
-    assert told == {
+    footer = {
+        k.decode(): v.decode() for k, v in pq.read_metadata(file.uri).metadata.items() if k.startswith(b"hanclip.")
+    }
+    assert footer.pop("hanclip.attempt") in dataset.quarantine_files()[0].uri
+    assert footer.pop("hanclip.version")
+    assert footer == {
         "hanclip.format_version": str(FORMAT_VERSION),
         "hanclip.model": "test/clip",
         "hanclip.revision": "abc",
@@ -164,7 +166,7 @@ def test_file_has_the_fixed_types_and_tells_where_it_came_from(dataset: Dataset)
     assert written == sum(f.size_bytes for f in [file, *dataset.quarantine_files()])
 
 
-def test_vectors_are_plain_and_the_rest_is_compressed(dataset: Dataset) -> None:
+def test_vectors_are_stored_plain_and_other_columns_compressed(dataset: Dataset) -> None:
     commit(dataset, 1, some_records(100))
     group = pq.read_metadata(dataset.files()[0].uri).row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
@@ -174,7 +176,7 @@ def test_vectors_are_plain_and_the_rest_is_compressed(dataset: Dataset) -> None:
     assert "RLE_DICTIONARY" not in columns["image_sha256"].encodings
 
 
-def test_row_groups_hold_about_sixteen_megabytes(tmp_path: Path) -> None:
+def test_row_groups_have_about_sixteen_megabytes(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path), an_identity(dim=1024))
     records = some_records(4096)
     commit(dataset, 1, records)
@@ -185,7 +187,7 @@ def test_row_groups_hold_about_sixteen_megabytes(tmp_path: Path) -> None:
     assert read_footer(dataset.files()[0]).rows == 4096
 
 
-def test_float16_is_rounded_after_similarity(tmp_path: Path) -> None:
+def test_similarity_is_computed_before_rounding_to_float16(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path), an_identity(embedding_dtype="float16"))
     records = some_records(50)
     commit(dataset, 1, records)
@@ -196,7 +198,7 @@ def test_float16_is_rounded_after_similarity(tmp_path: Path) -> None:
     assert np.array_equal(stored, exact["image_embedding"].combine_chunks().flatten().to_numpy().astype(np.float16))
 
 
-def test_a_shard_without_any_good_record_is_committed_too(dataset: Dataset) -> None:
+def test_a_shard_with_only_quarantined_records_is_committed(dataset: Dataset) -> None:
     records = some_records(3)
     dataset.write_shard(SHARD, DAY, dataset.identity.schema.empty_table(), quarantined_rows(records), provenance(3))
     assert list(dataset.committed()) == [SHARD]
@@ -206,19 +208,19 @@ def test_a_shard_without_any_good_record_is_committed_too(dataset: Dataset) -> N
     ]
 
 
-def test_a_shard_that_lost_rows_is_refused_and_nothing_is_written(dataset: Dataset) -> None:
+def test_a_shard_with_missing_rows_is_refused_and_not_written(dataset: Dataset) -> None:
     with pytest.raises(RunError, match=r"4 embedded \+ 0 quarantined are not the 5"):
         dataset.write_shard(SHARD, DAY, embedded_rows(some_records(4), dataset.identity), NOTHING, provenance(5))
     assert dataset.committed() == {}
 
 
-def test_a_missing_column_is_named(dataset: Dataset) -> None:
+def test_a_missing_column_is_reported(dataset: Dataset) -> None:
     table = embedded_rows(some_records(4), dataset.identity).drop(["image_phash"])
     with pytest.raises(RunError, match="image_phash"):
         dataset.write_shard(SHARD, DAY, table, NOTHING, provenance(4))
 
 
-def test_the_second_commit_of_a_shard_loses_and_leaves_nothing(dataset: Dataset) -> None:
+def test_the_second_commit_of_a_shard_fails_and_leaves_no_files(dataset: Dataset) -> None:
     records = some_records(10)
     dataset.write_shard(SHARD, DAY, embedded_rows(records, dataset.identity), NOTHING, provenance(10))
     with pytest.raises(AlreadyExistsError):
@@ -230,7 +232,7 @@ def test_the_second_commit_of_a_shard_loses_and_leaves_nothing(dataset: Dataset)
     assert not list(Path(dataset.uri, "_quarantine").rglob("*.parquet"))
 
 
-def test_of_racing_writers_one_wins_with_its_own_quarantine(dataset: Dataset) -> None:
+def test_exactly_one_concurrent_writer_wins_with_its_own_quarantine(dataset: Dataset) -> None:
     records = some_records(40)
 
     def write(failed: int) -> int | None:
@@ -253,7 +255,7 @@ def test_of_racing_writers_one_wins_with_its_own_quarantine(dataset: Dataset) ->
     assert dataset.embeddings().count_rows() == 40 - winners[0]
 
 
-def test_quarantine_of_a_writer_that_died_before_its_commit_does_not_count(dataset: Dataset) -> None:
+def test_quarantine_without_a_commit_does_not_count(dataset: Dataset) -> None:
     records = some_records(10)
     orphan = storage.join(dataset.uri, "_quarantine", f"run_date={DAY}", f"{SHARD}-0badcafe.parquet")
     Path(orphan).parent.mkdir(parents=True)
@@ -273,5 +275,5 @@ def test_foreign_files_are_not_committed_shards(dataset: Dataset) -> None:
     assert [file.shard_id for file in data_files(dataset.uri, EMBEDDINGS)] == [f"{1:032x}"]
 
 
-def test_a_dataset_travels_to_other_processes(dataset: Dataset) -> None:
+def test_a_dataset_can_be_pickled(dataset: Dataset) -> None:
     assert pickle.loads(pickle.dumps(dataset)) == dataset

@@ -1,4 +1,4 @@
-"""The latest state of each id, by the call and by the documented statement, after nights of every kind."""
+"""The latest row of each id, from `latest` and from the documented SQL statement, after runs of every kind."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def by_statement(out: str, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
     return duckdb.sql(STATEMENT).to_arrow_table()
 
 
-def both_agree(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, told = latest(out).read_all(), by_statement(out, monkeypatch)
+def assert_sql_agrees(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, by_sql = latest(out).read_all(), by_statement(out, monkeypatch)
     assert rows.num_rows == count(out)
     columns = ["id", "source_fingerprint", "image_embedding", "run_date"]
-    assert rows.select(columns).sort_by("id").to_pylist() == told.select(columns).sort_by("id").to_pylist()
+    assert rows.select(columns).sort_by("id").to_pylist() == by_sql.select(columns).sort_by("id").to_pylist()
 
 
 class Nights:
-    """Random nights over one shop, and what its latest state should be after each that ended."""
+    """Random runs over one shop, and the expected latest state after each completed run."""
 
     def __init__(self, shop: Shop, seed: int) -> None:
         self.shop, self.random = shop, random.Random(seed)
         self.failed: dict[tuple[str, str], bool] = {}
 
-    def pass_by(self, shards: slice = slice(None)) -> None:
+    def run_once(self, shards: slice = slice(None)) -> None:
         goods = {id_: self.random.choice("AAAB") for id_ in skus(700) if self.random.random() < 0.9}
         kept = {id_: etag for id_, etag in self.shop.goods.items() if self.random.random() < 0.9}
         goods |= kept if self.random.random() < 0.8 else {}
@@ -58,26 +58,28 @@ class Nights:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_latest_is_the_catalog_after_any_nights(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latest_rows_equal_the_catalog_after_random_runs(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nights = Nights(Shop(tmp_path), seed)
     for _ in range(4):
-        nights.pass_by()
+        nights.run_once()
         assert states(nights.shop.out) == nights.expected()
-        nights.pass_by(slice(0, 1))
-        both_agree(nights.shop.out, monkeypatch)
-    nights.pass_by()
+        nights.run_once(slice(0, 1))
+        assert_sql_agrees(nights.shop.out, monkeypatch)
+    nights.run_once()
     assert states(nights.shop.out) == nights.expected()
-    both_agree(nights.shop.out, monkeypatch)
+    assert_sql_agrees(nights.shop.out, monkeypatch)
 
 
-def test_a_change_that_is_not_committed_keeps_the_row_before(tmp_path: Path) -> None:
+def test_an_uncommitted_change_keeps_the_previous_row(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.night(skus(10))
     shop.night(skus(10) | {"sku-00001": "B"}, shards=slice(0))
     assert states(shop.out) == skus(10)
 
 
-def test_an_id_whose_newest_image_failed_has_no_row(tmp_path: Path) -> None:
+def test_an_id_with_a_failed_latest_image_has_no_row(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.night(skus(10))
     shop.night(skus(10) | {"sku-00001": "B"}, failing=("sku-00001",))
@@ -86,31 +88,31 @@ def test_an_id_whose_newest_image_failed_has_no_row(tmp_path: Path) -> None:
     assert states(shop.out) == skus(10)
 
 
-def test_the_same_record_twice_is_one_row_and_a_later_failure_does_not_hide_it(
+def test_a_duplicate_record_is_one_row_and_survives_a_later_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = Shop(tmp_path)
     records = [record for shard in shop.night(skus(10)).shards for record in read_records(shard)]
     dataset = Dataset.open(shop.out)
-    again, aside = embedded_rows(records[:4], dataset.identity), quarantined_rows(records[4:6])
-    dataset.write_shard("f" * 32, "2026-11-21", again, aside, provenance(6, "99991231"))
+    again, quarantined = embedded_rows(records[:4], dataset.identity), quarantined_rows(records[4:6])
+    dataset.write_shard("f" * 32, "2026-11-21", again, quarantined, provenance(6, "99991231"))
     assert states(shop.out) == skus(10)
-    both_agree(shop.out, monkeypatch)
+    assert_sql_agrees(shop.out, monkeypatch)
 
 
-def test_a_writer_that_lost_its_race_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quarantine_of_a_losing_writer_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop(tmp_path)
     plan = shop.night(skus(10))
     [shard] = plan.shards
     folder = Path(shop.out, "_quarantine", f"run_date={plan.run_date}")
     folder.mkdir(parents=True)
-    aside = quarantined_rows(read_records(shard)[:3])
-    pa.parquet.write_table(aside, folder / f"{shard.shard_id}-00000000.parquet")
+    quarantined = quarantined_rows(read_records(shard)[:3])
+    pa.parquet.write_table(quarantined, folder / f"{shard.shard_id}-00000000.parquet")
     assert states(shop.out) == skus(10)
-    both_agree(shop.out, monkeypatch)
+    assert_sql_agrees(shop.out, monkeypatch)
 
 
-def test_columns_are_those_asked_for(tmp_path: Path) -> None:
+def test_only_the_requested_columns_are_returned(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.night(skus(10), failing=tuple(skus(3)))
     reader = latest(shop.out, ["similarity"])
@@ -126,8 +128,8 @@ def test_an_empty_dataset_has_no_rows(tmp_path: Path) -> None:
     assert latest(shop.out).read_all().num_rows == count(shop.out) == 0
 
 
-def test_a_row_speaks_for_the_run_that_listed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later run that carries out what an earlier one planned does not make its records newer."""
+def test_the_age_of_a_row_is_that_of_the_run_that_planned_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard of an earlier plan stays older than a later plan, even if a later run commits it."""
     shop = Shop(tmp_path)
     old = shop.night(skus(1), shards=slice(0))
     shop.night({"sku-00000": "B"})
@@ -136,4 +138,4 @@ def test_a_row_speaks_for_the_run_that_listed_it(tmp_path: Path, monkeypatch: py
     table = embedded_rows([record], dataset.identity)
     dataset.write_shard("e" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(1, old.run_id))
     assert states(shop.out) == {"sku-00000": "B"}
-    both_agree(shop.out, monkeypatch)
+    assert_sql_agrees(shop.out, monkeypatch)

@@ -1,4 +1,4 @@
-"""The Chinese-CLIP authors' files as a source: what a record is, what each reads as, and what damage comes to."""
+"""The Chinese-CLIP authors' files as a source: their records, and how damaged files are handled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["muge"]
 
 
 @pytest.mark.parametrize("urlsafe", [False, True])
-def test_a_line_of_the_tsv_is_an_image_by_its_offset(tmp_path, urlsafe):
+def test_each_line_of_the_tsv_is_an_image_at_its_offset(tmp_path, urlsafe):
     path = write_images(tmp_path / "d", "valid", IMAGES, urlsafe)
     spec, records = scan(path)
     assert (spec.kind, spec.has_images, spec.has_texts, spec.extra.names) == ("chinese-clip", True, False, [])
@@ -48,7 +48,7 @@ def test_a_line_of_the_tsv_is_an_image_by_its_offset(tmp_path, urlsafe):
     assert all(raw.text is None for raw in found.values())
 
 
-def test_a_file_that_was_copied_holds_the_same_records_and_one_that_grew_keeps_its_own(tmp_path):
+def test_fingerprints_do_not_depend_on_mtime_order_or_added_lines(tmp_path):
     path = write_images(tmp_path / "d", "valid", IMAGES)
     before = {record.id: record.source_fingerprint for record in scan(path)[1]}
     os.utime(path, (1, 1))
@@ -59,7 +59,7 @@ def test_a_file_that_was_copied_holds_the_same_records_and_one_that_grew_keeps_i
     assert len(after) == len(before) + 1
 
 
-def test_a_split_is_chosen_and_several_are_not_guessed(muge):
+def test_a_split_must_be_chosen_if_there_are_several(muge):
     with pytest.raises(SourceError, match=r"has the splits train, valid\. Choose one with --split"):
         scan(muge)
     with pytest.raises(SourceError, match=r"has no split test; it has train, valid"):
@@ -68,7 +68,7 @@ def test_a_split_is_chosen_and_several_are_not_guessed(muge):
     assert [record.id for record in scan(muge, split="train")[1]] == ["5"]
 
 
-def test_a_line_of_the_texts_is_a_text(muge):
+def test_each_line_of_the_texts_file_is_a_text(muge):
     for spec, records in (scan(muge / "valid_texts.jsonl"), scan(muge, split="valid", records="texts")):
         assert (spec.has_images, spec.has_texts, spec.texts) == (False, True, 4)
         found = read(spec, records, chunk=2)
@@ -78,7 +78,7 @@ def test_a_line_of_the_texts_is_a_text(muge):
         assert list(found) == ["1", "2", "3", "4"]
 
 
-def test_older_sets_with_other_keys_are_the_same(muge, tmp_path):
+def test_older_data_sets_with_other_keys_are_read_the_same_way(muge, tmp_path):
     path = write_texts(tmp_path / "old", "MR_valid", TEXTS, ("query_id", "query_text", "item_ids"))
     write_images(path.parent, "MR_valid", IMAGES)
     assert list(read_texts(str(path))) == list(read_texts(str(muge / "valid_texts.jsonl")))
@@ -102,7 +102,7 @@ def test_pairs_join_images_and_texts(tmp_path, protocol):
     assert ids == {key: tuple(key.split(":")) for key in PAIRS}
 
 
-def test_lmdb_gives_what_the_files_give(muge, tmp_path):
+def test_lmdb_gives_the_same_records_as_the_files(muge, tmp_path):
     folder = write_lmdb(tmp_path / "lmdb" / "valid", IMAGES, TEXTS)
     for address in (folder, folder / "imgs", folder.parent):
         found = read(*scan(address))
@@ -113,13 +113,13 @@ def test_lmdb_gives_what_the_files_give(muge, tmp_path):
 
 
 class Harmful:
-    """What an unpickler would run."""
+    """Creates a folder if it is unpickled."""
 
     def __reduce__(self):
         return os.mkdir, ("harmed",)
 
 
-def test_pickles_are_never_run_and_what_is_no_pair_is_quarantined(tmp_path, monkeypatch):
+def test_pickles_are_never_executed_and_bad_pairs_are_quarantined(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write_lmdb(tmp_path / "d" / "valid", IMAGES, TEXTS)
     whole = pickle.dumps((12, 1, "红"))
@@ -135,7 +135,7 @@ def test_pickles_are_never_run_and_what_is_no_pair_is_quarantined(tmp_path, monk
     assert not (tmp_path / "harmed").exists()
 
 
-def test_nothing_is_lost_of_damaged_files(tmp_path):
+def test_damaged_lines_are_quarantined_and_the_others_are_read(tmp_path):
     good = base64.b64encode(IMAGES[7]).decode()
     lines = ["12\t" + good, "13\t" + good[:-7] + "!", "no tab", "14\t", "15\t" + good + "\tmore", "\t" + good, ""]
     path = put(tmp_path / "d", {"x_imgs.tsv": "\n".join([*lines, "0016\t" + good.rstrip("=")])}) / "x_imgs.tsv"
@@ -177,7 +177,7 @@ def test_an_image_above_the_limit_is_refused(tmp_path):
     assert "Raise --max-image-bytes" in found["1"].failure.detail
 
 
-def test_class_folders_carry_their_labels(tmp_path):
+def test_class_folders_provide_the_labels(tmp_path):
     names = [f"类别{n}" for n in range(12)]
     folders = ["000", "001", "003", "011"]
     files = {f"test/{folder}/{n}.jpg": data for folder in folders for n, data in enumerate(IMAGES.values())}
@@ -193,29 +193,29 @@ def test_class_folders_carry_their_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folders", "labels", "said"),
+    ("folders", "labels", "expected"),
     [
         (["cat", "dog", "eel"], 2, "3 class folders and label_cn.txt names 2 classes"),
         ([str(n) for n in range(11)], 11, "Give them leading zeros"),
         (["00", "07"], 7, "The class folder 07 .* has no line in label_cn.txt"),
     ],
 )
-def test_class_folders_that_do_not_fit_the_names_are_refused(tmp_path, folders, labels, said):
+def test_class_folders_that_do_not_match_the_label_file_are_refused(tmp_path, folders, labels, expected):
     put(tmp_path / "d", {f"test/{folder}/a.jpg": IMAGES[7] for folder in folders})
     put(tmp_path / "d", {"label_cn.txt": "\n".join(map(str, range(labels)))})
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=expected):
         scan(tmp_path / "d")
 
 
-def test_what_is_asked_for_and_not_there_is_said(muge, tmp_path):
+def test_missing_splits_and_files_are_reported(muge, tmp_path):
     write_images(tmp_path / "other", "valid", IMAGES)
-    for arguments, options, said in (
+    for arguments, options, expected in (
         ([muge, tmp_path / "other"], {"split": "valid"}, "exists twice"),
         ([tmp_path / "other"], {"records": "pairs"}, r"has no pairs: it needs \*_imgs.tsv and \*_texts.jsonl"),
         ([put(tmp_path / "photos", {"a.jpg": IMAGES[7]})], {"split": "valid"}, "is read as a folder source"),
         ([tmp_path / "photos"], {"format": "chinese-clip"}, r"No \*_imgs.tsv"),
     ):
-        with pytest.raises(SourceError, match=said):
+        with pytest.raises(SourceError, match=expected):
             scan(*arguments, **options)
     (tmp_path / "l" / "valid" / "imgs").mkdir(parents=True)
     (tmp_path / "l" / "valid" / "imgs" / "data.mdb").write_bytes(b"junk" * 5000)
@@ -223,14 +223,14 @@ def test_what_is_asked_for_and_not_there_is_said(muge, tmp_path):
         scan(tmp_path / "l")
 
 
-def test_an_ordinary_table_of_a_like_name_stays_a_table(tmp_path):
+def test_an_ordinary_table_with_a_similar_name_is_read_as_a_table(tmp_path):
     put(tmp_path / "d", {"catalog_imgs.tsv": "id\timage\n7\thttps://example.com/7.jpg\n"})
     assert scan(tmp_path / "d")[0].kind == "table"
     put(tmp_path / "e", {"shop_texts.jsonl": '{"id": "a", "title": "红"}\n'})
     assert scan(tmp_path / "e", text_column="title")[0].kind == "table"
 
 
-def test_the_command_plans_a_split_and_refuses_an_id_that_is_there_twice(muge, tmp_path, capfd):
+def test_the_command_plans_a_split_and_refuses_duplicate_ids(muge, tmp_path, capfd):
     arguments = [
         "embed",
         str(muge),
@@ -254,7 +254,7 @@ def test_the_command_plans_a_split_and_refuses_an_id_that_is_there_twice(muge, t
     assert "'12': 2 records" in capfd.readouterr().err
 
 
-def test_features_made_elsewhere_are_read_in_blocks(tmp_path):
+def test_feature_files_are_read_in_blocks(tmp_path):
     vectors = np.random.default_rng(2).normal(size=(7, 16)).astype(np.float32)
     path = tmp_path / "valid_imgs.img_feat.jsonl"
     lines = [json.dumps({"image_id": at, "feature": vector.tolist()}) for at, vector in enumerate(vectors)]
@@ -268,7 +268,7 @@ def test_features_made_elsewhere_are_read_in_blocks(tmp_path):
         list(read_features(str(path)))
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_with_the_install_command(tmp_path, monkeypatch):
     folder = write_lmdb(tmp_path / "valid", IMAGES, TEXTS)
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     with pytest.raises(SourceError, match=r"pip install 'hanclip\[lmdb\]'"):
@@ -278,7 +278,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spelling", ["007", "0" * 5000 + "7", 7])
-def test_a_number_has_one_id_however_the_files_spell_it(tmp_path, spelling):
+def test_numeric_ids_are_normalised_in_all_files(tmp_path, spelling):
     folder = tmp_path / "d"
     for name in ("007", 7):
         write_images(folder, "valid", {name: IMAGES[7]})
@@ -289,7 +289,7 @@ def test_a_number_has_one_id_however_the_files_spell_it(tmp_path, spelling):
         assert [record.id for record in texts] == ["7"]
 
 
-def test_an_id_of_any_length_is_text_where_it_is_no_number_for_python(tmp_path):
+def test_ids_too_long_for_a_python_int_are_kept_as_text(tmp_path):
     path = write_texts(tmp_path, "valid", [("9" * 4301, "红色连衣裙", ["8" * 4301, 7])])
     spec, records = scan(path)
     [raw] = read(spec, records).values()

@@ -1,4 +1,4 @@
-"""Folders of images and texts; and how a source's kind is found out."""
+"""Folder sources of images and texts, and detection of a source's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.sources import is_sequential
 from tests.fixtures.sources import put, read, reasons, scan
 
 
-def test_images_are_found_by_suffix_with_the_texts_beside_them(tmp_path: Path) -> None:
+def test_images_are_found_by_suffix_and_paired_with_their_texts(tmp_path: Path) -> None:
     put(
         tmp_path,
         {
@@ -54,13 +54,13 @@ def test_a_fingerprint_changes_with_the_image_and_with_its_text(tmp_path: Path) 
     assert scan(tmp_path)[1][0].source_fingerprint == marks[2]
 
 
-def test_images_alone_have_no_texts(tmp_path: Path) -> None:
+def test_a_folder_of_images_has_no_texts(tmp_path: Path) -> None:
     spec, _records = scan(put(tmp_path, {"1.jpg": b"one"}))
     assert (spec.has_images, spec.has_texts) == (True, False)
     assert spec.describe() == f"1 images from a folder source ({tmp_path})"
 
 
-def test_texts_alone_are_a_source_of_texts(tmp_path: Path) -> None:
+def test_a_folder_of_texts_has_no_images(tmp_path: Path) -> None:
     spec, records = scan(put(tmp_path, {"a/1.txt": "一", "2.txt": "二"}))
     assert (spec.has_images, spec.has_texts) == (False, True)
     found = read(spec, records)
@@ -70,7 +70,7 @@ def test_texts_alone_are_a_source_of_texts(tmp_path: Path) -> None:
     }
 
 
-def test_a_record_that_cannot_be_read_is_a_failure_of_its_own(tmp_path: Path) -> None:
+def test_an_unreadable_record_does_not_affect_the_others(tmp_path: Path) -> None:
     put(
         tmp_path,
         {"gone.jpg": b"x", "large.jpg": b"x" * 50, "bad.jpg": b"x", "bad.txt": b"\xff\xfe\xff", "ok.jpg": b"ok"},
@@ -86,7 +86,7 @@ def test_a_record_that_cannot_be_read_is_a_failure_of_its_own(tmp_path: Path) ->
     assert found["ok.jpg"].image == b"ok"
 
 
-def test_ids_are_relative_to_what_was_given(tmp_path: Path) -> None:
+def test_ids_are_relative_to_the_given_address(tmp_path: Path) -> None:
     put(tmp_path, {"x/a/1.jpg": b"1", "y/2.jpg": b"2"})
     assert [record.id for record in scan(tmp_path / "x", tmp_path / "y")[1]] == ["a/1.jpg", "2.jpg"]
     assert [record.id for record in scan(tmp_path / "*" / "**" / "*.jpg")[1]] == ["x/a/1.jpg", "y/2.jpg"]
@@ -99,7 +99,7 @@ def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
     assert len(scan(tmp_path, limit=7)[1]) == 7
 
 
-def test_what_lies_below_the_output_folder_is_no_record(tmp_path: Path) -> None:
+def test_files_below_the_output_folder_are_skipped(tmp_path: Path) -> None:
     put(tmp_path, {"data/1.jpg": b"one", "data/out/embeddings/x.parquet": b"", "data/out/2.jpg": b"two"})
     (tmp_path / "link").symlink_to(tmp_path / "data")
     for source in ("data", "data/*", "data/**/*.jpg", "link"):
@@ -109,28 +109,28 @@ def test_what_lies_below_the_output_folder_is_no_record(tmp_path: Path) -> None:
     assert len(scan(tmp_path / "data", out=f"{tmp_path}/data/ou", format="folder")[1]) == 2
 
 
-def test_a_source_that_is_the_output_folder_or_lies_in_it_is_refused_with_the_cure(tmp_path: Path) -> None:
+def test_a_source_inside_the_output_folder_is_refused_with_the_cure(tmp_path: Path) -> None:
     put(tmp_path, {"data/1.jpg": b"one"})
     for out in (f"{tmp_path}/data/", tmp_path):
         with pytest.raises(SourceError, match=r"hanclip's own\. Choose an OUT outside the source"):
             scan(tmp_path / "data", out=out)
 
 
-def test_it_is_told_how_many_images_have_a_text(tmp_path: Path) -> None:
+def test_the_description_counts_images_with_a_text(tmp_path: Path) -> None:
     put(tmp_path, {"1.jpg": b"one", "1.txt": "a", "2.jpg": b"two"})
     assert scan(tmp_path)[0].describe().startswith("2 images, 1 of them with a text, from a folder")
     put(tmp_path, {"2.txt": "b"})
     assert scan(tmp_path)[0].describe().startswith("2 image-text pairs from")
 
 
-def test_a_name_that_is_not_unicode_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
     with open(bytes(tmp_path) + b"/\xff.jpg", "wb"):
         pass
     with pytest.raises(SourceError, match=r"udcff\.jpg' in the source is not valid Unicode"):
         scan(tmp_path)
 
 
-def test_what_cannot_be_a_source_says_why(tmp_path: Path) -> None:
+def test_an_invalid_source_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere does not exist"):
         scan(tmp_path / "nowhere")
     with pytest.raises(SourceError, match="Nothing to embed was found"):
@@ -146,14 +146,14 @@ def test_what_cannot_be_a_source_says_why(tmp_path: Path) -> None:
         scan(tmp_path / "mixed", format="webdataset")
 
 
-def test_a_spec_travels_by_pickle(tmp_path: Path) -> None:
+def test_a_spec_can_be_pickled(tmp_path: Path) -> None:
     spec, records = scan(put(tmp_path, {"1.jpg": b"one"}))
     data = pickle.dumps(spec)
     assert len(data) < 5000
     assert read(pickle.loads(data), records)["1.jpg"].image == b"one"
 
 
-def test_containers_that_must_be_read_in_order() -> None:
+def test_compressed_and_line_based_containers_are_sequential() -> None:
     sequential = {uri: is_sequential(uri) for uri in ("a.tar", "a.tar.gz", "A.TGZ", "b.parquet", "b.csv", "b.jsonl.gz")}
     assert [uri for uri, known in sequential.items() if known] == ["a.tar.gz", "A.TGZ", "b.csv", "b.jsonl.gz"]
     assert not is_sequential(None)

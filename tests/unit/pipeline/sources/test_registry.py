@@ -1,4 +1,4 @@
-"""The registry of source formats: one package and one word in `SourceKind` make a format."""
+"""The registry of source formats: a format is one package and one name in `SourceKind`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.vocabulary import SourceKind
 from tests.fixtures.sources import put, read, scan
 
 
-def test_every_format_is_registered_under_the_name_that_the_option_takes() -> None:
+def test_registered_names_equal_the_values_of_the_format_option() -> None:
     kinds = get_args(SourceKind)
     assert [known.name for known in formats().values()] == list(formats()) == list(kinds)
     assert get_args(SourceConfig.model_fields["format"].annotation) == ("auto", *kinds)
@@ -54,7 +54,7 @@ def test_a_suffix_belongs_to_one_format() -> None:
         ("/d/lmdb/valid/imgs", None),
     ],
 )
-def test_a_container_decides_its_format_unless_two_formats_share_its_suffix(
+def test_a_suffix_decides_the_format_unless_two_formats_share_it(
     container: str | None, kind: SourceKind | None
 ) -> None:
     assert kind_of_container(container) == kind
@@ -81,7 +81,7 @@ def scan_toys(config: SourceConfig, sink: Sink, out: str) -> SourceSpec:
 
 @pytest.fixture
 def toy_format(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package `pipeline.sources.toy` and its word."""
+    """Register a package `pipeline.sources.toy` and its name."""
     package = ModuleType("pipeline.sources.toy")
     package.FORMAT = SourceFormat(  # type: ignore[attr-defined]
         "toy",  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def toy_format(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("toy_format")
-def test_a_new_format_is_a_package_and_a_word(tmp_path: Path) -> None:
+def test_a_new_format_needs_only_a_package_and_a_name(tmp_path: Path) -> None:
     put(tmp_path, {"a.toy": b"a", "x/b.toy.gz": b"b", "note.txt": b"no toy"})
     spec, records = scan(tmp_path, fingerprint_column="x")
     assert (spec.kind, [record.id for record in records]) == ("toy", ["a.toy", "x/b.toy.gz"])

@@ -1,4 +1,4 @@
-"""Storage on a local disk and in memory: names, listings, ranges, writes that appear whole or not at all."""
+"""Storage on a local disk and in memory: names, listings, range reads and atomic writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def names(uris: list[str], folder: Path) -> list[str]:
     return [uri.removeprefix(f"{folder}/") for uri in uris]
 
 
-def test_local_names_become_absolute_and_urls_keep_every_character(
+def test_local_paths_become_absolute_and_urls_keep_every_character(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def test_local_names_become_absolute_and_urls_keep_every_character(
     assert storage.name("https://h/p/a.jpg?x=/b") == "a.jpg"
 
 
-def test_a_fingerprint_tells_of_a_change(tmp_path: Path) -> None:
+def test_a_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     put(tmp_path, "a")
     before = storage.stat(str(tmp_path / "a"))
     os.utime(tmp_path / "a", ns=(1, 1))
@@ -65,7 +65,7 @@ def test_a_fingerprint_tells_of_a_change(tmp_path: Path) -> None:
     assert before.fingerprint != after.fingerprint
 
 
-def test_listings_are_recursive_and_leave_out_hidden_and_staged_files(tmp_path: Path) -> None:
+def test_listings_are_recursive_and_skip_hidden_and_staged_files(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b/c.jpg", "b/#1.jpg", ".hidden/x", "b/.x", "b/c.jpg#12")
     found = sorted(info.uri for info in storage.list_objects(str(tmp_path)))
     assert names(found, tmp_path) == ["a.jpg", "b/#1.jpg", "b/c.jpg"]
@@ -79,7 +79,7 @@ def test_a_missing_folder_is_an_error_and_an_empty_one_is_not(tmp_path: Path) ->
     assert not storage.exists(str(tmp_path))
 
 
-def test_patterns_are_filled_in_sorted_and_without_repeats(tmp_path: Path) -> None:
+def test_patterns_expand_in_order_without_duplicates(tmp_path: Path) -> None:
     put(tmp_path, "p-000.tar", "p-001.tar", "p-002.tar", "x/q.tar", "odd[1].tar")
     base = str(tmp_path)
     assert names(storage.expand([f"{base}/p-{{000..001}}.tar"]), tmp_path) == ["p-000.tar", "p-001.tar"]
@@ -117,7 +117,7 @@ def test_patterns_match_in_stores_without_folders() -> None:
         ("[^a]", ["^", "a"], ["b"]),
     ],
 )
-def test_a_pattern_means_in_a_bucket_what_it_means_on_a_disk(
+def test_a_pattern_matches_the_same_names_in_a_bucket_and_on_disk(
     tmp_path: Path, pattern: str, matching: list[str], others: list[str]
 ) -> None:
     base = f"memory://same/{uuid.uuid4().hex}"
@@ -128,7 +128,7 @@ def test_a_pattern_means_in_a_bucket_what_it_means_on_a_disk(
         assert [uri.removeprefix(f"{where}/") for uri in storage.expand([f"{where}/{pattern}"])] == sorted(matching)
 
 
-def test_other_fsspec_schemes_read_write_list_and_delete() -> None:
+def test_other_fsspec_schemes_can_read_write_list_and_delete() -> None:
     uri = "memory://other/x/a.bin"
     storage.create(uri, b"0123456789")
     with pytest.raises(AlreadyExistsError):
@@ -146,12 +146,12 @@ def test_other_fsspec_schemes_read_write_list_and_delete() -> None:
     assert not storage.exists(uri)
 
 
-def test_an_unknown_scheme_says_so() -> None:
+def test_an_unknown_scheme_is_reported() -> None:
     with pytest.raises(BadUriError, match="nosuch://a/b cannot be opened"):
         storage.read_bytes("nosuch://a/b")
 
 
-def test_many_reads_keep_their_order_and_give_each_failure_its_error(tmp_path: Path) -> None:
+def test_concurrent_reads_keep_their_order_and_return_an_error_per_failure(tmp_path: Path) -> None:
     put(tmp_path, *(f"{number}" for number in range(50)))
     for number in range(50):
         (tmp_path / f"{number}").write_bytes(str(number).encode())
@@ -174,7 +174,7 @@ def test_a_file_without_permission_is_forbidden(tmp_path: Path) -> None:
     assert isinstance(storage.read_many([str(tmp_path / "a")], POLICY)[0], ForbiddenError)
 
 
-def test_spans_come_back_in_order_short_at_the_end_and_limited(tmp_path: Path) -> None:
+def test_spans_are_returned_in_order_clipped_at_the_end_and_limited(tmp_path: Path) -> None:
     data = os.urandom(600_000)
     put(tmp_path, "a", data=data)
     spans = [(500_000, 900), (0, 10), (5, 10), (599_990, 500), (700_000, 5), (20, 1001), (3, 0)]
@@ -186,14 +186,14 @@ def test_spans_come_back_in_order_short_at_the_end_and_limited(tmp_path: Path) -
     assert all(isinstance(result, NotFoundError) for result in missing)
 
 
-def test_near_spans_share_a_request_and_far_ones_do_not() -> None:
+def test_nearby_spans_share_a_request_and_distant_ones_do_not() -> None:
     spans = [_Span(0, 100, 0), _Span(100, 100, 1), _Span(10**6, 100, 2), _Span(150, 10, 3)]
     assert [[span.place for span in group] for group in _merge(spans)] == [[0, 1, 3], [2]]
     long = [_Span(0, 30 * 2**20, 0), _Span(30 * 2**20, 30 * 2**20, 1)]
     assert len(_merge(long)) == 2
 
 
-def test_create_lets_one_of_many_writers_win(tmp_path: Path) -> None:
+def test_create_lets_exactly_one_concurrent_writer_win(tmp_path: Path) -> None:
     uri = str(tmp_path / "new/folder/shard.parquet")
     start = threading.Barrier(4)
 
@@ -213,7 +213,9 @@ def test_create_lets_one_of_many_writers_win(tmp_path: Path) -> None:
     assert storage.supports_create(str(tmp_path))
 
 
-def test_create_without_hard_links_still_refuses_a_taken_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_without_hard_links_still_refuses_an_existing_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_links(*_args: object) -> None:
         raise OSError(95, "Operation not supported")
 
@@ -227,7 +229,7 @@ def test_create_without_hard_links_still_refuses_a_taken_name(tmp_path: Path, mo
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_overwrite_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_overwrite_replaces_the_file_and_leaves_no_staged_file(tmp_path: Path) -> None:
     uri = str(tmp_path / "a")
     storage.overwrite(uri, b"1")
     storage.overwrite(uri, b"22")
@@ -238,7 +240,7 @@ def test_overwrite_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_arrow_reads_what_storage_wrote(tmp_path: Path) -> None:
+def test_arrow_reads_files_written_by_storage(tmp_path: Path) -> None:
     table = pa.table({"a": [1, 2, 3]})
     for base in (str(tmp_path), "memory://arrow"):
         sink = pa.BufferOutputStream()
@@ -248,7 +250,7 @@ def test_arrow_reads_what_storage_wrote(tmp_path: Path) -> None:
         assert pq.read_table(path, filesystem=fs).equals(table)
 
 
-def test_an_output_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_an_unwritable_output_folder_is_refused_with_the_reason(tmp_path: Path) -> None:
     storage.check_writable(f"{tmp_path}/new/folder")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
@@ -257,14 +259,14 @@ def test_an_output_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_missing_permission_is_named(tmp_path: Path) -> None:
-    told, here = os.pipe()
+def test_a_missing_permission_is_reported(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
     if not (child := os.fork()):
         os.setuid(65534)
         try:
             storage.check_writable(f"{tmp_path}/out")
         except ConfigError as error:
-            os.write(here, str(error).encode())
+            os.write(write_end, str(error).encode())
         os._exit(0)
     os.waitpid(child, 0)
-    assert "cannot be written: there is no permission to write in" in os.read(told, 1000).decode()
+    assert "cannot be written: there is no permission to write in" in os.read(read_end, 1000).decode()

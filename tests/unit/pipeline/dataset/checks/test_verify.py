@@ -1,4 +1,4 @@
-"""The audit finds what is missing, doubled or damaged, and nothing in a good dataset; `status` tells its counts."""
+"""`verify` reports missing, duplicated and damaged rows and nothing else; `status` counts rows, runs and quarantine."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ def data_files(catalog: Catalog) -> list[Path]:
 
 
 def tamper(path: Path, table: pa.Table) -> None:
-    """Replace the rows of a committed file, keeping its footer's words."""
-    told = pq.read_metadata(path).metadata
+    """Replace the rows of a committed file and keep its footer metadata."""
+    metadata = pq.read_metadata(path).metadata
     with pq.ParquetWriter(path, table.schema) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({k.decode(): v.decode() for k, v in told.items() if k.startswith(b"hanclip.")})
+        writer.add_key_value_metadata(
+            {k.decode(): v.decode() for k, v in metadata.items() if k.startswith(b"hanclip.")}
+        )
 
 
 def replace_vector(path: Path, row: int, vector: np.ndarray) -> None:
@@ -69,24 +71,24 @@ def test_an_unfinished_dataset_is_incomplete_but_not_corrupt(catalog: Catalog) -
     assert report.missing == 1500 - plan.shards[0].rows
 
 
-def test_nothing_committed_is_all_missing(catalog: Catalog) -> None:
+def test_without_commits_every_row_is_missing(catalog: Catalog) -> None:
     catalog.plan()
     assert counts(verify(str(catalog.out))) == {"planned": 1500, "missing": 1500}
 
 
-def test_no_dataset_is_said(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="no dataset"):
         verify(str(tmp_path))
 
 
-def test_a_retried_record_counts_once_by_its_latest_outcome(catalog: Catalog) -> None:
+def test_a_retried_record_counts_once_with_its_latest_outcome(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000001": "timeout", "sku-000002": "timeout"})
     carry_out(catalog.retry("timeout"), {"sku-000002": "not_found"})
     assert counts(verify(str(catalog.out))) == {"planned": 1500, "embedded": 1499, "quarantined": 1}
     assert status(str(catalog.out)).quarantined == Counter(not_found=1)
 
 
-def test_what_the_source_changed_or_dropped_before_it_was_done_is_abandoned(catalog: Catalog) -> None:
+def test_records_changed_or_removed_before_their_commit_are_abandoned(catalog: Catalog) -> None:
     first = catalog.plan()
     carry_out(first, shards=slice(0, 1))
     done = first.shards[0].rows
@@ -106,7 +108,7 @@ def test_an_image_replaced_under_its_id_is_another_record(catalog: Catalog) -> N
     assert counts(verify(str(catalog.out))) == {"planned": 1501, "embedded": 1501}
 
 
-def test_a_deleted_row_is_found(catalog: Catalog) -> None:
+def test_a_deleted_row_is_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     path = data_files(catalog)[0]
     tamper(path, pq.read_table(path, partitioning=None).slice(1))
@@ -115,7 +117,7 @@ def test_a_deleted_row_is_found(catalog: Catalog) -> None:
     assert [path.name in problem and "rows, its footer states" in problem for problem in report.problems] == [True]
 
 
-def test_a_deleted_file_is_missing_rows(catalog: Catalog) -> None:
+def test_rows_of_a_deleted_file_are_missing(catalog: Catalog) -> None:
     plan = catalog.plan()
     carry_out(plan)
     data_files(catalog)[0].unlink()
@@ -124,7 +126,7 @@ def test_a_deleted_file_is_missing_rows(catalog: Catalog) -> None:
     assert report.ok
 
 
-def test_a_copied_file_is_found(catalog: Catalog) -> None:
+def test_a_copied_file_is_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     path = data_files(catalog)[0]
     path.with_name("f" * 32 + ".parquet").write_bytes(path.read_bytes())
@@ -135,7 +137,7 @@ def test_a_copied_file_is_found(catalog: Catalog) -> None:
     assert any(problem.startswith(f"{rows} surplus rows") for problem in report.problems)
 
 
-def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
+def test_a_shard_committed_under_two_dates_is_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan("2026-11-21"))
     path = data_files(catalog)[0]
     other = path.parent.with_name("run_date=2026-11-29") / path.name
@@ -148,7 +150,7 @@ def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vector", "words"),
+    ("vector", "expected"),
     [
         (np.array([np.nan, 0, 0, 0, 0, 0, 0, 0]), "image_embedding is not finite in 1 rows"),
         (np.full(8, np.inf), "image_embedding is not finite in 1 rows"),
@@ -156,14 +158,14 @@ def test_a_shard_under_two_dates_is_found(catalog: Catalog) -> None:
         (np.full(8, 8**-0.5), "similarity is not the dot product of the vectors in 1 rows"),
     ],
 )
-def test_a_wrong_vector_is_found(catalog: Catalog, vector: np.ndarray, words: str) -> None:
+def test_a_wrong_vector_is_reported(catalog: Catalog, vector: np.ndarray, expected: str) -> None:
     carry_out(catalog.plan())
     replace_vector(data_files(catalog)[0], 3, vector)
-    assert any(words in problem for problem in verify(str(catalog.out)).problems)
+    assert any(expected in problem for problem in verify(str(catalog.out)).problems)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
-def test_a_truncated_file_is_named_and_its_rows_are_missing(catalog: Catalog, keep: float) -> None:
+def test_a_truncated_file_is_reported_and_its_rows_are_missing(catalog: Catalog, keep: float) -> None:
     plan = catalog.plan()
     carry_out(plan)
     path = data_files(catalog)[0]
@@ -175,7 +177,7 @@ def test_a_truncated_file_is_named_and_its_rows_are_missing(catalog: Catalog, ke
     assert report.missing in {shard.rows for shard in plan.shards}
 
 
-def test_a_flipped_byte_in_a_page_is_found(catalog: Catalog) -> None:
+def test_corrupt_bytes_in_a_page_are_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     path = data_files(catalog)[0]
     column = pq.read_metadata(path).row_group(0).column(0)
@@ -186,14 +188,14 @@ def test_a_flipped_byte_in_a_page_is_found(catalog: Catalog) -> None:
     assert any(path.name in problem for problem in verify(str(catalog.out)).problems)
 
 
-def test_other_columns_in_a_file_are_found(catalog: Catalog) -> None:
+def test_a_missing_column_in_a_file_is_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan())
     path = data_files(catalog)[0]
     tamper(path, pq.read_table(path, partitioning=None).drop(["image_phash"]))
     assert any(", the dataset has [" in problem for problem in verify(str(catalog.out)).problems)
 
 
-def test_a_lost_quarantine_file_is_found(catalog: Catalog) -> None:
+def test_a_lost_quarantine_file_is_reported(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000001": "timeout"})
     (file,) = (catalog.out / "_quarantine").rglob("*.parquet")
     file.unlink()
@@ -214,7 +216,7 @@ def test_leftovers_are_listed_and_harmless(catalog: Catalog) -> None:
     assert set(report.leftovers) == {str(left), str(note)}
 
 
-def test_rows_that_no_plan_lists_are_found(catalog: Catalog) -> None:
+def test_rows_without_a_plan_are_reported(catalog: Catalog) -> None:
     plan = catalog.plan()
     carry_out(plan)
     Path(plan.uri, "plan.parquet").unlink()
@@ -223,32 +225,32 @@ def test_rows_that_no_plan_lists_are_found(catalog: Catalog) -> None:
     assert any("are in no plan under _runs/" in problem for problem in report.problems)
 
 
-def test_status_counts_without_reading_the_rows(catalog: Catalog) -> None:
+def test_status_counts_rows_runs_and_quarantine(catalog: Catalog) -> None:
     first = catalog.plan()
     carry_out(first, {"sku-000001": "timeout", "sku-000002": "not_found"}, slice(0, 2))
     Path(first.uri, "summary.json").write_text(json.dumps({"state": "stopped", "run_id": first.run_id}))
     second = catalog.plan()
-    told = status(str(catalog.out))
-    assert [(run.run_id, run.state) for run in told.runs] == [(second.run_id, "planned"), (first.run_id, "stopped")]
-    assert told.runs[1].report["run_id"] == first.run_id
-    assert told.shards == 2
-    assert told.rows == sum(shard.rows for shard in first.shards[:2]) - 2
-    assert told.quarantined == Counter(timeout=1, not_found=1)
-    assert told.size_bytes == sum(path.stat().st_size for path in data_files(catalog))
-    assert told.identity == first.dataset.identity
+    found = status(str(catalog.out))
+    assert [(run.run_id, run.state) for run in found.runs] == [(second.run_id, "planned"), (first.run_id, "stopped")]
+    assert found.runs[1].report["run_id"] == first.run_id
+    assert found.shards == 2
+    assert found.rows == sum(shard.rows for shard in first.shards[:2]) - 2
+    assert found.quarantined == Counter(timeout=1, not_found=1)
+    assert found.size_bytes == sum(path.stat().st_size for path in data_files(catalog))
+    assert found.identity == first.dataset.identity
 
 
-def test_a_quarantined_record_that_was_mended_is_no_longer_counted(catalog: Catalog) -> None:
+def test_a_fixed_quarantined_record_is_no_longer_counted(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000001": "not_an_image", "sku-000002": "not_an_image"})
     assert status(str(catalog.out)).examples == {"not_an_image": "sku-000001"}
     catalog.write("part-0", skus(1500), changed=["sku-000001"])
-    mended = catalog.plan()
+    fixed = catalog.plan()
     retry = catalog.retry("not_an_image")
     assert retry.source.notes == ("1 record changed since the failure: `hanclip embed` embeds it.",)
-    carry_out(mended)
+    carry_out(fixed)
     for _again in range(2):
-        told, report = status(str(catalog.out)), verify(str(catalog.out))
-        assert (told.rows, told.quarantined, told.examples) == (
+        found, report = status(str(catalog.out)), verify(str(catalog.out))
+        assert (found.rows, found.quarantined, found.examples) == (
             1499,
             {"not_an_image": 1},
             {"not_an_image": "sku-000002"},
@@ -258,7 +260,7 @@ def test_a_quarantined_record_that_was_mended_is_no_longer_counted(catalog: Cata
         assert catalog.retry("not_an_image").source.notes == ()
 
 
-def test_a_retry_says_which_reasons_there_are(catalog: Catalog) -> None:
+def test_a_retry_without_matches_lists_the_existing_reasons(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {"sku-000001": "not_found"})
     assert catalog.retry("timeout").source.notes == (
         "No quarantined record has reason timeout; there are: not_found 1.",
@@ -266,7 +268,7 @@ def test_a_retry_says_which_reasons_there_are(catalog: Catalog) -> None:
     assert (catalog.retry().rows, catalog.retry().source.notes) == (1, ())
 
 
-def test_status_tells_how_long_a_run_is_silent(catalog: Catalog) -> None:
+def test_status_reports_the_time_since_the_last_progress(catalog: Catalog) -> None:
     plan = catalog.plan()
     then = (datetime.now(UTC) - timedelta(minutes=7)).isoformat()
     Path(plan.uri, "progress.json").write_text(json.dumps({"state": "running", "at": then}))
@@ -276,7 +278,7 @@ def test_status_tells_how_long_a_run_is_silent(catalog: Catalog) -> None:
     assert status(str(catalog.out)).runs[0].silent_s is None
 
 
-def test_status_of_a_dataset_whose_plans_are_gone_reads_the_footers(catalog: Catalog) -> None:
+def test_status_without_plan_files_counts_rows_from_the_footers(catalog: Catalog) -> None:
     plan = catalog.plan()
     carry_out(plan)
     Path(plan.uri, "plan.parquet").unlink()

@@ -1,4 +1,4 @@
-"""Pickled pairs are parsed, never unpickled, and no value costs more than its own bytes."""
+"""Pickled pairs are parsed without unpickling, with memory bounded by the size of the data."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ TIB = (2**40).to_bytes(8, "little")
         (65_535, 65_536, "\0"),
     ],
 )
-def test_every_protocol_gives_the_pair(protocol: int, value: tuple[Any, Any, str]) -> None:
+def test_every_pickle_protocol_is_parsed(protocol: int, value: tuple[Any, Any, str]) -> None:
     assert parse_pair(pickle.dumps(value, protocol)) == LmdbPair(*map(str, value))
 
 
 class Harmful:
-    """What an unpickler would run."""
+    """Creates a folder if it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("harmed",)
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
-def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
+def test_pickled_code_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
     monkeypatch.chdir(tmp_path)
     for value in (Harmful(), (12, 1, Harmful()), (Harmful(), 1, "a")):
         with pytest.raises(ValueError, match="it is not a tuple of image_id, text_id and text"):
@@ -51,7 +51,7 @@ def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pr
 
 
 @pytest.mark.parametrize("opcode", [b"\x8d", b"\x8e", b"\x96"], ids=["text", "bytes", "bytearray"])
-def test_a_string_that_announces_a_tebibyte_is_refused(opcode: bytes) -> None:
+def test_a_declared_length_of_a_tebibyte_is_refused(opcode: bytes) -> None:
     tracemalloc.start()
     with pytest.raises(ValueError, match="expected 1099511627776 bytes"):
         parse_pair(PROTO_4 + opcode + TIB + b"abc" + STOP)
@@ -78,12 +78,12 @@ def test_a_string_that_announces_a_tebibyte_is_refused(opcode: bytes) -> None:
         PROTO_4 + b"K\x01K\x02\x8c\x01\xff\x87" + STOP,
     ],
 )
-def test_anything_else_is_an_error(data: bytes) -> None:
+def test_data_other_than_a_pair_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - several messages, one kind
         parse_pair(data)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda data: PROTO_4 + data + STOP))
-def test_no_bytes_raise_anything_but_a_value_error(data: bytes) -> None:
+def test_arbitrary_bytes_raise_only_value_errors(data: bytes) -> None:
     with suppress(ValueError):
         parse_pair(data)

@@ -1,4 +1,4 @@
-"""Which column of a table is what, and what is said when that cannot be found out."""
+"""Detecting the role of each table column, and the errors when that fails."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def test_columns_are_found_by_name(
     assert (spec.details.id, spec.details.image, spec.details.text) == roles
 
 
-def test_bytes_come_before_uris(tmp_path: Path) -> None:
+def test_byte_columns_are_preferred_to_uri_columns(tmp_path: Path) -> None:
     path = as_parquet({"url": ["u"], "content": [b"x"], "image": ["y"]}, tmp_path / "a.parquet")
     spec = scan(path)[0]
     assert isinstance(spec.details, TableColumns)
     assert (spec.details.image, spec.details.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
 
 
-def test_records_without_an_id_column_are_named_by_their_uri_or_row(tmp_path: Path) -> None:
+def test_without_an_id_column_the_id_is_the_uri_or_the_row(tmp_path: Path) -> None:
     put(tmp_path, {"x/c.jsonl": as_jsonl([{"url": "https://h/1.jpg"}, {"url": None}]), "x/d.csv": "text\na\nb\n"})
     assert [record.id for record in scan(tmp_path / "x" / "c.jsonl")[1]] == ["https://h/1.jpg", "c.jsonl#1"]
     assert [record.id for record in scan(tmp_path / "x" / "d.csv")[1]] == ["d.csv#0", "d.csv#1"]
 
 
-def test_wrong_columns_are_explained(tmp_path: Path) -> None:
+def test_wrong_columns_are_refused_with_the_reason(tmp_path: Path) -> None:
     put(tmp_path, {"c.csv": "sku,pic,name,id\n1,a,b,c\n", "d.csv": "x,y\n1,2\n"})
 
     def error(name: str, **options: Any) -> str:
@@ -66,7 +66,7 @@ def test_wrong_columns_are_explained(tmp_path: Path) -> None:
     assert "column image of" in error("e.parquet", image_column="image")
 
 
-def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path: Path) -> None:
+def test_a_missing_id_is_refused_with_its_row(tmp_path: Path) -> None:
     put(tmp_path, {"c.csv": "id,text\n1,a\n,b\n"})
     with pytest.raises(SourceError, match=r"Row 1 of .*c\.csv has no id"):
         scan(tmp_path / "c.csv")
@@ -75,7 +75,7 @@ def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path: Path) -> None:
         scan(tmp_path / "d.parquet")
 
 
-def test_several_files_are_one_table(tmp_path: Path) -> None:
+def test_several_files_form_one_table(tmp_path: Path) -> None:
     as_parquet({"id": [1], "text": ["a"], "n": [1]}, tmp_path / "t" / "a.parquet")
     as_parquet({"id": [2], "text": ["b"], "n": [2.5], "m": ["x"]}, tmp_path / "t" / "k=1" / "b.parquet")
     spec, records = scan(tmp_path / "t")
@@ -91,7 +91,7 @@ def test_several_files_are_one_table(tmp_path: Path) -> None:
         scan(tmp_path / "t")
 
 
-def test_dictionaries_times_and_lists_are_carried(tmp_path: Path) -> None:
+def test_dictionaries_timestamps_and_lists_are_kept(tmp_path: Path) -> None:
     table = {
         "text": ["a", "b"],
         "label": pa.array(["x", "x"]).dictionary_encode(),
@@ -105,7 +105,7 @@ def test_dictionaries_times_and_lists_are_carried(tmp_path: Path) -> None:
     assert pa.Table.from_pylist(rows, spec.extra)["when"].cast(pa.int64()).to_pylist() == [0, 1]
 
 
-def test_csv_of_a_chinese_spreadsheet(tmp_path: Path) -> None:
+def test_csv_files_in_gb18030_or_with_a_bom_are_read(tmp_path: Path) -> None:
     put(tmp_path, {"c.csv": "编号,title\n1,连衣裙\n".encode("gb18030"), "d.csv": "\ufefftitle\n鞋\n"})
     assert [raw.text for raw in read(*scan(tmp_path / "c.csv")).values()] == ["连衣裙"]
     assert [raw.text for raw in read(*scan(tmp_path / "d.csv")).values()] == ["鞋"]
