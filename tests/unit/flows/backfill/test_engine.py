@@ -1,4 +1,4 @@
-"""The backfill engine over jobs of milliseconds."""
+"""The backfill engine, with toy jobs that take milliseconds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ TARGET = TargetConfig(backend="ray", address="http://127.0.0.1:1", poll_s=0.02, 
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 15)]
 
 
-class Seen(Observer):
-    """Every grid, in order."""
+class GridRecorder(Observer):
+    """Records every grid, in order."""
 
     def __init__(self) -> None:
         self.grids: list[Grid] = []
@@ -57,14 +57,14 @@ def config(tmp_path: Path) -> RunConfig:
 def a_backfill(config: RunConfig, jobs: ToyJobs, target: TargetConfig = TARGET, **request: Any) -> Backfill:
     if not {"partitions", "latest"} & set(request):
         request = {"start": DAYS[0], "end": DAYS[-1], **request}
-    return Backfill(BackfillRequest(**request), config, target, jobs, Seen())
+    return Backfill(BackfillRequest(**request), config, target, jobs, GridRecorder())
 
 
 def statuses(grid: Grid) -> list[str]:
     return [row.status for row in grid.rows]
 
 
-def test_what_is_missing_is_run_and_nothing_else(config: RunConfig) -> None:
+def test_only_missing_partitions_are_run(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[4]: "fail", DAYS[8]: "empty"})
     first = a_backfill(config, jobs, limit=3, group=2).run()
     assert statuses(first) == ["done"] * 3 + ["later"] * 11
@@ -90,7 +90,7 @@ def test_what_is_missing_is_run_and_nothing_else(config: RunConfig) -> None:
     assert jobs.ran.total() == 15
 
 
-def test_order_groups_and_live_rows(config: RunConfig) -> None:
+def test_jobs_follow_the_order_and_groups_and_update_the_grid(config: RunConfig) -> None:
     jobs = ToyJobs()
     backfill = a_backfill(config, jobs, order="newest", group=5, max_active=1)
     backfill.run()
@@ -103,21 +103,21 @@ def test_order_groups_and_live_rows(config: RunConfig) -> None:
 
 
 @pytest.mark.parametrize("max_active", [1, 3, 5])
-def test_never_more_jobs_at_once_than_asked_for(config: RunConfig, max_active: int) -> None:
+def test_max_active_limits_the_concurrent_jobs(config: RunConfig, max_active: int) -> None:
     jobs = ToyJobs()
     a_backfill(config, jobs, group=1, max_active=max_active).run()
     assert jobs.most_at_once() == max_active
     assert len(jobs.jobs) == 14
 
 
-def test_in_this_process_one_job_at_a_time_and_the_grid_says_so(config: RunConfig) -> None:
+def test_jobs_in_this_process_run_one_at_a_time_with_a_note(config: RunConfig) -> None:
     jobs = ToyJobs()
     grid = a_backfill(config, jobs, TargetConfig(poll_s=0.02), group=7, max_active=2).run()
     assert jobs.most_at_once() == 1
     assert grid.notes == ("Jobs in this process run one at a time: max_active has no effect here.",)
 
 
-def test_a_dead_driver_is_followed_by_one_that_does_the_rest(config: RunConfig) -> None:
+def test_a_new_attempt_continues_after_a_driver_died(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[2]: "die", DAYS[9]: "dies"})
     grid = a_backfill(config, jobs, group=7).run()
     assert statuses(grid) == ["done"] * 9 + ["failed"] * 5
@@ -132,7 +132,7 @@ def test_a_manifest_of_another_job_does_not_hide_the_outcome(config: RunConfig) 
     assert (statuses(grid)[:4], grid.exit_code, len(jobs.jobs)) == (["done"] * 4, 0, 1)
 
 
-def test_a_stop_ends_the_jobs_and_starts_no_other(config: RunConfig) -> None:
+def test_a_stop_stops_the_jobs_and_starts_no_others(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[1]: "slow", DAYS[4]: "slow"})
     backfill = a_backfill(config, jobs, group=3, max_active=2)
     backfill.should_stop = lambda: jobs.ran[DAYS[4]] > 0 and jobs.ran[DAYS[1]] > 0
@@ -145,7 +145,7 @@ def test_a_stop_ends_the_jobs_and_starts_no_other(config: RunConfig) -> None:
     assert jobs.ran[DAYS[0]] == 1
 
 
-def test_fail_fast_stops_the_others(config: RunConfig) -> None:
+def test_fail_fast_stops_the_other_jobs(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[3]: "fail", DAYS[1]: "slow"})
     grid = a_backfill(config, jobs, group=3, max_active=2, fail_fast=True).run()
     assert (grid.exit_code, len(jobs.jobs)) == (1, 2)
@@ -153,7 +153,7 @@ def test_fail_fast_stops_the_others(config: RunConfig) -> None:
     assert grid.of(DAYS[1]).status == "stopped"
 
 
-def test_a_job_stopped_by_somebody_else_ends_the_backfill(config: RunConfig) -> None:
+def test_a_job_stopped_externally_ends_the_backfill(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[0]: "slow"})
 
     def cancel() -> None:
@@ -165,7 +165,7 @@ def test_a_job_stopped_by_somebody_else_ends_the_backfill(config: RunConfig) -> 
     assert (statuses(grid), grid.exit_code, len(jobs.jobs)) == (["stopped"] * 14, 143, 1)
 
 
-def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig) -> None:
+def test_running_jobs_are_waited_for_and_not_submitted_again(config: RunConfig) -> None:
     jobs = ToyJobs()
 
     class Crash(Observer):
@@ -186,7 +186,7 @@ def test_jobs_that_run_already_are_waited_for_and_not_doubled(config: RunConfig)
     assert {row.job for row in grid.rows} >= set(left_running)
 
 
-def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
+def test_a_stop_does_not_stop_jobs_of_other_backfills(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[0]: "slow"})
     out = config.output.uri
     keys = {"keys": ",".join(DAYS[:2]), "app": APP, "backfill_id": "somebody-else", "out": out}
@@ -205,8 +205,8 @@ def test_a_stop_leaves_the_jobs_of_others_alone(config: RunConfig) -> None:
     assert statuses(ended[0]) == ["stopped"] * 2 + ["done"] * 2
 
 
-def begin_theirs(jobs: ToyJobs, config: RunConfig, made_from: RunConfig) -> None:
-    """A job over two days that somebody else began: it has done the first, and the second would take a minute."""
+def start_foreign_job(jobs: ToyJobs, config: RunConfig, made_from: RunConfig) -> None:
+    """Submit a two-day job of another backfill: its first day is done, and its second would take a minute."""
     keys = {"keys": ",".join(DAYS[:2]), "app": APP, "backfill_id": "somebody-else", "out": config.output.uri}
     runs = tuple(JobRun(part.key, part.config) for part in partitions(made_from, DAYS[:2]))
     jobs.submit("theirs-a1", JobSpec("theirs", config.output.uri, runs, keys))
@@ -214,19 +214,19 @@ def begin_theirs(jobs: ToyJobs, config: RunConfig, made_from: RunConfig) -> None
     jobs.behaviour.clear()
 
 
-def test_what_others_stop_is_done_by_a_job_of_ours(config: RunConfig) -> None:
+def test_partitions_of_a_stopped_foreign_job_are_run(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[1]: "slow"})
-    begin_theirs(jobs, config, config)
+    start_foreign_job(jobs, config, config)
     threading.Timer(0.5, jobs.stop, ("theirs-a1",)).start()
     grid = a_backfill(config, jobs, partitions=tuple(DAYS[:4])).run()
     assert (statuses(grid), grid.exit_code) == (["done"] * 4, 0)
-    assert jobs.ran[DAYS[0]] == 1, "done by them, and waited for"
+    assert jobs.ran[DAYS[0]] == 1, "done by the foreign job"
 
 
-def test_a_job_that_does_something_else_is_not_waited_for(config: RunConfig) -> None:
+def test_a_foreign_job_with_other_options_is_not_waited_for(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[1]: "slow"})
     other = parse({**config.model_dump(mode="json"), "image": {"max_pixels": 5}})
-    begin_theirs(jobs, config, other)
+    start_foreign_job(jobs, config, other)
     grid = a_backfill(config, jobs, partitions=tuple(DAYS[:2])).run()
     assert statuses(grid) == ["done"] * 2
     assert grid.of(DAYS[1]).job != "theirs-a1"
@@ -234,18 +234,18 @@ def test_a_job_that_does_something_else_is_not_waited_for(config: RunConfig) -> 
     jobs.stop("theirs-a1")
 
 
-def test_only_a_flow_run_s_jobs_carry_its_id(config: RunConfig) -> None:
+def test_only_jobs_of_a_flow_run_have_its_id(config: RunConfig) -> None:
     jobs = ToyJobs()
     a_backfill(config, jobs, limit=1).run()
     backfill = a_backfill(config, jobs, limit=1)
     backfill.flow_run_id = "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1"
     backfill.run()
-    told = [status.metadata.get("flow_run_id") for status in jobs.jobs.values()]
-    assert told == [None, backfill.flow_run_id]
+    ids = [status.metadata.get("flow_run_id") for status in jobs.jobs.values()]
+    assert ids == [None, backfill.flow_run_id]
 
 
-class Unwatchable(ToyJobs):
-    """Once a job runs nobody can look at it."""
+class UnreachableJobs(ToyJobs):
+    """Once a job runs, its status cannot be read."""
 
     def status(self, job_id: str) -> JobStatus | None:
         found = super().status(job_id)
@@ -254,14 +254,14 @@ class Unwatchable(ToyJobs):
         return found
 
 
-def test_beside_a_job_that_cannot_be_watched_no_other_is_begun(config: RunConfig) -> None:
-    jobs = Unwatchable({DAYS[0]: "slow"})
+def test_no_job_is_started_while_another_cannot_be_reached(config: RunConfig) -> None:
+    jobs = UnreachableJobs({DAYS[0]: "slow"})
     grid = a_backfill(config, jobs, TARGET.model_copy(update={"lost_after_s": 0.1}), group=2, max_active=1).run()
     assert (statuses(grid), len(jobs.jobs)) == (["failed"] * 2 + ["stopped"] * 12, 1)
     assert grid.of(DAYS[0]).message == "No answer. Check the address."
 
 
-def test_a_job_that_runs_too_long_fails_and_the_others_go_on(config: RunConfig) -> None:
+def test_a_job_that_times_out_fails_and_the_others_continue(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[0]: "slow"})
     target = TARGET.model_copy(update={"timeout_s": 1.0})
     grid = a_backfill(config, jobs, target, group=2, max_active=1, partitions=tuple(DAYS[:4])).run()
@@ -269,7 +269,7 @@ def test_a_job_that_runs_too_long_fails_and_the_others_go_on(config: RunConfig) 
     assert "Raise timeout_s" in grid.of(DAYS[0]).message
 
 
-def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:
+def test_reprocess_selects_stale_failed_or_all_partitions(config: RunConfig, tmp_path: Path) -> None:
     jobs = ToyJobs()
     a_backfill(config, jobs).run()
     (tmp_path / f"dt={DAYS[5]}" / "1.tar").write_bytes(b"more")
@@ -288,11 +288,11 @@ def test_stale_and_all(config: RunConfig, tmp_path: Path) -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The `hanclip backfill` lines of a text, as words."""
+    """The `hanclip backfill` commands in a text, each as a list of words."""
     return [shlex.split(line.partition("#")[0]) for line in re.findall(r"hanclip (backfill .+?)(?:`|\n|$)", text)]
 
 
-def test_commands_of_the_docs_and_the_help_are_understood(
+def test_commands_in_the_readme_and_the_help_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -305,8 +305,8 @@ def test_commands_of_the_docs_and_the_help_are_understood(
         with pytest.raises(SystemExit) as ended:
             main([*local, "--dry-run", "--json"])
         assert ended.value.code == 0, words
-        [told] = capfd.readouterr().out.splitlines()
-        grid = json.loads(told)
+        [line] = capfd.readouterr().out.splitlines()
+        grid = json.loads(line)
         assert grid["tally"] == {"waiting": len(grid["partitions"])}
         assert grid["partitions"], words
     assert list(tmp_path.iterdir()) == [], "a dry run leaves nothing"
@@ -318,7 +318,7 @@ def test_the_manifest_is_documented() -> None:
     assert [line.split("|")[1].strip() for line in table] == list(PartitionState("a", "done").to_json())
 
 
-def test_a_grid_for_people(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_partitions_command_prints_a_table(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
     a_backfill(config, ToyJobs({DAYS[1]: "fail", DAYS[3]: "fail", DAYS[2]: "empty"}), limit=4).run()
     with pytest.raises(SystemExit):
         main(["partitions", config.output.uri])
@@ -333,13 +333,13 @@ def test_a_grid_for_people(config: RunConfig, capsys: pytest.CaptureFixture[str]
     assert f"{DAYS[1]} and 1 more: a flaw" in table
 
 
-def test_lines_while_it_goes(config: RunConfig) -> None:
+def test_a_line_is_printed_for_each_finished_partition(config: RunConfig) -> None:
     console = Console(file=StringIO(), width=60)
     backfill = a_backfill(config, ToyJobs({DAYS[1]: "fail"}), limit=3)
     with GridLines(console) as backfill.observer:
         backfill.run()
-    told = [line.split(" ", 1)[1] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-    assert [line for line in told if not line.startswith("job")] == [
+    lines = [line.split(" ", 1)[1] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [line for line in lines if not line.startswith("job")] == [
         f"{DAYS[0]} done, 10 records in 0.0 s (2 left)",
         f"{DAYS[1]} failed, 0 records in 0.0 s: a flaw (1 left)",
         f"{DAYS[2]} done, 10 records in 0.0 s (0 left)",

@@ -1,4 +1,4 @@
-"""`hanclip status`: what it says of runs that live, that are silent, and that left something behind."""
+"""`hanclip status`: the line of a running, silent, stopped or complete run."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=
         (RunStatus("r", "complete", {"rows_left": 0}), False, "complete"),
     ],
 )
-def test_a_run_in_one_line(run, completed_since, text):
+def test_a_run_is_described_in_one_line(run, completed_since, text):
     assert _run(run, completed_since) == text

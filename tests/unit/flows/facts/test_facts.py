@@ -1,4 +1,4 @@
-"""Facts say the same on a terminal and on a page."""
+"""Facts have the same content on a terminal and on a Markdown page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def drawn(pairs: Facts) -> str:
     return captured.get()
 
 
-def test_a_filter_on_a_terminal_and_on_a_page():
+def test_filter_facts_are_the_same_on_a_terminal_and_on_a_page():
     terminal, page = drawn(filter_facts(FILTERED)), fact_table(filter_facts(FILTERED))
     assert page.startswith("| rows | 10 = 5 kept (50 %) + 5 dropped |\n| --- | --- |\n")
     for text in (terminal, page):
@@ -65,7 +65,7 @@ def test_a_filter_on_a_terminal_and_on_a_page():
     assert "1 tar, 2.0 kB: `out\\|tars`" in page
 
 
-def test_duplicates_on_a_terminal_and_on_a_page():
+def test_dedup_facts_are_the_same_on_a_terminal_and_on_a_page():
 
     for text in (drawn(dedup_facts(FOUND)), fact_table(dedup_facts(FOUND))):
         assert "10 = 8 kept + 2 dropped" in text

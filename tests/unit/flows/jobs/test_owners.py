@@ -1,4 +1,4 @@
-"""Whose a job is: ids that keep flow runs apart, and who stops which jobs. Values and small fakes, no cluster."""
+"""Job ownership: ids that are unique per flow run, and which jobs are reaped or stopped. Small fakes, no cluster."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from flows.scheduled.reap import reason
 from tests.fixtures.processes import patience
 from tests.fixtures.toy_jobs import ToyJobs
 
-#: Flow runs made in one loop: UUIDv7, the first 48 bits of which are the millisecond.
-IN_ONE_LOOP = [
+#: Ids of flow runs created in one millisecond: UUIDv7 starts with 48 bits of milliseconds, here all the same.
+FLOW_RUN_IDS = [
     "0690a4de-77c1-7bd6-8000-5c1c4b0ff0c1",
     "0690a4de-77c1-7bd6-9a01-0e1f5d7c22ab",
     "0690a4de-77c1-7f02-b310-77aa30b1e9d4",
 ]
 
 
-def test_flow_runs_of_the_same_millisecond_have_jobs_of_their_own() -> None:
-    bases = {job_id_base("embed", flow_run_id, "shop") for flow_run_id in IN_ONE_LOOP}
+def test_flow_runs_of_the_same_millisecond_have_different_job_ids() -> None:
+    bases = {job_id_base("embed", flow_run_id, "shop") for flow_run_id in FLOW_RUN_IDS}
     assert len(bases) == 3
     assert all(is_job_id(attempt_id(base, 99)) for base in bases)
     assert [attempt_of(attempt_id(base, 12)) for base in bases] == [12] * 3
@@ -48,36 +48,41 @@ class Server:
         return FlowRun(flow_id=flow_run_id, state=self._states[str(flow_run_id)])
 
 
-def test_reap_wants_the_jobs_of_flow_runs_that_are_over_and_no_other() -> None:
-    over, running, gone = IN_ONE_LOOP
+def test_reap_selects_only_jobs_of_finished_or_deleted_flow_runs() -> None:
+    over, running, gone = FLOW_RUN_IDS
     server = cast(SyncPrefectClient, Server({over: Cancelled(), running: Running()}))
 
-    def why(grace_s: float = 0.0, **metadata: str) -> str:
+    def reason_for(grace_s: float = 0.0, **metadata: str) -> str:
         began = datetime.now(UTC) - timedelta(hours=1)
         return reason(server, JobStatus("j-a1", JobState.RUNNING, started_at=began, metadata=metadata), grace_s)
 
-    assert "Cancelled" in why(flow_run_id=over)
-    assert why(flow_run_id=gone) == "its flow run is gone"
-    assert [why(flow_run_id=running), why(backfill_id=uuid4().hex), why(flow_run_id="me"), why()] == [""] * 4
-    assert why(600, flow_run_id=over) == ""
+    assert "Cancelled" in reason_for(flow_run_id=over)
+    assert reason_for(flow_run_id=gone) == "its flow run is gone"
+    assert [
+        reason_for(flow_run_id=running),
+        reason_for(backfill_id=uuid4().hex),
+        reason_for(flow_run_id="me"),
+        reason_for(),
+    ] == [""] * 4
+    assert reason_for(600, flow_run_id=over) == ""
 
 
 JOBS = [f"{letter}-a1" for letter in "abcdef"]
 
 
 class Stubborn(ToyJobs):
-    """No stop ends before every job was asked to stop, and one job does not heed it."""
+    """Every stop waits until all jobs have been asked to stop, and one of them fails."""
 
-    together = Barrier(len(JOBS))
+    all_asked = Barrier(len(JOBS))
 
     def stop(self, job_id: str) -> None:
-        self.together.wait(patience(10))
+        self.all_asked.wait(patience(10))
         if job_id == "b-a1":
             raise TransientJobError("b-a1 has not stopped. Stop it again.")
         self.stops[job_id] = Event()
 
 
-def test_a_job_that_cannot_be_stopped_shields_no_other() -> None:
+def test_a_failed_stop_does_not_prevent_the_other_stops() -> None:
     jobs = Stubborn()
     assert list(stop_all(jobs, JOBS, TargetConfig())) == ["b-a1"]
     assert sorted(jobs.stops) == [job_id for job_id in JOBS if job_id != "b-a1"]

@@ -1,4 +1,4 @@
-"""Options of pydantic models: every model's words, typed again, make the same value; errors name the option."""
+"""Command-line options of pydantic models: values survive a round trip as arguments, and errors name the option."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ VALUES = [
 ]
 
 
-def typed(made: ModelOptions[Any], words: list[str]) -> dict[str, Any]:
-    """What a command with these options receives for `words`."""
+def received(made: ModelOptions[Any], words: list[str]) -> dict[str, Any]:
+    """The arguments that a command with these options receives for the command line `words`."""
     found: list[dict[str, Any]] = []
     app = typer.Typer()
 
@@ -58,14 +58,14 @@ def typed(made: ModelOptions[Any], words: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("made", "value"), VALUES)
-def test_the_words_of_a_value_make_the_value_again(made: ModelOptions[Any], value: object) -> None:
+def test_a_value_survives_a_round_trip_through_arguments(made: ModelOptions[Any], value: object) -> None:
     words = made.words(value)
     assert words
-    assert made.parsed(typed(made, words)) == value
+    assert made.parsed(received(made, words)) == value
 
 
 @pytest.mark.parametrize("made", ALL)
-def test_every_field_has_a_description_and_a_flag_of_its_own(made: ModelOptions[Any]) -> None:
+def test_every_field_has_a_description_and_a_unique_flag(made: ModelOptions[Any]) -> None:
     flags = [option.flag for option in made.fields()]
     assert len(set(flags)) == len(flags)
     assert all(option.info.description for option in made.fields())
@@ -82,12 +82,12 @@ def test_an_error_names_the_option_and_the_help() -> None:
     assert lines[-1] == "See `hanclip dedup --help`."
 
 
-def test_nothing_typed_leaves_the_defaults_to_the_model() -> None:
-    assert EXPORT.parsed(typed(EXPORT, [])).model_fields_set == set()
-    assert RUN.given(typed(RUN, ["--no-compile"])) == {"model": {"compile": False}}
+def test_without_arguments_the_model_sets_the_defaults() -> None:
+    assert EXPORT.parsed(received(EXPORT, [])).model_fields_set == set()
+    assert RUN.given(received(RUN, ["--no-compile"])) == {"model": {"compile": False}}
 
 
-def test_a_part_of_the_options() -> None:
+def test_options_can_be_restricted_to_some_fields() -> None:
     assert [option.path for option in RUN.only("image", "output.run_date").fields()] == [
         "image.max_pixels",
         "output.run_date",

@@ -1,4 +1,4 @@
-"""What people read of a flow run, and which runs a night is made of: values in, text and configurations out."""
+"""Reports of flow runs, the commands that they suggest, and the runs of a nightly flow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def complete(key: str, summary: Summary) -> RunOutcome:
     return RunOutcome(key, "complete", "", summary)
 
 
-def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
+def test_the_report_sums_over_the_runs_and_suggests_the_next_steps():
     job = a_job(
         complete("2026-11-20", a_summary()),
         RunOutcome("2026-11-21", "empty"),
@@ -85,11 +85,11 @@ def test_the_report_adds_up_over_the_runs_and_says_what_to_do():
     (command,) = [line for line in text.splitlines() if line.startswith("hanclip embed")]
     assert "dt=2026-11-22" in command
     assert "*Retry*" in text
-    for over in (replace(job, job_id="nightly-1-a3"), a_job(complete("", a_summary()), exit_code=3)):
-        assert "*Retry*" not in report("nightly", over, runs, None, TargetConfig())
+    for finished in (replace(job, job_id="nightly-1-a3"), a_job(complete("", a_summary()), exit_code=3)):
+        assert "*Retry*" not in report("nightly", finished, runs, None, TargetConfig())
 
 
-def test_the_command_runs_it_where_it_ran():
+def test_the_command_uses_the_same_target():
     for target in (
         TargetConfig(backend="kuberay", namespace="jobs", rayjob_template="infra/rayjob.yaml"),
         TargetConfig(backend="ray", address="http://ray:8265"),
@@ -103,7 +103,7 @@ def test_the_command_runs_it_where_it_ran():
 
 
 @pytest.mark.parametrize(
-    ("job", "said"),
+    ("job", "expected"),
     [
         (a_job(complete("", a_summary())), "rows in 1,000 = 57 embedded + 3 quarantined + 940 already done"),
         (a_job(RunOutcome("2026-11-21", "empty")), "1 of 1 dates without files"),
@@ -112,12 +112,12 @@ def test_the_command_runs_it_where_it_ran():
         (a_job(state="failed", exit_code=1, message="The store is down. Wait."), "The store is down. Wait"),
     ],
 )
-def test_the_verdict_says_how_it_ended_in_a_line(job, said):
-    assert said in verdict(job)
+def test_the_verdict_describes_the_outcome_in_one_line(job, expected):
+    assert expected in verdict(job)
     assert "\n" not in verdict(job)
 
 
-def test_the_command_gives_the_same_configuration_back():
+def test_the_command_reproduces_the_configuration():
     command = embed_command(CONFIG)
     printed = CliRunner().invoke(app, [*shlex.split(command)[1:], "--print-config"])
     assert printed.exit_code == 0, printed.output
@@ -131,7 +131,7 @@ def one_source(config: RunConfig) -> dict[str, object]:
     return tree
 
 
-def test_a_dated_source_is_a_run_per_day_of_the_window_and_another_one_run():
+def test_a_dated_source_gives_one_run_per_day_and_others_one_run():
     dated = parse(one_source(CONFIG))
     runs = nightly_runs(dated, date(2026, 3, 1), 2)
     assert [run.key for run in runs] == ["2026-02-27", "2026-02-28", "2026-03-01"]
@@ -142,7 +142,7 @@ def test_a_dated_source_is_a_run_per_day_of_the_window_and_another_one_run():
     assert (run.key, run.config.output.run_date) == ("", date(2026, 3, 1))
 
 
-def test_the_command_of_a_backfill_gives_the_same_request_back():
+def test_the_backfill_command_reproduces_the_request():
     request = BackfillRequest(partitions=("a", "b"), limit=3, group=2, fail_fast=True, order="newest")
     words = shlex.split(backfill_command(CONFIG, request, TargetConfig(backend="ray", address="http://ray:8265")))
     given = {flag: words[at + 1] for at, flag in enumerate(words) if flag.startswith("--")}
@@ -159,7 +159,7 @@ def test_the_command_of_a_backfill_gives_the_same_request_back():
     assert parsed == request
 
 
-def test_the_logical_date_is_the_scheduled_one_in_its_time_zone(monkeypatch):
+def test_the_logical_date_is_the_scheduled_date_in_the_time_zone(monkeypatch):
     from prefect.runtime import flow_run
 
     from flows.scheduled.naming import logical_date, place, run_name
@@ -173,8 +173,8 @@ def test_the_logical_date_is_the_scheduled_one_in_its_time_zone(monkeypatch):
     assert place("s3://b/shop/dt=2026-11-20/*.tar", "more/") == "shop/dt=2026-11-20 and 1 more"
 
 
-def test_no_flow_is_in_a_file_that_hides_another_module():
-    """A loader that runs `flows/scheduled/x.py` by its path puts its folder before all others."""
+def test_no_flow_module_shadows_another_module():
+    """Loading `flows/scheduled/x.py` by its path puts that folder first on `sys.path`."""
     import sys
     from importlib.metadata import packages_distributions
 
@@ -186,12 +186,12 @@ def test_no_flow_is_in_a_file_that_hides_another_module():
 @pytest.mark.parametrize(
     "tree", [{"output": {"uri": "out"}}, {"source": {"uris": ["a/"]}}, CONFIG.model_dump(mode="json")]
 )
-def test_what_cannot_be_run_is_refused_before_anything_starts(tree):
+def test_an_invalid_configuration_is_refused_before_anything_starts(tree):
     with pytest.raises(ConfigError):
         nightly_runs(check(parse(tree)), date(2026, 3, 1), 2)
 
 
-def test_progress_is_a_share_of_the_job_and_a_sentence():
+def test_progress_is_reported_as_a_fraction_and_a_description():
     stats = Stats(embedded=90, quarantined=Counter(timeout=10))
     run = Progress("r", "running", rows_planned=200, stats=stats, records_per_s=20.0, eta_s=5.0)
     progress = JobProgress("j", "running", 1, 4, run)

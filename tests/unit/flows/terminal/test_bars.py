@@ -1,4 +1,4 @@
-"""A bar shows each phase with its own count, and nothing when it is silent."""
+"""The progress bar shows each phase with its own count, and nothing if it is silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The display: what is drawn for a given progress, when lines are due, and that `--json` owns stdout."""
+"""The progress display: the panel, when lines are written, and that `--json` keeps stdout free of other output."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_the_panel_shows_rows_rates_stages_and_quarantine():
 
 
 @pytest.mark.parametrize("state", ["planning", "starting"])
-def test_before_rows_flow_the_panel_is_a_spinner(state):
+def test_before_the_first_rows_the_panel_is_a_spinner(state):
     assert drawn(Progress(run_id="r1", state=state)).strip() == "SPINNER"
 
 
-def test_a_log_line_holds_the_same_facts():
+def test_a_log_line_has_the_same_facts():
     assert line(RUNNING)[9:] == (
         "running 500/2,000 records (25 %), 410 records/s, 3.2 MB/s, 3.6 s left, busy decode 97 % embed 40 %,"
         " quarantined 20 (truncated 15, empty_text 5), actors replaced 2"
@@ -70,7 +70,7 @@ def test_a_log_line_holds_the_same_facts():
         ("stopping", "Ray to finish starting", "Stopping: waiting for Ray to finish starting"),
     ],
 )
-def test_what_holds_a_run_up_is_told_at_once(state, waiting_for, text):
+def test_the_reason_for_waiting_is_written_immediately(state, waiting_for, text):
     written: list[str] = []
     lines = LogLines(written.append, clock=lambda: 0.0)
     lines.update(Progress(run_id="r1", state="starting"))
@@ -78,18 +78,18 @@ def test_what_holds_a_run_up_is_told_at_once(state, waiting_for, text):
     assert written[-1].endswith(text)
 
 
-def test_json_lines_come_every_two_seconds_and_at_each_change(capfd):
+def test_json_lines_are_written_every_2_s_and_on_state_changes(capfd):
     now = 0.0
     with JsonLines(clock=lambda: now) as lines:
         for half_seconds in range(14):
             now = half_seconds / 2
             lines.update(Progress(run_id="r1", state="starting" if now < 2.5 else "running", elapsed_s=now))
-    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [line["elapsed_s"] for line in told] == [0, 2, 2.5, 4.5, 6.5]
-    assert datetime.fromisoformat(told[0]["at"]).tzinfo
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["elapsed_s"] for line in events] == [0, 2, 2.5, 4.5, 6.5]
+    assert datetime.fromisoformat(events[0]["at"]).tzinfo
 
 
-def test_log_lines_come_after_two_seconds_then_every_ten_and_at_each_change_of_state():
+def test_log_lines_are_written_after_2_s_then_every_10_s_and_on_state_changes():
     now = 0.0
     written: list[tuple[float, str]] = []
     lines = LogLines(lambda text: written.append((now, text.split()[1])), clock=lambda: now)
@@ -109,7 +109,7 @@ def test_log_lines_come_after_two_seconds_then_every_ten_and_at_each_change_of_s
     ]
 
 
-def test_json_lines_own_stdout_and_everything_else_goes_to_stderr():
+def test_only_json_lines_go_to_stdout_and_other_output_to_stderr():
     script = """
 import os, sys
 from pipeline.jobs.progress import Progress

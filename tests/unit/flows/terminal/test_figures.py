@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formatting of sizes, durations, rates and shares for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says at its end: the balance adds up, the advice and the commands fit what happened."""
+"""The summary of a run: the balance adds up, and the advice and the commands match the outcome."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def drawn(summary: Summary) -> str:
     return captured.get()
 
 
-def test_rows_in_equals_the_sum_of_what_became_of_them():
+def test_rows_in_equal_the_sum_of_all_outcomes():
     assert DONE.balance == "120 = 93 embedded + 7 quarantined + 20 already done"
     stopped = replace(DONE, state="stopped", rows_planned=150, rows_elsewhere=10, rows_left=40)
     assert stopped.balance == (
@@ -58,7 +58,7 @@ def test_rows_in_equals_the_sum_of_what_became_of_them():
     )
 
 
-def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
+def test_the_panel_shows_the_bottleneck_the_reasons_and_the_output():
     text = drawn(DONE)
     assert "complete in 4.0 s" in text
     assert "50.0 records/s after 2.0 s of start-up, read 2.0 MB, wrote 70.0 kB" in text
@@ -71,7 +71,7 @@ def test_the_panel_names_the_bottleneck_the_reasons_and_the_output():
     assert "1,234 ids that the catalog no longer holds" in drawn(replace(DONE, rows_vanished=1234))
 
 
-def test_a_path_with_brackets_is_shown_as_it_is():
+def test_a_path_with_brackets_is_shown_unchanged():
     assert " /data/[bold]x[/bold] (run_date" in drawn(replace(DONE, output="/data/[bold]x[/bold]"))
 
 
@@ -79,7 +79,7 @@ def test_a_message_with_brackets_does_not_break_the_panel():
     assert "cannot read [/nothing]" in drawn(replace(DONE, state="failed", message="cannot read [/nothing]"))
 
 
-def test_only_reasons_that_may_pass_are_offered_for_another_try():
+def test_a_retry_is_offered_only_for_transient_reasons():
     assert any(c.endswith("hanclip retry '/data/my out' --reason timeout") for c in next_commands(DONE))
     assert any("id, reason, detail" in command for command in next_commands(DONE))
     unreadable = replace(DONE, stats=Stats(embedded=1, quarantined=Counter(truncated=2)))
@@ -88,7 +88,7 @@ def test_only_reasons_that_may_pass_are_offered_for_another_try():
 
 
 @pytest.mark.parametrize("name", ["my out", "it's $out"])
-def test_the_duckdb_lines_are_commands_that_run(tmp_path, name):
+def test_the_duckdb_commands_can_be_executed(tmp_path, name):
     out = tmp_path / name
     columns = {
         "embeddings": "0.5 as similarity, [1.0] as image_embedding",
@@ -105,7 +105,7 @@ def test_the_duckdb_lines_are_commands_that_run(tmp_path, name):
     assert len(others) == len(next_commands(replace(DONE, output="s3://bucket/out")))
 
 
-def test_commands_are_as_short_as_the_shell_finds_them(tmp_path, monkeypatch):
+def test_the_program_name_is_shortened_to_what_the_shell_finds(tmp_path, monkeypatch):
     folder = Path(sys.executable).parent
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     assert next_commands(DONE)[0] == "hanclip verify '/data/my out'"
@@ -114,7 +114,7 @@ def test_commands_are_as_short_as_the_shell_finds_them(tmp_path, monkeypatch):
     assert next_commands(DONE)[0] == "bin/hanclip verify '/data/my out'"
 
 
-def test_no_bottleneck_is_named_where_no_stage_was_busy_for_long():
+def test_no_bottleneck_is_named_if_no_stage_was_busy_for_long():
     layout = CrewSize(2, 2, 1, 0.5, 0.5, 0, 1, 64, 1)
     busy = {"read": 0.1, "decode": 0.55, "embed": 0.3, "write": 0.0}
     for seconds, shares in ((3.0, busy), (60.0, busy | {"decode": 0.35})):
@@ -125,7 +125,7 @@ def test_no_bottleneck_is_named_where_no_stage_was_busy_for_long():
     assert (named.stage, named.advice.partition(":")[0]) == ("decode", "2 decoders worked 55 % of the time")
 
 
-def test_a_stored_configuration_names_places_that_hold_from_any_folder(tmp_path, monkeypatch):
+def test_a_stored_configuration_has_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     config = absolute(
