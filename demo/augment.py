@@ -1,8 +1,8 @@
-"""Vary drawings so that the model learns what they show and not how one vendor draws.
+"""Augment drawings, so that the model learns their content and not a vendor's style.
 
 In: uint8 RGBA (B, 4, side, side), colours premultiplied by alpha. Out: normalised RGB float (B, 3, side,
-side), moved, recoloured, put on a background, blurred. All in batched torch operations: at this size one
-image at a time in PIL would cost more than the model.
+side), transformed, recoloured, composed with a background, and blurred. All operations are batched in torch:
+at this size, PIL on single images would take longer than the model.
 """
 
 import math
@@ -16,7 +16,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def augment(pixels: Tensor, flippable: Tensor, generator: Generator) -> Tensor:
-    """A new variation of each drawing; only the `flippable` ones are ever mirrored."""
+    """A random variation of each drawing; only `flippable` ones may be mirrored."""
     moved = _moved(pixels.float() / 255, flippable, generator)
     colours, alpha = moved[:, :3], moved[:, 3:]
     image = _recoloured(colours, alpha, generator) + (1 - alpha) * _backgrounds(len(pixels), generator)
@@ -24,13 +24,13 @@ def augment(pixels: Tensor, flippable: Tensor, generator: Generator) -> Tensor:
 
 
 def on_white(pixels: Tensor) -> Tensor:
-    """The drawing as it is, on white: what the product makes of it."""
+    """The unchanged drawing on white, as in hanclip's preprocessing."""
     rgba = pixels.float() / 255
     return normalise(rgba[:, :3] + 1 - rgba[:, 3:])
 
 
 def normalise(image: Tensor) -> Tensor:
-    """RGB in 0..1 to what CLIP is fed."""
+    """Normalise RGB in 0..1 with CLIP's mean and standard deviation."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (image - mean) / std
 
@@ -44,7 +44,7 @@ def _chosen(count: int, share: float, generator: Generator) -> Tensor:
 
 
 def _moved(rgba: Tensor, flippable: Tensor, generator: Generator) -> Tensor:
-    """Scale, stretch, turn, shift and sometimes mirror; what comes in from outside is transparent."""
+    """Scale, stretch, rotate, shift and sometimes mirror; uncovered areas become transparent."""
     count = len(rgba)
     scale = torch.exp(_uniform(count, -0.22, 0.3, generator))
     stretch = torch.exp(_uniform(count, -0.1, 0.1, generator))
@@ -58,7 +58,7 @@ def _moved(rgba: Tensor, flippable: Tensor, generator: Generator) -> Tensor:
 
 
 def _recoloured(colours: Tensor, alpha: Tensor, generator: Generator) -> Tensor:
-    """Brightness, contrast, saturation, a little tint; hue means something here (红心, 蓝心) and stays."""
+    """Change brightness, contrast, saturation and, slightly, tint; hue carries meaning (红心, 蓝心) and is kept."""
     count = len(colours)
     gain, contrast, saturation = (
         _uniform(count, low, high, generator).view(-1, 1, 1, 1) for low, high in ((0.75, 1.25), (0.7, 1.3), (0.5, 1.6))
@@ -72,7 +72,7 @@ def _recoloured(colours: Tensor, alpha: Tensor, generator: Generator) -> Tensor:
 
 
 def _backgrounds(count: int, generator: Generator) -> Tensor:
-    """White for most, else a light tint, else any colour."""
+    """Background colours: mostly white, else a light tint, else any colour."""
     anything = torch.rand(count, 3, 1, 1, generator=generator)
     light = 1 - 0.2 * anything
     kind = torch.rand(count, generator=generator).view(-1, 1, 1, 1)
@@ -80,7 +80,7 @@ def _backgrounds(count: int, generator: Generator) -> Tensor:
 
 
 def _blurred(image: Tensor, generator: Generator) -> Tensor:
-    """Some are smoothed, some lose half of their resolution."""
+    """Smooth some images, and halve the resolution of others."""
     count, side = len(image), image.shape[-1]
     smooth = functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
     coarse = functional.interpolate(

@@ -2,9 +2,9 @@
 
 In: the emoji packages of `emoji_sources`. Out: four WebDataset tars of `<key>.png|webp|jpg`, `<key>.txt` (a
 Chinese caption) and `<key>.json` (`vendor`, `group`, `codepoints`), and `demo/imperfections.json`, which
-names every flaw put in on purpose: duplicates, wrong, empty and missing captions, broken images. Catalogs
-people have are like that, and a flaw that is written down can be tested for. The same seed and library
-versions give the same bytes.
+lists every intentional flaw: duplicates, wrong, empty and missing captions, broken images. Real catalogs
+have such flaws, and tests can check how listed ones are handled. The same seed and library versions give
+the same bytes.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _record(vendor: str, image: bytes, concept: Concept, rng: random.Random) -> 
 
 
 def caption(concept: Concept, rng: random.Random) -> str:
-    """What a shop would write: mostly the name, sometimes with a few keywords or in quotes."""
+    """A caption in a shop's style: mostly the name, sometimes quoted or with a few keywords."""
     name, words = concept.name, rng.sample(concept.keywords, min(2, len(concept.keywords)))
     choices = [name, f"“{name}”图标"]
     if words:
@@ -72,7 +72,7 @@ def caption(concept: Concept, rng: random.Random) -> str:
 
 
 def write_tars(records: list[Record], out: Path, tars: int) -> None:
-    """Deal the records into tars, in order, none of them knowing when or by whom it was written."""
+    """Distribute the records round-robin over the tars, with no timestamps or owners: bytes are reproducible."""
     out.mkdir(parents=True, exist_ok=True)
     for number in range(tars):
         path = out / f"emoji-{number:04}.tar"

@@ -1,7 +1,7 @@
-"""Damage a clean catalog in known ways.
+"""Add known flaws to a clean catalog.
 
-In: clean records. Out: records among them copied, altered or broken, and the list of what was done to
-which. No record has two flaws, so that a test can say exactly what should become of each.
+In: clean records. Out: the records, some of them copied, altered or broken, and the list of all flaws. No
+record has two flaws, so that a test can predict the outcome of each.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ Flaws = dict[str, list[dict[str, str]]]
 
 @dataclass(frozen=True)
 class Record:
-    """One catalog entry; `text` None means that it has no .txt member."""
+    """One catalog entry; without a .txt member if `text` is None."""
 
     key: str
     suffix: str
@@ -28,7 +28,7 @@ class Record:
 
 
 def with_flaws(clean: list[Record], rng: random.Random) -> tuple[list[Record], Flaws]:
-    """The clean records with disjoint samples of them copied, altered or broken; and which is which."""
+    """The records with disjoint samples copied, altered or broken, and the keys of each flaw."""
     twemoji = [record for record in clean if record.vendor == "twemoji"]
     others = [record for record in clean if record.vendor != "twemoji"]
     pool = iter(rng.sample(twemoji, len(twemoji)))
@@ -46,14 +46,14 @@ def with_flaws(clean: list[Record], rng: random.Random) -> tuple[list[Record], F
     empty = [replace(r, text="" if index % 2 else " \n") for index, r in enumerate(take(12))]
     missing = [replace(r, text=None) for r in take(8)]
     flaws = {
-        "exact_duplicates": [_flaw(r, original=original.key) for r, original in copies],
-        "near_duplicates": [_flaw(r, original=o.key, how=r.key.removeprefix(f"{o.key}-")) for r, o in near],
-        "wrong_captions": [_swap(right, given) for right, given in zip(swapped, wrong, strict=True)],
-        "empty_captions": [_flaw(r) for r in empty],
-        "missing_captions": [_flaw(r) for r in missing],
-        "truncated_images": [_flaw(r) for r in truncated],
-        "not_images": [_flaw(r) for r in fake],
-        "cross_vendor": [_flaw(r, original=f"twemoji-{r.codepoints}") for r in others],
+        "exact_duplicates": [_entry(r, original=original.key) for r, original in copies],
+        "near_duplicates": [_entry(r, original=o.key, how=r.key.removeprefix(f"{o.key}-")) for r, o in near],
+        "wrong_captions": [_swap_entry(right, given) for right, given in zip(swapped, wrong, strict=True)],
+        "empty_captions": [_entry(r) for r in empty],
+        "missing_captions": [_entry(r) for r in missing],
+        "truncated_images": [_entry(r) for r in truncated],
+        "not_images": [_entry(r) for r in fake],
+        "cross_vendor": [_entry(r, original=f"twemoji-{r.codepoints}") for r in others],
     }
     altered = {record.key: record for record in [*wrong, *empty, *missing]}
     added = [r for r, _ in [*copies, *near]] + truncated + fake
@@ -61,7 +61,7 @@ def with_flaws(clean: list[Record], rng: random.Random) -> tuple[list[Record], F
 
 
 def _error_page(key: str) -> bytes:
-    """What a web server sends, and a careless crawler saves, when a picture is gone."""
+    """The body of a 404 response, saved as if it were an image."""
     return f"<html><body>404 找不到图片 {key}</body></html>\n".encode()
 
 
@@ -70,16 +70,16 @@ def _near_copy(record: Record, index: int) -> Record:
     return replace(record, key=f"{record.key}-{how}", suffix=suffix, image=encode(record.image))
 
 
-def _flaw(record: Record, **details: str) -> dict[str, str]:
+def _entry(record: Record, **details: str) -> dict[str, str]:
     return {"key": record.key, **details}
 
 
-def _swap(right: Record, given: Record) -> dict[str, str]:
-    return _flaw(given, given=given.text or "", right=right.text or "")
+def _swap_entry(right: Record, given: Record) -> dict[str, str]:
+    return _entry(given, given=given.text or "", right=right.text or "")
 
 
 def same_bytes(records: list[Record]) -> list[dict[str, str]]:
-    """Every record whose image bytes an earlier key has too: copies, and vendors' own repetitions."""
+    """Records with the same image bytes as an earlier key: copies, and repetitions in a vendor's set."""
     groups: dict[str, list[str]] = defaultdict(list)
     for record in records:
         groups[hashlib.sha256(record.image).hexdigest()].append(record.key)

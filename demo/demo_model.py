@@ -1,7 +1,7 @@
-"""The demo model: a ChineseCLIPModel small enough for git, in the file layout of the released ones.
+"""The demo model: a ChineseCLIPModel small enough for git, in the file layout of the released checkpoints.
 
-In: the words it must read, a trained model. Out: `config.json`, `preprocessor_config.json`, `vocab.txt` and
-float16 `model.safetensors`, so that the code which loads OFA-Sys/chinese-clip-* loads this too.
+In: the texts of its vocabulary, and a trained model. Out: `config.json`, `preprocessor_config.json`,
+`vocab.txt` and float16 `model.safetensors`, so that the code that loads OFA-Sys/chinese-clip-* loads it too.
 """
 
 import json
@@ -21,7 +21,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def new_model(vocabulary_size: int) -> ChineseCLIPModel:
-    """Random weights: 2.5 M parameters, most in the image tower, which has the harder half of the work."""
+    """A model with random weights: 2.5 M parameters, most in the image tower, which has the harder task."""
     text = {
         "vocab_size": vocabulary_size, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
         "intermediate_size": 320, "max_position_embeddings": 64, "type_vocab_size": 2,
@@ -37,7 +37,7 @@ def new_model(vocabulary_size: int) -> ChineseCLIPModel:
 
 
 def vocabulary(texts: Iterable[str]) -> list[str]:
-    """Special tokens first, then ASCII with continuations, then every character that occurs."""
+    """Special tokens, then ASCII with continuations, then every character of the texts."""
     letters = string.ascii_lowercase + string.digits
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
     pieces = [
@@ -56,7 +56,7 @@ def tokenizer(folder: Path) -> BertTokenizer:
 
 
 def tokens(texts: list[str], tokenizer: BertTokenizer) -> dict[str, Tensor]:
-    """Token ids and mask, worded and cut as the product does."""
+    """Token ids and mask, with quotes folded and texts truncated as in hanclip."""
     folded = [text.replace("“", '"').replace("”", '"') for text in texts]
     batch = tokenizer(
         folded,
@@ -70,7 +70,7 @@ def tokens(texts: list[str], tokenizer: BertTokenizer) -> dict[str, Tensor]:
 
 
 def save_vocabulary(folder: Path, pieces: list[str]) -> None:
-    """One token a line; its line number is its id."""
+    """Write `vocab.txt`: one token per line, whose index is the token id."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
 
@@ -78,7 +78,7 @@ def save_vocabulary(folder: Path, pieces: list[str]) -> None:
 def save_model(folder: Path, model: ChineseCLIPModel) -> None:
     """Write configuration, preprocessing and float16 weights next to the vocabulary."""
     for part in (model.config.text_config, model.config.vision_config):
-        part.dtype = None  # one dtype for the whole model, whatever it was loaded with
+        part.dtype = None  # otherwise the towers keep the dtype that they were loaded with
     model.to(torch.float16).save_pretrained(folder)
     preprocessing = {
         "do_resize": True, "size": {"height": IMAGE_SIDE_PX, "width": IMAGE_SIDE_PX}, "resample": 3,

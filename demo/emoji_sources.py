@@ -1,8 +1,8 @@
-"""Emoji as a Chinese image-text set: names from Unicode CLDR, drawings from freely licensed npm packages.
+"""Emoji as a Chinese image-text data set: names from Unicode CLDR, drawings from freely licensed npm packages.
 
-In: npm packages, fetched once with `npm pack` into a cache folder. Out: `Concept`s (code points, Chinese
-name, keywords, group) and `Drawing`s (vendor, code points, encoded image). The demo catalog ships some of
-these drawings; the demo model learns from those of every vendor but `HELD_OUT`, which only measures it.
+In: npm packages, downloaded once with `npm pack` into a cache folder. Out: `Concept`s (code points, Chinese
+name, keywords, group) and `Drawing`s (vendor, code points, encoded image). The demo catalog contains some of
+these drawings. The demo model is trained on all vendors except `HELD_OUT`, which is used for evaluation.
 
 Code points are written as in the file names of the packages: lower-case hex joined by `-`, at least four
 digits, without the variation selector `fe0f`.
@@ -57,7 +57,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Concept:
-    """One emoji and what Chinese speakers call it."""
+    """One emoji with its Chinese name and keywords."""
 
     codepoints: str
     name: str
@@ -67,7 +67,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One vendor's picture of an emoji; `codepoints` is the emoji's, without the tone of a `toned` one."""
+    """One vendor's picture of an emoji; `codepoints` excludes the skin tone if it is `toned`."""
 
     vendor: str
     codepoints: str
@@ -76,7 +76,7 @@ class Drawing:
 
 
 def fetch(package: str, cache: Path) -> Path:
-    """The unpacked folder of the npm package `name@version`, downloaded when the cache lacks it."""
+    """The unpacked folder of the npm package `name@version`; downloads it if it is not cached."""
     name, version = package.rsplit("@", 1)
     folder = cache / f"{name.lstrip('@').replace('/', '-')}-{version}"
     if not folder.exists():
@@ -88,7 +88,7 @@ def fetch(package: str, cache: Path) -> Path:
 
 
 def concepts(cache: Path) -> dict[str, Concept]:
-    """Every emoji with a Chinese name and a group, by code points, in Unicode's order."""
+    """Every emoji with a Chinese name and a group, by code points, in Unicode order."""
     annotations = _json(fetch(CLDR, cache) / "annotations/zh/annotations.json")["annotations"]["annotations"]
     named = {_codepoints(characters): labels for characters, labels in annotations.items() if "tts" in labels}
     emoji = sorted(_emoji_table(cache), key=lambda row: int(row["sort_order"]))
@@ -133,7 +133,7 @@ def _render(icon: dict[str, Any], icons: dict[str, Any]) -> bytes:
 
 
 def _codepoints_by_name(cache: Path) -> dict[str, str]:
-    """The icon sets name their icons in English; two of them, and the emoji table, say which is meant."""
+    """Code points by English icon name, from two of the icon sets and the emoji table."""
     table: dict[str, str] = {}
     for package in NAME_TABLES:
         for codepoints, name in _json(fetch(package, cache) / "chars.json").items():
@@ -150,7 +150,7 @@ def _emoji_table(cache: Path) -> list[dict[str, Any]]:
 
 
 def _squashed(name: str) -> str:
-    """`Birthday-cake-2` and `birthday cake` are one name."""
+    """Normalise a name, so that `Birthday-cake-2` equals `birthday cake`."""
     return re.sub(r"[^a-z0-9]", "", re.sub(r"-\d$", "", name.lower()))
 
 

@@ -1,7 +1,7 @@
-"""Measure a saved demo model: how often a Chinese name finds its drawing, and a drawing its name.
+"""Evaluate a saved demo model: recall of drawings by their Chinese names, and of names by their drawings.
 
-In: a model folder, the emoji packages. Out: recall at 1, 5 and 10 in both directions, over all drawings of
-the vendor that the model has never seen, as JSON on the standard output.
+In: a model folder and the emoji packages. Out: recall at 1, 5 and 10 in both directions, over all drawings
+of the held-out vendor, as JSON on standard output.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Recalls:
-    """Percent found at ranks 1, 5 and 10."""
+    """Recall at 1, 5 and 10, in percent."""
 
     text_to_image: tuple[float, ...]
     image_to_text: tuple[float, ...]
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def recalls(model: ChineseCLIPModel, tokenizer: BertTokenizer, pixels: NDArray[np.uint8], names: list[str]) -> Recalls:
-    """Recalls of drawings and names that belong together row by row."""
+    """Recalls in both directions; row i of `pixels` matches `names[i]`."""
     with torch.inference_mode():
         parts = torch.from_numpy(pixels).split(CHUNK)
         images = [model.get_image_features(on_white(part)).pooler_output for part in parts]
@@ -59,7 +59,7 @@ def recalls(model: ChineseCLIPModel, tokenizer: BertTokenizer, pixels: NDArray[n
 
 
 def _found(similarities: Tensor) -> tuple[float, ...]:
-    """Percent of rows whose diagonal is among their best."""
+    """Percent of rows in which the diagonal element ranks within 1, 5 and 10."""
     rank = (similarities > similarities.diagonal().unsqueeze(1)).sum(1)
     return tuple(round(100 * (rank < best).float().mean().item(), 1) for best in RANKS)
 

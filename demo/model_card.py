@@ -1,7 +1,6 @@
-"""Write the demo model's card: what it is, what it learned from, how well it does.
+"""Write the demo model's card: architecture, training data and measured quality.
 
-In: the model folder and its measured figures. Out: `README.md` in that folder, from the template beside
-this file.
+In: the model folder and its metrics. Out: `README.md` in that folder, from the template next to this file.
 """
 
 import string
@@ -13,13 +12,13 @@ TEMPLATE = Path(__file__).with_name("model_card.template.md")
 
 
 def write_card(folder: Path, metrics: Metrics) -> None:
-    """Fill the template in; a figure that the template wants and `metrics` lacks is an error."""
-    figures = {name: _worded(value) for name, value in metrics.items()}
+    """Fill in the template; raises KeyError if `metrics` lacks a placeholder of the template."""
+    figures = {name: _formatted(value) for name, value in metrics.items()}
     template = string.Template(TEMPLATE.read_text(encoding="utf-8"))
     (folder / "README.md").write_text(template.substitute(figures), encoding="utf-8")
 
 
-def _worded(value: int | str | tuple[float, ...]) -> str:
+def _formatted(value: int | str | tuple[float, ...]) -> str:
     if isinstance(value, tuple):
         return " / ".join(f"{part:.1f}" for part in value)
     return f"{value:,}" if isinstance(value, int) else value

@@ -1,8 +1,8 @@
-"""Encode a drawing the ways a catalog's pictures come: PNG, WebP or JPEG, whole, small or cropped.
+"""Re-encode drawings in the formats of real catalogs: PNG, WebP and JPEG, also smaller or cropped.
 
-In: an encoded image. Out: the encoded image again, at most 96 pixels wide, as the name of the function
-says. `ENCODERS` are what shops use, with how often they do; `NEAR_COPIES` make a picture that looks the
-same and is not.
+In: an encoded image. Out: the image at most 96 pixels wide, encoded again in the format that the function
+is named after. `ENCODERS` are the formats of the catalog, drawn with `ENCODER_WEIGHTS`; `NEAR_COPIES` make
+near-duplicates.
 """
 
 import io
@@ -60,7 +60,7 @@ def resized_png(image: bytes) -> bytes:
 
 
 def cropped_webp(image: bytes) -> bytes:
-    """Without its outermost pixels, on white."""
+    """One pixel cropped from each edge, on white."""
     picture = _on_white(image)
     return _encoded(picture.crop((1, 1, picture.width - 1, picture.height - 1)), "WEBP", quality=90)
 

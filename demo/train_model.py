@@ -1,10 +1,10 @@
-"""Train the demo model: a small Chinese CLIP that has seen every emoji vendor but one.
+"""Train the demo model: a small Chinese CLIP, trained on the drawings of all emoji vendors except one.
 
 In: the packages of `emoji_sources`. Out: `demo/model/`, loadable by `ChineseCLIPModel.from_pretrained`,
-with a model card and `metrics.json` that say how well it finds the held-out vendor's drawings by their
-Chinese names. Runs on two CPU cores in well under an hour. What makes it work there: many drawing styles,
-strong augmentation, every class a negative at every step (`proxies`), half of the image patches dropped
-until the last part, and averaged weights.
+with a model card and `metrics.json`: recalls between the held-out vendor's drawings and their Chinese
+names. It trains in well under an hour on two CPU cores, thanks to many drawing styles, strong augmentation,
+every class as a negative in every step (`proxies`), half of the image patches dropped until the last part,
+and averaged weights.
 """
 
 import argparse
@@ -47,7 +47,7 @@ logger = logging.getLogger("train_model")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training run is asked to do."""
+    """Settings of a training run."""
 
     steps: int
     max_minutes: float
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 class Trainer:
-    """One training run and everything it holds."""
+    """One training run with its data, model and optimizers."""
 
     def __init__(self, plan: Plan, cache: Path, out: Path) -> None:
         torch.manual_seed(plan.seed)
@@ -96,14 +96,14 @@ class Trainer:
         pieces = vocabulary([*self.texts.number, *TEMPLATES, "，。！？、；：（）《》…—·的了是在有和不"])
         save_vocabulary(out, pieces)
         self.tokenizer = tokenizer(out)
-        self.model, self.spent = self._first_model(len(pieces))
+        self.model, self.previous = self._first_model(len(pieces))
         self.average = copy.deepcopy(self.model).eval()
         self.proxies = self._first_proxies().requires_grad_()
         self.optimizers = self._optimizers()
         self.started = time.monotonic()
 
     def run(self) -> None:
-        """All steps; an early checkpoint on the way, the final one at the end."""
+        """Train until all steps are done or time is up; save an early checkpoint and the final one."""
         step, progress = 0, 0.0
         while progress < 1:
             loss = self._step(progress)
@@ -118,7 +118,7 @@ class Trainer:
         self._save(step)
 
     def _first_model(self, vocabulary_size: int) -> tuple[ChineseCLIPModel, dict[str, int]]:
-        """The model to begin with, and what was spent on it before."""
+        """The initial model, and the steps and seconds of its previous training."""
         folder = self.plan.start_from
         if folder is None:
             return new_model(vocabulary_size), {"steps": 0, "seconds": 0}
@@ -126,7 +126,7 @@ class Trainer:
         return model.train(), json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
     def _first_proxies(self) -> Tensor:
-        """Vectors for the classes: random for a new model, the embedded names for one that has learned."""
+        """Initial class vectors: random for a new model, the embedded names for a trained one."""
         if self.plan.start_from is None:
             return 0.1 * torch.randn(len(self.known), self.model.config.projection_dim)
         with torch.no_grad():
@@ -196,10 +196,10 @@ class Trainer:
             "held_out_vendor": HELD_OUT,
             "candidates": len(self.known),
             **asdict(self._measure(saved)),
-            "steps": self.spent["steps"] + step,
+            "steps": self.previous["steps"] + step,
             "batch": self.plan.batch,
             "seed": self.plan.seed,
-            "seconds": self.spent["seconds"] + round(self._seconds()),
+            "seconds": self.previous["seconds"] + round(self._seconds()),
             "parameters": sum(parameter.numel() for parameter in saved.parameters()),
             "training_images": len(self.corpus.pixels),
         }

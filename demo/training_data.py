@@ -1,9 +1,8 @@
-"""What the demo model learns from: drawings as one uint8 array, and Chinese texts that describe them.
+"""Training data of the demo model: drawings as one uint8 array, and Chinese texts that describe them.
 
 In: `emoji_sources`. Out: a `Corpus` of RGBA pixels (N, 4, side, side) with the concept of each, rendered
-once and kept in the cache folder, and `TextSampler`, which words a concept anew each time and knows which
-other concepts the same words fit (笑脸 is a keyword of dozens of faces; calling them negatives would teach
-nonsense).
+once and cached on disk, and `TextSampler`, which generates a new text for a concept each time and knows all
+concepts that the text fits (笑脸 is a keyword of dozens of faces, which must not count as negatives).
 """
 
 import io
@@ -36,14 +35,14 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class Corpus:
-    """Drawings and what they show; `weights` is how often each should be drawn when its concept comes up."""
+    """Drawings with their concepts; `weights` are sampling weights among the drawings of a concept."""
 
     pixels: NDArray[np.uint8]
     concept_of: NDArray[np.int64]
     weights: NDArray[np.float64]
 
     def by_concept(self, count: int) -> list[tuple[list[int], list[float]]]:
-        """For each concept the indices of its drawings and their weights."""
+        """The indices and weights of the drawings of each concept."""
         table: list[tuple[list[int], list[float]]] = [([], []) for _ in range(count)]
         for index, (concept, weight) in enumerate(zip(self.concept_of, self.weights, strict=True)):
             table[concept][0].append(index)
@@ -52,7 +51,7 @@ class Corpus:
 
 
 def training_corpus(known: list[Concept], cache: Path, side: int) -> Corpus:
-    """Every drawing of every vendor but the held-out one."""
+    """All drawings of all vendors except the held-out one."""
     vendors = [vendor for vendor in [*RASTER_PACKAGES, *SVG_PACKAGES] if vendor != HELD_OUT]
     parts = [_vendor_corpus(vendor, known, cache, side) for vendor in vendors]
     pixels, concept_of, weights = zip(*((p.pixels, p.concept_of, p.weights) for p in parts), strict=True)
@@ -60,14 +59,14 @@ def training_corpus(known: list[Concept], cache: Path, side: int) -> Corpus:
 
 
 def held_out_corpus(known: list[Concept], cache: Path, side: int) -> Corpus:
-    """The held-out vendor's plain drawings, one a concept, in the order of the concepts."""
+    """The held-out vendor's drawings without skin tones, one per concept, in concept order."""
     corpus = _vendor_corpus(HELD_OUT, known, cache, side, toned=False)
     order = np.argsort(corpus.concept_of)
     return Corpus(corpus.pixels[order], corpus.concept_of[order], corpus.weights[order])
 
 
 def all_concepts(cache: Path) -> list[Concept]:
-    """Every concept, in Unicode's order; a concept's position is its class number."""
+    """All concepts in Unicode order; the position of a concept is its class number."""
     return list(concepts(cache).values())
 
 
@@ -85,7 +84,7 @@ def _vendor_corpus(vendor: str, known: list[Concept], cache: Path, side: int, to
 
 
 def _weights(classes: NDArray[np.int64], toned: NDArray[np.bool_], vendor: float) -> NDArray[np.float64]:
-    """A vendor counts the same for every concept, however many skin tones it drew."""
+    """Sampling weights: per concept, plain drawings share the weight `vendor`, toned ones `TONED_SHARE` of it."""
     tally: dict[tuple[int, bool], int] = defaultdict(int)
     for key in zip(classes.tolist(), toned.tolist(), strict=True):
         tally[key] += 1
@@ -94,7 +93,7 @@ def _weights(classes: NDArray[np.int64], toned: NDArray[np.bool_], vendor: float
 
 
 def _pixels(image: bytes, side: int) -> NDArray[np.uint8]:
-    """RGBA, channels first, colours multiplied by alpha so that they can be interpolated."""
+    """RGBA (4, side, side) uint8, colours premultiplied by alpha so that they can be interpolated."""
     picture = Image.open(io.BytesIO(image)).convert("RGBA")
     width, height = picture.size
     square = Image.new("RGBA", (max(picture.size),) * 2)
@@ -104,7 +103,7 @@ def _pixels(image: bytes, side: int) -> NDArray[np.uint8]:
 
 
 class TextSampler:
-    """Words for concepts, and the table of which words fit which concepts."""
+    """Generates texts for concepts, and knows which concepts each text fits."""
 
     def __init__(self, known: list[Concept], rng: random.Random) -> None:
         self.known = known
@@ -117,12 +116,12 @@ class TextSampler:
                 self.fits[self.number[word], index] = True
 
     def draw(self, classes: list[int]) -> tuple[list[str], Tensor]:
-        """A text for each class, and (texts, all classes) True where the text fits the class."""
+        """A text for each class, and a boolean tensor (texts, all classes): whether the text fits the class."""
         texts, words = zip(*(self._describe(self.known[index]) for index in classes), strict=True)
         return list(texts), self.fits[[self.number[word] for word in words]]
 
     def _describe(self, concept: Concept) -> tuple[str, str]:
-        """A text and the word that decides what it fits."""
+        """A text, and the word that determines which concepts it fits."""
         choice = self.rng.random()
         keywords = self.rng.sample(concept.keywords, min(len(concept.keywords), self.rng.choice((1, 2, 2, 3, 6))))
         if choice < 0.05:
