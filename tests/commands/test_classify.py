@@ -1,4 +1,4 @@
-"""Zero-shot classification through the command line, against the published definition written down here once more."""
+"""Test `hanclip classify` against an independent implementation of the published zero-shot definition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNSEEN = "CASE WHEN vendor = 'twemoji' THEN {} END"
 
 @pytest.fixture(scope="module")
 def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded demo catalog, to be written to; the images it was made of are not beside it."""
+    """A writable copy of the embedded demo catalog, without the source images."""
     copy = tmp_path_factory.mktemp("classify") / "out"
     shutil.copytree(demo_dataset, copy)
     return copy
@@ -35,7 +35,7 @@ def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(demo_dataset: Path) -> pa.Table:
-    """Its rows, by id."""
+    """Its rows, sorted by id."""
     return pq.read_table(demo_dataset / "embeddings").sort_by("id")
 
 
@@ -72,11 +72,11 @@ def table_of(out: Path, name: str = "classes") -> pa.Table:
     return pq.read_table(out / "classes" / f"{name}.parquet").sort_by("id")
 
 
-def test_accuracy_on_the_unseen_vendor_equals_an_independent_computation(
+def test_accuracy_on_the_unseen_vendor_matches_an_independent_computation(
     out: Path, rows: pa.Table, hanclip: Run, groups: Path, templates: Path
 ) -> None:
     truth = UNSEEN.format('"group"')
-    told = hanclip(
+    result = hanclip(
         "classify",
         out,
         "--labels",
@@ -90,14 +90,14 @@ def test_accuracy_on_the_unseen_vendor_equals_an_independent_computation(
         "--compare",
         "cifar100",
     )
-    beside = {figure["model"]: figure["top1"] for figure in told["published"]}
-    assert (beside["rn50"], beside["vit-b-16"], beside["vit-h-14"]) == (40.6, 64.4, 79.7)
+    published = {figure["model"]: figure["top1"] for figure in result["published"]}
+    assert (published["rn50"], published["vit-b-16"], published["vit-h-14"]) == (40.6, 64.4, 79.7)
     expected = probabilities(rows, [[name] for name in GROUPS], TEMPLATES)
     order = np.argsort(-expected, axis=1, kind="stable")
     seen = np.array(rows["vendor"].to_pylist()) == "twemoji"
     true = np.array([GROUPS.index(group) for group in rows["group"].to_pylist()])
 
-    report = told["report"]
+    report = result["report"]
     assert (report["rows"], report["rows_without_truth"]) == (seen.sum(), (~seen).sum())
     assert report["accuracy"] == pytest.approx(np.mean(order[seen, 0] == true[seen]), abs=1e-12)
     assert report["top5"] == pytest.approx(np.mean((order[seen, :5] == true[seen, None]).any(1)), abs=1e-12)
@@ -129,7 +129,7 @@ def test_accuracy_on_the_unseen_vendor_equals_an_independent_computation(
     np.testing.assert_allclose(table["probability"], ranked[:, 0], atol=3e-5)
     np.testing.assert_allclose(table["runner_up_probability"], ranked[:, 1], atol=3e-5)
     np.testing.assert_allclose(table["margin"], ranked[:, 0] - ranked[:, 1], atol=3e-5)
-    assert told["images_per_class"] == np.bincount(order[:, 0], minlength=9).tolist()
+    assert result["images_per_class"] == np.bincount(order[:, 0], minlength=9).tolist()
 
 
 def test_the_unseen_vendor_is_recognised_among_all_names(
@@ -138,33 +138,33 @@ def test_the_unseen_vendor_is_recognised_among_all_names(
     of_vendor = rows.filter(pa.compute.equal(rows["vendor"], "twemoji"))
     named = of_vendor.filter(of_vendor["text"].is_valid())
     names = sorted(set(named["text"].to_pylist()))
-    told = hanclip(
+    result = hanclip(
         *("classify", out, "--labels", lines(tmp_path / "names.txt", names), "--templates", "plain"),
         *("--truth", UNSEEN.format("text"), "--name", "names", "--dtype", "fp32"),
     )
     cosines = images(named) @ text_vectors(names).T
     true = np.array([names.index(text) for text in named["text"].to_pylist()])
     own = cosines[np.arange(len(true)), true][:, None]
-    for rank, share in ((1, told["report"]["accuracy"]), (5, told["report"]["top5"])):
-        surely = ((cosines > own + 1e-6).sum(1) < rank) & ((cosines > own - 1e-6).sum(1) <= rank)
-        perhaps = (cosines > own + 1e-6).sum(1) < rank
-        assert surely.mean() <= share + 1e-9
-        assert share <= perhaps.mean() + 1e-9
-        assert perhaps.mean() - surely.mean() < 0.01
-    assert told["classes"] == len(names) > 1000
-    assert told["report"]["accuracy"] > 0.4  # by chance: less than 0.001
+    for rank, share in ((1, result["report"]["accuracy"]), (5, result["report"]["top5"])):
+        certain = ((cosines > own + 1e-6).sum(1) < rank) & ((cosines > own - 1e-6).sum(1) <= rank)
+        possible = (cosines > own + 1e-6).sum(1) < rank
+        assert certain.mean() <= share + 1e-9
+        assert share <= possible.mean() + 1e-9
+        assert possible.mean() - certain.mean() < 0.01
+    assert result["classes"] == len(names) > 1000
+    assert result["report"]["accuracy"] > 0.4  # by chance: less than 0.001
 
 
-def test_synonyms_and_repeated_templates_count_and_the_same_command_gives_the_same_file(
+def test_synonyms_and_repeated_templates_count_and_the_file_is_reproducible(
     out: Path, rows: pa.Table, hanclip: Run, tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.json"
     labels.write_text('["水果", ["动物", "一只动物", "野生动物"], "汽车", "水果"]', encoding="utf-8")
-    drawn = lines(tmp_path / "templates.txt", ["{}的图片", "这是{}，{}！", "{}的图片", "{}的图片"])
-    command = ("classify", out, "--labels", labels, "--templates", drawn, "--dtype", "fp32", "--top-k", 3)
-    told = hanclip(*command, "--name", "few", "--logit-scale", "model")
-    assert told["repeated_labels"] == ["水果"]
-    assert told["logit_scale"] == pytest.approx(learned_scale())
+    templates = lines(tmp_path / "templates.txt", ["{}的图片", "这是{}，{}！", "{}的图片", "{}的图片"])
+    command = ("classify", out, "--labels", labels, "--templates", templates, "--dtype", "fp32", "--top-k", 3)
+    result = hanclip(*command, "--name", "few", "--logit-scale", "model")
+    assert result["repeated_labels"] == ["水果"]
+    assert result["logit_scale"] == pytest.approx(learned_scale())
     names = [["水果"], ["动物", "一只动物", "野生动物"], ["汽车"], ["水果"]]
     filled = ["{0}的图片"] * 3 + ["这是{0}，{0}！"]
     expected = probabilities(rows, names, filled, learned_scale())
@@ -173,7 +173,7 @@ def test_synonyms_and_repeated_templates_count_and_the_same_command_gives_the_sa
     np.testing.assert_allclose(
         np.stack(table["top_probabilities"].to_numpy()), np.take_along_axis(expected, indexes, 1), atol=3e-5
     )
-    assert not (indexes[:, 0] == 3).any()  # of two classes with one name the first is told
+    assert not (indexes[:, 0] == 3).any()  # of two classes with the same name, the first is reported
     np.testing.assert_allclose(
         np.sort(expected, 1)[:, ::-1][:, :3], np.take_along_axis(expected, indexes, 1), atol=1e-6
     )
@@ -184,7 +184,7 @@ def test_synonyms_and_repeated_templates_count_and_the_same_command_gives_the_sa
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-def test_the_elevater_file_has_their_schema_order_and_numbers(
+def test_the_elevater_file_has_the_right_schema_order_and_probabilities(
     indexed: bool, out: Path, rows: pa.Table, hanclip: Run, groups: Path, tmp_path: Path
 ) -> None:
     file, index = tmp_path / "emoji.json", tmp_path / "index.json"
@@ -194,16 +194,16 @@ def test_the_elevater_file_has_their_schema_order_and_numbers(
         *("classify", out, "--labels", groups, "--templates", "plain", "--dtype", "fp32"),
         *("--elevater", file, "--dataset-name", "emoji", *order),
     )
-    told = json.loads(file.read_text(encoding="utf-8"))
+    written = json.loads(file.read_text(encoding="utf-8"))
     expected = probabilities(rows, [[name] for name in GROUPS], ["{}"])
     listed = sorted(range(rows.num_rows), key=lambda row: rows["id"][row].as_py().split("/"))
-    [found] = told.pop("predictions")
+    [found] = written.pop("predictions")
     assert len(found) == (4 if indexed else 1928)
     chosen = [listed[i] for i in (5, 0, 1927, 5)] if indexed else listed
     np.testing.assert_allclose(found, expected[chosen], atol=3e-5)
     assert all(value == round(value, 6) for row in found for value in row)
     parameters, visual = parameter_counts()
-    assert list(told.items()) == [
+    assert list(written.items()) == [
         ("model_name", "CN-CLIP-demo"),
         ("dataset_name", "emoji"),
         ("num_trainable_params", 0),
@@ -216,7 +216,7 @@ def test_the_elevater_file_has_their_schema_order_and_numbers(
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
-def test_truth_from_a_file_and_classes_that_are_none(
+def test_truth_from_a_file_with_unknown_classes(
     suffix: str, out: Path, rows: pa.Table, hanclip: Run, groups: Path, tmp_path: Path
 ) -> None:
     known = rows.slice(0, 300).select(["id", "group"]).to_pylist()
@@ -229,18 +229,18 @@ def test_truth_from_a_file_and_classes_that_are_none(
     else:
         options = pa.csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
         pa.csv.write_csv(table, tmp_path / f"truth{suffix}", options)
-    told = hanclip(
+    result = hanclip(
         *("classify", out, "--labels", groups, "--templates", "plain", "--dtype", "fp32"),
         *("--truth", tmp_path / f"truth{suffix}", "--report", tmp_path / "report.json"),
     )
-    report = told["report"]
+    report = result["report"]
     assert (report["rows"], report["rows_of_no_class"], report["rows_without_truth"]) == (293, 7, 1628)
     best = probabilities(rows.slice(7, 293), [[name] for name in GROUPS], ["{}"]).argmax(1)
     assert report["accuracy"] == pytest.approx(np.mean([GROUPS[i] for i in best] == np.array(labels[7:])), abs=1e-12)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["confusion"] == report["confusion"]
 
 
-def test_a_label_that_looks_like_markup_is_shown_as_it_is(
+def test_a_label_that_looks_like_markup_is_printed_verbatim(
     out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
@@ -254,35 +254,35 @@ def test_a_label_that_looks_like_markup_is_shown_as_it_is(
     assert re.search(r"(?m)^ *\[/red\]旗帜 +\d.* \[b\]物品\[/b\] \(\d", shown), shown
 
 
-def test_without_a_known_class_there_is_no_report(out: Path, hanclip: Run, groups: Path, tmp_path: Path) -> None:
+def test_no_report_without_a_known_class(out: Path, hanclip: Run, groups: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text("yesterday's")
     given = ("--templates", "plain", "--truth", "'别的' || vendor", "--report", report)
-    told = hanclip("classify", out, "--labels", groups, *given, code=1)
-    assert "report.json was not written" in told["message"]
+    result = hanclip("classify", out, "--labels", groups, *given, code=1)
+    assert "report.json was not written" in result["message"]
     assert report.read_text() == "yesterday's"
 
 
 def test_a_dry_run_counts_and_writes_nothing(out: Path, hanclip: Run, groups: Path) -> None:
-    told = hanclip(
+    result = hanclip(
         *("classify", out, "--labels", groups, "--templates", "drawing", "--templates", "food"),
         *("--name", "dry", "--dry-run"),
     )
-    assert (told["rows"], told["classes"], told["templates"], told["prompts"]) == (1928, 9, 23, 207)
+    assert (result["rows"], result["classes"], result["templates"], result["prompts"]) == (1928, 9, 23, 207)
     assert not (out / "classes" / "dry.parquet").exists()
 
 
-def test_the_footer_says_what_made_the_table(out: Path, hanclip: Run, groups: Path) -> None:
+def test_the_footer_records_how_the_table_was_made(out: Path, hanclip: Run, groups: Path) -> None:
     hanclip("classify", out, "--labels", groups, "--templates", "drawing", "--name", "facts")
     sql = f"SELECT decode(value) FROM parquet_kv_metadata('{out}/classes/facts.parquet') WHERE decode(key) = ?"
     [(facts,)] = duckdb.sql(sql, params=["hanclip.classification"]).fetchall()
-    told = json.loads(facts)
-    assert told["labels"] == [[group] for group in GROUPS]
-    assert "{}贴纸" in told["templates"]
-    assert (told["logit_scale"], told["dtype"]) == (100, "fp32")
+    footer = json.loads(facts)
+    assert footer["labels"] == [[group] for group in GROUPS]
+    assert "{}贴纸" in footer["templates"]
+    assert (footer["logit_scale"], footer["dtype"]) == (100, "fp32")
 
 
-def test_templates_that_ship_are_sound(hanclip: Run) -> None:
+def test_bundled_templates_are_valid(hanclip: Run) -> None:
     sets = hanclip("classify", "--list-templates")
     assert {"plain", "general", "product", "drawing"} <= sets.keys()
     del sets["event"]
@@ -321,7 +321,7 @@ def test_templates_that_ship_are_sound(hanclip: Run) -> None:
         (["--truth", "vendor", "--compare", "muge"], "no figures of muge, but of cifar10"),
     ],
 )
-def test_wrong_use_is_told_before_any_work(
+def test_usage_errors_are_reported_before_any_work(
     options: list[str], message: str, out: Path, hanclip: Run, groups: Path, tmp_path: Path
 ) -> None:
     lines(tmp_path / "one.txt", ["苹果"])
@@ -330,16 +330,16 @@ def test_wrong_use_is_told_before_any_work(
     (tmp_path / "noid.csv").write_text("key,label\na,旗帜\n", encoding="utf-8")
     (tmp_path / "twice.csv").write_text("id,label\na,旗帜\na,物品\n", encoding="utf-8")
     given = [option.replace("{folder}", str(tmp_path)) for option in options]
-    told = hanclip("classify", out, "--labels", groups, *given, code=2)
-    assert re.search(message.replace("{{}}", r"\{\}"), told["message"]), told["message"]
+    result = hanclip("classify", out, "--labels", groups, *given, code=2)
+    assert re.search(message.replace("{{}}", r"\{\}"), result["message"]), result["message"]
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_name_that_two_classes_have_is_no_truth_but_its_number_is(out: Path, hanclip: Run, tmp_path: Path) -> None:
+def test_an_ambiguous_class_name_needs_a_class_number_as_truth(out: Path, hanclip: Run, tmp_path: Path) -> None:
     labels = lines(tmp_path / "labels.txt", [*GROUPS, "旗帜"])
     command = ("classify", out, "--labels", labels, "--templates", "plain", "--name", "twice")
-    told = hanclip(*command, "--truth", "group", code=2)
-    assert "contains '旗帜', which is on several lines" in told["message"]
+    result = hanclip(*command, "--truth", "group", code=2)
+    assert "contains '旗帜', which is on several lines" in result["message"]
     cases = " ".join(f"WHEN '{group}' THEN {number}" for number, group in enumerate(GROUPS))
     report = hanclip(*command, "--truth", f'CASE "group" {cases} END')["report"]
     assert report["rows"] == 1928

@@ -1,4 +1,4 @@
-"""README's "Clean a dataset", typed as it stands there: from a folder of pictures to tars of the good ones."""
+"""Run the commands of README's "Clean a dataset" as printed: a folder of pictures in, tars of the kept ones out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from flows.cli import main
 from tests.fixtures.places import ROOT
 
 
-def lines() -> list[str]:
+def readme_commands() -> list[str]:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Clean a dataset")[2].partition("\n## ")[0]
     return [line for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """The pictures of a part of the demo catalog, copies and wrong captions among them, as files with captions."""
+    """Part of the demo catalog as image files with captions, including copies and wrong captions."""
     folder = tmp_path / "photos"
     folder.mkdir()
     with tarfile.open(ROOT / "demo" / "catalog" / "emoji-0003.tar") as tar:
@@ -36,14 +36,14 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_from_a_folder_to_tars(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cleans_a_folder_into_tars(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
-    typed = lines()
-    assert [line.split()[1] for line in typed[:5]] == ["embed", "dedup", "similarity", "report", "filter"]
-    for line in typed:
-        words = shlex.split(line.replace("--model vit-b-16", "--model demo"))[1:]
+    commands = readme_commands()
+    assert [line.split()[1] for line in commands[:5]] == ["embed", "dedup", "similarity", "report", "filter"]
+    for line in commands:
+        argv = shlex.split(line.replace("--model vit-b-16", "--model demo"))[1:]
         with pytest.raises(SystemExit) as ended:
-            main(words)
+            main(argv)
         assert not ended.value.code, line
 
     rows = pq.read_table("out/embeddings", columns=["id"]).num_rows
@@ -53,8 +53,8 @@ def test_from_a_folder_to_tars(photos: Path, monkeypatch: pytest.MonkeyPatch) ->
     written = set()
     for path in Path("tars").glob("*.tar"):
         with tarfile.open(path) as tar:
-            told = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]  # type: ignore[arg-type]
-            written |= {one["hanclip"]["id"] for one in told}
+            metadata = [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]  # type: ignore[arg-type]
+            written |= {one["hanclip"]["id"] for one in metadata}
     assert written == set(kept["id"].to_pylist())
     copy = min(path.name for path in Path("photos").glob("*.png"))
     assert len(written & {copy, "one-more.png"}) <= 1

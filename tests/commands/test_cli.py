@@ -1,4 +1,4 @@
-"""The command line, through its own door: help, options against the configuration, files, errors, exit codes."""
+"""Test the command line end to end: help, options and configuration, files, errors, exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.config import RunConfig
 
 COMMANDS = [name for name, command in typer.main.get_command(app).commands.items() if not hasattr(command, "commands")]
 
-#: A value other than the default for every option of `embed`, as typed and as it must arrive.
+#: A non-default value for every option of `embed`: as typed, and as the configuration must hold it.
 GIVEN: dict[str, tuple[list[str], object]] = {
     "format": (["--format", "table"], "table"),
     "split": (["--split", "valid"], "valid"),
@@ -62,7 +62,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wide and colourless, so that help texts stay on one line."""
+    """A wide terminal without colours, so that each help text stays on one line."""
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("TERMINAL_WIDTH", "400")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -95,13 +95,13 @@ def test_every_command_has_help_with_examples(capfd, command):
     assert command in hanclip(capfd, "--help")[1]
 
 
-def test_no_command_shows_the_help_and_is_wrong_use(capfd):
+def test_no_command_prints_the_help_and_is_a_usage_error(capfd):
     code, out, err = hanclip(capfd)
     assert code == 2
     assert "embed" in out + err
 
 
-def test_every_field_of_the_configuration_is_an_option_or_a_positional_argument():
+def test_every_configuration_field_is_an_option_or_an_argument():
     leaves = {f"{section}.{field}" for section, fields in RunConfig().model_dump().items() for field in fields}
     assert {option.path for option in RUN.fields()} | {"source.uris", "output.uri"} == leaves
     assert [option.name for option in RUN.fields()] == list(GIVEN)
@@ -116,11 +116,11 @@ def test_help_states_each_fields_description_and_default(capfd):
             assert f"[default: {option.info.default}]" in lines[option.flag]
 
 
-def test_nothing_given_is_the_default_configuration(capfd):
+def test_no_options_give_the_default_configuration(capfd):
     assert printed(capfd) == RunConfig()
 
 
-def test_every_option_arrives_in_its_field_and_survives_the_yaml(capfd, tmp_path):
+def test_every_option_sets_its_field_and_survives_a_yaml_round_trip(capfd, tmp_path):
     given = {**GIVEN, "limit": ([], None)}  # the first N records are not the whole catalog
     argv = [word for words, _ in given.values() for word in words]
     config = printed(capfd, "源/", "b.tar", "s3://bucket/out", *argv)
@@ -132,7 +132,7 @@ def test_every_option_arrives_in_its_field_and_survives_the_yaml(capfd, tmp_path
     assert printed(capfd, "--config", str(tmp_path / "run.yaml")) == config
 
 
-def test_command_line_wins_over_yaml_which_wins_over_the_default(capfd, tmp_path):
+def test_precedence_is_command_line_then_yaml_then_default(capfd, tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("source: {uris: [a], limit: 5, id_column: sku}\nmodel: {compile: true}\noutput: {uri: o}\n")
     config = printed(capfd, "--config", str(file), "--limit", "9")
@@ -161,7 +161,7 @@ def test_an_empty_section_of_a_yaml_file_keeps_the_defaults(capfd, tmp_path):
         ("a: [", "Write one with --print-config."),
     ],
 )
-def test_a_wrong_yaml_file_is_wrong_use_and_the_message_says_where(capfd, tmp_path, text, message):
+def test_an_invalid_yaml_file_is_a_usage_error_that_names_the_key(capfd, tmp_path, text, message):
     file = tmp_path / "run.yaml"
     file.write_text(text)
     code, out, err = hanclip(capfd, "embed", "a", "o", "--config", str(file))
@@ -187,20 +187,20 @@ def test_a_wrong_yaml_file_is_wrong_use_and_the_message_says_where(capfd, tmp_pa
         (["nonsense"], "nonsense"),
     ],
 )
-def test_wrong_use_exits_2_with_a_message_and_no_traceback(capfd, argv, message):
+def test_usage_errors_exit_2_with_a_message_and_no_traceback(capfd, argv, message):
     code, out, err = hanclip(capfd, *argv)
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_a_failure_is_a_json_line_too(capfd):
+def test_a_failure_is_a_json_line(capfd):
     code, out, err = hanclip(capfd, "status", "no-such-folder", "--json")
     assert (code, json.loads(out)) == (2, {"event": "error", "message": err[7:].strip(), "exit_code": 2})
 
 
 @pytest.mark.parametrize("paths", [("https://u:hunter2@h/a.tar", "o"), ("a", "s3://key:hunter2@bucket/o")])
-def test_a_password_in_a_url_is_refused_and_not_repeated_even_in_the_traceback(paths):
+def test_a_password_in_a_url_is_refused_and_never_printed(paths):
     command = [str(Path(sys.executable).parent / "hanclip"), "embed", *paths, "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0

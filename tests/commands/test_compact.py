@@ -1,4 +1,4 @@
-"""Snapshots: what they hold, that a nightly run goes on in them, and that a kill changes nothing."""
+"""Test snapshots: their contents, nightly runs that continue in them, and recovery after a kill."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAILED = tuple(list(GOODS)[300:340])
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """Three nights: all of it with some failures; changes and deletions; a few new ones."""
+    """Three nights: all goods with some failures; then changes and deletions; then a few new goods."""
     shop = Shop(tmp_path)
     shop.night(GOODS, failing=FAILED)
     goods = {id_: etag for id_, etag in (GOODS | CHANGED).items() if id_ not in DROPPED}
@@ -50,12 +50,12 @@ def shard_names(out: str) -> list[str]:
     return sorted(Path(file.uri).name for file in Dataset.open(out).files())
 
 
-def test_a_snapshot_is_the_latest_state_as_a_dataset_of_its_own(shop: Shop) -> None:
+def test_a_snapshot_is_a_dataset_of_the_latest_state(shop: Shop) -> None:
     snapshot = f"{shop.out}-snapshot"
-    told = compact(shop.out, snapshot)
+    summary = compact(shop.out, snapshot)
     report = verify(snapshot)
     assert (report.ok, report.complete, report.leftovers) == (True, True, ())
-    assert (report.planned, report.quarantined) == (3890, 45) == (told.rows, told.rows_quarantined)
+    assert (report.planned, report.quarantined) == (3890, 45) == (summary.rows, summary.rows_quarantined)
     assert rows(snapshot) == rows(shop.out)
     whole = Dataset.open(snapshot).embeddings().to_table()
     assert whole.num_rows == 3845
@@ -66,10 +66,10 @@ def test_a_snapshot_is_the_latest_state_as_a_dataset_of_its_own(shop: Shop) -> N
     assert len(sizes) < len(Dataset.open(shop.out).files())
     assert sorted(sizes)[1] >= 200
     assert status(snapshot).runs[0].state == "complete"
-    assert _earlier(snapshot) is None  # What copying took says nothing about embedding.
+    assert _earlier(snapshot) is None  # Copy times do not predict embedding times.
 
 
-def test_nightly_runs_and_retries_go_on_in_a_snapshot(shop: Shop) -> None:
+def test_nightly_runs_and_retries_continue_in_a_snapshot(shop: Shop) -> None:
     snapshot = f"{shop.out}-snapshot"
     compact(shop.out, snapshot)
     assert shop.plan(snapshot).rows == 0
@@ -86,7 +86,7 @@ def test_nightly_runs_and_retries_go_on_in_a_snapshot(shop: Shop) -> None:
     assert make_retry_plan(config, FakeModel(), new_run_id(), snapshot, ["unreadable"]).rows == 45
 
 
-def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
+def test_a_killed_compaction_resumes_to_the_same_snapshot(shop: Shop) -> None:
     undisturbed, snapshot = f"{shop.out}-1", f"{shop.out}-2"
     assert compact(shop.out, undisturbed).shards > 4  # more than are copied at once
     before = rows(shop.out)
@@ -100,16 +100,16 @@ def test_killed_and_run_again_it_is_the_same_snapshot(shop: Shop) -> None:
     with pytest.raises(UsageError, match="finish `hanclip compact"):
         shop.plan(snapshot)
     shop.night(shop.goods | {"late": "A", "sku-00001": "C"})
-    told = compact(shop.out, snapshot)
-    assert told.complete
+    summary = compact(shop.out, snapshot)
+    assert summary.complete
     assert rows(snapshot) == before
     assert shard_names(snapshot) == shard_names(undisturbed)
     assert verify(snapshot).ok
     assert verify(snapshot).complete
-    assert compact(shop.out, snapshot) == told
+    assert compact(shop.out, snapshot) == summary
 
 
-def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
+def test_a_compaction_killed_while_planning_plans_again(shop: Shop) -> None:
     snapshot = f"{shop.out}-snapshot"
     compact(shop.out, snapshot)
     wanted = shard_names(snapshot)
@@ -123,7 +123,7 @@ def test_killed_while_it_plans_it_plans_again(shop: Shop) -> None:
     assert verify(snapshot).complete
 
 
-def test_two_compactions_at_once_make_one_snapshot(shop: Shop) -> None:
+def test_concurrent_compactions_make_one_snapshot(shop: Shop) -> None:
     snapshot = f"{shop.out}-snapshot"
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(partial(compact, shop.out), [snapshot] * 2)
@@ -133,7 +133,7 @@ def test_two_compactions_at_once_make_one_snapshot(shop: Shop) -> None:
     assert (report.ok, report.complete, report.duplicated) == (True, True, 0)
 
 
-def test_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:
+def test_compacts_in_an_object_store(tmp_path: Path, s3: S3Server) -> None:
     shop = Shop(tmp_path)
     shop.out = f"{s3.bucket()}/out"
     shop.night(skus(20), failing=("sku-00002",))
@@ -156,7 +156,7 @@ def hanclip(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, st
     return (code if isinstance(code, int) else int(code is not None)), out, err
 
 
-def test_the_command_writes_a_snapshot_and_says_what_it_holds(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_snapshot_and_reports_its_rows(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot = f"{shop.out}-snapshot"
     code, out, _ = hanclip(capfd, "compact", shop.out, snapshot, "--dry-run", "--json")
     plan = json.loads(out)
@@ -170,7 +170,7 @@ def test_the_command_writes_a_snapshot_and_says_what_it_holds(shop: Shop, capfd:
     assert hanclip(capfd, "verify", snapshot)[0] == 0
 
 
-def test_a_wrong_place_is_refused(shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unsuitable_target_is_refused(shop: Shop, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     other = Shop(tmp_path / "other")
     other.night(skus(3))
     compact(other.out, str(tmp_path / "theirs"))
@@ -185,9 +185,7 @@ def test_a_wrong_place_is_refused(shop: Shop, tmp_path: Path, capfd: pytest.Capt
         assert (code, why in err) == (2, True), err
 
 
-def test_an_unfinished_snapshot_in_which_a_run_went_on_is_refused(
-    shop: Shop, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unfinished_snapshot_that_a_run_wrote_to_is_refused(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot = f"{shop.out}-snapshot"
     compact(shop.out, snapshot)
     Path(Dataset.open(snapshot).files()[0].uri).unlink()

@@ -1,4 +1,4 @@
-"""`hanclip dedup` against every pair compared: the ladder, groups, the row that stays, and the demo catalog's flaws."""
+"""Test `hanclip dedup` against brute force: rungs, groups, the kept row, and the demo catalog's planted flaws."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def rows_of(out: object) -> dict[str, dict[str, Any]]:
 
 def test_the_planted_duplicates_of_the_demo_catalog_are_found(demo_dataset: Path, tmp_path: Path, dedup: Run) -> None:
     out = shutil.copytree(demo_dataset, tmp_path / "out")
-    told = dedup(out)
+    summary = dedup(out)
     rows = rows_of(out)
-    assert told["rows"] == told["kept"] + told["dropped"] == len(rows) == 1928
-    assert sum(row["keep"] for row in rows.values()) == told["kept"]
-    assert sum(told["by_rung"].values()) == told["dropped"]
+    assert summary["rows"] == summary["kept"] + summary["dropped"] == len(rows) == 1928
+    assert sum(row["keep"] for row in rows.values()) == summary["kept"]
+    assert sum(summary["by_rung"].values()) == summary["dropped"]
     planted = {
         frozenset((flaw["key"], flaw["original"]))
         for kind in ("exact_duplicates", "near_duplicates", "same_bytes")
@@ -65,7 +65,7 @@ def groups_in_rows(rows: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("radius", range(7))
-def test_hashes_within_a_radius_are_those_of_comparing_all(radius: int) -> None:
+def test_hashes_within_a_radius_match_brute_force(radius: int) -> None:
     draw = np.random.default_rng(radius)
     centres = draw.integers(0, 2**64, 60, np.uint64)
     flips = draw.integers(0, 64, (60, 40, 8))
@@ -79,7 +79,7 @@ def test_hashes_within_a_radius_are_those_of_comparing_all(radius: int) -> None:
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
-def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Path, dedup: Run) -> None:
+def test_each_rung_links_its_duplicates_and_a_row_records_the_strongest(tmp_path: Path, dedup: Run) -> None:
     draw = np.random.default_rng(1)
     alone = [one.vector for one in pictures(12, 5, near=0)]
     close = alone[0] + 0.01 * draw.standard_normal(len(alone[0]))
@@ -117,7 +117,7 @@ def test_each_rung_links_what_it_says_and_a_row_tells_the_strongest(tmp_path: Pa
     assert (rows["g"]["group"], rows["g"]["keep"]) == (None, True)
 
 
-def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_path: Path, dedup: Run) -> None:
+def test_the_keep_rule_picks_the_row_and_ties_go_to_the_smaller_id(tmp_path: Path, dedup: Run) -> None:
     vector = pictures(1, 3)[0].vector
     goods = {
         "a": Picture(vector, side=100, similarity=0.1, text="一"),
@@ -127,7 +127,7 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
     }
     out = tmp_path / "out"
     EmbeddedCatalog(out).night(goods, shards=2)
-    for options, stays in [
+    for options, kept_id in [
         ((), "c"),
         (("--keep", "similarity"), "c"),
         (("--keep", "largest"), "b"),
@@ -136,43 +136,46 @@ def test_the_rule_picks_the_row_that_stays_and_ties_go_to_the_smaller_id(tmp_pat
         (("--keep-sql", "image_width > 60 DESC, similarity"), "a"),
     ]:
         dedup(out, *options)
-        assert [id_ for id_, row in rows_of(out).items() if row["keep"]] == [stays]
+        assert [id_ for id_, row in rows_of(out).items() if row["keep"]] == [kept_id]
         assert {row["group"] for row in rows_of(out).values()} == {"a"}
     before = rows_of(out)
     assert "--keep-sql" in dedup(out, "--keep-sql", "no_such_column", code=2)["message"]
-    for spying in (f"(SELECT count(*) FROM read_parquet('{out}/embeddings/**/*.parquet'))", "(SELECT getenv('HOME'))"):
-        assert "--keep-sql" in dedup(out, "--keep-sql", spying, code=2)["message"]
-    for order, said in (
+    for subquery in (
+        f"(SELECT count(*) FROM read_parquet('{out}/embeddings/**/*.parquet'))",
+        "(SELECT getenv('HOME'))",
+    ):
+        assert "--keep-sql" in dedup(out, "--keep-sql", subquery, code=2)["message"]
+    for order, message in (
         ("random()", "another value at every call"),
         ("id) = 1 OR true OR row_number() OVER (ORDER BY id", "syntax error"),
         ("id LIMIT 1", "more than that"),
         ("count(*)", "GROUP BY"),
     ):
-        assert said in dedup(out, "--keep-sql", order, code=2)["message"]
+        assert message in dedup(out, "--keep-sql", order, code=2)["message"]
     assert "exclude each other" in dedup(out, "--keep", "first", "--keep-sql", "id", code=2)["message"]
     assert rows_of(out) == before
 
 
-def test_many_vectors_give_the_groups_of_comparing_every_pair(tmp_path: Path, dedup: Run) -> None:
+def test_groups_of_many_vectors_match_brute_force(tmp_path: Path, dedup: Run) -> None:
     goods = {f"sku-{n:05d}": one for n, one in enumerate(pictures(9000, 11))}
     EmbeddedCatalog(tmp_path / "out").night(goods)
     planned = dedup(tmp_path / "out", "--dry-run")
     assert (planned["rows"], planned["known"]) == (9000, {"image_embedding": 0})
     assert not (tmp_path / "out" / "_dedup").exists()
-    told = dedup(tmp_path / "out", "--rung", "image")
+    summary = dedup(tmp_path / "out", "--rung", "image")
     ids, pairs = compared(str(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out" / "dedup" / "dedup.parquet")
     assert groups_in(table) == components(ids, pairs)
-    assert told["compared"] < 0.25 * 9000**2 / 2
+    assert summary["compared"] < 0.25 * 9000**2 / 2
     largest = max(map(len, groups_in(table)))
-    assert told["largest"][0][1] == largest
-    facts = read_facts(told["uri"])
+    assert summary["largest"][0][1] == largest
+    facts = read_facts(summary["uri"])
     assert facts
     assert facts["settings"]["image_cosine"] == COSINE
     assert dedup(tmp_path / "out", "--dry-run", "--rung", "image")["known"] == {"image_embedding": 9000}
 
 
-def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, dedup: Run) -> None:
+def test_a_dataset_without_the_columns_of_a_rung_is_refused(tmp_path: Path, dedup: Run) -> None:
     from pipeline.dataset.dataset import Dataset
     from tests.fixtures.datasets import an_identity, commit, some_records
 
@@ -184,10 +187,10 @@ def test_a_dataset_that_lacks_what_a_rung_needs_is_refused(tmp_path: Path, dedup
     assert "There is no dataset" in dedup(tmp_path / "nothing", code=2)["message"]
 
 
-def test_the_documented_columns_are_those_of_the_table() -> None:
+def test_the_documented_columns_match_the_table() -> None:
     from pipeline.curation.dedup.run import SCHEMA
 
     page = (ROOT / "docs" / "dedup.md").read_text()
     lines = page.partition("<!-- columns: dedup -->\n")[2].partition("\n\n")[0].splitlines()[2:]
-    told = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
-    assert told == [(f.name, str(f.type), "yes" if f.nullable else "no") for f in SCHEMA]
+    documented = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
+    assert documented == [(f.name, str(f.type), "yes" if f.nullable else "no") for f in SCHEMA]

@@ -1,4 +1,4 @@
-"""`hanclip dedup` night after night: what is kept between runs saves work and changes nothing, whatever is killed."""
+"""Test `hanclip dedup` across nights: its stored state saves work and never changes a result, even after a kill."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.vocabulary import Rung
 from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, compared, components, groups_in, pictures, unit
 
-#: Prints its pid's end: kills itself where the progress says so.
+#: Runs dedup and kills itself when the given phase starts.
 KILLED = """
 import os, signal, sys
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
-def tell(doing, done, total):
+def kill_in_phase(doing, done, total):
     if doing == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-dedup(sys.argv[1], DedupSettings(), on_phase=tell)
+dedup(sys.argv[1], DedupSettings(), on_phase=kill_in_phase)
 """
 SETTINGS = DedupSettings()
 
@@ -37,7 +37,7 @@ def table(out: str) -> pa.Table:
 
 
 def from_scratch(out: str, settings: DedupSettings = SETTINGS) -> pa.Table:
-    """What a run without any memory writes; the memory is put back."""
+    """The table of a run without stored state; the state is restored afterwards."""
     shutil.move(f"{out}/_dedup", f"{out}/_kept")
     dedup(out, settings)
     shutil.rmtree(f"{out}/_dedup")
@@ -50,23 +50,23 @@ def goods() -> dict[str, Picture]:
     return {f"sku-{n:05d}": one for n, one in enumerate(pictures(10500, 21))}
 
 
-def test_each_night_compares_what_is_new_and_ends_where_a_run_from_nothing_ends(
+def test_each_night_compares_only_new_rows_and_matches_a_run_from_scratch(
     tmp_path: Path, goods: dict[str, Picture]
 ) -> None:
     catalog, ids = EmbeddedCatalog(tmp_path / "out"), sorted(goods)
     out = catalog.out
 
     def checked(new: int) -> Deduplication:
-        told = dedup(out, SETTINGS)
+        summary = dedup(out, SETTINGS)
         kept = table(out)
-        assert told.new_vectors == new
-        assert (told.rows, told.kept) == (kept.num_rows, pa.compute.sum(kept["keep"]).as_py())
+        assert summary.new_vectors == new
+        assert (summary.rows, summary.kept) == (kept.num_rows, pa.compute.sum(kept["keep"]).as_py())
         assert kept.equals(from_scratch(out))
-        return told
+        return summary
 
     catalog.night({id_: goods[id_] for id_ in ids[:500]})
     checked(500)
-    catalog.night({id_: goods[id_] for id_ in ids[500:9000]})  # so many more that the cells are made anew
+    catalog.night({id_: goods[id_] for id_ in ids[500:9000]})  # enough new rows for the cells to be rebuilt
     first = checked(8500)
     assert groups_in(table(out)) == components(*compared(out))
     changed = {id_: goods[ids[9000 + n]] for n, id_ in enumerate(ids[:300])}
@@ -74,20 +74,18 @@ def test_each_night_compares_what_is_new_and_ends_where_a_run_from_nothing_ends(
     second = checked(1000)
     assert second.compared < first.compared / 2
     assert groups_in(table(out)) == components(*compared(out))
-    # What had gone returns, in its old state and beside new neighbours.
+    # Deleted rows return in their old state, now with new neighbours.
     catalog.night({id_: goods[id_] for id_ in [*ids[500:600], *ids[10000:]]})
     third = checked(600)
     assert third.rows == 9000 + 700 - 50 - 400 + 100 + 500
     assert dedup(out, SETTINGS).new_vectors == 0
 
 
-def test_a_crowd_is_held_together_by_few_pairs_also_when_it_loses_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crowd_is_linked_by_few_pairs_even_after_losing_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "CROWD", 3)
     draw = np.random.default_rng(4)
     centre = draw.standard_normal(DIM)
-    # A chain of three crowds, each near to the next only, and each print with bytes of its own.
+    # A chain of three crowds, each near only the next; every picture has different bytes.
     step = 0.09 * np.linalg.norm(centre) * unit(draw.standard_normal(DIM))
     crowd = [
         Picture(v)
@@ -114,7 +112,7 @@ def test_a_crowd_is_held_together_by_few_pairs_also_when_it_loses_some(
         assert kept.equals(from_scratch(catalog.out))
 
 
-def test_a_state_without_its_space_is_made_anew(tmp_path: Path) -> None:
+def test_a_state_without_its_space_file_is_rebuilt(tmp_path: Path) -> None:
     some = {f"sku-{n:03d}": one for n, one in enumerate(pictures(300, 9))}
     catalog = EmbeddedCatalog(tmp_path / "out")
     catalog.night(some)
@@ -128,22 +126,22 @@ def test_a_state_without_its_space_is_made_anew(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two_nights(tmp_path: Path, goods: dict[str, Picture]) -> tuple[EmbeddedCatalog, dict[str, Picture]]:
-    """A catalog before its second night, whose first one was looked at; and what comes tonight."""
+    """A catalog with its first night committed, and the goods of its second night."""
     catalog, ids = EmbeddedCatalog(tmp_path / "out"), sorted(goods)
     catalog.night({id_: goods[id_] for id_ in ids[:8500]})
     return catalog, {id_: goods[id_] for id_ in ids[8500:9500]}
 
 
-def test_killed_at_any_moment_and_run_again_it_is_the_same_table(
+def test_a_run_killed_in_any_phase_resumes_to_the_same_table(
     two_nights: tuple[EmbeddedCatalog, dict[str, Picture]],
 ) -> None:
     catalog, tonight = two_nights
     out = catalog.out
-    for moments in (("Making cells", "Comparing vectors"), ("Placing vectors", "Grouping", "Writing the table")):
+    for phases in (("Making cells", "Comparing vectors"), ("Placing vectors", "Grouping", "Writing the table")):
         before = table(out) if Path(out, "dedup").exists() else None
-        for moment in moments:
-            done = subprocess.run([sys.executable, "-c", KILLED, out, moment], check=False)
-            assert done.returncode == -signal.SIGKILL, moment
+        for phase in phases:
+            done = subprocess.run([sys.executable, "-c", KILLED, out, phase], check=False)
+            assert done.returncode == -signal.SIGKILL, phase
             assert before is None or table(out).equals(before)
         dedup(out, SETTINGS)
         assert table(out).equals(from_scratch(out))
@@ -152,7 +150,7 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same_table(
             catalog.night(tonight)
 
 
-def test_two_runs_at_once_leave_one_right_table(two_nights: tuple[EmbeddedCatalog, dict[str, Picture]]) -> None:
+def test_concurrent_runs_leave_one_correct_table(two_nights: tuple[EmbeddedCatalog, dict[str, Picture]]) -> None:
     catalog, tonight = two_nights
     script = "import sys; from flows.cli import main; main(['dedup', sys.argv[1], '--json'])"
     for _ in range(2):
@@ -164,7 +162,7 @@ def test_two_runs_at_once_leave_one_right_table(two_nights: tuple[EmbeddedCatalo
         catalog.night(tonight)
 
 
-def test_on_ray_it_is_the_same_table(
+def test_the_table_is_the_same_on_ray(
     two_nights: tuple[EmbeddedCatalog, dict[str, Picture]], local_ray_address: str
 ) -> None:
     from flows.cli import main
@@ -179,7 +177,7 @@ def test_on_ray_it_is_the_same_table(
     assert table(catalog.out).equals(here)
 
 
-def test_in_a_bucket_it_is_the_same_table(s3: object, tmp_path: Path) -> None:
+def test_the_table_is_the_same_in_a_bucket(s3: object, tmp_path: Path) -> None:
     some = {f"sku-{n}": one for n, one in enumerate(pictures(300, 9))}
     settings = DedupSettings(rungs=(Rung.BYTES, Rung.IMAGE))
     tables = []
@@ -187,10 +185,10 @@ def test_in_a_bucket_it_is_the_same_table(s3: object, tmp_path: Path) -> None:
         catalog = EmbeddedCatalog(out)
         for night in (dict(list(some.items())[:200]), dict(list(some.items())[200:])):
             catalog.night(night, shards=2)
-            told = dedup(out, settings)
-            assert told.new_vectors == len(night)
+            summary = dedup(out, settings)
+            assert summary.new_vectors == len(night)
         from pipeline import storage
 
-        filesystem, path = storage.arrow_filesystem(told.uri)
+        filesystem, path = storage.arrow_filesystem(summary.uri)
         tables.append(pq.read_table(path, filesystem=filesystem))
     assert tables[0].equals(tables[1])

@@ -1,4 +1,4 @@
-"""`hanclip demo`: its arithmetic on vectors whose answers are known, and the whole of it as a user runs it."""
+"""Test `hanclip demo`: its arithmetic on known vectors, and the complete command as a user runs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EYE = np.eye(12, dtype=np.float32)
 NAMES = [f"名{i}" for i in range(12)]
 
 
-def test_nearest_are_sorted_by_similarity_and_five():
+def test_nearest_returns_the_top_five_by_similarity():
     query = np.array([0, 0.1, 0.9, 0.2, 0, 0.3, 0, 0.05, 0, 0, 0, 0.4], dtype=np.float32)
     assert nearest(query, Gallery([f"id{i}" for i in range(12)], NAMES, EYE)) == [
         (f"id{i}", f"名{i}", pytest.approx(s)) for i, s in [(2, 0.9), (11, 0.4), (5, 0.3), (3, 0.2), (1, 0.1)]
@@ -37,7 +37,7 @@ def test_the_report_states_both_recalls_and_the_vendor():
 
 
 @pytest.mark.slow
-def test_the_demo_embeds_its_catalog_and_quarantines_exactly_what_was_spoiled(demo_run: Demo) -> None:
+def test_the_demo_embeds_its_catalog_and_quarantines_the_planted_flaws(demo_run: Demo) -> None:
     flaws = json.loads((ROOT / "demo" / "imperfections.json").read_text(encoding="utf-8"))
     expected = {
         "empty_text": len(flaws["empty_captions"]),
@@ -54,7 +54,7 @@ def test_the_demo_embeds_its_catalog_and_quarantines_exactly_what_was_spoiled(de
 
 
 @pytest.mark.slow
-def test_the_demo_answers_five_queries_and_states_its_recall_on_the_vendor_it_never_saw(demo_run: Demo) -> None:
+def test_the_demo_answers_five_queries_and_reports_held_out_recall(demo_run: Demo) -> None:
     queries = (ROOT / "demo" / "queries.txt").read_text(encoding="utf-8").splitlines()[:5]
     answered = [line.split("│")[1].strip() for line in demo_run.printed.splitlines() if line.startswith("│ ")]
     assert [query for query in answered if query in queries] == queries

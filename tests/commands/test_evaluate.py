@@ -1,4 +1,4 @@
-"""`hanclip evaluate`: scores equal those of the published definition, written here once more in the plainest way."""
+"""Test `hanclip evaluate`: scores equal those of a plain implementation of the published definition."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`hanclip evaluate ... --json`, and what it says; `exit_code` beside it."""
+    """Run `hanclip evaluate ... --json`: its last JSON line, plus `exit_code`."""
 
     def call(*arguments: str) -> dict[str, Any]:
         with pytest.raises(SystemExit) as ended:
             main(["evaluate", *arguments, "--json"])
-        said = capsys.readouterr()
-        assert "Searching" not in said.err
-        return {"exit_code": ended.value.code, **json.loads(said.out.splitlines()[-1])}
+        captured = capsys.readouterr()
+        assert "Searching" not in captured.err
+        return {"exit_code": ended.value.code, **json.loads(captured.out.splitlines()[-1])}
 
     return call
 
@@ -59,7 +59,7 @@ def predicted(queries: Features, candidates: Features) -> list[tuple[Any, list[A
 
 
 def published_score(truth: Truth, lines: list[tuple[Any, list[Any]]]) -> dict[str, float] | None:
-    """R@K = 100 x (queries whose truth meets the first K) / (all queries); None where there is no score."""
+    """R@K = 100 x (queries with a right answer among the first K) / (all queries); None if there is no score."""
     if any(len(ids) != 10 or len(set(ids)) != 10 for _, ids in lines) or not truth:
         return None
     answers = dict(lines)
@@ -81,17 +81,17 @@ def inverse(lines: list[dict[str, Any]]) -> dict[Any, list[Any]]:
 
 
 def some_features(rng: random.Random, ids: Sequence[int]) -> Features:
-    """Few values, powers of two: every product is exact in any order of summing, and many are equal."""
+    """Random vectors of few powers of two: every inner product is exact in any order of addition, and many tie."""
     return [(id_, [rng.choice([-0.5, 0.0, 0.25, 0.5]) for _ in range(6)]) for id_ in ids]
 
 
 def some_pairs(rng: random.Random, layout: str) -> tuple[list[dict[str, Any]], list[int], list[int]]:
-    """Annotations, text ids, image ids, in the shape of a set."""
+    """Annotations, text ids and image ids in the layout of a benchmark set."""
     images = rng.sample(range(1000, 9000), 90)
     texts_per_image = {"muge": 1, "flickr30k-cn": 5, "coco-cn": 1}[layout]
     asked = [image for image in images[:60] for _ in range(texts_per_image)]
     lines = [{"text_id": n, "text": f"文{n}", "image_ids": [image]} for n, image in enumerate(asked, 7)]
-    if layout == "muge":  # queries of a shop: some have several images, some none
+    if layout == "muge":  # shop queries: some match several images, some none
         for line in lines[::7]:
             line["image_ids"] = rng.sample(images, 3)
         for line in lines[3::11]:
@@ -136,7 +136,7 @@ def write_features(path: Path, key: str, features: Features) -> str:
 @pytest.mark.parametrize(
     "how",
     [
-        "as it is",
+        "unchanged",
         "image that is missing",
         "text of nobody's",
         "text without a vector",
@@ -147,7 +147,7 @@ def write_features(path: Path, key: str, features: Features) -> str:
         "no truth",
     ],
 )
-def test_scores_of_tied_features_equal_the_published_definition_to_the_last_digit(
+def test_scores_with_ties_match_the_published_definition_exactly(
     layout: str, how: str, tmp_path: Path, run: Run
 ) -> None:
     rng = random.Random(f"{layout} {how}")
@@ -184,7 +184,7 @@ def test_scores_of_tied_features_equal_the_published_definition_to_the_last_digi
     assert (tmp_path / "found" / "valid_tr_predictions.jsonl").read_text() == expected
 
 
-def test_the_spoiled_files_above_reach_every_way_to_have_no_score(tmp_path: Path, run: Run) -> None:
+def test_an_image_twice_in_the_top_ten_leaves_its_direction_without_a_score(tmp_path: Path, run: Run) -> None:
     rng = random.Random(1)
     lines, text_ids, image_ids = some_pairs(rng, "coco-cn")
     texts, images = some_features(rng, text_ids), some_features(rng, image_ids)
@@ -202,7 +202,7 @@ def test_the_spoiled_files_above_reach_every_way_to_have_no_score(tmp_path: Path
     ]
 
 
-def test_the_first_ten_do_not_depend_on_the_size_of_blocks() -> None:
+def test_the_top_ten_do_not_depend_on_the_block_size() -> None:
     rng = np.random.default_rng(0)
     queries = rng.integers(-2, 3, (40, 5)).astype(np.float32)
     candidates = rng.integers(-2, 3, (9000, 5)).astype(np.float32)
@@ -216,7 +216,7 @@ def test_the_first_ten_do_not_depend_on_the_size_of_blocks() -> None:
 
 
 @pytest.mark.parametrize("scores", ["rising", "all equal"])
-def test_the_first_ten_of_streams_that_are_sorted_or_equal(scores: str) -> None:
+def test_the_top_ten_of_sorted_or_equal_scores(scores: str) -> None:
     count = 20_000
     candidates = (np.arange(count) if scores == "rising" else np.ones(count)).astype(np.float32)[:, None]
     nearest = TopK(np.ones((3, 1), np.float32))
@@ -232,7 +232,7 @@ def rows_of(dataset: Path, where: str = "true") -> list[dict[str, Any]]:
 
 
 def by_matrix(queries: np.ndarray, candidates: np.ndarray, right: np.ndarray) -> list[float]:
-    """R@1, 5, 10 in percent by ranks: of how many candidates the best right one is behind."""
+    """R@1, 5, 10 in percent, from the rank of the best right candidate of each query."""
     scores = queries @ candidates.T
     best = np.where(right, scores, -np.inf).max(1)
     rank = (scores > best[:, None]).sum(1)
@@ -260,7 +260,7 @@ def test_the_demos_recall_on_its_own_pairs(where: str | None, demo_dataset: Path
     assert [forward[k] for k in ("r1", "r5", "r10")] == pytest.approx(by_matrix(text_vectors, image_vectors, right))
     assert [backward[k] for k in ("r1", "r5", "r10")] == pytest.approx(by_matrix(image_vectors, text_vectors, right.T))
     if where:
-        # Without copies and shared captions a row is a text and an image: the figure that `hanclip demo` states.
+        # Without copies and shared captions each row is one text and one image: the figure that `hanclip demo` reports.
         assert len(rows) == len(texts) == len(images) == 1500
         own = by_matrix(text_vectors, image_vectors, np.eye(1500, dtype=bool))
         assert [forward[k] for k in ("r1", "r5", "r10")] == pytest.approx(own)
@@ -268,7 +268,9 @@ def test_the_demos_recall_on_its_own_pairs(where: str | None, demo_dataset: Path
 
 
 @pytest.mark.slow
-def test_queries_in_blocks_and_a_sample(demo_dataset: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_does_not_matter_and_a_sample_is_reproducible(
+    demo_dataset: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(str(demo_dataset))["results"]
     monkeypatch.setattr(own_pairs, "_QUERY_ROWS", 500)
     assert run(str(demo_dataset))["results"] == whole
@@ -282,7 +284,7 @@ def test_queries_in_blocks_and_a_sample(demo_dataset: Path, run: Run, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keys", [("text_id", "text", "image_ids"), ("query_id", "query_text", "item_ids")])
-def test_a_pairs_file_asks_the_datasets_images_with_its_model(
+def test_a_pairs_file_is_evaluated_with_the_datasets_model(
     keys: tuple[str, str, str], demo_dataset: Path, tmp_path: Path, run: Run
 ) -> None:
     rows = rows_of(demo_dataset, "vendor = 'noto'")
@@ -300,14 +302,14 @@ def test_a_pairs_file_asks_the_datasets_images_with_its_model(
     for result, (queries, candidates) in zip(found["results"], [(vectors, images), (images, vectors)], strict=True):
         assert (result["queries"], result["candidates"]) == (len(rows), len(rows))
         own = by_matrix(queries, candidates, np.eye(len(rows), dtype=bool))
-        # A copy of an image scores as its original does, and one of the two comes first.
+        # A copy of an image scores the same as its original, and either may come first.
         assert [result[k] for k in ("r1", "r5", "r10")] == pytest.approx(own, abs=100 / len(rows) * 3)
     first = json.loads((tmp_path / "test_predictions.jsonl").read_text().splitlines()[0])
     assert first["text_id"] == 0
     assert first["image_ids"][0] in {row["id"] for row in rows}
 
 
-def test_ids_of_digits_are_the_datasets_own_to_the_last_zero(tmp_path: Path, run: Run) -> None:
+def test_numeric_ids_keep_their_leading_zeros(tmp_path: Path, run: Run) -> None:
     ids = [*(f"{n:03d}" for n in range(12)), "9" * 4301]
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     commit(dataset, 1, [replace(record, id=id_) for id_, record in zip(ids, some_records(13), strict=True)])
@@ -335,7 +337,7 @@ def feature_files(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_published_figures_stand_beside_the_score(
+def test_published_figures_are_shown_next_to_the_score(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "[/b]").mkdir(parents=True)
@@ -373,7 +375,7 @@ def test_the_published_figures(run: Run) -> None:
     ):
         of = [f for f in figures if (f["set"], f["direction"], f["setting"]) == (name, direction, "zero-shot")]
         assert [next(f["r1"] for f in of if f["model"] == variant) for variant in variants] == r1
-    for figure in figures:  # a mean that was published is that of its three, as far as rounding goes
+    for figure in figures:  # a published mean equals the mean of its three recalls, up to rounding
         if figure["mean_recall"]:
             assert figure["mean_recall"] == pytest.approx((figure["r1"] + figure["r5"] + figure["r10"]) / 3, abs=0.1)
     assert [f["top1"] for f in run("--published", "--set", "imagenet", "--published-model", "rn50")["figures"]] == [
@@ -407,10 +409,10 @@ def test_the_published_figures(run: Run) -> None:
         ),
     ],
 )
-def test_options_that_do_not_go_together(arguments: list[str], message: str, run: Run) -> None:
-    said = run(*arguments)
-    assert said["exit_code"] == 2
-    assert message in said["message"]
+def test_conflicting_options_are_refused(arguments: list[str], message: str, run: Run) -> None:
+    result = run(*arguments)
+    assert result["exit_code"] == 2
+    assert message in result["message"]
 
 
 @pytest.mark.parametrize(
@@ -424,26 +426,28 @@ def test_options_that_do_not_go_together(arguments: list[str], message: str, run
         ("valid_texts.jsonl", '{"text_id": 1.5, "text": "x"}', "Line 61 of .* is not a text"),
     ],
 )
-def test_a_damaged_line_is_named(file: str, line: str, message: str, tmp_path: Path, run: Run) -> None:
+def test_a_malformed_line_is_reported_with_its_number(
+    file: str, line: str, message: str, tmp_path: Path, run: Run
+) -> None:
     files = feature_files(tmp_path)
     with (tmp_path / file).open("a", encoding="utf-8") as opened:
         opened.write(line + "\n")
-    said = run(*files)
-    assert said["exit_code"] == 2
-    assert re.search(message, said["message"])
+    result = run(*files)
+    assert result["exit_code"] == 2
+    assert re.search(message, result["message"])
 
 
-def test_pairs_of_other_images_are_refused(tmp_path: Path, run: Run) -> None:
+def test_pairs_of_unknown_images_are_refused(tmp_path: Path, run: Run) -> None:
     files = feature_files(tmp_path)
     write_lines(tmp_path / "valid_texts.jsonl", [{"text_id": 7, "text": "猫", "image_ids": [-1]}])
-    said = run(*files, "--predictions", str(tmp_path / "found"))
-    assert said["exit_code"] == 2
-    assert "None of the 1 images that the pairs name is there" in said["message"]
+    result = run(*files, "--predictions", str(tmp_path / "found"))
+    assert result["exit_code"] == 2
+    assert "None of the 1 images that the pairs name is there" in result["message"]
     assert not (tmp_path / "found").exists()
 
 
 @pytest.mark.slow
-def test_a_condition_that_is_no_sql_or_that_no_row_meets(demo_dataset: Path, run: Run, tmp_path: Path) -> None:
+def test_an_invalid_condition_or_one_without_rows_is_refused(demo_dataset: Path, run: Run, tmp_path: Path) -> None:
     for where, message in (
         ("vendr = 'noto'", "the columns are id, "),
         ("false", "No row of"),
@@ -452,12 +456,12 @@ def test_a_condition_that_is_no_sql_or_that_no_row_meets(demo_dataset: Path, run
         ("similarity > (SELECT avg(similarity) FROM rows)", "the columns are id, "),
         (f"1=1); COPY (SELECT 42) TO '{tmp_path}/out.csv'; SELECT 1 FROM rows WHERE (1=1", "more than one expression"),
     ):
-        said = run(str(demo_dataset), "--where", where)
-        assert said["exit_code"] == 2
-        assert message in said["message"]
+        result = run(str(demo_dataset), "--where", where)
+        assert result["exit_code"] == 2
+        assert message in result["message"]
 
 
-def test_features_come_in_blocks_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_features_are_read_in_blocks_in_file_order(tmp_path: Path) -> None:
     features = some_features(random.Random(0), range(9000, 0, -1))
     blocks = list(read_features(write_features(tmp_path / "i.jsonl", "image_id", features)))
     assert len(blocks) > 1

@@ -1,4 +1,4 @@
-"""`hanclip export --to chinese-clip`: from the authors' files to features and back, through the command line."""
+"""Test `hanclip export --to chinese-clip`: from the authors' files to features and back."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], wit
 
 
 @pytest.mark.slow
-def test_from_the_authors_files_to_the_authors_features(local_ray, hanclip, tmp_path):
+def test_round_trip_from_the_authors_files_to_the_authors_features(local_ray, hanclip, tmp_path):
     source, images, texts, out = (tmp_path / name for name in ("MUGE", "images", "texts", "features"))
     write_images(source, "valid", IMAGES)
     write_texts(source, "valid", TEXTS)
-    crew = ("--model", "demo", "--dtype", "fp32", "--decoders", 1, "--embedders", 1)
-    assert hanclip("embed", source, images, "--split", "valid", *crew)["stats"]["embedded"] == 4
-    assert hanclip("embed", source / "valid_texts.jsonl", texts, *crew)["stats"]["embedded"] == 3
+    options = ("--model", "demo", "--dtype", "fp32", "--decoders", 1, "--embedders", 1)
+    assert hanclip("embed", source, images, "--split", "valid", *options)["stats"]["embedded"] == 4
+    assert hanclip("embed", source / "valid_texts.jsonl", texts, *options)["stats"]["embedded"] == 3
     hashes = duckdb.sql(f"SELECT id, image_sha256 FROM '{images}/embeddings/**/*.parquet'").fetchall()
     assert dict(hashes) == {str(key): sha256(data).hexdigest() for key, data in IMAGES.items()}
-    assert hanclip("embed", source, images, "--split", "valid", *crew)["rows_already_done"] == 4
+    assert hanclip("embed", source, images, "--split", "valid", *options)["rows_already_done"] == 4
 
     for dataset in (images, texts):
         hanclip("export", dataset, out, "--to", "chinese-clip")
@@ -70,7 +70,7 @@ def test_from_the_authors_files_to_the_authors_features(local_ray, hanclip, tmp_
     shutil.rmtree(source)
     write_lmdb(source / "lmdb" / "valid", IMAGES, TEXTS)
     again = tmp_path / "again"
-    hanclip("embed", source, again, "--records", "pairs", *crew)
+    hanclip("embed", source, again, "--records", "pairs", *options)
     rows = duckdb.sql(f"SELECT id, text, image_sha256, text_id, image_id FROM '{again}/embeddings/**/*.parquet'")
     assert sorted(rows.fetchall()) == sorted(
         (f"{text_id}:{key}", text, sha256(IMAGES[key]).hexdigest(), str(text_id), str(key))
@@ -81,27 +81,27 @@ def test_from_the_authors_files_to_the_authors_features(local_ray, hanclip, tmp_
     assert_same(
         {key.split(":")[1]: vector for key, vector in found.items()},
         {key: vector for key, vector in stored(images, "image_embedding").items() if key != "3"},
-        within=1e-6,  # a pass of three pictures here, of four there
+        within=1e-6,  # batches of three pictures here, of four there
     )
 
 
 @pytest.fixture
 def shop(tmp_path) -> Path:
-    """A dataset of images with texts whose ids are no numbers."""
+    """A dataset of images with texts and non-numeric ids."""
     dataset = Dataset.open_or_create(str(tmp_path / "shop"), an_identity())
     commit(dataset, 1, some_records(5000))
     commit(dataset, 2, some_records(10, first=5000))
     return tmp_path / "shop"
 
 
-def test_ids_that_are_no_numbers_are_refused_or_numbered(hanclip, shop, tmp_path):
+def test_non_numeric_ids_are_refused_or_numbered(hanclip, shop, tmp_path):
     out = tmp_path / "features"
     failed = hanclip("export", shop, out, "--to", "chinese-clip", code=2)
     assert "The id 'item-00000' is not an integer" in failed["message"]
     assert "--number-ids" in failed["message"]
     assert not out.exists()
-    told = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--split", "test")
-    assert set(told["files"].values()) == {5010}
+    result = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--split", "test")
+    assert set(result["files"].values()) == {5010}
     ids = dict(line.split("\t") for line in (out / "test_ids.tsv").read_text().splitlines())
     assert list(ids) == [str(at) for at in range(5010)]
     for name, column in (("imgs.img_feat", "image_embedding"), ("texts.txt_feat", "text_embedding")):
@@ -114,24 +114,24 @@ def test_ids_that_are_no_numbers_are_refused_or_numbered(hanclip, shop, tmp_path
 
 
 @pytest.mark.parametrize("cell", ["7;8", "7", '["7"]', "[true]", '{"7": 8}'])
-def test_a_column_image_ids_that_is_no_ground_truth_is_refused(hanclip, tmp_path, cell):
+def test_a_malformed_image_ids_column_is_refused(hanclip, tmp_path, cell):
     identity = an_identity(extra=pa.schema([("image_ids", pa.string())]))
     records = [replace(record, id=str(at)) for at, record in enumerate(some_records(3))]
     rows = embedded_rows(records, an_identity()).append_column("image_ids", pa.array(["[7, 8]", cell, None]))
     dataset = Dataset.open_or_create(str(tmp_path / "shop"), identity)
     dataset.write_shard("0" * 32, "2026-11-21", rows, QUARANTINE.empty_table(), provenance(3))
-    told = hanclip("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", code=2)
-    assert f"The row 1 has {cell!r} in its column image_ids" in told["message"]
+    result = hanclip("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", code=2)
+    assert f"The row 1 has {cell!r} in its column image_ids" in result["message"]
     assert not (tmp_path / "f").exists()
     hanclip("export", dataset.uri, tmp_path / "f", "--to", "chinese-clip", "--number-ids")
     truth = [text.image_ids for text in read_texts(str(tmp_path / "f" / "valid_texts.jsonl"))]
     assert truth == [("0",), ("1",), ("2",)]
 
 
-def test_the_same_export_again_is_the_same_and_a_dry_run_writes_nothing(hanclip, shop, tmp_path):
+def test_repeated_exports_are_identical_and_a_dry_run_writes_nothing(hanclip, shop, tmp_path):
     out = tmp_path / "features"
-    told = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image", "--dry-run")
-    assert (told["rows_in_dataset"], told["files"], out.exists()) == (5010, {}, False)
+    result = hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image", "--dry-run")
+    assert (result["rows_in_dataset"], result["files"], out.exists()) == (5010, {}, False)
     contents = []
     for _ in range(2):
         hanclip("export", shop, out, "--to", "chinese-clip", "--number-ids", "--vectors", "image")
@@ -140,7 +140,7 @@ def test_the_same_export_again_is_the_same_and_a_dry_run_writes_nothing(hanclip,
     assert set(contents[0]) == {"valid_ids.tsv", "valid_imgs.img_feat.jsonl"}
 
 
-def test_float16_vectors_are_of_unit_length_again(hanclip, tmp_path):
+def test_float16_vectors_are_normalised_again(hanclip, tmp_path):
     dataset = Dataset.open_or_create(str(tmp_path / "half"), an_identity(embedding_dtype="float16"))
     commit(dataset, 1, some_records(20))
     hanclip("export", tmp_path / "half", tmp_path / "f", "--to", "chinese-clip", "--number-ids")

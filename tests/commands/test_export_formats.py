@@ -1,4 +1,4 @@
-"""`hanclip export --to ...`: each format read back by the package that it is for, ids beside the same vectors."""
+"""Test `hanclip export --to ...`: the package each format is meant for reads back the same ids and vectors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(out, tmp_path, hanclip) -> Run:
-    """An export to `dest`; gives its JSON line."""
+    """Export to `dest`; returns the JSON line."""
 
     def run(to: str, *argv: object, code: int = 0) -> dict[str, Any]:
         return hanclip("export", out, tmp_path / "dest", "--to", to, *argv, code=code)
@@ -89,14 +89,14 @@ def assert_same(found: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
     assert all(np.array_equal(np.asarray(found[id_], np.float32), vector) for id_, vector in expected.items())
 
 
-def test_every_name_has_an_entry_with_options_that_exist() -> None:
+def test_every_format_has_an_entry_with_valid_options() -> None:
     assert tuple(FORMATS) == get_args(ExportFormat)
     assert frozenset().union(*(known.options for known in FORMATS.values())) == set(ExportOptions.model_fields)
 
 
-def test_npy_is_matrices_beside_metadata(run, tmp_path):
-    told = run("npy", "--rows-per-file", 300, "--vectors", "both")
-    assert (told["rows"], told["left_out"]) == (686, 14)
+def test_npy_writes_matrices_and_metadata(run, tmp_path):
+    result = run("npy", "--rows-per-file", 300, "--vectors", "both")
+    assert (result["rows"], result["left_out"]) == (686, 14)
     dest = tmp_path / "dest"
     metadata = [pq.read_table(path) for path in sorted((dest / "metadata").iterdir())]
     assert [table.num_rows for table in metadata] == [300, 300, 86]
@@ -127,8 +127,8 @@ def test_embedding_reader_opens_npy(run, tmp_path):
 def test_faiss_finds_each_vector_by_its_id(run, tmp_path):
     import faiss
 
-    told = run("faiss")
-    assert sorted(told["files"].values()) == [686, 686, 700, 700]
+    result = run("faiss")
+    assert sorted(result["files"].values()) == [686, 686, 700, 700]
     for kind in ("image", "text"):
         index = faiss.read_index(str(tmp_path / "dest" / f"{kind}.index"))
         ids = pq.read_table(tmp_path / "dest" / f"{kind}_ids.parquet")
@@ -140,7 +140,7 @@ def test_faiss_finds_each_vector_by_its_id(run, tmp_path):
         assert score == pytest.approx(1, abs=1e-6)
 
 
-def test_lance_is_searched(run, tmp_path):
+def test_lancedb_searches_the_table(run, tmp_path):
     lancedb = pytest.importorskip("lancedb")
     run("lance")
     run("lance", "--vectors", "both")
@@ -165,10 +165,10 @@ def test_hugging_face_datasets_loads_the_folder(run, tmp_path, monkeypatch):
     assert loaded[0]["text"] is None
 
 
-def test_milvus_gets_the_types_of_its_schema(run, tmp_path):
+def test_milvus_files_match_their_schema(run, tmp_path):
     run("milvus", "--rows-per-file", 400)
-    told = json.loads((tmp_path / "dest" / "schema.json").read_text())
-    fields = {field["name"]: field for field in told["fields"]}
+    schema = json.loads((tmp_path / "dest" / "schema.json").read_text())
+    fields = {field["name"]: field for field in schema["fields"]}
     assert fields["id"] == {"name": "id", "data_type": "VarChar", "max_length": 65535, "is_primary": True}
     assert fields["image_embedding"] == {"name": "image_embedding", "data_type": "FloatVector", "dim": DIM}
     kinds = {name: fields[name]["data_type"] for name in EXTRA.names}
@@ -186,7 +186,7 @@ def test_milvus_gets_the_types_of_its_schema(run, tmp_path):
     )
 
 
-def test_qdrant_takes_the_points_and_never_doubles_them(run, tmp_path):
+def test_qdrant_upserts_the_points_without_duplicates(run, tmp_path):
     qdrant = pytest.importorskip("qdrant_client")
     run("qdrant", "--rows-per-file", 400)
     dest = tmp_path / "dest"
@@ -221,7 +221,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def test_postgres_copies_every_row(run, tmp_path, postgres):
-    """With the extension's type standing for text: the server of the tests has no pgvector."""
+    """The vector columns are loaded as text: the test server has no pgvector."""
     Vector = pytest.importorskip("pgvector").Vector  # noqa: N806
     run("pgvector", "--rows-per-file", 400)
     dest = tmp_path / "dest"
@@ -246,13 +246,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class BrokenOffError(Exception):
-    """Stands for a kill in the middle."""
+class SimulatedKillError(Exception):
+    """Simulates a kill halfway through an export."""
 
 
 @pytest.mark.parametrize("to", sorted(set(FORMATS) - {"lance", "webdataset"}))
-def test_an_export_that_broke_off_is_the_same_when_it_is_run_again(out, tmp_path, to):
-    """Over an earlier one with more parts, of which nothing may stay."""
+def test_an_interrupted_export_run_again_gives_the_same_files(out, tmp_path, to):
+    """The target holds an earlier export with more parts; none of them may remain."""
 
     def write(folder: str, rows_per_file: int, rows: float = float("inf")) -> None:
         left = rows
@@ -261,20 +261,20 @@ def test_an_export_that_broke_off_is_the_same_when_it_is_run_again(out, tmp_path
             nonlocal left
             left -= more
             if left < 0:
-                raise BrokenOffError
+                raise SimulatedKillError
 
         options = ExportOptions(rows_per_file=rows_per_file, number_ids=True)
         exporter(to)(ExportRequest(str(out), str(tmp_path / folder), options, advance))
 
     write("whole", 300)
     write("broken", 50)
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(SimulatedKillError):
         write("broken", 300, 600)
     write("broken", 300)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
-def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
+def test_data_that_a_consumer_would_reject_or_lose_is_refused(tmp_path):
     extra = pa.schema([("价格", pa.int32()), ("note", pa.string())])
     dataset = Dataset.open_or_create(str(tmp_path / "shop"), an_identity(extra=extra))
     table = embedded_rows(some_records(2), an_identity()).append_column("价格", pa.array([1, 2], pa.int32()))
@@ -292,13 +292,13 @@ def test_what_a_consumer_would_refuse_or_lose_is_told(tmp_path):
     assert (tmp_path / "dest" / "README.md").read_text() == "# Mine"
 
 
-def test_a_column_that_is_not_there_is_named(run):
-    told = run("npy", "--column", "colour", code=2)
-    assert "has no column colour; it has id, image_uri," in told["message"]
+def test_a_missing_column_is_named_in_the_error(run):
+    result = run("npy", "--column", "colour", code=2)
+    assert "has no column colour; it has id, image_uri," in result["message"]
 
 
 @pytest.mark.parametrize(
-    ("to", "options", "told"),
+    ("to", "options", "message"),
     [
         ("npy", ["--split", "valid"], "npy does not use --split"),
         ("hf", ["--number-ids"], "hf does not use --number-ids"),
@@ -307,13 +307,13 @@ def test_a_column_that_is_not_there_is_named(run):
         *(("chinese-clip", ["--split", name], "--split: String should match") for name in ("a/b", "../x", ".x", "")),
     ],
 )
-def test_options_without_an_effect_and_names_that_are_paths_are_refused(run, tmp_path, to, options, told):
-    assert told in run(to, *options, code=2)["message"]
+def test_unused_options_and_path_like_names_are_refused(run, tmp_path, to, options, message):
+    assert message in run(to, *options, code=2)["message"]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("below", ["", "features", "embeddings/../features"])
-def test_a_dataset_is_no_place_for_its_export(out, capfd, below):
+def test_an_export_into_its_own_dataset_is_refused(out, capfd, below):
     before = contents(out)
     for more in ([], ["--dry-run"]):
         with pytest.raises(SystemExit) as ended:
@@ -323,7 +323,7 @@ def test_a_dataset_is_no_place_for_its_export(out, capfd, below):
     assert contents(out) == before
 
 
-def test_a_bucket_takes_an_export_and_loses_the_parts_of_a_larger_one(s3, out, tmp_path):
+def test_an_export_to_a_bucket_removes_the_parts_of_a_larger_one(s3, out, tmp_path):
     bucket = s3.bucket()
     for rows_per_file in (100, 400):
         options = ExportOptions(rows_per_file=rows_per_file)

@@ -1,4 +1,4 @@
-"""`hanclip filter`: what is kept, what is dropped and why, against counts made without it; and what it writes."""
+"""Test `hanclip filter` against independent counts: kept and dropped rows, the reasons, and the outputs."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ WHERE = "similarity >= 0.28 and image_width >= 60 and keep"
 
 @pytest.fixture(scope="module")
 def rows(demo_dataset: Path) -> list[Row]:
-    """The latest rows by id, with what the derived tables of `out` say."""
+    """The latest rows by id, with the values of the derived tables of `out`."""
     table = latest(str(demo_dataset)).read_all().drop_columns(["image_embedding", "text_embedding"]).sort_by("id")
-    return [{**row, "keep": drawn(row["id"]) > 0.2, "label": f"类{drawn(row['id']):.1f}"} for row in table.to_pylist()]
+    return [
+        {**row, "keep": unit_hash(row["id"]) > 0.2, "label": f"类{unit_hash(row['id']):.1f}"}
+        for row in table.to_pylist()
+    ]
 
 
 @pytest.fixture
@@ -61,13 +64,13 @@ def out(demo_dataset: Path, rows: list[Row], tmp_path: Path) -> Path:
     return out
 
 
-def drawn(id_: str) -> float:
-    """A number from 0 to 1 that belongs to the id."""
+def unit_hash(id_: str) -> float:
+    """A pseudo-random number from 0 to 1, fixed for each id."""
     return int(hashlib.sha256(id_.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def derived(path: Path, rows: Iterable[Row], **columns: pa.DataType) -> None:
-    """A derived table with these columns of `rows`."""
+    """Write a derived table with these columns of `rows`."""
     schema = pa.schema([("id", pa.string()), ("source_fingerprint", pa.string()), *columns.items()])
     write_table(str(path), schema, [pa.Table.from_pylist(list(rows), schema=schema)], {})
 
@@ -88,12 +91,12 @@ def ids(path: Path) -> list[str]:
 
 
 def test_kept_and_dropped_are_all_rows(out: Path, rows: list[Row], hanclip: Run) -> None:
-    told = hanclip("filter", out, "--where", WHERE)
+    result = hanclip("filter", out, "--where", WHERE)
     kept, dropped = (pq.read_table(out / "filter" / "default" / f"{name}.parquet") for name in ("kept", "dropped"))
     assert sorted(kept["id"].to_pylist()) == [row["id"] for row in rows if passes(row)]
     assert sorted(dropped["id"].to_pylist()) == [row["id"] for row in rows if not passes(row)]
-    assert 0 < told["kept"] == kept.num_rows
-    assert told["kept"] + told["dropped"] == told["rows"] == len(rows)
+    assert 0 < result["kept"] == kept.num_rows
+    assert result["kept"] + result["dropped"] == result["rows"] == len(rows)
     assert kept.column_names == ["id", "source_fingerprint"]
     facts = read_facts(str(out / "filter" / "default" / "kept.parquet"))
     assert facts is not None
@@ -115,36 +118,36 @@ RULES = {
 }
 
 
-def test_every_rule_says_what_it_dropped_alone_and_with_others(
+def test_every_rule_counts_what_it_drops_alone_and_with_others(
     out: Path, rows: list[Row], hanclip: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(
         "rules:\n" + "".join(f"  {name}: |-\n    {sql}\n" for name, (sql, _) in RULES.items()), encoding="utf-8"
     )
-    told = hanclip("filter", out, "--rules", file, "--name", "strict")
-    said = [[judge(row) for _, judge in RULES.values()] for row in rows]
-    failed = [[place for place, value in enumerate(values) if not value] for values in said]
-    for place, (name, rule) in enumerate(zip(RULES, told["rules"], strict=True)):
+    result = hanclip("filter", out, "--rules", file, "--name", "strict")
+    verdicts = [[judge(row) for _, judge in RULES.values()] for row in rows]
+    failed = [[place for place, value in enumerate(values) if not value] for values in verdicts]
+    for place, (name, rule) in enumerate(zip(RULES, result["rules"], strict=True)):
         assert (rule["name"], rule["dropped"]) == (name, sum(place in places for places in failed))
         assert rule["first"] == sum(places[:1] == [place] for places in failed)
         assert rule["alone"] == sum(places == [place] for places in failed)
-        assert rule["unknown"] == sum(values[place] is None for values in said)
-    assert sum(rule["first"] for rule in told["rules"]) == told["dropped"] == sum(bool(places) for places in failed)
-    assert told["rules"][0]["unknown"] > 0
+        assert rule["unknown"] == sum(values[place] is None for values in verdicts)
+    assert sum(rule["first"] for rule in result["rules"]) == result["dropped"] == sum(bool(places) for places in failed)
+    assert result["rules"][0]["unknown"] > 0
     names = list(RULES)
-    for pair in told["together"]:
+    for pair in result["together"]:
         both = {names.index(name) for name in pair["rules"]}
         assert pair["dropped"] == sum(both <= set(places) for places in failed)
     dropped = {row["id"]: row for row in pq.read_table(out / "filter" / "strict" / "dropped.parquet").to_pylist()}
-    for row, values, places in zip(rows, said, failed, strict=True):
+    for row, values, places in zip(rows, verdicts, failed, strict=True):
         if places:
             mine = dropped[row["id"]]
             assert (mine["rule"], mine["rules"]) == (names[places[0]], [names[place] for place in places])
             assert mine["unknown"] == [names[place] for place, value in enumerate(values) if value is None]
 
 
-WRONG = [
+INVALID = [
     (
         "text like '%红%' and simlarity > 0",
         "text like '%红%' and simlarity > 0\n                       ^^^^^^^^^\nDid you mean similarity",
@@ -173,20 +176,22 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("where", "said"), WRONG, ids=[where for where, _ in WRONG])
-def test_a_wrong_rule_says_where_it_is_wrong(where: str, said: str, out: Path, hanclip: Run) -> None:
-    told = hanclip("filter", out, "--where", where, code=2)
-    assert said.format(out=out) in told["message"]
-    assert "rule where" in told["message"]
+@pytest.mark.parametrize(("where", "message"), INVALID, ids=[where for where, _ in INVALID])
+def test_an_invalid_rule_is_refused_with_the_place_of_its_error(
+    where: str, message: str, out: Path, hanclip: Run
+) -> None:
+    result = hanclip("filter", out, "--where", where, code=2)
+    assert message.format(out=out) in result["message"]
+    assert "rule where" in result["message"]
     assert not (out / "filter").exists()
 
 
-def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: list[Row], hanclip: Run) -> None:
+def test_a_missing_stale_or_duplicated_table_is_refused(out: Path, rows: list[Row], hanclip: Run) -> None:
     path = out / "dedup" / "dedup.parquet"
     derived(path, rows[:-5], keep=pa.bool_())
-    told = hanclip("filter", out, "--where", "keep", code=2)
-    assert f"lacks 5 of the {len(rows):,} rows" in told["message"]
-    assert f"run `hanclip dedup {out}` first" in told["message"]
+    result = hanclip("filter", out, "--where", "keep", code=2)
+    assert f"lacks 5 of the {len(rows):,} rows" in result["message"]
+    assert f"run `hanclip dedup {out}` first" in result["message"]
     derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
     assert "1 rows that the dataset no longer has" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     derived(path, [*rows, rows[0]], keep=pa.bool_())
@@ -198,13 +203,13 @@ def test_a_table_that_is_missing_behind_or_doubled_is_refused(out: Path, rows: l
 
 
 def test_a_threshold_keeps_the_share_and_all_ties(out: Path, rows: list[Row], hanclip: Run) -> None:
-    told = hanclip("filter", out, "--where", "keep", "--threshold-for", "keep=30%")
+    result = hanclip("filter", out, "--where", "keep", "--threshold-for", "keep=30%")
     values = sorted((row["similarity"] for row in rows if row["keep"] and row["similarity"] is not None), reverse=True)
     kept = sum(row["keep"] for row in rows)
-    assert told["threshold"]["value"] == values[int(0.3 * kept + 0.5) - 1]
-    assert (told["threshold"]["rows"], told["threshold"]["without_value"]) == (kept, kept - len(values))
-    again = hanclip("filter", out, "--where", f"keep and {told['rules'][1]['sql']}", "--dry-run")
-    assert again["kept"] == told["kept"] == sum(value >= told["threshold"]["value"] for value in values)
+    assert result["threshold"]["value"] == values[int(0.3 * kept + 0.5) - 1]
+    assert (result["threshold"]["rows"], result["threshold"]["without_value"]) == (kept, kept - len(values))
+    again = hanclip("filter", out, "--where", f"keep and {result['rules'][1]['sql']}", "--dry-run")
+    assert again["kept"] == result["kept"] == sum(value >= result["threshold"]["value"] for value in values)
     widths = hanclip("filter", out, "--threshold-for", "image_width keep=1%")
     most = max(row["image_width"] for row in rows)
     assert widths["kept"] >= 0.01 * len(rows)
@@ -227,7 +232,7 @@ def test_the_rows_read_are_counted_once(tmp_path: Path) -> None:
     assert (len(reported) > 1, reported[-1]) == (True, 30)
 
 
-def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) -> None:
+def test_a_threshold_on_any_numeric_column(tmp_path: Path, hanclip: Run) -> None:
     extra = pa.schema([("order", pa.int32()), ("price", pa.float64())])
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(extra=extra))
     records = some_records(40)
@@ -243,7 +248,7 @@ def test_a_threshold_over_any_column_of_numbers(tmp_path: Path, hanclip: Run) ->
         assert hanclip("filter", dataset.uri, "--where", rule)["kept"] in (10, 20)
 
 
-def test_vectors_of_either_type_may_be_named_also_where_some_are_missing(tmp_path: Path, hanclip: Run) -> None:
+def test_rules_may_use_vectors_of_either_type_even_if_some_are_missing(tmp_path: Path, hanclip: Run) -> None:
     for dtype in ("float16", "float32"):
         dataset = Dataset.open_or_create(str(tmp_path / dtype), an_identity(embedding_dtype=dtype))
         table = embedded_rows(some_records(40), an_identity())
@@ -252,20 +257,20 @@ def test_vectors_of_either_type_may_be_named_also_where_some_are_missing(tmp_pat
         texts = pa.FixedSizeListArray.from_arrays(texts.values, DIM, mask=bare)
         table = table.set_column(place, "text_embedding", texts)
         dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(40))
-        told = hanclip("filter", dataset.uri, "--where", "array_inner_product(image_embedding, text_embedding) > 0.1")
+        result = hanclip("filter", dataset.uri, "--where", "array_inner_product(image_embedding, text_embedding) > 0.1")
         wanted = sum(value > 0.1 for n, value in enumerate(table["similarity"].to_pylist()) if n % 4)
-        assert (told["kept"], told["rules"][0]["unknown"]) == (wanted, 10)
+        assert (result["kept"], result["rules"][0]["unknown"]) == (wanted, 10)
         assert hanclip("filter", dataset.uri, "--where", "image_width > 1")["kept"] == 40
 
 
-def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+def test_the_kept_rows_are_written_as_a_dataset(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
     clean = tmp_path / "clean"
-    told = hanclip("filter", out, clean, "--as", "dataset", "--where", WHERE)
+    result = hanclip("filter", out, clean, "--as", "dataset", "--where", WHERE)
     report = hanclip("verify", clean)
     assert report["ok"]
     assert report["complete"]
     wanted = [row["id"] for row in rows if passes(row)]
-    assert told["written"]["written"] == report["embedded"] == len(wanted)
+    assert result["written"]["written"] == report["embedded"] == len(wanted)
     assert sorted(latest(str(clean), ["id"]).read_all()["id"].to_pylist()) == wanted
     whole, some = (latest(str(place)).read_all().drop_columns(["run_date"]) for place in (out, clean))
     kept = whole.filter(pa.compute.is_in(whole["id"], pa.array(wanted))).sort_by("id")
@@ -276,7 +281,7 @@ def test_the_kept_rows_are_a_dataset(out: Path, rows: list[Row], hanclip: Run, t
 
 
 def samples(place: Path) -> dict[str, dict[str, bytes]]:
-    """Members of all tars by key, and then by suffix."""
+    """Members of all tars, by key and suffix."""
     found: dict[str, dict[str, bytes]] = {}
     for path in sorted(place.glob("*.tar")):
         with tarfile.open(path) as tar:
@@ -289,22 +294,24 @@ def samples(place: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def test_the_kept_rows_are_tars_of_the_sources_bytes(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
+def test_the_kept_rows_are_written_as_tars_of_the_source_bytes(
+    out: Path, rows: list[Row], hanclip: Run, tmp_path: Path
+) -> None:
     place = tmp_path / "tars"
-    told = hanclip("filter", out, place, "--as", "tars", "--tar-rows", 300, "--where", WHERE)
+    result = hanclip("filter", out, place, "--as", "tars", "--tar-rows", 300, "--where", WHERE)
     source = samples(CATALOG)
     wanted = {row["id"]: row for row in rows if passes(row)}
-    assert told["written"]["written"] == told["kept"] == len(wanted)
-    assert told["written"]["failed"] == 0
+    assert result["written"]["written"] == result["kept"] == len(wanted)
+    assert result["written"]["failed"] == 0
     assert len(list(place.glob("*.tar"))) == -(-len(wanted) // 300)
     found = samples(place)
     assert set(found) == set(wanted)
     for key, parts in found.items():
         (image,) = (content for suffix, content in parts.items() if suffix not in ("txt", "json"))
         assert image in source[key].values()
-        told_of = json.loads(parts["json"])
-        assert told_of["hanclip"]["similarity"] == pytest.approx(wanted[key]["similarity"])
-        assert (parts["txt"].decode(), told_of["vendor"]) == (wanted[key]["text"], wanted[key]["vendor"])
+        metadata = json.loads(parts["json"])
+        assert metadata["hanclip"]["similarity"] == pytest.approx(wanted[key]["similarity"])
+        assert (parts["txt"].decode(), metadata["vendor"]) == (wanted[key]["text"], wanted[key]["vendor"])
     spec, records = scan(place)
     again = read_source(spec, records)
     assert {id_: raw.text for id_, raw in again.items()} == {id_: row["text"] for id_, row in wanted.items()}
@@ -315,15 +322,15 @@ def test_the_kept_rows_are_tars_of_the_sources_bytes(out: Path, rows: list[Row],
 def test_all_rows_are_exported_as_tars(out: Path, rows: list[Row], hanclip: Run, tmp_path: Path) -> None:
     by_rule, all_of_them = tmp_path / "by_rule", tmp_path / "all"
     hanclip("filter", out, by_rule, "--as", "tars", "--tar-rows", 700, "--where", "true")
-    told = hanclip("export", out, all_of_them, "--to", "webdataset", "--rows-per-file", 700)
-    assert (told["rows"], told["left_out"]) == (len(rows), 0)
+    result = hanclip("export", out, all_of_them, "--to", "webdataset", "--rows-per-file", 700)
+    assert (result["rows"], result["left_out"]) == (len(rows), 0)
     assert samples(all_of_them) == samples(by_rule)
     assert len(list(all_of_them.glob("*.tar"))) == -(-len(rows) // 700)
     refused = hanclip("export", out, all_of_them, "--to", "webdataset", "--vectors", "image", code=2)
     assert "webdataset does not use --vectors" in refused["message"]
 
 
-def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> None:
+def test_unreadable_images_are_listed(tmp_path: Path, hanclip: Run) -> None:
     source, out, place = folder(tmp_path / "source"), tmp_path / "out", tmp_path / "tars"
     embed(source, out)
     gone, changed, *_ = sorted(source.images)
@@ -332,12 +339,12 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     for form in ("tars", "dataset"):
         inside = hanclip("filter", out, source.uri / "clean", "--as", form, "--where", "true", code=2)
         assert "would read the output as records" in inside["message"]
-    told = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
-    assert told["written"]["reasons"] == {"not_found": 1, "changed": 1}
-    assert told["written"]["written"] + told["written"]["failed"] == told["kept"] == len(source.images)
+    result = hanclip("filter", out, place, "--as", "tars", "--tar-bytes", 20_000, "--where", "image_width > 0")
+    assert result["written"]["reasons"] == {"not_found": 1, "changed": 1}
+    assert result["written"]["written"] + result["written"]["failed"] == result["kept"] == len(source.images)
     assert ids(out / "filter" / "default" / "unread.parquet") == [gone, changed]
-    told = hanclip("export", out, tmp_path / "all", "--to", "webdataset")
-    assert (told["rows"], told["left_out"]) == (len(source.images) - 2, 2)
+    result = hanclip("export", out, tmp_path / "all", "--to", "webdataset")
+    assert (result["rows"], result["left_out"]) == (len(source.images) - 2, 2)
     for dest in ("all", "afresh"):  # resumed and new tars
         rows: list[int] = []
         exporter("webdataset")(ExportRequest(str(out), str(tmp_path / dest), ExportOptions(), rows.append))
@@ -358,7 +365,7 @@ def test_images_that_cannot_be_had_are_listed(tmp_path: Path, hanclip: Run) -> N
     assert not (out / "filter" / "default" / "unread.parquet").exists()
 
 
-def test_keys_are_safe_and_differ() -> None:
+def test_keys_are_safe_and_distinct() -> None:
     names = [
         "a",
         "shelf/a",
@@ -383,7 +390,7 @@ def test_keys_are_safe_and_differ() -> None:
     assert max(len(key.encode()) for key in keys) <= 200
 
 
-def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path) -> None:
+def test_conflicting_options_are_refused(out: Path, hanclip: Run, tmp_path: Path) -> None:
     assert "No rule was given" in hanclip("filter", out, code=2)["message"]
     assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
     inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
@@ -398,22 +405,22 @@ def test_options_that_do_not_go_together(out: Path, hanclip: Run, tmp_path: Path
     assert "rules:\n  matching" in hanclip("filter", out, "--rules", tmp_path / "rules.yaml", code=2)["message"]
 
 
-MOMENTS = {
+KILL_AFTER = {
     "tars": [("_tars.json",), ("_tars", "000003.json")],
     "dataset": [("_snapshot.json",), ("embeddings", "run_date=*", "*.parquet")],
 }
 
 
-@pytest.mark.parametrize("form", MOMENTS)
-def test_killed_and_run_again_it_is_the_same(form: str, out: Path, hanclip: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", KILL_AFTER)
+def test_a_killed_run_resumes_to_the_same_output(form: str, out: Path, hanclip: Run, tmp_path: Path) -> None:
     options = ["--as", form, "--where", WHERE, "--tar-rows", 10]
     undisturbed, place = tmp_path / "undisturbed", tmp_path / "killed"
     hanclip("filter", out, undisturbed, *options)
-    for moment in MOMENTS[form]:
+    for pattern in KILL_AFTER[form]:
         command = [sys.executable, "-m", "flows.cli", "filter", str(out), str(place), *map(str, options)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             deadline = time.monotonic() + patience(60)
-            while child.poll() is None and not list(place.glob("/".join(moment))) and time.monotonic() < deadline:
+            while child.poll() is None and not list(place.glob("/".join(pattern))) and time.monotonic() < deadline:
                 time.sleep(0.001)
             child.send_signal(signal.SIGKILL)
     hanclip("filter", out, place, *options)
@@ -430,7 +437,7 @@ def test_killed_and_run_again_it_is_the_same(form: str, out: Path, hanclip: Run,
     assert names[0] == names[1]
 
 
-def test_a_person_sees_where_every_row_went(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_summary_accounts_for_every_row(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["filter", str(out), "--where", WHERE, "--threshold-for", "keep=50%", "--dry-run"])
     shown = capsys.readouterr().out
@@ -440,12 +447,12 @@ def test_a_person_sees_where_every_row_went(out: Path, capsys: pytest.CaptureFix
     assert "keeps" in shown
 
 
-def test_everything_may_lie_in_a_bucket(s3: S3Server, tmp_path: Path, hanclip: Run) -> None:
+def test_everything_works_in_a_bucket(s3: S3Server, tmp_path: Path, hanclip: Run) -> None:
     source, bucket = folder(tmp_path / "source"), s3.bucket()
     out = f"{bucket}/out"
     embed(source, out)
-    told = hanclip("filter", out, f"{bucket}/tars", "--as", "tars", "--tar-rows", 30, "--where", "similarity > -2")
-    assert (told["written"]["written"], told["written"]["tars"]) == (len(source.images), 2)
+    result = hanclip("filter", out, f"{bucket}/tars", "--as", "tars", "--tar-rows", 30, "--where", "similarity > -2")
+    assert (result["written"]["written"], result["written"]["tars"]) == (len(source.images), 2)
     _, records = scan(f"{bucket}/tars")
     assert {record.id for record in records} == {key_of(id_) for id_ in source.images}
     hanclip("filter", out, f"{bucket}/clean", "--as", "dataset", "--where", "similarity > -2")

@@ -1,4 +1,4 @@
-"""`hanclip model list|show|convert` and `hanclip embed --model X.pt`, by value."""
+"""Test `hanclip model list|show|convert` and `hanclip embed --model X.pt` against known values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HANCLIP = [sys.executable, "-m", "flows.cli"]
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path / "hanclip-cache"))
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -53,7 +53,7 @@ def golden(name: str, part: str) -> np.ndarray:
         return stored[f"{name}.{part}"]
 
 
-def said(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+def run_cli(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in argv])
@@ -61,8 +61,8 @@ def said(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, s
     return int(ended.value.code or 0), captured.out, captured.err
 
 
-def told(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
-    code, out, err = said(capsys, "model", *argv, "--json")
+def run_json(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
+    code, out, err = run_cli(capsys, "model", *argv, "--json")
     assert (code, err) == (0, "")
     return json.loads(out)
 
@@ -72,7 +72,7 @@ def in_empty_home(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*HANCLIP, "model", *argv], env=env, capture_output=True, text=True, check=False)
 
 
-def test_the_five_released_models_are_listed_with_what_to_fetch(tmp_path: Path) -> None:
+def test_the_five_released_models_are_listed_with_the_files_to_fetch(tmp_path: Path) -> None:
     run = in_empty_home(tmp_path, "list", "--json")
     assert (run.returncode, run.stderr) == (0, "")
     found = [json.loads(line) for line in run.stdout.splitlines()]
@@ -105,19 +105,19 @@ def test_a_released_model_is_shown_without_torch_and_without_the_network(tmp_pat
         assert fact in run.stdout
 
 
-def test_a_name_that_is_nothing_is_a_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = said(capsys, "model", "show", "vit-b-17")
+def test_an_unknown_model_name_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run_cli(capsys, "model", "show", "vit-b-17")
     assert code == 2
     assert "There is no model vit-b-17: give rn50, vit-b-16," in err
     for name in ("", " "):
-        code, _, err = said(capsys, "model", "show", name)
+        code, _, err = run_cli(capsys, "model", "show", name)
         assert code == 2
         assert "The model's name is empty" in err
 
 
 def test_a_file_is_described_from_its_tensors(capsys: pytest.CaptureFixture[str], original: tuple[str, Path]) -> None:
     name, path = original
-    card = told(capsys, "show", path)
+    card = run_json(capsys, "show", path)
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = {
         key: values.size
@@ -133,10 +133,10 @@ def test_a_file_is_described_from_its_tensors(capsys: pytest.CaptureFixture[str]
     assert (weights["path"], weights["dtype"]) == (str(path), "F32")
     assert weights["size_bytes"] < path.stat().st_size  # the optimizer's state is not counted
     assert weights["vocabulary_is_standard"] is False
-    assert str(path) in said(capsys, "model", "show", path)[1]
+    assert str(path) in run_cli(capsys, "model", "show", path)[1]
 
 
-def test_a_file_without_a_vocabulary_has_the_one_that_ships(original: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_file_without_a_vocabulary_uses_the_bundled_one(original: tuple[str, Path], tmp_path: Path) -> None:
     shutil.copy(original[1], tmp_path / "alone.pt")
     run = in_empty_home(tmp_path, "show", str(tmp_path / "alone.pt"), "--json")
     card = json.loads(run.stdout)
@@ -149,18 +149,18 @@ def test_a_converted_model_gives_the_same_vectors(
 ) -> None:
     name, path = original
     out = tmp_path / "converted"
-    plan = told(capsys, "convert", path, out, "--dry-run")
+    plan = run_json(capsys, "convert", path, out, "--dry-run")
     assert not out.exists()
     assert plan["weights_sha256"] is None
     out.mkdir()
-    done = told(capsys, "convert", path, out)
+    done = run_json(capsys, "convert", path, out)
     assert done["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert done["weights_sha256"] == hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
     files = {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()}
     assert sorted(files) == ["config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"]
     assert len(set(files.values())) == 1
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
-    assert told(capsys, "show", out)["config"] == told(capsys, "show", path)["config"]
+    assert run_json(capsys, "show", out)["config"] == run_json(capsys, "show", path)["config"]
     clip = ChineseClip.load(resolve(ModelConfig(name=str(out))), "fp32", "cpu")
     pictures = write_pictures(tmp_path / "pictures")
     pixels = np.stack([decode(picture.read_bytes(), clip.image_size, 10**8).pixels for picture in pictures])
@@ -174,7 +174,7 @@ def test_transformers_loads_a_converted_model(capsys: pytest.CaptureFixture[str]
     from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
     (tmp_path / "original").mkdir()
-    told(capsys, "convert", write(tmp_path / "original", "vit-l-14"), tmp_path / "out")
+    run_json(capsys, "convert", write(tmp_path / "original", "vit-l-14"), tmp_path / "out")
     model = ChineseCLIPModel.from_pretrained(tmp_path / "out").eval()
     processor = ChineseCLIPImageProcessorPil.from_pretrained(tmp_path / "out")
     tokenizer = BertTokenizer.from_pretrained(tmp_path / "out")
@@ -191,22 +191,22 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_nothing_is_written_over_and_nothing_converted_twice(
+def test_convert_refuses_to_overwrite_or_to_convert_twice(
     capsys: pytest.CaptureFixture[str], original: tuple[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    code, _, err = said(capsys, "model", "convert", original[1], tmp_path / "mine")
+    code, _, err = run_cli(capsys, "model", "convert", original[1], tmp_path / "mine")
     assert (code, "exists and is not an empty folder" in err) == (2, True)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
-    code, _, err = said(capsys, "model", "convert", original[1], "s3://bucket/model")
+    code, _, err = run_cli(capsys, "model", "convert", original[1], "s3://bucket/model")
     assert (code, "is not a local folder" in err) == (2, True)
-    code, _, err = said(capsys, "model", "convert", "demo", tmp_path / "demo")
+    code, _, err = run_cli(capsys, "model", "convert", "demo", tmp_path / "demo")
     assert (code, "is already in the Hugging Face format" in err) == (2, True)
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_killed_conversion_leaves_no_half_folder(tmp_path: Path) -> None:
+def test_a_killed_conversion_leaves_no_partial_folder(tmp_path: Path) -> None:
     (tmp_path / "original").mkdir()
     path, out = write(tmp_path / "original", "vit-h-14"), tmp_path / "out"
     process = subprocess.Popen([*HANCLIP, "model", "convert", str(path), str(out)])
@@ -237,5 +237,5 @@ def test_a_run_with_an_original_checkpoint_writes_the_authors_vectors(tmp_path: 
     ):
         vectors = np.array([row[part] for row in found], dtype=np.float32)
         np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
-    about = json.loads((tmp_path / "out" / "_dataset.json").read_text())
-    assert about["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    identity = json.loads((tmp_path / "out" / "_dataset.json").read_text())
+    assert identity["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

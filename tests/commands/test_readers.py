@@ -1,4 +1,4 @@
-"""The dataset opens as it is, with the right types and values, in the tools that people read Parquet with."""
+"""Test that common Parquet tools open the dataset directly, with the right types and values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAYS = ("2026-11-20", "2026-11-21")
 
 
 def make(folder: Path, dtype: str) -> Dataset:
-    """Two shards on two days, with a quarantine that readers of the embeddings must not meet."""
+    """Two shards on two days, and a quarantine that readers of the embeddings must not see."""
     extra = pa.schema([pa.field("category", pa.string())])
     dataset = Dataset.open_or_create(str(folder), an_identity(dim=DIM, extra=extra, embedding_dtype=dtype))
     for number, (day, records) in enumerate(zip(DAYS, (RECORDS[:200], RECORDS[200:]), strict=True)):
@@ -173,7 +173,7 @@ def test_lancedb_searches_the_rows(out: str, tmp_path: Path) -> None:
     assert found[0]["_distance"] == pytest.approx(0, abs=1e-5)
 
 
-def test_faiss_takes_the_column_without_a_copy(out: str) -> None:
+def test_faiss_uses_the_column_without_a_copy(out: str) -> None:
     import faiss
 
     table = pads.dataset(f"{out}/embeddings").to_table().sort_by("id").combine_chunks()

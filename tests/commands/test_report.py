@@ -1,4 +1,4 @@
-"""`hanclip report` through the command line: the page against counts made of the dataset's files by other means."""
+"""Test `hanclip report`: the page against independent counts over the dataset's files."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DEDUP = pa.schema(
 def report(out: object, page: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Page, dict[str, object]]:
     with pytest.raises(SystemExit) as ended:
         main(["report", str(out), "--to", str(page), "--json"])
-    told = capsys.readouterr()
-    assert not ended.value.code, told.err
-    return Page(page), json.loads(told.out)
+    captured = capsys.readouterr()
+    assert not ended.value.code, captured.err
+    return Page(page), json.loads(captured.out)
 
 
 @pytest.fixture(scope="module")
 def demo(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo dataset with exact copies marked, and filtered."""
+    """The demo dataset with exact copies marked as duplicates, and filtered."""
     out = Path(shutil.copytree(demo_dataset, tmp_path_factory.mktemp("report") / "out"))
     rows = duckdb.sql(
         f"""
@@ -62,8 +62,8 @@ def demo(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_page_says_what_the_files_say(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page, told = report(demo, tmp_path / "report.html", capsys)
+def test_the_page_matches_the_files(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, result = report(demo, tmp_path / "report.html", capsys)
     rows = f"'{demo}/embeddings/**/*.parquet'"
     [(embedded,)] = duckdb.sql(f"SELECT count(*) FROM {rows}").fetchall()
     reasons = dict(duckdb.sql(f"SELECT reason, count(*) FROM '{demo}/_quarantine/**/*.parquet' GROUP BY 1").fetchall())
@@ -80,7 +80,7 @@ def test_the_page_says_what_the_files_say(demo: Path, tmp_path: Path, capsys: py
             f"SELECT id, text FROM {rows} WHERE similarity IS NOT NULL {order.format(direction)}"
         ).fetchall()
         assert [(card["rid"], card["text"]) for card in page.cards["similarity"][place]] == known
-    assert (told["rows"], told["gaps"]) == (embedded, 0)
+    assert (result["rows"], result["gaps"]) == (embedded, 0)
 
 
 def test_wrong_captions_are_shown_among_the_lowest_similarities(
@@ -103,7 +103,7 @@ def test_wrong_captions_are_shown_among_the_lowest_similarities(
     assert area >= 0.9
 
 
-def test_duplicates_and_filters_are_counted_and_pictured(
+def test_duplicates_and_filters_are_counted_and_shown(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page, _ = report(demo, tmp_path / "report.html", capsys)
@@ -130,16 +130,16 @@ def test_duplicates_and_filters_are_counted_and_pictured(
     assert f"alonekeep{alone}" in "".join(page.texts["kept"].split())
 
 
-def test_the_page_is_whole_small_and_always_the_same(
+def test_the_page_is_self_contained_small_and_reproducible(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page, told = report(demo, tmp_path / "report.html", capsys)
+    page, result = report(demo, tmp_path / "report.html", capsys)
     page.check_alone()
     pictures = page.pictures()
     assert len(pictures) == sum(map(len, page.cards.values()))
     assert {picture.format for picture in pictures} == {"WEBP"}
     assert all(max(picture.size) <= 96 for picture in pictures)
-    assert (tmp_path / "report.html").stat().st_size == told["size_bytes"] < 5_000_000
+    assert (tmp_path / "report.html").stat().st_size == result["size_bytes"] < 5_000_000
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == [
         *("counts", "speed", "quarantine", "similarity", "duplicates"),
@@ -152,17 +152,17 @@ def test_the_page_is_whole_small_and_always_the_same(
     assert again.source == page.source
 
 
-def lost(rows: pa.Table, folder: Path) -> pa.Table:
-    """The rows with images that are not there."""
+def without_images(rows: pa.Table, folder: Path) -> pa.Table:
+    """The rows with image URIs that do not exist."""
     uris = pa.array([f"{folder}/gone/{id_}.jpg" for id_ in rows["id"].to_pylist()])
     return rows.set_column(rows.column_names.index("image_uri"), "image_uri", uris)
 
 
-def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
+def test_captions_and_ids_are_escaped_and_missing_pictures_are_gaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
-    rows = lost(embedded_rows(some_records(40), dataset.identity), tmp_path)
+    rows = without_images(embedded_rows(some_records(40), dataset.identity), tmp_path)
     bad = "</title></style><script>alert('字')</script><img src=x onerror=alert(1)>\"'"
     for name in ("id", "text"):
         values = [f"{bad}{value}" for value in rows[name].to_pylist()]
@@ -179,9 +179,9 @@ def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
             "bottleneck": {"stage": "read", "busy": {"read": 0.9}, "advice": bad},
         }
         (folder / "summary.json").write_text(json.dumps({**summary, **seconds}), encoding="utf-8")
-    page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+    page, result = report(dataset.uri, tmp_path / "report.html", capsys)
     page.check_alone()
-    assert (told["pictures"], told["gaps"]) == (40, 40)
+    assert (result["pictures"], result["gaps"]) == (40, 40)
     cards = page.cards["similarity"]
     assert all(card["rid"].startswith(bad) and card["text"].startswith(bad) for card in cards)
     assert {card["gap"] for card in cards} == {"not found"}
@@ -195,45 +195,43 @@ def test_captions_and_ids_cannot_be_markup_and_lost_pictures_are_gaps(
     assert "Not looked for yet" in page.texts["duplicates"]
 
 
-def test_a_dataset_without_texts_and_one_without_rows_have_reports_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_datasets_without_texts_images_or_rows_have_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = Dataset.open_or_create(str(tmp_path / "images"), an_identity(has_texts=False))
-    rows = lost(embedded_rows(some_records(150), images.identity), tmp_path)
+    rows = without_images(embedded_rows(some_records(150), images.identity), tmp_path)
     images.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(150))
     page, _ = report(images.uri, tmp_path / "images.html", capsys)
     sections = {attrs["id"] for tag, attrs in page.tags if tag == "section"}
     assert not {"similarity", "texts"} & sections
     assert "the model could not be loaded" in page.texts["clusters"]
     empty = Dataset.open_or_create(str(tmp_path / "empty"), an_identity())
-    page, told = report(empty.uri, tmp_path / "empty.html", capsys)
+    page, result = report(empty.uri, tmp_path / "empty.html", capsys)
     page.check_alone()
-    assert told["rows"] == page.number("total-current") == 0
+    assert result["rows"] == page.number("total-current") == 0
     texts = Dataset.open_or_create(str(tmp_path / "texts"), an_identity(has_images=False))
     rows = embedded_rows(some_records(10), texts.identity)
     texts.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(10))
-    page, told = report(texts.uri, tmp_path / "texts.html", capsys)
-    assert told["pictures"] == 0
+    page, result = report(texts.uri, tmp_path / "texts.html", capsys)
+    assert result["pictures"] == 0
     assert "10 distinct texts" in page.texts["texts"]
 
 
-def test_captions_however_long_leave_the_page_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_captions_keep_the_page_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
-    rows = lost(embedded_rows(some_records(30), dataset.identity), tmp_path)
+    rows = without_images(embedded_rows(some_records(30), dataset.identity), tmp_path)
     long = pa.array([f"{number:02d}" + "长" * 100_000 for number in range(30)])
     rows = rows.set_column(rows.column_names.index("text"), "text", long)
     dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(30))
-    page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+    page, result = report(dataset.uri, tmp_path / "report.html", capsys)
     assert {len(card["text"]) for card in page.cards["similarity"]} == {300}
-    assert int(str(told["size_bytes"])) < 300_000
+    assert int(str(result["size_bytes"])) < 300_000
 
 
-def test_a_store_that_is_down_costs_a_page_its_pictures_and_little_time(
+def test_an_unreachable_store_leaves_out_the_pictures_quickly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
-        taken.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    with socket.socket() as closed:  # bound but not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
             monkeypatch.setenv(name, "none")
         dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
@@ -242,7 +240,7 @@ def test_a_store_that_is_down_costs_a_page_its_pictures_and_little_time(
         rows = rows.set_column(rows.column_names.index("image_uri"), "image_uri", uris)
         dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(5))
         began_s = time.monotonic()
-        page, told = report(dataset.uri, tmp_path / "report.html", capsys)
+        page, result = report(dataset.uri, tmp_path / "report.html", capsys)
     assert time.monotonic() - began_s < patience(45)
-    assert told["gaps"] == 5
+    assert result["gaps"] == 5
     assert "5 of 5 pictures could not be read again" in page.texts["gaps"]

@@ -1,4 +1,4 @@
-"""`hanclip search` and `hanclip index` through the command line, against NumPy over the files themselves."""
+"""Test `hanclip search` and `hanclip index` against NumPy over the dataset's files."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command with --json: what it printed."""
+    """Run a command with --json: the parsed output."""
 
     def call(*argv: object, code: int = 0) -> dict[str, Any]:
         with pytest.raises(SystemExit) as ended:
             main([*map(str, argv), "--json"])
-        told = capsys.readouterr()
-        assert (ended.value.code or 0) == code, told.err
-        return json.loads(told.out)  # type: ignore[no-any-return]
+        captured = capsys.readouterr()
+        assert (ended.value.code or 0) == code, captured.err
+        return json.loads(captured.out)  # type: ignore[no-any-return]
 
     return call
 
 
 @pytest.fixture(scope="module")
 def demo(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy that may get an index."""
+    """A copy of the demo dataset that may get an index."""
     return Path(shutil.copytree(demo_dataset, tmp_path_factory.mktemp("search") / "out"))
 
 
@@ -63,12 +63,12 @@ def assert_same(hits: list[dict[str, Any]], truth: list[tuple[str, float]]) -> N
     assert [hit["rank"] for hit in hits] == list(range(1, len(truth) + 1))
     np.testing.assert_allclose([hit["similarity"] for hit in hits], [value for _, value in truth], atol=2e-6)
     swaps = [hit["id"] for hit, (id_, value) in zip(hits, truth, strict=True) if hit["id"] != id_]
-    # Another order of additions may exchange neighbours that differ by less than that.
+    # Another order of addition may swap neighbours that differ by less than the tolerance.
     assert all(np.isclose(value, dict(truth)[id_], atol=2e-6) for id_, value in truth if id_ in swaps)
 
 
-def assert_alike(found: dict[str, Any], truth: dict[str, Any]) -> None:
-    """The same hits, similarities as near as two ways to compute them come: an index adds in another order."""
+def assert_equivalent(found: dict[str, Any], truth: dict[str, Any]) -> None:
+    """The same hits, with similarities within rounding: an index adds in another order."""
     for one, other in zip(found["queries"], truth["queries"], strict=True):
         assert_same(one["hits"], [(hit["id"], hit["similarity"]) for hit in other["hits"]])
         versions = [{(hit["id"], hit["source_fingerprint"], hit["text"]) for hit in q["hits"]} for q in (one, other)]
@@ -93,7 +93,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_words_images_and_rows_find_what_a_comparison_with_every_row_finds(demo: Path, photo: Path, run: Run) -> None:
+def test_queries_by_text_image_and_row_match_brute_force(demo: Path, photo: Path, run: Run) -> None:
     found = run("search", demo, "红苹果", photo, "--text", "一只猫", "--id", "noto-1f34e", "--top", "15", "--exact")
     assert [(query["kind"], query["value"]) for query in found["queries"]] == [
         ("text", "红苹果"),
@@ -118,13 +118,13 @@ def test_words_images_and_rows_find_what_a_comparison_with_every_row_finds(demo:
     assert found["queries"][1]["hits"][0]["similarity"] == pytest.approx(1, abs=1e-5)
 
 
-def test_texts_are_searched_too(demo: Path, run: Run) -> None:
+def test_searches_texts(demo: Path, run: Run) -> None:
     [query] = run("search", demo, "红苹果", "--in", "texts", "-k", 5)["queries"]
     assert_same(query["hits"], brute_force(demo, encoder().encode_texts(["红苹果"])[0], 5, "text_embedding"))
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
-def test_an_index_finds_nearly_all_of_the_truth_and_says_how_much(demo: Path, run: Run, kind: str) -> None:
+def test_an_index_finds_nearly_all_true_hits_and_reports_its_recall(demo: Path, run: Run, kind: str) -> None:
     rows = len(columns(demo, "image_embedding")[0])
     made = run("index", demo, "--kind", kind)
     assert (made["kind"], made["rows"]) == (kind, rows)
@@ -151,11 +151,11 @@ def growing(tmp_path: Path) -> Dataset:
     return dataset
 
 
-def test_rows_that_came_after_the_index_are_found_and_old_states_are_not(growing: Dataset, run: Run) -> None:
+def test_rows_newer_than_the_index_are_found_and_old_states_are_not(growing: Dataset, run: Run) -> None:
     query = ("search", growing.uri, "--id", "item-00007", "--top", "400")
     before = run(*query)
     run("index", growing.uri, "--kind", "flat")
-    assert_alike(run(*query), before)
+    assert_equivalent(run(*query), before)
     commit(growing, 2, some_records(60, first=400))
     changed = some_records(5)
     states = embedded_rows(changed, growing.identity).set_column(
@@ -173,18 +173,18 @@ def test_rows_that_came_after_the_index_are_found_and_old_states_are_not(growing
     assert {hit["source_fingerprint"] for hit in asked["hits"] if hit["id"] in {r.id for r in changed}} == {
         f"new-{record.id}" for record in changed
     }
-    everyone = [record.id for record in some_records(460)]
-    similarities = unit_vectors(everyone, 8, "image") @ unit_vectors(["item-00007"], 8, "image")[0]
-    truth = sorted((-round(float(s), 6), id_) for s, id_ in zip(similarities, everyone, strict=True))
+    all_ids = [record.id for record in some_records(460)]
+    similarities = unit_vectors(all_ids, 8, "image") @ unit_vectors(["item-00007"], 8, "image")[0]
+    truth = sorted((-round(float(s), 6), id_) for s, id_ in zip(similarities, all_ids, strict=True))
     assert [-s for s, id_ in truth if id_ != "item-00007"] == pytest.approx(
         [hit["similarity"] for hit in asked["hits"]], abs=2e-6
     )
-    assert_alike(run(*query, "--exact", "--top", "1000"), found)
+    assert_equivalent(run(*query, "--exact", "--top", "1000"), found)
     run("index", growing.uri)
     assert run(*query)["by_index"] == 460
 
 
-def test_equal_rows_come_in_the_order_of_their_ids_however_they_are_stored(tmp_path: Path, run: Run) -> None:
+def test_equal_rows_are_ordered_by_id_however_they_are_stored(tmp_path: Path, run: Run) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     records = some_records(300)
     for shard, some in enumerate((records[200:], records[:200])):
@@ -198,7 +198,7 @@ def test_equal_rows_come_in_the_order_of_their_ids_however_they_are_stored(tmp_p
         run("index", dataset.uri, "--kind", "flat")
 
 
-def test_the_page_shows_the_pictures_and_leads_nowhere(demo: Path, photo: Path, tmp_path: Path, run: Run) -> None:
+def test_the_page_shows_the_pictures_and_is_self_contained(demo: Path, photo: Path, tmp_path: Path, run: Run) -> None:
     page = tmp_path / "found.html"
     found = run("search", demo, "红苹果<script>alert(1)</script>", photo, "--top", "6", "--html", page, "--exact")
     assert found["page"] == str(page)
@@ -214,7 +214,7 @@ def test_the_page_shows_the_pictures_and_leads_nowhere(demo: Path, photo: Path, 
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ((), "No query was given"),
         (("no-such.jpg",), "There is no image no-such.jpg: check its name, or search for the words with --text"),
@@ -222,30 +222,30 @@ def test_the_page_shows_the_pictures_and_leads_nowhere(demo: Path, photo: Path, 
         ((" ",), "A query is empty"),
     ],
 )
-def test_what_cannot_be_searched_is_told_with_its_cure(growing: Dataset, run: Run, argv: tuple[str], said: str) -> None:
-    assert said in run("search", growing.uri, *argv, code=2)["message"]
+def test_an_invalid_query_is_refused_with_its_cure(growing: Dataset, run: Run, argv: tuple[str], message: str) -> None:
+    assert message in run("search", growing.uri, *argv, code=2)["message"]
 
 
-def test_without_an_index_there_is_nothing_to_check(growing: Dataset, run: Run) -> None:
+def test_checking_without_an_index_is_refused(growing: Dataset, run: Run) -> None:
     assert f"run `hanclip index {growing.uri}` first" in run("index", growing.uri, "--check", code=2)["message"]
 
 
-def test_a_person_gets_a_table_and_how_it_was_found(growing: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_a_table_and_the_number_of_searched_rows(growing: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["search", growing.uri, "--id", "item-00001", "--top", "3"])
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert not ended.value.code
-    assert len([line for line in told.out.splitlines() if "item-" in line]) == 4
-    assert "400 rows searched" in told.err
+    assert len([line for line in captured.out.splitlines() if "item-" in line]) == 4
+    assert "400 rows searched" in captured.err
 
 
-def test_captions_and_ids_are_printed_letter_by_letter(
+def test_captions_and_ids_are_printed_verbatim_with_control_characters_escaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     rows = embedded_rows(some_records(2), dataset.identity)
-    told = {"id": [":cat:/[red]1", "b"], "text": ["[bold]:cat:[/bold] \x1b[2J\x1b]0;x\x07", "</style><script>"]}
-    for name, values in told.items():
+    hostile = {"id": [":cat:/[red]1", "b"], "text": ["[bold]:cat:[/bold] \x1b[2J\x1b]0;x\x07", "</style><script>"]}
+    for name, values in hostile.items():
         rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
     dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(2))
     monkeypatch.setenv("COLUMNS", "200")
@@ -255,4 +255,4 @@ def test_captions_and_ids_are_printed_letter_by_letter(
     assert all(words in printed.out for words in (":cat:/[red]1", "[bold]:cat:[/bold] ␛[2J␛]0;x␇"))
     assert "\x1b[2J" not in printed.out
     assert "/:cat:[red].html" in printed.err
-    assert Page(tmp_path / ":cat:[red].html").cards["q1"][0]["text"] == told["text"][0]
+    assert Page(tmp_path / ":cat:[red].html").cards["q1"][0]["text"] == hostile["text"][0]

@@ -1,4 +1,4 @@
-"""What a similarity is worth, through the command line, against definitions written down here once more."""
+"""Test `hanclip similarity` against independent implementations of its definitions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fixtures.reference_texts import logit_scale, text_vectors
 
 @pytest.fixture(scope="module")
 def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded demo catalog, to be written to."""
+    """A writable copy of the embedded demo catalog."""
     copy = tmp_path_factory.mktemp("similarity") / "out"
     shutil.copytree(demo_dataset, copy)
     return copy
@@ -34,7 +34,7 @@ def out(demo_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(demo_dataset: Path) -> pa.Table:
-    """Its rows, by id."""
+    """Its rows, sorted by id."""
     return pq.read_table(demo_dataset / "embeddings").sort_by("id")
 
 
@@ -43,7 +43,7 @@ def vectors(rows: pa.Table, name: str) -> np.ndarray:
 
 
 def mismatched(rows: pa.Table) -> np.ndarray:
-    """Ascending cosines of every image with every text that is not its own."""
+    """Ascending cosines of every image with every text other than its own."""
     texts = np.array(rows["text"].to_pylist())
     cosines = vectors(rows, "image_embedding") @ vectors(rows, "text_embedding").T
     return np.sort(cosines[texts[:, None] != texts[None, :]])
@@ -53,8 +53,8 @@ def chance(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     return (1 + len(null) - np.searchsorted(null, values)) / (1 + len(null))
 
 
-def test_the_table_places_every_pair_in_its_dataset(out: Path, rows: pa.Table, hanclip: Run) -> None:
-    told = hanclip("similarity", out)
+def test_the_table_ranks_every_pair_within_its_dataset(out: Path, rows: pa.Table, hanclip: Run) -> None:
+    result = hanclip("similarity", out)
     pairs = rows.filter(rows["similarity"].is_valid())
     stored = pairs["similarity"].to_numpy()
     assert len(np.unique(stored)) < len(stored)  # copies in the catalog tie
@@ -70,11 +70,11 @@ def test_the_table_places_every_pair_in_its_dataset(out: Path, rows: pa.Table, h
     np.testing.assert_allclose(table["percentile"], 100 * (lower + same / 2) / len(stored), rtol=1e-12)
     np.testing.assert_allclose(table["chance"], chance(stored, null), atol=5e-6)
 
-    assert (told["rows"], told["pairs"], told["pairs_sampled"]) == (1928, 1920, len(null))
-    assert told["chance_mean"] == pytest.approx(null.mean(dtype=float), abs=1e-6)
-    assert told["chance_std"] == pytest.approx(null.std(dtype=float), abs=1e-6)
+    assert (result["rows"], result["pairs"], result["pairs_sampled"]) == (1928, 1920, len(null))
+    assert result["chance_mean"] == pytest.approx(null.mean(dtype=float), abs=1e-6)
+    assert result["chance_std"] == pytest.approx(null.std(dtype=float), abs=1e-6)
     by_id = dict(zip(pairs["id"].to_pylist(), pairs.to_pylist(), strict=True))
-    for point in told["points"]:
+    for point in result["points"]:
         value = np.sort(stored)[int(point["percent"] / 100 * (len(stored) - 1))]
         assert point["similarity"] == pytest.approx(value)
         assert by_id[point["id"]]["similarity"] == pytest.approx(value)
@@ -90,25 +90,25 @@ def test_chance_is_drawn_by_digest_from_the_current_rows(tmp_path: Path, hanclip
         commit(dataset, 39 - shard, some_records(80, first=80 * shard))
     newer = [replace(record, source_fingerprint="newer") for record in some_records(1600)]
     commit(dataset, 40, newer, run_date="2026-11-22")
-    told = hanclip("similarity", tmp_path / "out")
+    result = hanclip("similarity", tmp_path / "out")
     among = [*newer, *some_records(1600, first=1600)]
     among.sort(key=lambda r: hashlib.blake2b(f"{r.id}\0{r.source_fingerprint}".encode(), digest_size=8).digest())
     ids = [record.id for record in among[:2048]]
     cosines = unit_vectors(ids, 8, "image") @ unit_vectors(ids, 8, "text").T
     null = np.sort(cosines[~np.eye(2048, dtype=bool)])
-    assert (told["records_sampled"], told["pairs_sampled"]) == (2048, 2048 * 2047)
+    assert (result["records_sampled"], result["pairs_sampled"]) == (2048, 2048 * 2047)
     table = pq.read_table(tmp_path / "out" / "similarity" / "similarity.parquet")
     assert table.num_rows == 3200
     np.testing.assert_allclose(table["chance"], chance(table["similarity"].to_numpy(), null), atol=5e-6)
 
 
-def test_one_image_against_texts_that_are_given(out: Path, rows: pa.Table, hanclip: Run, tmp_path: Path) -> None:
+def test_one_image_against_given_texts(out: Path, rows: pa.Table, hanclip: Run, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("西瓜\n汽车\n\n一只猫\n", encoding="utf-8")
     row = rows["id"].to_pylist().index("twemoji-1f348")
     other = next(i for i, text in enumerate(rows["text"].to_pylist()) if text and i != row)
     other_id, other_text = rows["id"][other].as_py(), rows["text"][other].as_py()
     command = ("similarity", out, "--image", "twemoji-1f348")
-    told = hanclip(*command, "--text", "甜瓜", "--texts", tmp_path / "texts.txt", "--text-id", other_id)
+    result = hanclip(*command, "--text", "甜瓜", "--texts", tmp_path / "texts.txt", "--text-id", other_id)
     texts = ["甜瓜", "西瓜", "汽车", "一只猫"]
     all_texts = np.vstack([text_vectors(texts), vectors(rows.slice(other, 1), "text_embedding")])
     cosines = all_texts.astype(float) @ vectors(rows.slice(row, 1), "image_embedding")[0]
@@ -116,22 +116,20 @@ def test_one_image_against_texts_that_are_given(out: Path, rows: pa.Table, hancl
     pairs = rows.filter(rows["similarity"].is_valid())
     null, own = mismatched(pairs), pairs["similarity"].to_numpy()
     order = np.argsort(-cosines)
-    assert [m["text"] for m in told["matches"]] == [[*texts, other_text][i] for i in order]
-    assert {m["text"]: m["id"] for m in told["matches"]}[other_text] == other_id
-    for match, at in zip(told["matches"], order, strict=True):
+    assert [m["text"] for m in result["matches"]] == [[*texts, other_text][i] for i in order]
+    assert {m["text"]: m["id"] for m in result["matches"]}[other_text] == other_id
+    for match, at in zip(result["matches"], order, strict=True):
         assert match["cosine"] == pytest.approx(cosines[at], abs=1e-6)
         assert match["logit"] == pytest.approx(logit_scale() * cosines[at], abs=1e-4)
         assert match["probability"] == pytest.approx(odds[at] / odds.sum(), abs=1e-5)
         assert match["percentile"] == pytest.approx(100 * (own < cosines[at]).mean(), abs=0.2)
         assert match["chance"] == pytest.approx(chance(cosines[at], null), abs=1e-5)
     [alone] = hanclip(*command, "--text", "甜瓜")["matches"]
-    assert alone["probability"] is None  # a single pair would always have 1
+    assert alone["probability"] is None  # a single pair would always have probability 1
     assert alone["cosine"] == pytest.approx(cosines[0], abs=1e-6)
 
 
-def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
-    out: Path, rows: pa.Table, hanclip: Run
-) -> None:
+def test_one_image_against_all_texts_and_one_text_against_all_images(out: Path, rows: pa.Table, hanclip: Run) -> None:
     row = rows["id"].to_pylist().index("twemoji-1f348")
     by_text = rows.filter(rows["text"].is_valid())
     image, text = (vectors(rows.slice(row, 1), name)[0] for name in ("image_embedding", "text_embedding"))
@@ -153,22 +151,22 @@ def test_one_image_against_all_stored_texts_and_one_text_against_all_images(
             assert one["cosine"] > next_["cosine"] or one["id"] < next_["id"]
 
 
-def test_the_vector_that_a_record_lacks_is_named(out: Path, rows: pa.Table, hanclip: Run) -> None:
+def test_a_missing_vector_is_named_in_the_error(out: Path, rows: pa.Table, hanclip: Run) -> None:
     without = rows.filter(rows["text"].is_null())["id"][0].as_py()
     assert f"{without} has no text: name" in hanclip("similarity", out, "--text-id", without, code=2)["message"]
     with pytest.raises(UsageError, match="has no image: name a record that has one\\."):
         stored(Dataset.open(str(out)), without, "another state", IMAGE)
 
 
-def test_a_plan_is_told_and_nothing_written(tmp_path: Path, hanclip: Run) -> None:
+def test_a_dry_run_reports_the_plan_and_writes_nothing(tmp_path: Path, hanclip: Run) -> None:
     commit(Dataset.open_or_create(str(tmp_path / "out"), an_identity()), 0, some_records(5))
-    told = hanclip("similarity", tmp_path / "out", "--dry-run")
-    assert (told["rows"], told["pairs"]) == (5, 5)
+    result = hanclip("similarity", tmp_path / "out", "--dry-run")
+    assert (result["rows"], result["pairs"]) == (5, 5)
     assert not (tmp_path / "out" / "similarity").exists()
 
 
 @pytest.mark.parametrize("question", [[], ["--image", "[/b][red]x[/red]"], ["--text-id", "[/b][red]x[/red]"]])
-def test_what_looks_like_markup_is_shown_as_it_is(
+def test_text_that_looks_like_markup_is_printed_verbatim(
     question: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
@@ -197,13 +195,13 @@ def test_what_looks_like_markup_is_shown_as_it_is(
         (["--image", "item-00000", "--dtype", "fp32"], "--dtype needs texts to encode"),
     ],
 )
-def test_wrong_use_is_told(options: list[str], message: str, tmp_path: Path, hanclip: Run) -> None:
+def test_usage_errors_are_reported(options: list[str], message: str, tmp_path: Path, hanclip: Run) -> None:
     commit(Dataset.open_or_create(str(tmp_path / "out"), an_identity()), 0, some_records(5))
     (tmp_path / "empty.txt").write_text("\n\n")
     given = [option.replace("{folder}", str(tmp_path)) for option in options]
     assert message in hanclip("similarity", tmp_path / "out", *given, code=2)["message"]
 
 
-def test_a_dataset_of_images_alone_has_no_pairs(tmp_path: Path, hanclip: Run) -> None:
+def test_a_dataset_of_images_only_has_no_pairs(tmp_path: Path, hanclip: Run) -> None:
     Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_texts=False))
     assert "its source had no texts" in hanclip("similarity", tmp_path / "out", code=2)["message"]

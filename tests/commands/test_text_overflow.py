@@ -1,4 +1,4 @@
-"""Texts longer than 52 tokens: cut, the mean of their windows, or left out; counted in any case."""
+"""Test texts longer than 52 tokens: truncated, averaged over windows, or quarantined; always counted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit code and last line of `--json`."""
+    """Run a command with --json: its exit code and the last line."""
     with pytest.raises(SystemExit) as ended:
         main([*map(str, arguments), "--json"])
     return int(ended.value.code or 0), json.loads(capfd.readouterr().out.splitlines()[-1])
@@ -45,7 +45,7 @@ def vectors(out: Path) -> dict[str, np.ndarray]:
 
 
 def reference(model: Path, *windows: str) -> np.ndarray:
-    """The normalised mean of the windows' normalised vectors, by transformers alone."""
+    """The normalised mean of the windows' normalised vectors, computed with transformers alone."""
     place = {word: number for number, word in enumerate(vocabulary())}
     clip = ChineseCLIPModel.from_pretrained(model).eval()
     total = torch.zeros(clip.config.projection_dim)
@@ -57,10 +57,10 @@ def reference(model: Path, *windows: str) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_the_three_ways(model: Path, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    crew = ("--decoders", 1, "--embedders", 1)
-    embed = ("embed", source, "--model", model, "--dtype", "fp32", *crew)
-    cut, mean, aside = (tmp_path / name for name in ("cut", "mean", "aside"))
+def test_the_three_overflow_modes(model: Path, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    workers = ("--decoders", 1, "--embedders", 1)
+    embed = ("embed", source, "--model", model, "--dtype", "fp32", *workers)
+    cut, mean, quarantined = (tmp_path / name for name in ("cut", "mean", "quarantined"))
 
     code, ended = run(capfd, *embed[:2], cut, *embed[2:])
     assert (code, ended["stats"]["texts"], ended["stats"]["texts_too_long"]) == (0, 4, 2)
@@ -75,12 +75,14 @@ def test_the_three_ways(model: Path, source: Path, tmp_path: Path, capfd: pytest
     for id_ in ("short", "full"):
         np.testing.assert_allclose(vectors(mean)[id_], vectors(cut)[id_], atol=1e-6)
 
-    code, ended = run(capfd, *embed[:2], aside, *embed[2:], "--text-overflow", "quarantine", "--max-quarantine", "0.6")
+    code, ended = run(
+        capfd, *embed[:2], quarantined, *embed[2:], "--text-overflow", "quarantine", "--max-quarantine", "0.6"
+    )
     assert (code, ended["stats"]["quarantined"], ended["stats"]["embedded"]) == (0, {"text_too_long": 2}, 2)
-    code, ended = run(capfd, "retry", aside, "--reason", "text_too_long", "--text-overflow", "truncate", *crew)
+    code, ended = run(capfd, "retry", quarantined, "--reason", "text_too_long", "--text-overflow", "truncate", *workers)
     assert (code, ended["stats"]["embedded"]) == (0, 2)
-    assert set(vectors(aside)) == set(TEXTS)
-    for id_, row in vectors(aside).items():
+    assert set(vectors(quarantined)) == set(TEXTS)
+    for id_, row in vectors(quarantined).items():
         np.testing.assert_allclose(row, vectors(cut)[id_], atol=1e-6)
 
     code, ended = run(capfd, *embed[:2], cut, *embed[2:], "--text-overflow", "mean-of-windows")

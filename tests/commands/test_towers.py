@@ -1,4 +1,4 @@
-"""The model outside this process, and compiled: what takes a process or a compiler."""
+"""Test the model in another process, compiled, and in bf16."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-def test_loading_and_encoding_read_only_pixels_is_silent(tiny: Path) -> None:
+def test_loading_and_encoding_print_nothing_and_accept_read_only_pixels(tiny: Path) -> None:
     script = (
         "import sys, numpy as np\n"
         "from pipeline.config import ModelConfig\n"
@@ -51,7 +51,7 @@ def test_compiled_towers_give_the_same_vectors(tiny: Path) -> None:
     np.testing.assert_allclose(compiled.encode_images(pixels), plain.encode_images(pixels), atol=1e-5)
 
 
-def test_bf16_stays_near_fp32_at_the_depth_of_the_base_model(tmp_path: Path) -> None:
+def test_bf16_stays_close_to_fp32_at_the_base_models_depth(tmp_path: Path) -> None:
     spec = resolve(ModelConfig(name=str(write_checkpoint(tmp_path / "slim", shape="vit-b-16-slim", weights="bin"))))
     exact, rough = (ChineseClip.load(spec, dtype, device="cpu") for dtype in ("fp32", "bf16"))
     pixels = np.stack([decode(picture, 224, 10**8).pixels for picture in jpegs(8)])
@@ -59,4 +59,4 @@ def test_bf16_stays_near_fp32_at_the_depth_of_the_base_model(tmp_path: Path) -> 
     for encode in (lambda clip: clip.encode_images(pixels), lambda clip: clip.encode_texts(texts)):
         fine, coarse = encode(exact), encode(rough)
         assert (fine * coarse).sum(axis=1).min() >= 0.999
-        assert (fine @ fine.T - 2 * np.eye(len(fine))).max() < 0.999, "rows in a wrong order would be noticed"
+        assert (fine @ fine.T - 2 * np.eye(len(fine))).max() < 0.999, "vectors too similar to detect swapped rows"
