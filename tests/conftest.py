@@ -1,5 +1,5 @@
-"""What several folders of tests share: one local Ray, one S3 server and one embedded catalog a session; and the order
-in which test processes take the files.
+"""Fixtures shared by several test folders (one local Ray, S3 server and embedded catalog per session), and the order in
+which test processes take the files.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.fixtures.servers.web import Site
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-#: Folders in the order of their length. Longest first, so that processes which share them out end together.
+#: Folders by duration, longest first, so that parallel test processes finish at about the same time.
 ORDER = ("scheduled", "cluster", "kills", "s3", "ray", "commands", "web", "house", "unit")
-#: Folders whose tests share a server that is started for them: one process gets all of them.
-WHOLE = ("tests/scheduled", "tests/cluster")
+#: Folders that share servers: one test process gets the complete folder.
+UNSPLIT = ("tests/scheduled", "tests/cluster")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long folders first, and within each the files with slow tests."""
+    """Sort long folders first and, within a folder, files with slow tests first."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {name: number for number, name in enumerate(ORDER)}
     items.sort(key=lambda item: (place.get(item.path.relative_to(ROOT / "tests").parts[0], 0), item.path not in slow))
@@ -37,13 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give files to processes as wholes, and so the folders of `WHOLE`."""
+    """Never split a file, or a folder of `UNSPLIT`, between test processes."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServer(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return next((folder for folder in WHOLE if file.startswith(f"{folder}/")), file)
+            return next((folder for folder in UNSPLIT if file.startswith(f"{folder}/")), file)
 
     return ByServer(config, log)
 
@@ -52,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     """One Ray on this machine for all tests that need it; runs in this process join it.
 
-    Its workers can reach the S3 server of the session, where there is one.
+    Its workers can reach the S3 server of the session if the weed binary is installed.
     """
     import ray
 
@@ -74,7 +74,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def local_ray_address(local_ray: None) -> str:
-    """Where other processes join that Ray."""
+    """The address at which other processes join that Ray."""
     import ray
 
     return str(ray.get_runtime_context().gcs_address)
@@ -82,9 +82,9 @@ def local_ray_address(local_ray: None) -> str:
 
 @pytest.fixture(scope="session")
 def demo_run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`hanclip demo`, run once for all test processes: 1,945 records = 1,928 rows + 17. To be read, not changed."""
+    """`hanclip demo`, run once for all test processes: 1,945 records = 1,928 rows + 17. Read-only."""
     place = tmp_path_factory.getbasetemp()
-    # Test processes that run side by side have neighbouring folders.
+    # Parallel test processes have sibling folders.
     place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
     out, printed = place / "demo-catalog", place / "demo-catalog.txt"
     with (place / "demo-catalog.lock").open("w") as lock:
@@ -113,7 +113,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """The same, with this process's environment pointing to it; `s3.bucket()` makes a new bucket."""
+    """The S3 server, with this process's environment pointing to it; `s3.bucket()` makes a new bucket."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     return s3_server
@@ -121,7 +121,7 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A web site on a loopback address."""
+    """A web server on a loopback address."""
     site = Site()
     site.start()
     yield site

@@ -1,4 +1,4 @@
-"""The paths that CONTRIBUTING.md names exist."""
+"""Test that the paths named in CONTRIBUTING.md exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SUFFIXES = (".py", ".md", ".toml", ".txt", ".json")
 
 
 def paths() -> list[str]:
-    """Code spans that look like a path; blocks of code are left out."""
+    """Inline code spans that look like a path, outside code blocks."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     spans = re.findall(r"`([\w./-]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     return [span for span in spans if "/" in span or span.endswith(SUFFIXES)]
 
 
 def exists(path: str) -> bool:
-    """From the root; a bare name may be a module of any package."""
+    """Whether a path exists below the root; a bare name may be a module of any package."""
     return (ROOT / path).exists() or ("/" not in path and any(next((ROOT / of).rglob(path), None) for of in PACKAGES))
 
 
@@ -27,7 +27,7 @@ def test_every_path_in_contributing_exists() -> None:
     assert [path for path in paths() if not exists(path)] == []
 
 
-def test_a_path_that_is_gone_is_found() -> None:
+def test_a_missing_path_is_detected() -> None:
     assert not exists("pipeline/utils.py")
     assert not exists("utils.py")
     assert exists("contract.py")

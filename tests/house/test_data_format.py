@@ -1,4 +1,4 @@
-"""docs/data-format.md says what the code does, and its examples run."""
+"""Test that docs/data-format.md matches the code and that its examples run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIM = 512
 
 
 def table_after(marker: str) -> list[list[str]]:
-    """Cells of the table that follows `<!-- marker -->`, without its head."""
+    """Cells of the table after `<!-- marker -->`, without its header."""
     block = DOC.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
 
@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
 
 
-def written(schema: pa.Schema) -> list[list[str]]:
+def as_documented(schema: pa.Schema) -> list[list[str]]:
     vector = f"fixed_size_list<item: float not null>[{DIM}]"
     names = {vector: "fixed_size_list<float32, D>", "float": "float32"}
     return [
@@ -41,14 +41,14 @@ def written(schema: pa.Schema) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset `out`: two runs, of which the second wrote one changed record again."""
+    """A folder with a dataset `out` of two runs; the second rewrote one record that had changed."""
     folder = tmp_path_factory.mktemp("docs")
     dataset = Dataset.open_or_create(str(folder / "out"), an_identity(dim=DIM))
     records = some_records(100)
     jobs = [(records[:99], records[99:], "2026-11-20", "run-1"), (some_records(1, 42), [], "2026-11-21", "run-2")]
     for number, (good, bad, day, run) in enumerate(jobs):
-        table, aside = embedded_rows(good, dataset.identity), quarantined_rows(bad)
-        dataset.write_shard(f"{number:032x}", day, table, aside, provenance(len(good) + len(bad), run))
+        table, quarantined = embedded_rows(good, dataset.identity), quarantined_rows(bad)
+        dataset.write_shard(f"{number:032x}", day, table, quarantined, provenance(len(good) + len(bad), run))
     return folder
 
 
@@ -61,27 +61,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("columns: tombstones", TOMBSTONES),
     ],
 )
-def test_column_tables_are_the_schemas(marker: str, schema: pa.Schema) -> None:
-    assert [row[:3] for row in table_after(marker)] == written(schema)
+def test_column_tables_match_the_schemas(marker: str, schema: pa.Schema) -> None:
+    assert [row[:3] for row in table_after(marker)] == as_documented(schema)
 
 
-def test_reserved_columns_are_those_that_hanclip_writes() -> None:
+def test_reserved_columns_match_the_written_columns() -> None:
     assert (*embeddings_schema(True, True, pa.schema([]), DIM).names, "run_date") == RESERVED_COLUMNS
 
 
-def test_footer_keys_are_those_written() -> None:
+def test_footer_keys_match_the_written_ones() -> None:
     keys = footer_entries(an_identity(), provenance(1), "0" * 32, "0" * 8, (1, 0))
     assert [row[0] for row in table_after("keys: footer")] == list(keys)
 
 
-def test_reasons_are_the_vocabulary() -> None:
-    told = {row[0]: row[1] == "yes" for row in table_after("reasons")}
-    assert told == {str(reason): reason in TRANSIENT_REASONS for reason in Reason}
+def test_reasons_match_the_vocabulary() -> None:
+    documented = {row[0]: row[1] == "yes" for row in table_after("reasons")}
+    assert documented == {str(reason): reason in TRANSIENT_REASONS for reason in Reason}
 
 
-def test_stages_are_the_vocabulary() -> None:
-    [told] = [row[3] for row in table_after("columns: quarantine") if row[0] == "stage"]
-    assert told == f"where it failed: {', '.join(list(Stage)[:-1])} or {list(Stage)[-1]}"
+def test_stages_match_the_vocabulary() -> None:
+    [documented] = [row[3] for row in table_after("columns: quarantine") if row[0] == "stage"]
+    assert documented == f"where it failed: {', '.join(list(Stage)[:-1])} or {list(Stage)[-1]}"
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))

@@ -1,4 +1,4 @@
-"""The commands that the documentation shows are commands: every option of them exists, every test named is there."""
+"""Test that commands shown in the documentation exist with their options, and that the tests it names exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
-    """Lines that begin with `hanclip` in shell blocks, continued lines joined; and whole code spans of tables."""
+    """Lines that start with `hanclip` in shell blocks, continuations joined; and complete code spans in tables."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
@@ -28,14 +28,14 @@ def commands(page: Path) -> list[str]:
 
 
 def check(line: str) -> None:
-    """Walk down to the command; every option must be one of its own."""
-    words = shlex.split(line.split(" > ")[0].replace("\\|", "|"), comments=True)[1:]
+    """Resolve the subcommand and require that it has every option of the line."""
+    argv = shlex.split(line.split(" > ")[0].replace("\\|", "|"), comments=True)[1:]
     command: click.Command = typer.main.get_command(app)
-    while words and hasattr(command, "commands") and words[0] in command.commands:
-        command = command.commands[words.pop(0)]
+    while argv and hasattr(command, "commands") and argv[0] in command.commands:
+        command = command.commands[argv.pop(0)]
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
-    given = [word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)]
-    assert not (hasattr(command, "commands") and words), f"no such command: {line}"
+    given = [word.partition("=")[0] for word in argv if re.match(r"--?[a-z]", word)]
+    assert not (hasattr(command, "commands") and argv), f"no such command: {line}"
     assert set(given) <= known, f"{line}: {sorted(set(given) - known)}"
 
 
@@ -44,7 +44,7 @@ def test_every_command_shown_exists_with_its_options(page: Path) -> None:
     for line in commands(page):
         try:
             check(line)
-        except ValueError:  # a string that goes on in the next line
+        except ValueError:  # a string that continues on the next line
             check(line.partition('"')[0].partition("'")[0])
 
 

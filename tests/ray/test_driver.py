@@ -1,4 +1,4 @@
-"""A run's verdict, through the driver on a real Ray."""
+"""Test the outcome of a run through the driver on a real Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten images and two files that are none."""
+    """A folder of ten images and two non-image files."""
     (tmp_path / "in").mkdir()
     for shade in range(10):
         Image.new("RGB", (40, 30), (shade * 20, 80, 120)).save(tmp_path / "in" / f"{shade}.png")
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_too_much_quarantine_is_the_verdict_each_time(folder: Path) -> None:
+def test_too_much_quarantine_fails_every_run(folder: Path) -> None:
     first = driver.run(config(folder))
     assert (first.exit_code, first.state, first.stats.embedded) == (3, "complete", 10)
     assert first.quarantine_share == pytest.approx(2 / 12)
@@ -36,7 +36,7 @@ def test_too_much_quarantine_is_the_verdict_each_time(folder: Path) -> None:
     assert driver.run(config(folder, max_quarantine=0.2)).exit_code == 0
 
 
-def test_progress_begins_with_planning_and_ends_complete_with_every_row(folder: Path) -> None:
+def test_progress_starts_with_planning_and_ends_complete_with_every_row(folder: Path) -> None:
     seen: list[Progress] = []
     summary = driver.run(config(folder), seen.append)
     states = [progress.state for progress in seen]
@@ -47,14 +47,14 @@ def test_progress_begins_with_planning_and_ends_complete_with_every_row(folder: 
     assert set(summary.bottleneck.busy) == {"read", "decode", "embed", "write"}
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(folder: Path) -> None:
+def test_a_dry_run_returns_the_plan_and_writes_nothing(folder: Path) -> None:
     plan = dry_run(config(folder))
     assert (plan.rows_in, plan.rows, plan.rows_already_done, plan.shards) == (12, 12, 0, 1)
     assert plan.estimate_s is not None
     assert not (folder / "out").exists()
 
 
-def test_a_retry_tries_only_what_was_asked_for_and_counts_the_attempt(folder: Path) -> None:
+def test_a_retry_covers_only_the_given_reasons_and_counts_the_attempt(folder: Path) -> None:
     driver.run(config(folder))
     none = driver.retry(str(folder / "out"), ("timeout",), config(folder))
     assert none.rows_planned == 0

@@ -1,4 +1,4 @@
-"""A run's counters and gauges can be scraped where Prometheus would scrape them."""
+"""Test that a run's counters and gauges can be scraped as Prometheus would scrape them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from actors import driver
 from actors.scheduler.metrics import Metrics
 from pipeline.config import parse
-from tests.fixtures.monitoring import metrics_asked_for
+from tests.fixtures.monitoring import queried_metrics
 from tests.fixtures.processes import until
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -23,7 +23,7 @@ ONE_OF_EACH = {"decoders": 1, "embedders": 1}
 
 
 def exported_page() -> list[str]:
-    """What Prometheus would read from this node."""
+    """The page that Prometheus would scrape from this node."""
     node = ray.nodes()[0]
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     with urllib.request.urlopen(address, timeout=5) as answer:
@@ -31,15 +31,15 @@ def exported_page() -> list[str]:
 
 
 def scrape_until(run_id: str, names: set[str], between: Callable[[], None] = lambda: None) -> list[str]:
-    """Lines of the run once all `names` are exported. Ray reports every ten seconds."""
+    """The lines of the run as soon as all `names` are exported."""
 
-    def look() -> list[str]:
+    def scrape() -> list[str]:
         between()
         lines = [line for line in exported_page() if run_id in line]
         exported = {line.partition("{")[0].removeprefix("ray_").removesuffix("_total") for line in lines}
         return lines if names <= exported else []
 
-    found: list[str] = until(look, f"{names} of {run_id}", 60, every_s=0.5)
+    found: list[str] = until(scrape, f"{names} of {run_id}", 60, every_s=0.5)
     return found
 
 
@@ -73,17 +73,17 @@ def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> N
     assert value(scrape_until(second.run_id, {"hanclip_records_embedded"}), "hanclip_records_embedded") == 5
 
 
-def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
-    """Those of a run, by the names under which they are exported, and Ray's own."""
-    Metrics("names-run").replaced()  # A healthy run, as the one above, replaces nobody.
+def test_the_dashboard_and_the_alerts_query_existing_metrics() -> None:
+    """Covers the metrics of a run, by their exported names, and Ray's own."""
+    Metrics("names-run").replaced()  # A healthy run, like the one above, replaces no actor.
     scrape_until("names-run", {"hanclip_actors_replaced"})
     exported = {line.partition("{")[0] for line in exported_page() if line.startswith("ray_")}
-    # Ray exports these from nodes with GPUs only.
-    of_gpus = {f"ray_{name}" for name in METRICS_GAUGES if "gpu" in name or "gram" in name}
-    assert metrics_asked_for() <= exported | of_gpus
+    # Ray exports these only from nodes with GPUs.
+    gpu_metrics = {f"ray_{name}" for name in METRICS_GAUGES if "gpu" in name or "gram" in name}
+    assert queried_metrics() <= exported | gpu_metrics
 
 
-def test_the_gauges_are_exported_while_they_are_set() -> None:
+def test_gauges_are_exported() -> None:
     metrics = Metrics("gauges-run")
     stages = {"decode": 3, "embed": 2, "write": 1}
     names = {"hanclip_stage_queued", "hanclip_stage_actors", "hanclip_inflight_bytes"}

@@ -1,4 +1,4 @@
-"""Sources with images alone and with texts alone, from the command to the columns that a reader finds."""
+"""Test image-only and text-only sources, from the command to the columns of the dataset."""
 
 from __future__ import annotations
 

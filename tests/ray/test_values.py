@@ -1,4 +1,4 @@
-"""The vectors equal the reference's: a plain loop of transformers' own processor, tokenizer and model, file by file."""
+"""Test vectors against a reference: a plain loop over transformers' own processor, tokenizer and model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def embed(out: Path, model: Path, dtype: str, limit: int | None) -> pa.Table:
-    """The catalog's embeddings as `hanclip embed` makes them."""
+    """The catalog's embeddings as `hanclip embed` computes them."""
     config = {
         "source": {"uris": [str(CATALOG)], "limit": limit},
         "model": {"name": str(model), "dtype": dtype},
@@ -46,7 +46,7 @@ def rows(out: Path) -> pa.Table:
 
 
 def members(ids: set[str]) -> Iterator[tuple[str, bytes, str | None]]:
-    """(id, image bytes, text) of the wanted records, read by nothing of hanclip's."""
+    """(id, image bytes, text) of the records in `ids`, read without hanclip."""
     for tar in sorted(CATALOG.glob("*.tar")):
         records: dict[str, dict[str, bytes]] = {}
         with tarfile.open(tar) as archive:
@@ -59,8 +59,8 @@ def members(ids: set[str]) -> Iterator[tuple[str, bytes, str | None]]:
                 yield key, image, parts["txt"].decode() if "txt" in parts else None
 
 
-def as_evaluated(text: str) -> str:
-    """The one thing that the authors' evaluation does to a text before the tokenizer; transformers leaves it out."""
+def straighten_quotes(text: str) -> str:
+    """Replace curly quotes, as the authors' evaluation does before tokenizing and transformers does not."""
     return text.replace("“", '"').replace("”", '"')
 
 
@@ -77,7 +77,7 @@ def reference(folder: Path, ids: list[str]) -> dict[str, tuple[np.ndarray[Any, A
             batch = found[start : start + 32]
             images = processor([Image.open(io.BytesIO(data)) for _, data, _ in batch], return_tensors="pt")
             texts = tokenizer(
-                [as_evaluated(text or "") for _, _, text in batch],
+                [straighten_quotes(text or "") for _, _, text in batch],
                 padding="max_length",
                 truncation=True,
                 max_length=52,
@@ -85,13 +85,13 @@ def reference(folder: Path, ids: list[str]) -> dict[str, tuple[np.ndarray[Any, A
             )
             image_rows = torch.nn.functional.normalize(model.get_image_features(**images).pooler_output, dim=1)
             text_rows = torch.nn.functional.normalize(model.get_text_features(**texts).pooler_output, dim=1)
-            for (key, _, text), image, words in zip(batch, image_rows.numpy(), text_rows.numpy(), strict=True):
-                vectors[key] = (image, None if text is None else words)
+            for (key, _, text), image, text_row in zip(batch, image_rows.numpy(), text_rows.numpy(), strict=True):
+                vectors[key] = (image, None if text is None else text_row)
     return vectors
 
 
 def smallest_cosines(table: pa.Table, expected: dict[str, Any]) -> tuple[float, float]:
-    """The worst row's cosine with the reference, for images and for texts."""
+    """The smallest cosine of any row with the reference, for images and for texts."""
     images, texts = [], []
     for row in table.select(["id", "image_embedding", "text_embedding", "similarity"]).to_pylist():
         image, text = expected[row["id"]]
@@ -103,9 +103,7 @@ def smallest_cosines(table: pa.Table, expected: dict[str, Any]) -> tuple[float, 
     return min(images), min(texts)
 
 
-def test_the_whole_demo_catalog_equals_the_reference_in_fp32_and_nearly_in_bf16(
-    demo_dataset: Path, tmp_path: Path
-) -> None:
+def test_the_demo_catalog_matches_the_reference_in_fp32_and_closely_in_bf16(demo_dataset: Path, tmp_path: Path) -> None:
     exact = rows(demo_dataset)
     expected = reference(DEMO_MODEL, exact["id"].to_pylist())
     assert exact.num_rows == len(expected) > 1500
@@ -116,7 +114,7 @@ def test_the_whole_demo_catalog_equals_the_reference_in_fp32_and_nearly_in_bf16(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_the_base_size_equals_the_reference(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_base_size_matches_the_reference(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path / "vit-b-16", shape="vit-b-16", weights="bin")
     exact = embed(tmp_path / "fp32", model, "fp32", 8)
     expected = reference(model, exact["id"].to_pylist())

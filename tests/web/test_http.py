@@ -1,4 +1,4 @@
-"""http: limits of bytes and time, retries, and the guard against addresses that are not public."""
+"""Test reading over http: byte and time limits, retries, and the guard against non-public addresses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.fixtures.servers.web import Site
 
 GUARDED = ReadPolicy.of(SourceConfig(read_timeout_s=1, retry_timeout_s=0, max_image_bytes=1000))
 OPEN = replace(GUARDED, allow_private_hosts=True)
-PATIENT = replace(OPEN, retry_timeout_s=8.0)
+RETRYING = replace(OPEN, retry_timeout_s=8.0)
 
 
 def read(url: str, policy: ReadPolicy) -> bytes | StorageError:
@@ -71,7 +71,7 @@ NUMERIC_HOSTS += ["127.0.0.1.", "１２７.0.0.1", "a.b.127", "1.2.3.4.5", "999.
 
 
 @pytest.mark.parametrize("host", ["localhost", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1%25lo]", *NUMERIC_HOSTS])
-def test_other_spellings_of_loopback_are_refused(site: Site, host: str) -> None:
+def test_alternative_spellings_of_loopback_are_refused(site: Site, host: str) -> None:
     assert site.server
     result = read(f"http://{host}:{site.server.server_port}/a.jpg", GUARDED)
     assert isinstance(result, AddressRefusedError)
@@ -79,7 +79,7 @@ def test_other_spellings_of_loopback_are_refused(site: Site, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", NUMERIC_HOSTS)
-def test_numbers_that_only_some_clients_take_for_addresses_are_refused_by_the_guard_itself(host: str) -> None:
+def test_the_guard_refuses_numeric_hosts_that_some_clients_parse_as_addresses(host: str) -> None:
     with pytest.raises(RefusedHostError):
         refuse_literal(URL(f"http://{host}/a.jpg"))
 
@@ -119,7 +119,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 
 class _FixedResolver(AbstractResolver):
-    """Answers with given addresses, as a name server of somebody's choice may."""
+    """Resolves every name to given addresses, as a hostile name server may."""
 
     def __init__(self, *hosts: str) -> None:
         self._hosts = hosts
@@ -134,7 +134,7 @@ class _FixedResolver(AbstractResolver):
         pass
 
 
-def test_a_name_leads_to_its_public_addresses_only() -> None:
+def test_a_name_resolves_to_its_public_addresses_only() -> None:
     mixed = asyncio.run(PublicResolver(_FixedResolver("10.0.0.1", "93.184.216.34")).resolve("h", 80))
     assert [result["host"] for result in mixed] == ["93.184.216.34"]
     with pytest.raises(RefusedHostError):
@@ -152,7 +152,7 @@ def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pyt
     outside.stop()
 
 
-def test_redirects_are_followed_five_times(site: Site) -> None:
+def test_at_most_five_redirects_are_followed(site: Site) -> None:
     target = "/a.jpg"
     for _ in range(5):
         target = f"/to?{target}"
@@ -160,29 +160,29 @@ def test_redirects_are_followed_five_times(site: Site) -> None:
     assert isinstance(read(site.url(f"/to?{target}"), OPEN), StorageError)
 
 
-def test_a_body_above_the_limit_is_broken_off(site: Site) -> None:
+def test_reading_stops_at_the_byte_limit(site: Site) -> None:
     started = time.monotonic()
     assert isinstance(read(site.url("/endless"), OPEN), TooLargeError)
     assert isinstance(read(site.url("/a"), replace(OPEN, max_bytes=5)), TooLargeError)
     assert time.monotonic() - started < patience(2)
 
 
-def test_a_slow_body_is_timed_out(site: Site) -> None:
+def test_a_slow_body_times_out(site: Site) -> None:
     started = time.monotonic()
     assert isinstance(read(site.url("/slow"), OPEN), TimedOutError)
     assert 0.9 < time.monotonic() - started < patience(2.5)
 
 
-def test_busy_servers_are_asked_again_and_refusals_are_not(site: Site) -> None:
+def test_busy_responses_are_retried_and_refusals_are_not(site: Site) -> None:
     site.busy = 2
-    assert read(site.url("/busy"), PATIENT) == b"image bytes"
+    assert read(site.url("/busy"), RETRYING) == b"image bytes"
     assert site.requests == ["/busy"] * 3
-    assert isinstance(read(site.url("/status/404"), PATIENT), NotFoundError)
-    assert isinstance(read(site.url("/status/403"), PATIENT), ForbiddenError)
+    assert isinstance(read(site.url("/status/404"), RETRYING), NotFoundError)
+    assert isinstance(read(site.url("/status/403"), RETRYING), ForbiddenError)
     assert len(site.requests) == 5
 
 
-def test_threads_that_come_first_share_one_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_start_together_share_one_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[asyncio.AbstractEventLoop] = []
 
     def slowly() -> asyncio.AbstractEventLoop:
@@ -201,23 +201,23 @@ def test_threads_that_come_first_share_one_event_loop(monkeypatch: pytest.Monkey
     assert loops == made * 8
 
 
-def test_one_broken_image_does_not_cost_its_neighbours_their_retries(site: Site) -> None:
+def test_a_failing_image_leaves_the_others_their_retries(site: Site) -> None:
     site.busy = 2
     urls = [site.url("/status/503"), site.url("/status/500"), site.url("/busy"), site.url("/a.jpg")]
-    results = storage.read_many(urls, replace(PATIENT, retry_timeout_s=1.5, concurrency=1))
+    results = storage.read_many(urls, replace(RETRYING, retry_timeout_s=1.5, concurrency=1))
     assert [isinstance(result, UnavailableError) for result in results] == [True, True, False, False]
 
 
-def test_a_host_whose_objects_all_fail_is_not_waited_for_again_and_again(site: Site) -> None:
+def test_a_host_that_always_fails_uses_up_its_retry_time_only_once(site: Site) -> None:
     urls = [site.url(f"/status/{status}") for status in range(500, 540)]
     started = time.monotonic()
-    results = storage.read_many(urls, replace(PATIENT, retry_timeout_s=1.0, concurrency=4))
+    results = storage.read_many(urls, replace(RETRYING, retry_timeout_s=1.0, concurrency=4))
     assert all(isinstance(result, UnavailableError) for result in results)
     assert time.monotonic() - started < patience(2.5)
 
 
-def test_hosts_that_are_not_there(site: Site) -> None:
-    assert isinstance(read("http://no-such-host.invalid/a.jpg", PATIENT), NotFoundError | UnavailableError)
+def test_unreachable_hosts(site: Site) -> None:
+    assert isinstance(read("http://no-such-host.invalid/a.jpg", RETRYING), NotFoundError | UnavailableError)
     assert isinstance(read("http:///a.jpg", OPEN), BadUriError)
     assert isinstance(read("http://a b/a.jpg", OPEN), BadUriError | NotFoundError)
     with socket.socket() as unused:
@@ -232,12 +232,12 @@ def test_many_urls_of_one_host_keep_their_order(site: Site) -> None:
     assert [isinstance(result, bytes) for result in results] == [bool(number % 3) for number in range(60)]
 
 
-def test_waiting_for_ones_turn_at_a_host_does_not_count_against_the_deadline(site: Site) -> None:
+def test_queueing_for_a_host_does_not_count_against_the_timeout(site: Site) -> None:
     results = storage.read_many([site.url("/half")] * 64, replace(OPEN, concurrency=64))
     assert results == [b"image bytes"] * 64
 
 
-def test_an_address_that_the_user_typed_is_not_restricted(site: Site) -> None:
+def test_an_address_given_by_the_user_is_not_restricted(site: Site) -> None:
     info = storage.stat(site.url("/table.parquet"))
     assert (info.size_bytes, info.fingerprint) == (11, "v1")
     assert [found.uri for found in storage.list_objects(site.url("/t.csv"))] == [site.url("/t.csv")]

@@ -1,4 +1,4 @@
-"""Checkpoints on a web server."""
+"""Test checkpoints on a web server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from tests.fixtures.originals import SMALL, write_original
 from tests.fixtures.servers.web import Site
 
 
-def test_a_file_on_a_web_server_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+def test_a_checkpoint_on_a_web_server_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
     monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path / "cache"))
     plain = write_original(tmp_path / "clip.pt", SMALL["vit-b-16"])
-    words = "\n".join(vocabulary()).encode() + b"\n"
-    site.files = {"/models/clip.pt": plain.read_bytes(), "/models/vocab.txt": words}
+    vocabulary_file = "\n".join(vocabulary()).encode() + b"\n"
+    site.files = {"/models/clip.pt": plain.read_bytes(), "/models/vocab.txt": vocabulary_file}
     spec = resolve(ModelConfig(name=site.url("/models/clip.pt")))
     assert spec.weights_sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
     assert sorted(path.name for path in Path(spec.folder).iterdir()) == ["clip.pt", "vocab.txt"]
