@@ -64,6 +64,8 @@ def service_env(place: Place, ports: Ports) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{place.folder}/prefect/prefect.db",
         "PREFECT_SERVER_API_AUTH_STRING": place.secrets().prefect_auth,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        # Leases in memory, the default, are lost at a restart, and their concurrency slots stay taken.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "3",
         "DO_NOT_TRACK": "1",
