@@ -26,9 +26,9 @@ CROSS_VENDOR = {"noto": 180, "fluent-3d": 100}
 def main() -> None:
     """Parse the command line and write the catalog."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="npm packages go here")
-    parser.add_argument("--out", type=Path, default=HERE / "catalog", help="folder of the tars")
-    parser.add_argument("--flaws", type=Path, default=HERE / "imperfections.json", help="list of the flaws")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the downloaded npm packages")
+    parser.add_argument("--out", type=Path, default=HERE / "catalog", help="output folder of the tars")
+    parser.add_argument("--flaws", type=Path, default=HERE / "imperfections.json", help="list of flaws to write")
     parser.add_argument("--seed", type=int, default=20240)
     parser.add_argument("--tars", type=int, default=4)
     options = parser.parse_args()

@@ -37,7 +37,7 @@ class Recalls:
 def main() -> None:
     """Parse the command line and print the recalls."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="npm packages go here")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the downloaded npm packages")
     parser.add_argument("--model", type=Path, default=HERE / "model")
     options = parser.parse_args()
     known = all_concepts(options.cache)

@@ -49,22 +49,22 @@ class Server:
 
 
 def test_reap_selects_only_jobs_of_finished_or_deleted_flow_runs() -> None:
-    over, running, gone = FLOW_RUN_IDS
-    server = cast(SyncPrefectClient, Server({over: Cancelled(), running: Running()}))
+    finished, running, deleted = FLOW_RUN_IDS
+    server = cast(SyncPrefectClient, Server({finished: Cancelled(), running: Running()}))
 
     def reason_for(grace_s: float = 0.0, **metadata: str) -> str:
         began = datetime.now(UTC) - timedelta(hours=1)
         return reason(server, JobStatus("j-a1", JobState.RUNNING, started_at=began, metadata=metadata), grace_s)
 
-    assert "Cancelled" in reason_for(flow_run_id=over)
-    assert reason_for(flow_run_id=gone) == "its flow run is gone"
+    assert "Cancelled" in reason_for(flow_run_id=finished)
+    assert reason_for(flow_run_id=deleted) == "its flow run is gone"
     assert [
         reason_for(flow_run_id=running),
         reason_for(backfill_id=uuid4().hex),
         reason_for(flow_run_id="me"),
         reason_for(),
     ] == [""] * 4
-    assert reason_for(600, flow_run_id=over) == ""
+    assert reason_for(600, flow_run_id=finished) == ""
 
 
 JOBS = [f"{letter}-a1" for letter in "abcdef"]

@@ -236,10 +236,10 @@ def test_a_url_is_downloaded_once_and_again_after_it_changes(modern: Path, tmp_p
     assert Path(first.folder).parent == cache / "models"
     assert sorted(p.name for p in Path(first.folder).iterdir()) == sorted(p.name for p in modern.iterdir())
     assert first.weights_sha256 == sha256(modern / "model.safetensors")
-    marked = Path(first.folder) / "config.json"
-    before = marked.stat().st_ino
+    config_file = Path(first.folder) / "config.json"
+    before = config_file.stat().st_ino
     assert resolved(url) == first
-    assert marked.stat().st_ino == before
+    assert config_file.stat().st_ino == before
     os.utime(remote / "model.safetensors", ns=(1, 1))
     again = resolved(url)
     assert again.folder != first.folder

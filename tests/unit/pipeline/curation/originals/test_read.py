@@ -90,10 +90,10 @@ def test_a_reordered_table_never_returns_a_wrong_image(tmp_path: Path, out: Path
 def test_rows_of_incremental_runs_and_of_a_snapshot_are_read(tmp_path: Path, out: Path) -> None:
     """Rows of a later run, of a snapshot, and of a later run into the snapshot."""
     source = tar(tmp_path / "source")
-    hidden = source.uri / "1.tar"
-    aside = hidden.rename(tmp_path / "1.tar")
+    second_tar = source.uri / "1.tar"
+    kept = second_tar.rename(tmp_path / "1.tar")
     embed(source, out)
-    shutil.copy2(aside, hidden)
+    shutil.copy2(kept, second_tar)
     embed(source, out)
     assert len(read(out)) == len(PICTURES)
     snapshot = tmp_path / "snapshot"
