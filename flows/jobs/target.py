@@ -23,6 +23,7 @@ class TargetConfig(BaseModel):
         description="local: in this process; ray: a live cluster's Jobs API; kuberay: a cluster per job on Kubernetes.",
     )
     address: str | None = Field(default=None, description="Dashboard of the Ray cluster, such as http://head:8265.")
+    page: str | None = Field(default=None, description="Address of the dashboard for browsers, if it has another.")
     namespace: str = Field(default="default", description="Kubernetes namespace of the RayJobs.")
     rayjob_template: str | None = Field(default=None, description="YAML file of a RayJob: its cluster runs each job.")
     python: str = Field(default="python", description="Interpreter on the cluster that has hanclip installed.")
@@ -37,7 +38,7 @@ class TargetConfig(BaseModel):
     poll_s: float = Field(default=15.0, gt=0, description="Longest pause between two polls of a job.")
     timeout_s: float | None = Field(default=None, gt=0, description="Stop a job that runs for longer.")
 
-    @field_validator("address")
+    @field_validator("address", "page")
     @classmethod
     def _no_credentials(cls, address: str | None) -> str | None:
         if address is not None and not address.startswith(("http://", "https://")):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TARGET: ModelOptions[TargetConfig] = ModelOptions(
     "flows.jobs.target:TargetConfig",
-    names={"address": "jobs_address", "timeout_s": "job_timeout_s"},
+    names={"address": "jobs_address", "page": "jobs_page", "timeout_s": "job_timeout_s"},
     panels={"backend": "Jobs"},
     metavars=METAVARS,
 )

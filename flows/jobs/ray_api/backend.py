@@ -28,10 +28,12 @@ _STOP_MARGIN_S = 15.0
 
 
 class RayJobs:
-    """Jobs on the Ray cluster with its dashboard at `address`."""
+    """Jobs on the Ray cluster with its dashboard at `address`; links to jobs start with `page`."""
 
-    def __init__(self, address: str, python: str, stop_wait_s: float, attempt_s: float = ATTEMPT_S) -> None:
-        self.address = address
+    def __init__(
+        self, address: str, python: str, stop_wait_s: float, attempt_s: float = ATTEMPT_S, page: str | None = None
+    ) -> None:
+        self._page = page or address
         self._python = python
         self._stop_wait_s = stop_wait_s
         self._http = Http(address, lambda _: Access(auth_headers()), UNREACHABLE, CURE, attempt_s)
@@ -39,7 +41,7 @@ class RayJobs:
     @classmethod
     def of(cls, target: TargetConfig) -> Self:
         """The backend of a target."""
-        return cls(target.address or "", target.python, target.stop_wait_s)
+        return cls(target.address or "", target.python, target.stop_wait_s, page=target.page)
 
     def submit(self, job_id: str, spec: JobSpec) -> None:
         """Write `job.json` and submit the driver, unless Ray knows the job."""
@@ -102,7 +104,7 @@ class RayJobs:
             started_at=_time(job.get("start_time")),
             ended_at=_time(job.get("end_time")),
             metadata=job.get("metadata") or {},
-            url=f"{self.address}/#/jobs/{job['submission_id']}",
+            url=f"{self._page}/#/jobs/{job['submission_id']}",
         )
 
 
