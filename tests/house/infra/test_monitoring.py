@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from itertools import combinations
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.fixtures.monitoring import INFRA, dashboard, queries, rules
+from tests.fixtures.infra import INFRA
+from tests.fixtures.monitoring import dashboard, queries, rules
+from tests.fixtures.places import ROOT
 
 
 def test_every_query_is_valid_promql() -> None:
@@ -36,6 +40,21 @@ def test_every_alert_has_a_summary_and_an_action() -> None:
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert set(rule["annotations"]) == {"summary", "action"}
+
+
+def test_the_alert_rules_fire_when_they_should() -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("needs promtool, from Debian's package prometheus")
+    done = subprocess.run(
+        [program, "test", "rules", INFRA / "prometheus/alerts_test.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_an_entry_in_the_runbook() -> None:
+    runbook = (ROOT / "docs/operations.md").read_text()
+    assert not [rule["alert"] for rule in rules() if f"| `{rule['alert']}` |" not in runbook]
 
 
 def test_prometheus_scrapes_the_services_that_compose_starts() -> None:

@@ -1,0 +1,1 @@
+"""Checks of images, Compose, Kubernetes and monitoring files."""
