@@ -19,6 +19,7 @@ from actors.stopping import StopRequest, exit_on_sigterm
 from pipeline import storage
 from pipeline.config import RunConfig, load_yaml, parse
 from pipeline.errors import HanclipError
+from pipeline.faults import translated
 from pipeline.jobs.folder import is_job, read_job
 from pipeline.jobs.job import JobSummary, OnJobProgress
 from pipeline.jobs.progress import OnProgress, Summary
@@ -78,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     for package in ("pipeline", "actors", __name__):
         logging.getLogger(package).setLevel(logging.INFO)  # Other packages log warnings and errors only.
     try:
-        tree = _load(paths[0])
-        return run_job(paths[0]).exit_code if is_job(tree) else _run_logged(parse(tree))
+        with translated():
+            tree = _load(paths[0])
+            return run_job(paths[0]).exit_code if is_job(tree) else _run_logged(parse(tree))
     except HanclipError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

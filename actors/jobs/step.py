@@ -20,6 +20,7 @@ from pipeline.curation.dedup.parallel import ParallelMap, serial_map
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.filter.run import filter_rows
 from pipeline.errors import HanclipError
+from pipeline.faults import translated
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.phases import OnPhase
@@ -31,7 +32,8 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
     """Carry out `step`; a `HanclipError` becomes its outcome."""
     began_s = time.monotonic()
     try:
-        message, found = _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
+        with translated():
+            message, found = _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
     except HanclipError as error:
         logger.warning("%s: failed: %s", step.kind, error)
         return StepOutcome(step.kind, "failed", str(error), time.monotonic() - began_s)

@@ -21,6 +21,7 @@ from flows.cli.curation import filter as filter_rows
 from flows.cli.lazy import LazyTyper
 from pipeline import __version__
 from pipeline.errors import HanclipError
+from pipeline.faults import translated
 
 app = LazyTyper(
     name="hanclip",
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     exit_on_sigterm()
     try:
-        app(given, prog_name="hanclip")
+        with translated():
+            app(given, prog_name="hanclip")
     except HanclipError as error:
         if "--debug" in given:
             raise

@@ -11,6 +11,7 @@ from flows.cli.lazy import LazyTyper
 from flows.options.keywords import options
 from flows.options.run import RUN, build_complete
 from flows.options.shared import SCHEDULE, ConfigFile, Debug
+from pipeline.extras import require
 
 dev = LazyTyper(
     name="dev",
@@ -39,6 +40,8 @@ def up(
     debug: Debug = False,
 ) -> None:
     """Start the stack, or show where it runs."""
+    for extra in ("embed", "flows"):  # its services are processes, which could only write a traceback into their logs
+        require(extra)
     from flows.dev import stack  # keeps --help light
 
     asked = {"prefect": prefect_port, "dashboard": dashboard_port, "s3": s3_port}
@@ -82,6 +85,7 @@ def nightly(
     **options: Any,
 ) -> None:
     """Embed what is new every night; the same OUT again replaces its schedule."""
+    require("flows")
     run_config = build_complete(paths or (), config, options, "dev nightly SOURCE... OUT")
     from flows.dev import nightly as schedules  # keeps --help light
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.driver import write
 from flows.jobs.errors import TransientJobError
+from pipeline.faults import translated
 from pipeline.jobs.job import JobSummary
 
 #: Runs a job: URI of its `job.json` in, its summary out; returns soon after the event is set.
@@ -28,10 +29,11 @@ _jobs: dict[str, _LocalJob] = {}
 _jobs_lock = threading.Lock()
 
 
-def _run_job(uri: str, stop: threading.Event) -> JobSummary:
-    from actors.driver import run_job  # It imports Ray, which callers of other backends do without.
-
-    return run_job(uri, stop=stop)
+def _driver() -> Drive:
+    """The driver, which needs Ray: callers of other backends do without. Raises MissingPackageError."""
+    with translated():
+        from actors.driver import run_job
+    return lambda uri, stop: run_job(uri, stop=stop)
 
 
 class LocalJobs:
@@ -39,14 +41,15 @@ class LocalJobs:
 
     def __init__(self, stop_wait_s: float, drive: Drive | None = None) -> None:
         self._stop_wait_s = stop_wait_s
-        self._drive = drive or _run_job
+        self._drive = drive
 
     def submit(self, job_id: str, spec: JobSpec) -> None:
         """Write `job.json` and start the thread, unless this process knows the job."""
         with _jobs_lock:
             if job_id in _jobs:
                 return
-            _jobs[job_id] = job = _LocalJob(job_id, spec, write(job_id, spec), self._drive)
+            drive = self._drive or _driver()
+            _jobs[job_id] = job = _LocalJob(job_id, spec, write(job_id, spec), drive)
         job.start()
 
     def status(self, job_id: str) -> JobStatus | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ModelError
+from pipeline.extras import MissingPackageError
 from pipeline.model.architecture import Architecture
 from pipeline.model.checkpoints import CONTEXT_LENGTH, preprocessing_of, read_architecture
 from pipeline.model.files.contents import vocabulary_file, weights_digest
@@ -87,7 +88,7 @@ def card(name: str, revision: str | None = None) -> Card:
     known = variant(name)
     try:
         files = find_files(name, revision, fetch=False)
-    except ModelError as error:
+    except (ModelError, MissingPackageError) as error:
         if known is None:
             raise
         return _released(name, known, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.scratch.workspace import BATCH_ROWS, Workspace
+from pipeline.scratch.workspace import BATCH_ROWS, Workspace, scratch_errors
 
 #: Rows with vectors are written earlier than by their number.
 _BATCH_BYTES = 64 * 2**20
@@ -34,7 +35,8 @@ class Spool:
         self.name, self.rows = name, 0
         self._work, self._schema, self._number = work, schema, number
         self._path = work.path(f"{name}.parquet")
-        self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+        with scratch_errors(work.folder):
+            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
 
@@ -55,7 +57,8 @@ class Spool:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting))
+            with scratch_errors(self._work.folder):
+                self._writer.write_table(pa.concat_tables(self._waiting))
             self._waiting = []
             self._waiting_rows = self._waiting_bytes = 0
 
@@ -63,8 +66,13 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            with suppress(OSError):  # as the one that is on its way
+                self._writer.close()
+            return
         self._flush()
-        self._writer.close()
+        with scratch_errors(self._work.folder):
+            self._writer.close()
         self._work.view(self.name, self._path)
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from pipeline.errors import RunError
+from pipeline.faults import explained
 
 BATCH_ROWS = 65536
 _MEMORY_MB = 384
@@ -27,7 +28,8 @@ class Workspace:
     """Use as a context manager. Methods raise RunError when DuckDB or Arrow fails."""
 
     def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="hanclip-")
+        with scratch_errors():
+            self._scratch = tempfile.TemporaryDirectory(prefix="hanclip-")
         self.folder = Path(self._scratch.name)
         self._duck = duckdb.connect(
             config={
@@ -66,28 +68,31 @@ class Workspace:
 
     def execute(self, sql: str) -> None:
         """Run a statement without a result."""
-        with _translated():
+        with scratch_errors(self.folder):
             self._duck.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a small result."""
-        with _translated():
+        with scratch_errors(self.folder):
             return self._duck.sql(sql).fetchall()  # type: ignore[no-any-return]
 
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """A large result as a stream of batches."""
-        with _translated():
+        with scratch_errors(self.folder):
             yield from self._duck.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def scratch_errors(folder: Path | None = None) -> Iterator[None]:
+    """Raise RunError in place of the errors of DuckDB, Arrow and the disk while the scratch folder is used."""
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if known := explained(error, str(folder or "")):
+            raise known from error
         raise RunError(
             f"A query over the records failed: {error}. Check the free space in the temporary folder "
-            f"({tempfile.gettempdir()}; TMPDIR moves it), and the dataset with `hanclip verify`."
+            f"({folder or 'TMPDIR'}; TMPDIR moves it), and the dataset with `hanclip verify`."
         ) from error
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.extras import EXTRAS
 from tests.fixtures.driving import Drivers, assert_adds_up, rows_visible
+from tests.fixtures.hidden import without
 from tests.fixtures.pictures import jpegs, write_tar
 from tests.fixtures.servers.ray_head import RayHead
 
@@ -99,7 +101,9 @@ def test_days_in_this_process_stopped_and_resumed(
 ) -> None:
     days, where = DAYS[5:10], ("--address", local_ray_address)
     command = ("backfill", TEMPLATE, "out", "--start", days[0], "--end", days[-1], *ONE_ACTOR_EACH, *where)
-    with Drivers(tmp_path) as drivers:
+    # The extra embed is enough: neither HTTP clients nor Prefect.
+    only_embed = without([*EXTRAS["flows"], *EXTRAS["jobs"], *EXTRAS["lmdb"], "faiss"])
+    with Drivers(tmp_path, only_embed) as drivers:
         stopped = drivers.start(*command)
         stopped.until(lambda: (tmp_path / "out" / "_partitions" / f"{days[1]}.json").exists())
         assert stopped.end(signal.SIGTERM) == 143, stopped.stderr()

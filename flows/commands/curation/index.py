@@ -13,7 +13,6 @@ from rich.console import Console
 
 from flows.terminal import figures
 from flows.terminal.bars import phase_spinner
-from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts as panel
 from pipeline import units
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
     """Build an index of the dataset at `out`."""
-    with curate_extra("An index"):
-        from pipeline.curation.search.index import NEAREST, build
+    from pipeline.curation.search.index import NEAREST, build  # needs the extra curate
+
     with phase_spinner("Indexing") as on_phase:
         facts = build(out, kind, SEARCHED[searched], on_phase)
     if as_json:
@@ -50,9 +49,10 @@ def _effort(facts: IndexFacts) -> str:
 
 def show_check(out: str, searched: str, as_json: bool) -> None:
     """Measure the index of the dataset at `out`."""
-    with curate_extra("An index"):
-        from pipeline.curation.search.index import NEAREST
-        from pipeline.curation.search.index_check import check
+    # They need the extra curate.
+    from pipeline.curation.search.index import NEAREST
+    from pipeline.curation.search.index_check import check
+
     with Console(stderr=True).status("Comparing the index with every row"):
         found = check(out, SEARCHED[searched])
     if as_json:

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from flows.terminal import figures
 from flows.terminal.bars import phase_spinner
-from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
 from pipeline import units
@@ -19,8 +18,8 @@ from pipeline import units
 
 def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     """Write the report of the dataset at `out` to `to`."""
-    with curate_extra("A report"):
-        from pipeline.report.write import write_report
+    from pipeline.report.write import write_report  # needs the extra curate
+
     with phase_spinner("Reporting") as on_phase:
         written = write_report(out, to, model, on_phase)
     if as_json:

@@ -18,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal import figures
-from flows.terminal.extras import curate_extra
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
 from pipeline import storage
@@ -184,7 +183,7 @@ def _print_how(answer: SearchResult, seconds: float, wanted: SearchOptions) -> N
 
 
 def _write_page(out: str, queries: Sequence[Query], answer: SearchResult, wanted: SearchOptions) -> None:
-    with curate_extra("A page"):
-        from pipeline.report.search_page import write_search_page
+    from pipeline.report.search_page import write_search_page  # needs the extra curate
+
     assert wanted.html is not None
     write_search_page(out, [(query.kind, query.value) for query in queries], answer, wanted.searched, wanted.html)

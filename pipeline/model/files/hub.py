@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import ModelError
+from pipeline.faults import translated
 from pipeline.model.files.contents import PICKLES, SAFETENSORS, SMALL_FILES, file_names, find_weights, where_from
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -19,10 +20,18 @@ HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w.-]+\.pt)")
 
 def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
     """Folder with the model's files, named after the commit; only from the cache unless `fetch`. Raises ModelError."""
+    with translated():
+        from huggingface_hub import snapshot_download
+
+    def take(patterns: list[str]) -> Path:
+        found = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=not fetch))
+        found.mkdir(parents=True, exist_ok=True)  # a repository without any of these files leaves none
+        return found
+
     try:
-        folder = _snapshot(hub_id, revision, [*SMALL_FILES, *SAFETENSORS], fetch)
+        folder = take([*SMALL_FILES, *SAFETENSORS])
         if find_weights(file_names(folder)) is None:  # second, so that only one of the two is downloaded
-            folder = _snapshot(hub_id, revision, [*SMALL_FILES, *PICKLES], fetch)
+            folder = take([*SMALL_FILES, *PICKLES])
     except Exception as error:  # the errors of huggingface_hub and its HTTP client have no common base
         raise _absent(hub_id, revision, error if fetch else None, where_from(hub_id)) from error
     if find_weights(file_names(folder)) is None and fetch:
@@ -35,25 +44,14 @@ def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
 
 def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
     """Path of one `.pt` file of a repository, in a folder named after the commit. Raises ModelError."""
-    cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model PATH.pt"
-    try:
+    with translated():
         from huggingface_hub import hf_hub_download
 
+    cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model PATH.pt"
+    try:
         return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not fetch))
-    except ImportError as error:
-        raise _no_library() from error
     except Exception as error:  # as above
         raise _absent(f"{hub_id}/{file}", revision, error if fetch else None, cure) from error
-
-
-def _snapshot(hub_id: str, revision: str | None, patterns: list[str], fetch: bool) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise _no_library() from error
-    folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=not fetch))
-    folder.mkdir(parents=True, exist_ok=True)  # a repository without any of these files leaves none
-    return folder
 
 
 def _absent(what: str, revision: str | None, error: Exception | None, cure: str) -> ModelError:
@@ -67,7 +65,3 @@ def _absent(what: str, revision: str | None, error: Exception | None, cure: str)
     return ModelError(
         f"{where} and could not be downloaded ({type(error).__name__}): check the name and the network, or {cure}."
     )
-
-
-def _no_library() -> ModelError:
-    return ModelError("Hub models need huggingface_hub: pip install 'hanclip[model]'.")

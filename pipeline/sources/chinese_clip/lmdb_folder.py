@@ -18,7 +18,7 @@ class LmdbFolder:
     """Close it after use: LMDB opens a folder only once per process.
 
     Raises:
-        SourceError: `folder` is not a local LMDB folder, or the package lmdb is missing; also from reading.
+        SourceError: `folder` is not a local LMDB folder; also from reading.
     """
 
     def __init__(self, folder: str) -> None:
@@ -73,8 +73,6 @@ def opened(folder: str) -> Iterator[LmdbFolder]:
 
 
 def _lmdb() -> Any:
-    try:
-        import lmdb  # an optional package
-    except ImportError as error:
-        raise SourceError("LMDB folders need the package lmdb: pip install 'hanclip[lmdb]'") from error
+    import lmdb  # an optional package
+
     return lmdb

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.curation.vectors import Vectors
-from pipeline.errors import UsageError
 
 #: Numbers of vectors and of cells: 32 bits, since there are many visits to hold.
 Int32s = npt.NDArray[np.int32]
@@ -108,10 +107,8 @@ def train_cells(vectors: Vectors) -> Cells:
     count = cells_for(len(vectors))
     if count == 1:
         return Cells.around(np.zeros((1, vectors.shape[1]), np.float32))
-    try:
-        import faiss
-    except ImportError as error:
-        raise UsageError("Near duplicates need the package faiss-cpu: pip install 'hanclip[curate]'.") from error
+    import faiss  # an optional package
+
     sample = np.linspace(0, len(vectors) - 1, min(len(vectors), count * _SAMPLE_PER_CELL)).astype(np.int64)
     kmeans = faiss.Kmeans(
         vectors.shape[1],
