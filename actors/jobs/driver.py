@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,12 +32,14 @@ from pipeline.errors import (
     SourceError,
     StorageError,
 )
+from pipeline.faults import translated
 from pipeline.jobs.folder import job_id_of
 from pipeline.jobs.job import DriverState, Job, JobRun, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.jobs.steps import Step
+from pipeline.partitions.evidence import never_found, vanished
 from pipeline.partitions.manifests import PartitionState, PartitionStatus, write_state
-from pipeline.partitions.template import input_digest, spec_digest
+from pipeline.partitions.template import Partition, input_digest, spec_digest
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,8 @@ class JobDriver:
         """Do all runs and steps. Writes `summary.json` whatever happens, if the store is up."""
         reason = ""
         try:
-            self._all(_cluster_of(self._job))
+            with translated():
+                self._all(_cluster_of(self._job))
         except HanclipError as error:
             reason = str(error)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -134,9 +137,10 @@ class JobDriver:
         summary: Summary | None = None
         has_manifest = bool(job_run.key)
         try:
-            summary = run.embed(session)
+            with translated():
+                summary = run.embed(session)
         except SourceError as error:
-            outcome = RunOutcome(job_run.key, "empty" if _is_empty(error, job_run) else "failed", str(error))
+            outcome = _without_records(error, job_run)
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
             # A wrong model for this dataset is an error in the request, not in the partition.
@@ -163,6 +167,7 @@ class JobDriver:
         with StopSignal():
             runs, steps = self._job.runs[len(self._outcomes) :], self._job.steps[len(self._steps) :]
             outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in runs))
+            reason = reason or _why_nothing(self._job, outcomes)
             after = (*self._steps, *(StepOutcome(step.kind, "skipped") for step in steps))
             state, exit_code = self._verdict(outcomes, after, reason)
             summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, after, reason), outcomes, after)
@@ -182,10 +187,36 @@ class JobDriver:
         return "complete", max(codes, default=0)
 
 
-def _is_empty(error: SourceError, run: JobRun) -> bool:
-    """Whether the source just holds no records. A partition of one folder is also empty if the folder is missing."""
+def _without_records(error: SourceError, run: JobRun) -> RunOutcome:
+    """The outcome of a run whose source cannot be planned: `empty` if it just holds no records.
+
+    A partition of one folder is also empty if the folder is missing, but not if the folder of all partitions is.
+    """
     absent = isinstance(error.__cause__, NotFoundError) and not isinstance(error.__cause__, NoBucketError)
-    return isinstance(error, EmptySourceError) or (absent and run.key != "" and len(run.config.source.uris) == 1)
+    if not (isinstance(error, EmptySourceError) or (absent and run.key != "" and len(run.config.source.uris) == 1)):
+        return RunOutcome(run.key, "failed", str(error))
+    try:
+        gone = vanished(run.template)
+    except StorageError as unknown:
+        return RunOutcome(run.key, "failed", str(unknown))
+    return RunOutcome(run.key, "failed" if gone else "empty", f"{gone} {error}".lstrip())
+
+
+def _why_nothing(job: Job, outcomes: Sequence[RunOutcome]) -> str:
+    """Why a job whose runs are all empty is a failure; empty if that is normal or a run was not empty."""
+    if not outcomes or any(outcome.state != "empty" for outcome in outcomes):
+        return ""
+    if not all(run.key for run in job.runs):
+        return next(outcome.message for outcome in outcomes if not outcome.key)
+    if not job.needs_evidence:
+        return ""
+    first = job.runs[0]
+    source = first.config.source.model_copy(update={"uris": first.template})
+    template = first.config.model_copy(update={"source": source})
+    try:
+        return never_found(template, [Partition(run.key, run.config) for run in job.runs])
+    except HanclipError as error:
+        return str(error)
 
 
 def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:

@@ -31,6 +31,7 @@ from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.jobs.job import JobRun
 from pipeline.partitions.due import Verdict
+from pipeline.partitions.evidence import never_found
 
 _TURN_S = 0.5
 
@@ -69,8 +70,10 @@ class Backfill:
         if self.at_once < min(self.request.max_active, -(-len(planned.chosen) // self.request.group)):
             self._grid = self._grid.with_note("Jobs in this process run one at a time: max_active has no effect here.")
         self.observer.grid(self._grid)
-        if self.request.dry_run or not planned.chosen:
+        if self.request.dry_run:
             return self._grid
+        if not planned.chosen:
+            return self._judged(planned.verdicts)
         self._lanes = lanes = self._make_lanes(planned.chosen, running)
         if self._stop_requested:
             lanes.stop()
@@ -81,7 +84,7 @@ class Backfill:
         finally:
             lanes.detached.set()
         self._close_rows(lanes)
-        return self._grid
+        return self._judged(planned.verdicts)
 
     def stop(self) -> None:
         """Start no further job and stop those of this backfill; `run` returns once they are over."""
@@ -95,9 +98,19 @@ class Backfill:
         """Jobs at once: one if they run in this process, which has one Ray connection."""
         return 1 if self.target.backend == "local" else self.request.max_active
 
+    def _judged(self, verdicts: Sequence[Verdict]) -> Grid:
+        """The grid at the end; a failure if no partition has files, now or ever before."""
+        if self._grid.found_nothing:
+            empty = [verdict.partition for verdict in verdicts if self._grid.of(verdict.key).status == "empty"]
+            self._grid = replace(self._grid, failure=never_found(self.config, empty))
+            self.observer.grid(self._grid)
+        return self._grid
+
     def _make_lanes(self, chosen: Sequence[Verdict], running: Sequence[JobStatus]) -> Lanes:
         out = storage.normalise(self.config.output.uri)
-        runs = {verdict.key: JobRun(verdict.key, verdict.partition.config) for verdict in chosen}
+        runs = {
+            verdict.key: JobRun(verdict.key, verdict.partition.config, self.config.source.uris) for verdict in chosen
+        }
         batches = deque(batches_of(runs, running, self.request.group))
         owner = {"backfill_id": self.flow_run_id or uuid.uuid4().hex}
         if self.flow_run_id:

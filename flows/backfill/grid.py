@@ -68,10 +68,16 @@ class GridRow:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All rows, in the order of the request, and notes about the backfill as a whole."""
+    """All rows, in the order of the request.
+
+    Attributes:
+        notes: about the backfill as a whole.
+        failure: why the backfill as a whole failed, whatever the rows say.
+    """
 
     rows: tuple[GridRow, ...]
     notes: tuple[str, ...] = field(default=())
+    failure: str = ""
 
     def of(self, key: str) -> GridRow:
         """The row of a partition."""
@@ -91,6 +97,12 @@ class Grid:
         return Counter(row.status for row in self.rows)
 
     @property
+    def found_nothing(self) -> bool:
+        """Whether every partition that has an outcome is empty."""
+        ended = [row for row in self.rows if row.status in ("done", "empty", "failed")]
+        return bool(ended) and all(row.status == "empty" for row in ended)
+
+    @property
     def left(self) -> int:
         """Due partitions that have not ended."""
         return sum(row.status in ("waiting", "queued", "running") for row in self.rows)
@@ -98,7 +110,7 @@ class Grid:
     @property
     def exit_code(self) -> int:
         """The worst of the partitions that ran: 1 failed, 143 stopped, 3 too much in quarantine, else 0."""
-        codes = [row.exit_code for row in self.rows if row.exit_code is not None]
+        codes = [row.exit_code for row in self.rows if row.exit_code is not None] + ([1] if self.failure else [])
         return next((code for code in _WORST_FIRST if code in codes), 0)
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +119,7 @@ class Grid:
             "partitions": [row.to_json() for row in self.rows],
             "tally": self.tally(),
             "notes": self.notes,
+            "failure": self.failure,
             "exit_code": self.exit_code,
         }
 

@@ -18,8 +18,9 @@ from pipeline.partitions.template import partitions
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """What to run: the chosen partitions in order, and the grid with the reasons."""
+    """What to run: all partitions, those chosen in their order, and the grid with the reasons."""
 
+    verdicts: tuple[Verdict, ...]
     chosen: tuple[Verdict, ...]
     grid: Grid
 
@@ -40,4 +41,4 @@ def plan(request: BackfillRequest, config: RunConfig) -> BackfillPlan:
     wanted = partitions(config, request.chosen_keys())
     verdicts = judge(wanted, read_states(config.output.uri), request.reprocess)
     chosen = due(verdicts, request.order, request.limit)
-    return BackfillPlan(tuple(chosen), first_grid(verdicts, chosen))
+    return BackfillPlan(tuple(verdicts), tuple(chosen), first_grid(verdicts, chosen))

@@ -1,7 +1,7 @@
 """`hanclip backfill` and `hanclip partitions`: run the engine with a display, print the grid.
 
 In: validated configuration and request. Out: the grid on stdout, the display on stderr. The exit code is the worst of
-the partitions that ran; an empty partition counts as success.
+the partitions that ran. An empty partition counts as success, unless nothing was ever found at the address.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def _show(grid: Grid, as_json: bool) -> None:
 
 def _complain(grid: Grid, code: int) -> int:
     counts = grid.tally()
-    if code:
+    if grid.failure:
+        typer.secho(f"error: {plain(grid.failure)}", fg="red", err=True)
+    elif code:
         ways = [f"{counts[status]:,} {status}" for status in ("failed", "stopped") if counts[status]]
         why = ", ".join(ways) or "too much quarantine (`hanclip status` lists the reasons)"
         typer.secho(f"error: {why}; run the same command again for the missing partitions", fg="red", err=True)

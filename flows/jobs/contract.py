@@ -74,7 +74,8 @@ class JobStatus:
 class JobSpec:
     """What to run, the same for each attempt: `job_id_base` and the attempt's number make the job's id.
 
-    `out` contains the job folder; `timeout_s` counts from the start and overrides the target's. `steps` follow `runs`.
+    `out` contains the job folder; `timeout_s` counts from the start and overrides the target's. `steps` follow `runs`;
+    `needs_evidence` is as in `Job`.
     """
 
     job_id_base: str
@@ -83,6 +84,7 @@ class JobSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     steps: tuple[Step, ...] = ()
+    needs_evidence: bool = False
 
 
 class JobBackend(Protocol):

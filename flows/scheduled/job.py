@@ -50,7 +50,7 @@ def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, .
         "out": out,
         "keys": ",".join(run.key for run in runs if run.key),
     }
-    return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata, steps=steps)
+    return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata, steps=steps, needs_evidence=True)
 
 
 def check_starts() -> None:

@@ -34,10 +34,17 @@ _READABLE = WrapValidator(_readable)
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One run of a job. `key` is its partition; empty for a run without one."""
+    """One run of a job.
+
+    Attributes:
+        key: its partition; empty for a run without one.
+        config: what to do.
+        template: of a partition: the source addresses with their placeholders.
+    """
 
     key: str
     config: RunConfig
+    template: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +52,16 @@ class Job:
     """The work of one driver: runs one after another, then steps over the dataset. Either may be empty.
 
     A job with steps has format 2, so that an older driver, which would ignore them, refuses it.
+
+    Attributes:
+        needs_evidence: whether partitions of which none has files, now or ever before, are a failure of this job. The
+            jobs of a backfill are judged together, by the backfill.
     """
 
     runs: tuple[JobRun, ...]
     format: Literal[1, 2] = 1
     steps: tuple[Step, ...] = ()
+    needs_evidence: bool = False
 
     def __post_init__(self) -> None:
         if not self.runs and not self.steps:
@@ -142,6 +154,6 @@ class JobSummary:
         return {**asdict(self), "runs": [run.to_json() for run in self.runs]}
 
 
-def job_of(runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> Job:
+def job_of(runs: tuple[JobRun, ...], steps: tuple[Step, ...] = (), needs_evidence: bool = False) -> Job:
     """A job of these runs, then these steps."""
-    return Job(runs, 2 if steps else 1, steps)
+    return Job(runs, 2 if steps else 1, steps, needs_evidence)

@@ -28,7 +28,7 @@ def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobR
                 "others as gone. Remove one of them."
             )
         days = latest(lookback_days + 1, day)
-        return tuple(JobRun(part.key, part.config) for part in partitions(config, days))
+        return tuple(JobRun(part.key, part.config, config.source.uris) for part in partitions(config, days))
     output = config.output.model_copy(update={"run_date": day})
     return (JobRun("", config.model_copy(update={"output": output})),)
 

@@ -6,6 +6,7 @@ A manifest is written at the end of a run and replaced as a whole; a run that wa
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pipeline import storage
 from pipeline.errors import NotFoundError, StorageError
 
 FOLDER = "_partitions"
+_READ_AT_ONCE = 16
 
 PartitionStatus = Literal["done", "failed", "empty"]
 
@@ -77,13 +79,26 @@ def read_states(out: str) -> dict[str, PartitionState]:
     Raises:
         StorageError: a manifest cannot be read, or is damaged.
     """
+    return {state.key: state for state in _read_all(_uris(out))}
+
+
+def newest_states(out: str) -> Iterator[PartitionState]:
+    """The same manifests, the last keys first, read a few at a time, for callers that stop early."""
+    uris = _uris(out)[::-1]
+    for start in range(0, len(uris), _READ_AT_ONCE):
+        yield from _read_all(uris[start : start + _READ_AT_ONCE])
+
+
+def _uris(out: str) -> list[str]:
     try:
         infos = sorted(storage.list_objects(storage.join(storage.normalise(out), FOLDER)))
     except NotFoundError:
-        return {}
-    uris = [info.uri for info in infos if info.uri.endswith(".json")]
-    states = map(_state, uris, storage.read_many(uris, storage.DEFAULT_POLICY))
-    return {state.key: state for state in states}
+        return []
+    return [info.uri for info in infos if info.uri.endswith(".json")]
+
+
+def _read_all(uris: Sequence[str]) -> Iterator[PartitionState]:
+    return map(_state, uris, storage.read_many(uris, storage.DEFAULT_POLICY))
 
 
 def _state(uri: str, data: bytes | StorageError) -> PartitionState:

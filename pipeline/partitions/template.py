@@ -20,7 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, SourceError, StorageError
 from pipeline.sources.addresses import addresses, entries
 
-_PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
+PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
 _BELOW_A_DAY = re.compile(r"%-?[HIMSfpXcs]")
 #: The options that decide the rows of a partition; timeouts and the number of actors do not.
@@ -74,7 +74,7 @@ def fill(template: str, key: date | str) -> str:
             raise ConfigError(f"{key!r} is not a date, but {template} needs one: write {{key}}, or YYYY-MM-DD.")
         return key.strftime(found[2]) if found[2] else key.isoformat()
 
-    return _PLACEHOLDER.sub(value, template)
+    return PLACEHOLDER.sub(value, template)
 
 
 def _partition(config: RunConfig, key: date | str) -> Partition:
@@ -104,7 +104,7 @@ def _name(key: date | str) -> str:
 
 def _check_template(uris: Sequence[str]) -> None:
     for uri in uris:
-        found = list(_PLACEHOLDER.finditer(uri))
+        found = list(PLACEHOLDER.finditer(uri))
         if not found:
             raise ConfigError(
                 f"{uri} has neither {{date}} nor {{key}}, so every partition would read the same: write for example "

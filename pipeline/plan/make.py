@@ -13,7 +13,8 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,7 +25,14 @@ from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import ModelFacts, check_model, check_same, identify
-from pipeline.errors import AlreadyExistsError, ConfigError, EmptySourceError, UsageError
+from pipeline.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    EmptySourceError,
+    NotFoundError,
+    SourceError,
+    UsageError,
+)
 from pipeline.plan import log, tombstones
 from pipeline.plan.cutting import target_rows
 from pipeline.plan.draft import Draft, Listed, Plan
@@ -33,6 +41,7 @@ from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
 from pipeline.scratch.workspace import Workspace
+from pipeline.sources.nearby import describe
 from pipeline.storage import read_claim
 from pipeline.vocabulary import Reason
 
@@ -135,13 +144,25 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     existing = Dataset.find(config.output.uri)
     if existing is not None:
         check_model(existing.identity, model, existing.uri)
-    with Listing(work) as listing:
+    with Listing(work) as listing, _naming_what_is_there(config):
         source = sources.scan(config.source, listing.add, config.output.uri)
-    if not listing.rows:
-        raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the addresses and the format.")
+        if not listing.rows:
+            raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
     listing.check_unique()
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
     return Listed(listing, source, identify(model, source, config, rows), config)
+
+
+@contextmanager
+def _naming_what_is_there(config: RunConfig) -> Iterator[None]:
+    """Add to the error for a source without records what was looked for, and what is there or near."""
+    try:
+        yield
+    except SourceError as error:
+        if not (isinstance(error, EmptySourceError) or isinstance(error.__cause__, NotFoundError)):
+            raise
+        about = filter(None, map(describe, config.source.uris))
+        raise type(error)(" ".join([str(error), *about])) from error.__cause__
 
 
 def _refuse_unfinished_snapshot(out: str) -> None:

@@ -133,7 +133,8 @@ def test_steps_need_a_run_that_was_completed(tmp_path: Path) -> None:
     uri = job(tmp_path / "out", "a1", tmp_path / "photos", DedupStep(out=str(tmp_path / "out")))
     summary = driver.run_job(uri)
     assert [run.state for run in summary.runs] == ["empty"]
-    assert (summary.state, summary.steps[0].state) == ("complete", "skipped")
+    assert (summary.state, summary.exit_code, summary.steps[0].state) == ("failed", 1, "skipped")
+    assert "Nothing to embed was found" in summary.message
     assert "No run completed" in summary.steps[0].message
 
 

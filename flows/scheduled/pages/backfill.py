@@ -13,6 +13,8 @@ _MOST_ROWS = 100
 
 def backfill_verdict(grid: Grid) -> str:
     """`14 partitions: 12 done, 1 empty, 1 failed: 2026-11-03: the first reason`."""
+    if grid.failure:
+        return f"{tally(grid)}: {grid.failure}"
     bad = next((row for row in grid.rows if row.exit_code and row.message), None)
     return f"{tally(grid)}: {bad.key}: {bad.message}" if bad else tally(grid)
 

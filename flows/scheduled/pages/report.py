@@ -57,8 +57,8 @@ _ADDED = (
 
 
 def succeeded(job: JobSummary) -> bool:
-    """Whether the job succeeded. A date may have no files, but an undated source without files is a wrong URI."""
-    return job.exit_code == 0 and not any(run.state == "empty" and not run.key for run in job.runs)
+    """Whether the job succeeded."""
+    return job.exit_code == 0
 
 
 def verdict(job: JobSummary) -> str:
@@ -71,7 +71,9 @@ def verdict(job: JobSummary) -> str:
         parts.append(excess_quarantine(worst, "output.max_quarantine"))
     elif not succeeded(job):
         of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
-        parts += of_runs if of_runs or any(step.message for step in job.steps) else [job.message]
+        nothing_found = bool(job.runs) and all(run.state == "empty" for run in job.runs)
+        explained = of_runs or (not nothing_found and any(step.message for step in job.steps))
+        parts += of_runs if explained else [job.message]
     parts += map(step_verdict, job.steps)
     empty = sum(run.state == "empty" for run in job.runs if run.key)
     if empty:
@@ -109,7 +111,7 @@ def report(
 
 
 def _word(job: JobSummary) -> str:
-    if not succeeded(job) and not job.exit_code:
+    if not succeeded(job) and job.runs and all(run.state == "empty" for run in job.runs):
         return "nothing found"
     return "complete, but too much in quarantine" if job.exit_code == 3 else job.state
 

@@ -90,6 +90,21 @@ def test_only_missing_partitions_are_run(config: RunConfig) -> None:
     assert jobs.ran.total() == 15
 
 
+def test_a_backfill_that_finds_nothing_fails_until_something_was_found(config: RunConfig) -> None:
+    jobs = ToyJobs(dict.fromkeys(DAYS, "empty"))
+    for _ in range(2):  # the second time nothing is due
+        grid = a_backfill(config, jobs).run()
+        assert (set(statuses(grid)), grid.exit_code) == ({"empty"}, 1)
+        assert "Nothing was ever found at" in grid.failure
+        assert "no files for 2026-11-14 and 13 more partitions" in grid.to_json()["failure"]
+    assert a_backfill(config, jobs, dry_run=True).run().exit_code == 0
+
+    jobs.behaviour[DAYS[0]] = "done"
+    assert a_backfill(config, jobs, reprocess="all").run().exit_code == 0
+    later = a_backfill(config, jobs, start=DAYS[3]).run()
+    assert (set(statuses(later)), later.exit_code) == ({"empty"}, 0)
+
+
 def test_jobs_follow_the_order_and_groups_and_update_the_grid(config: RunConfig) -> None:
     jobs = ToyJobs()
     backfill = a_backfill(config, jobs, order="newest", group=5, max_active=1)

@@ -20,7 +20,7 @@ from flows.scheduled.pages.artifacts import describe, fraction
 from flows.scheduled.pages.report import report, verdict
 from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError
-from pipeline.jobs.job import JobProgress, JobSummary, RunOutcome
+from pipeline.jobs.job import JobProgress, JobSummary, RunOutcome, StepOutcome
 from pipeline.jobs.night import check, nightly_runs
 from pipeline.jobs.progress import Bottleneck, Progress, Summary
 from pipeline.stats import Stats
@@ -107,6 +107,15 @@ def test_the_command_uses_the_same_target():
     [
         (a_job(complete("", a_summary())), "rows in 1,000 = 57 embedded + 3 quarantined + 940 already done"),
         (a_job(RunOutcome("2026-11-21", "empty")), "1 of 1 dates without files"),
+        (
+            replace(
+                a_job(
+                    RunOutcome("2026-11-21", "empty"), state="failed", exit_code=1, message="Nothing was ever found."
+                ),
+                steps=(StepOutcome("dedup", "skipped", "No run completed, so there is no new data."),),
+            ),
+            "Nothing was ever found; dedup",
+        ),
         (a_job(complete("", a_summary(quarantine_share=0.4)), exit_code=3), "40 % of the dataset's records"),
         (a_job(RunOutcome("", "failed", "No bucket. Make it."), state="failed", exit_code=2), "No bucket. Make it"),
         (a_job(state="failed", exit_code=1, message="The store is down. Wait."), "The store is down. Wait"),
