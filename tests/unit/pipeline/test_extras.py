@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import tomllib
@@ -42,7 +43,7 @@ def test_every_extra_is_known_with_all_its_packages():
 
 def imported(requirement: str) -> str:
     """The package that a requirement brings."""
-    name = requirement.partition(">")[0].partition("[")[0]
+    name = re.split(r"[^\w-]", requirement, maxsplit=1)[0]
     return {"faiss-cpu": "faiss"}.get(name, name.replace("-", "_"))
 
 
