@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,16 +103,17 @@ def requirements(extra: str) -> list[str]:
         declared = metadata.requires("hanclip") or []
     except metadata.PackageNotFoundError:
         return list(EXTRAS[extra])
-    return list(dict.fromkeys(_expanded(extra, declared)))
+    return list(dict.fromkeys(of_extra(extra, declared)))
 
 
-def _expanded(extra: str, declared: list[str]) -> Iterator[str]:
+def of_extra(extra: str, declared: Sequence[str]) -> Iterator[str]:
+    """Of the requirements of hanclip, those of `extra`, with hanclip's own extras replaced by what they consist of."""
     for line in declared:
         requirement, _, marker = line.partition(";")
-        of_extra = _OF_EXTRA.search(marker)
-        if of_extra and of_extra[1] == extra:
+        named = _OF_EXTRA.search(marker)
+        if named and named[1] == extra:
             if inner := _NAMED.match(requirement):
                 for name in inner[1].split(","):
-                    yield from _expanded(name, declared)
+                    yield from of_extra(name, declared)
             else:
                 yield requirement.strip()

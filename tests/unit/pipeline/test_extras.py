@@ -35,7 +35,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_extra_is_known_with_all_its_packages():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    brought = {extra: {imported(line) for line in extras.requirements(extra)} for extra in declared}
+    lines = [f"{line}; extra == '{extra}'" for extra, requirements in declared.items() for line in requirements]
+    brought = {extra: {imported(line) for line in extras.of_extra(extra, lines)} for extra in declared}
     for extra, packages in extras.EXTRAS.items():
         assert set(packages) <= brought[extra], extra
     assert set().union(*brought.values()) == set().union(*extras.EXTRAS.values())
