@@ -178,9 +178,9 @@ def _recall(found: Path, true: Path) -> float | None:
 def _child(way: str, out: str, cosine: str, border: str, pairs: str) -> None:
     own_mib = [0.0]
     threading.Thread(target=_watch, args=(own_mib,), daemon=True).start()
-    found, told = _WAYS[way](out, float(cosine), float(border))
+    found, figures = _WAYS[way](out, float(cosine), float(border))
     np.save(pairs, found)
-    print(json.dumps({**told, "peak_own_mib": round(max(own_mib))}))
+    print(json.dumps({**figures, "peak_own_mib": round(max(own_mib))}))
 
 
 def _watch(own_mib: list[float]) -> None:
@@ -239,8 +239,8 @@ def main() -> None:
         for way, border in ways:
             rows.append(measured(way, name, given.work, given.cosine, border))
             print(rows[-1], flush=True)
-    told = [row for row in rows if row["way"] != "truth"]
-    save("dedup", load, _goals(told, given.border), told)
+    reported = [row for row in rows if row["way"] != "truth"]
+    save("dedup", load, _goals(reported, given.border), reported)
     if not given.keep:
         shutil.rmtree(given.work)
 

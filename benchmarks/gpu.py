@@ -1,4 +1,4 @@
-"""A whole run against the bare forward pass, on one NVIDIA GPU; skipped by name without one.
+"""A whole run against the bare forward pass, on one NVIDIA GPU; skipped without one.
 
     python -m benchmarks.gpu --dtype bf16
 

@@ -45,13 +45,13 @@ def driver_run(rows: int, work: Path, stop_after_s: float | None) -> Row:
             peak_mib, planned_mib = _watch(child, stop_after_s, Path(folder) / "out")
             alarm.cancel()
             summary.seek(0)
-            told = json.load(summary)
-    if told["state"] == "failed":
-        raise SystemExit(f"the run over {rows} records failed: {told['message']}")
+            report = json.load(summary)
+    if report["state"] == "failed":
+        raise SystemExit(f"the run over {rows} records failed: {report['message']}")
     return {
-        "records_planned": told["rows_planned"],
-        "records_embedded": told["stats"]["embedded"],
-        "state": told["state"],
+        "records_planned": report["rows_planned"],
+        "records_embedded": report["stats"]["embedded"],
+        "state": report["state"],
         "seconds": round(time.monotonic() - began_s),
         "driver_peak_mib": round(peak_mib),
         "driver_peak_mib_when_planned": round(planned_mib),

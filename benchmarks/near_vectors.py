@@ -77,8 +77,10 @@ def write_dataset(out: Path, vectors: Vectors) -> None:
     dataset = Dataset.open_or_create(str(out), identity)
     for shard, start in enumerate(range(0, len(vectors), _SHARD_ROWS)):
         table = _rows(start, vectors[start : start + _SHARD_ROWS]).select(identity.schema.names)
-        told = ShardProvenance(run_id="benchmark", rows_planned=len(table), logit_scale=100.0, compute_dtype="fp32")
-        dataset.write_shard(f"{shard:032x}", "2026-01-01", table, QUARANTINE.empty_table(), told)
+        provenance = ShardProvenance(
+            run_id="benchmark", rows_planned=len(table), logit_scale=100.0, compute_dtype="fp32"
+        )
+        dataset.write_shard(f"{shard:032x}", "2026-01-01", table, QUARANTINE.empty_table(), provenance)
 
 
 def _rows(first: int, vectors: Vectors) -> pa.Table:

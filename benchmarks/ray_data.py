@@ -72,9 +72,9 @@ def _cores() -> int:
 def main() -> None:
     """Run the pipeline to its end."""
     case = parse(__doc__)
-    told = {"size": start(case), "marks": case.marks}
+    settings = {"size": start(case), "marks": case.marks}
     data = ray.data.read_binary_files([str(path) for path in case.paths()], include_paths=True)
-    embed_and_write(data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs=told), case)
+    embed_and_write(data.map_batches(decode_batch, batch_size=case.batch, fn_kwargs=settings), case)
 
 
 if __name__ == "__main__":

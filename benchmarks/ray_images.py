@@ -29,9 +29,9 @@ def resize_batch(batch: dict[str, Any], size: int, marks: Path) -> dict[str, Any
 def main() -> None:
     """Run the pipeline to its end."""
     case = parse(__doc__)
-    told = {"size": start(case), "marks": case.marks}
+    settings = {"size": start(case), "marks": case.marks}
     data = ray.data.read_images([str(path) for path in case.paths()], mode="RGB", include_paths=True)
-    embed_and_write(data.map_batches(resize_batch, batch_size=case.batch, fn_kwargs=told), case)
+    embed_and_write(data.map_batches(resize_batch, batch_size=case.batch, fn_kwargs=settings), case)
 
 
 if __name__ == "__main__":

@@ -90,10 +90,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     runs: dict[str, list[Row]] = {"hanclip": [], "faiss": []}
     for _ in range(given.repeats):
-        for which, told in runs.items():
-            told.append(_measured(which, given.texts, given.images, given.work))
+        for which, repeats in runs.items():
+            repeats.append(_measured(which, given.texts, given.images, given.work))
     apart = float(np.abs(np.load(given.work / "hanclip.npy") - np.load(given.work / "faiss.npy")).max())
-    rows = [_row(which, told, given.texts, given.images) for which, told in runs.items()]
+    rows = [_row(which, repeats, given.texts, given.images) for which, repeats in runs.items()]
     ratio = rows[0]["seconds"] / rows[1]["seconds"]
     goals = [
         Goal("seconds, of faiss's", ratio, at_most=_RATIO_AT_MOST),
@@ -105,20 +105,20 @@ def main() -> None:
 def _measured(which: str, texts: int, images: int, work: Path) -> Row:
     command = [sys.executable, "-m", "benchmarks.retrieval", "--child", which, "--work", str(work)]
     command += ["--texts", str(texts), "--images", str(images)]
-    told: Row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return told
+    row: Row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return row
 
 
-def _row(which: str, told: list[Row], texts: int, images: int) -> Row:
+def _row(which: str, repeats: list[Row], texts: int, images: int) -> Row:
     """The best of the repeats, and the largest peak."""
-    seconds = min(run["seconds"] for run in told)
+    seconds = min(run["seconds"] for run in repeats)
     return {
         "search": which,
         "texts": texts,
         "images": images,
         "seconds": round(seconds, 2),
         "gflop_per_s": round(2 * DIM * texts * images / seconds / 1e9),
-        "peak_mib": max(run["peak_mib"] for run in told),
+        "peak_mib": max(run["peak_mib"] for run in repeats),
     }
 
 

@@ -53,7 +53,7 @@ def our_jobs(head: RayHead, out: Path) -> list[dict[str, Any]]:
     return [job for job in jobs if (job.get("metadata") or {}).get("out") == str(out)]
 
 
-def most_at_once(jobs: list[dict[str, Any]]) -> int:
+def max_concurrent(jobs: list[dict[str, Any]]) -> int:
     spans = [(job["start_time"], job["end_time"]) for job in jobs]
     return max(sum(began <= moment < ended for began, ended in spans) for moment, _ in spans)
 
@@ -77,7 +77,7 @@ def test_a_fortnight_on_a_cluster(tmp_path: Path, ray_head: RayHead, fortnight: 
         assert {row["why"] for row in first["partitions"][3:]} == {"never run"}
         jobs = our_jobs(ray_head, out)
         assert len(jobs) == 1 + 2
-        assert most_at_once(jobs) == 2
+        assert max_concurrent(jobs) == 2
 
         write_day(tmp_path, BROKEN, fortnight[BROKEN])
         second = drivers.run(*command)

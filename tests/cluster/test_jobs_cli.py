@@ -114,7 +114,7 @@ def test_a_cluster_that_cannot_be_used_is_told_at_once_and_with_a_cure(
     where: list[str], ray_head: RayHead, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     proxy = Proxy(ray_head.dashboard)
-    proxy.be("refuse")
+    proxy.set_mode("refuse")
     submit = ["submit", str(tmp_path), str(tmp_path / "out")]
     code, printed, told = hanclip(capfd, *submit, "--jobs-address", proxy.url)
     assert (code, printed) == (1, "")

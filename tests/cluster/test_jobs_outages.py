@@ -65,7 +65,7 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
         try:
             until(rows, "the first row")
             for mood in ("refuse", "hang", "pass"):
-                proxy.be(mood)  # type: ignore[arg-type]
+                proxy.set_mode(mood)  # type: ignore[arg-type]
                 time.sleep(2)
             before = len(rows())
             until(lambda: len(rows()) > before + 10, "rows after the outage")
@@ -85,7 +85,7 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
 @pytest.mark.parametrize("mood", ["refuse", "hang"])
 def test_a_cluster_that_never_answers_is_given_up_in_time(ray_head: RayHead, tmp_path: Path, mood: str) -> None:
     proxy = Proxy(ray_head.dashboard)
-    proxy.be(mood)  # type: ignore[arg-type]
+    proxy.set_mode(mood)  # type: ignore[arg-type]
     backend, began_s = RayJobs(proxy.url, "python", 10, attempt_s=0.5), time.monotonic()
     with pytest.raises(UnreachableError, match=rf"{proxy.url} .*Check the address"):
         ensure(backend, spec_of("ok", tmp_path), ray_target(proxy.url, tmp_path, lost_after_s=2))
@@ -99,7 +99,7 @@ def test_a_submission_whose_answer_got_lost_is_one_job(ray_head: RayHead, tmp_pa
     backend, spec = RayJobs(proxy.url, target.python, 10, attempt_s=0.5), spec_of("ok", tmp_path)
     steady = RayJobs.of(ray_target(ray_head.dashboard, tmp_path))
     steady.submit(attempt_id(spec.job_id_base, 1), spec)
-    proxy.be("hang")
+    proxy.set_mode("hang")
     threading.Timer(1.5, proxy.be, ("pass",)).start()
     begun = ensure(backend, spec, target)
     assert begun.job_id == attempt_id(spec.job_id_base, 1)

@@ -103,7 +103,7 @@ def spoil(how: str, lines: list[dict[str, Any]], texts: Features, images: Featur
     """Change the files in place."""
     if how == "image that is missing":
         lines[0]["image_ids"] = [424242]
-    elif how == "text of nobody's":
+    elif how == "text in no pair":
         texts += some_features(rng, [990, 991])
     elif how == "text without a vector":
         del texts[4]
@@ -138,7 +138,7 @@ def write_features(path: Path, key: str, features: Features) -> str:
     [
         "unchanged",
         "image that is missing",
-        "text of nobody's",
+        "text in no pair",
         "text without a vector",
         "text id twice",
         "image id twice",

@@ -134,7 +134,7 @@ def test_the_page_is_self_contained_small_and_reproducible(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page, result = report(demo, tmp_path / "report.html", capsys)
-    page.check_alone()
+    page.check_self_contained()
     pictures = page.pictures()
     assert len(pictures) == sum(map(len, page.cards.values()))
     assert {picture.format for picture in pictures} == {"WEBP"}
@@ -180,7 +180,7 @@ def test_captions_and_ids_are_escaped_and_missing_pictures_are_gaps(
         }
         (folder / "summary.json").write_text(json.dumps({**summary, **seconds}), encoding="utf-8")
     page, result = report(dataset.uri, tmp_path / "report.html", capsys)
-    page.check_alone()
+    page.check_self_contained()
     assert (result["pictures"], result["gaps"]) == (40, 40)
     cards = page.cards["similarity"]
     assert all(card["rid"].startswith(bad) and card["text"].startswith(bad) for card in cards)
@@ -205,7 +205,7 @@ def test_datasets_without_texts_images_or_rows_have_reports(tmp_path: Path, caps
     assert "the model could not be loaded" in page.texts["clusters"]
     empty = Dataset.open_or_create(str(tmp_path / "empty"), an_identity())
     page, result = report(empty.uri, tmp_path / "empty.html", capsys)
-    page.check_alone()
+    page.check_self_contained()
     assert result["rows"] == page.number("total-current") == 0
     texts = Dataset.open_or_create(str(tmp_path / "texts"), an_identity(has_images=False))
     rows = embedded_rows(some_records(10), texts.identity)

@@ -203,7 +203,7 @@ def test_the_page_shows_the_pictures_and_is_self_contained(demo: Path, photo: Pa
     found = run("search", demo, "红苹果<script>alert(1)</script>", photo, "--top", "6", "--html", page, "--exact")
     assert found["page"] == str(page)
     read = Page(page)
-    read.check_alone()
+    read.check_self_contained()
     assert "红苹果<script>alert(1)</script>" in read.texts["q1"]
     for number, query in enumerate(found["queries"], 1):
         cards = read.cards[f"q{number}"]

@@ -1,9 +1,9 @@
-"""Features as the authors' own package computes them. Runs in the parity environment (`scripts/parity`), never in ours.
+"""Compute features with the authors' own package. Runs only in the parity environment (`scripts/parity`).
 
 In: a `.pt` file in their format, its sizes as JSON, a vocabulary, image files and texts. Out: a `.npz` with `images`,
-`texts` (both of unit length) and `logit_scale`. Everything on the way is `cn_clip`'s: its `CLIP` class in true float32
-(`load_from_name` would round the weights to float16 first), its image transform, its tokenizer, and before that what
-its datasets do to a text.
+`texts` (both of unit length) and `logit_scale`. Every step is `cn_clip`'s: its `CLIP` class in true float32
+(`load_from_name` would round the weights to float16 first), its image transform, its tokenizer, and the text
+preprocessing of its datasets.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# torchvision's build for another torch lacks two compiled operators, which are needed to import it and never called.
+# torchvision built for another torch lacks two compiled operators, which its import needs but nothing calls.
 _library = torch.library.Library("torchvision", "DEF")
 _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -29,7 +29,7 @@ CONTEXT_LENGTH = 52
 
 
 def load(path: Path, sizes: dict) -> CLIP:
-    """Their model with the file's weights, strictly."""
+    """The authors' model with the file's weights, loaded strictly."""
     model = CLIP(
         embed_dim=sizes["dim"],
         image_resolution=sizes["image"],
@@ -58,7 +58,7 @@ def load(path: Path, sizes: dict) -> CLIP:
 
 
 def preprocess_text(text: str) -> str:
-    """As the datasets behind the published figures do before they tokenize."""
+    """Preprocess a text as the datasets of the published figures do before tokenizing."""
     return text.lower().replace("“", '"').replace("”", '"')
 
 
@@ -69,7 +69,7 @@ def unit(features: torch.Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def main() -> None:
-    """Read a case, write its features."""
+    """Read a case and write its features."""
     parser = argparse.ArgumentParser()
     parser.add_argument("case", type=Path, help="JSON: checkpoint, sizes, vocabulary (null: theirs), images, texts")
     parser.add_argument("out", type=Path, help=".npz")

@@ -1,8 +1,8 @@
-"""Compares hanclip with the authors' own package, from files and strings to vectors; made for `scripts/parity`.
+"""Compare hanclip with the authors' own package, from files and strings to vectors; called by `scripts/parity`.
 
-In: a Python that has `cn_clip` (`--reference`). For each architecture a checkpoint with random weights is written in
-the authors' format, and images and texts go through both ends whole. Out: a table on stdout, exit code 1 above the
-limits; with `--golden FILE` also the reference's vectors of the small architectures, which the tests compare with.
+In: a Python with `cn_clip` (`--reference`). For each architecture a checkpoint with random weights is written in the
+authors' format, and both implementations embed the same images and texts. Out: a table on stdout, exit code 1 above
+the limits; with `--golden FILE` also the reference vectors of the small architectures, which the tests compare with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Features = dict[str, np.ndarray]
 
 
 def main() -> int:
-    """Compare what is asked for; 1 when any is above the limits."""
+    """Compare the given architectures; returns 1 if any exceeds the limits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(FULL)}; all of them if none is given")
     parser.add_argument("--reference", required=True, help="Python of the environment that has cn_clip")
@@ -64,7 +64,7 @@ def main() -> int:
 
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="hanclip-parity-", dir=parent))
     try:
         yield folder
@@ -73,12 +73,12 @@ def scratch(parent: Path | None) -> Iterator[Path]:
 
 
 def write_case(folder: Path, sizes: Sizes, small: bool, flash: bool) -> Path:
-    """A checkpoint, pictures and texts on disk. Small ones use the tests' vocabulary, full ones the reference's."""
+    """Write a checkpoint, pictures and texts. Small models use the tests' vocabulary, full ones the reference's."""
     checkpoint = write_original(folder / "clip.pt", sizes, flash=flash)
     if small:
         (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
     images = write_pictures(folder / "pictures")
-    if not small:  # of golden vectors only, as another decoder could differ in a level
+    if not small:  # golden vectors have no JPEG, because decoders may differ by one level
         images.append(write_jpeg(folder / "pictures"))
     case = folder / "case.json"
     tree = {
@@ -93,7 +93,7 @@ def write_case(folder: Path, sizes: Sizes, small: bool, flash: bool) -> Path:
 
 
 def write_jpeg(folder: Path) -> Path:
-    """One of the pictures as a JPEG."""
+    """Write one of the pictures as a JPEG."""
     from PIL import Image
 
     Image.open(folder / "wide.png").save(folder / "photo.jpg", quality=85)
@@ -101,7 +101,7 @@ def write_jpeg(folder: Path) -> Path:
 
 
 def reference(python: str, case: Path) -> Features:
-    """What the authors' package says."""
+    """The features from the authors' package."""
     out = case.with_name("reference.npz")
     subprocess.run([python, str(HERE / "reference.py"), str(case), str(out)], check=True)
     if not (case.with_name("vocab.txt")).exists():
@@ -113,7 +113,7 @@ def reference(python: str, case: Path) -> Features:
 
 
 def ours(case: Path) -> Features:
-    """What hanclip says."""
+    """The features from hanclip."""
     from pipeline.config import ModelConfig
     from pipeline.images.decode import decode
     from pipeline.model.checkpoints import resolve
@@ -130,13 +130,13 @@ def ours(case: Path) -> Features:
 
 
 def compare(found: np.ndarray, expected: np.ndarray) -> tuple[str, str]:
-    """The largest difference of two numbers, and the smallest cosine of two vectors, as text."""
+    """The largest difference of any two numbers and the smallest cosine of any two vectors, as text."""
     cosines = (found.astype(np.float64) * expected).sum(axis=1)
     return f"{np.abs(found - expected).max():.1e}", f"{cosines.min():.8f}"
 
 
 def agrees(found: Features, expected: Features) -> bool:
-    """Whether both are within the limits, and the logit scale the same."""
+    """Whether differences and cosines are within the limits and the logit scales equal."""
     return np.isclose(found["logit_scale"], expected["logit_scale"], rtol=1e-6) and all(
         np.abs(found[part] - expected[part]).max() <= MAX_DIFFERENCE
         and (found[part].astype(np.float64) * expected[part]).sum(axis=1).min() >= MIN_COSINE

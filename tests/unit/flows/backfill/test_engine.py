@@ -78,7 +78,7 @@ def test_only_missing_partitions_are_run(config: RunConfig) -> None:
     assert statuses(second) == ["done"] * 4 + ["failed"] + ["done"] * 3 + ["empty"] + ["done"] * 5
     assert (second.exit_code, second.of(DAYS[4]).message, second.left) == (1, "a flaw", 0)
     assert len(jobs.jobs) == 2 + 4
-    assert jobs.most_at_once() == 2
+    assert jobs.max_concurrent() == 2
 
     del jobs.behaviour[DAYS[4]]
     third = a_backfill(config, jobs).run()
@@ -110,7 +110,7 @@ def test_jobs_follow_the_order_and_groups_and_update_the_grid(config: RunConfig)
     backfill = a_backfill(config, jobs, order="newest", group=5, max_active=1)
     backfill.run()
     assert [status.metadata["keys"].split(",")[0] for status in jobs.jobs.values()] == [DAYS[13], DAYS[8], DAYS[3]]
-    assert jobs.most_at_once() == 1
+    assert jobs.max_concurrent() == 1
     seen = [statuses(grid) for grid in backfill.observer.grids]  # type: ignore[attr-defined]
     assert seen[0] == ["waiting"] * 14
     assert any("running" in row for row in seen)
@@ -121,14 +121,14 @@ def test_jobs_follow_the_order_and_groups_and_update_the_grid(config: RunConfig)
 def test_max_active_limits_the_concurrent_jobs(config: RunConfig, max_active: int) -> None:
     jobs = ToyJobs()
     a_backfill(config, jobs, group=1, max_active=max_active).run()
-    assert jobs.most_at_once() == max_active
+    assert jobs.max_concurrent() == max_active
     assert len(jobs.jobs) == 14
 
 
 def test_jobs_in_this_process_run_one_at_a_time_with_a_note(config: RunConfig) -> None:
     jobs = ToyJobs()
     grid = a_backfill(config, jobs, TargetConfig(poll_s=0.02), group=7, max_active=2).run()
-    assert jobs.most_at_once() == 1
+    assert jobs.max_concurrent() == 1
     assert grid.notes == ("Jobs in this process run one at a time: max_active has no effect here.",)
 
 

@@ -33,7 +33,9 @@ def test_a_vanished_id_gets_one_tombstone(shop: Shop) -> None:
     remaining = without(skus(200), "sku-00003", "sku-00004")
     plan = shop.night(remaining)
     assert (plan.rows, plan.rows_vanished) == (0, 2)
-    assert shop.told() == [{"id": id_, "source_fingerprint": None, "gone": True} for id_ in ("sku-00003", "sku-00004")]
+    assert shop.tombstones() == [
+        {"id": id_, "source_fingerprint": None, "gone": True} for id_ in ("sku-00003", "sku-00004")
+    ]
     assert shop.night(remaining).rows_vanished == 0
     [file] = Path(shop.out, "_tombstones").iterdir()
     assert file.stem == plan.run_id
@@ -47,7 +49,7 @@ def test_an_unchanged_id_that_returns_is_restored_and_not_embedded_again(shop: S
     assert "sku-00003" not in states(shop.out)
     plan = shop.night(skus(200))
     assert (plan.rows, plan.rows_vanished) == (0, 0)
-    assert [(row["id"], row["source_fingerprint"][0], row["gone"]) for row in shop.told()[1:]] == [
+    assert [(row["id"], row["source_fingerprint"][0], row["gone"]) for row in shop.tombstones()[1:]] == [
         ("sku-00003", "A", False),
         ("sku-00004", "A", False),
     ]
@@ -60,20 +62,20 @@ def test_an_id_that_returns_with_a_new_image_is_embedded(shop: Shop) -> None:
     shop.night(without(skus(200), "sku-00003"))
     plan = shop.night(skus(200) | {"sku-00003": "B"})
     assert plan.rows == 1
-    assert len(shop.told()) == 1
+    assert len(shop.tombstones()) == 1
     assert states(shop.out)["sku-00003"] == "B"
 
 
 def test_only_whole_catalog_runs_write_tombstones(shop: Shop) -> None:
     shop.stock(without(skus(200), "sku-00003"))
     assert shop.plan(whole_catalog=False).rows_vanished == 0
-    assert shop.told() == []
+    assert shop.tombstones() == []
 
 
 def test_a_dry_plan_counts_vanished_ids_and_writes_nothing(shop: Shop) -> None:
     shop.stock(without(skus(200), "sku-00003"))
     assert dry_plan(shop.config(), FakeModel(), 1).rows_vanished == 1
-    assert shop.told() == []
+    assert shop.tombstones() == []
 
 
 def test_a_large_loss_of_ids_is_refused_before_anything_is_written(shop: Shop) -> None:
