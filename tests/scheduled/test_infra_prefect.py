@@ -40,6 +40,7 @@ VARIABLES = {
     "HANCLIP_OUT": "s3://catalog/embeddings",
     "HANCLIP_MODEL": "demo",
     "HANCLIP_RAY_ADDRESS": "http://127.0.0.1:8265",
+    "HANCLIP_RAY_PAGE": "https://ray.example.com",
 }
 
 

@@ -66,7 +66,7 @@ def test_compose_has_no_secrets_and_the_example_env_names_all_variables() -> Non
     assert not [name for name, value in required.items() if SECRET.search(name + "_") and "KEY" not in name and value]
 
 
-def test_the_defaults_in_the_example_are_those_of_compose() -> None:
+def test_the_example_env_shows_the_defaults() -> None:
     _, optional = example()
     defaults = {found[1]: found[2] for found in _VARIABLE.finditer(COMPOSE.read_text()) if found[2]}
     for name, how in defaults.items():
@@ -74,19 +74,19 @@ def test_the_defaults_in_the_example_are_those_of_compose() -> None:
             assert optional[name] == how[2:], name
 
 
-def test_compose_fits_a_machine_with_two_cores() -> None:
+def test_compose_fits_two_cores() -> None:
     """A container engine refuses a container with more CPUs than the machine has."""
     for name, service in compose()["services"].items():
         cpus = _VARIABLE.sub(lambda found: (found[2] or "")[2:], service["deploy"]["resources"]["limits"]["cpus"])
         assert float(cpus) <= 2, name
 
 
-def test_compose_bounds_every_log() -> None:
+def test_compose_rotates_logs() -> None:
     for name, service in compose()["services"].items():
         assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
 
 
-def test_every_container_of_compose_reaches_its_siblings_without_the_proxy() -> None:
+def test_compose_services_bypass_the_proxy() -> None:
     for name, service in compose()["services"].items():
         environment = service.get("environment") or {}
         if "HTTPS_PROXY" in environment:

@@ -48,7 +48,7 @@ def test_ray_manifests_are_valid() -> None:
         assert groups == ({"cpu"} if path.name == "rayjob-cpu.yaml" else {"cpu", "gpu"})
 
 
-def test_the_template_without_gpus_is_the_other_one_without_its_group() -> None:
+def test_the_cpu_template_equals_the_gpu_template_without_gpus() -> None:
     with_gpus, without = (
         yaml.safe_load((INFRA / "kuberay" / name).read_text()) for name in ("rayjob.yaml", "rayjob-cpu.yaml")
     )
@@ -96,7 +96,7 @@ def test_the_autoscaler_meets_the_namespace_security_policy() -> None:
     }
 
 
-def test_storage_keys_may_be_left_out() -> None:
+def test_storage_keys_are_optional() -> None:
     """With workload identity there is no Secret with keys."""
     for path, document in documents():
         for template in pod_templates(document):
@@ -106,7 +106,7 @@ def test_storage_keys_may_be_left_out() -> None:
                         assert source["secretRef"]["optional"], path.name
 
 
-def test_services_and_policies_select_pods_and_name_their_ports() -> None:
+def test_selectors_and_ports_exist() -> None:
     pods = [template for _, document in documents() for template in pod_templates(document)]
     labels = [template.get("metadata", {}).get("labels", {}) for template in pods]
     ports = [{p["name"] for c in template["spec"]["containers"] for p in c.get("ports", [])} for template in pods]
@@ -121,7 +121,7 @@ def test_services_and_policies_select_pods_and_name_their_ports() -> None:
             assert "ray.io/is-ray-node" in chosen or [own for own in labels if chosen.items() <= own.items()], path.name
 
 
-def test_ray_nodes_mount_the_model_cache_and_know_where_it_is() -> None:
+def test_ray_pods_mount_the_model_cache() -> None:
     (settings,) = [d["data"] for _, d in documents() if d["metadata"]["name"] == "hanclip-settings"]
     for _, document in documents():
         for template in pod_templates(document) if document["apiVersion"] == "ray.io/v1" else ():
@@ -132,18 +132,18 @@ def test_ray_nodes_mount_the_model_cache_and_know_where_it_is() -> None:
             assert mount["name"] in {volume["name"] for volume in template["spec"]["volumes"]}
 
 
-def test_a_drain_is_not_blocked() -> None:
+def test_nothing_blocks_a_drain() -> None:
     """A disruption budget that forbids to evict a single pod blocks `kubectl drain`."""
     assert not [document for _, document in documents() if document["kind"] == "PodDisruptionBudget"]
 
 
-def test_the_rules_for_the_prometheus_operator_are_those_of_compose() -> None:
+def test_the_operator_gets_the_same_alert_rules() -> None:
     (rules,) = [document["spec"] for _, document in documents() if document["kind"] == "PrometheusRule"]
     assert rules == yaml.safe_load((INFRA / "prometheus/alerts.yml").read_text())
 
 
 @pytest.mark.parametrize("components", [[], *([name] for name in COMPONENTS), COMPONENTS], ids="+".join)
-def test_kustomize_builds_it(components: list[str], tmp_path: Path) -> None:
+def test_kustomize_builds_the_manifests(components: list[str], tmp_path: Path) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("needs kubectl")

@@ -42,7 +42,7 @@ def test_every_alert_has_a_summary_and_an_action() -> None:
         assert set(rule["annotations"]) == {"summary", "action"}
 
 
-def test_the_alert_rules_fire_when_they_should() -> None:
+def test_alert_rules_fire_on_the_right_series() -> None:
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("needs promtool, from Debian's package prometheus")
@@ -52,7 +52,7 @@ def test_the_alert_rules_fire_when_they_should() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_has_an_entry_in_the_runbook() -> None:
+def test_every_alert_is_in_the_runbook() -> None:
     runbook = (ROOT / "docs/operations.md").read_text()
     assert not [rule["alert"] for rule in rules() if f"| `{rule['alert']}` |" not in runbook]
 
