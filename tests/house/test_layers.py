@@ -46,6 +46,15 @@ print("loaded:", *sorted({heavy!r} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
+def test_scheduling_loads_neither_torch_nor_ray():
+    """A machine that only schedules has the extra `flows`, which does not bring them."""
+    script = (
+        "import sys, flows.scheduled\nprint('loaded:', *sorted({'torch', 'ray', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
 def test_no_file_in_flows_shadows_a_top_level_module():
     """A loader that runs `flows/x.py` by path registers it in `sys.modules` as `x` and would shadow the real `x`."""
     taken = set(sys.stdlib_module_names) | set(packages_distributions()) | {"pipeline", "actors", "flows"}

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import httpx
@@ -25,12 +25,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
-from actors.dry_run import DryRun
 from flows.facts.dry_run import dry_run_facts
 from flows.jobs.contract import JobStatus
 from flows.terminal import figures
 from pipeline.jobs.job import JobProgress, JobRun, StepProgress
 from pipeline.jobs.steps import Step
+
+if TYPE_CHECKING:
+    from actors.dry_run import DryRun  # Ray, which a flow's process does not need
 
 logger = logging.getLogger(__name__)
 
