@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +22,6 @@ from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.jobs.progress import Progress
 
 SHOWN = 20
-#: A run reports its progress every ten seconds, except while it lists its source.
-SILENT_S = 120.0
 
 
 def show_status(out: str, as_json: bool) -> None:
@@ -56,6 +55,9 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
     for run in found.runs[:SHOWN]:
         yield f"run {run.run_id}", _run(run, completed)
         completed = completed or run.state == "complete"
+    if any(run.reported_at for run in found.runs[:SHOWN]):
+        now = _clock(datetime.now(UTC).isoformat())
+        yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while it lists"
     if len(found.runs) > SHOWN:
         yield "", f"and {len(found.runs) - SHOWN:,} earlier runs; --json has them all"
 
@@ -66,16 +68,19 @@ def _parenthesised(text: str) -> str:
 
 def _run(run: RunStatus, completed_since: bool) -> str:
     """One run in a line. Rows left by an ended run count only until a later run was complete."""
-    if run.silent_s is None:
+    if not run.reported_at:
         left = run.report.get("rows_left")
         return f"{run.state}, {left:,} rows left" if left and not completed_since else run.state
-    if run.silent_s >= SILENT_S:
-        return f"{run.state} when last seen: no progress for {figures.duration(run.silent_s)}"
-    return ", ".join([run.state, *_progress(run.report)])
+    return ", ".join([f"{run.state} at {_clock(run.reported_at)}", *_progress(run.report)])
+
+
+def _clock(moment: str) -> str:
+    """An ISO time, UTC, as people read it."""
+    return f"{moment[:19].replace('T', ' ')} UTC"
 
 
 def _progress(report: dict[str, Any]) -> Iterator[str]:
-    """The latest progress of a run that is alive."""
+    """The latest progress of a run that has not ended."""
     try:
         progress = Progress.from_json(report)
     except ValueError:

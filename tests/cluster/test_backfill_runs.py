@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.extras import EXTRAS
 from tests.fixtures.driving import Drivers, assert_adds_up, rows_visible
 from tests.fixtures.hidden import without
 from tests.fixtures.pictures import jpegs, write_tar
@@ -102,7 +101,7 @@ def test_days_in_this_process_stopped_and_resumed(
     days, where = DAYS[5:10], ("--address", local_ray_address)
     command = ("backfill", TEMPLATE, "out", "--start", days[0], "--end", days[-1], *ONE_ACTOR_EACH, *where)
     # The extra embed is enough: neither HTTP clients nor Prefect.
-    only_embed = without([*EXTRAS["flows"], *EXTRAS["jobs"], *EXTRAS["lmdb"], "faiss"])
+    only_embed = without(["httpx", "prefect", "fastapi", "sqlalchemy", "faiss", "lmdb"])
     with Drivers(tmp_path, only_embed) as drivers:
         stopped = drivers.start(*command)
         stopped.until(lambda: (tmp_path / "out" / "_partitions" / f"{days[1]}.json").exists())

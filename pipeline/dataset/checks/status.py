@@ -35,13 +35,14 @@ class RunStatus:
         run_id: its name.
         state: as in `pipeline.jobs.progress`; "planned" or "planning" for a run that has reported nothing yet.
         report: its summary, or else its last progress, as plain values.
-        silent_s: seconds since its last report; None for a run that ended or never reported.
+        reported_at: of a run that has not ended, when it last reported, or when it began: ISO 8601, UTC, by the clock
+            of its machine, so no age is computed from it.
     """
 
     run_id: str
     state: str
     report: dict[str, Any]
-    silent_s: float | None = None
+    reported_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +147,15 @@ def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:
                 report = json.loads(storage.read_bytes(names[name]))
             except (NotFoundError, ValueError):
                 continue
-            silent_s = _age_s(report.get("at")) if name == layout.PROGRESS else None
-            return RunStatus(run_id, str(report.get("state", "unknown")), report, silent_s)
-    return RunStatus(run_id, "planned" if layout.PLAN in names else "planning", {}, _age_s(run_id.partition(".")[0]))
+            reported_at = _utc(report.get("at")) if name == layout.PROGRESS else ""
+            return RunStatus(run_id, str(report.get("state", "unknown")), report, reported_at)
+    return RunStatus(run_id, "planned" if layout.PLAN in names else "planning", {}, _utc(run_id.partition(".")[0]))
 
 
-def _age_s(at: object) -> float | None:
-    """Seconds since an ISO time, UTC; None if it is not a time."""
+def _utc(at: object) -> str:
+    """An ISO time in UTC to the second; empty if it is not a time."""
     try:
-        then = datetime.fromisoformat(str(at))
+        moment = datetime.fromisoformat(str(at))
     except ValueError:
-        return None
-    return (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()
+        return ""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="seconds")

@@ -12,15 +12,19 @@ from pipeline.jobs.progress import Progress
 from pipeline.stats import Stats
 
 STATS = Stats(embedded=45, quarantined=Counter(timeout=5))
+AT = "2026-11-29T12:34:56+00:00"
 FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=12.5, eta_s=12.0).to_json()
 
 
 @pytest.mark.parametrize(
     ("run", "completed_since", "text"),
     [
-        (RunStatus("r", "running", FLOWING, 4.0), False, "running, 50/200 records (25 %), 12.5 records/s, 12 s left"),
-        (RunStatus("r", "running", FLOWING, 420.0), False, "running when last seen: no progress for 7 min 00 s"),
-        (RunStatus("r", "planning", {}, 5.0), False, "planning"),
+        (
+            RunStatus("r", "running", FLOWING, AT),
+            False,
+            "running at 2026-11-29 12:34:56 UTC, 50/200 records (25 %), 12.5 records/s, 12 s left",
+        ),
+        (RunStatus("r", "planning", {}, AT), False, "planning at 2026-11-29 12:34:56 UTC"),
         (RunStatus("r", "stopped", {"rows_left": 40}), False, "stopped, 40 rows left"),
         (RunStatus("r", "stopped", {"rows_left": 40}), True, "stopped"),
         (RunStatus("r", "complete", {"rows_left": 0}), False, "complete"),
