@@ -8,45 +8,44 @@ running. Steps read the whole dataset: they need one completed run, and each ste
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from actors.jobs.outcomes import MANIFEST, message_of, outcome_of, state_of, why_nothing, without_records
 from actors.jobs.reports import Reports
 from actors.jobs.step import carry_out
+from actors.jobs.time_limit import TimeLimit
+from actors.reporting.files import POLICY
 from actors.reporting.run_log import RunLog
 from actors.run import Run
 from actors.session import Session
 from actors.stopping import StopRequest, StopSignal
 from pipeline.config import ClusterConfig
-from pipeline.errors import (
-    ConfigError,
-    EmptySourceError,
-    HanclipError,
-    IdentityError,
-    NoBucketError,
-    NotFoundError,
-    SourceError,
-    StorageError,
-)
+from pipeline.errors import ConfigError, HanclipError, IdentityError, SourceError, StorageError
 from pipeline.faults import translated
-from pipeline.jobs.folder import job_id_of
-from pipeline.jobs.job import DriverState, Job, JobRun, JobSummary, OnJobProgress, RunOutcome, RunState, StepOutcome
-from pipeline.jobs.progress import State, Summary
+from pipeline.jobs.folder import job_id_of, write_summary
+from pipeline.jobs.job import (
+    DriverState,
+    Job,
+    JobRun,
+    JobSummary,
+    OnJobProgress,
+    RunOutcome,
+    StepOutcome,
+    timeout_message,
+)
+from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
-from pipeline.partitions.evidence import never_found, vanished
-from pipeline.partitions.manifests import PartitionState, PartitionStatus, write_state
-from pipeline.partitions.template import Partition, input_digest, spec_digest
+from pipeline.partitions.manifests import PartitionState, write_state
+from pipeline.partitions.template import input_digest, spec_digest
 
 logger = logging.getLogger(__name__)
 
-_TOO_MUCH_QUARANTINE = 3
-_STATES: Mapping[State, RunState] = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
-#: The status of a partition after a run. A stopped run leaves it unchanged.
-_MANIFEST: Mapping[RunState, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
+#: After its grace a driver at its time limit has this long to end; then it hangs, and its process is ended.
+_HANGS_S = 60.0
+_UNFINISHED = frozenset({"stopped", "skipped"})
 
 
 class JobDriver:
@@ -61,8 +60,9 @@ class JobDriver:
 
     def __init__(self, uri: str, job: Job, on_progress: OnJobProgress | None, request: StopRequest | None) -> None:
         self._job_id = job_id_of(uri)
-        self._job = job
-        self._request = request
+        self._uri, self._job = uri, job
+        patience_s = _HANGS_S + max((run.config.cluster.grace_s for run in job.runs), default=0.0)
+        self._limit = TimeLimit(job.timeout_s, request, patience_s, self._give_up)
         self._reports = Reports(uri, job, on_progress)
         self._outcomes: list[RunOutcome] = []
         self._steps: list[StepOutcome] = []
@@ -73,7 +73,7 @@ class JobDriver:
         """Do all runs and steps. Writes `summary.json` whatever happens, if the store is up."""
         reason = ""
         try:
-            with translated():
+            with self._limit, translated():
                 self._all(_cluster_of(self._job))
         except HanclipError as error:
             reason = str(error)
@@ -94,7 +94,7 @@ class JobDriver:
         """
         with Session(cluster) as session:
             for part in (*self._job.runs, *self._job.steps):
-                if self._stopped_by is None and self._request is not None and self._request.is_set():
+                if self._stopped_by is None and self._limit.is_set():
                     self._stopped_by = signal.SIGTERM
                 if self._stopped_by is not None:
                     return
@@ -109,7 +109,7 @@ class JobDriver:
         if reason := self._skip_reason():
             outcome = StepOutcome(step.kind, "skipped", reason)
         else:
-            outcome = carry_out(step, session, self._reports.of_step(len(self._steps), step.kind, self._request))
+            outcome = carry_out(step, session, self._reports.of_step(len(self._steps), step.kind, self._limit))
         self._steps.append(outcome)
         self._current = None
 
@@ -131,7 +131,7 @@ class JobDriver:
         """One run and the manifest of its partition."""
         number, began_s = len(self._outcomes), time.monotonic()
         log = RunLog(f"{job_run.key} (run {number + 1} of {len(self._job.runs)})".lstrip(), job_run.config.source.uris)
-        run = Run(job_run.config, self._reports.of_run(number, log), self._request)
+        run = Run(job_run.config, self._reports.of_run(number, log), self._limit)
         # Before the run lists the source, so that files added meanwhile look new to the next run.
         listed = input_digest(job_run.config) if job_run.key else ""
         summary: Summary | None = None
@@ -140,18 +140,18 @@ class JobDriver:
             with translated():
                 summary = run.embed(session)
         except SourceError as error:
-            outcome = _without_records(error, job_run)
+            outcome = without_records(error, job_run)
         except HanclipError as error:
             outcome = RunOutcome(job_run.key, "failed", str(error))
             # A wrong model for this dataset is an error in the request, not in the partition.
             has_manifest = has_manifest and not isinstance(error, IdentityError)
         else:
-            outcome = _outcome(job_run.key, summary)
+            outcome = outcome_of(job_run.key, summary)
         log.end(outcome.state, outcome.message, summary)
         self._outcomes.append(outcome)
         self._current, self._stopped_by = None, run.stop.number
-        if has_manifest and outcome.state in _MANIFEST:
-            state = _state(outcome, summary, run.run_id, time.monotonic() - began_s)
+        if has_manifest and outcome.state in MANIFEST:
+            state = state_of(outcome, summary, run.run_id, time.monotonic() - began_s)
             spec = spec_digest(job_run.config)
             self._write_state(job_run, replace(state, spec=spec, input=listed, job_id=self._job_id))
 
@@ -165,21 +165,38 @@ class JobDriver:
     def _end(self, reason: str) -> JobSummary:
         """Report the end. A second signal waits for it, because others rely on the summary."""
         with StopSignal():
-            runs, steps = self._job.runs[len(self._outcomes) :], self._job.steps[len(self._steps) :]
-            outcomes = (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in runs))
-            reason = reason or _why_nothing(self._job, outcomes)
-            after = (*self._steps, *(StepOutcome(step.kind, "skipped") for step in steps))
+            outcomes, after = self._all_outcomes()
+            timed_out = self._limit.expired and bool(_states(outcomes, after) & _UNFINISHED)
+            reason = timeout_message(self._job.timeout_s) if timed_out else reason or why_nothing(self._job, outcomes)
             state, exit_code = self._verdict(outcomes, after, reason)
-            summary = JobSummary(self._job_id, state, exit_code, _message(outcomes, after, reason), outcomes, after)
+            message = message_of(outcomes, after, reason)
+            summary = JobSummary(self._job_id, state, exit_code, message, outcomes, after, timed_out)
             logger.info("Job %s: %s. %s", summary.job_id, summary.state, summary.message)
             self._reports.end(summary)
         return summary
 
+    def _all_outcomes(self) -> tuple[tuple[RunOutcome, ...], tuple[StepOutcome, ...]]:
+        """The outcomes so far; the other runs and steps are skipped."""
+        runs, steps = self._job.runs[len(self._outcomes) :], self._job.steps[len(self._steps) :]
+        return (
+            (*self._outcomes, *(RunOutcome(run.key, "skipped") for run in runs)),
+            (*self._steps, *(StepOutcome(step.kind, "skipped") for step in steps)),
+        )
+
+    def _give_up(self) -> None:
+        """At the time limit: leave a summary and end the process, whose main thread does not react."""
+        outcomes, after = self._all_outcomes()
+        message = f"{timeout_message(self._job.timeout_s)} The driver did not react, and its process was ended."
+        try:
+            write_summary(self._uri, JobSummary(self._job_id, "failed", 1, message, outcomes, after, True), POLICY)
+        finally:
+            os._exit(1)
+
     def _verdict(
         self, outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...], reason: str
     ) -> tuple[DriverState, int]:
-        states = {run.state for run in outcomes} | {step.state for step in steps}
-        if self._stopped_by is not None and states & {"stopped", "skipped"}:
+        states = _states(outcomes, steps)
+        if self._stopped_by is not None and not reason and states & _UNFINISHED:
             return "stopped", 128 + self._stopped_by
         if reason or "failed" in states:
             return "failed", 1
@@ -187,36 +204,8 @@ class JobDriver:
         return "complete", max(codes, default=0)
 
 
-def _without_records(error: SourceError, run: JobRun) -> RunOutcome:
-    """The outcome of a run whose source cannot be planned: `empty` if it just holds no records.
-
-    A partition of one folder is also empty if the folder is missing, but not if the folder of all partitions is.
-    """
-    absent = isinstance(error.__cause__, NotFoundError) and not isinstance(error.__cause__, NoBucketError)
-    if not (isinstance(error, EmptySourceError) or (absent and run.key != "" and len(run.config.source.uris) == 1)):
-        return RunOutcome(run.key, "failed", str(error))
-    try:
-        gone = vanished(run.template)
-    except StorageError as unknown:
-        return RunOutcome(run.key, "failed", str(unknown))
-    return RunOutcome(run.key, "failed" if gone else "empty", f"{gone} {error}".lstrip())
-
-
-def _why_nothing(job: Job, outcomes: Sequence[RunOutcome]) -> str:
-    """Why a job whose runs are all empty is a failure; empty if that is normal or a run was not empty."""
-    if not outcomes or any(outcome.state != "empty" for outcome in outcomes):
-        return ""
-    if not all(run.key for run in job.runs):
-        return next(outcome.message for outcome in outcomes if not outcome.key)
-    if not job.needs_evidence:
-        return ""
-    first = job.runs[0]
-    source = first.config.source.model_copy(update={"uris": first.template})
-    template = first.config.model_copy(update={"source": source})
-    try:
-        return never_found(template, [Partition(run.key, run.config) for run in job.runs])
-    except HanclipError as error:
-        return str(error)
+def _states(outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...]) -> set[str]:
+    return {run.state for run in outcomes} | {step.state for step in steps}
 
 
 def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
@@ -234,36 +223,3 @@ def _cluster_of(job: Job) -> ClusterConfig:
             f"{', '.join(str(address) for address in clusters)}. Submit a job for each."
         )
     return next(iter(clusters.values()), ClusterConfig())
-
-
-def _outcome(key: str, summary: Summary) -> RunOutcome:
-    message = summary.message
-    if summary.exit_code == _TOO_MUCH_QUARANTINE:
-        message = f"{summary.quarantine_share:.1%} of the dataset's records are in quarantine: see `hanclip status`."
-    return RunOutcome(key, _STATES[summary.state], message, summary)
-
-
-def _state(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds: float) -> PartitionState:
-    return PartitionState(
-        key=outcome.key,
-        status=_MANIFEST[outcome.state],
-        rows=summary.rows_in_source if summary else 0,
-        embedded=summary.stats.embedded if summary else 0,
-        quarantined=summary.stats.quarantined.total() if summary else 0,
-        run_id=run_id,
-        seconds=seconds,
-        message=outcome.message,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _message(outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...], reason: str) -> str:
-    """How many runs ended in each state, the state of each step, and the first error."""
-    counts = Counter(outcome.state for outcome in outcomes)
-    runs = ", ".join(f"{count} {state}" for state, count in counts.items())
-    after = ", ".join(f"{step.kind} {step.state}" for step in steps)
-    named = [(run.key, run.state, run.message) for run in outcomes]
-    named += [(step.kind, step.state, step.message) for step in steps]
-    failed = (f"{name}: {message}".lstrip(": ") for name, state, message in named if state == "failed")
-    parts = (f"Runs: {runs}" if runs else "", f"Steps: {after}" if after else "", reason or next(failed, ""))
-    return ". ".join(filter(None, parts))

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -24,16 +23,17 @@ from flows.jobs.errors import RejectedError, TransientJobError
 from flows.jobs.follow import Follower, OnLog
 from flows.jobs.ids import attempt_id
 from flows.jobs.target import TargetConfig
+from flows.jobs.unchanged import Unchanged
 from pipeline.errors import UnavailableError
 from pipeline.jobs.folder import read_progress, read_summary
-from pipeline.jobs.job import OnJobProgress
+from pipeline.jobs.job import OnJobProgress, timeout_message
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: A driver is treated as dead when its progress file is this stale; it is written every few seconds.
 HEARTBEAT_S = 60.0
-#: Metadata key with the job's own `timeout_s`, which every watcher of the job enforces.
+#: Metadata key with the job's own `timeout_s`, for its watchers.
 TIMEOUT_KEY = "timeout_s"
 
 
@@ -54,7 +54,7 @@ def ensure(backend: JobBackend, spec: JobSpec, target: TargetConfig, after: int 
         found = with_retries(partial(inspect, backend, job_id, spec.out), target)
         if found is None:
             return _submitted(backend, job_id, spec, target)
-        status = _stop_overdue(backend, found, target) if _pending_too_long(found, target) else found
+        status = found
         if status.state is JobState.SUCCEEDED or not status.state.over:
             break
     assert status
@@ -71,21 +71,23 @@ def watch(
 ) -> JobStatus:
     """Follow a job to its end. Stops it if it is pending or runs for too long, and never because the caller leaves.
 
+    Both are measured from when this call first observed the state, by this machine's clock.
+
     `on_log` gets new text of the driver's log, best effort: text may be missing but is never repeated. `on_progress`
     gets the driver's progress whenever it changed.
 
     Raises:
         TransientJobError: the cluster was unreachable for `target.lost_after_s`; the job may still run.
     """
-    follower = Follower(backend, job_id, out, on_log, on_progress)
+    follower, state = Follower(backend, job_id, out, on_log, on_progress), Unchanged()
     pause_s = min(1.0, target.poll_s)
     while True:
         status = with_retries(partial(inspect, backend, job_id, out), target) or _lost(job_id)
         follower.step()
         if status.state.over:
             return status
-        if _overdue(status, target):
-            return _stop_overdue(backend, status, target)
+        if reason := _overdue(status, target, state.seconds(status.state)):
+            return _stop_overdue(backend, status, reason)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, target.poll_s)
 
@@ -142,34 +144,28 @@ def _submitted(backend: JobBackend, job_id: str, spec: JobSpec, target: TargetCo
     return status or JobStatus(job_id, JobState.PENDING, metadata=complete.metadata)
 
 
-def _stop_overdue(backend: JobBackend, status: JobStatus, target: TargetConfig) -> JobStatus:
+def _stop_overdue(backend: JobBackend, status: JobStatus, reason: str) -> JobStatus:
     # A pending job may see the request only when it starts; it stops then.
     with suppress(TransientJobError):
         backend.stop(status.job_id)
     # Not STOPPED, which means that a user stopped it. A job that never started is worth another attempt.
-    reason, timed_out = _overdue(status, target), status.state is JobState.RUNNING
-    return replace(status, state=JobState.FAILED, message=reason, timed_out=timed_out)
+    return replace(status, state=JobState.FAILED, message=reason, timed_out=status.state is JobState.RUNNING)
 
 
-def _pending_too_long(status: JobStatus, target: TargetConfig) -> bool:
-    return status.state is JobState.PENDING and _age_s(status) > target.pending_timeout_s
+def _overdue(status: JobStatus, target: TargetConfig, observed_s: float) -> str:
+    """Why a job must be stopped that was in its state for `observed_s`; empty if it need not be.
 
-
-def _overdue(status: JobStatus, target: TargetConfig) -> str:
-    """Why a job that is not over must be stopped; empty if it need not be."""
-    if _pending_too_long(status, target):
+    A running job enforces its own limit; one that has not by `stop_wait_s` later hangs.
+    """
+    if status.state is JobState.PENDING and observed_s > target.pending_timeout_s:
         return (
             f"Stopped: it was still pending after {target.pending_timeout_s:g} s. Check that the cluster has room for"
             f" it, or raise pending_timeout_s. Last message: {status.message}"
         )
     limit_s = float(status.metadata.get(TIMEOUT_KEY) or target.timeout_s or 0)
-    if status.state is JobState.RUNNING and limit_s and _age_s(status) > limit_s:
-        return f"Stopped: it had run for {limit_s:g} s. What it committed stays. Raise timeout_s and run it again."
+    if status.state is JobState.RUNNING and limit_s and observed_s > limit_s + target.stop_wait_s:
+        return timeout_message(limit_s)
     return ""
-
-
-def _age_s(status: JobStatus) -> float:
-    return (datetime.now(UTC) - status.started_at).total_seconds() if status.started_at else 0.0
 
 
 def with_retries(call: Callable[[], T], target: TargetConfig, at_most_s: float = math.inf) -> T:

@@ -67,7 +67,9 @@ class JobStatus:
     def ended_by(self, summary: JobSummary) -> JobStatus:
         """The same job with the end that its driver's summary reports."""
         state = _ENDED[summary.state]
-        return replace(self, state=state, message=summary.message, exit_code=summary.exit_code)
+        return replace(
+            self, state=state, message=summary.message, exit_code=summary.exit_code, timed_out=summary.timed_out
+        )
 
 
 @dataclass(frozen=True, slots=True)

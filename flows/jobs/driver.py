@@ -12,7 +12,7 @@ from pipeline.jobs.job import job_of
 
 def write(job_id: str, spec: JobSpec) -> str:
     """Write the `job.json` of a job; returns its URI."""
-    return write_job(spec.out, job_id, job_of(spec.runs, spec.steps, spec.needs_evidence))
+    return write_job(spec.out, job_id, job_of(spec.runs, spec.steps, spec.needs_evidence, spec.timeout_s))
 
 
 def entrypoint(python: str, job_json: str) -> str:

@@ -56,12 +56,14 @@ class Job:
     Attributes:
         needs_evidence: whether partitions of which none has files, now or ever before, are a failure of this job. The
             jobs of a backfill are judged together, by the backfill.
+        timeout_s: the driver ends the job when it has run for so long; None for no limit.
     """
 
     runs: tuple[JobRun, ...]
     format: Literal[1, 2] = 1
     steps: tuple[Step, ...] = ()
     needs_evidence: bool = False
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.runs and not self.steps:
@@ -140,7 +142,10 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """The outcome of a job. `runs` and `steps` are in the job's order; `exit_code` is that of the driver process."""
+    """The outcome of a job. `runs` and `steps` are in the job's order; `exit_code` is that of the driver process.
+
+    `timed_out`: it failed because it had run for its `timeout_s`.
+    """
 
     job_id: str
     state: DriverState
@@ -148,12 +153,24 @@ class JobSummary:
     message: str = ""
     runs: tuple[RunOutcome, ...] = ()
     steps: tuple[StepOutcome, ...] = ()
+    timed_out: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {**asdict(self), "runs": [run.to_json() for run in self.runs]}
 
 
-def job_of(runs: tuple[JobRun, ...], steps: tuple[Step, ...] = (), needs_evidence: bool = False) -> Job:
+def job_of(
+    runs: tuple[JobRun, ...],
+    steps: tuple[Step, ...] = (),
+    needs_evidence: bool = False,
+    timeout_s: float | None = None,
+) -> Job:
     """A job of these runs, then these steps."""
-    return Job(runs, 2 if steps else 1, steps, needs_evidence)
+    return Job(runs, 2 if steps else 1, steps, needs_evidence, timeout_s)
+
+
+def timeout_message(timeout_s: float | None) -> str:
+    """The message of a job that was ended at its time limit."""
+    limit = f"Stopped: it had run for its limit of {timeout_s or 0:g} s."
+    return f"{limit} What it committed stays. Raise timeout_s and run it again."

@@ -146,7 +146,7 @@ def test_too_much_quarantine_is_a_complete_job(place: Place) -> None:
 
 def test_a_job_that_runs_too_long_is_stopped(place: Place) -> None:
     spec = place.spec("sleep")
-    target = place.target.model_copy(update={"timeout_s": 1.0})
+    target = place.target.model_copy(update={"timeout_s": 1.0, "stop_wait_s": 0})
     begun = ensure(place.backend, spec, target)
     place.until(begun.job_id, lambda _: "row 1" in place.backend.logs(begun.job_id, 0)[0])
     ended = watch(place.backend, begun.job_id, spec.out, target)

@@ -278,7 +278,7 @@ def test_no_job_is_started_while_another_cannot_be_reached(config: RunConfig) ->
 
 def test_a_job_that_times_out_fails_and_the_others_continue(config: RunConfig) -> None:
     jobs = ToyJobs({DAYS[0]: "slow"})
-    target = TARGET.model_copy(update={"timeout_s": 1.0})
+    target = TARGET.model_copy(update={"timeout_s": 1.0, "stop_wait_s": 0})
     grid = a_backfill(config, jobs, target, group=2, max_active=1, partitions=tuple(DAYS[:4])).run()
     assert (statuses(grid), grid.exit_code, len(jobs.jobs)) == (["failed"] * 2 + ["done"] * 2, 1, 2)
     assert "Raise timeout_s" in grid.of(DAYS[0]).message
