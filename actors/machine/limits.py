@@ -1,33 +1,43 @@
-"""What this process may use of its machine or container: cores, available memory, GPUs."""
+"""What this process may use of its machine, container or batch job: cores, available memory, GPUs."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+from actors.machine.cgroups import Cgroups
+
+_MB = 2**20
 
 
 def usable_cpus() -> float:
-    """Cores by affinity and by the container's quota (cgroup v2 `cpu.max`, v1 `cpu.cfs_*`)."""
+    """Cores by affinity and by the quotas of this process's control groups."""
     cores = float(len(os.sched_getaffinity(0)))
-    quota, _, period = _read("cpu.max").partition(" ")
-    if not quota:
-        quota, period = _read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")
-    if quota in ("", "max", "-1") or not period:
-        return cores
-    return min(cores, int(quota) / int(period))
+    return min(cores, Cgroups().cpus() or cores)
 
 
-def available_memory_bytes() -> int:
-    """Memory available to new processes: caches count as free, and the container's limit applies."""
-    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(meminfo["MemAvailable"].split()[0]) * 1024
-    limit = _read("memory.max") or _read("memory/memory.limit_in_bytes")
-    if limit in ("", "max"):
-        return available
-    used = int(_read("memory.current") or _read("memory/memory.usage_in_bytes") or 0)
-    return max(0, min(available, int(limit) - used))
+def available_memory_bytes(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """Memory available to new processes: caches count as free, and the limits of control groups and of SLURM apply."""
+    meminfo = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
+    bounds = (
+        int(meminfo["MemAvailable"].split()[0]) * 1024,
+        Cgroups(root).free_memory_bytes(),
+        _slurm_bytes(environment),
+    )
+    return min(bound for bound in bounds if bound is not None)
+
+
+def _slurm_bytes(environment: Mapping[str, str]) -> int | None:
+    """What the SLURM job was given on this node, which not every installation enforces by control groups."""
+    per_node, per_cpu, cpus = (
+        environment.get(name, "") for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    )
+    if per_node.isdigit() and int(per_node):  # 0 is all of the node
+        return int(per_node) * _MB
+    if per_cpu.isdigit() and int(per_cpu) and cpus.isdigit():
+        return int(per_cpu) * int(cpus) * _MB
+    return None
 
 
 def visible_gpus() -> int:
@@ -37,8 +47,3 @@ def visible_gpus() -> int:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
     driver = Path("/proc/driver/nvidia/gpus")
     return len(list(driver.iterdir())) if driver.is_dir() else 0
-
-
-def _read(name: str) -> str:
-    path = _CGROUP / name
-    return path.read_text().strip() if path.is_file() else ""
