@@ -34,7 +34,9 @@ def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) ->
     """Actors that read and decode the plan's source; not started yet."""
     actor = _actor(Decoder, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
     arguments = (plan.source, config.image, model.image_size)
-    return Pool("decoder", size.decoders, lambda: actor.remote(*arguments), _DECODER_CALLS)
+    return Pool(
+        "decoder", size.decoders, lambda: actor.remote(*arguments), _DECODER_CALLS, {"CPU": size.cpus_per_decoder}
+    )
 
 
 def embedders(model: ModelConfig, size: CrewSize) -> Pool:
@@ -42,7 +44,8 @@ def embedders(model: ModelConfig, size: CrewSize) -> Pool:
     device = None if size.gpus_per_embedder else "cpu"
     actor = _actor(Embedder, num_cpus=size.cpus_per_embedder, num_gpus=size.gpus_per_embedder)
     arguments = (model, size.embedder_threads, device)
-    return Pool("embedder", size.embedders, lambda: actor.remote(*arguments), _EMBEDDER_CALLS)
+    asks = {"CPU": size.cpus_per_embedder, "GPU": size.gpus_per_embedder}
+    return Pool("embedder", size.embedders, lambda: actor.remote(*arguments), _EMBEDDER_CALLS, asks)
 
 
 def writers(plan: Plan, size: CrewSize) -> Pool:
@@ -62,6 +65,7 @@ def limits(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> L
         waiting_chunks=size.embedders * _EMBEDDER_CALLS,
         waiting_shards=size.writers * _WRITER_CALLS,
         call_timeout_s=_CALL_TIMEOUT_S + _longest_read_s(config, size.chunk_rows),
+        placement_timeout_s=config.cluster.placement_timeout_s,
     )
 
 

@@ -24,6 +24,9 @@ _GPU_CHUNK_ROWS = (256, 256)
 _DECODERS_PER_WRITER = 16
 #: Peak memory of loading and running a model, in multiples of its weights file.
 _MODEL_COPIES = 3
+#: Memory of a process with what it imports: Arrow and the readers, and for embedders torch.
+_DECODER_BYTES = 250 * 2**20
+_EMBEDDER_BYTES = 600 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,15 @@ class Resources:
     gpus: float
     memory_bytes: float
     object_store_bytes: float
+    gpus_by_node: tuple[float, ...] = ()
+
+    def places(self, gpus_each: float) -> int:
+        """How many actors with `gpus_each` GPUs fit: a share of a GPU never spans two, nor an actor two nodes."""
+        nodes = self.gpus_by_node or (self.gpus,)
+        if gpus_each < 1:
+            # Ray counts in ten-thousandths: three thirds written as 0.3333 fit, and so do ten tenths.
+            return sum(int(gpus) for gpus in nodes) * int(1 / gpus_each + 1e-6)
+        return sum(int(gpus // gpus_each) for gpus in nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +97,9 @@ def size_crew(
     cpus = max(1, int(resources.cpus))
     gpus_each = _gpus_per_embedder(resources, cluster)
     if gpus_each:
-        shares = _gpu_shares(cpus, resources.gpus, gpus_each, cluster)
+        shares = _gpu_shares(cpus, resources, gpus_each, cluster)
     else:
-        shares = _cpu_shares(cpus, resources.memory_bytes / max(weights_bytes, 1), cluster)
+        shares = _cpu_shares(cpus, resources.memory_bytes, weights_bytes, cluster)
     asked = shares.decoders * shares.cpus_per_decoder + shares.embedders * shares.cpus_per_embedder
     shrink = min(1.0, cpus / asked)
     return CrewSize(
@@ -112,30 +124,35 @@ def _gpus_per_embedder(resources: Resources, cluster: ClusterConfig) -> float:
     gpus_each = cluster.gpus_per_embedder
     if gpus_each is None:
         return 1.0 if resources.gpus >= 1 else 0.0
-    if gpus_each > resources.gpus:
+    if gpus_each > 1 and gpus_each != int(gpus_each):
+        raise ConfigError(f"--gpus-per-embedder {gpus_each:g}: give a share of one GPU, or a whole number of GPUs.")
+    if gpus_each and not resources.places(gpus_each):
         raise ConfigError(
-            f"An embedder asks for {gpus_each:g} GPUs and the cluster has {resources.gpus:g}: "
+            f"An embedder asks for {gpus_each:g} GPUs on one node, and the cluster has {resources.gpus:g} in all: "
             "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
         )
     return gpus_each
 
 
-def _gpu_shares(cpus: int, gpus: float, gpus_each: float, cluster: ClusterConfig) -> _Shares:
+def _gpu_shares(cpus: int, resources: Resources, gpus_each: float, cluster: ClusterConfig) -> _Shares:
     """Embedders get GPUs and no CPU, so that decoders that were placed first cannot keep one from its GPU."""
-    fitting = int(gpus / gpus_each)
+    fitting = resources.places(gpus_each)
     embedders = cluster.embedders or fitting
     if embedders > fitting:
         raise ConfigError(
-            f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {gpus:g} GPUs: "
-            "lower --embedders or --gpus-per-embedder."
+            f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs, which hold"
+            f" {fitting}: lower --embedders or --gpus-per-embedder."
         )
-    return _Shares(cluster.decoders or max(1, cpus - embedders), embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
+    decoders = min(max(1, cpus - embedders), int(resources.memory_bytes / _DECODER_BYTES) or 1)
+    return _Shares(cluster.decoders or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
 
 
-def _cpu_shares(cpus: int, weights_that_fit: float, cluster: ClusterConfig) -> _Shares:
-    """As many embedders as CPUs, unless fewer models fit into memory."""
-    embedders = cluster.embedders or min(cpus, int(weights_that_fit / _MODEL_COPIES) or 1)
-    return _Shares(cluster.decoders or cpus, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
+def _cpu_shares(cpus: int, memory_bytes: float, weights_bytes: int, cluster: ClusterConfig) -> _Shares:
+    """A decoder and an embedder per CPU, unless fewer fit into memory."""
+    each = _EMBEDDER_BYTES + _MODEL_COPIES * weights_bytes
+    embedders = cluster.embedders or min(cpus, int(memory_bytes / (each + _DECODER_BYTES)) or 1)
+    decoders = min(cpus, max(1, int((memory_bytes - embedders * each) / _DECODER_BYTES)))
+    return _Shares(cluster.decoders or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
 
 
 def _chunk_rows(image_size: int, least: int, most: int) -> int:

@@ -154,6 +154,9 @@ class ClusterConfig(_Section):
     inflight_bytes: int | None = Field(
         default=None, ge=2**20, description="Decoded pixels in flight; 30 % of Ray's object store if not given."
     )
+    placement_timeout_s: float = Field(
+        default=900.0, gt=0, description="Fail if the cluster has had no place for the actors for this long."
+    )
     grace_s: float = Field(default=25.0, ge=0, description="Time to finish open shards after SIGTERM.")
 
 

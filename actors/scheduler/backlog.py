@@ -26,6 +26,7 @@ class Limits:
         waiting_chunks: decoded chunks that wait for an embedder; more would only use memory.
         waiting_shards: embedded shards that wait for a writer and hold their vectors meanwhile.
         call_timeout_s: a call that takes longer is killed with its actor.
+        placement_timeout_s: how long actors may wait for a place on the cluster.
     """
 
     chunk_rows: int
@@ -34,6 +35,7 @@ class Limits:
     waiting_chunks: int
     waiting_shards: int
     call_timeout_s: float
+    placement_timeout_s: float = 900.0
 
 
 class Backlog:

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from actors.scheduler.backlog import Backlog, Limits
 from actors.scheduler.chunks import Chunk, OpenShard
 from actors.scheduler.failures import FailureBudget, FailureCause, cause_of, describe
 from actors.scheduler.meter import Meter
+from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Pool, Pools, Worker
 from actors.scheduler.stages import CallKind
 from pipeline.errors import RunError
@@ -34,7 +35,6 @@ from pipeline.records import Shard
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-_WARN_EVERY_S = 60.0
 
 _T = TypeVar("_T")
 
@@ -59,17 +59,26 @@ class Dispatcher:
         shards: the work, in order.
         limits: what may be in flight.
         meter: counts the results.
+        oom_kills: number of processes here that the kernel has killed for lack of memory.
     """
 
-    def __init__(self, pools: Pools, shards: Iterator[Shard], limits: Limits, meter: Meter) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        shards: Iterator[Shard],
+        limits: Limits,
+        meter: Meter,
+        oom_kills: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._pools = pools
         self._limits = limits
         self._meter = meter
         self._backlog = Backlog(shards, limits)
-        self._failures = FailureBudget()
+        self._failures = FailureBudget(oom_kills)
+        self._placement = Placement(pools.values(), limits.placement_timeout_s)
         self._calls: dict[Any, Call] = {}
         self._stop_at_s: float | None = None
-        self._warned_s = self._checked_s = time.monotonic()
+        self._checked_s = time.monotonic()
 
     def run(self, poll: Callable[[], None]) -> None:
         """Commit all shards; calls `poll` at least twice a second.
@@ -84,26 +93,18 @@ class Dispatcher:
             self._feed()
             self._wait()
             poll()
-            self._warn_if_not_ready()
+            self._placement.check()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
 
     def _set_up(self, pool: Pool, worker: Worker) -> None:
-        """Wait for a set-up. It has no deadline: a cluster may need long to place an actor."""
+        """Wait for a set-up. It has no deadline: downloading a model may take long."""
         self._calls[worker.setup] = Call("setup", pool, worker)
 
-    def _warn_if_not_ready(self) -> None:
-        """Warn once a minute about pools without a ready actor: the cluster may lack the resources they ask for."""
-        if time.monotonic() - self._warned_s < _WARN_EVERY_S:
-            return
-        self._warned_s = time.monotonic()
-        for pool in self._pools.values():
-            if not pool.ready:
-                logger.warning(
-                    "No %s is ready yet. If `ray status` shows pending demands, add nodes or lower --%ss.",
-                    pool.role,
-                    pool.role,
-                )
+    @property
+    def memory_note(self) -> str:
+        """How many processes were killed for lack of memory, with the cure; empty if none."""
+        return self._failures.memory_note()
 
     def stop_within(self, grace_s: float) -> None:
         """Open no more shards, and continue for `grace_s` with those that are at least half embedded."""
@@ -198,7 +199,7 @@ class Dispatcher:
 
     def _failed(self, call: Call, error: RayError) -> None:
         cause, message = cause_of(error), describe(error)
-        self._failures.failed(call.pool.role, call.kind, cause, message)
+        self._failures.failed(call.pool.role, call.kind, cause, message, isinstance(error, OutOfMemoryError))
         died = cause is FailureCause.DEATH or call.kind == "setup"
         if died and (replacement := call.pool.replace(call.worker, message)):
             self._set_up(call.pool, replacement)

@@ -6,6 +6,7 @@ caught.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from ray.exceptions import (
@@ -27,6 +28,11 @@ _MAX_FAILURES_IN_A_ROW = 40
 _MAX_FAILED_SETUPS = 6
 #: Chunks in a row that may find the store down after all their retries.
 _MAX_OUTAGES = 6
+_MEMORY_CURE = "Lower --embedders or --decoders, use a smaller --batch-size, or give the run more memory."
+_MAYBE_MEMORY = (
+    "Workers that die without an error are often killed for lack of memory: see the kernel's log (`dmesg`) or the pod's"
+    f" status on their node. {_MEMORY_CURE}"
+)
 
 
 class FailureCause(Enum):
@@ -71,10 +77,15 @@ def describe(error: RayError) -> str:
 
 
 class FailureBudget:
-    """Counts failures in a row, and ends a run that does nothing but fail."""
+    """Counts failures in a row, and ends a run in which every call fails.
 
-    def __init__(self) -> None:
-        self._in_a_row = self._setups = self._outages = 0
+    Args:
+        oom_kills: number of processes here that the kernel has killed for lack of memory.
+    """
+
+    def __init__(self, oom_kills: Callable[[], int] = lambda: 0) -> None:
+        self._in_a_row = self._setups = self._outages = self._killed_by_ray = 0
+        self._oom_kills, self._kills_before = oom_kills, oom_kills()
 
     def setup_done(self) -> None:
         """An actor is ready."""
@@ -84,13 +95,22 @@ class FailureBudget:
         """A chunk was embedded, so all stages work."""
         self._in_a_row = self._setups = self._outages = 0
 
-    def failed(self, role: str, kind: str, cause: FailureCause, message: str) -> None:
-        """Count a failed call on an actor of `role`.
+    def memory_note(self) -> str:
+        """How many processes were killed for lack of memory since the beginning, with the cure; empty if none."""
+        kills = max(self._killed_by_ray, self._oom_kills() - self._kills_before)
+        if kills <= 0:
+            return ""
+        many = "process was" if kills == 1 else "processes were"
+        return f"{kills} {many} killed because memory ran out. {_MEMORY_CURE}"
+
+    def failed(self, role: str, kind: str, cause: FailureCause, message: str, out_of_memory: bool = False) -> None:
+        """Count a failed call on an actor of `role`; `out_of_memory`: Ray killed it because its node ran out of memory.
 
         Raises:
             RunError: the budget is used up, or retrying cannot help.
         """
         self._in_a_row += 1
+        self._killed_by_ray += out_of_memory
         self._setups += kind == "setup"
         self._outages += cause is FailureCause.OUTAGE
         if self._outages >= _MAX_OUTAGES:
@@ -98,4 +118,5 @@ class FailureBudget:
         if cause is FailureCause.FATAL or (kind == "setup" and cause is FailureCause.RAISED):
             raise RunError(f"The {role}s cannot continue: {message}")
         if self._in_a_row > _MAX_FAILURES_IN_A_ROW or self._setups > _MAX_FAILED_SETUPS:
-            raise RunError(f"The {role}s keep failing, last with: {message}")
+            why = self.memory_note() or (_MAYBE_MEMORY if cause is FailureCause.DEATH else "")
+            raise RunError(f"The {role}s keep failing, last with: {message} {why}".rstrip())

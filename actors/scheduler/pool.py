@@ -23,6 +23,7 @@ class Worker:
 
     Attributes:
         setup: reference of its set-up call.
+        placed: reference that is ready when the actor runs on a node.
         calls: number of calls in flight on it.
         ready: whether its set-up returned.
         exclusive: whether a suspect call runs on it.
@@ -30,6 +31,7 @@ class Worker:
 
     handle: Any
     setup: Any
+    placed: Any
     calls: int = 0
     ready: bool = False
     exclusive: bool = False
@@ -44,10 +46,14 @@ class Pool:
         size: number of actors.
         make: creates one actor; its class has a `setup()` method, which is called once before any other.
         slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
+        asks: what an actor asks of a node, by Ray's names of resources; for messages.
     """
 
-    def __init__(self, role: str, size: int, make: Callable[[], Any], slots: int) -> None:
+    def __init__(
+        self, role: str, size: int, make: Callable[[], Any], slots: int, asks: Mapping[str, float] | None = None
+    ) -> None:
         self.role = role
+        self.asks = {name: value for name, value in (asks or {}).items() if value}
         self.slots = slots
         self._make = make
         self.size = size
@@ -65,7 +71,8 @@ class Pool:
 
     def _add(self) -> Worker:
         handle = self._make()
-        worker = Worker(handle, handle.setup.remote())
+        placed = handle.__ray_ready__.remote()  # before the set-up, which may take minutes
+        worker = Worker(handle, handle.setup.remote(), placed)
         self.workers.append(worker)
         return worker
 
@@ -78,6 +85,13 @@ class Pool:
     def ready(self) -> int:
         """Workers that finished their set-up."""
         return sum(worker.ready for worker in self.workers)
+
+    @property
+    def placed(self) -> bool:
+        """Whether a worker runs on a node, ready or not."""
+        if self.ready or not self.workers:
+            return True
+        return bool(ray.wait([worker.placed for worker in self.workers], timeout=0)[0])
 
     def pick(self, suspect: bool) -> Worker | None:
         """The least loaded worker for the next call; None if all are full.

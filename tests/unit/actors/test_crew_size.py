@@ -38,7 +38,7 @@ def test_each_gpu_gets_one_embedder_and_decoders_use_the_other_cores() -> None:
 
 
 def test_memory_limits_the_number_of_cpu_embedders() -> None:
-    size = size_crew(resources(16, memory_bytes=24 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
+    size = size_crew(resources(16, memory_bytes=30 * GB), ClusterConfig(), ModelConfig(), 4 * GB, 224)
     assert (size.embedders, size.embedder_threads, size.decoders) == (2, 8, 16)
 
 
@@ -47,6 +47,35 @@ def test_requesting_more_gpus_than_available_is_refused_with_the_cure() -> None:
         size_crew(resources(4), ClusterConfig(gpus_per_embedder=1), ModelConfig(), GB, 224)
     with pytest.raises(ConfigError, match="lower --embedders"):
         size_crew(resources(4, 1), ClusterConfig(embedders=2), ModelConfig(), GB, 224)
+
+
+@pytest.mark.parametrize(
+    ("gpus_by_node", "each", "embedders"),
+    [((2.0,), 0.4, 4), ((1.0,), 1 / 3, 3), ((1.0,), 0.1, 10), ((3.0, 3.0), 2.0, 2), ((4.0, 0.0, 1.0), 1.0, 5)],
+)
+def test_an_embedder_spans_neither_gpus_nor_nodes(gpus_by_node: tuple[float, ...], each: float, embedders: int) -> None:
+    there = Resources(16, sum(gpus_by_node), 64 * GB, 8 * GB, gpus_by_node)
+    assert size_crew(there, ClusterConfig(gpus_per_embedder=each), ModelConfig(), GB, 224).embedders == embedders
+    with pytest.raises(ConfigError, match="lower --embedders"):
+        size_crew(there, ClusterConfig(gpus_per_embedder=each, embedders=embedders + 1), ModelConfig(), GB, 224)
+
+
+@pytest.mark.parametrize("each", [1.5, 4.0])
+def test_gpus_that_no_node_can_give_are_refused(each: float) -> None:
+    there = Resources(16, 6, 64 * GB, 8 * GB, (3.0, 3.0))
+    with pytest.raises(ConfigError, match="GPU"):
+        size_crew(there, ClusterConfig(gpus_per_embedder=each), ModelConfig(), GB, 224)
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "decoders", "embedders"), [(700, 1, 1), (3000, 6, 1), (8000, 8, 4), (100_000, 8, 8)]
+)
+def test_actors_fit_into_the_memory(memory_mb: int, decoders: int, embedders: int) -> None:
+    there = resources(8, memory_bytes=memory_mb * 2**20)
+    size = size_crew(there, ClusterConfig(), ModelConfig(), 300 * 2**20, 224)
+    assert (size.decoders, size.embedders) == (decoders, embedders)
+    asked = size_crew(there, ClusterConfig(decoders=7, embedders=6), ModelConfig(), 300 * 2**20, 224)
+    assert (asked.decoders, asked.embedders) == (7, 6)
 
 
 def test_a_larger_batch_size_makes_larger_chunks() -> None:

@@ -1,0 +1,36 @@
+"""When failures end a run, and whether the error names a lack of memory."""
+
+from __future__ import annotations
+
+from actors.scheduler.failures import FailureBudget, FailureCause
+from pipeline.errors import RunError
+
+
+def fail_until_the_end(budget: FailureBudget, cause: FailureCause, out_of_memory: bool = False) -> str:
+    """Count failures until the budget is used up; the error."""
+    for _ in range(100):
+        try:
+            budget.failed("embedder", "embed", cause, "ActorDiedError: it died.", out_of_memory)
+        except RunError as error:
+            return str(error)
+    raise AssertionError("the budget never ends")
+
+
+def test_kills_of_the_kernel_are_named_with_the_cure() -> None:
+    kills = 3
+    budget = FailureBudget(lambda: kills)
+    assert budget.memory_note() == ""
+    kills = 5
+    assert "2 processes were killed because memory ran out. Lower --embedders" in fail_until_the_end(
+        budget, FailureCause.DEATH
+    )
+
+
+def test_kills_of_ray_are_named_too() -> None:
+    error = fail_until_the_end(FailureBudget(), FailureCause.DEATH, out_of_memory=True)
+    assert "killed because memory ran out" in error
+
+
+def test_a_death_without_a_known_cause_names_the_likely_one() -> None:
+    assert "often killed for lack of memory" in fail_until_the_end(FailureBudget(), FailureCause.DEATH)
+    assert "memory" not in fail_until_the_end(FailureBudget(), FailureCause.RAISED)
