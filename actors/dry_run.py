@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.crew_size import CrewSize, size_crew, weights_bytes
-from actors.machine.cluster import address_of, connected, local_resources
+from actors.machine.cluster import address_of, connected
+from actors.machine.local_ray import local_resources
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.dataset import layout
@@ -75,8 +76,8 @@ def dry_run(config: RunConfig) -> DryRun:
     if address_of(config.cluster) is None:
         crew = size_crew(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
     else:
-        with connected(config.cluster) as resources:
-            crew = size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
+        with connected(config.cluster) as connection:
+            crew = size_crew(connection.resources, config.cluster, config.model, weights_bytes(model), model.image_size)
     plan = dry_plan(config, model, crew.decoders)
     sizes = [shard.rows for shard in plan.shards] or [0]
     work_s, startup_s, basis = _estimate(config, plan, model, crew)

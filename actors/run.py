@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from actors.crew import limits
 from actors.crew_size import CrewSize
+from actors.machine.cgroups import Cgroups
 from actors.reporting.bottleneck import find_bottleneck
 from actors.reporting.files import Reporter
 from actors.scheduler.dispatch import Dispatcher
@@ -20,7 +21,7 @@ from actors.session import Session
 from actors.stopping import StopRequest, StopSignal
 from pipeline.config import RunConfig
 from pipeline.dataset.checks.status import Status, status
-from pipeline.errors import HanclipError
+from pipeline.errors import HanclipError, RunError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
@@ -102,24 +103,27 @@ class _PlannedRun:
         if self.stop.number is not None:
             return self._stopped(self.stop.number)
         try:
-            with session.crew(
-                self.config, self.plan, self.model, self.crew, self.reporter.report_stop_at_start
-            ) as pools:
+            with session.crew(self.config, self.plan, self.model, self.crew) as pools:
                 bounds = limits(self.config, self.plan, self.model, self.crew)
-                self._dispatch(Dispatcher(pools, iter(self.plan.shards), bounds, self.meter))
-        except SystemExit as early:  # A signal arrived while Ray started, and was raised afterwards.
+                oom_kills = Cgroups().oom_kills
+                notes = self._dispatch(Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills))
+        except SystemExit as early:  # A signal arrived while Ray started.
             code = early.code if isinstance(early.code, int) else 1
             self.stop.record(code - 128)
             return self.end("stopped", code, "Stopped while Ray started; run the same command again to continue.")
+        except RunError as error:
+            return self.end("failed", 1, f"{error}{session.keep_logs()}")
         except HanclipError as error:
             return self.end("failed", 1, str(error))
         number, left = self.stop.number, self.plan.rows - self.meter.rows_done
         if number is not None and left:
             return self._stopped(number)
         # A signal now waits for the summary: everything is committed.
-        return self.end("complete")
+        return self.end("complete", notes=notes)
 
-    def _dispatch(self, dispatcher: Dispatcher) -> None:
+    def _dispatch(self, dispatcher: Dispatcher) -> tuple[str, ...]:
+        """Commit the shards; returns notes for the summary."""
+
         def poll() -> None:
             if self.stop.number is not None:
                 self.meter.state("stopping")
@@ -127,19 +131,20 @@ class _PlannedRun:
             self.reporter.report_if_due()
 
         dispatcher.run(poll)
+        return (dispatcher.memory_note,) if dispatcher.memory_note else ()
 
     def _stopped(self, number: int) -> Summary:
         return self.end("stopped", 128 + number, "Stopped; run the same command again to continue.")
 
-    def end(self, state: State, exit_code: int = 0, message: str = "") -> Summary:
+    def end(self, state: State, exit_code: int = 0, message: str = "", notes: tuple[str, ...] = ()) -> Summary:
         """Report the end. A complete run's exit code is 3 if too large a share of the dataset is in quarantine."""
         self.meter.state(state)
         self.meter.close()
         # Only a complete run is judged by the dataset's quarantine; a stop must not wait for that.
-        held, notes = self._status() if state == "complete" else (None, ())
+        held, unknown = self._status() if state == "complete" else (None, ())
         if held and held.quarantine_share > self.config.output.max_quarantine:
             exit_code = 3
-        summary = self._summary(exit_code, message, held, notes)
+        summary = self._summary(exit_code, message, held, (*notes, *unknown))
         self.reporter.close(summary)
         return summary
 

@@ -10,7 +10,7 @@ same; decoders and writers hold a plan and are made for each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from actors import crew
 from actors.crew_size import CrewSize, size_crew, weights_bytes
-from actors.machine.cluster import address_of, cluster_resources, connected, local_resources
+from actors.machine.cluster import Connection, address_of, cluster_resources, connected
+from actors.machine.local_ray import local_resources
 from actors.scheduler.pool import Pool, Pools
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
@@ -41,7 +42,7 @@ class Session:
     def __init__(self, cluster: ClusterConfig) -> None:
         self._cluster = cluster
         self._stack = ExitStack()
-        self._connected = False
+        self._connection: Connection | None = None
         self._kept: _KeptEmbedders | None = None
         self._models: dict[ModelConfig, ModelSpec] = {}
 
@@ -69,15 +70,13 @@ class Session:
         """How many actors a run gets: as for the previous run if it asks for the same, else by the resources now."""
         if self._kept is not None and self._kept.sections == _sections(config):
             return self._kept.size
-        resources = cluster_resources() if self._connected else local_resources()
+        resources = cluster_resources() if self._connection else local_resources()
         return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
     @contextmanager
-    def crew(
-        self, config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, on_signal: Callable[[], None]
-    ) -> Iterator[Pools]:
-        """The actors of a run. The embedders stay afterwards unless the run failed. `on_signal`: see `connected`."""
-        self._connect(on_signal)
+    def crew(self, config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Iterator[Pools]:
+        """The actors of a run. The embedders stay afterwards unless the run failed."""
+        self._connect()
         embedders = self._embedders(config, size)
         decoders, writers = crew.decoders(config, plan, model, size), crew.writers(plan, size)
         try:
@@ -93,12 +92,15 @@ class Session:
     def release_embedders(self) -> bool:
         """Stop the embedders to free their CPUs and GPUs; returns whether the session is connected to a Ray."""
         self._stop_embedders()
-        return self._connected
+        return self._connection is not None
 
-    def _connect(self, on_signal: Callable[[], None] = lambda: None) -> None:
-        if not self._connected:
-            self._stack.enter_context(connected(self._cluster, on_signal))
-            self._connected = True
+    def keep_logs(self) -> str:
+        """Keep the logs of a local Ray; returns a sentence that says where, or an empty string."""
+        return self._connection.keep_logs() if self._connection else ""
+
+    def _connect(self) -> None:
+        if self._connection is None:
+            self._connection = self._stack.enter_context(connected(self._cluster))
 
     def _embedders(self, config: RunConfig, size: CrewSize) -> Pool:
         if self._kept is None or self._kept.sections != _sections(config):

@@ -36,8 +36,8 @@ def on_ray(address: str | None) -> Iterator[ParallelMap]:
     Raises:
         RunError: it cannot be reached.
     """
-    with connected(ClusterConfig(address=address)) as resources:
-        inflight = max(_PER_CPU, int(resources.cpus) * _PER_CPU)
+    with connected(ClusterConfig(address=address)) as connection:
+        inflight = max(_PER_CPU, int(connection.resources.cpus) * _PER_CPU)
 
         def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
             return _results(ray.put(function), items, inflight)

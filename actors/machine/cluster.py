@@ -1,37 +1,35 @@
-"""Starts a local Ray or joins a cluster, and reports its `Resources`."""
+"""Connects to a cluster or to a local Ray, and reports its `Resources`."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import ray
+from ray._private import services
 
-from actors.crew_size import OBJECT_STORE_SHARE, Resources
-from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
+from actors.crew_size import Resources
+from actors.machine import authentication
+from actors.machine.head import ASK_S, accepts
+from actors.machine.interruptible import interruptible
+from actors.machine.local_ray import local_ray
+from actors.machine.ray_folder import RayFolder
+from actors.machine.starting import abandon, shut_down, subdued_ray
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig
 from pipeline.errors import RunError
 
-_LOCAL_OBJECT_STORE_BYTES = 2 * 2**30
 #: Ray sets it for the entrypoint of a job, and for nothing else.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-#: Ray refuses less than 75 MiB.
-_MIN_OBJECT_STORE_BYTES = 80 * 2**20
-
-
-def local_resources() -> Resources:
-    """Resources of this machine, as a local Ray would offer them."""
-    memory_bytes = available_memory_bytes()
-    store_bytes = min(_LOCAL_OBJECT_STORE_BYTES, int(memory_bytes * OBJECT_STORE_SHARE))
-    return Resources(
-        cpus=max(1.0, usable_cpus()),
-        gpus=visible_gpus(),
-        memory_bytes=memory_bytes - store_bytes,
-        object_store_bytes=max(_MIN_OBJECT_STORE_BYTES, store_bytes),
-    )
+#: A head that answers is joined within seconds; Ray gives up after a minute if no node of the cluster runs here.
+_JOIN_S = 90.0
+_SEARCH_S = 10.0
+_LOOK = "Look at `ray status` on its head, and compare the versions of Ray and Python."
 
 
 def address_of(cluster: ClusterConfig) -> str | None:
@@ -41,72 +39,95 @@ def address_of(cluster: ClusterConfig) -> str | None:
     """
     if cluster.address is None and _JOB_VARIABLE in os.environ:
         return os.environ.get("RAY_ADDRESS", "auto")
-    return cluster.address
+    return None if cluster.address == "local" else cluster.address
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection to Ray; `folder` is that of a local Ray which ends with the connection."""
+
+    resources: Resources
+    folder: RayFolder | None = None
+
+    def keep_logs(self) -> str:
+        """Keep the logs of a local Ray; returns a sentence that says where, to be appended to an error."""
+        return f" Ray's logs of this run are in {self.folder.keep_logs()}." if self.folder else ""
 
 
 @contextmanager
-def connected(cluster: ClusterConfig, on_signal: Callable[[], None] = lambda: None) -> Iterator[Resources]:
-    """A connection to Ray: to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
-
-    Args:
-        cluster: which Ray.
-        on_signal: called at a signal to stop, which takes effect some seconds later, when Ray has started.
+def connected(cluster: ClusterConfig) -> Iterator[Connection]:
+    """A connection to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
 
     Raises:
-        RunError: the cluster cannot be reached.
+        RunError: the cluster cannot be joined, or Ray cannot start here.
         SystemExit: a signal to stop arrived meanwhile.
     """
     if ray.is_initialized():
-        yield cluster_resources()
+        yield Connection(cluster_resources())
         return
-    address = address_of(cluster)
     # The scheduler reads the error from a failed call's report; Ray would print a traceback for its other result.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    try:
-        # Ray swallows exceptions raised inside its callbacks, so Ctrl-C is recorded and checked afterwards.
-        with _without_rays_handlers(), StopSignal(on_signal=on_signal) as stop:
-            if address is None:
-                _start_local()
-            else:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(
-            f"Cannot connect to Ray at {address or 'this machine'}: {error}. Check --address and, for a "
-            "cluster with tokens, RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
-        ) from error
-    try:
-        if stop.number is not None:
-            raise SystemExit(128 + stop.number)
-        yield cluster_resources()
-    finally:
-        ray.shutdown()
+    address = address_of(cluster)
+    with local_ray() if address is None else _joined(address) as folder:
+        yield Connection(cluster_resources(), folder)
 
 
 @contextmanager
-def _without_rays_handlers() -> Iterator[None]:
-    """Keep Ray from handling SIGTERM: its handlers exit with 1 or 15 and, inside a callback, not at all."""
-    utils = ray._private.utils
-    theirs = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
+def _joined(address: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        with StopSignal() as stop:
+            found = _resolved(address)
+            ask = partial(interruptible, stop=stop, timeout_s=ASK_S)
+            stack.enter_context(authentication.for_cluster(found, lambda token: ask(partial(accepts, found, token))))
+            _join(found, stop)
+            stack.callback(shut_down)
+        if stop.number is not None:
+            raise SystemExit(128 + stop.number)
         yield
-    finally:
-        utils.set_sigterm_handler = theirs
 
 
-def _start_local() -> None:
-    here = local_resources()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",  # Without it, Ray would join any cluster that runs on this machine.
-        num_cpus=int(here.cpus),
-        num_gpus=int(here.gpus),
-        object_store_memory=int(here.object_store_bytes),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+def _resolved(address: str) -> str:
+    """HOST:PORT of the head; `auto` is the cluster that runs on this machine."""
+    if address != "auto":
+        return address
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die(address))
+    except (ConnectionError, ValueError) as error:
+        raise RunError(f"No single Ray cluster runs on this machine: give --address HOST:PORT. {error}") from error
+
+
+def _join(address: str, stop: StopSignal) -> None:
+    """Make this process a driver of the cluster.
+
+    Raises:
+        RunError: Ray cannot connect, although the head answers.
+        SystemExit: a signal arrived meanwhile.
+    """
+    _require_node(address, stop)
+    init = partial(ray.init, address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        with subdued_ray():
+            interruptible(init, stop, _JOIN_S)
+    except SystemExit:
+        abandon()
+        raise
+    except TimeoutError as error:
+        abandon()
+        raise RunError(f"The Ray cluster at {address} answers, but cannot be joined: {error}. {_LOOK}") from error
+    except Exception as error:  # Ray raises bare exceptions, too.
+        raise RunError(f"The Ray cluster at {address} answers, but cannot be joined: {error} {_LOOK}") from error
+
+
+def _require_node(address: str, stop: StopSignal) -> None:
+    """Fail early if no node of a cluster runs on this machine, since a driver needs one; Ray waits for a minute."""
+    end_s = time.monotonic() + _SEARCH_S
+    while not interruptible(services.find_node_ids, stop, _SEARCH_S):
+        if time.monotonic() > end_s:
+            raise RunError(
+                f"The Ray cluster at {address} answers, but none of its nodes runs on this machine, and --address needs"
+                f" one: run `ray start --address={address}` here, or use `hanclip submit`, which needs no node."
+            )
+        time.sleep(0.5)
 
 
 def cluster_resources() -> Resources:
@@ -117,4 +138,5 @@ def cluster_resources() -> Resources:
         gpus=total.get("GPU", 0.0),
         memory_bytes=total.get("memory", 4 * 2**30),
         object_store_bytes=total.get("object_store_memory", 2**30),
+        gpus_by_node=tuple(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]),
     )

@@ -17,7 +17,7 @@ from actors.scheduler.meter import Meter
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.errors import StorageError
-from pipeline.jobs.progress import OnProgress, Progress, Summary
+from pipeline.jobs.progress import OnProgress, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,6 @@ class Reporter:
         if self._files.idle and self._called_s - self._written_s >= _FILE_EVERY_S:
             self._written_s = self._called_s
             self._write(layout.PROGRESS, progress.to_json())
-
-    def report_stop_at_start(self) -> None:
-        """Report that a stop was asked for, and takes effect when Ray has started."""
-        run_id = self._meter.progress().run_id
-        self._on_progress(Progress(run_id, "stopping", waiting_for="Ray to finish starting"))
 
     def close(self, summary: Summary) -> None:
         """Report the end, and write `summary.json`."""

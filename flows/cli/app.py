@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from actors.machine.native_stderr import separate_python
 from actors.stopping import exit_on_sigterm
 from flows.cli import backfill, compact, demo, dev, embed, jobs, model, status, verify
 from flows.cli.curation import classify, dedup, evaluate, export, report, search, similarity
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit; errors meant for a person become one message without a traceback."""
     given = list(sys.argv[1:] if argv is None else argv)
     exit_on_sigterm()
+    separate_python()
     try:
         with translated():
             app(given, prog_name="hanclip")

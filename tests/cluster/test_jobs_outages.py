@@ -122,7 +122,7 @@ def test_a_wrong_token_is_told_apart_and_no_token_is_stored(
     wrong.write_text("no-such-token-but-of-a-good-length\n")
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(wrong))
-    with pytest.raises(RefusedError, match=r"refuses the credentials \(403.*Set RAY_AUTH_MODE=token") as caught:
+    with pytest.raises(RefusedError, match=r"refuses the credentials \(403.*Give the cluster.s token") as caught:
         ensure(backend, spec, target)
     assert "no-such-token" not in str(caught.value)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
@@ -131,8 +131,10 @@ def test_a_wrong_token_is_told_apart_and_no_token_is_stored(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(RefusedError, match=r"\(401"):
         backend.find()
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with pytest.raises(RefusedError, match=r"\(401"):
+        backend.find()
     wrong.write_text(token)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(wrong))
     assert ensure(backend, spec, target).state is JobState.SUCCEEDED
 

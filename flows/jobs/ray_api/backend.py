@@ -14,8 +14,8 @@ from typing import Any, Self
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.driver import entrypoint, runtime_env, write
 from flows.jobs.errors import TransientJobError
-from flows.jobs.http_call import ATTEMPT_S, Access, Http, Reply
-from flows.jobs.ray_api.token import CURE, auth_headers
+from flows.jobs.http_call import ATTEMPT_S, Http, Reply
+from flows.jobs.ray_api.token import CURE, TokenAccess
 from flows.jobs.target import TargetConfig
 
 UNREACHABLE = "Check the address of the dashboard, that the cluster runs, and that this machine may reach it."
@@ -36,7 +36,7 @@ class RayJobs:
         self._page = page or address
         self._python = python
         self._stop_wait_s = stop_wait_s
-        self._http = Http(address, lambda _: Access(auth_headers()), UNREACHABLE, CURE, attempt_s)
+        self._http = Http(address, TokenAccess(), UNREACHABLE, CURE, attempt_s)
 
     @classmethod
     def of(cls, target: TargetConfig) -> Self:

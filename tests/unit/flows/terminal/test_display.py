@@ -67,7 +67,7 @@ def test_a_log_line_has_the_same_facts():
     ("state", "waiting_for", "text"),
     [
         ("starting", "the embedders to load the model", "Starting: waiting for the embedders to load the model"),
-        ("stopping", "Ray to finish starting", "Stopping: waiting for Ray to finish starting"),
+        ("stopping", "the writers", "Stopping: waiting for the writers"),
     ],
 )
 def test_the_reason_for_waiting_is_written_immediately(state, waiting_for, text):
