@@ -16,6 +16,7 @@ from actors.machine.cgroups import Cgroups
 from actors.reporting.bottleneck import find_bottleneck
 from actors.reporting.files import Reporter
 from actors.scheduler.dispatch import Dispatcher
+from actors.scheduler.failures import ray_errors_translated
 from actors.scheduler.meter import Meter
 from actors.session import Session
 from actors.stopping import StopRequest, StopSignal
@@ -130,7 +131,8 @@ class _PlannedRun:
                 dispatcher.stop_within(self.config.cluster.grace_s)
             self.reporter.report_if_due()
 
-        dispatcher.run(poll)
+        with ray_errors_translated():
+            dispatcher.run(poll)
         return (dispatcher.memory_note,) if dispatcher.memory_note else ()
 
     def _stopped(self, number: int) -> Summary:

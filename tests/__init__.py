@@ -1,7 +1,6 @@
 """The tests. Importing the package fixes the environment that Ray reads once, before anything imports Ray.
 
-`actors` would otherwise choose token authentication and put a token of its own into this process's environment, from
-which it would leak into every process that a test starts.
+Without a mode, the Ray that the tests start in this process would write a token into the home of whoever runs them.
 """
 
 import os

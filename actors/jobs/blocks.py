@@ -15,6 +15,7 @@ from typing import TypeVar
 import ray
 
 from actors.machine.cluster import connected
+from actors.scheduler.failures import ray_errors_translated
 from pipeline.config import ClusterConfig
 from pipeline.curation.dedup.parallel import ParallelMap
 
@@ -34,7 +35,7 @@ def on_ray(address: str | None) -> Iterator[ParallelMap]:
         address: of the cluster; None uses the one that this process is connected to.
 
     Raises:
-        RunError: it cannot be reached.
+        RunError: it cannot be reached, or a task fails.
     """
     with connected(ClusterConfig(address=address)) as connection:
         inflight = max(_PER_CPU, int(connection.resources.cpus) * _PER_CPU)
@@ -42,7 +43,8 @@ def on_ray(address: str | None) -> Iterator[ParallelMap]:
         def each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
             return _results(ray.put(function), items, inflight)
 
-        yield each
+        with ray_errors_translated():
+            yield each
 
 
 def _results(function: ray.ObjectRef, items: Iterable[_Item], inflight: int) -> Iterator[_Result]:

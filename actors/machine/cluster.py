@@ -77,13 +77,19 @@ def _joined(address: str) -> Iterator[None]:
     with ExitStack() as stack:
         with StopSignal() as stop:
             found = _resolved(address)
-            ask = partial(interruptible, stop=stop, timeout_s=ASK_S)
-            stack.enter_context(authentication.for_cluster(found, lambda token: ask(partial(accepts, found, token))))
+            stack.enter_context(authentication.for_cluster(found, partial(_accepts, found, stop)))
             _join(found, stop)
             stack.callback(shut_down)
         if stop.number is not None:
             raise SystemExit(128 + stop.number)
         yield
+
+
+def _accepts(address: str, stop: StopSignal, token: str) -> bool:
+    try:
+        return interruptible(partial(accepts, address, token), stop, ASK_S)
+    except TimeoutError as error:
+        raise RunError(f"Cannot connect to Ray at {address}: {error}. Does this machine resolve the name?") from error
 
 
 def _resolved(address: str) -> str:
@@ -115,13 +121,16 @@ def _join(address: str, stop: StopSignal) -> None:
         abandon()
         raise RunError(f"The Ray cluster at {address} answers, but cannot be joined: {error}. {_LOOK}") from error
     except Exception as error:  # Ray raises bare exceptions, too.
+        shut_down()
         raise RunError(f"The Ray cluster at {address} answers, but cannot be joined: {error} {_LOOK}") from error
 
 
 def _require_node(address: str, stop: StopSignal) -> None:
     """Fail early if no node of a cluster runs on this machine, since a driver needs one; Ray waits for a minute."""
     end_s = time.monotonic() + _SEARCH_S
-    while not interruptible(services.find_node_ids, stop, _SEARCH_S):
+    while not services.find_node_ids():
+        if stop.number is not None:
+            raise SystemExit(128 + stop.number)
         if time.monotonic() > end_s:
             raise RunError(
                 f"The Ray cluster at {address} answers, but none of its nodes runs on this machine, and --address needs"

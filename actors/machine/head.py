@@ -33,7 +33,7 @@ def accepts(address: str, token: str) -> bool:
     Raises:
         RunError: no head of a Ray cluster answers there.
     """
-    if not token.isascii():
+    if not token.isascii() or not token.isprintable():
         return False  # It cannot even be sent.
     _connect(address)
     metadata = (("authorization", f"Bearer {token}"),) if token else ()

@@ -113,12 +113,12 @@ def start(
             with subdued_ray(), _patience(folder.path):
                 return interruptible(init, stop, _START_S, ended)
         except SystemExit:
-            _kill(folder.path)
             abandon()
+            _kill(folder.path)
             raise
         except TimeoutError as error:
-            _kill(folder.path)
             abandon()
+            _kill(folder.path)
             raise RunError(f"Ray did not start within {_START_S:g} s. {_CURE}{_logs(folder)}") from error
         except Exception as error:  # Ray raises bare exceptions, too.
             _kill(folder.path)

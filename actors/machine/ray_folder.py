@@ -78,7 +78,7 @@ def make_ray_folder() -> RayFolder:
         return RayFolder(Path(own, "ray"), None, temporary=False)
     faults: list[str] = []
     for parent in _candidates():
-        if fault := _fault(parent / f"{_PREFIX}12345678"):
+        if fault := _fault(parent / f"{_PREFIX}12345678") if parent.is_dir() else f"{parent} does not exist":
             faults.append(fault)
             continue
         _remove_old(parent)
@@ -116,7 +116,7 @@ def _fault(path: Path) -> str:
 def _spill(parent: Path) -> Path | None:
     """TMPDIR if Ray's folder is elsewhere only because the path of TMPDIR is too long."""
     wanted = Path(os.environ.get("TMPDIR") or parent).absolute()
-    usable = wanted != parent and str(wanted).isascii() and not _is_full(wanted)
+    usable = wanted != parent and wanted.is_dir() and str(wanted).isascii() and not _is_full(wanted)
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=wanted)) if usable else None
 
 

@@ -6,7 +6,8 @@ caught.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from ray.exceptions import (
@@ -74,6 +75,24 @@ def describe(error: RayError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     # Ray puts the traceback of a constructor into the message; its last line is the error itself.
     return f"{type(error).__name__}: {lines[-1] if 'creation task' in lines[0] else lines[0]}"
+
+
+@contextmanager
+def ray_errors_translated() -> Iterator[None]:
+    """Raise our own error where a call or Ray itself failed inside the block.
+
+    Raises:
+        HanclipError: that of the call if it raised one, else a RunError.
+    """
+    try:
+        yield
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, HanclipError):
+            raise cause from error
+        raise RunError(
+            f"Ray failed: {describe(error)} Look at the Ray cluster, then run the same command again."
+        ) from error
 
 
 class FailureBudget:

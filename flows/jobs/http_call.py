@@ -109,7 +109,7 @@ class Http:
     def _once(self, method: str, path: str, payload: object, params: Mapping[str, str]) -> Reply:
         try:
             reply = self._signed_in(method, path, payload, params)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
             if "CERTIFICATE_VERIFY_FAILED" in why:
                 raise RefusedError(

@@ -56,6 +56,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "embedders": (["--embedders", "2"], 2),
     "gpus_per_embedder": (["--gpus-per-embedder", "0.5"], 0.5),
     "inflight_bytes": (["--inflight-bytes", "2000000"], 2_000_000),
+    "placement_timeout_s": (["--placement-timeout-s", "60"], 60.0),
     "grace_s": (["--grace-s", "3"], 3.0),
 }
 

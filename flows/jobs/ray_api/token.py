@@ -31,7 +31,7 @@ class TokenAccess:
             refused: the access that the cluster has just answered with 401, if any.
 
         Raises:
-            RefusedError: RAY_AUTH_MODE is token and no token was found.
+            RefusedError: RAY_AUTH_MODE is token and no token was found, or what was found is none.
         """
         self._required |= refused is not None
         return Access(self._headers(os.environ.get("RAY_AUTH_MODE", "").strip().lower()))
@@ -42,6 +42,8 @@ class TokenAccess:
         token = os.environ.get("RAY_AUTH_TOKEN", "").strip() or _from_file()
         if not token and mode == "token":
             raise RefusedError(f"RAY_AUTH_MODE is token, but no token was found. {CURE}")
+        if not token.isascii() or not token.isprintable():
+            raise RefusedError(f"The token that was found has characters that no token has. {CURE}")
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 

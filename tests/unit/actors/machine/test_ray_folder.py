@@ -78,6 +78,13 @@ def test_an_unsuitable_tmpdir_is_replaced(
     assert list(wanted.iterdir()) == []
 
 
+def test_a_tmpdir_that_does_not_exist_is_replaced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(place / "none"))
+    folder = make_ray_folder()
+    assert folder.path.parent == Path("/tmp")
+    folder.remove()
+
+
 def test_without_a_suitable_folder_each_is_named_with_its_fault(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_folder, "_FREE_BYTES", 2**60)
     with pytest.raises(RunError, match=rf"{place} has only .* left; /tmp has only .* left.*Free some space"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from actors.scheduler.failures import FailureBudget, FailureCause
-from pipeline.errors import RunError
+import pytest
+from ray.exceptions import ObjectStoreFullError, RayTaskError
+
+from actors.scheduler.failures import FailureBudget, FailureCause, ray_errors_translated
+from pipeline.errors import NotFoundError, RunError
 
 
 def fail_until_the_end(budget: FailureBudget, cause: FailureCause, out_of_memory: bool = False) -> str:
@@ -34,3 +37,15 @@ def test_kills_of_ray_are_named_too() -> None:
 def test_a_death_without_a_known_cause_names_the_likely_one() -> None:
     assert "often killed for lack of memory" in fail_until_the_end(FailureBudget(), FailureCause.DEATH)
     assert "memory" not in fail_until_the_end(FailureBudget(), FailureCause.RAISED)
+
+
+def test_errors_of_ray_become_our_own_and_those_of_a_call_stay() -> None:
+    with (
+        pytest.raises(RunError, match=r"Ray failed: ObjectStoreFullError: full.*same command again"),
+        ray_errors_translated(),
+    ):
+        raise ObjectStoreFullError("full")
+    raised = NotFoundError("no such object", "s3://bucket/x")
+    with pytest.raises(NotFoundError, match="no such object") as caught, ray_errors_translated():
+        raise RayTaskError("task", "its traceback", raised).as_instanceof_cause()
+    assert str(caught.value) == "no such object"
