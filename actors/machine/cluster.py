@@ -16,10 +16,11 @@ from ray._private import services
 from actors.crew_size import Resources
 from actors.machine import authentication
 from actors.machine.head import ASK_S, accepts
+from actors.machine.head_watch import head_watched
 from actors.machine.interruptible import interruptible
 from actors.machine.local_ray import local_ray
 from actors.machine.ray_folder import RayFolder
-from actors.machine.starting import abandon, shut_down, subdued_ray
+from actors.machine.starting import abandon, quiet_ray, shut_down, subdued_ray
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig
 from pipeline.errors import RunError
@@ -68,7 +69,11 @@ def connected(cluster: ClusterConfig) -> Iterator[Connection]:
     # The scheduler reads the error from a failed call's report; Ray would print a traceback for its other result.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = address_of(cluster)
-    with local_ray() if address is None else _joined(address) as folder:
+    with (
+        local_ray() if address is None else _joined(address) as folder,
+        head_watched(str(ray.get_runtime_context().gcs_address)),
+        quiet_ray(),
+    ):
         yield Connection(cluster_resources(), folder)
 
 

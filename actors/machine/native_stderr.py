@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries write to file descriptor 2 off the user's terminal, while Ray starts, joins and ends.
+"""Keeps what C++ libraries write to file descriptor 2 off the user's terminal while Ray is used.
 
 Ray's C++ code logs warnings there that mean nothing to a user, such as each failed attempt to connect. Python's own
 messages must not get lost with them, so the command line first gives `sys.stderr` a descriptor of its own.

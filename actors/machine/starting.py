@@ -1,4 +1,4 @@
-"""What starting a local Ray and joining a cluster have in common: signal handlers, exit hook and log of Ray itself.
+"""What a local Ray and a joined cluster have in common: signal handlers, exit hook and output of Ray itself.
 
 Both run `ray.init` through `interruptible`.
 """
@@ -28,6 +28,18 @@ def subdued_ray() -> Iterator[None]:
             yield
     finally:
         utils.set_sigterm_handler = original
+
+
+@contextmanager
+def quiet_ray() -> Iterator[None]:
+    """While Ray is used: keep its C++ log off the terminal, and off stdout the notices that it prints about nodes."""
+    worker = ray._private.worker
+    printed, worker._worker_logs_enabled = worker._worker_logs_enabled, False
+    try:
+        with silenced():
+            yield
+    finally:
+        worker._worker_logs_enabled = printed
 
 
 def abandon() -> None:

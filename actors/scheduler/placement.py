@@ -68,7 +68,7 @@ class Placement:
                 f"No {pool.role} got a place on the Ray cluster within {self._timeout_s:g} s. {_situation(pool)} Add"
                 f" nodes, free some, or lower --{pool.role}s; --placement-timeout-s waits longer."
             )
-        if waited_s >= min(_JOINING_S, self._timeout_s / 2) and not _fits_somewhere(pool.asks) and not _autoscales():
+        if waited_s >= min(_JOINING_S, self._timeout_s / 2) and not _may_fit(pool.asks):
             raise RunError(
                 f"No node of the Ray cluster can hold {_a(pool.role)}, and the cluster does not autoscale."
                 f" {_situation(pool)} Add a node that is large enough, or ask for less."
@@ -108,8 +108,11 @@ def _nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _fits_somewhere(asks: Mapping[str, float]) -> bool:
-    return any(all(node.get(name, 0) >= value for name, value in asks.items()) for node in _nodes())
+def _may_fit(asks: Mapping[str, float]) -> bool:
+    """Whether a node can hold the actor once it is idle, or may be added. Without any node, not even a head is left."""
+    nodes = _nodes()
+    fits = any(all(node.get(name, 0) >= value for name, value in asks.items()) for node in nodes)
+    return fits or (bool(nodes) and _autoscales())
 
 
 def _autoscales() -> bool:

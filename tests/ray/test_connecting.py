@@ -56,11 +56,12 @@ def test_a_cluster_without_tokens_is_joined_from_any_home(tmp_path: Path, local_
 def test_a_signal_ends_the_wait_for_a_head_that_does_not_answer(number: signal.Signals, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         process = start(environment(tmp_path), f"127.0.0.1:{listening.getsockname()[1]}")
-        listening.accept()
-        listening.accept()  # the first only tested the port
-        began_s = time.monotonic()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=patience(10))
+        probe, _ = listening.accept()
+        connection, _ = listening.accept()
+        with probe, connection:
+            began_s = time.monotonic()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=patience(10))
     assert process.returncode in (128 + number, -number)
     assert time.monotonic() - began_s < patience(4)
     assert "Ray" not in errors
