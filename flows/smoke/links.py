@@ -13,8 +13,8 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from flows.jobs.http_call import Access, Http
-from flows.jobs.ray_api.token import CURE, auth_headers
+from flows.jobs.http_call import Http
+from flows.jobs.ray_api.token import CURE, TokenAccess
 from flows.smoke.installation import Installation
 from pipeline import storage
 from pipeline.errors import ConfigError, RunError
@@ -55,7 +55,7 @@ def check_prefect(installation: Installation) -> str:
 def check_ray(installation: Installation) -> str:
     """Ask the dashboard for Ray's version and for the nodes."""
     unreachable = "Check HANCLIP_RAY_ADDRESS, that the head runs, and network policies between it and the runner."
-    http = Http(installation.ray_address, lambda _: Access(auth_headers()), unreachable, CURE)
+    http = Http(installation.ray_address, TokenAccess(), unreachable, CURE)
     version = http.request("GET", "/api/version").require("ask for the version").json()["ray_version"]
     nodes = http.request("GET", "/nodes", view="summary").require("list the nodes").json()["data"]["summary"]
     alive = [node["raylet"] for node in nodes if node["raylet"].get("state") == "ALIVE"]
