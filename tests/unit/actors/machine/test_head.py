@@ -86,7 +86,7 @@ def test_an_address_without_a_head_is_named_with_its_fault(
 
 
 def test_the_address_of_a_dashboard_is_recognized(site: Site) -> None:
-    for address in (site.url, site.url.removeprefix("http://")):
+    for address in (site.url(""), site.url("").removeprefix("http://")):
         with pytest.raises(RunError, match=r"web server.*--jobs-address"):
             head.accepts(address, "")
 
