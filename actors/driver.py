@@ -17,12 +17,13 @@ from actors.run import Run
 from actors.session import Session
 from actors.stopping import StopRequest, exit_on_sigterm
 from pipeline import storage
-from pipeline.config import RunConfig, load_yaml, parse
+from pipeline.config import RunConfig, parse_text
 from pipeline.errors import HanclipError
 from pipeline.faults import translated
 from pipeline.jobs.folder import is_job, read_job
 from pipeline.jobs.job import JobSummary, OnJobProgress
 from pipeline.jobs.progress import OnProgress, Summary
+from pipeline.yaml_text import YamlText, read_yaml
 
 __all__ = ["main", "retry", "run", "run_job"]
 
@@ -80,23 +81,28 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(package).setLevel(logging.INFO)  # Other packages log warnings and errors only.
     try:
         with translated():
-            tree = _load(paths[0])
-            return run_job(paths[0]).exit_code if is_job(tree) else _run_logged(parse(tree))
+            return _carry_out(paths[0])
     except HanclipError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
 
 
-def _load(uri: str) -> dict[str, object]:
-    """Read JSON from any store, as jobs are stored, else YAML from this machine."""
-    if not storage.is_local(uri) or uri.endswith(".json"):
-        try:
-            tree = json.loads(storage.read_bytes(uri))
-        except ValueError:
-            tree = None
-        if isinstance(tree, dict):
-            return tree
-    return load_yaml(uri)
+def _carry_out(uri: str) -> int:
+    """Carry out a job or a run in JSON from any store, as jobs are stored, or a run in YAML from this machine."""
+    if storage.is_local(uri) and not uri.endswith(".json"):
+        return _run_logged(parse_text(read_yaml(uri, "Write one with hanclip embed --print-config.")))
+    text = storage.read_bytes(uri).decode("utf-8", "replace")
+    if _is_job(text):
+        return run_job(uri).exit_code
+    return _run_logged(parse_text(YamlText(uri, text)))
+
+
+def _is_job(text: str) -> bool:
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(tree, dict) and is_job(tree)
 
 
 def _run_logged(config: RunConfig) -> int:

@@ -6,8 +6,8 @@ line takes from these fields. Credentials have no field on purpose: they come fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Literal, Self
 
 import yaml
@@ -17,6 +17,7 @@ from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.validation import validated
 from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow
+from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
@@ -159,6 +160,11 @@ class ClusterConfig(_Section):
     )
     grace_s: float = Field(default=25.0, ge=0, description="Time to finish open shards after SIGTERM.")
 
+    @field_validator("address")
+    @classmethod
+    def _no_credentials(cls, address: str | None) -> str | None:
+        return address and refuse_credentials(address)
+
 
 class RunConfig(_Section):
     """One run: what `--print-config` writes and `--config` reads."""
@@ -174,17 +180,18 @@ class RunConfig(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse(tree: object) -> RunConfig:
-    """Validate a tree of plain values; a `ConfigError` names every wrong key."""
-    return validated(RunConfig, tree, "The configuration is not valid")
+def parse(tree: object, label: Callable[[KeyPath], str] = ".".join) -> RunConfig:
+    """Validate a tree of plain values; a `ConfigError` names every wrong key, as `label` calls it."""
+    return validated(RunConfig, tree, "The configuration is not valid", label=label)
 
 
-def load_yaml(path: str | Path) -> dict[str, object]:
-    """Read a YAML file into plain values; `parse` validates them."""
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Cannot read the configuration {path}: {error}. Write one with --print-config.") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds no mapping of sections. Write a valid one with --print-config.")
-    return tree
+def parse_text(file: YamlText) -> RunConfig:
+    """Validate a file; a `ConfigError` names every wrong key with its line."""
+    return parse(sections(file), file.label)
+
+
+def sections(file: YamlText) -> dict[str, object]:
+    """The sections of a configuration file, for `parse`. Raises ConfigError if it holds something else."""
+    if not isinstance(file.tree, dict):
+        raise ConfigError(f"{file.label(())} holds no mapping of sections. Write a valid one with --print-config.")
+    return file.tree

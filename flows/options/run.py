@@ -40,11 +40,14 @@ def build(paths: Sequence[str], config_file: Path | None, typed: Mapping[str, ob
     Raises:
         ConfigError: a wrong key or value, or one path alone.
     """
-    from pipeline.config import load_yaml, parse  # keeps --help light
+    # keeps --help light
+    from pipeline.config import parse, sections
+    from pipeline.yaml_text import read_yaml
 
     if len(paths) == 1:
         raise ConfigError(f"Only one path was given: {paths[0]}. Give at least one source and then the output folder.")
-    tree = load_yaml(config_file) if config_file else {}
+    file = read_yaml(config_file, "Write one with --print-config.") if config_file else None
+    tree = dict(sections(file)) if file else {}
     top = RUN.given(typed)
     if paths:
         top.setdefault("source", {})["uris"] = list(paths[:-1])
@@ -52,7 +55,18 @@ def build(paths: Sequence[str], config_file: Path | None, typed: Mapping[str, ob
     for section, values in top.items():
         below = tree.get(section) or {}
         tree[section] = {**below, **values} if isinstance(below, dict) else below
-    return parse(tree)
+    return parse(tree, lambda path: file.label(path) if file and not _has(top, path) else ".".join(path))
+
+
+def _has(tree: object, path: Sequence[str]) -> bool:
+    """Whether a tree has a value at `path`, or at the key above an item of a list."""
+    for key in path:
+        if not isinstance(tree, dict):
+            return True
+        if key not in tree:
+            return False
+        tree = tree[key]
+    return bool(path)
 
 
 def build_complete(paths: Sequence[str], file: Path | None, typed: Mapping[str, object], usage: str) -> RunConfig:

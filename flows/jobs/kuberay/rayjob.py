@@ -35,6 +35,9 @@ def template(path: str | None) -> dict[str, Any]:
         raise ConfigError("The backend kuberay needs a rayjob_template: the YAML file of a RayJob.")
     try:
         documents = [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"The RayJob template {path}{line} is not YAML: {error.problem}. Correct it.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read the RayJob template {path}: {error}. Give a YAML file.") from error
     jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]

@@ -15,14 +15,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
-from pipeline.errors import ConfigError, RunError, UsageError
+from pipeline.errors import RunError, UsageError
 from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
+from pipeline.yaml_text import read_yaml
 
 #: One bit per rule in an int64.
 MOST_RULES = 62
@@ -60,11 +60,8 @@ class RulesFile(BaseModel):
 
 def read_rules(path: Path) -> list[FilterRule]:
     """The rules of a YAML file, not yet checked. Raises ConfigError."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"Cannot read the rules {path}: {error}. Correct the file.") from error
-    found = validated(RulesFile, tree, f"{path} is not a valid file of rules", cure=_EXAMPLE)
+    file = read_yaml(path, "Correct --rules.")
+    found = validated(RulesFile, file.tree, f"{path} is not a valid file of rules", cure=_EXAMPLE, label=file.label)
     return [FilterRule(name, sql) for name, sql in found.rules.items()]
 
 
