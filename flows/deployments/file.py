@@ -16,14 +16,23 @@ import yaml
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.schedules import Schedule
 from prefect.utilities.templating import apply_values
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flows.deployments.deployment import KeepingDeployment
+from pipeline.credentials import refuse_credentials_in
 from pipeline.validation import validated
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Errors leave inputs out, since a refused URL may carry a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("parameters", check_fields=False)
+    @classmethod
+    def _no_credentials(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The server stores parameters and shows them to everybody; the flow would refuse them only then."""
+        refuse_credentials_in(parameters)
+        return parameters
 
 
 class _Pool(_Section):

@@ -30,8 +30,9 @@ def schedule(folder: Path, config: RunConfig, cron: str, timezone: str) -> None:
         RunError: the stack does not answer.
     """
     # Fail now rather than at night.
+    config = absolute(config)
     nightly_runs(check(config), datetime.now(UTC).date(), 0)
-    parameters = {"config": absolute(config).model_dump(mode="json"), "timezone": timezone}
+    parameters = {"config": config.model_dump(mode="json"), "timezone": timezone}
     wanted = {"schedule": {"cron": cron, "timezone": timezone}, "active": True, "parameters": parameters}
     try:
         with _client(folder) as client:

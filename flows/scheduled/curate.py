@@ -14,6 +14,7 @@ from pipeline import storage
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.errors import ConfigError
+from pipeline.jobs.night import check_absolute
 from pipeline.jobs.steps import DedupStep, FilterStep, Step
 from pipeline.partitions.template import fill
 from pipeline.vocabulary import Form
@@ -21,7 +22,9 @@ from pipeline.vocabulary import Form
 
 def carry_out(step: Step, target: TargetConfig) -> State[None]:
     """Run `step` as a job of its own."""
+    check_absolute(step.out, "out")
     if isinstance(step, FilterStep):
+        check_absolute(step.settings.dest or "/", "settings.dest")
         step.settings.check(step.out)
     artifacts.step_table(step.kind, step)
     spec = job_spec(storage.name(step.out), step.out, (), (step,))
@@ -38,6 +41,7 @@ def nightly_steps(out: str, day: date, dedup: DedupSettings | None, kept: Filter
     if kept is None:
         return tuple(steps)
     kept.check(out)
+    check_absolute(kept.dest or "/", "filter.dest")
     dest = kept.dest and fill(kept.dest, day)
     if kept.form != Form.IDS and dest == kept.dest:
         raise ConfigError(

@@ -34,13 +34,25 @@ def nightly_runs(config: RunConfig, day: date, lookback_days: int) -> tuple[JobR
 
 
 def check(config: RunConfig) -> RunConfig:
-    """`config`, if it names a source and an output; a form in Prefect cannot require these.
+    """`config`, if it names a source and an output by whole paths; a form in Prefect cannot require that.
 
     Raises:
-        ConfigError: one of them is missing.
+        ConfigError: one of them is missing, or a relative path.
     """
     if not config.source.uris:
         raise ConfigError("config.source.uris is empty: name at least one folder, tar, table or pattern.")
     if not config.output.uri:
         raise ConfigError("config.output.uri is empty: name the folder of the output dataset.")
+    for uri in config.source.uris:
+        check_absolute(uri, "config.source.uris")
+    check_absolute(config.output.uri, "config.output.uri")
     return config
+
+
+def check_absolute(uri: str, name: str) -> None:
+    """Raise ConfigError for a relative path in the parameter `name`: it would depend on where its process runs."""
+    if "://" not in uri and "::" not in uri and not uri.startswith("/"):
+        raise ConfigError(
+            f"{name} has the relative path {uri}, which means another folder in the process of a flow: write the whole "
+            "path. `hanclip embed ... --print-config --json` does that."
+        )

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from flows.facts.run import excess_quarantine, run_facts
+from flows.facts.run import excess_quarantine, run_facts, vanished
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
 from flows.options.shell import embed_command
@@ -66,6 +66,8 @@ def verdict(job: JobSummary) -> str:
     summaries = summaries_of(job)
     whole = total(summaries)
     parts = [f"rows in {whole.balance}"] if whole else []
+    if whole and whole.rows_vanished:
+        parts.append(vanished(whole.rows_vanished))
     if job.exit_code == 3:
         worst = max((summary.quarantine_share for summary in summaries), default=0.0)
         parts.append(excess_quarantine(worst, "output.max_quarantine"))

@@ -35,7 +35,9 @@ WITHOUT_CREDENTIALS = [
 
 
 @pytest.mark.parametrize("uri", WITH_CREDENTIALS)
-@pytest.mark.parametrize(("section", "key"), [("source", "uris"), ("output", "uri"), ("model", "name")])
+@pytest.mark.parametrize(
+    ("section", "key"), [("source", "uris"), ("output", "uri"), ("model", "name"), ("cluster", "address")]
+)
 def test_credentials_in_the_configuration_are_refused_and_not_repeated(uri: str, section: str, key: str) -> None:
     with pytest.raises(ConfigError, match="give credentials in the environment instead") as raised:
         parse({section: {key: [uri] if key == "uris" else uri}})

@@ -106,6 +106,7 @@ def test_the_command_uses_the_same_target():
     ("job", "expected"),
     [
         (a_job(complete("", a_summary())), "rows in 1,000 = 57 embedded + 3 quarantined + 940 already done"),
+        (a_job(complete("", a_summary(rows_vanished=4))), "already done; 4 ids that the catalog no longer holds"),
         (a_job(RunOutcome("2026-11-21", "empty")), "1 of 1 dates without files"),
         (
             replace(
@@ -193,7 +194,14 @@ def test_no_flow_module_shadows_another_module():
 
 
 @pytest.mark.parametrize(
-    "tree", [{"output": {"uri": "out"}}, {"source": {"uris": ["a/"]}}, CONFIG.model_dump(mode="json")]
+    "tree",
+    [
+        {"output": {"uri": "/out"}},
+        {"source": {"uris": ["/a/"]}},
+        {"source": {"uris": ["/a/", "photos/"]}, "output": {"uri": "/out"}},
+        {"source": {"uris": ["s3://bucket/photos"]}, "output": {"uri": "~/out"}},
+        CONFIG.model_dump(mode="json"),
+    ],
 )
 def test_an_invalid_configuration_is_refused_before_anything_starts(tree):
     with pytest.raises(ConfigError):

@@ -1,0 +1,38 @@
+"""A prefect.yaml: what the server must not store is refused before anything is sent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.deployments.file import read
+from pipeline.errors import ConfigError
+
+ENTRY = """
+deployments:
+  - name: prod
+    entrypoint: flows.scheduled.nightly
+    work_pool: {name: hanclip}
+    parameters: {config: {source: {uris: ["{{ $SOURCE }}"]}, output: {uri: s3://bucket/out}}}
+    schedules:
+      - {slug: nightly, cron: 30 4 * * *, parameters: {filter: {dest: "{{ $DEST }}"}}}
+"""
+
+
+@pytest.mark.parametrize("name", ["SOURCE", "DEST"])
+@pytest.mark.parametrize("uri", ["https://user:s3cret@host/a", "s3://b/a?X-Amz-Signature=s3cret"])
+def test_parameters_with_a_password_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, uri: str
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(ENTRY)
+    monkeypatch.setenv("SOURCE", "s3://bucket/photos")
+    monkeypatch.setenv("DEST", "s3://bucket/clean-{date}")
+    assert [deployment.name for deployment in read(file, os.environ)] == ["prod"]
+    monkeypatch.setenv(name, uri)
+    with pytest.raises(ConfigError, match="deployment prod") as raised:
+        read(file, os.environ)
+    assert "give credentials in the environment instead" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
