@@ -85,10 +85,20 @@ def _verdict(address: str, error: grpc.RpcError) -> bool:
         return False
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         why = f"something listens there but does not answer within {_ANSWER_S:g} s; the head may be hung or overloaded."
-    elif "http1" in details:
+    elif "HTTP/2" in details and _speaks_http(address):
         why = f"a web server answers there. {_WEB}"
-    elif code is grpc.StatusCode.UNIMPLEMENTED:
+    elif "HTTP/2" in details or code is grpc.StatusCode.UNIMPLEMENTED:
         why = "another server answers there, such as that of Ray Client."
     else:
         why = f"{code.name}: {details}."
     raise _unreachable(address, why) from error
+
+
+def _speaks_http(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5).startswith(b"HTTP/")
+    except OSError:
+        return False
