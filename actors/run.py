@@ -107,7 +107,8 @@ class _PlannedRun:
             with session.crew(self.config, self.plan, self.model, self.crew) as pools:
                 bounds = limits(self.config, self.plan, self.model, self.crew)
                 oom_kills = Cgroups().oom_kills
-                notes = self._dispatch(Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills))
+                dispatcher = Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills)
+                notes = self._dispatch(dispatcher, session)
         except SystemExit as early:  # A signal arrived while Ray started.
             code = early.code if isinstance(early.code, int) else 1
             self.stop.record(code - 128)
@@ -122,7 +123,7 @@ class _PlannedRun:
         # A signal now waits for the summary: everything is committed.
         return self.end("complete", notes=notes)
 
-    def _dispatch(self, dispatcher: Dispatcher) -> tuple[str, ...]:
+    def _dispatch(self, dispatcher: Dispatcher, session: Session) -> tuple[str, ...]:
         """Commit the shards; returns notes for the summary."""
 
         def poll() -> None:
@@ -132,7 +133,7 @@ class _PlannedRun:
             self.reporter.report_if_due()
 
         with ray_errors_translated():
-            dispatcher.run(poll)
+            dispatcher.run(poll, session.head_answers)
         return (dispatcher.memory_note,) if dispatcher.memory_note else ()
 
     def _stopped(self, number: int) -> Summary:

@@ -43,6 +43,7 @@ class Session:
         self._cluster = cluster
         self._stack = ExitStack()
         self._connection: Connection | None = None
+        self._kept_logs = ""
         self._kept: _KeptEmbedders | None = None
         self._models: dict[ModelConfig, ModelSpec] = {}
 
@@ -88,15 +89,34 @@ class Session:
         finally:
             decoders.stop()
             writers.stop()
+            self._leave_lost_cluster()
 
     def release_embedders(self) -> bool:
         """Stop the embedders to free their CPUs and GPUs; returns whether the session is connected to a Ray."""
         self._stop_embedders()
         return self._connection is not None
 
+    def head_answers(self) -> bool:
+        """Whether the head of the cluster answered the last time that it was asked.
+
+        Raises:
+            RunError: it has not answered for long.
+        """
+        if self._connection is None:
+            return True
+        self._connection.require_head()
+        return self._connection.answers
+
+    def _leave_lost_cluster(self) -> None:
+        """Disconnect from a cluster whose head is gone, before Ray ends the process; the next run connects again."""
+        if self._connection is not None and self._connection.lost:
+            self._kept_logs = self._connection.keep_logs()
+            self._stack.close()
+            self._connection = None
+
     def keep_logs(self) -> str:
         """Keep the logs of a local Ray; returns a sentence that says where, or an empty string."""
-        return self._connection.keep_logs() if self._connection else ""
+        return self._connection.keep_logs() if self._connection else self._kept_logs
 
     def _connect(self) -> None:
         if self._connection is None:

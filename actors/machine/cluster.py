@@ -16,7 +16,7 @@ from ray._private import services
 from actors.crew_size import Resources
 from actors.machine import authentication
 from actors.machine.head import ASK_S, accepts
-from actors.machine.head_watch import head_watched
+from actors.machine.head_watch import HeadWatch, head_watched
 from actors.machine.interruptible import interruptible
 from actors.machine.local_ray import local_ray
 from actors.machine.ray_folder import RayFolder
@@ -45,10 +45,32 @@ def address_of(cluster: ClusterConfig) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection to Ray; `folder` is that of a local Ray which ends with the connection."""
+    """A connection to Ray.
+
+    Attributes:
+        resources: of the cluster when it was joined.
+        folder: of a local Ray which ends with the connection.
+        watch: over the head; None if the connection is someone else's.
+    """
 
     resources: Resources
     folder: RayFolder | None = None
+    watch: HeadWatch | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the head answered the last time that it was asked."""
+        return self.watch is None or self.watch.answers
+
+    @property
+    def lost(self) -> bool:
+        """Whether the head has not answered for long."""
+        return self.watch is not None and self.watch.lost
+
+    def require_head(self) -> None:
+        """Raise a RunError if the head has not answered for long."""
+        if self.watch is not None:
+            self.watch.require()
 
     def keep_logs(self) -> str:
         """Keep the logs of a local Ray; returns a sentence that says where, to be appended to an error."""
@@ -71,10 +93,10 @@ def connected(cluster: ClusterConfig) -> Iterator[Connection]:
     address = address_of(cluster)
     with (
         local_ray() if address is None else _joined(address) as folder,
-        head_watched(str(ray.get_runtime_context().gcs_address)),
+        head_watched(str(ray.get_runtime_context().gcs_address)) as watch,
         quiet_ray(),
     ):
-        yield Connection(cluster_resources(), folder)
+        yield Connection(cluster_resources(), folder, watch)
 
 
 @contextmanager

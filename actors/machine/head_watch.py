@@ -1,4 +1,4 @@
-"""Reports a head of Ray that no longer answers, before Ray ends this process without a reason.
+"""Notices that the head of Ray no longer answers, before Ray ends this process.
 
 Ray waits a minute for a head that went away, then exits the process from C++: no exception, no summary.
 """
@@ -17,38 +17,76 @@ from pipeline.errors import RunError
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 5.0
-#: Less than the minute after which Ray exits.
-_LOST_S = 30.0
+_EVERY_S = 2.0
+#: Long enough for a head that is restarted with its state, and less than the minute after which Ray exits: a run ends
+#: by `require`; what has no run is at least logged.
+_LOST_S = 40.0
+_LOG_S = 50.0
+
+
+class HeadWatch:
+    """Watches one head.
+
+    Args:
+        address: for messages.
+        ask: returns if the head answers, and raises a RunError if not.
+    """
+
+    def __init__(self, address: str, ask: Callable[[], object], lost_s: float = _LOST_S, log_s: float = _LOG_S) -> None:
+        self._address, self._ask = address, ask
+        self._lost_s, self._log_s = lost_s, log_s
+        self._loss = ""
+        self._answers = True
+        self._ended = threading.Event()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the head answered the last time; if not, calls to Ray's global state block."""
+        return self._answers
+
+    @property
+    def lost(self) -> bool:
+        """Whether the head has not answered for long."""
+        return self._loss != ""
+
+    def require(self) -> None:
+        """Raise a RunError if the head is lost."""
+        if self._loss:
+            raise RunError(self._loss)
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+
+    def watch(self, every_s: float = _EVERY_S) -> None:
+        """Ask again and again, until `end`."""
+        answered_s, logged = time.monotonic(), False
+        while not self._ended.wait(every_s):
+            try:
+                self._ask()
+                answered_s, logged, self._loss, self._answers = time.monotonic(), False, "", True
+            except RunError as error:
+                self._answers = False
+                silent_s = time.monotonic() - answered_s
+                if silent_s >= self._lost_s:
+                    self._loss = self._message(silent_s, error)
+                if silent_s >= self._log_s and not logged and not self._ended.is_set():
+                    logged = True
+                    logger.error("%s", self._loss)  # noqa: TRY400 - the traceback shows nothing else
+
+    def _message(self, silent_s: float, error: RunError) -> str:
+        return (
+            f"The head of Ray at {self._address} has not answered for {silent_s:.0f} s: {error} Committed shards stay;"
+            " run the same command again when Ray is back."
+        )
 
 
 @contextmanager
-def head_watched(address: str) -> Iterator[None]:
+def head_watched(address: str) -> Iterator[HeadWatch]:
     """Watch the head at `address` in a thread while the block runs."""
-    ended = threading.Event()
-    watch = partial(_watch, address, partial(accepts, address, ""), ended, _EVERY_S, _LOST_S)
-    threading.Thread(target=watch, daemon=True).start()
+    watch = HeadWatch(address, partial(accepts, address, ""))
+    threading.Thread(target=watch.watch, daemon=True).start()
     try:
-        yield
+        yield watch
     finally:
-        ended.set()
-
-
-def _watch(address: str, ask: Callable[[], bool], ended: threading.Event, every_s: float, lost_s: float) -> None:
-    """Log an error once if `ask` raises for longer than `lost_s`."""
-    answered_s = time.monotonic()
-    while not ended.wait(every_s):
-        try:
-            ask()
-        except RunError as error:
-            if time.monotonic() - answered_s >= lost_s and not ended.is_set():
-                logger.error(  # noqa: TRY400 - the traceback says nothing
-                    "The head of Ray at %s has not answered for %.0f s, and Ray will end this run: %s Committed shards"
-                    " stay; run the same command again when Ray is back.",
-                    address,
-                    time.monotonic() - answered_s,
-                    error,
-                )
-                return
-        else:
-            answered_s = time.monotonic()
+        watch.end()

@@ -20,7 +20,11 @@ _T = TypeVar("_T")
 
 
 def interruptible(
-    call: Callable[[], _T], stop: StopSignal, timeout_s: float, until: threading.Event | None = None
+    call: Callable[[], _T],
+    stop: StopSignal,
+    timeout_s: float,
+    until: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> _T:
     """The result of `call`, whose exceptions are raised here.
 
@@ -30,6 +34,7 @@ def interruptible(
         timeout_s: how long to wait.
         until: how long the thread of the call lives. Processes that Ray starts die with the thread that started them
             (PR_SET_PDEATHSIG).
+        check: called ten times a second meanwhile; what it raises abandons the call.
 
     Raises:
         SystemExit: a signal arrived; the call is abandoned.
@@ -46,6 +51,7 @@ def interruptible(
                 raise SystemExit(128 + stop.number) from None
             if time.monotonic() > end_s:
                 raise TimeoutError(f"no result within {timeout_s:g} s") from None
+            check()
             continue
         if error is not None:
             raise error

@@ -40,8 +40,16 @@ _ATTEMPTS = 3
 _NODE_S = 180.0
 _START_S = 300.0
 _POLL_S = 0.5
+_CHECK_S = 1.0
 _KILLS = 5
 _KILL_EVERY_S = 0.1
+#: Of Ray's processes. The two limits in seconds are four times Ray's own, for a machine that is busy.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_worker_register_timeout_seconds": "240",
+}
 _CURE = "The machine may be overloaded, or out of memory or disk space: run the same command again when it is not."
 
 
@@ -81,8 +89,8 @@ def local_ray() -> Iterator[RayFolder]:
 
 def _init(folder: RayFolder) -> None:
     here = local_resources()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     ray.init(
         address="local",  # Without it, Ray would join any cluster that runs on this machine.
         num_cpus=int(here.cpus),
@@ -111,8 +119,8 @@ def start(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with subdued_ray(), _patience(folder.path):
-                return interruptible(init, stop, _START_S, ended)
-        except SystemExit:
+                return interruptible(init, stop, _START_S, ended, _HeadAlive(folder.path))
+        except (SystemExit, RunError):
             abandon()
             _kill(folder.path)
             raise
@@ -127,6 +135,25 @@ def start(
                 raise RunError(f"Ray cannot start on this machine: {error} {_CURE}{_logs(folder)}") from error
             logger.warning("Ray did not start (attempt %d of %d): %s", attempt, _ATTEMPTS, error)
     raise AssertionError("the last attempt returns or raises")
+
+
+class _HeadAlive:
+    """Raises a RunError when Ray's head process has died during the start: Ray would wait a minute, then exit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = False
+        self._checked_s = 0.0
+
+    def __call__(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._checked_s < _CHECK_S:
+            return
+        self._checked_s = now_s
+        runs = any("gcs_server" in command for command in _processes(self._path).values())
+        if self._seen and not runs:
+            raise RunError(f"Ray's head process was killed while it started, perhaps for lack of memory. {_CURE}")
+        self._seen |= runs
 
 
 def _is_final(error: Exception) -> bool:

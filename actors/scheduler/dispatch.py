@@ -80,8 +80,12 @@ class Dispatcher:
         self._stop_at_s: float | None = None
         self._checked_s = time.monotonic()
 
-    def run(self, poll: Callable[[], None]) -> None:
-        """Commit all shards; calls `poll` at least twice a second.
+    def run(self, poll: Callable[[], None], head_answers: Callable[[], bool] = lambda: True) -> None:
+        """Commit all shards.
+
+        Args:
+            poll: called at least twice a second.
+            head_answers: whether Ray's head answers; may raise a RunError to end the run.
 
         Raises:
             RunError: the fault is not in single records; committed shards stay.
@@ -93,7 +97,8 @@ class Dispatcher:
             self._feed()
             self._wait()
             poll()
-            self._placement.check()
+            if head_answers():
+                self._placement.check()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
 

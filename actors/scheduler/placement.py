@@ -66,7 +66,7 @@ class Placement:
         if waited_s >= self._timeout_s:
             raise RunError(
                 f"No {pool.role} got a place on the Ray cluster within {self._timeout_s:g} s. {_situation(pool)} Add"
-                f" nodes, free some, or lower --{pool.role}s; --placement-timeout-s waits longer."
+                " nodes, free some, or lower --decoders or --embedders; --placement-timeout-s waits longer."
             )
         if waited_s >= min(_JOINING_S, self._timeout_s / 2) and not _may_fit(pool.asks):
             raise RunError(

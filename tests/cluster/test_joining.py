@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.fixtures.places import ROOT
 from tests.fixtures.servers.ray_head import RayHead
 
 
@@ -16,7 +17,7 @@ def join(head: RayHead, home: Path, token: str) -> dict[str, Any]:
     """What a process with this token answers."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     env |= {"HOME": str(home), "RAY_AUTH_TOKEN": token}
-    command = [sys.executable, "-m", "tests.fixtures.joining", head.address]
+    command = [sys.executable, str(ROOT / "tests" / "fixtures" / "joining.py"), head.address]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     line: dict[str, Any] = json.loads(done.stdout)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.places import ROOT
 from tests.fixtures.processes import patience, until, using
 
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -28,7 +29,7 @@ def environment(home: Path, **more: str) -> Mapping[str, str]:
 
 
 def start(env: Mapping[str, str], *addresses: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.fixtures.joining", *addresses]
+    command = [sys.executable, str(ROOT / "tests" / "fixtures" / "joining.py"), *addresses]
     return subprocess.Popen(command, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -50,7 +50,7 @@ def test_actors_that_never_get_a_place_end_the_run_and_what_they_asked_for_is_na
         error = watch([first, second], 0.5)
         assert "No decoder got a place on the Ray cluster within 0.5 s. It asks for 2 CPU" in error
         assert "0 CPU of 2 CPU" in error
-        assert "lower --decoders; --placement-timeout-s" in error
+        assert "lower --decoders or --embedders; --placement-timeout-s" in error
 
 
 def test_an_actor_that_no_node_can_hold_ends_the_run_early() -> None:

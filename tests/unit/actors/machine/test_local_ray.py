@@ -6,17 +6,22 @@ import atexit
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import ray
+from ray._private import services
 
+from actors.machine import local_ray
 from actors.machine.local_ray import start
 from actors.machine.ray_folder import RayFolder, make_ray_folder
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
+from tests.fixtures.processes import until
 
 TIMED_OUT = "The current node timed out during startup."
 
@@ -82,3 +87,40 @@ def test_a_signal_ends_a_start_that_hangs(folder: RayFolder) -> None:
     hung.set()
     assert ended.value.code == 128 + signal.SIGTERM
     assert time.monotonic() - began_s < 5
+
+
+def test_a_head_process_that_dies_during_the_start_is_named(folder: RayFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_ray, "_CHECK_S", 0.05)
+    hung = threading.Event()
+    title = f"{folder.path}/gcs_server"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title]) as head:
+        until(lambda: head.pid in local_ray._processes(folder.path), "the process")
+        threading.Timer(0.5, head.kill).start()
+        threading.Timer(0.6, head.wait).start()
+        with pytest.raises(RunError, match="head process was killed while it started"):
+            start_here(lambda: hung.wait(60) and None, folder)
+    hung.set()
+
+
+def test_a_node_that_is_still_starting_is_waited_for(folder: RayFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process stands in for the node; Ray's own look-up raises until the node has registered."""
+    looked: list[str] = []
+
+    def look_up(node: str) -> str:
+        looked.append(node)
+        if len(looked) % 4:
+            raise RuntimeError("not registered")
+        return "registered"
+
+    monkeypatch.setattr(services, "get_node", look_up)
+    monkeypatch.setattr(local_ray, "_POLL_S", 0.01)
+    title = f"{folder.path}/raylet/raylet"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title]) as node:
+        until(lambda: title in (local_ray._processes(folder.path).get(node.pid) or ""), "the process")
+        with local_ray._patience(folder.path):
+            assert services.get_node("n") == "registered"
+            node.kill()
+            node.wait()
+            with pytest.raises(RuntimeError, match="not registered"):
+                services.get_node("n")
+    assert services.get_node is look_up
