@@ -35,7 +35,7 @@ def accepts(address: str, token: str) -> bool:
     """
     if not token.isascii() or not token.isprintable():
         return False  # It cannot even be sent.
-    _connect(address)
+    connect(address)
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with _channel(address) as channel:
         try:
@@ -45,8 +45,8 @@ def accepts(address: str, token: str) -> bool:
     return True
 
 
-def _connect(address: str) -> None:
-    """Open and close a TCP connection, since its errors are clearer than those of gRPC."""
+def connect(address: str) -> None:
+    """Open and close a TCP connection, since its errors are clearer than those of gRPC; raises a RunError."""
     host, _, port = address.rpartition(":")
     if address.startswith("ray://"):
         raise RunError(

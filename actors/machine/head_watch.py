@@ -1,6 +1,7 @@
-"""Notices that the head of Ray no longer answers, before Ray ends this process.
+"""Notices that the head of Ray is gone, before Ray ends this process.
 
-Ray waits a minute for a head that went away, then exits the process from C++: no exception, no summary.
+Ray waits a minute for a head that went away, then exits the process from C++: no exception, no summary. A head that is
+only slow still accepts connections, and is not lost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from actors.machine.head import accepts
+from actors.machine.head import connect
 from pipeline.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class HeadWatch:
 @contextmanager
 def head_watched(address: str) -> Iterator[HeadWatch]:
     """Watch the head at `address` in a thread while the block runs."""
-    watch = HeadWatch(address, partial(accepts, address, ""))
+    watch = HeadWatch(address, partial(connect, address))
     threading.Thread(target=watch.watch, daemon=True).start()
     try:
         yield watch

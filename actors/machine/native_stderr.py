@@ -27,7 +27,7 @@ def separate_python() -> None:
 @contextmanager
 def silenced() -> Iterator[None]:
     """Drop what is written to descriptor 2 inside the block, unless Python's messages go there, too."""
-    if _descriptor() in (_STDERR, None):
+    if not is_separate():
         yield
         return
     kept = os.dup(_STDERR)
@@ -39,6 +39,11 @@ def silenced() -> Iterator[None]:
     finally:
         os.dup2(kept, _STDERR)
         os.close(kept)
+
+
+def is_separate() -> bool:
+    """Whether Python's messages have a descriptor of their own, as in commands; a job's go to the same log as Ray's."""
+    return _descriptor() not in (_STDERR, None)
 
 
 def _descriptor() -> int | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import ray
 
-from actors.machine.native_stderr import silenced
+from actors.machine.native_stderr import is_separate, silenced
 
 
 @contextmanager
@@ -32,9 +32,10 @@ def subdued_ray() -> Iterator[None]:
 
 @contextmanager
 def quiet_ray() -> Iterator[None]:
-    """While Ray is used: keep its C++ log off the terminal, and off stdout the notices that it prints about nodes."""
+    """While a command uses Ray: keep its C++ log off the terminal, and its notices about nodes off stdout."""
     worker = ray._private.worker
-    printed, worker._worker_logs_enabled = worker._worker_logs_enabled, False
+    printed = worker._worker_logs_enabled
+    worker._worker_logs_enabled = printed and not is_separate()
     try:
         with silenced():
             yield
