@@ -11,8 +11,9 @@ import ray
 from PIL import Image
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
-from actors import driver
+from actors.run import Run
 from actors.scheduler.metrics import Metrics
+from actors.session import Session
 from pipeline.config import parse
 from tests.fixtures.monitoring import queried_metrics
 from tests.fixtures.processes import until
@@ -61,7 +62,8 @@ def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> N
     (tmp_path / "first" / "broken.jpg").write_text("no image")
     others = {"output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}, "cluster": ONE_OF_EACH}
     configs = [parse({"source": {"uris": [uri]}, **others}) for uri in uris]
-    summary, second = [driver.run(config) for config in configs]
+    with Session(configs[0].cluster) as session:
+        summary, second = [Run(config).embed(session) for config in configs]
     names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}
     lines = scrape_until(summary.run_id, {f"hanclip_{name}" for name in names})
     assert value(lines, "hanclip_records_embedded") == 20
