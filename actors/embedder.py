@@ -11,13 +11,13 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from actors.machine.allocator import keep_freed_memory
+from actors.machine.allocator import collection_paused, keep_freed_memory
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.quarantine import quarantine_row
@@ -26,6 +26,9 @@ from pipeline.model.checkpoints import resolve
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
 from pipeline.stats import Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
+
+if TYPE_CHECKING:
+    from pipeline.model.chinese_clip import ChineseClip
 
 _TEXT_TOO_LONG = Failure(
     Stage.TEXT,
@@ -77,19 +80,23 @@ class Embedder:
         keep_freed_memory()
         # Idle threads of the forward pass would spin and take the decoders' cores. Torch reads it when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from pipeline.model.chinese_clip import ChineseClip, set_threads  # torch, only after the line above
-
-        set_threads(self._threads)
-        config = self._model_config
-        self._clip = ChineseClip.load(
-            resolve(config), config.dtype, self._device, config.batch_size, config.compile, config.text_overflow
-        )
+        with collection_paused():
+            self._clip = self._load()
         self._metadata = {
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
             "device": self._clip.device_name,
             "logit_scale": repr(self._clip.logit_scale),
         }
         return self._metadata
+
+    def _load(self) -> ChineseClip:
+        from pipeline.model.chinese_clip import ChineseClip, set_threads  # torch, which `setup` prepares for
+
+        set_threads(self._threads)
+        config = self._model_config
+        return ChineseClip.load(
+            resolve(config), config.dtype, self._device, config.batch_size, config.compile, config.text_overflow
+        )
 
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`."""

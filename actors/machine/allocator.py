@@ -1,4 +1,4 @@
-"""Tunes the C allocator of this process.
+"""Tunes how this process allocates memory and collects garbage.
 
 Decoding and a forward pass free and allocate the same few megabytes for every batch. glibc returns such blocks to the
 kernel each time; keeping them saved a sixth of the CPU time of a decode-bound run (`docs/benchmarks.md`).
@@ -7,6 +7,9 @@ kernel each time; keeping them saved a sixth of the CPU time of a decode-bound r
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # malloc.h of glibc; the largest threshold for mmap that it accepts is 32 MiB.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -20,3 +23,18 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)) and bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES))
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the garbage collector: nearly all objects that importing torch and transformers creates stay alive.
+
+    An embedder takes an eighth less CPU time to load its model (3.15 s instead of 3.6 s with the demo model).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
