@@ -21,7 +21,7 @@ from actors.scheduler.meter import Meter
 from actors.session import Session
 from actors.stopping import StopRequest, StopSignal
 from pipeline.config import RunConfig
-from pipeline.dataset.checks.status import Status, status
+from pipeline.dataset.checks.held import HeldCount, count_held
 from pipeline.errors import HanclipError, RunError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.model.checkpoints import ModelSpec
@@ -151,15 +151,15 @@ class _PlannedRun:
         self.reporter.close(summary)
         return summary
 
-    def _status(self) -> tuple[Status | None, tuple[str, ...]]:
+    def _status(self) -> tuple[HeldCount | None, tuple[str, ...]]:
         """The dataset after the run, or a note why it is unknown: committed shards are complete in either case."""
         try:
-            return status(self.plan.dataset.uri, reports=False), ()
+            return count_held(self.plan.dataset.uri), ()
         except HanclipError as error:
             note = f"The share of quarantined records is unknown; `hanclip status` reports it: {error}"
             return None, (note,)
 
-    def _summary(self, exit_code: int, message: str, held: Status | None, notes: tuple[str, ...]) -> Summary:
+    def _summary(self, exit_code: int, message: str, held: HeldCount | None, notes: tuple[str, ...]) -> Summary:
         progress, plan, meter = self.meter.progress(), self.plan, self.meter
         seconds = time.monotonic() - self.began_s
         return Summary(
@@ -187,6 +187,6 @@ class _PlannedRun:
         )
 
 
-def _examples(held: Status, reasons: Iterable[str]) -> dict[str, str]:
+def _examples(held: HeldCount, reasons: Iterable[str]) -> dict[str, str]:
     """One quarantined id for each reason of this run."""
     return {reason: held.examples[reason] for reason in reasons if reason in held.examples}

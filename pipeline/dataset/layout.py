@@ -6,6 +6,7 @@
     OUT/_plans/<number>.json                                     the log of plans, one entry each
     OUT/_tombstones/<run>.parquet                                ids gone from the whole catalog, or back in it
     OUT/_snapshot.json                                           in a snapshot: its dataset and the run that makes it
+    OUT/_held.parquet                                            the records in quarantine now, to count on from
     OUT/_jobs/<job>/                                             a job's request, progress and result
     OUT/_partitions/<key>.json                                   how the last run of a partition ended
     OUT/dedup/dedup.parquet                                      the duplicates, and the row that each one duplicates
@@ -33,6 +34,7 @@ QUARANTINE = "_quarantine"
 PLANS = "_plans"
 TOMBSTONES = "_tombstones"
 SNAPSHOT = "_snapshot.json"
+HELD = "_held.parquet"
 DEDUP = "dedup"
 CLASSES = "classes"
 SIMILARITY = "similarity"
