@@ -17,6 +17,7 @@ from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError, StorageError
 from pipeline.partitions.dates import dates, latest
 from pipeline.partitions.due import ASKED, FAILED, INPUT, NEVER, PLACE, SPEC, UNKNOWN, Verdict, due, judge
+from pipeline.partitions.evidence import never_found, vanished
 from pipeline.partitions.manifests import PartitionState, read_state, read_states, state_uri, write_state
 from pipeline.partitions.template import (
     Partition,
@@ -27,6 +28,7 @@ from pipeline.partitions.template import (
     same_places,
     spec_digest,
 )
+from pipeline.sources.nearby import describe
 from pipeline.vocabulary import Order, Reprocess
 from tests.fixtures.servers.s3 import S3Server
 from tests.fixtures.servers.web import Site
@@ -236,6 +238,34 @@ def test_a_day_that_was_not_over_is_compared(finished_at: str, now: str, why: st
     [day] = partitions(a_config("/in/{date}"), ["2026-11-01"])
     state = PartitionState(day.key, "done", spec_digest(day.config), "same", finished_at=finished_at)
     assert judge([day], {day.key: state}, "missing", lambda _: now)[0].why == why
+
+
+def test_in_a_bucket_a_folder_exists_if_an_object_is_below_it(s3: S3Server) -> None:
+    bucket = s3.bucket()
+    for day in ("2026-01-01", "2026-01-02"):
+        storage.create(f"{bucket}/days/dt={day}/a.jpg", b"x")
+    assert vanished([f"{bucket}/days/dt={{date}}/"]) == ""
+    assert vanished([f"{bucket}/{{date:%Y}}/*.tar"]) == ""
+    assert f"{bucket}/dayz, does not exist" in vanished([f"{bucket}/dayz/dt={{date}}/"])
+    assert "does not exist" in vanished(["s3://no-such-bucket-anywhere/{date}/"])
+    assert describe(f"{bucket}/dayz/dt=2026-01-03/*.tar") == (
+        f"Looked for {bucket}/dayz/dt=2026-01-03/*.tar; the nearest folder that exists is {bucket}, which holds days. "
+        f"Did you mean {bucket}/days?"
+    )
+    assert describe(f"{bucket}/days") == f"{bucket}/days exists and holds 2 .jpg."
+    assert describe("s3://no-such-bucket-anywhere/x") == ""
+
+
+def test_evidence_in_a_bucket_belongs_to_its_template(s3: S3Server) -> None:
+    bucket = s3.bucket()
+    config = parse({"source": {"uris": [f"{bucket}/dt={{date}}/"]}, "output": {"uri": f"{bucket}/out"}})
+    parts = partitions(config, ["2026-11-01", "2026-11-02"])
+    assert "no files for 2026-11-02 and 1 more partitions" in never_found(config, parts)
+    [old] = partitions(config, ["2026-01-01"])
+    write_state(f"{bucket}/out", PartitionState(old.key, "done", spec_digest(old.config), rows=3))
+    assert never_found(config, parts) == ""
+    other = config.model_copy(update={"source": config.source.model_copy(update={"uris": (f"{bucket}/dt-{{date}}/",)})})
+    assert "Nothing was ever found at" in never_found(other, partitions(other, ["2026-11-01"]))
 
 
 def test_another_source_is_not_done() -> None:
