@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -58,8 +59,25 @@ def test_the_request_of_somebody_else_counts_too() -> None:
 
 def test_a_process_that_does_not_react_is_given_up() -> None:
     given_up = threading.Event()
-    with TimeLimit(SHORT_S, None, SHORT_S, given_up.set):
-        assert given_up.wait(LONG_S)
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with TimeLimit(SHORT_S, None, SHORT_S, given_up.set):
+            assert given_up.wait(LONG_S)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_process_that_reacts_is_interrupted_and_not_given_up() -> None:
+    received = threading.Event()
+    handler = signal.signal(signal.SIGTERM, lambda *_: received.set())
+    try:
+        with TimeLimit(SHORT_S, None, LONG_S, pytest.fail) as limit:
+            end_s = time.monotonic() + LONG_S
+            while not received.is_set() and time.monotonic() < end_s:
+                time.sleep(0.01)
+        assert (received.is_set(), limit.expired) == (True, True)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def test_a_thread_of_another_process_is_not_given_up() -> None:
