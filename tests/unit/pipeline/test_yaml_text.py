@@ -1,0 +1,53 @@
+"""YAML and JSON text: errors have the file, the line and the key, wherever the text comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.driver import main
+from pipeline.errors import ConfigError
+from pipeline.yaml_text import YamlText, read_yaml
+
+
+def test_each_key_has_its_line_and_a_missing_one_that_of_its_section():
+    text = YamlText("run.yaml", "source:\n  uris:\n  - a\n  - b\nmodel: {name: demo,\n  dtype: fp32}\n")
+    assert text.tree == {"source": {"uris": ["a", "b"]}, "model": {"name": "demo", "dtype": "fp32"}}
+    lines = {
+        ("source", "uris", "1"): "run.yaml, line 4: source.uris.1",
+        ("model", "dtype"): "run.yaml, line 6: model.dtype",
+        ("source", "limit"): "run.yaml, line 1: source.limit",
+        ("output", "uri"): "run.yaml: output.uri",
+        (): "run.yaml",
+    }
+    assert {path: text.label(path) for path in lines} == lines
+
+
+def test_an_alias_has_the_line_of_its_anchor_and_may_contain_itself():
+    text = YamlText("x", "a: &one\n  b: 1\nc: *one\nd: &two [*two]")
+    assert text.label(("c", "b")) == "x, line 2: c.b"
+    assert text.label(("d", "0", "0")) == "x, line 4: d.0.0"
+    assert YamlText("x", "").tree is None
+
+
+def test_text_that_is_not_utf_8_is_reported_with_its_line(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_bytes("source:\n  id_column: 货号".encode("gb18030"))
+    with pytest.raises(ConfigError, match=r"run.yaml, line 2: this is not UTF-8\. Convert"):
+        read_yaml(file, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.json", '{"source": {\n "uris": ["/x"],\n "limt": 3}}', "run.json, line 3: source.limt: no such key"),
+        ("run.yaml", "source:\n  limt: 3", "run.yaml, line 2: source.limt: no such key; did you mean limit?"),
+        ("run.json", "[1]", "run.json holds no mapping of sections"),
+        ("run.json", '{"source": ', "run.json, line 1"),
+    ],
+)
+def test_the_driver_names_the_line_of_an_error_in_a_saved_run(tmp_path: Path, capsys, name, text, message):
+    (tmp_path / name).write_text(text)
+    assert main([str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
