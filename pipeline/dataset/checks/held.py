@@ -2,7 +2,8 @@
 
 In: a dataset. Out: the numbers that `status` counts from all plans, and `OUT/_held.parquet`: the records in quarantine
 now, and which runs and shards are counted. Committed shards never change, so a count reads the plans of new and
-unfinished runs only. The file is a cache: without it, or if it does not fit what is there, everything is counted anew.
+unfinished runs only. The file is a cache: without it, or if it does not fit the dataset, everything is counted from
+scratch.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _stored(out: str) -> _Counted:
         closed, open_shards = frozenset(facts.pop("closed")), frozenset(facts.pop("open_shards"))
         return _Counted(closed, open_shards, held=table.cast(_HELD), **facts)
     except (StorageError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-        logger.debug("The quarantine of %s is counted anew: %s", out, error)
+        logger.debug("The quarantine of %s is counted from scratch: %s", out, error)
         return _NOTHING
 
 
@@ -213,4 +214,4 @@ def _store(out: str, counted: _Counted) -> None:
     try:
         storage.overwrite(storage.join(out, layout.HELD), sink.getvalue().to_pybytes())
     except StorageError as error:
-        logger.warning("The next run counts the quarantine anew: %s", error)
+        logger.warning("The next run counts the quarantine from scratch: %s", error)

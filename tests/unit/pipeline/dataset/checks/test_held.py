@@ -66,7 +66,7 @@ def test_a_run_that_finishes_after_a_later_one_counts_too(catalog: Catalog) -> N
 
 
 @pytest.mark.parametrize("damage", ["deleted", "damaged", "of another format", "of another dataset"])
-def test_a_stored_count_that_cannot_be_used_is_made_anew(catalog: Catalog, tmp_path: Path, damage: str) -> None:
+def test_a_stored_count_that_cannot_be_used_is_replaced(catalog: Catalog, tmp_path: Path, damage: str) -> None:
     carry_out(catalog.plan(), {IDS[1]: "timeout"})
     assert_equal_to_status(catalog)
     held = catalog.out / layout.HELD
