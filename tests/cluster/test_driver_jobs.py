@@ -1,9 +1,9 @@
-"""Jobs of several runs: each has its outcome, the model is loaded once, and whoever asks later finds out."""
+"""Jobs of several runs: the outcome of each run, the embedders they share, and stopping a job."""
 
 from __future__ import annotations
 
-import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def states(summary: JobSummary) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Four days: pictures, none, a tar that is none, pictures. Ids of the days differ by the folder above them."""
+    """Four days: pictures, none, a broken tar, pictures. Ids of the days differ by the folder of the pictures."""
     place = tmp_path_factory.mktemp("days")
     write_folder(place / "1" / "a", 10)
     (place / "2").mkdir()
@@ -60,7 +60,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class Lines(logging.Handler):
-    """Context that keeps what the driver logs."""
+    """Context manager that collects the driver's log."""
 
     def __enter__(self) -> list[str]:
         self.lines: list[str] = []
@@ -79,9 +79,10 @@ class Lines(logging.Handler):
 
 @dataclass
 class Night:
-    """A job over the four days that has ended."""
+    """A finished job over the four days, and over the last one again with another model."""
 
     out: Path
+    other: Path
     summary: JobSummary
     seen: list[JobProgress]
     lines: list[str]
@@ -89,34 +90,40 @@ class Night:
 
 @pytest.fixture(scope="module")
 def night(local_ray: None, days: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Night:
-    out, seen = tmp_path_factory.mktemp("out"), list[JobProgress]()
+    out, other, seen = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("other"), list[JobProgress]()
+    last = config(other, days["2026-11-04"])
+    last = last.model_copy(update={"model": last.model.model_copy(update={"dtype": "fp32"})})
+    runs = (*(JobRun(day, config(out, source)) for day, source in days.items()), JobRun("", last))
     with Lines() as lines:
-        summary = driver.run_job(write(out, "night-a1", days), seen.append)
-    return Night(out, summary, seen, lines)
+        summary = driver.run_job(job_folder.write_job(str(out), "night-a1", Job(runs)), seen.append)
+    return Night(out, other, summary, seen, lines)
 
 
 @pytest.mark.usefixtures("local_ray")
 class TestInOneProcess:
     def test_each_run_has_its_outcome_and_all_rows_are_there(self, days: dict[str, Path], night: Night) -> None:
-        assert list(states(night.summary).values()) == ["complete", "empty", "failed", "complete"]
+        assert list(states(night.summary).values()) == ["complete", "empty", "failed", "complete", "complete"]
         assert (night.summary.state, night.summary.exit_code) == ("failed", 1)
         assert str(days["2026-11-03"]) in night.summary.message
-        assert [run.summary.stats.embedded for run in night.summary.runs if run.summary] == [10, 12]
+        assert [run.summary.stats.embedded for run in night.summary.runs if run.summary] == [10, 12, 12]
         assert Dataset.open(str(night.out)).embeddings(["id"]).count_rows() == 22
+        assert Dataset.open(str(night.other)).embeddings(["id"]).count_rows() == 12
         assert job_folder.read_summary(str(night.out), "night-a1") == night.summary
-        assert {progress.run for progress in night.seen} == {0, 1, 2, 3}
+        assert {progress.run for progress in night.seen} == {0, 1, 2, 3, 4}
         assert job_folder.read_progress(str(night.out), "night-a1") == night.seen[-1]
         assert night.seen[-1].state == "failed"
 
-    def test_the_model_is_loaded_once_and_the_log_tells_the_job(self, night: Night) -> None:
+    def test_each_model_is_loaded_once_and_the_log_names_the_job(self, night: Night) -> None:
+        """Runs with the same model section share embedders; another section gets its own."""
         log = "\n".join(night.lines)
-        assert log.count("Starting 1 embedder") == 1
-        assert log.count("Starting 1 decoder") == 2
-        assert "2026-11-01 (run 1 of 4): 10 records to do in 1 shard, source " in log
+        same_model, _, other_model = log.partition("(run 5 of 5)")
+        assert same_model.count("Starting 1 embedder") == other_model.count("Starting 1 embedder") == 1
+        assert log.count("Starting 1 decoder") == 3
+        assert "2026-11-01 (run 1 of 5): 10 records to do in 1 shard, source " in log
         assert ": 10 = 10 embedded + 0 quarantined" in log
-        assert "Job night-a1: failed. Runs: 2 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]
+        assert "Job night-a1: failed. Runs: 3 complete, 1 empty, 1 failed. 2026-11-03: " in night.lines[-1]
 
-    def test_the_manifests_tell_what_became_of_each_partition(self, days: dict[str, Path], night: Night) -> None:
+    def test_the_manifests_have_the_state_of_each_partition(self, days: dict[str, Path], night: Night) -> None:
         held = read_states(str(night.out))
         statuses = ["done", "empty", "failed", "done"]
         assert {key: held[key].status for key in held} == dict(zip(days, statuses, strict=True))
@@ -133,17 +140,13 @@ class TestInOneProcess:
         assert [run.summary.rows_already_done for run in again.runs if run.summary] == [10, 12]
         assert not [line for line in lines if line.startswith("Starting")]
 
-    def test_another_model_section_gets_its_own_embedders(self, days: dict[str, Path], tmp_path: Path) -> None:
-        first = config(tmp_path / "a", days["2026-11-01"])
-        other = config(tmp_path / "b", days["2026-11-04"])
-        other = other.model_copy(update={"model": other.model.model_copy(update={"dtype": "fp32"})})
-        uri = job_folder.write_job(str(tmp_path / "a"), "a1", Job((JobRun("", first), JobRun("", other))))
-        with Lines() as lines:
-            assert driver.run_job(uri).exit_code == 0
-        assert lines.count("Starting 1 embedder") == 2
-
-    def test_a_wish_in_a_thread_stops_like_a_signal(self, days: dict[str, Path], tmp_path: Path) -> None:
-        uri, stop, summaries = write(tmp_path, "a1", days), threading.Event(), []
+    def test_a_stop_request_from_a_thread_stops_like_a_signal(
+        self, days: dict[str, Path], night: Night, tmp_path: Path
+    ) -> None:
+        """Over a copy of the dataset without its manifests, so that the first run needs no actors."""
+        out = tmp_path / "out"
+        shutil.copytree(night.out, out, ignore=shutil.ignore_patterns("_partitions", "_jobs"))
+        uri, stop, summaries = write(out, "a1", days), threading.Event(), []
 
         def stop_at_second(progress: JobProgress) -> None:
             if progress.run == 1:
@@ -155,16 +158,16 @@ class TestInOneProcess:
         (summary,) = summaries
         assert list(states(summary).values()) == ["complete", "empty", "skipped", "skipped"]
         assert (summary.state, summary.exit_code) == ("stopped", 143)
-        assert list(read_states(str(tmp_path))) == ["2026-11-01", "2026-11-02"]
+        assert list(read_states(str(out))) == ["2026-11-01", "2026-11-02"]
 
-    def test_a_store_that_is_down_for_reports_only_costs_the_reports(self, tmp_path: Path) -> None:
-        """Too much quarantine is still the exit code, and the run is complete."""
+    def test_a_store_that_fails_for_reports_loses_only_the_reports(self, tmp_path: Path) -> None:
+        """The exit code still reports too much quarantine, and the run is complete."""
         write_folder(tmp_path / "in", 2)
         (tmp_path / "in" / "x.jpg").write_text("no image")
         uri = write(tmp_path / "out", "a1", {"2026-11-01": tmp_path / "in"})
-        (tmp_path / "out" / "_partitions").write_text("a file where a folder is wanted")
+        (tmp_path / "out" / "_partitions").write_text("a file in place of a folder")
         for name in ("progress.json", "summary.json"):
-            (Path(uri).parent / name / "in the way").mkdir(parents=True)
+            (Path(uri).parent / name / "obstacle").mkdir(parents=True)
         summary = driver.run_job(uri)
         assert (summary.state, summary.exit_code, states(summary)) == ("complete", 3, {"2026-11-01": "complete"})
         assert "33.3%" in summary.runs[0].message
@@ -176,8 +179,8 @@ class TestInOneProcess:
         assert "share one Ray" in summary.message
 
 
-def test_sigterm_stops_the_run_skips_the_rest_and_says_so(tmp_path: Path, local_ray_address: str) -> None:
-    """A driver process, ended between its first and its second run."""
+def test_sigterm_stops_the_run_and_skips_the_rest(tmp_path: Path, local_ray_address: str) -> None:
+    """A driver process that gets the signal after its first run."""
     for day in (1, 2, 3):
         write_folder(tmp_path / str(day) / "x", 400 if day > 1 else 4)
     out = tmp_path / "out"
@@ -204,7 +207,7 @@ def submit(head: RayHead, uri: str, job_id: str) -> None:
     body = {
         "entrypoint": f"{sys.executable} -m actors.driver {uri}",
         "submission_id": job_id,
-        # Else Ray kills what has not ended three seconds after SIGTERM.
+        # By default Ray sends SIGKILL three seconds after SIGTERM.
         "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}},
     }
     head.request("POST", "/api/jobs/", body)
@@ -219,32 +222,16 @@ def ended(head: RayHead, job_id: str) -> dict[str, Any]:
     return status
 
 
-def test_as_a_ray_job_the_driver_joins_the_cluster_that_it_runs_on(
-    ray_head: RayHead, days: dict[str, Path], tmp_path: Path
-) -> None:
-    uri = write(tmp_path, "night-a1", {key: days[key] for key in ("2026-11-01", "2026-11-02", "2026-11-04")})
-    submit(ray_head, uri, "night-a1")
-    status = ended(ray_head, "night-a1")
-    log = ray_head.request("GET", "/api/jobs/night-a1/logs")["logs"]
-    assert (status["status"], status["driver_exit_code"]) == ("SUCCEEDED", 0), log
-    summary = job_folder.read_summary(str(tmp_path), "night-a1")
-    assert summary is not None
-    assert list(states(summary).values()) == ["complete", "empty", "complete"]
-    assert log.count("Starting 1 embedder") == 1
-    drivers = [one for one in ray_head.request("GET", "/api/jobs/") if one["submission_id"] == "night-a1"]
-    assert drivers[0]["driver_info"]["id"] == drivers[0]["job_id"] != "", json.dumps(drivers)
-
-
-def test_a_ray_job_that_is_stopped_tells_how_far_it_came(ray_head: RayHead, tmp_path: Path) -> None:
+def test_a_stopped_ray_job_writes_its_summary(ray_head: RayHead, tmp_path: Path) -> None:
     for day in (1, 2):
         write_folder(tmp_path / str(day) / "x", 600 if day == 1 else 4)
     out = tmp_path / "out"
     uri = write(out, "stopped-a1", {f"2026-11-0{day}": tmp_path / str(day) for day in (1, 2)}, grace_s=0)
     submit(ray_head, uri, "stopped-a1")
-    until(lambda: (told := job_folder.read_progress(str(out), "stopped-a1")) and told.progress, "progress")
+    until(lambda: (now := job_folder.read_progress(str(out), "stopped-a1")) and now.progress, "progress")
     ray_head.request("POST", "/api/jobs/stopped-a1/stop", {})
     assert ended(ray_head, "stopped-a1")["status"] == "STOPPED"
     summary = job_folder.read_summary(str(out), "stopped-a1")
     assert summary is not None
-    assert list(states(summary).values()) == ["stopped", "skipped"]
+    assert list(states(summary).values()) == ["stopped", "skipped"], summary
     assert (summary.state, summary.exit_code) == ("stopped", 143)

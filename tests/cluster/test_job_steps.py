@@ -1,4 +1,4 @@
-"""Steps of a job: duplicates and filters after the runs or over a finished dataset, done again, gone wrong, stopped."""
+"""Steps of a job: dedup and filter after the runs or over a finished dataset; repeated, failing, and stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.driver import write
 from flows.jobs.target import TargetConfig
 from flows.scheduled.pages.artifacts import describe, fraction
-from pipeline.config import OutputConfig, parse
+from pipeline.config import OutputConfig, RunConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.dataset.checks.verify import verify
@@ -41,7 +41,7 @@ ODD = NamedRule(name="odd", sql="id LIKE '%1.%' OR id LIKE '%3.%' OR id LIKE '%c
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifty pictures, the first ten of them twice."""
+    """Fifty pictures, and copies of the first ten."""
     folder = write_folder(tmp_path_factory.mktemp("steps") / "photos", PICTURES)
     for path in sorted(folder.iterdir())[:COPIES]:
         shutil.copy(path, path.with_name(f"{path.stem}-copy{path.suffix}"))
@@ -98,12 +98,12 @@ def test_a_night_embeds_finds_the_copies_and_filters(night: tuple[Path, JobSumma
     assert any(describe(one).startswith("dedup: Reading rows") for one in seen)
 
 
-def test_the_same_job_again_comes_to_the_same(night: tuple[Path, JobSummary, list], photos: Path) -> None:
+def test_a_repeated_job_has_the_same_result(night: tuple[Path, JobSummary, list], photos: Path) -> None:
     out, first, _ = night
     before = tables(out)
-    asked = read_job(job_uri(str(out), "night-a1"))
-    assert asked.format == 2
-    again = driver.run_job(job(out, "night-a2", photos, *asked.steps))
+    given = read_job(job_uri(str(out), "night-a1"))
+    assert given.format == 2
+    again = driver.run_job(job(out, "night-a2", photos, *given.steps))
     assert again.state == "complete"
     assert [step.found for step in again.steps if step.kind == "filter"] == [
         step.found for step in first.steps if step.kind == "filter"
@@ -113,7 +113,7 @@ def test_the_same_job_again_comes_to_the_same(night: tuple[Path, JobSummary, lis
     assert tables(out) == before
 
 
-def test_a_wrong_rule_fails_the_job_by_its_name_and_harms_nothing(night: tuple[Path, JobSummary, list]) -> None:
+def test_a_wrong_rule_fails_the_job_by_name_and_changes_no_table(night: tuple[Path, JobSummary, list]) -> None:
     out, *_ = night
     before = tables(out)
     wrong = FilterSettings(rules=(NamedRule(name="sharp", sql="sharpness > 3"),))
@@ -138,7 +138,7 @@ def test_steps_need_a_run_that_was_completed(tmp_path: Path) -> None:
     assert "No run completed" in summary.steps[0].message
 
 
-def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, JobSummary, list], tmp_path: Path) -> None:
+def test_a_stopped_step_is_done_by_the_next_attempt(night: tuple[Path, JobSummary, list], tmp_path: Path) -> None:
     out, stop = tmp_path / "out", threading.Event()
     shutil.copytree(night[0], out)
     step, rule = (
@@ -160,15 +160,15 @@ def test_a_wish_stops_a_step_and_the_next_attempt_does_it(night: tuple[Path, Job
     assert again.steps[1].found["kept"] == PICTURES
 
 
-def test_a_step_that_says_nothing_for_long_is_not_taken_for_dead(tmp_path: Path, monkeypatch) -> None:
-    """Sorting millions of rows is silent; the file of a driver that lives must change all the same."""
+def test_a_step_without_news_for_long_still_writes_progress(tmp_path: Path, monkeypatch) -> None:
+    """Sorting millions of rows reports nothing; the progress file of a live driver must change nevertheless."""
     monkeypatch.setattr(job_reports, "_FILE_EVERY_S", 0.05)
     uri = job(tmp_path, "silent-a1", None, DedupStep(out=str(tmp_path)), DedupStep(out=str(tmp_path)))
     reports = job_reports.Reports(uri, read_job(uri), None)
     for number in range(2):
         reports.of_step(number, "dedup", None)("Grouping", 3, 7)
-        first = until(lambda n=number: (now := silent(tmp_path)) and now.number == n and now, "a word of the step")
-        later = until(lambda now=first: silent(tmp_path) != now and silent(tmp_path), "another one")
+        first = until(lambda n=number: (now := silent(tmp_path)) and now.number == n and now, "progress of the step")
+        later = until(lambda now=first: silent(tmp_path) != now and silent(tmp_path), "the next progress")
         assert later.seconds > first.seconds
         assert later == replace(first, seconds=later.seconds)
     reports.end(JobSummary("silent-a1", "complete", 0))
@@ -176,25 +176,37 @@ def test_a_step_that_says_nothing_for_long_is_not_taken_for_dead(tmp_path: Path,
 
 
 def silent(out: Path) -> StepProgress | None:
-    told = read_progress(str(out), "silent-a1")
-    return told and told.step
+    progress = read_progress(str(out), "silent-a1")
+    return progress and progress.step
 
 
-def test_on_a_cluster_a_submitted_job_does_its_steps_too(
+def reading(config: RunConfig, uri: str) -> RunConfig:
+    """The same configuration with this source."""
+    return config.model_copy(update={"source": config.source.model_copy(update={"uris": (uri,)})})
+
+
+def test_a_submitted_job_does_its_runs_and_steps_on_the_cluster(
     ray_head: RayHead, night: tuple[Path, JobSummary, list], photos: Path, tmp_path: Path, monkeypatch
 ) -> None:
     for name, value in ray_head.client_env.items():
         monkeypatch.setenv(name, value)
     target = TargetConfig(backend="ray", address=ray_head.dashboard, python=sys.executable, poll_s=1)
-    asked, out = read_job(job_uri(str(night[0]), "night-a1")), str(tmp_path)
-    steps = tuple(step.model_copy(update={"out": out}) for step in asked.steps)
-    config = asked.runs[0].config.model_copy(update={"output": OutputConfig(uri=out)})
-    backend, spec = make_backend(target), JobSpec("cluster", out, (JobRun("", config),), steps=steps)
-    ended = watch(backend, ensure(backend, spec, target).job_id, out, target)
+    given, out = read_job(job_uri(str(night[0]), "night-a1")), str(tmp_path)
+    steps = tuple(step.model_copy(update={"out": out}) for step in given.steps)
+    config = given.runs[0].config.model_copy(update={"output": OutputConfig(uri=out)})
+    parts = {"copies": "*-copy.jpg", "none": "*.none", "originals": "?????.jpg"}
+    runs = tuple(JobRun(key, reading(config, f"{photos}/{pattern}")) for key, pattern in parts.items())
+    backend, spec, lines = make_backend(target), JobSpec("cluster", out, runs, steps=steps), list[str]()
+    ended = watch(backend, ensure(backend, spec, target).job_id, out, target, lines.append)
     summary = read_summary(out, ended.job_id)
     assert (ended.state, ended.job_id) == (JobState.SUCCEEDED, "cluster-a1"), ended.message
     assert summary is not None
-    assert summary.message == night[1].message
+    assert [run.state for run in summary.runs] == ["complete", "empty", "complete"]
+    assert summary.message == "Runs: 2 complete, 1 empty. Steps: dedup complete, filter complete"
+    assert "".join(lines).count("Starting 1 embedder") == 1
+    # The driver has joined the cluster that it runs on.
+    (listed,) = [one for one in ray_head.request("GET", "/api/jobs/") if one["submission_id"] == ended.job_id]
+    assert listed["driver_info"]["id"] == listed["job_id"] != "", listed
     there, here = (
         {name: [{**row, "source_fingerprint": ""} for row in rows] for name, rows in tables(one).items()}
         for one in (tmp_path, night[0])
@@ -203,7 +215,7 @@ def test_on_a_cluster_a_submitted_job_does_its_steps_too(
     assert ensure(backend, spec, target).job_id == ended.job_id
 
 
-def test_a_job_without_steps_is_written_as_before(tmp_path: Path, photos: Path) -> None:
+def test_a_job_without_steps_keeps_the_first_format(tmp_path: Path, photos: Path) -> None:
     plain = json.loads(Path(job(tmp_path, "a1", photos)).read_bytes())
     assert (plain["format"], plain["steps"]) == (1, [])
     Path(job_uri(str(tmp_path), "a1")).write_text(json.dumps({key: plain[key] for key in ("format", "runs")}))

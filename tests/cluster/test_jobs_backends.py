@@ -1,4 +1,4 @@
-"""The contract of a job backend, kept by all three: threads, a real Ray head with tokens, and a fake Kubernetes."""
+"""The contract of a job backend, for all three: threads, a Ray head with tokens, and a fake Kubernetes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from flows.jobs.contract import JobBackend, JobSpec, JobState
 from flows.jobs.ids import job_id_base
 from flows.jobs.local import LocalJobs
 from flows.jobs.target import TargetConfig
-from pipeline.config import parse
-from pipeline.dataset.dataset import Dataset
 from pipeline.jobs.folder import read_summary
-from pipeline.jobs.job import JobProgress, JobRun
+from pipeline.jobs.job import JobProgress
 from tests.fixtures import toy_driver
-from tests.fixtures.pictures import write_folder
 from tests.fixtures.processes import until
 from tests.fixtures.servers.kubernetes import FakeKubernetes
 from tests.fixtures.servers.ray_head import RayHead
@@ -49,7 +46,7 @@ class Place:
         return JobSpec(base, self.out, toy_driver.runs(key), {"flow_run_id": base, **metadata})
 
     def until(self, job_id: str, condition: Callable[[Any], bool]) -> Any:
-        """The first status for which the condition holds."""
+        """Wait for a status for which the condition holds."""
 
         def look() -> Any:
             status = self.backend.status(job_id)
@@ -86,20 +83,20 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return Place(make_backend(target), target, out)
 
 
-def test_a_job_runs_to_its_end_and_is_found_there_by_whoever_comes_back(place: Place) -> None:
+def test_a_job_runs_to_its_end_and_is_found_again(place: Place) -> None:
     spec, lines, progress = place.spec("ok"), list[str](), list[JobProgress]()
     begun = ensure(place.backend, spec, place.target)
     assert begun.job_id == f"{spec.job_id_base}-a1"
     ended = watch(place.backend, begun.job_id, spec.out, place.target, lines.append, progress.append)
     assert ended.state is JobState.SUCCEEDED
-    told = "".join(lines)
-    assert [told.count(f"ok line {number}\n") for number in range(5)] == [1] * 5
+    log = "".join(lines)
+    assert [log.count(f"ok line {number}\n") for number in range(5)] == [1] * 5
     assert progress[-1].job_id == begun.job_id
     again = ensure(place.backend, spec, place.target)
     assert (again.job_id, again.state) == (begun.job_id, JobState.SUCCEEDED)
 
 
-def test_submit_twice_is_one_job_and_stop_twice_is_one_stop(place: Place) -> None:
+def test_submitting_or_stopping_twice_is_like_once(place: Place) -> None:
     spec = place.spec("sleep", flow="nightly")
     first = ensure(place.backend, spec, place.target)
     place.backend.submit(first.job_id, spec)
@@ -124,7 +121,7 @@ def test_submit_twice_is_one_job_and_stop_twice_is_one_stop(place: Place) -> Non
 
 
 @pytest.mark.parametrize("key", ["fail", "die"])
-def test_a_failed_job_is_tried_again_but_not_for_ever(place: Place, key: str) -> None:
+def test_a_failed_job_is_retried_up_to_a_limit(place: Place, key: str) -> None:
     spec, target = place.spec(key), place.target.model_copy(update={"max_attempts": 2})
     for attempt in (1, 2):
         begun = ensure(place.backend, spec, target)
@@ -133,10 +130,10 @@ def test_a_failed_job_is_tried_again_but_not_for_ever(place: Place, key: str) ->
     last = ensure(place.backend, spec, target)
     assert (last.job_id, last.state) == (f"{spec.job_id_base}-a2", JobState.FAILED)
     if key == "fail":
-        assert last.message == "toy: fail", "the driver's own words, not the end of a log"
+        assert last.message == "toy: fail", "the driver's message, not the end of a log"
 
 
-def test_too_much_quarantine_is_a_complete_job(place: Place) -> None:
+def test_a_job_with_too_much_quarantine_is_complete(place: Place) -> None:
     spec = place.spec("quarantine")
     begun = ensure(place.backend, spec, place.target)
     ended = watch(place.backend, begun.job_id, spec.out, place.target)
@@ -144,7 +141,7 @@ def test_too_much_quarantine_is_a_complete_job(place: Place) -> None:
     assert ensure(place.backend, spec, place.target).job_id == begun.job_id
 
 
-def test_a_job_that_runs_too_long_is_stopped(place: Place) -> None:
+def test_a_job_is_stopped_after_its_timeout(place: Place) -> None:
     spec = place.spec("sleep")
     target = place.target.model_copy(update={"timeout_s": 1.0, "stop_wait_s": 0})
     begun = ensure(place.backend, spec, target)
@@ -157,23 +154,7 @@ def test_a_job_that_runs_too_long_is_stopped(place: Place) -> None:
     assert summary.state == "stopped"
 
 
-def test_nobody_knows_a_job_that_never_was(place: Place) -> None:
+def test_an_unknown_job_has_no_status(place: Place) -> None:
     assert place.backend.status("test-nothing-a1") is None
     assert place.backend.logs("test-nothing-a1", 7) == ("", 7)
     place.backend.stop("test-nothing-a1")
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_the_local_backend_embeds_in_this_process(tmp_path: Path) -> None:
-    target = TargetConfig(poll_s=0.5)
-    tree = {
-        "source": {"uris": [str(write_folder(tmp_path / "photos", 8))]},
-        "model": {"name": "demo"},
-        "output": {"uri": str(tmp_path / "out")},
-        "cluster": {"embedders": 1, "decoders": 1},
-    }
-    spec = JobSpec("test-local", str(tmp_path / "out"), (JobRun("", parse(tree)),))
-    begun = ensure(make_backend(target), spec, target)
-    ended = watch(make_backend(target), begun.job_id, spec.out, target)
-    assert (ended.state, ended.exit_code) == (JobState.SUCCEEDED, 0)
-    assert Dataset.open(spec.out).embeddings(["id"]).count_rows() == 8
