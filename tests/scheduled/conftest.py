@@ -1,4 +1,4 @@
-"""The Prefect server that the tests of this folder share; each looks at flow runs and deployments of its own only."""
+"""The Prefect server that the tests of this folder share; a test checks only its own flow runs and deployments."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.fixtures.servers.prefect import PrefectServer
 
 @pytest.fixture(scope="package")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server on Postgres; on SQLite, as that of `hanclip dev`, where Debian's package is not installed."""
+    """A server on Postgres, or on SQLite like that of `hanclip dev` if Debian's package is not installed."""
     binaries = postgres_binaries()
     with contextlib.ExitStack() as stack:
         server = PrefectServer(tmp_path_factory.mktemp("prefect"))
         if binaries:
-            # Not below pytest's folder, which only root may enter.
+            # Not in pytest's folder, which only root may enter.
             database = Postgres(Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp")), binaries)
             stack.callback(database.stop)
             database.start()
@@ -28,15 +28,25 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         stack.callback(server.stop)
         server.start()
         yield server
+        send_pending()
+
+
+def send_pending() -> None:
+    """Send the logs and events of this process now: without the server, its exit would wait for them for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=30)
 
 
 @pytest.fixture
 def prefect_here(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectServer]:
-    """The same, with flows that are called in this process reporting to it."""
+    """The same server; flows that are called in this process report to it."""
     for name, value in prefect_server.env.items():
         monkeypatch.setenv(name, value)
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    # The heartbeat thread costs each flow a second at its end.
+    # Stopping the heartbeat thread takes a second at the end of each flow.
     with temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield prefect_server
