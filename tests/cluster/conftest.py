@@ -1,4 +1,4 @@
-"""The cluster that the tests of this folder share; each looks at jobs of its own only."""
+"""The cluster that the tests of this folder share; a test checks only its own jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.fixtures.servers.ray_head import RayHead
 
 @pytest.fixture(scope="package")
 def ray_head() -> Iterator[RayHead]:
-    """A Ray head with dashboard, Jobs API and token authentication. It ends with the folder: its daemons cost CPU."""
+    """A Ray head with dashboard, Jobs API and token authentication. It ends with the folder, as its daemons use CPU."""
     head = RayHead()
     head.start()
     yield head

@@ -1,4 +1,4 @@
-"""`hanclip submit` and `hanclip jobs`, through their own door, on a real Ray head with tokens."""
+"""`hanclip submit` and `hanclip jobs` on a Ray head with tokens, from the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fixtures.processes import patience
 from tests.fixtures.servers.ray_head import RayHead
 from tests.fixtures.servers.tcp_proxy import Proxy
 
-#: A value other than the default for every option of where jobs run.
+#: A value other than the default for every option of the target.
 GIVEN: dict[str, object] = {
     "backend": "ray",
     "jobs_address": "http://head:8265",
@@ -41,7 +41,7 @@ GIVEN: dict[str, object] = {
 
 @pytest.fixture
 def where(ray_head: RayHead, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The options that lead to the cluster."""
+    """The options that name the cluster."""
     for name, value in ray_head.client_env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "200")
@@ -60,18 +60,18 @@ def events(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_submit_embeds_on_the_cluster_and_the_same_name_is_the_same_job(
+def test_submit_embeds_on_the_cluster_once_per_job_name(
     where: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     photos, out = str(write_folder(tmp_path / "photos", 8)), str(tmp_path / "out")
     command = ["submit", photos, out, "--model", "demo", *where, "--python", sys.executable, "--poll-s", "1"]
-    code, printed, told = hanclip(capfd, *command, "--job-name", "November", "--embedders", "1", "--decoders", "1")
-    assert code == 0, told
+    code, printed, errors = hanclip(capfd, *command, "--job-name", "November", "--embedders", "1", "--decoders", "1")
+    assert code == 0, errors
     job_id = printed.splitlines()[0]
     assert job_id.startswith("submit-")
     assert job_id.endswith("-november-a1")
     assert "8 = 8 embedded + 0 quarantined" in printed
-    assert "complete" in told, "the driver's log came along"
+    assert "complete" in errors, "the driver's log is passed on"
     assert Dataset.open(out).embeddings(["id"]).count_rows() == 8
     code, printed, _ = hanclip(
         capfd, *command, "--job-name", "November", "--embedders", "1", "--decoders", "1", "--json"
@@ -87,7 +87,7 @@ def test_submit_embeds_on_the_cluster_and_the_same_name_is_the_same_job(
     assert hanclip(capfd, "jobs", "stop", job_id, *where) == (0, f"{job_id} SUCCEEDED\n", "")
 
 
-def test_a_job_outlives_whoever_follows_it_and_is_stopped_by_name(
+def test_a_job_outlives_its_follower_and_is_stopped_by_name(
     where: list[str], ray_head: RayHead, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", str(tmp_path / "sleep"), str(tmp_path / "out"), *where]
@@ -96,39 +96,39 @@ def test_a_job_outlives_whoever_follows_it_and_is_stopped_by_name(
         assert process.stdout
         assert process.stderr
         job_id = process.stdout.readline().strip()
-        told: list[str] = []
-        while "row 2" not in "".join(told):
-            told.append(process.stderr.readline())
-            assert told[-1], told
+        lines: list[str] = []
+        while "row 2" not in "".join(lines):
+            lines.append(process.stderr.readline())
+            assert lines[-1], lines
         process.send_signal(signal.SIGINT)
         assert f"The job keeps running. Stop it with: hanclip jobs stop {job_id}" in process.stderr.read()
         assert process.wait(patience(30)) == 130
     assert hanclip(capfd, *command, "--detach")[:2] == (0, f"{job_id}\n")
     assert hanclip(capfd, "jobs", "stop", job_id, *where, "--stop-wait-s", "10")[1] == f"{job_id} STOPPED\n"
-    code, printed, told = hanclip(capfd, "jobs", "stop", "submit-no-such-a1", *where)
+    code, printed, errors = hanclip(capfd, "jobs", "stop", "submit-no-such-a1", *where)
     assert (code, printed) == (2, "")
-    assert "hanclip jobs list" in told
+    assert "hanclip jobs list" in errors
 
 
-def test_a_cluster_that_cannot_be_used_is_told_at_once_and_with_a_cure(
+def test_an_unusable_cluster_is_an_immediate_error_with_a_cure(
     where: list[str], ray_head: RayHead, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     proxy = Proxy(ray_head.dashboard)
     proxy.set_mode("refuse")
     submit = ["submit", str(tmp_path), str(tmp_path / "out")]
-    code, printed, told = hanclip(capfd, *submit, "--jobs-address", proxy.url)
+    code, printed, errors = hanclip(capfd, *submit, "--jobs-address", proxy.url)
     assert (code, printed) == (1, "")
-    assert f"No answer from {proxy.url}" in told
-    assert "Check the address" in told
+    assert f"No answer from {proxy.url}" in errors
+    assert "Check the address" in errors
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("HOME", str(tmp_path))
-    code, _, told = hanclip(capfd, *submit, *where)
-    assert (code, "RAY_AUTH_TOKEN_PATH" in told) == (1, True)
+    code, _, errors = hanclip(capfd, *submit, *where)
+    assert (code, "RAY_AUTH_TOKEN_PATH" in errors) == (1, True)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "one-that-this-cluster-has-never-seen")
-    code, _, told = hanclip(capfd, "jobs", "list", *where)
-    assert (code, "refuses the credentials (403" in told, "never-seen" in told) == (1, True, False)
-    code, _, told = hanclip(capfd, *submit, "--detach")
-    assert (code, "--jobs-address" in told) == (2, True)
+    code, _, errors = hanclip(capfd, "jobs", "list", *where)
+    assert (code, "refuses the credentials (403" in errors, "never-seen" in errors) == (1, True, False)
+    code, _, errors = hanclip(capfd, *submit, "--detach")
+    assert (code, "--jobs-address" in errors) == (2, True)
     assert not (tmp_path / "out").exists()
     proxy.close()
 

@@ -1,4 +1,4 @@
-"""Who we are to a Kubernetes API server: kubeconfigs and service accounts, over TLS, against a fake one."""
+"""Authentication to a Kubernetes API server over TLS: kubeconfigs, service accounts and exec plugins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ V1 = f"{PROTOCOL}/v1"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for 127.0.0.1 that is its own authority, and its key."""
+    """A folder with a self-signed certificate for 127.0.0.1 and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl command")
     place = tmp_path_factory.mktemp("tls")
@@ -48,7 +48,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kubernetes(authority: Path) -> Iterator[FakeKubernetes]:
-    """An API server over TLS that lets in who has a certificate of the authority, and the token."""
+    """An API server over TLS that accepts client certificates of the authority, and the token."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority / "cert.pem"))
     tls.load_cert_chain(authority / "cert.pem", authority / "key.pem")
     tls.verify_mode = ssl.CERT_OPTIONAL
@@ -58,7 +58,7 @@ def kubernetes(authority: Path) -> Iterator[FakeKubernetes]:
     server.stop()
 
 
-def test_a_kubeconfig_brings_authority_certificate_and_token(
+def test_authority_certificate_and_token_come_from_the_kubeconfig(
     kubernetes: FakeKubernetes, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust = {"certificate-authority-data": base64.b64encode((authority / "cert.pem").read_bytes()).decode()}
@@ -123,9 +123,9 @@ class Plugin:
     def __init__(self, kubernetes: FakeKubernetes, authority: Path) -> None:
         self.kubernetes, self.authority = kubernetes, authority
         self.script = kubernetes.folder / "plugin"
-        self.says('echo "$@ $FLAVOUR $KUBERNETES_EXEC_INFO" >> "$(dirname "$0")/calls"\ncat "$(dirname "$0")/answer"')
+        self.write('echo "$@ $FLAVOUR $KUBERNETES_EXEC_INFO" >> "$(dirname "$0")/calls"\ncat "$(dirname "$0")/answer"')
 
-    def says(self, body: str) -> None:
+    def write(self, body: str) -> None:
         self.script.write_text(f"#!/bin/sh\n{body}\n")
         self.script.chmod(0o755)
 
@@ -152,19 +152,19 @@ def plugin(kubernetes: FakeKubernetes, authority: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("version", [V1, f"{PROTOCOL}/v1beta1"])
-def test_a_plugin_gets_its_arguments_and_the_cluster_and_gives_a_token_once(
+def test_a_plugin_gets_arguments_and_cluster_and_is_run_once_for_a_token(
     plugin: Plugin, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin.answer(version, token=TOKEN, clientCertificateData=None)
     extensions = [{"name": f"{PROTOCOL}/exec", "extension": {"audience": "jobs"}}]
     env = [{"name": "FLAVOUR", "value": "sweet"}]
-    # A relative command is found beside a kubeconfig that is named relatively, too.
+    # A relative command is found next to the kubeconfig, even if KUBECONFIG is a relative path.
     monkeypatch.chdir(plugin.kubernetes.folder)
     monkeypatch.setenv("KUBECONFIG", "kubeconfig")
     backend = plugin.backend(
         {"extensions": extensions}, apiVersion=version, args=["get", "token"], env=env, provideClusterInfo=True
     )
-    assert not plugin.calls, "it is run when it is needed"
+    assert not plugin.calls, "it is run only when needed"
     assert backend.find() == backend.find() == []
     (call,) = plugin.calls
     assert call.startswith("get token sweet {")
@@ -175,7 +175,7 @@ def test_a_plugin_gets_its_arguments_and_the_cluster_and_gives_a_token_once(
     assert base64.b64decode(cluster["certificate-authority-data"]) == (plugin.authority / "cert.pem").read_bytes()
 
 
-def test_a_plugin_gives_a_client_certificate(plugin: Plugin) -> None:
+def test_a_client_certificate_comes_from_a_plugin(plugin: Plugin) -> None:
     assert plugin.kubernetes.tls
     plugin.kubernetes.tls.verify_mode, plugin.kubernetes.token = ssl.CERT_REQUIRED, None
     pem = {name: (plugin.authority / f"{name}.pem").read_text() for name in ("cert", "key")}
@@ -208,18 +208,18 @@ def test_a_token_is_renewed_before_it_expires_and_when_it_is_refused(plugin: Plu
     assert len(plugin.calls) == 4
 
 
-def test_a_plugin_that_is_missing_fails_or_hangs_says_what_to_do_and_no_secret(
+def test_a_missing_failing_or_hanging_plugin_is_an_error_with_a_cure_and_no_secret(
     plugin: Plugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"exec plugin no-such-plugin: No such file.*Get it from the vendor\."):
         plugin.backend(command="no-such-plugin", installHint="Get it from the vendor.\n").find()
     env = [{"name": "CLIENT_SECRET", "value": "hunter-two"}]
     token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
-    plugin.says(f"echo warning >&2\necho 'SSO session expired: hunter-two token=abc {token}' >&2\nexit 3")
+    plugin.write(f"echo warning >&2\necho 'SSO session expired: hunter-two token=abc {token}' >&2\nexit 3")
     with pytest.raises(TransientJobError, match=r"exit code 3: SSO session expired: \*\*\* ") as failed:
         plugin.backend(env=env).find()
     assert not any(secret in str(failed.value) for secret in ("hunter-two", "abc", "eyJ", "c2ln", "warning"))
-    plugin.says("exec sleep 30")
+    plugin.write("exec sleep 30")
     monkeypatch.setattr(exec_plugin, "PLUGIN_S", 0.2)
     with pytest.raises(TransientJobError, match=r"did not end within 0\.2 s"):
         plugin.backend(args=["--secret", "hunter-two"]).find()
@@ -234,7 +234,7 @@ def test_a_plugin_that_is_missing_fails_or_hangs_says_what_to_do_and_no_secret(
         (V1, {"token": "hunter-two", "expirationTimestamp": "hunter-two"}),
     ],
 )
-def test_output_that_is_no_credential_is_refused_and_not_quoted(
+def test_invalid_output_of_a_plugin_is_refused_and_not_quoted(
     plugin: Plugin, version: str, status: dict[str, str]
 ) -> None:
     plugin.answer(version, **status)

@@ -1,4 +1,4 @@
-"""What a caller meets when the cluster does not answer, forgets, refuses the token, or has no room."""
+"""A cluster that does not answer, forgets jobs, refuses the token, or has no room."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ray_target(address: str, tmp_path: Path, **settings: float) -> TargetConfig:
     )
 
 
-def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, tmp_path: Path) -> None:
+def test_a_watcher_survives_an_outage_and_passes_each_line_on_once(ray_head: RayHead, tmp_path: Path) -> None:
     proxy = Proxy(ray_head.dashboard)
     target = ray_target(proxy.url, tmp_path, lost_after_s=60)
     backend = RayJobs(proxy.url, target.python, 10, attempt_s=0.5)
@@ -64,8 +64,8 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
     def trouble() -> None:
         try:
             until(rows, "the first row")
-            for mood in ("refuse", "hang", "pass"):
-                proxy.set_mode(mood)  # type: ignore[arg-type]
+            for mode in ("refuse", "hang", "pass"):
+                proxy.set_mode(mode)  # type: ignore[arg-type]
                 time.sleep(2)
             before = len(rows())
             until(lambda: len(rows()) > before + 10, "rows after the outage")
@@ -82,10 +82,10 @@ def test_a_watcher_bears_an_outage_and_tells_each_line_once(ray_head: RayHead, t
     assert rows() == [f"sleep row {number}" for number in range(1, len(rows()) + 1)]
 
 
-@pytest.mark.parametrize("mood", ["refuse", "hang"])
-def test_a_cluster_that_never_answers_is_given_up_in_time(ray_head: RayHead, tmp_path: Path, mood: str) -> None:
+@pytest.mark.parametrize("mode", ["refuse", "hang"])
+def test_a_cluster_that_never_answers_is_given_up_in_time(ray_head: RayHead, tmp_path: Path, mode: str) -> None:
     proxy = Proxy(ray_head.dashboard)
-    proxy.set_mode(mood)  # type: ignore[arg-type]
+    proxy.set_mode(mode)  # type: ignore[arg-type]
     backend, began_s = RayJobs(proxy.url, "python", 10, attempt_s=0.5), time.monotonic()
     with pytest.raises(UnreachableError, match=rf"{proxy.url} .*Check the address"):
         ensure(backend, spec_of("ok", tmp_path), ray_target(proxy.url, tmp_path, lost_after_s=2))
@@ -93,21 +93,21 @@ def test_a_cluster_that_never_answers_is_given_up_in_time(ray_head: RayHead, tmp
     proxy.close()
 
 
-def test_a_submission_whose_answer_got_lost_is_one_job(ray_head: RayHead, tmp_path: Path) -> None:
+def test_a_submission_without_an_answer_is_one_job(ray_head: RayHead, tmp_path: Path) -> None:
     proxy = Proxy(ray_head.dashboard)
     target = ray_target(proxy.url, tmp_path, lost_after_s=30)
     backend, spec = RayJobs(proxy.url, target.python, 10, attempt_s=0.5), spec_of("ok", tmp_path)
     steady = RayJobs.of(ray_target(ray_head.dashboard, tmp_path))
     steady.submit(attempt_id(spec.job_id_base, 1), spec)
     proxy.set_mode("hang")
-    threading.Timer(1.5, proxy.be, ("pass",)).start()
+    threading.Timer(1.5, proxy.set_mode, ("pass",)).start()
     begun = ensure(backend, spec, target)
     assert begun.job_id == attempt_id(spec.job_id_base, 1)
     assert watch(backend, begun.job_id, spec.out, target).state is JobState.SUCCEEDED
     proxy.close()
 
 
-def test_a_wrong_token_is_told_apart_and_no_token_is_stored(
+def test_a_wrong_token_is_refused_and_no_token_is_stored(
     ray_head: RayHead, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -139,14 +139,14 @@ def test_a_wrong_token_is_told_apart_and_no_token_is_stored(
     assert ensure(backend, spec, target).state is JobState.SUCCEEDED
 
 
-def test_a_job_that_its_backend_forgot_is_lost_unless_its_driver_lives(
+def test_a_job_unknown_to_its_backend_is_lost_unless_its_driver_is_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attach, "HEARTBEAT_S", patience(2.0))
     backend, spec = LocalJobs(10, toy_driver.drive), spec_of("ok", tmp_path)
     job_id = attempt_id(spec.job_id_base, 1)
     uri = write_job(spec.out, job_id, Job(spec.runs))
-    assert inspect(backend, job_id, spec.out) is None, "written, and never begun"
+    assert inspect(backend, job_id, spec.out) is None, "written, but never started"
     first, later = (Progress("toy", "running", rows_already_done=rows) for rows in (1, 2))
     write_progress(uri, JobProgress(job_id, "running", 0, 1, first))
     lost = inspect(backend, job_id, spec.out)
@@ -159,7 +159,7 @@ def test_a_job_that_its_backend_forgot_is_lost_unless_its_driver_lives(
     assert ensure(backend, spec, TargetConfig()).job_id == attempt_id(spec.job_id_base, 2)
 
 
-def test_a_job_that_never_begins_makes_room_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_never_starts_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kubernetes = FakeKubernetes()
     kubernetes.start()
     kubernetes.hold = True
@@ -184,7 +184,7 @@ def test_a_job_that_never_begins_makes_room_for_the_next(tmp_path: Path, monkeyp
     lines: list[str] = []
     again = ensure(backend, spec, target)
     assert watch(backend, again.job_id, spec.out, target, lines.append).state is JobState.SUCCEEDED
-    assert lines == [], "no dashboard, no log, and no harm"
+    assert lines == [], "no dashboard and no log, which is no error"
     body = kubernetes.jobs[again.job_id]["spec"]
     assert (body["jobId"], body["backoffLimit"], body["submissionMode"]) == (again.job_id, 0, "HTTPMode")
     kubernetes.stop()

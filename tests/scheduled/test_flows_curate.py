@@ -1,4 +1,4 @@
-"""The flows over finished datasets against a real Prefect server: forms, a night with steps, each flow by itself."""
+"""Flows over finished datasets on a Prefect server: forms, a night with steps, and each flow alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = datetime(2026, 11, 21, tzinfo=UTC).date()
 
 
 def run(flow, *arguments: object, **parameters: object):
-    """The final state of a flow that is called here."""
+    """Call a flow in this process; returns its final state."""
     return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
@@ -54,7 +54,7 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
     config = parse({"source": {"uris": [str(photos)]}, "model": {"name": "demo"}, "output": {"uri": str(out)}})
     by_bytes = DedupSettings(rungs=(Rung.BYTES,))
-    rules = FilterSettings(rules=(NamedRule(name="seldom", sql="keep"), NamedRule(name="early", sql="id < '00008'")))
+    rules = FilterSettings(rules=(NamedRule(name="unique", sql="keep"), NamedRule(name="early", sql="id < '00008'")))
 
     night = run(nightly, config, dedup=by_bytes, filter=rules)
     assert (night.name, night.message) == (
@@ -71,7 +71,7 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
         "| dropped by | bytes 1 |",
         "## Filter: complete",
         "| rows | 13 = 8 kept (62 %) + 5 dropped |",
-        "| seldom | `keep` | 1 | 1 |",
+        "| unique | `keep` | 1 | 1 |",
         "| early | `id < '00008'` | 5 | 4 |",
     ):
         assert line in report, report
@@ -91,11 +91,11 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     wrong = run(filter, str(out), FilterSettings(where="keeep"))
     assert wrong.name == "Failed"
     assert "The rule where is wrong: there is no column keeep" in wrong.message
-    unasked = run(filter, str(out), FilterSettings())
-    assert (unasked.name, "No rule was given" in unasked.message) == ("Failed", True)
+    empty = run(filter, str(out), FilterSettings())
+    assert (empty.name, "No rule was given" in empty.message) == ("Failed", True)
 
 
-def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
+def test_the_server_rejects_invalid_parameters_when_a_run_is_created(prefect_here):
     import flows.scheduled
 
     deployments = {name: getattr(flows.scheduled, name).to_deployment("form").apply() for name in ("dedup", "filter")}
@@ -111,7 +111,7 @@ def test_the_server_refuses_nonsense_when_a_run_is_made(prefect_here):
         prefect_here.call("DELETE", f"/deployments/{deployment_id}")
 
 
-def test_a_place_for_the_kept_rows_has_the_date_of_the_night():
+def test_the_destination_of_kept_rows_has_the_date_of_the_night():
     tars = FilterSettings(where="keep", form=Form.TARS, dest="s3://shop/clean-{date:%Y%m}/{date}")
     steps = nightly_steps("s3://shop/vectors", DAY, DedupSettings(), tars)
     assert [step.kind for step in steps] == ["dedup", "filter"]
@@ -121,8 +121,8 @@ def test_a_place_for_the_kept_rows_has_the_date_of_the_night():
     assert nightly_steps("s3://shop/vectors", DAY, None, None) == ()
 
 
-def test_the_commands_of_a_report_do_the_same(tmp_path: Path):
-    """What is printed is read back by the command line, up to the dataset that is not there."""
+def test_the_commands_in_a_report_are_accepted_by_the_command_line(tmp_path: Path):
+    """They parse, and fail only because the dataset does not exist."""
     import shlex
 
     dedup = DedupStep(out=str(tmp_path), settings=DedupSettings(rungs=(Rung.BYTES, Rung.PHASH), phash_radius=2))
@@ -138,11 +138,11 @@ def test_the_commands_of_a_report_do_the_same(tmp_path: Path):
     (tmp_path / "rules.yaml").write_text("\n".join(block.splitlines()[1:-1]))
     line = "\n".join(shell.splitlines()[1:-1]).replace("rules.yaml", str(tmp_path / "rules.yaml"))
     words = shlex.split(line.replace("\\\n", " "))
-    told = CliRunner().invoke(app, words[1:])
-    assert "no dataset" in str(told.exception) or "no dataset" in told.output, (told.exception, told.output)
+    result = CliRunner().invoke(app, words[1:])
+    assert "no dataset" in str(result.exception) or "no dataset" in result.output, (result.exception, result.output)
 
 
-def test_a_step_that_was_skipped_says_why():
+def test_the_report_has_the_reason_for_a_skipped_step():
     assert section(StepOutcome("dedup", "skipped", "No run was completed.")) == (
         "## Dedup: skipped\n\nNo run was completed."
     )

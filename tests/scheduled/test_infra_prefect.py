@@ -67,7 +67,7 @@ def flow_of(entry: dict[str, Any]) -> Any:
 
 def test_every_flow_is_deployed() -> None:
     assert NAMES == ["embed", "nightly", "backfill", "dedup", "filter", "reap"]
-    # Only what costs nothing runs before somebody said so.
+    # Schedules of flows that use a cluster are off until an operator switches them on.
     active = [
         name
         for name, entry in zip(NAMES, DEPLOYMENTS, strict=True)
