@@ -27,6 +27,7 @@ from tests.fixtures.servers.tcp_proxy import Proxy
 GIVEN: dict[str, object] = {
     "backend": "ray",
     "jobs_address": "http://head:8265",
+    "jobs_page": "https://ray.example.com",
     "namespace": "vision",
     "rayjob_template": "rayjob.yaml",
     "python": "/opt/python",
