@@ -1,6 +1,6 @@
-"""Commands over a finished dataset, killed at three steps of their work and run again: as if nothing had happened.
+"""Kill commands on a finished dataset at three steps and run them again: the result is that of an undisturbed command.
 
-A kill leaves each file as it was before or as it is in the end, and whoever reads meanwhile gets a right answer.
+After a kill each file has its old or its final content, and readers get correct answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.fixtures.places import ROOT
 CATALOG = ROOT / "demo" / "catalog"
 LABELS = ["人物与身体", "物品", "符号", "旅行与地点", "表情与情感", "动物与自然", "食物和饮料", "活动", "旗帜"]
 
-#: What is typed; `@` is the folder of everything, in which `out` is the dataset.
+#: Command lines; `@` is the folder that contains the dataset `out` and all other files.
 COMMANDS = {
     "index": "index @/out --kind ivf",
     "search": "search @/out 红苹果 @/photo.png --html @/found.html",
@@ -44,7 +44,7 @@ COMMANDS = {
 
 @pytest.fixture
 def folder(demo_dataset: Path, tmp_path: Path) -> Path:
-    """All that the commands read."""
+    """A folder with everything that the commands read."""
     folder = tmp_path / "folder"
     shutil.copytree(demo_dataset, folder / "out")
     (folder / "labels.txt").write_text("\n".join(LABELS))
@@ -58,7 +58,7 @@ def folder(demo_dataset: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a reader sees: bytes of the files that are not hidden; rows of a table that is kept in versions."""
+    """What a reader sees: the bytes of files that are not hidden, and the rows of a versioned table."""
     import lancedb
 
     found: dict[str, Any] = {}
@@ -67,39 +67,39 @@ def contents(folder: Path) -> dict[str, Any]:
         if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.parts[0] != "lance":
             found[str(name)] = path.read_bytes()
     if (folder / "lance").exists():
-        with suppress(ValueError):  # No version of it was committed: there is no such table.
+        with suppress(ValueError):  # No version was committed, so the table does not exist.
             found["lance"] = lancedb.connect(folder / "lance").open_table("hanclip").to_arrow()
     return found
 
 
 def found_by(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, float]:
-    """Similarity by id of the hits, which are as many as were asked for."""
+    """The similarity of each hit by id; there must be seven."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main(["search", str(folder / "out"), "--id", "noto-1f34e", "--top", "7", "--json", *options])
-    told = capsys.readouterr()
-    assert not ended.value.code, told
-    found = {hit["id"]: hit["similarity"] for hit in json.loads(told.out)["queries"][0]["hits"]}
+    printed = capsys.readouterr()
+    assert not ended.value.code, printed
+    found = {hit["id"]: hit["similarity"] for hit in json.loads(printed.out)["queries"][0]["hits"]}
     assert len(found) == 7
     return found
 
 
 def assert_index_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With and without the index the hits are the same, in the same order."""
+    """Assert that the hits and their order are the same with and without the index."""
     with_index, exact = found_by(folder, capsys), found_by(folder, capsys, "--exact")
     assert list(with_index) == list(exact)
     assert with_index == pytest.approx(exact, abs=2e-6)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_at_three_steps_and_run_again_it_is_the_same(
+def test_a_command_killed_at_three_steps_and_run_again_has_the_same_result(
     command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = [word.replace("@", str(folder)) for word in COMMANDS[command].split()]
+    argv = [word.replace("@", str(folder)) for word in COMMANDS[command].split()]
     if command == "index":
-        assert dying.run([*typed[:-1], "flat"], tmp_path)[0] == 0
+        assert dying.run([*argv[:-1], "flat"], tmp_path)[0] == 0
     shutil.copytree(folder, tmp_path / "before")
-    code, steps = dying.run(typed, tmp_path)
+    code, steps = dying.run(argv, tmp_path)
     assert code == 0, (tmp_path / "log").read_text()
     folder.rename(tmp_path / "undisturbed")
     shutil.copytree(tmp_path / "before", folder)
@@ -110,16 +110,16 @@ def test_killed_at_three_steps_and_run_again_it_is_the_same(
     last = published[-1] if published else len(steps)
     assert last >= 3
     for step in (last // 3, 2 * last // 3, last):
-        assert dying.run(typed, tmp_path, step)[0] == -signal.SIGKILL
+        assert dying.run(argv, tmp_path, step)[0] == -signal.SIGKILL
         for name, content in contents(folder).items():
             assert content in (before.get(name), undisturbed.get(name)), f"{name} after a kill at {steps[step - 1]}"
         if command == "index":
             assert_index_is_right(folder, capsys)
-    assert dying.run(typed, tmp_path)[0] == 0, (tmp_path / "log").read_text()
+    assert dying.run(argv, tmp_path)[0] == 0, (tmp_path / "log").read_text()
     assert contents(folder) == undisturbed
 
 
-def test_a_search_outlives_the_index_that_it_began_to_read(
+def test_a_search_succeeds_while_its_index_is_replaced(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, read = str(folder / "out"), index_search.load

@@ -1,4 +1,4 @@
-"""A node that leaves a cluster in the middle of a run takes its actors and its results along; the rows still add up."""
+"""Lose a node of a cluster during a run, with its actors and their results: no row is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = TARS * EACH
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head node with one CPU; Ray finds within three seconds that another one is gone."""
+    """A head node with one CPU; Ray detects within three seconds that another node is gone."""
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_node_that_is_lost_in_the_middle_costs_no_row(cluster: Cluster, tmp_path: Path) -> None:
+def test_no_row_is_lost_with_a_node(cluster: Cluster, tmp_path: Path) -> None:
     second = cluster.add_node(num_cpus=1)
     source = write_tars(tmp_path / "tars", TARS, EACH)
     out = tmp_path / "out"

@@ -1,7 +1,8 @@
-"""Whatever is killed, and whenever: the same command again ends with every row once, and readers never see a part.
+"""Kill drivers, actors and decoders at any point of a run: the same command then completes it, with every row once.
 
-Real drivers on local folders; the moments are found by what the drivers tell and commit. `drivers` join the Ray of the
-tests; `alone` start a Ray of their own, which must go with them.
+Readers never see a part of a shard. The drivers are real processes on local folders, killed or stopped at a state that
+they report or after a number of commits. `drivers` join the Ray of the tests; each of `alone` starts its own Ray, which
+must end with it.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ def embed(source: str, out: Path, *options: str) -> tuple[str, ...]:
 
 
 def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Path) -> None:
-    """The same command has nothing left to do, and every row is there once."""
+    """Assert that the same command has nothing left to do and that every row exists once."""
     again = drivers.run(*command)
     assert (again["rows_in"], again["rows_planned"]) == (ROWS, 0)
     assert rows_visible(out) == ROWS
     assert_adds_up(drivers, str(out), ROWS)
 
 
-def test_a_driver_killed_three_times_leaves_whole_shards_and_the_next_one_goes_on(alone, drivers, tars, out):
+def test_a_driver_that_is_killed_three_times_leaves_whole_shards_and_the_next_run_continues(alone, drivers, tars, out):
     command = embed(tars, out)
     done = 0
     for place, commits in ((alone, 0), (alone, 1), (drivers, TARS // 2)):
@@ -82,7 +83,7 @@ def test_a_driver_killed_three_times_leaves_whole_shards_and_the_next_one_goes_o
     assert_adds_up(drivers, str(out), ROWS)
 
 
-def test_killed_actors_are_replaced_and_the_run_ends_complete(drivers, tars, out):
+def test_killed_actors_are_replaced_and_the_run_completes(drivers, tars, out):
     command = embed(tars, out)
     driver = drivers.start(*command)
     for commits, role in enumerate(("Decoder", "Embedder", "Writer"), 1):
@@ -94,7 +95,7 @@ def test_killed_actors_are_replaced_and_the_run_ends_complete(drivers, tars, out
     assert_complete_and_done(drivers, command, out)
 
 
-def test_an_image_that_kills_its_decoder_is_quarantined_alone(alone, drivers, tmp_path, out):
+def test_only_the_image_that_kills_its_decoder_is_quarantined(alone, drivers, tmp_path, out):
     from tests.fixtures.deadly.sitecustomize import MARK
 
     rows = 300
@@ -109,13 +110,13 @@ def test_an_image_that_kills_its_decoder_is_quarantined_alone(alone, drivers, tm
     assert alone.run(*command, env=armed)["rows_planned"] == 0
     assert_adds_up(drivers, str(out), rows, quarantined=1)
     assert rows_visible(out) == rows - 1
-    cured = drivers.run("retry", str(out), "--reason", "crashed_worker")
-    assert (cured["rows_planned"], cured["stats"]["embedded"]) == (1, 1)
+    retried = drivers.run("retry", str(out), "--reason", "crashed_worker")
+    assert (retried["rows_planned"], retried["stats"]["embedded"]) == (1, 1)
     assert rows_visible(out) == rows
     assert_adds_up(drivers, str(out), rows)
 
 
-def test_two_drivers_on_one_output_commit_every_shard_once(drivers, tars, out):
+def test_two_drivers_of_one_output_commit_every_shard_once(drivers, tars, out):
     command = embed(tars, out)
     both = [drivers.start(*command) for _ in range(2)]
     summaries = [driver.finish() for driver in both]
@@ -127,7 +128,7 @@ def test_two_drivers_on_one_output_commit_every_shard_once(drivers, tars, out):
 
 
 def stop(driver: Driver, number: int) -> None:
-    """Send a signal as a scheduler does, or as a terminal does; the exit code must tell which one."""
+    """Send SIGTERM like a scheduler or SIGINT like a terminal; the exit code must show which signal it was."""
     if number == signal.SIGINT:
         os.killpg(driver.process.pid, number)
     else:
@@ -137,14 +138,14 @@ def stop(driver: Driver, number: int) -> None:
 
 
 @pytest.mark.parametrize(("state", "number"), [("planning", signal.SIGTERM), ("starting", signal.SIGINT)])
-def test_a_run_that_is_stopped_early_says_so_by_its_exit_code(alone, tars, out, state, number):
+def test_the_exit_code_of_a_run_that_is_stopped_early_shows_the_signal(alone, tars, out, state, number):
     driver = alone.start(*embed(tars, out))
     driver.until(lambda: driver.reached(state))
     stop(driver, number)
     assert rows_visible(out) == 0
 
 
-def test_a_stopped_run_commits_what_is_nearly_done_and_the_next_one_goes_on(alone, drivers, tars, out):
+def test_a_stopped_run_commits_open_shards_and_the_next_run_continues(alone, drivers, tars, out):
     command = embed(tars, out)
     for place, number in ((drivers, signal.SIGTERM), (alone, signal.SIGINT)):
         driver = place.start(*command)

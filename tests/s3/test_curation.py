@@ -1,4 +1,4 @@
-"""The commands over a finished dataset, with all that they read and write in a bucket: as on a local disk."""
+"""Commands on a finished dataset in a bucket write and report the same as on a local disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERWISE = ("_s", "seconds", "size_bytes", "state")
 
 @pytest.fixture
 def bucket(s3: S3Server, demo_dataset: Path) -> str:
-    """With the embedded demo catalog in `out`."""
+    """A bucket with the embedded demo catalog in `out`."""
     bucket, store = s3.bucket(), client(s3.endpoint)
     for path in filter(Path.is_file, demo_dataset.rglob("*")):
         key = f"out/{path.relative_to(demo_dataset)}"
@@ -42,7 +42,7 @@ def files_there(bucket: str, s3: S3Server) -> dict[str, bytes]:
 
 
 def contents(files: dict[str, bytes], place: str) -> dict[str, object]:
-    """What files hold, wherever they lie; those that have other names each time are looked at by their readers."""
+    """The contents of files, with `place` replaced by `@`; without the files whose names differ from run to run."""
 
     def value(content: bytes) -> object:
         return pq.read_table(io.BytesIO(content)) if content[:4] == b"PAR1" else content.replace(place.encode(), b"@")
@@ -57,20 +57,20 @@ def lance(uri: str) -> pa.Table:
     return lancedb.connect(uri, storage_options=options).open_table("hanclip").to_arrow()
 
 
-def told_alike(here: dict[str, Any], there: dict[str, Any], place: Path, bucket: str) -> None:
-    """Both say the same, but for where, how long and, as addresses are part of pages, how large."""
+def assert_same_reports(here: dict[str, Any], there: dict[str, Any], place: Path, bucket: str) -> None:
+    """Both reports are equal, except for locations, durations and sizes (a page contains its location)."""
 
-    def plain(told: Any, root: str) -> Any:
-        if isinstance(told, dict):
-            return {plain(key, root): plain(one, root) for key, one in told.items() if not key.endswith(OTHERWISE)}
-        if isinstance(told, list):
-            return [plain(one, root) for one in told]
-        return told.replace(root, "@").replace("/there/", "/here/") if isinstance(told, str) else told
+    def plain(report: Any, root: str) -> Any:
+        if isinstance(report, dict):
+            return {plain(key, root): plain(one, root) for key, one in report.items() if not key.endswith(OTHERWISE)}
+        if isinstance(report, list):
+            return [plain(one, root) for one in report]
+        return report.replace(root, "@").replace("/there/", "/here/") if isinstance(report, str) else report
 
     assert plain(here, str(place)) == plain(there, bucket)
 
 
-def test_in_a_bucket_every_command_does_the_same(
+def test_every_command_does_the_same_in_a_bucket(
     s3: S3Server, bucket: str, demo_dataset: Path, tmp_path: Path, hanclip: Run
 ) -> None:
     place = tmp_path / "place"
@@ -96,7 +96,7 @@ def test_in_a_bucket_every_command_does_the_same(
             hanclip(*typed.replace("@", root).replace("#", str(page)).split(), *rules)
             for root, page in ((str(place), tmp_path / "here"), (bucket, tmp_path / "there"))
         )
-        told_alike(here, there, place, bucket)
+        assert_same_reports(here, there, place, bucket)
 
     local, remote = contents(files_here(place), str(place)), contents(files_there(bucket, s3), bucket)
     assert local == remote
@@ -116,5 +116,5 @@ def test_in_a_bucket_every_command_does_the_same(
     assert "not a file on this machine" in refused["message"]
 
 
-def test_a_table_takes_the_place_of_the_one_before(s3: S3Server) -> None:
+def test_a_table_replaces_the_previous_one(s3: S3Server) -> None:
     assert_tables_are_replaced(f"{s3.bucket()}/dedup/dedup.parquet")

@@ -1,4 +1,4 @@
-"""Planning, committing, retrying, verifying and telling the status of a dataset in a bucket, over a real socket."""
+"""Plan, commit, retry, verify and report the status of a dataset in a bucket, on a real S3 server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.fixtures.datasets import (
 from tests.fixtures.servers.s3 import FaultyProxy, S3Server
 
 
-def test_a_catalog_goes_through_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+def test_a_catalog_is_planned_committed_retried_and_verified_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     out = f"{s3.bucket()}/out"
     catalog = Catalog(tmp_path)
     catalog.write("part-0", skus(1200))
@@ -54,7 +54,7 @@ def test_a_catalog_goes_through_a_bucket(s3: S3Server, tmp_path: Path) -> None:
     assert status(out).rows == 1200
 
 
-def test_of_writers_racing_in_a_bucket_one_wins(s3: S3Server) -> None:
+def test_one_of_several_racing_writers_wins_in_a_bucket(s3: S3Server) -> None:
     dataset = Dataset.open_or_create(f"{s3.bucket()}/out", an_identity())
     records, shard_id = some_records(20), f"{5:032x}"
 
@@ -77,7 +77,7 @@ def test_of_writers_racing_in_a_bucket_one_wins(s3: S3Server) -> None:
     assert (dataset.embeddings().count_rows(), dataset.quarantine().count_rows()) == (20 - won[0], won[0])
 
 
-def test_a_commit_is_retried_as_long_as_the_configuration_says(
+def test_a_commit_is_retried_for_the_configured_time(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = Catalog(tmp_path)

@@ -58,7 +58,7 @@ def test_dates_are_all_of_the_range_and_latest_are_its_end(start: date, days: in
     assert every == "week" or newest == found
 
 
-def test_a_partition_is_a_run_of_its_own() -> None:
+def test_each_partition_is_a_separate_run() -> None:
     config = a_config("s3://b/dt={date}/{000..003}.tar", "s3://b/{date:%Y/%m/%d}/*.tar", "s3://b/{key}/x")
     first, second = partitions(config, ["2026-11-01", date(2026, 11, 2), "2026-11-01"])
     assert first.config.source.uris == (
@@ -71,14 +71,14 @@ def test_a_partition_is_a_run_of_its_own() -> None:
     assert parse(first.config.model_dump(mode="json")) == first.config
 
 
-def test_words_name_partitions_too() -> None:
+def test_a_partition_key_need_not_be_a_date() -> None:
     [part] = partitions(a_config("shops/{key}/items.csv"), ["shop-1"])
     assert part.config.source.uris == ("shops/shop-1/items.csv",)
     assert part.config.output.run_date is None
 
 
 @pytest.mark.parametrize(
-    ("uri", "key", "said"),
+    ("uri", "key", "message"),
     [
         ("s3://b/all/*.tar", "2026-11-01", "neither {date} nor {key}"),
         ("s3://b/{date:%Y%m%d%H}/*.tar", "2026-11-01", "asks for a time of day"),
@@ -88,10 +88,10 @@ def test_words_name_partitions_too() -> None:
         ("s3://b/{key}/*.tar", "a,b", "cannot name a partition"),
     ],
 )
-def test_what_makes_no_partition_is_refused(uri: str, key: str, said: str) -> None:
+def test_an_invalid_template_or_key_is_refused(uri: str, key: str, message: str) -> None:
     with pytest.raises(ConfigError, match=r".*") as caught:
         partitions(a_config(uri), [key])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @given(st.text(), DAYS)
@@ -119,7 +119,7 @@ def test_manifests_are_read_as_they_were_written(store: str, tmp_path: Path, req
         read_states(out)
 
 
-def test_the_spec_is_what_decides_the_rows() -> None:
+def test_the_spec_covers_the_options_that_determine_the_rows() -> None:
     [base] = partitions(a_config("/in/{date}"), ["2026-11-01"])
     same = parse(
         {
@@ -149,7 +149,7 @@ def test_the_input_is_what_the_source_lists(tmp_path: Path) -> None:
     assert input_digest(a_config(f"{tmp_path}/in")) != folder
 
 
-def test_what_a_run_writes_into_its_source_is_no_input(tmp_path: Path) -> None:
+def test_files_that_a_run_writes_into_its_source_are_not_input(tmp_path: Path) -> None:
     put(tmp_path, {"in/a.jpg": b"a"})
     config = a_config(f"{tmp_path}/in", output={"uri": f"{tmp_path}/in/out"})
     before = input_digest(config)
@@ -168,7 +168,7 @@ def test_the_input_in_a_bucket_changes_with_an_object(s3: S3Server) -> None:
     assert (len(before), len(after), len(before | after)) == (1, 1, 2)
 
 
-def test_a_web_server_that_tells_no_change_leaves_the_input_unknown(site: Site) -> None:
+def test_the_input_is_unknown_if_a_web_server_reports_no_version(site: Site) -> None:
     site.files["/items.csv"] = b"id,text"
     assert input_digest(a_config(site.url("/items.csv"))) == ""
     assert input_digest(a_config(site.url("/status/404"))) == input_digest(a_config("/none"))
@@ -193,10 +193,10 @@ def verdicts_of(facts: list[tuple[str, bool, str] | None], reprocess: Reprocess)
 
 
 @given(st.lists(FACTS, max_size=12), st.sampled_from(["oldest", "newest"]), st.one_of(st.none(), st.integers(1, 12)))
-def test_each_word_takes_in_the_one_before(
+def test_each_reprocess_mode_includes_the_previous_one(
     facts: list[tuple[str, bool, str] | None], order: Order, limit: int | None
 ) -> None:
-    keys = [{verdict.key for verdict in verdicts_of(facts, word) if verdict.why} for word in REPROCESS]
+    keys = [{verdict.key for verdict in verdicts_of(facts, mode) if verdict.why} for mode in REPROCESS]
     assert keys[0] <= keys[1] <= keys[2] <= keys[3]
     assert len(keys[3]) == len(facts)
     assert keys[0] == {f"{n:03d}" for n, fact in enumerate(facts) if fact and fact[0] == "failed"}
@@ -221,7 +221,7 @@ def test_each_word_takes_in_the_one_before(
     ],
 )
 def test_why_a_partition_is_due(fact: tuple[str, bool, str] | None, why: list[str]) -> None:
-    assert [verdicts_of([fact], word)[0].why for word in REPROCESS] == why
+    assert [verdicts_of([fact], mode)[0].why for mode in REPROCESS] == why
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_another_source_is_not_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "nothing says which partitions"),
         ({"start": "2026-11-02", "end": "2026-11-01"}, "start 2026-11-02 is after end 2026-11-01"),
@@ -289,10 +289,10 @@ def test_another_source_is_not_done() -> None:
         ({"start": "yesterday"}, "start: Input should be a valid date"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused(values: dict[str, object], said: str) -> None:
+def test_contradictory_requests_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         BACKFILL.validated(values)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_range_without_an_end_stops_yesterday() -> None:

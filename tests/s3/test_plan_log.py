@@ -1,4 +1,4 @@
-"""Runs that overlap while the source changes: each record is in one shard, whoever plans and commits it, and when."""
+"""Overlapping runs over a changing source: each record is in one shard, whichever run plans and commits it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def interrupt(patch: pytest.MonkeyPatch, step: str, act: Callable[[], None]) -> None:
-    """Let `act` happen once, just before the next planner reads the log ("newest") or writes it ("append")."""
+    """Call `act` once, just before the next planner reads the log ("newest") or writes it ("append")."""
     real = getattr(log, step)
 
     def first_act(*arguments: object) -> object:
@@ -50,7 +50,7 @@ def interrupt(patch: pytest.MonkeyPatch, step: str, act: Callable[[], None]) -> 
 
 
 def holders(plans: Iterable[Plan]) -> Counter[tuple[str, str, int]]:
-    """In how many different shards of these plans each record lies, retries apart."""
+    """The number of different shards that hold each record in these plans, without retries."""
     shards = {shard.shard_id: shard for plan in plans for shard in plan.shards}
     return Counter(
         (record.id, record.source_fingerprint, shard.attempts)
@@ -60,7 +60,7 @@ def holders(plans: Iterable[Plan]) -> Counter[tuple[str, str, int]]:
 
 
 def finish(plans: Iterable[Plan]) -> None:
-    """Every planner commits what it can, shard by shard in turn."""
+    """Every plan commits what it can, one shard each in turn."""
     for plan in plans:
         for number in range(len(plan.shards)):
             with suppress(AlreadyExistsError):
@@ -80,11 +80,11 @@ def entries(catalog: Catalog) -> list[LogEntry]:
 
 
 def change(catalog: Catalog) -> None:
-    """One id is added, one changed, one deleted; all others move down a row."""
+    """Add one id, change one, delete one; all others move down a row."""
     catalog.write("part-0", ["added", *(id_ for id_ in skus(1500) if id_ != "sku-000700")], changed=["sku-000100"])
 
 
-def test_runs_that_overlap_while_the_source_changes_hold_each_record_once(catalog: Catalog) -> None:
+def test_overlapping_runs_plan_each_record_once_while_the_source_changes(catalog: Catalog) -> None:
     early = catalog.plan("2026-11-21")
     change(catalog)
     late = catalog.plan("2026-11-22")
@@ -99,7 +99,7 @@ def test_runs_that_overlap_while_the_source_changes_hold_each_record_once(catalo
 
 
 @pytest.mark.parametrize("step", ["newest", "append"])
-def test_a_planner_that_listed_the_source_before_another_one_learns_of_its_plan(
+def test_a_planner_sees_a_plan_that_was_made_after_it_listed_the_source(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     plans: list[Plan] = []
@@ -118,7 +118,7 @@ def test_a_planner_that_listed_the_source_before_another_one_learns_of_its_plan(
     assert_sound(catalog, 1502)
 
 
-def test_adopted_records_are_read_where_they_are_now(catalog: Catalog) -> None:
+def test_adopted_records_are_read_at_their_current_position(catalog: Catalog) -> None:
     early = catalog.plan()
     change(catalog)
     moved = {record.id: record.position for shard in catalog.plan().shards for record in read_records(shard)}
@@ -142,7 +142,7 @@ def test_an_adopted_record_that_is_gone_is_quarantined_as_not_found(tmp_path: Pa
     assert [one.failure and one.failure.reason for one in read] == [None, "not_found", None]
 
 
-def test_an_adopted_record_in_another_state_now_is_quarantined_as_changed(tmp_path: Path) -> None:
+def test_an_adopted_record_that_changed_is_quarantined_as_changed(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(3):
@@ -174,7 +174,7 @@ def test_another_sources_pending_shards_are_left_alone_and_stay_open(catalog: Ca
     assert_sound(catalog, 1900)
 
 
-def test_the_newest_entry_is_all_that_a_planner_needs(catalog: Catalog) -> None:
+def test_a_planner_needs_only_the_newest_entry(catalog: Catalog) -> None:
     for number in range(3):
         catalog.write(f"part-{number + 1}", skus(10, f"night-{number}"))
         carry_out(catalog.plan())
@@ -195,7 +195,7 @@ def test_a_plan_without_work_takes_no_number(catalog: Catalog) -> None:
     assert len(entries(catalog)) == 1
 
 
-def test_a_run_killed_before_it_took_its_number_does_not_count(
+def test_a_run_that_is_killed_before_it_takes_a_number_is_ignored(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die() -> None:
@@ -261,7 +261,7 @@ def test_retries_that_overlap_try_each_record_once(catalog: Catalog) -> None:
     assert_sound(catalog, 1500)
 
 
-def test_a_dry_plan_knows_of_pending_shards(catalog: Catalog) -> None:
+def test_a_dry_plan_includes_pending_shards(catalog: Catalog) -> None:
     catalog.plan("2026-11-21")
     change(catalog)
     dry = dry_plan(catalog.config("2026-11-22"), MODEL, 2)
@@ -269,16 +269,16 @@ def test_a_dry_plan_knows_of_pending_shards(catalog: Catalog) -> None:
     assert dry.shards[-1].run_date == "2026-11-21"
 
 
-def test_a_shard_tells_who_planned_it_and_who_committed_it(catalog: Catalog) -> None:
+def test_a_shard_names_the_runs_that_planned_and_committed_it(catalog: Catalog) -> None:
     first = catalog.plan()
     second = catalog.plan()
     carry_out(second)
-    told = pq.read_metadata(next(catalog.out.glob("embeddings/*/*.parquet"))).metadata
-    assert told[b"hanclip.planned_by"].decode() == first.run_id
-    assert told[b"hanclip.run_id"].decode() == second.run_id
+    footer = pq.read_metadata(next(catalog.out.glob("embeddings/*/*.parquet"))).metadata
+    assert footer[b"hanclip.planned_by"].decode() == first.run_id
+    assert footer[b"hanclip.run_id"].decode() == second.run_id
 
 
-def test_plans_of_before_the_log_are_read_and_their_claims_ignored(catalog: Catalog) -> None:
+def test_plans_from_before_the_log_are_read_and_their_claims_ignored(catalog: Catalog) -> None:
     plan = catalog.plan("2026-11-21")
     carry_out(plan, shards=slice(0, 1))
     stored = Path(plan.uri, "plan.parquet")
@@ -342,7 +342,9 @@ class Nights:
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32))
-def test_however_planners_and_changes_interleave(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+def test_each_record_is_planned_once_in_any_interleaving_of_planners_and_changes(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
     nights = Nights(tmp_path_factory.mktemp("nights"), seed)
     for step in ("newest", "append", "append"):
         nights.night()

@@ -12,7 +12,7 @@ from tests.fixtures.sources import read, scan
 __all__ = ["muge"]
 
 
-def test_a_bucket_is_read_like_a_disk_but_for_lmdb(s3, muge):
+def test_a_bucket_is_read_like_a_disk_except_lmdb(s3, muge):
     bucket = s3.bucket()
     write_lmdb(muge / "lmdb" / "test", {1: IMAGES[7]}, [])
     for path in muge.rglob("*.*"):

@@ -35,7 +35,7 @@ def test_a_bucket_pairs_images_with_texts(s3: S3Server) -> None:
     assert reasons(read(spec, records)) == {"1.jpg": "read/not_found"}
 
 
-def test_what_lies_below_the_output_folder_in_a_bucket_is_no_record(s3: S3Server) -> None:
+def test_files_below_the_output_folder_in_a_bucket_are_not_records(s3: S3Server) -> None:
     base = s3.bucket()
     for name in ("c.jsonl", "out/x.jsonl", "out.jsonl"):
         storage.overwrite(f"{base}/data/{name}", b'{"text": "a"}')
@@ -48,7 +48,7 @@ def test_what_lies_below_the_output_folder_in_a_bucket_is_no_record(s3: S3Server
         scan(f"{base}/data", out=f"{base}/data")
 
 
-def test_a_store_that_is_down_is_not_the_records_fault(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_store_is_not_blamed_on_records(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     base = s3.bucket()
     storage.overwrite(f"{base}/1.jpg", b"one")
     spec, records = scan(base)

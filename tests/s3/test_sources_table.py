@@ -1,4 +1,4 @@
-"""Tables of image bytes or image URIs, with or without texts, in every format."""
+"""Read tables of image bytes or image URIs, with or without texts, in every format."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_an_empty_cell_is_null_and_a_blank_one_is_blank(tmp_path: Path) -> None:
         ("c.csv", 'id,title\na,"x, y"\n'),
     ],
 )
-def test_the_header_tells_what_parts_the_cells(tmp_path: Path, name: str, content: str) -> None:
+def test_the_delimiter_is_detected_from_the_header(tmp_path: Path, name: str, content: str) -> None:
     put(tmp_path, {name: content})
     assert [raw.text for raw in read(*scan(tmp_path / name)).values()] == ["x, y"]
 
 
-def test_fingerprints_are_those_of_uri_and_text(tmp_path: Path) -> None:
+def test_fingerprints_cover_the_uri_and_the_text(tmp_path: Path) -> None:
     def marks(rows: list[dict[str, Any]], **options: Any) -> list[str]:
         put(tmp_path, {"c.jsonl": as_jsonl(rows)})
         return [record.source_fingerprint for record in scan(tmp_path / "c.jsonl", **options)[1]]
@@ -100,9 +100,9 @@ def test_fingerprints_are_those_of_uri_and_text(tmp_path: Path) -> None:
 
 
 def test_image_bytes_of_all_kinds(tmp_path: Path) -> None:
-    put(tmp_path, {"beside.jpg": b"beside"})
+    put(tmp_path, {"near.jpg": b"near"})
     data = [b"a" * 1000, None, b"c" * 5000]
-    structs = [{"bytes": b"s", "path": "x.jpg"}, {"bytes": None, "path": "beside.jpg"}, {"bytes": None, "path": None}]
+    structs = [{"bytes": b"s", "path": "x.jpg"}, {"bytes": None, "path": "near.jpg"}, {"bytes": None, "path": None}]
     columns = {
         "binary": pa.array(data, pa.binary()),
         "large": pa.array(data, pa.large_binary()),
@@ -116,7 +116,7 @@ def test_image_bytes_of_all_kinds(tmp_path: Path) -> None:
         assert len({record.source_fingerprint for record in records}) == 3
         found = read(spec, records)
         if name == "struct":
-            assert [raw.image for raw in found.values()] == [b"s", b"beside", None]
+            assert [raw.image for raw in found.values()] == [b"s", b"near", None]
             assert reasons(found) == {"c": "read/missing_image"}
         else:
             assert found["a"].image == data[0]
@@ -213,7 +213,7 @@ def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path)
         ("a.csv.gz", gzipped(b"text\n" + b"abc\n" * 99)[:-20], "damaged"),
     ],
 )
-def test_damaged_tables_say_so(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_damaged_tables_are_refused_with_the_reason(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     put(tmp_path, {name: content})
     with pytest.raises(SourceError, match=message):
         scan(tmp_path / name)
@@ -236,7 +236,7 @@ def test_a_quote_opened_since_planning_fails_the_records_of_its_table(tmp_path: 
     assert "open or stray quote" in found["3"].failure.detail
 
 
-def test_a_table_changed_since_planning_is_noticed(catalog: Path) -> None:
+def test_a_table_that_changed_since_planning_is_detected(catalog: Path) -> None:
     spec, records = scan(catalog)
     rows = [ROWS[0], ROWS[1] | {"id": 9}]
     if catalog.suffix == ".parquet":
@@ -256,7 +256,7 @@ def test_a_limit_ends_the_listing(tmp_path: Path) -> None:
     assert [record.id for record in records] == [str(number) for number in range(10_001)]
 
 
-def test_a_limit_does_not_narrow_the_columns(tmp_path: Path) -> None:
+def test_a_limit_does_not_narrow_the_column_types(tmp_path: Path) -> None:
     rows = [{"id": number, "text": "a", "n": number if number < 1200 else "many"} for number in range(1500)]
     put(tmp_path, {"c.csv": as_csv(rows)})
     spec, records = scan(tmp_path / "c.csv", limit=1300)
@@ -264,7 +264,7 @@ def test_a_limit_does_not_narrow_the_columns(tmp_path: Path) -> None:
     assert (reasons(found), found["1"].extra, found["1250"].extra) == ({}, {"n": "1"}, {"n": "many"})
 
 
-def test_half_characters_do_not_stop_a_table(tmp_path: Path) -> None:
+def test_lone_surrogates_do_not_stop_a_table(tmp_path: Path) -> None:
     put(tmp_path, {"c.jsonl": r'{"id": "a", "text": "x\ud83d", "n": "\uD83D\ude00\uD83D"}'})
     found = read(*scan(tmp_path / "c.jsonl"))
     assert (found["a"].text, found["a"].extra) == ("x?", {"n": "😀?"})
@@ -306,7 +306,7 @@ def test_signatures_of_image_urls_are_used_and_not_stored(site: Site, tmp_path: 
     assert read(named, by_url)[plain[0]].image == b"image bytes"
 
 
-def test_tables_are_read_with_the_patience_that_was_asked_for(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_read_with_the_configured_timeouts(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     base = s3.bucket()
     storage.overwrite(f"{base}/c.csv", b"id,text\n1,a\n")
     proxy = FaultyProxy(s3.endpoint)

@@ -1,4 +1,4 @@
-"""WebDataset tars, plain and gzipped, whole and damaged."""
+"""Read WebDataset tars, plain and gzipped, intact and damaged."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_first_plain_image_is_the_image(tmp_path: Path) -> None:
     assert read(spec, records)["k"].image == b"image"
 
 
-def test_a_sample_without_its_image_or_with_bad_parts_fails_alone(tmp_path: Path, tar_name: str) -> None:
+def test_a_sample_without_its_image_or_with_bad_parts_fails_by_itself(tmp_path: Path, tar_name: str) -> None:
     members = [
         ("ok.jpg", b"x"),
         ("noimage.txt", b"text"),
@@ -156,7 +156,7 @@ def test_a_sample_without_its_image_or_with_bad_parts_fails_alone(tmp_path: Path
     assert found["last"].image == b"last"
 
 
-def test_columns_hold_every_value_however_late_it_comes(tmp_path: Path, tar_name: str) -> None:
+def test_column_types_fit_values_that_appear_late(tmp_path: Path, tar_name: str) -> None:
     def members(tar: str, last: object) -> list[tuple[str, bytes]]:
         values = [{"price": number, "count": number} for number in range(80)]
         values.append({"price": 2.5, "count": last, "late": True})
@@ -177,7 +177,7 @@ def test_columns_hold_every_value_however_late_it_comes(tmp_path: Path, tar_name
     assert found["b3"].extra == {"price": 3.0, "count": "3", "late": None}
 
 
-def test_a_value_that_fits_no_more_since_planning_fails_alone(tmp_path: Path) -> None:
+def test_only_the_record_fails_whose_value_no_longer_fits_its_column(tmp_path: Path) -> None:
     def write(count: str) -> None:
         members = [("a.jpg", b"x"), ("a.json", b'{"count":1}'), ("b.jpg", b"x"), ("b.json", count.encode())]
         put(tmp_path, {"x.tar": tar_bytes(members)})
@@ -191,7 +191,7 @@ def test_a_value_that_fits_no_more_since_planning_fails_alone(tmp_path: Path) ->
     assert '"many" does not fit a column of int64' in found["b"].failure.detail
 
 
-def test_keys_that_are_data_are_no_columns(tmp_path: Path) -> None:
+def test_keys_that_are_data_do_not_become_columns(tmp_path: Path) -> None:
     members = [("a.jpg", b"x"), ("a.json", json.dumps(dict.fromkeys(map(str, range(1001)), 1)).encode())]
     put(tmp_path, {"x.tar": tar_bytes(members)})
     with pytest.raises(SourceError, match="1,001 different keys"):
@@ -211,7 +211,7 @@ def test_captions_in_json(tmp_path: Path) -> None:
         scan(tmp_path, text_column="title")
 
 
-def test_texts_alone(tmp_path: Path) -> None:
+def test_tars_of_texts_only(tmp_path: Path) -> None:
     put(tmp_path, {"x.tar": tar_bytes([("1.txt", "一".encode())])})
     spec, records = scan(tmp_path)
     assert (spec.has_images, spec.has_texts) == (False, True)
@@ -227,7 +227,7 @@ def test_a_column_that_hanclip_writes_itself_is_refused(tmp_path: Path) -> None:
         scan(tmp_path, extra_columns=("m",))
 
 
-def test_a_truncated_tar_gives_what_is_before_the_cut(tmp_path: Path, tar_name: str) -> None:
+def test_a_truncated_tar_yields_the_samples_before_the_cut(tmp_path: Path, tar_name: str) -> None:
     data = tar_bytes([(f"{number}.jpg", bytes([number]) * 3000) for number in range(5)])
     cut = data[: 3 * (512 + 3072) + 512 + 1000]
     put(tmp_path, {tar_name: packed(tar_name, cut)})
@@ -240,7 +240,7 @@ def test_a_truncated_tar_gives_what_is_before_the_cut(tmp_path: Path, tar_name: 
     assert found["2"].image == bytes([2]) * 3000
 
 
-def test_damage_in_the_middle_is_a_record_of_its_own(tmp_path: Path, tar_name: str) -> None:
+def test_damage_in_the_middle_becomes_a_record(tmp_path: Path, tar_name: str) -> None:
     data = tar_bytes([(f"{number}.jpg", bytes([number]) * 3000) for number in range(5)])
     at = 2 * (512 + 3072)
     put(tmp_path, {f"s/{tar_name}": packed(tar_name, data[:at] + b"?" * 512 + data[at + 512 :])})
@@ -256,7 +256,7 @@ def test_damage_in_the_middle_is_a_record_of_its_own(tmp_path: Path, tar_name: s
     assert reasons(read(spec, records[2:])) == reasons(found)
 
 
-def test_a_gzip_stream_damaged_in_the_middle_has_that_record_too(tmp_path: Path) -> None:
+def test_damage_in_the_middle_of_a_gzip_stream_becomes_a_record(tmp_path: Path) -> None:
     whole = bytearray(gzipped(tar_bytes([(f"{n}.jpg", os.urandom(3000)) for n in range(99)])))
     whole[len(whole) // 2 : len(whole) // 2 + 5000] = os.urandom(5000)
     put(tmp_path, {"x.tgz": bytes(whole)})
@@ -276,13 +276,13 @@ def test_a_gzip_stream_that_ends_early(tmp_path: Path) -> None:
     assert set(failed.values()) <= {"read/truncated"}
 
 
-def test_what_is_no_tar_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tar_is_refused(tmp_path: Path) -> None:
     put(tmp_path, {"x.tar": b"<html>not found</html>" * 100})
     with pytest.raises(SourceError, match=r"x\.tar cannot be read as a tar"):
         scan(tmp_path)
 
 
-def test_a_tar_rewritten_since_planning_is_noticed(tmp_path: Path, tar_name: str) -> None:
+def test_a_tar_that_was_rewritten_since_planning_is_detected(tmp_path: Path, tar_name: str) -> None:
     put(tmp_path, {tar_name: packed(tar_name, tar_bytes([("a.jpg", b"a"), ("b.jpg", b"b"), ("c.jpg", b"c")]))})
     spec, records = scan(tmp_path)
     put(tmp_path, {tar_name: packed(tar_name, tar_bytes([("a.jpg", b"a"), ("x.jpg", b"b"), ("c.png", b"c")]))})

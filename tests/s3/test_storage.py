@@ -1,4 +1,4 @@
-"""Storage against a real S3 server: what is true, and what is said when it is not."""
+"""Storage on a real S3 server: what it reads, writes and lists, and its errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_fingerprint_is_the_etag(s3: S3Server) -> None:
     assert storage.stat(uri).fingerprint == "5d41402abc4b2a76b9719d911017c592"
 
 
-def test_listings_are_longer_than_a_page(s3: S3Server) -> None:
+def test_listings_longer_than_a_page_are_complete(s3: S3Server) -> None:
     base = storage.join(s3.bucket(), "in")
     uris = [storage.join(base, f"{number:04}") for number in range(1100)]
     storage.in_threads(lambda uri: storage.overwrite(uri, b""), uris, 16)
@@ -45,7 +45,7 @@ def test_listings_are_longer_than_a_page(s3: S3Server) -> None:
     assert storage.expand([f"{base}/10?9"]) == [f"{base}/10{digit}9" for digit in range(10)]
 
 
-def test_many_reads_of_a_bucket(s3: S3Server) -> None:
+def test_many_objects_are_read_at_once(s3: S3Server) -> None:
     base = s3.bucket()
     storage.overwrite(f"{base}/a", b"a" * 1000)
     storage.overwrite(f"{base}/large", b"x" * 1_000_001)
@@ -60,7 +60,7 @@ def test_many_reads_of_a_bucket(s3: S3Server) -> None:
     assert spans == [b"xx", b"xxx", b""]
 
 
-def test_a_remote_object_is_a_file(s3: S3Server) -> None:
+def test_a_remote_object_is_read_like_a_file(s3: S3Server) -> None:
     uri = f"{s3.bucket()}/f"
     data = bytes(range(256)) * 10_000
     storage.overwrite(uri, data)
@@ -88,7 +88,7 @@ def test_arrow_reads_files_and_folders_in_a_bucket(s3: S3Server) -> None:
         fs.open_input_file(path).read()
 
 
-def test_a_wrong_secret_is_named_without_being_shown(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_is_reported_but_never_shown(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     base = s3.bucket()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
     attempts = (
@@ -114,7 +114,7 @@ def test_without_credentials_requests_are_anonymous(s3: S3Server, monkeypatch: p
         storage.read_bytes(f"{base}/a")
 
 
-def test_credentials_come_from_a_profile_too(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_credentials_may_come_from_a_profile(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     uri = f"{s3.bucket()}/a"
     storage.create(uri, b"mine")
     env = s3.env
@@ -142,7 +142,7 @@ def test_a_missing_bucket_is_named_with_the_cure(s3: S3Server) -> None:
             attempt()
 
 
-def test_two_writers_of_one_name_have_one_winner(s3: S3Server) -> None:
+def test_one_of_two_writers_of_a_name_wins(s3: S3Server) -> None:
     base = s3.bucket()
     assert storage.supports_create(base)
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Storage on a bad day: a real S3 server behind a proxy that throttles, stalls, drops and loses answers."""
+"""Storage retries: a real S3 server behind a proxy that throttles, stalls, drops and loses responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy
     proxy.stop()
 
 
-def test_reads_outlast_throttling_drops_and_half_answers(proxy: FaultyProxy) -> None:
+def test_reads_outlast_throttling_drops_and_truncated_responses(proxy: FaultyProxy) -> None:
     uri = f"{_bucket_of(proxy)}/a"
     storage.create(uri, b"x" * 10_000, POLICY)
     proxy.faults.extend([503, "drop", 429, "cut", 500])
@@ -38,7 +38,7 @@ def test_reads_outlast_throttling_drops_and_half_answers(proxy: FaultyProxy) -> 
     assert len(proxy.requests) == 6
 
 
-def test_a_stalled_read_is_given_up_and_tried_again(proxy: FaultyProxy) -> None:
+def test_a_stalled_read_times_out_and_is_retried(proxy: FaultyProxy) -> None:
     uri = f"{_bucket_of(proxy)}/a"
     storage.create(uri, b"x", POLICY)
     proxy.faults.append("stall")
@@ -49,7 +49,7 @@ def test_a_stalled_read_is_given_up_and_tried_again(proxy: FaultyProxy) -> None:
     assert isinstance(storage.read_many([uri], ONCE)[0], TimedOutError)
 
 
-def test_missing_and_forbidden_are_not_tried_again(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_forbidden_objects_are_not_retried(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     base = _bucket_of(proxy)
     proxy.requests.clear()
     storage.read_many([f"{base}/none"], POLICY)
@@ -58,7 +58,7 @@ def test_missing_and_forbidden_are_not_tried_again(proxy: FaultyProxy, monkeypat
     assert len(proxy.requests) == 2
 
 
-def test_a_store_that_comes_back_is_waited_for(proxy: FaultyProxy) -> None:
+def test_a_short_outage_is_waited_out(proxy: FaultyProxy) -> None:
     uri = f"{_bucket_of(proxy)}/a"
     storage.create(uri, b"x", POLICY)
     port = proxy.stop()
@@ -66,7 +66,7 @@ def test_a_store_that_comes_back_is_waited_for(proxy: FaultyProxy) -> None:
     assert storage.read_many([uri] * 20, POLICY) == [b"x"] * 20
 
 
-def test_a_store_that_stays_away_is_not_waited_for_by_every_object(proxy: FaultyProxy) -> None:
+def test_a_long_outage_is_not_waited_out_for_every_object(proxy: FaultyProxy) -> None:
     base = _bucket_of(proxy)
     proxy.stop()
     policy = ReadPolicy(timeout_s=1, retry_timeout_s=1, concurrency=2, max_bytes=None, allow_private_hosts=False)
@@ -85,7 +85,7 @@ def test_listings_outlast_throttling(proxy: FaultyProxy) -> None:
     assert [info.uri for info in storage.list_objects(base)] == [f"{base}/a"]
 
 
-def test_a_create_whose_answer_was_lost_is_no_lost_race(proxy: FaultyProxy) -> None:
+def test_a_create_with_a_lost_response_is_not_a_lost_race(proxy: FaultyProxy) -> None:
     base = _bucket_of(proxy)
     assert storage.supports_create(base)
     proxy.faults.append("lose")
@@ -93,7 +93,7 @@ def test_a_create_whose_answer_was_lost_is_no_lost_race(proxy: FaultyProxy) -> N
     assert storage.read_bytes(f"{base}/mine") == b"mine"
 
 
-def test_a_create_tried_again_still_loses_to_another_writer(proxy: FaultyProxy) -> None:
+def test_a_retried_create_still_loses_to_another_writer(proxy: FaultyProxy) -> None:
     base = _bucket_of(proxy)
     storage.create(f"{base}/theirs", b"theirs", POLICY)
     proxy.faults.append(503)
