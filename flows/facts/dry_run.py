@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flows.facts.flow_run import FlowOutcome, FlowRunSummary
 from flows.facts.run import vanished
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
@@ -11,6 +13,17 @@ from pipeline import units
 
 if TYPE_CHECKING:  # keeps --help light: planning reads models and sources
     from actors.dry_run import DryRun
+
+
+def dry_run_ended(base: FlowRunSummary, dry: DryRun) -> FlowRunSummary:
+    """`base` with what a dry run found."""
+    return replace(
+        base,
+        outcome=FlowOutcome.DRY_RUN,
+        data=f"unchanged: {dry.rows:,} of {dry.rows_in:,} records are to do",
+        details=f"{dry.rows:,} of {dry.rows_in:,} records to do",
+        next_step="Run the deployment without `dry_run`.",
+    )
 
 
 def dry_run_facts(dry: DryRun) -> Facts:

@@ -42,7 +42,7 @@ def run_notes(summary: Summary) -> Facts:
 
 def vanished(rows: int) -> str:
     """`12 ids that the catalog no longer holds`."""
-    return f"{rows:,} ids that the catalog no longer holds"
+    return f"{figures.count(rows, 'id')} that the catalog no longer holds"
 
 
 def excess_quarantine(share: float, limit: str) -> str:

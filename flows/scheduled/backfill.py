@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
 
 from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid, GridRow
 from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
-from flows.facts.backfill import counts
+from flows.facts.backfill import backfill_ended, counts
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
 from flows.jobs.target import TargetConfig
 from flows.options.shell import backfill_command
-from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.hooks import show_crash, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, check_starts
 from flows.scheduled.naming import run_name
-from flows.scheduled.pages.artifacts import LiveProgress, LiveTable, job_link, report_page
-from flows.scheduled.pages.backfill import backfill_report, backfill_verdict
+from flows.scheduled.outcome import end, reported, started, with_job
+from flows.scheduled.pages.artifacts import LiveTable, report_page
+from flows.scheduled.pages.backfill import backfill_report
+from flows.scheduled.pages.summary import SummaryPage
+from flows.terminal import figures
 from pipeline.config import RunConfig
 from pipeline.jobs.night import check
 
@@ -31,7 +34,8 @@ from pipeline.jobs.night import check
 _MOST_ROWS = 500
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@reported
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig = THIS_PROCESS) -> State[None]:
     """Embed past partitions: those that are missing, failed or stale, or all of them.
 
@@ -41,41 +45,42 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
         target: where the jobs run.
     """
     check_starts()
-    page = _Page()
+    page = _Page(target)
     began_s = time.monotonic()
     grid = Backfill(request, check(config), target, make_backend(target), page, str(flow_run.id)).run()
     page.table.show(_table(grid), last=True)
-    if not request.dry_run:
-        page.bar.show(1.0 if not grid.left else _share(grid), counts(grid), last=True)
-        again = backfill_command(config, request, target)
-        report = backfill_report(str(flow_run.name), grid, config, time.monotonic() - began_s, again)
-        report_page("backfill", report)
-    message = ("Dry run, nothing was started: " if request.dry_run else "") + backfill_verdict(grid)
-    return Failed(message=message) if grid.exit_code else Completed(message=message)
+    ended = backfill_ended(page.base, grid, request.dry_run)
+    if request.dry_run:
+        return end(ended)
+    again = backfill_command(config, request, target)
+    report = backfill_report(ended, grid, config, time.monotonic() - began_s, again)
+    return end(replace(ended, report_url=report_page("backfill", report)))
 
 
 class _Page(Observer):
-    """Shows the grid as a table, its share done as a bar, and each job as a link."""
+    """Shows the grid as a table, and its tally and latest job on the summary."""
 
     wants_log = True
 
-    def __init__(self) -> None:
+    def __init__(self, target: TargetConfig) -> None:
+        self._target = target
         self.table = LiveTable("backfill-grid", "Every partition and its status")
-        self.bar = LiveProgress("backfill")
-        self._linked: set[str] = set()
+        self._summary = SummaryPage.here()
+        #: The summary so far.
+        self.base = self._summary.held or started("backfill", flow_run.parameters)
         self._logger = get_run_logger()
 
     def grid(self, grid: Grid) -> None:
-        """Update the table and the bar."""
+        """Update the table and the summary."""
         self.table.show(_table(grid))
-        self.bar.show(_share(grid), counts(grid))
+        self.base = replace(self.base, progress=f"{figures.share(_share(grid))}: {counts(grid)}")
+        self._summary.update(self.base)
 
     def job(self, status: JobStatus) -> None:
-        """Log each change of a job, and link to it once."""
+        """Log each change of a job, and link to the latest."""
         self._logger.info("Job %s is %s %s", status.job_id, status.state, status.message)
-        if status.job_id not in self._linked:
-            self._linked.add(status.job_id)
-            job_link("backfill", status)
+        self.base = with_job(self.base, status, self._target)
+        self._summary.update(self.base)
 
     def log(self, job_id: str, text: str) -> None:
         """Log a part of the job's log, with the job's id."""

@@ -9,7 +9,6 @@ from prefect.client.schemas.objects import State
 from flows.jobs.target import TargetConfig
 from flows.scheduled.job import job_spec, run_job
 from flows.scheduled.outcome import conclude
-from flows.scheduled.pages import artifacts
 from pipeline import storage
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
@@ -26,7 +25,6 @@ def carry_out(step: Step, target: TargetConfig) -> State[None]:
     if isinstance(step, FilterStep):
         check_absolute(step.settings.dest or "/", "settings.dest")
         step.settings.check(step.out)
-    artifacts.step_table(step.kind, step)
     spec = job_spec(storage.name(step.out), step.out, (), (step,))
     return conclude(spec, run_job(spec, target), target)
 

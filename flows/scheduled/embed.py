@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.runtime import flow_run
 
+from flows.facts.dry_run import dry_run_ended, dry_run_facts
 from flows.jobs.target import TargetConfig
-from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.hooks import show_crash, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import run_name
-from flows.scheduled.outcome import conclude
-from flows.scheduled.pages import artifacts
+from flows.scheduled.outcome import conclude, end, reported, started
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.jobs.job import JobRun
 from pipeline.jobs.night import check
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@reported
 def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False) -> State[None]:
     """Embed the records of the source that the output does not have yet.
 
@@ -30,7 +31,6 @@ def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool 
     runs = (JobRun("", check(config)),)
     if dry_run:
         return _plan_only(config)
-    artifacts.plan_table("embed", runs)
     spec = job_spec(storage.name(config.output.uri), config.output.uri, runs)
     return conclude(spec, run_job(spec, target), target)
 
@@ -41,5 +41,4 @@ def _plan_only(config: RunConfig) -> State[None]:
 
     here = config.cluster.model_copy(update={"address": None})
     dry = dry_run(config.model_copy(update={"cluster": here}))
-    artifacts.dry_table("embed", dry)
-    return Completed(message=f"Dry run: {dry.rows:,} of {dry.rows_in:,} records to do; nothing was started")
+    return end(dry_run_ended(started("embed", flow_run.parameters), dry), dry_run_facts(dry))

@@ -1,4 +1,4 @@
-"""Stops the jobs of a flow run that is cancelled or fails.
+"""Stops the jobs of a flow run that is cancelled or fails, and shows on its page how it ended.
 
 Prefect may call a hook in another process, with only the flow run's stored parameters, so the jobs are found by their
 metadata. A crash calls no hook: the job keeps running, and the rescheduled flow run reattaches to it.
@@ -18,6 +18,7 @@ from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.stopping import stop_all
 from flows.jobs.target import TargetConfig
+from flows.scheduled.outcome import show_end
 from pipeline.errors import HanclipError
 
 #: A hook delays the cancellation, so it retries an unreachable dashboard for less time than a flow does.
@@ -33,6 +34,7 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
         found = with_retries(partial(backend.find, app=APP, flow_run_id=str(flow_run.id)), target, _PATIENCE_S)
     except HanclipError as error:
         logger.error("Jobs of this flow run may still be running: %s. The flow reap stops them.", error)  # noqa: TRY400
+        show_end(flow.name, flow_run, state, f"Its jobs may still be running; reap stops them: {error}")
         return
     alive = [job.job_id for job in found if not job.state.over]
     failed = stop_all(backend, alive, target, _PATIENCE_S)
@@ -41,3 +43,10 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
             logger.error("Job %s may still be running: %s. The flow reap stops it.", job_id, why)
         else:
             logger.info("Stopped job %s because the flow run is %s", job_id, state.name)
+    note = f"Jobs that may still be running, until reap stops them: {', '.join(failed)}." if failed else ""
+    show_end(flow.name, flow_run, state, note)
+
+
+def show_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Show on its page that the process of `flow_run` is gone; its jobs continue."""
+    show_end(flow.name, flow_run, state)

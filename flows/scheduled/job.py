@@ -6,24 +6,34 @@ flow run's id and asks the backend for the job's state.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from logging import INFO, getLevelNamesMapping
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from flows.facts.flow_run import FlowRunSummary
+from flows.facts.progress import describe, fraction
 from flows.jobs.attach import ensure, watch, with_retries
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_of, job_id_base
 from flows.jobs.target import TargetConfig
-from flows.scheduled.pages.artifacts import LiveProgress, job_link
+from flows.scheduled.outcome import started, with_job
+from flows.scheduled.pages.stall import StallWatch, send_stalled
+from flows.scheduled.pages.summary import SummaryPage
+from flows.terminal import figures
 from pipeline.errors import RunError
 from pipeline.jobs.folder import read_summary
-from pipeline.jobs.job import JobRun
+from pipeline.jobs.job import JobProgress, JobRun
 from pipeline.jobs.steps import Step
 
 THIS_PROCESS = TargetConfig()
+_LEVEL = re.compile(r"\S+ \S+ (WARNING|ERROR|CRITICAL) ")
 
 #: The zombie automation restarts a flow run that crashed, but not indefinitely.
 _MAX_STARTS = 10
@@ -72,18 +82,18 @@ def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
 
     It needs no retries of Prefect's, because every call in it is retried for `target.lost_after_s`.
     """
-    backend, flow, logger = make_backend(target), spec.metadata["flow"], get_run_logger()
+    backend, page, logger = make_backend(target), SummaryPage.here(), get_run_logger()
+    shown = page.held or started(spec.metadata["flow"], flow_run.parameters)
     tried = 0
     while True:
         status = ensure(backend, spec, target, tried)
         logger.info("Job %s is %s%s", status.job_id, status.state, f": {status.url}" if status.url else "")
-        job_link(flow, status)
+        shown = with_job(shown, status, target)
+        page.show(replace(shown, progress=f"job {status.state}"))
         if status.state.over:
             return status
-        bar = LiveProgress(flow)
-        status = watch(backend, status.job_id, spec.out, target, _log_lines, bar.update)
-        if status.state is JobState.SUCCEEDED:
-            bar.finish()
+        show = partial(_show_progress, page, shown, StallWatch(send_stalled))
+        status = watch(backend, status.job_id, spec.out, target, _log_lines, show)
         tried = attempt_of(status.job_id)
         if status.state is not JobState.FAILED or status.timed_out or tried >= target.max_attempts:
             return status
@@ -92,6 +102,17 @@ def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
         logger.warning("Job %s ended without a summary; starting another attempt. %s", status.job_id, status.message)
 
 
+def _show_progress(page: SummaryPage, shown: FlowRunSummary, stall: StallWatch, progress: JobProgress) -> None:
+    words = f"{figures.share(fraction(progress))}: {describe(progress)}"
+    page.update(replace(shown, progress=words, reason=stall.see(progress)))
+
+
 def _log_lines(text: str) -> None:
-    if text.strip():
-        get_run_logger().info("%s", text.rstrip())
+    """Log text of the driver; its errors stay errors, so that the page's filter finds them."""
+    for level, lines in groupby(text.rstrip().splitlines(), key=_level):
+        get_run_logger().log(level, "%s", "\n".join(lines))
+
+
+def _level(line: str) -> int:
+    found = _LEVEL.match(line)
+    return getLevelNamesMapping()[found[1]] if found else INFO

@@ -13,18 +13,18 @@ from pydantic import Field
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
-from flows.scheduled.hooks import stop_jobs
+from flows.scheduled.hooks import show_crash, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
-from flows.scheduled.outcome import conclude
-from flows.scheduled.pages import artifacts
+from flows.scheduled.outcome import conclude, reported
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.jobs.night import check, nightly_runs
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@reported
 def nightly(
     config: RunConfig,
     target: TargetConfig = THIS_PROCESS,
@@ -47,6 +47,5 @@ def nightly(
     day = logical_date(timezone)
     runs = nightly_runs(check(config), day, lookback_days)
     steps = nightly_steps(config.output.uri, day, dedup, filter)
-    artifacts.plan_table("nightly", runs, steps)
     spec = job_spec(day.isoformat(), config.output.uri, runs, steps)
     return conclude(spec, run_job(spec, target), target)

@@ -1,35 +1,162 @@
-"""Ends a flow run after its job: the report as an artifact, the verdict as the flow run's state."""
+"""Ends a flow run: its summary on its page, and a state with the same message.
+
+A flow's function runs inside `reported`, which writes the summary at the start and after an error. `conclude` ends it
+after its job. `show_end` completes the summary of a run that could not do so itself.
+"""
 
 from __future__ import annotations
 
-from prefect.client.schemas.objects import State
+import inspect
+import logging
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec, get_type_hints
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from pydantic import ValidationError
 
-from flows.jobs.contract import JobSpec, JobStatus
+from flows.facts.flow_run import FlowOutcome, FlowRunSummary
+from flows.facts.job import job_ended, job_vanished
+from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.target import TargetConfig
+from flows.options.target import REACH, TARGET
 from flows.scheduled.pages.artifacts import report_page
-from flows.scheduled.pages.report import report, retry_helps, succeeded, verdict
+from flows.scheduled.pages.report import report
+from flows.scheduled.pages.summary import SummaryPage, plain
+from flows.terminal.marked import Facts
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.errors import HanclipError
 from pipeline.jobs.folder import read_summary
-from pipeline.jobs.job import JobSummary
+
+P = ParamSpec("P")
+logger = logging.getLogger(__name__)
+
+#: How Prefect begins the message of a state that an exception made.
+_PREFIX = re.compile(r"^(Flow run encountered an exception|Flow run failed due to [^:]*): (\w+: )?")
+_NO_JOB = "unchanged: no job was started"
+
+
+def reported(body: Callable[P, State[None]]) -> Callable[P, State[None]]:
+    """Let the body of a flow show a summary from its start on, and fail in plain words instead of a traceback."""
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> State[None]:
+        page = SummaryPage.here()
+        page.show(started(str(flow_run.flow_name), flow_run.parameters))
+        try:
+            return body(*args, **kwargs)
+        except HanclipError as error:
+            logger.debug("The flow run failed.", exc_info=error)
+            return end(_failed(SummaryPage.here().held, str(error)))
+
+    # Prefect resolves annotations where it finds the function, and these belong to the module of the body.
+    run.__annotations__ = get_type_hints(body, include_extras=True)
+    run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
+    return run
+
+
+def started(flow: str, parameters: Mapping[str, Any]) -> FlowRunSummary:
+    """The summary of a flow run that starts; invalid parameters give a shorter one."""
+    source, out = "", parameters.get("out")
+    try:
+        config = RunConfig.model_validate(parameters["config"])
+        source, out = ", ".join(map(storage.printable, config.source.uris)), config.output.uri
+    except (KeyError, ValidationError, HanclipError):
+        pass
+    return FlowRunSummary(
+        flow,
+        FlowOutcome.RUNNING,
+        next_step="Nothing. *Cancel* on this page stops it; committed rows stay.",
+        source=source,
+        out=storage.printable(out) if isinstance(out, str) else "",
+    )
+
+
+def with_job(base: FlowRunSummary, status: JobStatus, target: TargetConfig) -> FlowRunSummary:
+    """`base` with the job that does its work now."""
+    words = ["hanclip", "jobs", "logs", status.job_id, *TARGET.only(*REACH).words(target)]
+    here = target.backend == "local"
+    return replace(base, job_id=status.job_id, job_url=status.url or "", job_log="" if here else shlex.join(words))
+
+
+def end(summary: FlowRunSummary, extra: Facts | None = None) -> State[None]:
+    """Show how the current flow run ended, with `extra` facts; return its state."""
+    SummaryPage.here().show(summary, extra)
+    # The log is the first tab of a run's page.
+    log = get_run_logger()
+    (log.info if summary.outcome.succeeded else log.error)("%s", plain(summary))
+    make = Completed if summary.outcome.succeeded else Failed
+    return make(message=summary.message)
 
 
 def conclude(spec: JobSpec, status: JobStatus, target: TargetConfig) -> State[None]:
-    """Write the report; return Completed, or Failed with what to do."""
-    flow, summary = spec.metadata["flow"], read_summary(spec.out, status.job_id)
-    if summary is None:
-        return Failed(message=f"Job {status.job_id} is {status.state} and left no summary: {status.message}")
-    report_page(flow, report(str(flow_run.name), summary, spec.runs, status.url, target, spec.steps))
-    return _state(summary, status, target)
+    """Write the report and the summary; return Completed, or Failed with what to do."""
+    base = SummaryPage.here().held or started(spec.metadata["flow"], flow_run.parameters)
+    job = read_summary(spec.out, status.job_id)
+    if job is None:
+        return end(job_vanished(base, status, target))
+    ended = job_ended(base, job, status, target)
+    url = report_page(ended.flow, report(str(flow_run.name), ended, job, spec.runs, target, spec.steps))
+    return end(replace(ended, report_url=url))
 
 
-def _state(summary: JobSummary, status: JobStatus, target: TargetConfig) -> State[None]:
-    message = verdict(summary)
-    if status.timed_out:
-        return Failed(message=status.message)
-    if succeeded(summary):
-        return Completed(message=message)
-    if summary.state == "stopped":
-        way = "Retry this flow run" if retry_helps(summary, target) else "Run the deployment again"
-        return Failed(message=f"The job was stopped: {message}. {way} to continue from there.")
-    return Failed(message=message)
+def show_end(flow: str, run: FlowRun, state: State[Any], note: str = "") -> None:
+    """Complete the summary of a flow run that ended without doing so: cancelled, crashed, or failed by a bug.
+
+    Called by hooks, in whichever process. `note` is what happened to the run's jobs.
+    """
+    page = SummaryPage(flow, run.id)
+    held = page.held
+    if held is not None and held.outcome is not FlowOutcome.RUNNING and state.type is StateType.FAILED:
+        return  # its own end says more
+    base = held or started(flow, run.parameters)
+    page.show(_interrupted(_with_rows(base, run), state, note))
+
+
+def _with_rows(base: FlowRunSummary, run: FlowRun) -> FlowRunSummary:
+    """`base` with what its job reported at its end, if it did."""
+    try:
+        target = TargetConfig.model_validate(run.parameters.get("target") or {})
+        job = read_summary(base.out, base.job_id) if base.job_id else None
+    except HanclipError as error:
+        logger.warning("The job's summary cannot be read: %s", error)
+        return base
+    return job_ended(base, job, JobStatus(base.job_id, JobState.STOPPED), target) if job else base
+
+
+def _interrupted(base: FlowRunSummary, state: State[Any], note: str) -> FlowRunSummary:
+    message = _PREFIX.sub("", state.message or "")
+    out = f": `hanclip status {base.out}`" if base.out else ""
+    stays = f"incomplete: committed rows stay, the others are left{out}" if base.job_id else _NO_JOB
+    data, reason = base.data or stays, " ".join(filter(None, (message, note)))
+    if state.type in (StateType.CANCELLING, StateType.CANCELLED):
+        again = "Nothing, or run the deployment again: it continues from there."
+        return replace(base, outcome=FlowOutcome.CANCELLED, data=data, reason=reason, next_step=again)
+    if state.type is StateType.CRASHED:
+        wait = (
+            "Wait: `reap` starts this run again within five minutes; finished work is not repeated. If it does not,"
+            " click *Retry* on this page, and check that the schedule of `reap/prod` is active."
+        )
+        going = "not known yet: committed rows stay, the rest follows when this run starts again"
+        data = going if base.job_id else _NO_JOB
+        return replace(base, outcome=FlowOutcome.CRASHED, data=data, reason=reason, next_step=wait)
+    return replace(_failed(base, reason), data=data)
+
+
+def _failed(base: FlowRunSummary | None, reason: str) -> FlowRunSummary:
+    base = base or started(str(flow_run.flow_name), flow_run.parameters)
+    unknown = f"unknown: the job may still run, `reap` stops it; committed rows stay: `hanclip status {base.out}`"
+    return replace(
+        base,
+        outcome=FlowOutcome.FAILED,
+        data=unknown if base.job_id else _NO_JOB,
+        reason=reason,
+        next_step="Remove the cause, then run the deployment again; finished work is not repeated.",
+    )

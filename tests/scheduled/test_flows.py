@@ -83,13 +83,17 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     (photos / "broken.jpg").write_bytes(b"not a picture")
     settings = config(photos, tmp_path / "out")
     dry = run(embed, settings, dry_run=True)
-    assert (dry.name, dry.message) == ("Completed", "Dry run: 25 of 25 records to do; nothing was started")
+    assert (dry.name, dry.message) == ("Completed", "Dry run, nothing was started: 25 of 25 records to do")
     assert not (tmp_path / "out").exists()
     state = run(embed, settings)
     assert (state.name, state.message) == ("Completed", "rows in 25 = 24 embedded + 1 quarantined")
     flow_run_id = str(state.state_details.flow_run_id)
     shown = prefect_here.artifacts(flow_run_id)
-    assert set(shown) >= {"embed-plan", "embed-progress", "embed-report"}
+    assert set(shown) == {"embed-summary", "embed-report"}
+    summary = shown["embed-summary"]
+    assert summary["description"] == "Complete; data complete"
+    assert "**Data:** Complete, except 1 record in quarantine that could not be embedded." in summary["data"]
+    assert f"[every run and step in detail](/artifacts/artifact/{shown['embed-report']['id']})" in summary["data"]
     assert "| not_an_image | 1 | fix the source |" in shown["embed-report"]["data"]
     flow_run = prefect_here.flow_run(flow_run_id)
     assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
@@ -99,10 +103,11 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
         (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
     state = run(embed, settings)
     assert state.name == "Failed"
-    counts = "rows in 31 = 0 embedded + 6 quarantined + 25 already done"
+    counts = "Too much in quarantine: rows in 31 = 0 embedded + 6 quarantined + 25 already done"
     assert state.message.startswith(f"{counts}; 23 % of the dataset's records are in quarantine")
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
-    assert "complete, but too much in quarantine" in shown["embed-report"]["data"]
+    assert shown["embed-summary"]["data"].startswith("# ⚠️ Too much in quarantine\n\n**Data:** Complete, except 6")
+    assert "too much in quarantine" in shown["embed-report"]["data"]
 
 
 def test_nightly_runs_the_days_up_to_the_scheduled_one(prefect_here, local_ray, tmp_path):
@@ -143,7 +148,9 @@ def test_backfill_runs_missing_partitions_and_shows_its_grid(prefect_here, local
         ("c", "empty", 0),
     ]
     assert "8 records, 0 quarantined, in 3 partitions" in shown["backfill-report"]["data"]
-    assert shown["backfill-progress"]["data"] == 100
+    assert "**Data:** Complete: every partition is done or empty; 8 records embed" in shown["backfill-summary"]["data"]
+    again = run(backfill, settings, request)
+    assert (again.name, again.message) == ("Completed", "Nothing to do: 3 partitions: 2 done, 1 empty")
 
 
 def test_invalid_parameters_fail_before_a_job_is_made(prefect_here, photos, tmp_path):

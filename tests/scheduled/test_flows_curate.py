@@ -63,7 +63,7 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
         "filter: 13 rows = 8 kept + 5 dropped",
     )
     shown = prefect_here.artifacts(str(night.state_details.flow_run_id))
-    assert shown["nightly-plan"]["description"].endswith("1 runs, then dedup, then filter")
+    assert shown["nightly-summary"]["description"] == "Complete; data complete"
     report = shown["nightly-report"]["data"]
     for line in (
         "## Dedup: complete",
@@ -84,7 +84,7 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     assert (kept.name, kept.message) == ("Completed", "filter: 13 rows = 12 kept + 1 dropped")
     flow_run_id = str(kept.state_details.flow_run_id)
     shown = prefect_here.artifacts(flow_run_id)
-    assert set(shown) >= {"filter-plan", "filter-report"}
+    assert set(shown) >= {"filter-summary", "filter-report"}
     assert f"| dataset | 12 rows: `{tmp_path}/clean` |" in shown["filter-report"]["data"]
     assert prefect_here.flow_run(flow_run_id)["name"] == f"filter {tmp_path.name}/out"
 

@@ -1,9 +1,10 @@
-"""Renders a backfill's grid as a report in markdown and as a verdict in one line."""
+"""Renders a backfill's grid as a report in markdown."""
 
 from __future__ import annotations
 
 from flows.backfill.grid import Grid
-from flows.facts.backfill import backfill_facts, tally
+from flows.facts.backfill import backfill_facts
+from flows.facts.flow_run import FlowRunSummary
 from flows.scheduled.pages.markup import bash, fact_table, table
 from pipeline.config import RunConfig
 
@@ -11,17 +12,9 @@ from pipeline.config import RunConfig
 _MOST_ROWS = 100
 
 
-def backfill_verdict(grid: Grid) -> str:
-    """`14 partitions: 12 done, 1 empty, 1 failed: 2026-11-03: the first reason`."""
-    if grid.failure:
-        return f"{tally(grid)}: {grid.failure}"
-    bad = next((row for row in grid.rows if row.exit_code and row.message), None)
-    return f"{tally(grid)}: {bad.key}: {bad.message}" if bad else tally(grid)
-
-
-def backfill_report(title: str, grid: Grid, config: RunConfig, seconds: float, command: str) -> str:
+def backfill_report(ended: FlowRunSummary, grid: Grid, config: RunConfig, seconds: float, command: str) -> str:
     """The whole page: counts, the partitions that need attention, and `command` to run the backfill again."""
-    parts = [f"# {title}", backfill_verdict(grid), fact_table(backfill_facts(grid, config, seconds))]
+    parts = [f"# Backfill: {ended.outcome}", ended.message, fact_table(backfill_facts(grid, config, seconds))]
     bad = [row for row in grid.rows if row.exit_code or row.status == "failed"]
     if bad:
         rows = [(row.key, row.status, row.message) for row in bad[:_MOST_ROWS]]

@@ -21,11 +21,6 @@ from pipeline.jobs.steps import DedupStep, Step
 _RULES_FILE = "rules.yaml"
 
 
-def step_verdict(outcome: StepOutcome) -> str:
-    """How a step ended, as a part of the job's verdict."""
-    return f"{outcome.kind}: {outcome.message or outcome.state}"
-
-
 def section(outcome: StepOutcome) -> str:
     """The outcome of a step, with a heading."""
     parts = [f"## {outcome.kind.capitalize()}: {outcome.state}"]

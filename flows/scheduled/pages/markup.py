@@ -27,6 +27,11 @@ def bash(*commands: str) -> str:
     return "\n".join(["```bash", *map(_folded, commands), "```"])
 
 
+def link(text: str, url: str | None) -> str:
+    """A link; the text alone without an address."""
+    return f"[{text}]({url})" if url else text
+
+
 def _folded(command: str) -> str:
     lines = [""]
     for word in map(shlex.quote, shlex.split(command)):

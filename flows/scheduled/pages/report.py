@@ -8,97 +8,37 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from flows.facts.run import excess_quarantine, run_facts, vanished
-from flows.jobs.ids import attempt_of
+from flows.facts.flow_run import FlowRunSummary
+from flows.facts.job import retry_helps, summaries_of, total
+from flows.facts.run import run_facts
 from flows.jobs.target import TargetConfig
 from flows.options.shell import embed_command
-from flows.scheduled.pages.curate import commands, section, step_verdict
-from flows.scheduled.pages.markup import bash, fact_table, table
+from flows.scheduled.pages.curate import commands, section
+from flows.scheduled.pages.markup import bash, fact_table, link, table
 from flows.terminal import figures
 from flows.terminal.next_commands import retry_options
-from pipeline.jobs.job import JobRun, JobSummary, RunOutcome
+from pipeline.jobs.job import JobRun, JobSummary
 from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
-from pipeline.stats import Stats
 from pipeline.vocabulary import TRANSIENT_REASONS
 
 #: Nobody copies more commands than this.
 _COMMANDS = 3
 
 
-def summaries_of(job: JobSummary) -> list[Summary]:
-    """The summaries of the runs that have one."""
-    return [run.summary for run in job.runs if run.summary]
-
-
-def total(summaries: Sequence[Summary]) -> Summary | None:
-    """All runs as one: rows and seconds are added, other values come from the largest run; None without runs."""
-    if not summaries:
-        return None
-    most = max(summaries, key=lambda summary: summary.stats.records)
-    dates = {summary.run_date for summary in summaries}
-    added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
-    stats = sum((one.stats for one in summaries), Stats())
-    return replace(most, stats=stats, run_date=dates.pop() if len(dates) == 1 else "", **added)
-
-
-_ADDED = (
-    "rows_planned",
-    "rows_already_done",
-    "rows_elsewhere",
-    "rows_left",
-    "rows_vanished",
-    "seconds",
-    "startup_s",
-    "actors_replaced",
-)
-
-
-def succeeded(job: JobSummary) -> bool:
-    """Whether the job succeeded."""
-    return job.exit_code == 0
-
-
-def verdict(job: JobSummary) -> str:
-    """How the job ended, in one line: the message of the flow run's state."""
-    summaries = summaries_of(job)
-    whole = total(summaries)
-    parts = [f"rows in {whole.balance}"] if whole else []
-    if whole and whole.rows_vanished:
-        parts.append(vanished(whole.rows_vanished))
-    if job.exit_code == 3:
-        worst = max((summary.quarantine_share for summary in summaries), default=0.0)
-        parts.append(excess_quarantine(worst, "output.max_quarantine"))
-    elif not succeeded(job):
-        of_runs = [f"{run.key}: {run.message}" if run.key else run.message for run in _bad(job)[:3]]
-        nothing_found = bool(job.runs) and all(run.state == "empty" for run in job.runs)
-        explained = of_runs or (not nothing_found and any(step.message for step in job.steps))
-        parts += of_runs if explained else [job.message]
-    parts += map(step_verdict, job.steps)
-    empty = sum(run.state == "empty" for run in job.runs if run.key)
-    if empty:
-        parts.append(f"{empty} of {len(job.runs)} dates without files")
-    return "; ".join(text.rstrip(".") for text in parts if text) or "nothing to do"
-
-
-def _bad(job: JobSummary) -> list[RunOutcome]:
-    return [run for run in job.runs if run.message and (run.state in ("failed", "stopped") or not run.key)]
-
-
 def report(
     title: str,
+    ended: FlowRunSummary,
     job: JobSummary,
     runs: Sequence[JobRun],
-    url: str | None,
     target: TargetConfig,
     steps: Sequence[Step] = (),
 ) -> str:
-    """The whole page. `url` is the job's page, `target` where it ran; `runs` and `steps` are the request."""
+    """The whole page. `ended` is the flow run's summary, `target` where the job ran; the rest is the request."""
     summaries = summaries_of(job)
     whole = total(summaries)
-    parts = [f"# {title}: {_word(job)}", verdict(job), _facts(job, whole, url)]
+    parts = [f"# {title}: {ended.outcome}", ended.message, _facts(ended, whole)]
     if whole and whole.stats.quarantined:
         parts += ["## Quarantine", _quarantine(whole)]
     if len(job.runs) > 1:
@@ -112,15 +52,9 @@ def report(
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _word(job: JobSummary) -> str:
-    if not succeeded(job) and job.runs and all(run.state == "empty" for run in job.runs):
-        return "nothing found"
-    return "complete, but too much in quarantine" if job.exit_code == 3 else job.state
-
-
-def _facts(job: JobSummary, whole: Summary | None, url: str | None) -> str:
+def _facts(ended: FlowRunSummary, whole: Summary | None) -> str:
     of_runs = [*run_facts(whole), ("time", figures.duration(whole.seconds))] if whole else []
-    return fact_table([*of_runs, ("job", f"[{job.job_id}]({url})" if url else job.job_id)])
+    return fact_table([*of_runs, ("job", link(ended.job_id, ended.job_url))])
 
 
 def _quarantine(whole: Summary) -> str:
@@ -156,13 +90,9 @@ def _again(job: JobSummary, runs: Sequence[JobRun], target: TargetConfig, steps:
     yield from map(commands, steps)
     if len(again) > len(lines):
         yield f"{len(again) - len(lines)} more such commands, for the other dates."
-    way = "*Retry* on this flow run, or run" if retry_helps(job, target) else "run"
+    retried = job.state != "complete" and retry_helps(job.job_id, target)
+    way = "*Retry* on this flow run, or run" if retried else "run"
     yield f"Finished work is not repeated. In Prefect: {way} the deployment again."
-
-
-def retry_helps(job: JobSummary, target: TargetConfig) -> bool:
-    """Whether a retry of the same flow run starts another attempt: not after success, and not after the last one."""
-    return job.state != "complete" and attempt_of(job.job_id) < target.max_attempts
 
 
 def _look(out: str) -> str:

@@ -13,16 +13,18 @@ from typer.testing import CliRunner
 
 from flows.backfill.request import BackfillRequest
 from flows.cli.app import app
+from flows.facts.flow_run import FlowOutcome, FlowRunSummary
+from flows.facts.job import job_ended
+from flows.jobs.contract import JobState, JobStatus
 from flows.jobs.target import TargetConfig
 from flows.options.backfill import BACKFILL
 from flows.options.shell import backfill_command, embed_command
-from flows.scheduled.pages.artifacts import describe, fraction
-from flows.scheduled.pages.report import report, verdict
+from flows.scheduled.pages.report import report
 from pipeline.config import RunConfig, parse
 from pipeline.errors import ConfigError
-from pipeline.jobs.job import JobProgress, JobSummary, RunOutcome, StepOutcome
+from pipeline.jobs.job import JobSummary, RunOutcome
 from pipeline.jobs.night import check, nightly_runs
-from pipeline.jobs.progress import Bottleneck, Progress, Summary
+from pipeline.jobs.progress import Bottleneck, Summary
 from pipeline.stats import Stats
 from tests.fixtures.places import ROOT
 
@@ -64,6 +66,12 @@ def complete(key: str, summary: Summary) -> RunOutcome:
     return RunOutcome(key, "complete", "", summary)
 
 
+def ended(job: JobSummary) -> FlowRunSummary:
+    url = "http://ray:8265/#/jobs/nightly-1-a1"
+    base = FlowRunSummary("nightly", FlowOutcome.RUNNING, job_id=job.job_id, job_url=url)
+    return job_ended(base, job, JobStatus(job.job_id, JobState.FAILED), TargetConfig())
+
+
 def test_the_report_sums_over_the_runs_and_suggests_the_next_steps():
     job = a_job(
         complete("2026-11-20", a_summary()),
@@ -73,7 +81,7 @@ def test_the_report_sums_over_the_runs_and_suggests_the_next_steps():
         exit_code=1,
     )
     runs = nightly_runs(parse(one_source(CONFIG)), date(2026, 11, 22), 2)
-    text = report("nightly 2026-11-22 -> shop", job, runs, "http://ray:8265/#/jobs/nightly-1-a1", TargetConfig())
+    text = report("nightly 2026-11-22 -> shop", ended(job), job, runs, TargetConfig())
     assert text.startswith("# nightly 2026-11-22 -> shop: failed")
     assert "| rows in | 1,000 = 57 embedded + 3 quarantined + 940 already done |" in text
     assert "| truncated | 2 | fix the source |" in text
@@ -86,7 +94,7 @@ def test_the_report_sums_over_the_runs_and_suggests_the_next_steps():
     assert "dt=2026-11-22" in command
     assert "*Retry*" in text
     for finished in (replace(job, job_id="nightly-1-a3"), a_job(complete("", a_summary()), exit_code=3)):
-        assert "*Retry*" not in report("nightly", finished, runs, None, TargetConfig())
+        assert "*Retry*" not in report("nightly", ended(finished), finished, runs, TargetConfig())
 
 
 def test_the_command_uses_the_same_target():
@@ -100,31 +108,6 @@ def test_the_command_uses_the_same_target():
         assert given["--backend"] == target.backend
         assert given.get("--rayjob-template") == target.rayjob_template
         assert given.get("--jobs-address") == target.address
-
-
-@pytest.mark.parametrize(
-    ("job", "expected"),
-    [
-        (a_job(complete("", a_summary())), "rows in 1,000 = 57 embedded + 3 quarantined + 940 already done"),
-        (a_job(complete("", a_summary(rows_vanished=4))), "already done; 4 ids that the catalog no longer holds"),
-        (a_job(RunOutcome("2026-11-21", "empty")), "1 of 1 dates without files"),
-        (
-            replace(
-                a_job(
-                    RunOutcome("2026-11-21", "empty"), state="failed", exit_code=1, message="Nothing was ever found."
-                ),
-                steps=(StepOutcome("dedup", "skipped", "No run completed, so there is no new data."),),
-            ),
-            "Nothing was ever found; dedup",
-        ),
-        (a_job(complete("", a_summary(quarantine_share=0.4)), exit_code=3), "40 % of the dataset's records"),
-        (a_job(RunOutcome("", "failed", "No bucket. Make it."), state="failed", exit_code=2), "No bucket. Make it"),
-        (a_job(state="failed", exit_code=1, message="The store is down. Wait."), "The store is down. Wait"),
-    ],
-)
-def test_the_verdict_describes_the_outcome_in_one_line(job, expected):
-    assert expected in verdict(job)
-    assert "\n" not in verdict(job)
 
 
 def test_the_command_reproduces_the_configuration():
@@ -206,13 +189,3 @@ def test_no_flow_module_shadows_another_module():
 def test_an_invalid_configuration_is_refused_before_anything_starts(tree):
     with pytest.raises(ConfigError):
         nightly_runs(check(parse(tree)), date(2026, 3, 1), 2)
-
-
-def test_progress_is_reported_as_a_fraction_and_a_description():
-    stats = Stats(embedded=90, quarantined=Counter(timeout=10))
-    run = Progress("r", "running", rows_planned=200, stats=stats, records_per_s=20.0, eta_s=5.0)
-    progress = JobProgress("j", "running", 1, 4, run)
-    assert fraction(progress) == pytest.approx(0.375)
-    assert describe(progress) == "run 2 of 4: running, 100 of 200 records, 20.0 records/s, 5.0 s left"
-    assert fraction(JobProgress("j", "running", 0, 1, None)) == 0
-    assert fraction(replace(progress, state="complete")) == 1
