@@ -1,18 +1,28 @@
-"""Test that dashboard and alert rules are valid. `tests.ray.test_metrics` tests that their metrics exist."""
+"""Test that dashboard, alert rules and automations are valid. `tests.ray.test_metrics` tests that metrics exist."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
 import pytest
 import yaml
+from prefect.events.schemas.automations import EventTrigger
 
+from flows.deployments.alerts import AlertRule, read_alerts
+from flows.facts.flow_run import FlowOutcome, FlowRunSummary
+from flows.scheduled.pages.stall import EVENT
 from tests.fixtures.infra import INFRA
 from tests.fixtures.monitoring import dashboard, queries, rules
 from tests.fixtures.places import ROOT
+
+
+def flow_alerts() -> tuple[AlertRule, ...]:
+    return read_alerts(INFRA / "prefect/automations/alerts.yaml").alerts
 
 
 def test_every_query_is_valid_promql() -> None:
@@ -55,6 +65,24 @@ def test_alert_rules_fire_on_the_right_series() -> None:
 def test_every_alert_is_in_the_runbook() -> None:
     runbook = (ROOT / "docs/operations.md").read_text()
     assert not [rule["alert"] for rule in rules() if f"| `{rule['alert']}` |" not in runbook]
+    assert [alert.name for alert in flow_alerts()] == re.findall(r"^\| `(hanclip-[a-z-]+)` \|", runbook, re.MULTILINE)
+
+
+def test_automations_select_what_flows_send() -> None:
+    triggers = {alert.name: alert.trigger for alert in flow_alerts()}
+    assert triggers["hanclip-run-stalled"].expect == {EVENT}
+    quarantine = FlowRunSummary("nightly", FlowOutcome.QUARANTINE, rows="1 = 1 quarantined").message
+    failure = FlowRunSummary("nightly", FlowOutcome.FAILED, reason="The store is down.").message
+    for message, name in ((quarantine, "hanclip-quarantine-high"), (failure, "hanclip-run-failed")):
+        selecting = {name for name, trigger in triggers.items() if _selects(trigger, message)}
+        assert selecting == {name, "hanclip-reap-failed"}
+
+
+def _selects(trigger: EventTrigger, message: str) -> bool:
+    """Whether a reactive trigger selects a failure with this message; the flow is not considered."""
+    pattern = str(trigger.match.root.get("prefect.state-message", "*"))
+    found = fnmatchcase(message, pattern.removeprefix("!")) != pattern.startswith("!")
+    return trigger.posture == "Reactive" and "prefect.flow-run.Failed" in trigger.expect and found
 
 
 def test_prometheus_scrapes_the_services_that_compose_starts() -> None:
