@@ -8,13 +8,14 @@ back from the artifact's metadata and completes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,10 +44,12 @@ class SummaryPage:
         self._flow, self._flow_run_id = flow, flow_run_id
         self._id: UUID | None = None
         self._shown_s = -_EVERY_S
+        self._restarts: tuple[str, ...] = ()
         #: What the artifact shows; None if there is none yet.
         self.held: FlowRunSummary | None = None
         with best_effort(), get_client(sync_client=True) as client:
             self._find(client)
+            self._restarts = restarts(client.read_flow_run_states(flow_run_id))
 
     @classmethod
     def here(cls) -> SummaryPage:
@@ -63,7 +66,7 @@ class SummaryPage:
         self._shown_s = time.monotonic()
         with best_effort(), get_client(sync_client=True) as client:
             content = ArtifactUpdate(
-                data=render(summary, (), extra),
+                data=render(summary, self._restarts, extra),
                 description=summary.headline,
                 metadata_={name: str(value)[:_MOST_CHARACTERS] for name, value in asdict(summary).items() if value},
             )
@@ -88,6 +91,12 @@ class SummaryPage:
             self._id, self.held = artifact.id, _read(artifact.metadata_)
 
 
+def restarts(states: Iterable[State]) -> tuple[str, ...]:
+    """When and why a flow run was started again, from its states: by `reap`, or by a person."""
+    again = sorted((one for one in states if one.name == "AwaitingRetry"), key=lambda one: one.timestamp)
+    return tuple(f"{one.timestamp:%Y-%m-%d %H:%M} UTC: {one.message or 'no reason given'}" for one in again)
+
+
 def _read(metadata: object) -> FlowRunSummary | None:
     try:
         return TypeAdapter(FlowRunSummary).validate_python(metadata)
@@ -95,11 +104,11 @@ def _read(metadata: object) -> FlowRunSummary | None:
         return None
 
 
-def render(summary: FlowRunSummary, revivals: Sequence[str], extra: Facts | None = None) -> str:
+def render(summary: FlowRunSummary, started_again: Sequence[str], extra: Facts | None = None) -> str:
     """The page in markdown: state, data, reason and next step as sentences, everything else as a table."""
     parts = [f"# {_SIGNS.get(summary.outcome, '❌')} {summary.outcome.capitalize()}"]
     parts += [f"**{name}:** {text}" for name, text in _sentences(summary)]
-    parts.append(fact_table([*_facts(summary, revivals), *(extra or ())]))
+    parts.append(fact_table([*_facts(summary, started_again), *(extra or ())]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,12 +123,13 @@ def _sentences(summary: FlowRunSummary) -> Iterator[tuple[str, str]]:
             yield name, _sentence(text)
 
 
-def _facts(summary: FlowRunSummary, revivals: Sequence[str]) -> Iterator[tuple[str, str | Marked]]:
-    for name, text in (("rows in", summary.rows), ("result", summary.details), ("progress", summary.progress)):
+def _facts(summary: FlowRunSummary, started_again: Sequence[str]) -> Iterator[tuple[str, str | Marked]]:
+    progress = "progress" if summary.outcome is FlowOutcome.RUNNING else "last progress"
+    for name, text in (("rows in", summary.rows), ("result", summary.details), (progress, summary.progress)):
         if text:
             yield name, text
-    for revival in revivals:
-        yield "started again", revival
+    for restart in started_again:
+        yield "started again", restart
     for name, address in (("source", summary.source), ("dataset", summary.out)):
         if address:
             yield name, Marked(Code(address))

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from prefect.states import AwaitingRetry, Running, Scheduled
 
 from flows.backfill.grid import Grid, GridRow
 from flows.facts.backfill import backfill_ended
@@ -14,7 +15,7 @@ from flows.facts.job import job_ended, job_vanished
 from flows.facts.progress import describe, fraction
 from flows.jobs.contract import JobState, JobStatus
 from flows.jobs.target import TargetConfig
-from flows.scheduled.pages.summary import render
+from flows.scheduled.pages.summary import render, restarts
 from pipeline.jobs.job import JobProgress, JobSummary, RunOutcome, StepOutcome
 from pipeline.jobs.progress import Progress, Summary
 from pipeline.stats import Stats
@@ -184,7 +185,12 @@ def test_state_and_data_of_a_backfill(rows, failure, outcome, data):
     assert summary.next_step
 
 
-def test_a_page_names_revivals_and_links():
+def test_restarts_are_read_from_the_states():
+    states = [Scheduled(), Running(), AwaitingRetry(message="Revival 1 of 3: Process exited with status code: -9")]
+    assert [line.partition(" UTC: ")[2] for line in restarts(states)] == [states[2].message]
+
+
+def test_a_page_names_restarts_and_links():
     running = replace(
         *(BASE,),
         progress="50 %: run 1 of 1",
