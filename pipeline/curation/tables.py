@@ -8,9 +8,7 @@ complete: a killed writer leaves the previous table in place.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline import __version__, storage
 from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.errors import NotFoundError
+from pipeline.scratch.folder import ScratchFolder
 
 _GROUP_ROWS = 2**18
 
@@ -40,8 +39,8 @@ def write_table(
     footer = encode_footer({"version": __version__, **{name: json.dumps(value) for name, value in facts.items()}})
     stamped = schema.with_metadata(footer)
     rows = 0
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
-        staged = Path(folder) / "table.parquet"
+    with ScratchFolder() as folder:
+        staged = folder / "table.parquet"
         with pq.ParquetWriter(staged, stamped, compression="zstd", write_page_checksum=True) as file:
             for batch in batches:
                 table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch

@@ -5,7 +5,6 @@ Data beyond `memory_mb` spills to the folder, which is removed at the end.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.dataset as pads
 
 from pipeline.errors import RunError
 from pipeline.faults import explained
+from pipeline.scratch.folder import ScratchFolder
 
 BATCH_ROWS = 65536
 _MEMORY_MB = 384
@@ -29,8 +29,8 @@ class Workspace:
 
     def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
         with scratch_errors():
-            self._scratch = tempfile.TemporaryDirectory(prefix="hanclip-")
-        self.folder = Path(self._scratch.name)
+            self._scratch = ScratchFolder()
+        self.folder = self._scratch.path
         self._duck = duckdb.connect(
             config={
                 "memory_limit": f"{memory_mb}MB",
@@ -45,7 +45,7 @@ class Workspace:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._duck.close()
-        self._scratch.cleanup()
+        self._scratch.remove()
 
     def path(self, name: str) -> str:
         """Path of a file in the scratch folder."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
+from pipeline.scratch.folder import ScratchFolder
 from pipeline.storage.writing import upload
 
 
@@ -19,8 +18,8 @@ def json_bytes(tree: Mapping[str, Any]) -> bytes:
 def write_lines(uri: str, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one line per row and return how many; any number, since they are staged on the local disk."""
     count = 0
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
-        staged = Path(folder) / "lines.jsonl"
+    with ScratchFolder() as folder:
+        staged = folder / "lines.jsonl"
         with staged.open("w", encoding="utf-8", newline="\n") as file:
             for row in rows:
                 file.write(f"{json.dumps(row, ensure_ascii=False)}\n")

@@ -8,10 +8,8 @@ is row index[i] of that order. Probabilities are held on the local disk, four by
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -21,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import storage
 from pipeline.errors import ConfigError, NotFoundError
 from pipeline.model.released import VARIANTS
+from pipeline.scratch.folder import ScratchFolder
 
 _INDEX = TypeAdapter(list[int])
 _DECIMALS = 6
@@ -50,15 +49,15 @@ class Submission:
         """Start a submission for the set `dataset_name`. Raises ConfigError if the index is invalid."""
         self._uri, self._dataset_name = storage.normalise(uri), dataset_name
         self._index = None if index_uri is None else _read_index(index_uri)
-        self._folder = tempfile.TemporaryDirectory(prefix="hanclip-")
-        self._rows = Path(self._folder.name, "rows")
+        self._folder = ScratchFolder()
+        self._rows = self._folder.path / "rows"
         self._ids: list[str] = []
 
     def __enter__(self) -> Submission:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._folder.cleanup()
+        self._folder.remove()
 
     def add(self, ids: Sequence[str], probabilities: npt.NDArray[np.float32]) -> None:
         """Store the (B, C) probabilities of B images."""
@@ -70,7 +69,7 @@ class Submission:
         """Write or overwrite the file; returns its number of rows. Raises ConfigError, StorageError."""
         order = self._order()
         self._rows.touch()
-        staged = Path(self._folder.name, "submission.json")
+        staged = self._folder.path / "submission.json"
         with staged.open("w", encoding="utf-8") as file, self._rows.open("rb") as rows:
             head = json.dumps(self._facts(backbone), ensure_ascii=False)
             file.write(f'{head[:-1]}, "predictions": [[')

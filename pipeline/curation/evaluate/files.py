@@ -11,7 +11,6 @@ which their scripts require.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from pipeline import storage
 from pipeline.curation.evaluate.recall import Recall
+from pipeline.scratch.folder import ScratchFolder
 from pipeline.sources.chinese_clip.texts_file import as_number
 
 
@@ -49,8 +49,8 @@ class PredictionLines:
 @contextmanager
 def prediction_file(uri: str, keys: tuple[str, str]) -> Iterator[PredictionLines]:
     """Lines that are uploaded to `uri` at the end; nothing is uploaded after an error."""
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
-        staged = Path(folder) / "predictions.jsonl"
+    with ScratchFolder() as folder:
+        staged = folder / "predictions.jsonl"
         lines = PredictionLines(staged, keys)
         try:
             yield lines

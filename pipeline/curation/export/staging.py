@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 from pipeline import storage
+from pipeline.scratch.folder import ScratchFolder
 
 
 class StagedFiles:
@@ -28,18 +28,18 @@ class StagedFiles:
 @contextmanager
 def staged_files(dest: str) -> Iterator[StagedFiles]:
     """Files for the folder `dest`, uploaded when the block ends without an error."""
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
+    with ScratchFolder() as folder:
         with ExitStack() as stack:
-            files = StagedFiles(Path(folder), stack)
+            files = StagedFiles(folder, stack)
             yield files
         for number, name in enumerate(files.files):
-            storage.upload(storage.join(dest, name), Path(folder) / str(number))
+            storage.upload(storage.join(dest, name), folder / str(number))
 
 
 @contextmanager
 def staged_file(uri: str) -> Iterator[Path]:
     """The local path of one file, uploaded to `uri` when the block ends without an error."""
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
-        path = Path(folder) / storage.name(uri)
+    with ScratchFolder() as folder:
+        path = folder / storage.name(uri)
         yield path
         storage.upload(uri, path)

@@ -8,7 +8,6 @@ queries, since people search images with text, and texts lie in another region o
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.phases import OnPhase, ignore
+from pipeline.scratch.folder import ScratchFolder
 from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import IndexKind
 
@@ -69,15 +69,15 @@ def build(out: str, kind: IndexKind, vector: str, on_phase: OnPhase = ignore) ->
         state=state_of(dataset),
     )  # fmt: skip
     on_phase("reading the vectors", 0, None)
-    with tempfile.TemporaryDirectory(prefix="hanclip-") as scratch:
-        copied = Path(scratch) / "vectors"
+    with ScratchFolder() as scratch:
+        copied = scratch / "vectors"
         rows = _copy_rows(dataset, facts, copied)
         if not rows:
             raise UsageError(f"{dataset.uri} has no current rows with {vector}: there is nothing to index.")
         vectors: Vectors = np.memmap(copied, np.float32, "r", shape=(rows, facts.dim))
         on_phase(f"building the {kind} index of {rows:,} vectors", 0, None)
         built = _tuned(_filled(kind, vectors), kind, vectors, sample_queries(dataset, vector, _SAMPLES))
-        file = Path(scratch) / "index.faiss"
+        file = scratch / "index.faiss"
         faiss.write_index(built.index, str(file))
         on_phase("storing the index", 0, None)
         measured = {"rows": rows, "lists": built.lists, "effort": built.effort, "recall": built.recall}

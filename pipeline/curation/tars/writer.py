@@ -10,11 +10,9 @@ import hashlib
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from pipeline import storage
@@ -25,6 +23,7 @@ from pipeline.dataset.quarantine import quarantine_row
 from pipeline.errors import NotFoundError
 from pipeline.phases import OnRows
 from pipeline.records import Failure
+from pipeline.scratch.folder import ScratchFolder
 from pipeline.vocabulary import TRANSIENT_REASONS
 
 NOTES = "_tars"
@@ -102,8 +101,8 @@ class TarWriter:
 
     def _tar(self, number: int, first: int, on_rows: OnRows) -> Note:
         """Write the next tar, and then its note."""
-        with tempfile.TemporaryDirectory(prefix="hanclip-") as folder:
-            staged = Path(folder) / "staged.tar"
+        with ScratchFolder() as folder:
+            staged = folder / "staged.tar"
             ids: list[str] = []
             failures: list[dict[str, Any]] = []
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
