@@ -68,6 +68,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         IdentityError: the dataset has another identity.
     """
     storage.check_writable(config.output.uri)
+    storage.remove_abandoned(config.output.uri)
     with Workspace() as work:
         listed = _list(config, model, workers, work)
         dataset = Dataset.open_or_create(config.output.uri, listed.identity)
@@ -108,6 +109,7 @@ def make_retry_plan(
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} is not a quarantine reason. Choose from {', '.join(sorted(Reason))}.")
     storage.check_writable(config.output.uri)
+    storage.remove_abandoned(config.output.uri)
     with Workspace() as work:
         dataset = Dataset.open(out)
         listed = _list(config, model, 1, work)

@@ -17,7 +17,15 @@ from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
 from pipeline.storage.uris import is_bucket, is_local, join, name, normalise, parent, printable, relative, scheme
-from pipeline.storage.writing import check_writable, create, delete, overwrite, supports_create, upload
+from pipeline.storage.writing import (
+    check_writable,
+    create,
+    delete,
+    overwrite,
+    remove_abandoned,
+    supports_create,
+    upload,
+)
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -50,6 +58,7 @@ __all__ = [
     "read_range",
     "read_spans",
     "relative",
+    "remove_abandoned",
     "require_empty",
     "scheme",
     "stat",

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.backends.s3_session import s3_environment
+from pipeline.storage.backends.staged import remove_abandoned as remove_staged
 from pipeline.storage.client_errors import translated
 from pipeline.storage.listing import exists
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -84,6 +85,17 @@ def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
             backend_for(uri).delete(uri)
 
     with_retries(attempt, policy)
+
+
+def remove_abandoned(uri: str) -> None:
+    """Remove what killed writers left in the folder `uri` and below: hidden files on a local disk.
+
+    In other stores an object appears with the last request; what was uploaded of it before is removed by the store's
+    lifecycle rules.
+    """
+    uri = normalise(uri)
+    if is_local(uri):
+        remove_staged(uri)
 
 
 def check_writable(uri: str, probe: bool = True) -> None:

@@ -34,6 +34,8 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
     write, dest = exporter(target.to), storage.normalise(target.dest)
     _check(target, dest, chosen)
     storage.check_writable(dest, probe=not dry_run)
+    if not dry_run:
+        storage.remove_abandoned(dest)
     rows = count(target.out)
     if dry_run:
         ended = Exported({})

@@ -101,6 +101,7 @@ def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_pha
     """Write the tables and the requested output; returns what was written and where."""
     folder = _folder(filtered.out, settings)
     storage.check_writable(folder)
+    storage.remove_abandoned(folder)
     write_tables(folder, filtered, work)
     written: dict[str, Any] = {"tables": folder}
     storage.delete(storage.join(folder, UNREAD))  # of an earlier filter of this name
@@ -108,6 +109,7 @@ def _write(settings: FilterSettings, filtered: Filtered, work: Workspace, on_pha
         return written
     uri = storage.normalise(settings.dest or "")
     storage.check_writable(uri)
+    storage.remove_abandoned(uri)
     if settings.form == Form.DATASET:
         return {**written, **_write_dataset(filtered, work, uri, on_phase)}
     return {**written, **_write_tars(settings, filtered, work, folder, on_phase)}

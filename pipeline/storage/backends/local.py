@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +14,11 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import TooLargeError
 from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.staged import staged
 from pipeline.storage.client_errors import too_large
 from pipeline.storage.policy import ReadPolicy
 
+_COPIED_BYTES = 2**20
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -65,32 +66,21 @@ class LocalBackend:
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
         """Stage in the same folder, then link or rename."""
-        folder, name = os.path.split(uri)
-        os.makedirs(folder, exist_ok=True)
-        staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
-        try:
-            with open(staged, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            publish(staged, uri, create)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(staged)
+        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        with staged(uri) as target:
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+            publish(target.name, uri, create)
 
     def upload(self, uri: str, file: Path) -> None:
         """Copy into the same folder, then rename: the file may be on another disk."""
-        folder, name = os.path.split(uri)
-        os.makedirs(folder, exist_ok=True)
-        staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(file, staged)
-            with open(staged, "rb+") as copy:
-                os.fsync(copy.fileno())
-            os.replace(staged, uri)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(staged)
+        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        with staged(uri) as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target, _COPIED_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+            publish(target.name, uri, create=False)
 
     def delete(self, uri: str) -> None:
         """Unlink."""
@@ -102,13 +92,13 @@ class LocalBackend:
         return pafs.LocalFileSystem(), uri
 
 
-def publish(staged: str, uri: str, create: bool) -> None:
-    """Give the staged file its final name; with `create` only if the name is free."""
+def publish(path: str, uri: str, create: bool) -> None:
+    """Give a staged file its final name; with `create` only if the name is free."""
     if not create:
-        os.replace(staged, uri)
+        os.replace(path, uri)
         return
     try:
-        os.link(staged, uri)
+        os.link(path, uri)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
