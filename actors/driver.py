@@ -15,7 +15,7 @@ from actors.jobs.driver import JobDriver
 from actors.reporting.run_log import RunLog
 from actors.run import Run
 from actors.session import Session
-from actors.stopping import StopRequest, exit_on_sigterm
+from actors.stopping import Interrupted, StopRequest, named, raise_on_signals
 from pipeline import storage
 from pipeline.config import RunConfig, parse_text
 from pipeline.errors import HanclipError
@@ -75,16 +75,19 @@ def main(arguments: list[str] | None = None) -> int:
             "(hanclip submit writes a job, hanclip embed --print-config a run)\n"
         )
         return 2
-    exit_on_sigterm()
+    raise_on_signals()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     for package in ("pipeline", "actors", __name__):
         logging.getLogger(package).setLevel(logging.INFO)  # Other packages log warnings and errors only.
     try:
-        with translated():
+        with named(), translated():
             return _carry_out(paths[0])
     except HanclipError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop.message}\n")
+        return 128 + stop.number
 
 
 def _carry_out(uri: str) -> int:

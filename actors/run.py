@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from actors.crew import limits
 from actors.crew_size import CrewSize
+from actors.exiting import stop_message
 from actors.machine.cgroups import Cgroups
 from actors.reporting.bottleneck import find_bottleneck
 from actors.reporting.files import Reporter
@@ -19,7 +20,7 @@ from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.failures import ray_errors_translated
 from actors.scheduler.meter import Meter
 from actors.session import Session
-from actors.stopping import StopRequest, StopSignal
+from actors.stopping import StopRequest, StopSignal, signal_of
 from pipeline.config import RunConfig
 from pipeline.dataset.checks.held import HeldCount, count_held
 from pipeline.errors import HanclipError, RunError
@@ -109,10 +110,9 @@ class _PlannedRun:
                 oom_kills = Cgroups().oom_kills
                 dispatcher = Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills)
                 notes = self._dispatch(dispatcher, session)
-        except SystemExit as early:  # A signal arrived while Ray started.
-            code = early.code if isinstance(early.code, int) else 1
-            self.stop.record(code - 128)
-            return self.end("stopped", code, "Stopped while Ray started; run the same command again to continue.")
+        except (KeyboardInterrupt, SystemExit) as early:  # A signal while Ray started, or a second Ctrl-C.
+            self.stop.record(signal_of(early))
+            return self._stopped(self.stop.number or signal_of(early))
         except RunError as error:
             return self.end("failed", 1, f"{error}{session.keep_logs()}")
         except HanclipError as error:
@@ -137,10 +137,14 @@ class _PlannedRun:
         return (dispatcher.memory_note,) if dispatcher.memory_note else ()
 
     def _stopped(self, number: int) -> Summary:
-        return self.end("stopped", 128 + number, "Stopped; run the same command again to continue.")
+        return self.end("stopped", 128 + number, stop_message(number))
 
     def end(self, state: State, exit_code: int = 0, message: str = "", notes: tuple[str, ...] = ()) -> Summary:
         """Report the end. A complete run's exit code is 3 if too large a share of the dataset is in quarantine."""
+        with StopSignal():  # another Ctrl-C must not lose the summary
+            return self._end(state, exit_code, message, notes)
+
+    def _end(self, state: State, exit_code: int, message: str, notes: tuple[str, ...]) -> Summary:
         self.meter.state(state)
         self.meter.close()
         # Only a complete run is judged by the dataset's quarantine; a stop must not wait for that.

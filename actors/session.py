@@ -22,6 +22,7 @@ from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import Connection, address_of, cluster_resources, connected
 from actors.machine.local_ray import local_resources
 from actors.scheduler.pool import Pool, Pools
+from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.plan.draft import Plan
@@ -58,8 +59,9 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop_embedders()
-        self._stack.close()
+        with StopSignal():  # an interrupted shutdown of Ray would leave its processes and its folder
+            self._stop_embedders()
+            self._stack.close()
 
     def model(self, config: ModelConfig) -> ModelSpec:
         """The checkpoint; resolved once, so that all runs of a session use the same commit of a branch."""

@@ -21,7 +21,7 @@ from actors.reporting.files import POLICY
 from actors.reporting.run_log import RunLog
 from actors.run import Run
 from actors.session import Session
-from actors.stopping import StopRequest, StopSignal
+from actors.stopping import StopRequest, StopSignal, signal_of
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError, HanclipError, IdentityError, SourceError, StorageError
 from pipeline.faults import translated
@@ -79,7 +79,7 @@ class JobDriver:
             reason = str(error)
         except (KeyboardInterrupt, SystemExit) as error:
             # A signal while no actors worked: nothing is lost by stopping at once.
-            self._stopped_by = _signal_of(error)
+            self._stopped_by = signal_of(error)
             self._add_stopped()
         except BaseException as error:
             self._end(f"A bug in hanclip: {error!r}. Please report it with the log of this job.")
@@ -206,13 +206,6 @@ class JobDriver:
 
 def _states(outcomes: tuple[RunOutcome, ...], steps: tuple[StepOutcome, ...]) -> set[str]:
     return {run.state for run in outcomes} | {step.state for step in steps}
-
-
-def _signal_of(error: KeyboardInterrupt | SystemExit) -> int:
-    """Number of the signal that ended the process: the exit code minus 128."""
-    if isinstance(error, KeyboardInterrupt):
-        return signal.SIGINT
-    return error.code - 128 if isinstance(error.code, int) and error.code > 128 else signal.SIGTERM
 
 
 def _cluster_of(job: Job) -> ClusterConfig:

@@ -107,8 +107,7 @@ def _joined(address: str) -> Iterator[None]:
             stack.enter_context(authentication.for_cluster(found, partial(_accepts, found, stop)))
             _join(found, stop)
             stack.callback(shut_down)
-        if stop.number is not None:
-            raise SystemExit(128 + stop.number)
+        stop.raise_if_stopped()
         yield
 
 
@@ -156,8 +155,7 @@ def _require_node(address: str, stop: StopSignal) -> None:
     """Fail early if no node of a cluster runs on this machine, since a driver needs one; Ray waits for a minute."""
     end_s = time.monotonic() + _SEARCH_S
     while not services.find_node_ids():
-        if stop.number is not None:
-            raise SystemExit(128 + stop.number)
+        stop.raise_if_stopped()
         if time.monotonic() > end_s:
             raise RunError(
                 f"The Ray cluster at {address} answers, but none of its nodes runs on this machine, and --address needs"

@@ -47,8 +47,7 @@ def interruptible(
         try:
             result, error = results.get(timeout=_POLL_S)
         except queue.Empty:
-            if stop.number is not None:
-                raise SystemExit(128 + stop.number) from None
+            stop.raise_if_stopped()
             if time.monotonic() > end_s:
                 raise TimeoutError(f"no result within {timeout_s:g} s") from None
             check()

@@ -82,8 +82,7 @@ def local_ray() -> Iterator[RayFolder]:
             stack.callback(ended.set)
             start(partial(_init, folder), shut_down, folder, stop, ended)
             stack.callback(shut_down)
-        if stop.number is not None:
-            raise SystemExit(128 + stop.number)
+        stop.raise_if_stopped()
         yield folder
 
 

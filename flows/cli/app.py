@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
+from actors.exiting import exit_at_once
 from actors.machine.native_stderr import separate_python
-from actors.stopping import exit_on_sigterm
+from actors.stopping import Interrupted, named
 from flows.cli import backfill, compact, demo, dev, embed, jobs, model, status, verify
 from flows.cli.curation import classify, dedup, evaluate, export, report, search, similarity
 from flows.cli.curation import filter as filter_rows
@@ -70,23 +71,37 @@ for command in (
     command.register(app)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit; errors meant for a person become one message without a traceback."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    exit_on_sigterm()
-    separate_python()
+def run(given: list[str]) -> int:
+    """Run the command line; returns the exit code. Errors and signals become one message without a traceback."""
     try:
-        with translated():
+        with named(), translated():
             app(given, prog_name="hanclip")
     except HanclipError as error:
         if "--debug" in given:
             raise
-        if "--json" in given:
-            failure = {"event": "error", "message": str(error), "exit_code": error.exit_code}
-            typer.echo(json.dumps(failure, ensure_ascii=False))
-        from flows.terminal.plain import plain  # keeps --help light
+        _report(given, str(error), error.exit_code, f"error: {error}")
+        return error.exit_code
+    except Interrupted as stop:
+        _report(given, stop.message, 128 + stop.number, stop.message)
+        return 128 + stop.number
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
 
-        typer.secho(f"error: {plain(error)}", fg="red", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+def run_process() -> int:
+    """Run the arguments of this process, which must be about to exit with the returned code."""
+    separate_python()
+    code = run(sys.argv[1:])
+    with suppress(OSError):  # reported when the interpreter ends
+        sys.stdout.flush()
+    exit_at_once(code)
+    return code
+
+
+def _report(given: list[str], message: str, exit_code: int, shown: str) -> None:
+    if "--json" in given:
+        typer.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}, ensure_ascii=False))
+    from flows.terminal.plain import plain  # keeps --help light
+
+    typer.secho(str(plain(shown)), fg="red", err=True)

@@ -13,6 +13,9 @@ from typing import Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand
 
+from actors.exiting import exits_at_once
+from actors.stopping import raise_on_signals
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -23,6 +26,12 @@ class LazyCommand(TyperCommand):
         super().__init__(**about)
         self._function = function
         del self.params, self.callback
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Typer's. The options are parsed: from here on there may be something to clean up after a signal."""
+        if exits_at_once():
+            raise_on_signals()
+        return super().invoke(ctx)
 
     def __getattr__(self, name: str) -> Any:
         """Called for attributes that are missing, as these two are until first use."""

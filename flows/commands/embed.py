@@ -6,8 +6,7 @@ driver wait until a run starts, because they load Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import typer
@@ -29,8 +28,6 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
-
-STOPPED = "Stopped before anything was embedded; run the same command to continue."
 
 
 def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
@@ -82,34 +79,17 @@ def show_plan(config: RunConfig, as_json: bool) -> None:
 def _watched(call: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
     if as_json:
         with JsonLines() as lines:
-            with _report_stop(lambda code: lines.write("error", {"message": STOPPED, "exit_code": code})):
-                ended = call(lines.update)
+            ended = call(lines.update)
             lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
     else:
-        with (
-            _report_stop(lambda code: None if quiet else typer.echo(STOPPED, err=True)),
-            display.choose(quiet) as screen,
-        ):
+        with display.choose(quiet) as screen:
             ended = call(screen.update)
         if not quiet:
             show_end(ended)
-    why = complaint(ended)
-    if why and (as_json or quiet or not ended.message):
-        typer.secho(f"error: {why}", fg="red", err=True)
+    why, stopped = complaint(ended), ended.state == "stopped"
+    if why and (as_json or quiet or stopped or not ended.message):
+        typer.secho(why if stopped else f"error: {why}", fg="red", err=True)
     return ended.exit_code
-
-
-@contextmanager
-def _report_stop(report: Callable[[int], None]) -> Iterator[None]:
-    """Reports the exit code of a run that is stopped before it has a plan, so without a summary."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        report(130)
-        raise
-    except SystemExit as stopped:
-        report(stopped.code if isinstance(stopped.code, int) else 1)
-        raise
 
 
 def show_end(ended: Summary) -> None:

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from actors.stopping import Interrupted, signal_of
 from flows.commands import embed as runs
 from flows.jobs.attach import ensure, inspect, watch
 from flows.jobs.backends import make_backend
@@ -78,9 +79,8 @@ def submit(config: RunConfig, target: TargetConfig, name: str | None, detach: bo
             return 0
         try:
             ended = watch(backend, started.job_id, spec.out, target, shown.log, shown.progress)
-        except (KeyboardInterrupt, SystemExit):
-            _leave(backend, target, started.job_id)
-            raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise Interrupted(signal_of(error), _leave(backend, target, started.job_id)) from error
         summary = read_summary(spec.out, ended.job_id)
         if shown.event and summary:
             shown.event("summary", summary.to_json())
@@ -155,13 +155,14 @@ def _announce(started: JobStatus, shown: JobScreen) -> None:
             typer.echo(started.url, err=True)
 
 
-def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> None:
+def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> str:
+    """Stop a job that cannot outlive this process; returns what to do next."""
     if target.backend == "local":
         typer.echo("Stopping: finishing the open shards", err=True)
         backend.stop(job_id)
-        return
+        return "Run the same command again to continue."
     where = f" --jobs-address {target.address}" if target.address else ""
-    typer.echo(f"The job keeps running. Stop it with: hanclip jobs stop {job_id}{where}", err=True)
+    return f"The job keeps running. Stop it with: hanclip jobs stop {job_id}{where}"
 
 
 def _end(ended: JobStatus, job: JobSummary | None, shown: JobScreen) -> int:

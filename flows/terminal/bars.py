@@ -24,7 +24,10 @@ def phase_bar(first: str, transient: bool = True, silent: bool = False) -> Itera
         silent: show nothing.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=transient, disable=silent) as progress:
+    console = Console(stderr=True)
+    # Elsewhere than on a terminal, all that is left of a bar that disappears is an empty line.
+    silent = silent or (transient and not console.is_terminal)
+    with Progress(*columns, console=console, transient=transient, disable=silent) as progress:
         task = progress.add_task(first, total=None)
         current = first
 

@@ -19,7 +19,8 @@ from flows.backfill.engine import Backfill
 from flows.backfill.grid import Grid
 from flows.backfill.observer import Observer
 from flows.backfill.request import BackfillRequest
-from flows.cli.app import app, main
+from flows.cli import main
+from flows.cli.app import app
 from flows.commands.backfill_display import GridLines
 from flows.jobs.contract import APP, JobSpec, JobState, JobStatus
 from flows.jobs.errors import UnreachableError
