@@ -12,14 +12,20 @@ from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
-from pipeline.credentials import refuse_credentials
+from pipeline.credentials import WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.validation import validated
 from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow
 from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
+
+
+#: Prefect stores the parameters of a run before the flow can refuse them, but checks the JSON schema before that.
+_ADDRESS: JsonDict = {"pattern": WITHOUT_CREDENTIALS}
+_ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 
 
 class _Section(BaseModel):
@@ -31,7 +37,9 @@ class _Section(BaseModel):
 class SourceConfig(_Section):
     """Where records come from."""
 
-    uris: tuple[str, ...] = Field(default=(), description="Folders, tars, tables; local paths, URLs, globs.")
+    uris: tuple[str, ...] = Field(
+        default=(), description="Folders, tars, tables; local paths, URLs, globs.", json_schema_extra=_ADDRESSES
+    )
     format: Literal["auto", SourceKind] = Field(
         default="auto", description="How to read the source; auto looks at what it finds."
     )
@@ -103,6 +111,7 @@ class ModelConfig(_Section):
     name: str = Field(
         default=DEFAULT_MODEL,
         description="Name (vit-b-16, rn50, ...), hub id, local folder or .pt file, URL of either, or 'demo'.",
+        json_schema_extra=_ADDRESS,
     )
     revision: str | None = Field(default=None, description="Hub commit, branch or tag.")
     weights_sha256: str | None = Field(
@@ -125,7 +134,9 @@ class ModelConfig(_Section):
 class OutputConfig(_Section):
     """What is written, and where to."""
 
-    uri: str = Field(default="", description="Folder of the output dataset; local path or URL.")
+    uri: str = Field(
+        default="", description="Folder of the output dataset; local path or URL.", json_schema_extra=_ADDRESS
+    )
     embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
     run_date: date | None = Field(default=None, description="Partition of this run's output; today (UTC) if not given.")
     shard_rows: int | None = Field(

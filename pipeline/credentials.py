@@ -12,6 +12,12 @@ from collections.abc import Mapping
 #: Schemes in which `name@` is a container or a login name, which grants nothing without a password.
 _HARMLESS_USERS = frozenset({"abfs", "abfss", "wasb", "wasbs", "sftp", "ssh", "hdfs", "webhdfs", "smb"})
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/?#:]*)(?P<password>:[^/?#]*)?@")
+#: As a JSON schema's pattern, for servers that check parameters before they store them. It finds the credentials before
+#: a host, and the usual signatures; what it misses is refused later.
+WITHOUT_CREDENTIALS = (
+    r"^(?![\s\S]*://[^/?#:@]*:[^/?#]*@)(?!([\s\S]*::)?(https?|s3|gs|az|oss|cos)://[^/?#]*@)"
+    r"(?![\s\S]*://[\s\S]*[?&;]([\w-]*([Ss]ignature|[Cc]redential|[Ss]ecurity-[Tt]oken|[Aa]ccess[Kk]ey[Ii]d)|sig)=)"
+)
 #: AWS, Google, Azure, OSS, COS and CloudFront: `X-Amz-Signature`, `X-Goog-Credential`, `sig`, `OSSAccessKeyId`, ...
 _SIGNATURE = re.compile(r"[?&;]([\w-]*(signature|credential|security-token|accesskeyid)|sig)=", re.IGNORECASE)
 

@@ -157,3 +157,12 @@ def test_parameters_that_prefect_drops_when_a_schedule_is_paused_come_back(opera
     operator.change_schedule("weekly", active=False)
     (schedule,) = operator.deploy(weekly)["schedules"]
     assert (schedule["active"], schedule["parameters"]) == (False, {"lookback_days": 30})
+
+
+def test_the_server_stores_no_password(operator: Operator, prefect_server: PrefectServer) -> None:
+    held = operator.deploy(NIGHTLY)
+    leaking = PARAMETERS["config"] | {"source": {"uris": ["s3://catalog/", "https://me:secret@shop.example/images/"]}}
+    path = f"/deployments/{held['id']}/create_flow_run"
+    assert prefect_server.answer("POST", path, {"parameters": {"config": leaking}}) == 409
+    mine = {"deployments": {"id": {"any_": [held["id"]]}}}
+    assert prefect_server.call("POST", "/flow_runs/filter", mine) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from pipeline.config import parse
+from pipeline.config import RunConfig, parse
 from pipeline.credentials import without_credentials
 from pipeline.errors import ConfigError
 from pipeline.storage import printable
@@ -32,6 +34,18 @@ WITHOUT_CREDENTIALS = [
     "abfs://container@account.dfs.core.windows.net/a",
     "sftp://me@host/a",
 ]
+
+
+def test_a_server_that_checks_the_schema_refuses_the_same_addresses() -> None:
+    schema = RunConfig.model_json_schema()["$defs"]
+    patterns = {
+        schema["SourceConfig"]["properties"]["uris"]["items"]["pattern"],
+        schema["ModelConfig"]["properties"]["name"]["pattern"],
+        schema["OutputConfig"]["properties"]["uri"]["pattern"],
+    }
+    (pattern,) = patterns
+    assert [uri for uri in WITH_CREDENTIALS if re.search(pattern, uri)] == []
+    assert [uri for uri in [*WITHOUT_CREDENTIALS, ""] if not re.search(pattern, uri)] == []
 
 
 @pytest.mark.parametrize("uri", WITH_CREDENTIALS)
