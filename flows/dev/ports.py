@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,6 +14,8 @@ from pipeline.errors import ConfigError
 _LOOPBACK = "127.0.0.1"
 #: Between the ports of Ray's workers (10002 to 19999) and the system's ephemeral ports (from 32768 on).
 _FIRST, _LAST = 20_000, 32_000
+#: A killed process holds its ports until its last thread has ended.
+_FREED_S = 10.0
 #: SeaweedFS uses nine ports in a row, and one far above them for its admin server.
 _S3_BLOCK = (*range(9), 10_008)
 
@@ -45,6 +48,37 @@ def choose(requested: dict[str, int], before: Ports | None) -> Ports:
         if name not in chosen:
             chosen[name] = next(port for port in _candidates(name, before) if _fits(name, port, chosen))
     return Ports(**chosen)
+
+
+def refuse_others(requested: dict[str, int], used: Ports) -> None:
+    """Refuse ports other than those of a running stack.
+
+    Raises:
+        ConfigError: a requested port is not the one that is used.
+    """
+    for name, port in requested.items():
+        if getattr(used, name) != port:
+            raise ConfigError(
+                f"The stack runs with {name} on port {getattr(used, name)}, not {port}. "
+                f"To change it: hanclip dev down, then hanclip dev up --{name}-port {port}."
+            )
+
+
+def refuse_taken(names: tuple[str, ...], used: Ports) -> None:
+    """Refuse to start a service of a running stack whose port another program has taken.
+
+    Raises:
+        ConfigError: a port is taken.
+    """
+    deadline_s = time.monotonic() + _FREED_S
+    for name in names:
+        while not _free(name, getattr(used, name)) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        if not _free(name, getattr(used, name)):
+            raise ConfigError(
+                f"Port {getattr(used, name)} for {name} is taken by another program: end that one, or let all services "
+                "use free ports: hanclip dev down, then hanclip dev up."
+            )
 
 
 def _candidates(name: str, before: Ports | None) -> Iterator[int]:

@@ -13,12 +13,16 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 MARK = "HANCLIP_DEV_STACK"
+SERVICE_MARK = "HANCLIP_DEV_SERVICE"
+#: How long the kernel may take to remove a killed process.
+_KILLED_S = 5.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -29,6 +33,11 @@ class OwnProcess(BaseModel):
 
     pid: int = Field(gt=1, description="Process id.")
     started: int = Field(description="Clock ticks between the boot of the machine and the start of the process.")
+
+    @property
+    def start_time(self) -> datetime:
+        """When it started."""
+        return datetime.fromtimestamp(psutil.boot_time() + self.started / _TICKS_PER_S, UTC)
 
     @property
     def alive(self) -> bool:
@@ -52,22 +61,29 @@ def end(processes: Iterable[OwnProcess], wait_s: float) -> None:
     living = [process for process in processes if process.alive]
     for process in living:
         _signal(process, signal.SIGTERM)
-    deadline_s = time.monotonic() + wait_s
-    while any(process.alive for process in living) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
+    _wait(living, wait_s)
     for process in living:
         _signal(process, signal.SIGKILL)
+    # Until then its ports are taken.
+    _wait(living, _KILLED_S)
 
 
-def marked(mark: str) -> list[OwnProcess]:
-    """Every process of this user that carries the marker."""
+def marked(mark: str, service: str | None = None) -> list[OwnProcess]:
+    """Every process of this user that carries the marker, or only those of one service."""
     found = []
     for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get(MARK) == mark:
+        environ = process.info["environ"] or {}
+        if environ.get(MARK) == mark and service in (None, environ.get(SERVICE_MARK)):
             started = _start_ticks(process.pid)
             if started is not None:
                 found.append(OwnProcess(pid=process.pid, started=started))
     return found
+
+
+def _wait(processes: Sequence[OwnProcess], wait_s: float) -> None:
+    deadline_s = time.monotonic() + wait_s
+    while any(process.alive for process in processes) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
 
 
 def _signal(process: OwnProcess, number: int) -> None:

@@ -1,6 +1,6 @@
 """The S3 server of a stack: SeaweedFS as one process on loopback.
 
-In: its folder, first port and secrets. Out: its command line, the environment for clients, a bucket.
+In: its folder, first port and secrets. Out: its command line and environment, that of its clients, a bucket.
 """
 
 from __future__ import annotations
@@ -29,6 +29,21 @@ def command(program: str, folder: Path, port: int, secrets: Secrets) -> tuple[st
         *(f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock"),
         *("-master.volumeSizeLimitMB=1024", "-master.telemetry=false", "-webdav=false", "-admin.ui=false"),
     )
+
+
+def server_env(secrets: Secrets) -> dict[str, str]:
+    """What makes the server's other HTTP ports refuse whoever has no key; they would write and delete otherwise."""
+    keys = ("JWT_SIGNING_KEY", "JWT_FILER_SIGNING_KEY", "JWT_FILER_SIGNING_READ_KEY")
+    return {f"WEED_{key}": secrets.s3_internal for key in keys}
+
+
+def remove_sockets(folder: Path, port: int) -> None:
+    """Remove the sockets that a killed server leaves in its folder and in /tmp, which it uses whatever TMPDIR is."""
+    for path in folder.glob("*.sock"):
+        path.unlink(missing_ok=True)
+    for used in (*range(port, port + 9), port + 10_008):
+        for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{used}.sock"):
+            path.unlink(missing_ok=True)
 
 
 def client_env(port: int, secrets: Secrets) -> dict[str, str]:

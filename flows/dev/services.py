@@ -16,8 +16,8 @@ from pathlib import Path
 from actors.machine.local_ray import local_resources
 from flows.dev import s3
 from flows.dev.ports import Ports
-from flows.dev.processes import MARK
-from flows.dev.state import Place
+from flows.dev.processes import MARK, SERVICE_MARK
+from flows.dev.state import Place, StackState
 from flows.dev.zombies import HEARTBEAT_S
 
 BUCKET = "hanclip"
@@ -26,11 +26,12 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process of the stack and its web page."""
+    """A process of the stack, its web page, and which `Ports` it listens on."""
 
     name: str
     command: tuple[str, ...]
     url: str
+    ports: tuple[str, ...] = ()
 
 
 def weed() -> str | None:
@@ -52,12 +53,16 @@ def client_env(place: Place, ports: Ports) -> dict[str, str]:
     return env | s3.client_env(ports.s3, place.secrets()) if weed() else env
 
 
-def service_env(place: Place, ports: Ports) -> dict[str, str]:
-    """The environment of the stack's processes: this one, with every address pointing to the stack."""
+def service_env(place: Place, state: StackState, name: str) -> dict[str, str]:
+    """The environment of a service's processes: this one, with every address pointing to the stack."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_AUTH_"))}
     inherited.pop("RAY_ADDRESS", None)
-    return inherited | client_env(place, ports) | {
+    own = s3.server_env(place.secrets()) if name == "s3" else {}
+    return inherited | client_env(place, state.ports) | own | {
         MARK: str(place.folder),
+        SERVICE_MARK: name,
+        # Killed processes cannot remove their temporary files; `hanclip dev down` removes this folder.
+        "TMPDIR": str(state.temp_folder),
         # The entrypoint of a Ray job is `python`, which must be this one.
         "PATH": os.pathsep.join([str(_BIN), os.environ.get("PATH", os.defpath)]),
         "PREFECT_HOME": str(place.folder / "prefect"),
@@ -76,13 +81,14 @@ def service_env(place: Place, ports: Ports) -> dict[str, str]:
     }  # fmt: skip
 
 
-def servers(place: Place, ports: Ports) -> list[Service]:
+def servers(place: Place, state: StackState) -> list[Service]:
     """The services that depend on no other: S3 (if it is installed), Prefect, Ray."""
     program = weed()
-    found = [_prefect(ports), _ray(place, ports)]
+    found = [_prefect(state.ports), _ray(state)]
     if program is not None:
-        command = s3.command(program, place.folder / "s3", ports.s3, place.secrets())
-        found.insert(0, Service("s3", command, f"http://127.0.0.1:{ports.s3}"))
+        port = state.ports.s3
+        command = s3.command(program, place.folder / "s3", port, place.secrets())
+        found.insert(0, Service("s3", command, f"http://127.0.0.1:{port}", ("s3",)))
     return found
 
 
@@ -100,10 +106,11 @@ def shell_lines(env: Mapping[str, str]) -> str:
 
 def _prefect(ports: Ports) -> Service:
     command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports.prefect))
-    return Service("prefect", command, f"http://127.0.0.1:{ports.prefect}")
+    return Service("prefect", command, f"http://127.0.0.1:{ports.prefect}", ("prefect",))
 
 
-def _ray(place: Place, ports: Ports) -> Service:
+def _ray(state: StackState) -> Service:
+    ports = state.ports
     numbers = {
         "port": ports.gcs,
         "dashboard-port": ports.dashboard,
@@ -114,7 +121,8 @@ def _ray(place: Place, ports: Ports) -> Service:
     }
     command = (
         *(str(_BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
-        *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={place.ray_folder}"),
+        *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={state.ray_folder}"),
         *(f"--{name}={number}" for name, number in numbers.items()),
     )
-    return Service("ray", command, f"http://127.0.0.1:{ports.dashboard}")
+    used = ("gcs", "dashboard", "client", "agent", "metrics")
+    return Service("ray", command, f"http://127.0.0.1:{ports.dashboard}", used)
