@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ def up(
     s3_port: Port = None,
     debug: Debug = False,
 ) -> None:
-    """Start the stack, or show where it runs."""
+    """Start the stack, or those of its services that are not running; show where it runs."""
     for extra in ("embed", "flows"):  # its services are processes, which could only write a traceback into their logs
         require(extra)
     from flows.dev import stack  # keeps --help light
@@ -51,7 +52,7 @@ def up(
 
 @dev.command()
 def down(folder: Folder = _HOME) -> None:
-    """End the stack; its data, logs and ports are kept."""
+    """End the stack; its data, ports, and the logs of its last seven starts are kept."""
     from flows.dev import stack  # keeps --help light
 
     ended = stack.down(folder)
@@ -89,8 +90,9 @@ def nightly(
     run_config = build_complete(paths or (), config, options, "dev nightly SOURCE... OUT")
     from flows.dev import nightly as schedules  # keeps --help light
 
-    schedules.schedule(folder, run_config, cron, timezone)
+    times = schedules.schedule(folder, run_config, cron, timezone)
     typer.echo(f"scheduled: {cron} ({timezone}) -> {run_config.output.uri}; prefect deployment schedule ls nightly/dev")
+    typer.echo(f"next: {', '.join(f'{time:%a %Y-%m-%d %H:%M %Z}' for time in times)}")
 
 
 def _show(folder: Path) -> None:
@@ -109,5 +111,5 @@ def _show(folder: Path) -> None:
     else:
         typer.echo(f"bucket   s3://{services.BUCKET}")
     typer.echo("Prefect's page asks for PREFECT_API_AUTH_STRING, which is in the file below.")
-    typer.echo(f"\nIn a shell:  source {Place.at(folder).env_file}")
+    typer.echo(f"\nIn a shell:  source {shlex.quote(str(Place.find(folder).env_file))}")
     typer.echo("Then:        prefect deployment run embed/dev --watch -p config='...'   or open the Prefect page")

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
+from flows.options.timezones import zone
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 
 DEFAULT_TIMEZONE = "UTC"
-
-
-def zone(name: str) -> ZoneInfo:
-    """The time zone `name`. Raises ConfigError if there is none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(f"{name!r} is not a time zone: use a name such as Europe/Paris or Asia/Shanghai.") from error
 
 
 def logical_date(timezone: str) -> date:
