@@ -156,7 +156,7 @@ def _missing(job: JobSummary, whole: Summary | None) -> Iterator[str]:
 
 
 def _way(job_id: str, target: TargetConfig) -> str:
-    retry = "click *Retry* on this page, or " if retry_helps(job_id, target) else ""
+    retry = "click *Retry* on the flow run, or " if retry_helps(job_id, target) else ""
     return f"{retry}run the deployment again"
 
 

@@ -73,7 +73,7 @@ def started(flow: str, parameters: Mapping[str, Any]) -> FlowRunSummary:
     return FlowRunSummary(
         flow,
         FlowOutcome.RUNNING,
-        next_step="Nothing. *Cancel* on this page stops it; committed rows stay.",
+        next_step="Nothing. *Cancel* on the flow run stops it; committed rows stay.",
         source=source,
         out=storage.printable(out) if isinstance(out, str) else "",
     )
@@ -142,7 +142,7 @@ def _interrupted(base: FlowRunSummary, state: State[Any], note: str) -> FlowRunS
     if state.type is StateType.CRASHED:
         wait = (
             "Wait: `reap` starts this run again within five minutes; finished work is not repeated. If it does not,"
-            " click *Retry* on this page, and check that the schedule of `reap/prod` is active."
+            " click *Retry* on the flow run, and check that the schedule of `reap/prod` is active."
         )
         going = "not known yet: committed rows stay, the rest follows when this run starts again"
         data = going if base.job_id else _NO_JOB

@@ -106,7 +106,7 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     counts = "Too much in quarantine: rows in 31 = 0 embedded + 6 quarantined + 25 already done"
     assert state.message.startswith(f"{counts}; 23 % of the dataset's records are in quarantine")
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
-    assert shown["embed-summary"]["data"].startswith("# ⚠️ Too much in quarantine\n\n**Data:** Complete, except 6")
+    assert shown["embed-summary"]["data"].startswith("# Too much in quarantine\n\n**Data:** Complete, except 6")
     assert "too much in quarantine" in shown["embed-report"]["data"]
 
 

@@ -27,14 +27,6 @@ from flows.terminal.marked import Code, Facts, Marked
 _EVERY_S = 5.0
 #: The server cuts longer values of metadata.
 _MOST_CHARACTERS = 490
-_SIGNS = {
-    FlowOutcome.RUNNING: "⏳",
-    FlowOutcome.COMPLETE: "✅",
-    FlowOutcome.NOTHING_TO_DO: "✅",
-    FlowOutcome.DRY_RUN: "✅",
-    FlowOutcome.CANCELLED: "⚪",
-    FlowOutcome.QUARANTINE: "⚠️",
-}
 
 
 class SummaryPage:
@@ -106,7 +98,7 @@ def _read(metadata: object) -> FlowRunSummary | None:
 
 def render(summary: FlowRunSummary, started_again: Sequence[str], extra: Facts | None = None) -> str:
     """The page in markdown: state, data, reason and next step as sentences, everything else as a table."""
-    parts = [f"# {_SIGNS.get(summary.outcome, '❌')} {summary.outcome.capitalize()}"]
+    parts = [f"# {summary.outcome.capitalize()}"]
     parts += [f"**{name}:** {text}" for name, text in _sentences(summary)]
     parts.append(fact_table([*_facts(summary, started_again), *(extra or ())]))
     return "\n\n".join(parts) + "\n"

@@ -102,7 +102,7 @@ JOBS = {
         ended(a_job(whole(), EMPTY, FAILED, code=1)),
         "incomplete: nothing was done for 2026-11-22",
         "1 of 3 dates without files; 2026-11-22: s3://a|b.tar is damaged. Mend it",
-        "click *Retry* on this page, or run the deployment again; finished work is not repeated. Or wait: the next",
+        "click *Retry* on the flow run, or run the deployment again; finished work is not repeated. Or wait: the next",
     ),
     "nothing was ever found": (
         ended(a_job(EMPTY, code=1, message="Nothing was ever found.", steps=(SKIPPED,))),
@@ -200,7 +200,7 @@ def test_a_page_names_restarts_and_links():
     )
     page = render(running, ("2026-11-29 02:13 UTC: Process exited with status code -9",))
     for line in (
-        "# ⏳ Running",
+        "# Running",
         "| progress | 50 %: run 1 of 1 |",
         "| started again | 2026-11-29 02:13 UTC: Process exited with status code -9 |",
         "| job | [nightly-1-a1](http://ray/#/jobs/1) |",
