@@ -11,10 +11,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from logging import INFO, getLevelNamesMapping
+from typing import cast
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 
 from flows.facts.flow_run import FlowRunSummary
 from flows.facts.progress import describe, fraction
@@ -76,12 +79,24 @@ def check_starts() -> None:
         )
 
 
-@task(name="job", task_run_name="{spec.job_id_base}", cache_policy=NO_CACHE, persist_result=False)
 def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:
-    """Run the job to its end; one that never started, or whose driver died silently, gets another attempt.
+    """Run the job to its end as a task, which fails on the flow run's page if the job fails."""
+    ended: object = _job(spec, target, return_state=True).result(raise_on_failure=False)
+    if isinstance(ended, BaseException):
+        raise ended
+    return cast(JobStatus, ended)
 
-    It needs no retries of Prefect's, because every call in it is retried for `target.lost_after_s`.
-    """
+
+@task(name="job", task_run_name="{spec.job_id_base}", cache_policy=NO_CACHE, persist_result=False)
+def _job(spec: JobSpec, target: TargetConfig) -> State[JobStatus]:
+    # It needs no retries of Prefect's, because every call in it is retried for `target.lost_after_s`.
+    status = _follow(spec, target)
+    make = Completed if status.state is JobState.SUCCEEDED else Failed
+    return make(message=f"Job {status.job_id} is {status.state}", data=status)
+
+
+def _follow(spec: JobSpec, target: TargetConfig) -> JobStatus:
+    """Run the job to its end; one that never started, or whose driver died silently, gets another attempt."""
     backend, page, logger = make_backend(target), SummaryPage.here(), get_run_logger()
     shown = page.held or started(spec.metadata["flow"], flow_run.parameters)
     tried = 0
