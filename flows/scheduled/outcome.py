@@ -117,7 +117,7 @@ def show_end(flow: str, run: FlowRun, state: State[Any], note: str = "") -> None
     if held is not None and held.outcome is not FlowOutcome.RUNNING and state.type is StateType.FAILED:
         return  # its own end says more
     base = held or started(flow, run.parameters)
-    page.show(_interrupted(_with_rows(base, run), state, note))
+    page.show(interrupted(_with_rows(base, run), state, note))
 
 
 def _with_rows(base: FlowRunSummary, run: FlowRun) -> FlowRunSummary:
@@ -131,7 +131,8 @@ def _with_rows(base: FlowRunSummary, run: FlowRun) -> FlowRunSummary:
     return job_ended(base, job, JobStatus(base.job_id, JobState.STOPPED), target) if job else base
 
 
-def _interrupted(base: FlowRunSummary, state: State[Any], note: str) -> FlowRunSummary:
+def interrupted(base: FlowRunSummary, state: State[Any], note: str = "") -> FlowRunSummary:
+    """`base` with an end that the flow itself did not report."""
     message = _PREFIX.sub("", state.message or "")
     out = f": `hanclip status {base.out}`" if base.out else ""
     stays = f"incomplete: committed rows stay, the others are left{out}" if base.job_id else _NO_JOB
