@@ -22,6 +22,7 @@ from pipeline.errors import (
     TimedOutError,
     UnavailableError,
 )
+from pipeline.faults import explained
 from pipeline.storage.uris import printable, scheme, split_bucket
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -68,6 +69,8 @@ def translate(error: Exception, uri: str) -> StorageError:
         return BadUriError(f"{printable(uri)!r} is not a readable address. Correct it in the source.", uri)
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
         return _unavailable(uri, errno.errorcode[error.errno or 0])
+    if known := explained(error, uri):
+        return StorageError(str(known), uri)
     cause = error.strerror if isinstance(error, OSError) and error.strerror else kind
     return StorageError(f"{printable(uri)} could not be read or written: {cause}. Check it with another tool.", uri)
 
