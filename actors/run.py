@@ -27,7 +27,8 @@ from pipeline.errors import HanclipError, RunError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
-from pipeline.plan.make import make_plan, make_retry_plan, new_run_id
+from pipeline.plan.make import make_plan, make_retry_plan
+from pipeline.plan.run_ids import new_run_id
 
 _Planner = Callable[[RunConfig, ModelSpec, CrewSize], Plan]
 
@@ -78,6 +79,7 @@ class Run:
         config = self._config.model_copy(update={"model": pinned})
         crew = session.crew_size(config, model)
         plan = planner(config, model, crew)
+        self.run_id = plan.run_id
         # From here on a signal is recorded and not raised: an exception between a thread's start and its registration
         # would leave a thread that nothing can end.
         with self.stop:

@@ -12,11 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -40,6 +38,7 @@ from pipeline.plan.listing import Listing
 from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
+from pipeline.plan.run_ids import id_after
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources.nearby import describe
 from pipeline.storage import read_claim
@@ -48,19 +47,13 @@ from pipeline.vocabulary import Reason
 logger = logging.getLogger(__name__)
 
 
-def new_run_id() -> str:
-    """A new run id. Ids sort by time (UTC, milliseconds); a random suffix keeps two drivers apart."""
-    now = datetime.now(UTC)
-    return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
-
-
 def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -> Plan:
     """Plan a run and store the plan; creates the dataset if there is none.
 
     Args:
         config: the source and the output.
         model: the model that makes the vectors.
-        run_id: from `new_run_id`.
+        run_id: from `new_run_id`; the plan's own is later if the clock is behind that of an earlier run.
         workers: actors that share the work; decides only the shard size of a new dataset.
 
     Raises:
@@ -180,6 +173,8 @@ def _refuse_unfinished_snapshot(out: str) -> None:
 
 def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: Workspace) -> Plan:
     """Plan a listing, store the plan and take a number. `kind` is full, or retry for a selection."""
+    _, newest = log.newest(dataset.uri)
+    run_id = id_after(run_id, newest.run_id) if newest else run_id
     vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())

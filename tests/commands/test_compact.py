@@ -19,7 +19,8 @@ from pipeline.dataset.checks.status import status
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
-from pipeline.plan.make import make_retry_plan, new_run_id
+from pipeline.plan.make import make_retry_plan
+from pipeline.plan.run_ids import new_run_id
 from pipeline.snapshot.compact import compact
 from tests.fixtures.datasets import FakeModel, carry_out
 from tests.fixtures.nights import Shop, skus, states

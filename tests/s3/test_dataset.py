@@ -13,7 +13,8 @@ from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import AlreadyExistsError, UnavailableError
 from pipeline.plan.draft import Plan
-from pipeline.plan.make import make_plan, make_retry_plan, new_run_id
+from pipeline.plan.make import make_plan, make_retry_plan
+from pipeline.plan.run_ids import new_run_id
 from pipeline.storage import ReadPolicy
 from tests.fixtures.catalogs import Catalog, planned_ids, shard_ids, skus
 from tests.fixtures.datasets import (

@@ -23,7 +23,8 @@ from pipeline.errors import AlreadyExistsError, RunError
 from pipeline.plan import log
 from pipeline.plan.draft import Plan
 from pipeline.plan.log import LogEntry
-from pipeline.plan.make import dry_plan, make_plan, new_run_id
+from pipeline.plan.make import dry_plan, make_plan
+from pipeline.plan.run_ids import new_run_id
 from pipeline.sources import reader
 from tests.fixtures.catalogs import MODEL, Catalog, planned_ids, shard_ids, skus
 from tests.fixtures.datasets import carry_out

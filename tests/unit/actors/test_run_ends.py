@@ -13,7 +13,8 @@ from pipeline.jobs import folder as job_folder
 from pipeline.jobs.job import Job, JobRun
 from pipeline.model.checkpoints import resolve
 from pipeline.partitions.manifests import read_states
-from pipeline.plan.make import make_plan, new_run_id
+from pipeline.plan.make import make_plan
+from pipeline.plan.run_ids import new_run_id
 from tests.fixtures.datasets import carry_out
 from tests.fixtures.runs import config
 

@@ -17,7 +17,8 @@ from pipeline.jobs.night import nightly_runs
 from pipeline.model.checkpoints import resolve
 from pipeline.partitions.manifests import PartitionState, newest_states, write_state
 from pipeline.partitions.template import partitions, spec_digest
-from pipeline.plan.make import make_plan, new_run_id
+from pipeline.plan.make import make_plan
+from pipeline.plan.run_ids import new_run_id
 from tests.fixtures.datasets import FakeModel
 from tests.fixtures.runs import config
 

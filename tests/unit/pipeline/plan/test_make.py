@@ -18,7 +18,8 @@ from pipeline.dataset.history import latest_config, planned_runs
 from pipeline.dataset.plan_files import read_records, read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
 from pipeline.plan.listing import Listing
-from pipeline.plan.make import dry_plan, make_plan, new_run_id
+from pipeline.plan.make import dry_plan, make_plan
+from pipeline.plan.run_ids import new_run_id
 from pipeline.plan.shards import Cut, ToDo, full_cut
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace

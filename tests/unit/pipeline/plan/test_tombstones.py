@@ -13,7 +13,8 @@ from pipeline.config import OutputConfig, RunConfig, SourceConfig, parse
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import ConfigError, SourceError
-from pipeline.plan.make import dry_plan, make_plan, new_run_id
+from pipeline.plan.make import dry_plan, make_plan
+from pipeline.plan.run_ids import new_run_id
 from tests.fixtures.datasets import FakeModel, carry_out
 from tests.fixtures.nights import Shop, skus, states
 
