@@ -19,7 +19,7 @@ from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
 from flows.jobs.target import TargetConfig
 from flows.options.shell import backfill_command
-from flows.scheduled.hooks import show_crash, stop_jobs
+from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, check_starts
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import end, reported, started, with_job
@@ -34,7 +34,7 @@ from pipeline.jobs.night import check
 _MOST_ROWS = 500
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
 @reported
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig = THIS_PROCESS) -> State[None]:
     """Embed past partitions: those that are missing, failed or stale, or all of them.

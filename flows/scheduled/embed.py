@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from flows.facts.dry_run import dry_run_ended, dry_run_facts
 from flows.jobs.target import TargetConfig
-from flows.scheduled.hooks import show_crash, stop_jobs
+from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import conclude, end, reported, started
@@ -18,7 +18,7 @@ from pipeline.jobs.job import JobRun
 from pipeline.jobs.night import check
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
 @reported
 def embed(config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False) -> State[None]:
     """Embed the records of the source that the output does not have yet.

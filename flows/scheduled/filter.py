@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import carry_out
-from flows.scheduled.hooks import show_crash, stop_jobs
+from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import reported
@@ -15,7 +15,7 @@ from pipeline.curation.filter.settings import FilterSettings
 from pipeline.jobs.steps import FilterStep
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
 @reported
 def filter(  # noqa: A001 - flow and command have one name
     out: str, settings: FilterSettings, target: TargetConfig = THIS_PROCESS

@@ -47,6 +47,6 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     show_end(flow.name, flow_run, state, note)
 
 
-def show_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Show on its page that the process of `flow_run` is gone; its jobs continue."""
+def show_unreported(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Show on its page how a run ended that could not do so itself; its jobs, if it has any, continue."""
     show_end(flow.name, flow_run, state)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
-from flows.scheduled.hooks import show_crash, stop_jobs
+from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from flows.scheduled.outcome import conclude, reported
@@ -23,7 +23,7 @@ from pipeline.curation.filter.settings import FilterSettings
 from pipeline.jobs.night import check, nightly_runs
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_crash])
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
 @reported
 def nightly(
     config: RunConfig,

@@ -51,7 +51,7 @@ def reported(body: Callable[P, State[None]]) -> Callable[P, State[None]]:
         page = SummaryPage.here()
         page.show(started(str(flow_run.flow_name), flow_run.parameters))
         try:
-            return body(*args, **kwargs)
+            return _shown(body(*args, **kwargs))
         except HanclipError as error:
             logger.debug("The flow run failed.", exc_info=error)
             return end(_failed(SummaryPage.here().held, str(error)))
@@ -60,6 +60,23 @@ def reported(body: Callable[P, State[None]]) -> Callable[P, State[None]]:
     run.__annotations__ = get_type_hints(body, include_extras=True)
     run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     return run
+
+
+def _shown(state: State[None]) -> State[None]:
+    """`state`, after its message is on the page; a body with more to show has called `end`."""
+    page = SummaryPage.here()
+    if page.held is not None and page.held.outcome is FlowOutcome.RUNNING:
+        page.show(by_state(page.held, state))
+    return state
+
+
+def by_state(base: FlowRunSummary, state: State[None]) -> FlowRunSummary:
+    """`base` with an end of which only the state is known."""
+    message = state.message or ""
+    if state.is_completed():
+        return replace(base, outcome=FlowOutcome.COMPLETE, details=message, next_step="Nothing.")
+    wait = "Nothing at first: the next scheduled run tries again. If it fails as well, remove the cause."
+    return replace(base, outcome=FlowOutcome.FAILED, reason=message, next_step=wait)
 
 
 def started(flow: str, parameters: Mapping[str, Any]) -> FlowRunSummary:
@@ -145,6 +162,8 @@ def interrupted(base: FlowRunSummary, state: State[Any], note: str = "") -> Flow
             "Wait: `reap` starts this run again within five minutes; finished work is not repeated. If it does not,"
             " click *Retry* on the flow run, and check that the schedule of `reap/prod` is active."
         )
+        if base.flow == "reap":
+            wait = "Nothing: the next scheduled run does the same. If that crashes as well, read the runner's log."
         going = "not known yet: committed rows stay, the rest follows when this run starts again"
         data = going if base.job_id else _NO_JOB
         return replace(base, outcome=FlowOutcome.CRASHED, data=data, reason=reason, next_step=wait)

@@ -24,12 +24,15 @@ from flows.jobs.contract import APP, JobStatus
 from flows.jobs.errors import JobError
 from flows.jobs.stopping import stop_all
 from flows.jobs.target import TargetConfig
+from flows.scheduled.hooks import show_unreported
 from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
+from flows.scheduled.outcome import reported
 from flows.terminal import figures
 
 
-@flow(flow_run_name=run_name)
+@flow(flow_run_name=run_name, on_failure=[show_unreported], on_crashed=[show_unreported])
+@reported
 def reap(
     target: TargetConfig = THIS_PROCESS,
     grace_s: Annotated[float, Field(ge=0)] = 600.0,

@@ -86,9 +86,9 @@ def test_a_failing_run_reaches_the_webhook_and_a_completed_one_does_not(prefect_
         assert set(receiver.alerts()) == {"bad", "dirty"}
         bad, dirty = receiver.alerts()["bad"], receiver.alerts()["dirty"]
         assert (bad["alertname"], bad["severity"], bad["flow"]) == ("hanclip-run-failed", "critical", "night")
-        assert bad["summary"] == 'bad: The store "x" is down.'
+        assert bad["summary"] == 'night run "bad": The store "x" is down.'
         assert (dirty["alertname"], dirty["severity"]) == ("hanclip-quarantine-high", "warning")
-        assert str(receiver.received[0]["text"]).startswith("[critical] hanclip-run-failed: bad: ")
+        assert str(receiver.received[0]["text"]).startswith('[critical] hanclip-run-failed: night run "bad": ')
     finally:
         for name in NAMES:
             prefect_here.delete("automations", name=name)

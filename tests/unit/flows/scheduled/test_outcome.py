@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from prefect.states import Cancelled, Cancelling, Crashed, Failed
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed
 
 from flows.facts.flow_run import FlowOutcome
-from flows.scheduled.outcome import interrupted, started
+from flows.scheduled.outcome import by_state, interrupted, started
 
 PARAMETERS = {"config": {"source": {"uris": ["s3://shop/a/", "s3://shop/b/"]}, "output": {"uri": "s3://out"}}}
 BEFORE = started("nightly", PARAMETERS)
@@ -33,6 +33,15 @@ def test_runs_that_did_not_end_by_themselves(base, state, outcome, headline, rea
     assert (summary.outcome, summary.headline, summary.reason) == (outcome, headline, reason)
     assert summary.next_step.startswith(next_step)
     assert (summary.source, summary.out) == ("s3://shop/a/, s3://shop/b/", "s3://out")
+
+
+def test_a_run_of_reap_shows_what_it_did_or_could_not_do():
+    base = started("reap", {})
+    done = by_state(base, Completed(message="3 jobs alive, 1 stopped"))
+    assert (done.outcome, done.message, done.next_step) == ("complete", "3 jobs alive, 1 stopped", "Nothing.")
+    failed = by_state(base, Failed(message="1 job not stopped"))
+    assert (failed.outcome, failed.message) == ("failed", "1 job not stopped")
+    assert interrupted(base, Crashed()).next_step.startswith("Nothing: the next scheduled run")
 
 
 def test_a_note_on_the_jobs_is_part_of_the_reason():
