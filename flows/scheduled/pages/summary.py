@@ -100,7 +100,9 @@ def render(summary: FlowRunSummary, started_again: Sequence[str], extra: Facts |
     """The page in markdown: state, data, reason and next step as sentences, everything else as a table."""
     parts = [f"# {summary.outcome.capitalize()}"]
     parts += [f"**{name}:** {text}" for name, text in _sentences(summary)]
-    parts.append(fact_table([*_facts(summary, started_again), *(extra or ())]))
+    # No cells: Prefect's tables do not wrap, and cut long ones.
+    parts += [f"**Started again:** {_sentence(restart)}" for restart in started_again]
+    parts.append(fact_table([*_facts(summary), *(extra or ())]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,18 +112,21 @@ def plain(summary: FlowRunSummary) -> str:
 
 
 def _sentences(summary: FlowRunSummary) -> Iterator[tuple[str, str]]:
-    for name, text in (("Data", summary.data), ("Why", summary.reason), ("Next", summary.next_step)):
+    for name, text in (
+        ("Data", summary.data),
+        ("Result", summary.details),
+        ("Why", summary.reason),
+        ("Next", summary.next_step),
+    ):
         if text:
             yield name, _sentence(text)
 
 
-def _facts(summary: FlowRunSummary, started_again: Sequence[str]) -> Iterator[tuple[str, str | Marked]]:
+def _facts(summary: FlowRunSummary) -> Iterator[tuple[str, str | Marked]]:
     progress = "progress" if summary.outcome is FlowOutcome.RUNNING else "last progress"
-    for name, text in (("rows in", summary.rows), ("result", summary.details), (progress, summary.progress)):
+    for name, text in (("rows in", summary.rows), (progress, summary.progress)):
         if text:
             yield name, text
-    for restart in started_again:
-        yield "started again", restart
     for name, address in (("source", summary.source), ("dataset", summary.out)):
         if address:
             yield name, Marked(Code(address))
@@ -135,4 +140,6 @@ def _facts(summary: FlowRunSummary, started_again: Sequence[str]) -> Iterator[tu
 def _sentence(text: str) -> str:
     """With a capital letter and a full stop; line ends would end the paragraph."""
     flat = " ".join(text.split())
-    return flat[:1].upper() + flat[1:] + ("" if flat.endswith((".", "?", "`")) else ".")
+    word = flat.partition(" ")[0].rstrip(",:;")
+    begun = flat[:1].upper() + flat[1:] if word.isalpha() else flat  # not the beginning of an address
+    return begun + ("" if flat.endswith((".", "?", "`")) else ".")

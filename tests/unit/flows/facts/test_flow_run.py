@@ -185,6 +185,12 @@ def test_state_and_data_of_a_backfill(rows, failure, outcome, data):
     assert summary.next_step
 
 
+def test_addresses_at_the_beginning_of_a_sentence_stay_as_they_are():
+    page = render(replace(BASE, reason="s3://shop/a.tar is damaged", data="complete, except 2 records"), ())
+    assert "**Why:** s3://shop/a.tar is damaged.\n" in page
+    assert "**Data:** Complete, except 2 records.\n" in page
+
+
 def test_restarts_are_read_from_the_states():
     states = [Scheduled(), Running(), AwaitingRetry(message="Revival 1 of 3: Process exited with status code: -9")]
     assert [line.partition(" UTC: ")[2] for line in restarts(states)] == [states[2].message]
@@ -202,7 +208,7 @@ def test_a_page_names_restarts_and_links():
     for line in (
         "# Running",
         "| progress | 50 %: run 1 of 1 |",
-        "| started again | 2026-11-29 02:13 UTC: Process exited with status code -9 |",
+        "**Started again:** 2026-11-29 02:13 UTC: Process exited with status code -9.",
         "| job | [nightly-1-a1](http://ray/#/jobs/1) |",
         "| log | tab *Logs* of the flow run, or `hanclip jobs logs x` |",
         "(/artifacts/artifact/1) |",
