@@ -5,6 +5,7 @@ Data beyond `memory_mb` spills to the folder, which is removed at the end.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from pipeline.scratch.folder import ScratchFolder
 
 BATCH_ROWS = 65536
 _MEMORY_MB = 384
+#: How DuckDB reports a full disk: when it writes a file, and when it spills.
+_FULL_DISK = ("No space left on device", "max_temp_directory_size")
 _THREADS = 2
 
 
@@ -88,10 +91,12 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
-        if known := explained(error, str(folder or "")):
+        full = OSError(errno.ENOSPC, "") if any(sign in str(error) for sign in _FULL_DISK) else error
+        if known := explained(full, str(folder or "")):
             raise known from error
+        first = str(error).partition("\n")[0]  # then DuckDB advises on settings that users cannot reach
         raise RunError(
-            f"A query over the records failed: {error}. Check the free space in the temporary folder "
+            f"A query over the records failed: {first}. Check the free space in the temporary folder "
             f"({folder or 'TMPDIR'}; TMPDIR moves it), and the dataset with `hanclip verify`."
         ) from error
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -20,9 +18,8 @@ from pipeline.faults import explained, translated
 from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.hidden import SCRIPT
 from tests.fixtures.places import ROOT
+from tests.fixtures.small_disk import on_small_disk
 
-#: Mounts a file system of 64 KB at the folder $1 and runs the rest there, with a root of its own that may do so.
-_IN_SMALL_TMPDIR = 'mount -t tmpfs -o size=64k none "$1" && export TMPDIR="$1" && shift && exec "$@"'
 TEMPORARY = tempfile.gettempdir()
 
 
@@ -68,15 +65,6 @@ def test_a_missing_package_is_a_fault_of_the_machine():
         raise ModuleNotFoundError(name="faiss")
 
 
-def small_tmpdir(place: Path) -> list[str]:
-    """The start of a command line with a temporary folder that is soon full; skips where that cannot be made."""
-    (place / "tmp").mkdir()
-    prefix = ["unshare", "-Urm", "sh", "-c", _IN_SMALL_TMPDIR, "sh", str(place / "tmp")]
-    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs in a user namespace")
-    return prefix
-
-
 def test_commands_name_a_temporary_folder_that_is_full(tmp_path):
     commit(Dataset.open_or_create(str(tmp_path / "out"), an_identity()), 1, some_records(4000))
     (tmp_path / "many").mkdir()
@@ -88,9 +76,9 @@ def test_commands_name_a_temporary_folder_that_is_full(tmp_path):
         ["export", "out", "rows", "--to", "npy"],
     ]
     done = subprocess.run(
-        [*small_tmpdir(tmp_path), sys.executable, "-c", SCRIPT, json.dumps(commands)],
+        [*on_small_disk(tmp_path / "tmp"), sys.executable, "-c", SCRIPT, json.dumps(commands)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},
         capture_output=True,
         text=True,
         check=True,
