@@ -131,7 +131,8 @@ def show_end(flow: str, run: FlowRun, state: State[Any], note: str = "") -> None
     """
     page = SummaryPage(flow, run.id)
     held = page.held
-    if held is not None and held.outcome is not FlowOutcome.RUNNING and state.type is StateType.FAILED:
+    unreported = (FlowOutcome.RUNNING, FlowOutcome.CRASHED)
+    if held is not None and held.outcome not in unreported and state.type is StateType.FAILED:
         return  # its own end says more
     base = held or started(flow, run.parameters)
     page.show(interrupted(_with_rows(base, run), state, note))
