@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prefect.events.schemas.automations import EventTrigger
 
-from flows.deployments.alerts import AlertRule, read_alerts
+from flows.deployments.alerts import VARIABLE, AlertRule, read_alerts
 from flows.facts.flow_run import FlowOutcome, FlowRunSummary
 from flows.scheduled.pages.stall import EVENT
 from tests.fixtures.infra import INFRA
@@ -76,6 +76,13 @@ def test_automations_select_what_flows_send() -> None:
     for message, name in ((quarantine, "hanclip-quarantine-high"), (failure, "hanclip-run-failed")):
         selecting = {name for name, trigger in triggers.items() if _selects(trigger, message)}
         assert selecting == {name, "hanclip-reap-failed"}
+
+
+def test_compose_and_kubernetes_pass_the_webhook_to_the_deploy() -> None:
+    services = yaml.safe_load((INFRA / "compose/compose.yaml").read_text())["services"]
+    assert services["deploy"]["environment"][VARIABLE] == "${ALERT_WEBHOOK_URL:-}"
+    secrets = yaml.safe_load_all((INFRA / "kuberay/secrets.example.yaml").read_text())
+    assert [one["metadata"]["name"] for one in secrets if VARIABLE in one["stringData"]] == ["hanclip-prefect"]
 
 
 def _selects(trigger: EventTrigger, message: str) -> bool:
