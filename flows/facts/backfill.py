@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 
 from flows.backfill.grid import Grid
@@ -38,7 +37,7 @@ def backfill_ended(base: FlowRunSummary, grid: Grid, dry_run: bool) -> FlowRunSu
         data=_data(grid),
         reason="" if outcome.succeeded else _reason(grid),
         details=tally(grid),
-        next_step=_next_step(outcome, grid, base.out),
+        next_step=_next_step(outcome, grid, base.status_command),
         progress="",
     )
 
@@ -65,13 +64,11 @@ def _data(grid: Grid) -> str:
     return "; ".join(filter(None, (word, counts)))
 
 
-def _next_step(outcome: FlowOutcome, grid: Grid, out: str) -> str:
+def _next_step(outcome: FlowOutcome, grid: Grid, status: str) -> str:
     if outcome is FlowOutcome.DRY_RUN:
         return "Run the deployment without `dry_run`."
     if outcome is FlowOutcome.QUARANTINE:
-        return (
-            f"`hanclip status {shlex.quote(out)}` lists the reasons: fix the source, or raise `output.max_quarantine`."
-        )
+        return f"`{status}` lists the reasons: fix the source, or raise `output.max_quarantine`."
     if not outcome.succeeded:
         return "Remove the cause, then run the deployment again with the same parameters; done partitions are skipped."
     later = grid.tally()["later"]

@@ -6,6 +6,7 @@ do next.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,6 +82,11 @@ class FlowRunSummary:
         texts = (f"rows in {self.rows}" if self.rows else "", self.details, self.reason)
         body = "; ".join(text.rstrip(".") for text in texts if text)
         return ": ".join(filter(None, (LEADS.get(self.outcome, ""), body))) or self.outcome.capitalize()
+
+    @property
+    def status_command(self) -> str:
+        """The shell command that shows what the dataset has."""
+        return shlex.join(["hanclip", "status", self.out])
 
     @property
     def headline(self) -> str:

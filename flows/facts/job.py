@@ -74,7 +74,7 @@ def job_vanished(base: FlowRunSummary, status: JobStatus, target: TargetConfig) 
     return replace(
         base,
         outcome=outcome,
-        data=f"unknown, because the job left no summary; committed rows stay: `hanclip status {base.out}`",
+        data=f"unknown, because the job left no summary; committed rows stay: `{base.status_command}`",
         reason=f"Job {status.job_id} is {status.state} and left no summary: {status.message}",
         next_step=_next_step(base, outcome, None, _way(status.job_id, target)),
         progress="",
@@ -171,7 +171,7 @@ def _next_step(base: FlowRunSummary, outcome: FlowOutcome, whole: Summary | None
         case FlowOutcome.QUARANTINE:
             passing = f" Those that may pass on a retry: {retry}." if retry else ""
             return (
-                f"Read the reasons in the report or with `{shlex.join(['hanclip', 'status', base.out])}`; fix the"
+                f"Read the reasons in the report or with `{base.status_command}`; fix the"
                 f" source, or raise `output.max_quarantine`.{passing} The other rows are in the dataset."
             )
         case FlowOutcome.TIMED_OUT:

@@ -152,7 +152,7 @@ def _with_rows(base: FlowRunSummary, run: FlowRun) -> FlowRunSummary:
 def interrupted(base: FlowRunSummary, state: State[Any], note: str = "") -> FlowRunSummary:
     """`base` with an end that the flow itself did not report."""
     message = _PREFIX.sub("", state.message or "")
-    out = f": `hanclip status {base.out}`" if base.out else ""
+    out = f": `{base.status_command}`" if base.out else ""
     stays = f"incomplete: committed rows stay, the others are left{out}" if base.job_id else _NO_JOB
     data, reason = base.data or stays, " ".join(filter(None, (message, note)))
     if state.type in (StateType.CANCELLING, StateType.CANCELLED):
@@ -173,7 +173,7 @@ def interrupted(base: FlowRunSummary, state: State[Any], note: str = "") -> Flow
 
 def _failed(base: FlowRunSummary | None, reason: str) -> FlowRunSummary:
     base = base or started(str(flow_run.flow_name), flow_run.parameters)
-    unknown = f"unknown: the job may still run, `reap` stops it; committed rows stay: `hanclip status {base.out}`"
+    unknown = f"unknown: the job may still run, `reap` stops it; committed rows stay: `{base.status_command}`"
     return replace(
         base,
         outcome=FlowOutcome.FAILED,

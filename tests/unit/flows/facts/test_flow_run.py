@@ -185,6 +185,14 @@ def test_state_and_data_of_a_backfill(rows, failure, outcome, data):
     assert summary.next_step
 
 
+def test_commands_quote_the_dataset():
+    base = replace(BASE, out="/data/my vectors")
+    gone = job_vanished(base, JobStatus("x-a1", JobState.FAILED), TARGET)
+    full = job_ended(base, a_job(whole(timeout=2), code=3), JobStatus("x-a1", JobState.SUCCEEDED), TARGET)
+    assert "`hanclip status '/data/my vectors'`" in gone.data
+    assert "`hanclip retry '/data/my vectors' --reason timeout`" in full.next_step
+
+
 def test_addresses_at_the_beginning_of_a_sentence_stay_as_they_are():
     page = render(replace(BASE, reason="s3://shop/a.tar is damaged", data="complete, except 2 records"), ())
     assert "**Why:** s3://shop/a.tar is damaged.\n" in page
