@@ -12,6 +12,7 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
+from pydantic import ValidationError
 
 from flows.jobs.attach import with_retries
 from flows.jobs.backends import make_backend
@@ -28,7 +29,11 @@ _PATIENCE_S = 120.0
 def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Stop all unfinished jobs of `flow_run`, concurrently. The flow `reap` stops those that cannot be reached now."""
     logger = flow_run_logger(flow_run, flow)
-    target = TargetConfig.model_validate(flow_run.parameters.get("target") or {})
+    try:
+        target = TargetConfig.model_validate(flow_run.parameters.get("target") or {})
+    except ValidationError:
+        show_end(flow.name, flow_run, state)  # the flow refused it as well, so there is no job
+        return
     backend = make_backend(target)
     try:
         found = with_retries(partial(backend.find, app=APP, flow_run_id=str(flow_run.id)), target, _PATIENCE_S)

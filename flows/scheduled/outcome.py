@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from flows.facts.flow_run import FlowOutcome, FlowRunSummary
 from flows.facts.job import job_ended, job_vanished
 from flows.jobs.contract import JobSpec, JobState, JobStatus
+from flows.jobs.errors import TransientJobError
 from flows.jobs.target import TargetConfig
 from flows.options.target import REACH, TARGET
 from flows.scheduled.pages.artifacts import report_page
@@ -54,7 +55,8 @@ def reported(body: Callable[P, State[None]]) -> Callable[P, State[None]]:
             return _shown(body(*args, **kwargs))
         except HanclipError as error:
             logger.debug("The flow run failed.", exc_info=error)
-            return end(_failed(SummaryPage.here().held, str(error)))
+            base = SummaryPage.here().held or started(str(flow_run.flow_name), flow_run.parameters)
+            return end(failed(base, str(error), unclear=isinstance(error, TransientJobError)))
 
     # Prefect resolves annotations where it finds the function, and these belong to the module of the body.
     run.__annotations__ = get_type_hints(body, include_extras=True)
@@ -143,7 +145,7 @@ def _with_rows(base: FlowRunSummary, run: FlowRun) -> FlowRunSummary:
     try:
         target = TargetConfig.model_validate(run.parameters.get("target") or {})
         job = read_summary(base.out, base.job_id) if base.job_id else None
-    except HanclipError as error:
+    except (HanclipError, ValidationError) as error:
         logger.warning("The job's summary cannot be read: %s", error)
         return base
     return job_ended(base, job, JobStatus(base.job_id, JobState.STOPPED), target) if job else base
@@ -168,16 +170,16 @@ def interrupted(base: FlowRunSummary, state: State[Any], note: str = "") -> Flow
         going = "not known yet: committed rows stay, the rest follows when this run starts again"
         data = going if base.job_id else _NO_JOB
         return replace(base, outcome=FlowOutcome.CRASHED, data=data, reason=reason, next_step=wait)
-    return replace(_failed(base, reason), data=data)
+    return replace(failed(base, reason), data=data)
 
 
-def _failed(base: FlowRunSummary | None, reason: str) -> FlowRunSummary:
-    base = base or started(str(flow_run.flow_name), flow_run.parameters)
+def failed(base: FlowRunSummary, reason: str, unclear: bool = False) -> FlowRunSummary:
+    """`base` with an error of the flow; `unclear`: a job may have started although no reply said so."""
     unknown = f"unknown: the job may still run, `reap` stops it; committed rows stay: `{base.status_command}`"
     return replace(
         base,
         outcome=FlowOutcome.FAILED,
-        data=unknown if base.job_id else _NO_JOB,
+        data=unknown if base.job_id or unclear else _NO_JOB,
         reason=reason,
         next_step="Remove the cause, then run the deployment again; finished work is not repeated.",
     )

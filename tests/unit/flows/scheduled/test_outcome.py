@@ -8,7 +8,7 @@ import pytest
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed
 
 from flows.facts.flow_run import FlowOutcome
-from flows.scheduled.outcome import by_state, interrupted, started
+from flows.scheduled.outcome import by_state, failed, interrupted, started
 
 PARAMETERS = {"config": {"source": {"uris": ["s3://shop/a/", "s3://shop/b/"]}, "output": {"uri": "s3://out"}}}
 BEFORE = started("nightly", PARAMETERS)
@@ -42,6 +42,14 @@ def test_a_run_of_reap_shows_what_it_did_or_could_not_do():
     failed = by_state(base, Failed(message="1 job not stopped"))
     assert (failed.outcome, failed.message) == ("failed", "1 job not stopped")
     assert interrupted(base, Crashed()).next_step.startswith("Nothing: the next scheduled run")
+
+
+@pytest.mark.parametrize(
+    ("base", "unclear", "headline"),
+    [(BEFORE, False, "data unchanged"), (BEFORE, True, "data unknown"), (DURING, False, "data unknown")],
+)
+def test_an_error_of_the_flow_leaves_the_data_unknown_if_a_job_may_run(base, unclear, headline):
+    assert failed(base, "The dashboard does not answer.", unclear).headline == f"Failed; {headline}"
 
 
 def test_a_note_on_the_jobs_is_part_of_the_reason():
