@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from pipeline import storage
+from pipeline.dataset.dataset import Dataset
 from pipeline.storage.backends import staged
+from tests.fixtures.catalogs import Catalog, skus
+from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.places import ROOT
 
 DAYS_S = 2 * 86400
@@ -114,3 +118,21 @@ def test_a_writer_whose_new_file_is_taken_for_abandoned_makes_another(tmp_path, 
     storage.overwrite(str(tmp_path / "object"), b"bytes")
     assert first
     assert [path.name for path in tmp_path.iterdir()] == ["object"]
+
+
+def test_a_plan_and_an_export_remove_what_killed_writers_left_in_their_folder(writer, tmp_path):
+    process, hidden = writer
+    process.kill()
+    process.wait()
+    catalog = Catalog(tmp_path)
+    catalog.write("part-0", skus(10))
+    catalog.plan()
+    assert not hidden.exists()
+    hidden = tmp_path / "npy" / f".rows.npy.{staged._machine()}{'1' * 24}"
+    hidden.parent.mkdir()
+    hidden.touch()
+    commit(Dataset.open_or_create(str(tmp_path / "rows"), an_identity()), 1, some_records(50))
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(tmp_path / "rows"), str(hidden.parent), "--to", "npy"])
+    assert ended.value.code == 0
+    assert not hidden.exists()
