@@ -26,7 +26,7 @@ from actors.machine.authentication import for_local_ray
 from actors.machine.interruptible import interruptible
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
 from actors.machine.ray_folder import RayFolder, make_ray_folder
-from actors.machine.starting import abandon, shut_down, subdued_ray
+from actors.machine.starting import abandon, end_with_process, shut_down, subdued_ray
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
 
@@ -119,7 +119,14 @@ def start(
         try:
             with subdued_ray(), _patience(folder.path):
                 return interruptible(init, stop, _START_S, ended, _HeadAlive(folder.path))
-        except (SystemExit, RunError):
+        except SystemExit:
+            abandon()
+            if processes := list(_processes(folder.path)):
+                end_with_process(folder.path, processes, 128 + (stop.number or signal.SIGTERM))
+            else:
+                _kill(folder.path)
+            raise
+        except RunError:
             abandon()
             _kill(folder.path)
             raise
