@@ -153,6 +153,10 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     stopped = lambda: [site.job_status(job_id) for job_id in jobs] == ["STOPPED"] * 2  # noqa: E731
     until(stopped, f"the stop of {jobs}", 30, log=site.runner.log)
     assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
+    summary = site.prefect.artifacts(flow_run_id)["backfill-summary"]
+    assert summary["description"] == "Cancelled; data incomplete"
+    assert "/#/jobs/" in summary["data"]
+    assert "`hanclip jobs logs " in summary["data"]
     assert len(site.jobs(flow_run_id)) == 2
     again = site.start("backfill", config=config, request={**request, "group": 2})
     assert finish(site, again) == "Completed", site.prefect.flow_run(again)["state"]
