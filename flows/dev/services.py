@@ -18,9 +18,10 @@ from flows.dev import s3
 from flows.dev.ports import Ports
 from flows.dev.processes import MARK, SERVICE_MARK
 from flows.dev.state import Place, StackState
-from flows.dev.zombies import HEARTBEAT_S
 
 BUCKET = "hanclip"
+#: What the flow `reap` expects by default.
+HEARTBEAT_S = 60
 _BIN = Path(sys.executable).parent
 
 

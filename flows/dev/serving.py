@@ -14,10 +14,10 @@ from prefect import serve
 from prefect.schedules import Schedule
 
 from flows.deployments.deployment import KeepingDeployment
+from flows.deployments.retired import delete_retired_automations
 from flows.dev.health import DEPLOYMENT, FLOWS
-from flows.dev.zombies import watch_for_zombies
 
-_REAP = Schedule(interval=timedelta(seconds=600), slug="reap")
+_REAP = Schedule(interval=timedelta(seconds=300), slug="reap")
 _RUNS_AT_ONCE = 8
 #: Short, because a developer watches.
 _POLL_S = 3.0
@@ -25,7 +25,7 @@ _POLL_S = 3.0
 
 def main() -> None:
     """Serve until a signal arrives."""
-    watch_for_zombies()
+    delete_retired_automations()
     serve(*(_deployment(name) for name in FLOWS), pause_on_shutdown=False, limit=_RUNS_AT_ONCE)
 
 

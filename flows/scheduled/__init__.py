@@ -5,7 +5,7 @@
     backfill   many partitions, a few at a time
     dedup      the duplicates of a dataset
     filter     the rows of a dataset that pass every rule
-    reap       stops jobs whose flow run has ended or is gone
+    reap       starts flow runs again whose process is gone; stops jobs whose flow run has ended or is gone
 
 The command line imports none of this, so it starts without Prefect.
 """

@@ -20,7 +20,7 @@ from flows.jobs.contract import JobStatus
 from flows.jobs.target import TargetConfig
 from flows.options.shell import backfill_command
 from flows.scheduled.hooks import show_unreported, stop_jobs
-from flows.scheduled.job import THIS_PROCESS, check_starts
+from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import end, reported, started, with_job
 from flows.scheduled.pages.artifacts import LiveTable, report_page
@@ -44,7 +44,6 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
         request: which partitions, in what order, how many at once.
         target: where the jobs run.
     """
-    check_starts()
     page = _Page(target)
     began_s = time.monotonic()
     grid = Backfill(request, check(config), target, make_backend(target), page, str(flow_run.id)).run()

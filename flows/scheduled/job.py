@@ -30,16 +30,12 @@ from flows.scheduled.outcome import started, with_job
 from flows.scheduled.pages.stall import StallWatch, send_stalled
 from flows.scheduled.pages.summary import SummaryPage
 from flows.terminal import figures
-from pipeline.errors import RunError
 from pipeline.jobs.folder import read_summary
 from pipeline.jobs.job import JobProgress, JobRun
 from pipeline.jobs.steps import Step
 
 THIS_PROCESS = TargetConfig()
 _LEVEL = re.compile(r"\S+ \S+ (WARNING|ERROR|CRITICAL) ")
-
-#: The zombie automation restarts a flow run that crashed, but not indefinitely.
-_MAX_STARTS = 10
 
 
 def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, ...] = ()) -> JobSpec:
@@ -50,11 +46,7 @@ def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, .
         out: the dataset of the runs and steps.
         runs: what to embed.
         steps: what to do after the runs.
-
-    Raises:
-        RunError: see `check_starts`.
     """
-    check_starts()
     flow, flow_run_id = str(flow_run.flow_name), str(flow_run.id)
     metadata = {
         "app": APP,
@@ -64,19 +56,6 @@ def job_spec(slug: str, out: str, runs: tuple[JobRun, ...], steps: tuple[Step, .
         "keys": ",".join(run.key for run in runs if run.key),
     }
     return JobSpec(job_id_base(flow, flow_run_id, slug), out, runs, metadata, steps=steps, needs_evidence=True)
-
-
-def check_starts() -> None:
-    """Refuse a flow run that the zombie automation restarts without end.
-
-    Raises:
-        RunError: the flow run was restarted too often.
-    """
-    if flow_run.run_count > _MAX_STARTS:
-        raise RunError(
-            f"This flow run was started {flow_run.run_count - 1} times and its process died each time: check the logs"
-            " of the runner or worker (out of memory?), then run the deployment again. Embedded records are kept."
-        )
 
 
 def run_job(spec: JobSpec, target: TargetConfig) -> JobStatus:

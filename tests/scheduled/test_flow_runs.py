@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.fixtures.flow_steps import KILLED, STEPS, copy, kill_flow, reads_step, start_step, tables
 from tests.fixtures.pictures import jpegs
-from tests.fixtures.places import ROOT
 from tests.fixtures.processes import until
 from tests.fixtures.servers.flow_site import FlowSite, open_site
 
@@ -27,7 +25,8 @@ pytestmark = pytest.mark.slow
 
 ROWS = 64
 NIGHTLY, COPIES = 100, 10
-ZOMBIES = ROOT / "infra" / "prefect" / "automations" / "zombies.yaml"
+#: Flows here send a heartbeat every 30 s, the least that Prefect accepts.
+QUICK = {"heartbeat_s": 20, "missed_heartbeats": 2}
 
 
 @pytest.fixture(scope="module")
@@ -180,21 +179,8 @@ def test_a_run_waits_for_a_restarting_prefect_and_dashboard_and_replaces_a_kille
     assert_complete(site, f"{bucket}/restarts", flow_run_id)
 
 
-@pytest.fixture
-def quick_zombies(site) -> Iterator[None]:
-    """The automation against zombies, and one that acts sooner."""
-    given = yaml.safe_load(ZOMBIES.read_text())
-    # Flows here send a heartbeat every 30 s, the least that Prefect accepts.
-    quick = {**given, "name": "quick", "trigger": {**given["trigger"], "within": 45}}
-    for automation in (given, quick):
-        site.prefect.call("POST", "/automations/", automation)
-    yield
-    for automation in (given, quick):
-        site.prefect.delete("automations", name=automation["name"])
-
-
-def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, bucket, quick_zombies, monkeypatch):
-    """Killed flows are restarted and find their jobs; the job of a deleted flow run is an orphan."""
+def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, bucket, monkeypatch):
+    """Killed flows are restarted once, by `reap`, and find their jobs; the job of a deleted flow run is an orphan."""
     begun = begin(site, bucket, 3.0, "crashed", "zombie", "orphan")
     orphaned, orphan_job = begun.pop("orphan")
     kill_flow(site, begun["crashed"][0])
@@ -208,8 +194,7 @@ def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, 
     assert [site.job_status(job_id) for _, job_id in begun.values()] == ["RUNNING", "RUNNING"]
 
     for flow_run_id, job_id in begun.values():
-        # A busy machine sends heartbeats late, so that a live run may be restarted, too: it may have more than two.
-        until(lambda run=flow_run_id: site.prefect.flow_run(run)["run_count"] > 1, "the run to restart")
+        until(lambda run=flow_run_id: revived(site, run), "the run to restart", every_s=5.0)
         until(lambda run=flow_run_id, job=job_id: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job")
     assert_reaped(site, orphan_job, ["by-hand", *(job_id for _, job_id in begun.values())], monkeypatch)
     site.head.request("POST", "/api/jobs/by-hand/stop")
@@ -217,6 +202,15 @@ def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, 
         assert finish(site, flow_run_id) == "Completed"
         assert [job["status"] for job in site.jobs(flow_run_id)] == ["SUCCEEDED"]
         assert_complete(site, f"{bucket}/{out}", flow_run_id)
+        assert site.prefect.flow_run(flow_run_id)["run_count"] == 2
+        assert "revivals" in site.prefect.artifacts(flow_run_id)
+
+
+def revived(site: FlowSite, flow_run_id: str) -> bool:
+    """Whether a flow run has been restarted, after a run of the deployed `reap`."""
+    ended = site.ended(site.start("reap", revival=QUICK))
+    assert ended["state"]["name"] == "Completed", ended["state"]
+    return "revived" in site.prefect.flow_run(flow_run_id)["tags"]
 
 
 def assert_reaped(site: FlowSite, orphan: str, others: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +233,7 @@ def assert_reaped(site: FlowSite, orphan: str, others: list[str], monkeypatch: p
             assert {rows[job_id]["what"] for job_id in others} == {"left alone"}
             # Jobs that other tests left may be among them.
             count = sum(row["what"] == action for row in rows.values())
-            assert reaped.message == f"{len(rows)} jobs alive, {count} {summary}"
+            assert reaped.message.endswith(f"{len(rows)} jobs alive, {count} {summary}")
             assert site.job_status(orphan) == status
             assert {site.job_status(job_id) for job_id in others} <= {"PENDING", "RUNNING"}
     assert "submitted by hand" in rows["by-hand"]["flow run"]

@@ -1,0 +1,27 @@
+"""`python -m flows.deployments.retired`: deletes automations of earlier versions from a Prefect server.
+
+`hanclip-zombies` restarted flow runs by force whenever their heartbeats were missing, also those that were over. The
+flow `reap` has taken its place; the two must not run side by side. Needs PREFECT_API_URL.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from prefect.client.orchestration import get_client
+
+RETIRED = ("hanclip-zombies",)
+
+
+def delete_retired_automations() -> list[str]:
+    """Delete them all, however many have the same name. Returns their names."""
+    with get_client(sync_client=True) as client:
+        found = [automation for name in RETIRED for automation in client.read_automations_by_name(name)]
+        for automation in found:
+            client.delete_automation(automation.id)
+    return [automation.name for automation in found]
+
+
+if __name__ == "__main__":
+    for deleted in delete_retired_automations():
+        sys.stdout.write(f"Deleted the automation {deleted}: the flow reap restarts flow runs now.\n")
