@@ -90,6 +90,7 @@ def test_only_the_dead_are_revived_whenever_heartbeats_arrive(runs: WrittenRuns)
     assert runs.state(crashed)[1] == f"Revival 1 of 3: {KILLED}"
     assert "Pending for" in runs.state(pending)[1]
     assert runs.state(cancelling)[0] == "Cancelled"
+    assert runs.server.artifacts(cancelling)["embed-summary"]["description"] == "Cancelled; data unchanged"
     assert [runs.starts(flow_run_id) for flow_run_id in before] == [1] * len(before)
 
 
@@ -116,6 +117,10 @@ def test_the_page_says_how_often_and_why_and_the_fourth_time_is_the_last(runs: W
     name, message = runs.state(flow_run_id)
     assert (name, runs.starts(flow_run_id)) == ("Failed", 4)
     assert message.endswith("then run the deployment again. Embedded records are kept.")
+    summary = runs.server.artifacts(flow_run_id)["embed-summary"]
+    assert summary["description"] == "Failed; data unchanged"
+    assert message in summary["data"]
+    assert summary["data"].count(f"Revival {number} of 3: {KILLED}") == 1
 
 
 @pytest.mark.parametrize("name", ["Completed", "Failed", "Cancelled"])

@@ -27,6 +27,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed
 
+from flows.scheduled.outcome import show_end
 from flows.scheduled.revival.history import revival_message
 from flows.scheduled.revival.judge import Action, Decision, Seen, judge
 from flows.scheduled.revival.page import show_revivals
@@ -155,6 +156,8 @@ class Watch:
                     break
                 if case.decision.action in (Action.REVIVE, Action.FAIL):
                     show_revivals(self._client, case.flow_run)
+                if case.decision.action is not Action.REVIVE:  # a revived run shows that itself
+                    show_end(self._client.read_flow(case.flow_run.flow_id).name, case.flow_run, self._state(case))
                 case = self._judged(self._client.read_flow_run(case.flow_run.id))
         except (HTTPStatusError, ObjectNotFound) as error:
             # The other flow runs must not wait for this one.
