@@ -118,14 +118,14 @@ def interrupt(driver: Driver) -> None:
     os.killpg(driver.process.pid, INT)
 
 
-def test_a_second_ctrl_c_ends_a_run_without_waiting_for_open_shards(data: Path, drivers: Drivers) -> None:
-    driver = drivers.start("embed", str(data / "photos"), "out", "--model", "demo", "--grace-s", "600")
-    driver.until(lambda: driver.reached("running"))
+def test_a_second_ctrl_c_does_not_interrupt_the_summary_and_the_cleanup(data: Path, drivers: Drivers) -> None:
+    driver = drivers.start("embed", str(data / "photos"), "out", "--model", "demo")
+    driver.until(lambda: any(event.get("waiting_for") for event in list(driver.events)))
     interrupt(driver)
     driver.until(lambda: driver.reached("stopping") or driver.reached("stopped"))
     interrupt(driver)
-    assert driver.finish(128 + INT)["state"] == "stopped"
-    assert driver.stderr() == STOPPED[INT]
+    summary = driver.finish(128 + INT)
+    assert (summary["event"], summary["state"], driver.stderr()) == ("summary", "stopped", STOPPED[INT])
 
 
 def test_a_signal_at_the_end_waits_for_the_summary_of_what_is_committed(
