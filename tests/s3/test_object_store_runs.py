@@ -1,4 +1,7 @@
-"""Whole runs with source and output on a real S3 server, on good days and bad ones."""
+"""Whole runs with source and output on a real S3 server that answers, throttles, hangs or is down.
+
+The model is tiny: what is tested is reading, committing and resuming, not the vectors.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import NotFoundError
+from tests.fixtures.checkpoints import write_checkpoint
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone
 from tests.fixtures.pictures import jpegs, write_folder, write_tar
 from tests.fixtures.servers.s3 import KEY, SECRET, FaultyProxy, S3Server, answer
@@ -28,10 +32,12 @@ pytestmark = pytest.mark.slow
 #: More than one page of a listing, which holds a thousand.
 MANY = 1100
 SOME = 1800
-#: Beyond the first few attempts of a request; the store is away for twice that.
-TROUBLED_S = 5.0
+#: Longer than the first few attempts of a request; the store is down for twice that.
+OUTAGE_S = 5.0
 THROTTLED: list[str | int] = [503, "pass", "pass"]
 MISSING = "s3://there-is-no-such-bucket"
+
+Embed = Callable[..., tuple[str, ...]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,16 +46,21 @@ def nothing_left_behind() -> Iterator[None]:
     assert_agents_gone()
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_checkpoint(tmp_path_factory.mktemp("model")))
+
+
 @pytest.fixture
 def drivers(s3: S3Server, local_ray_address: str, tmp_path: Path) -> Iterator[Drivers]:
-    """Runs on the Ray of the tests, whose workers reach the server itself."""
+    """Runs on the Ray of the tests, whose workers reach the server directly."""
     with Drivers(tmp_path, s3.env, local_ray_address) as drivers:
         yield drivers
 
 
 @pytest.fixture
 def alone(s3: S3Server, tmp_path: Path) -> Iterator[Drivers]:
-    """Runs with a Ray of their own, which may reach it by another way."""
+    """Runs with a private Ray, whose workers may reach the server through a proxy."""
     with Drivers(tmp_path, s3.env) as alone:
         yield alone
 
@@ -61,8 +72,14 @@ def upload(folder: str, count: int) -> str:
     return folder
 
 
-def embed(source: str, out: str, *options: str) -> tuple[str, ...]:
-    return ("embed", source, out, "--model", "demo", "--shard-rows", "256", *options)
+@pytest.fixture
+def embed(model: str) -> Embed:
+    """Makes the command line of a run; a shard has 256 rows."""
+
+    def command(source: str, out: str, *options: str) -> tuple[str, ...]:
+        return ("embed", source, out, "--model", model, "--shard-rows", "256", *options)
+
+    return command
 
 
 def rows_in_bucket(out: str) -> list[tuple[str, ...]]:
@@ -80,7 +97,7 @@ def commits(out: str) -> int:
         return 0
 
 
-def test_more_objects_than_a_listing_page_holds_become_as_many_rows(drivers, s3):
+def test_every_object_of_a_listing_of_several_pages_becomes_a_row(drivers, s3, embed):
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", MANY), f"{bucket}/out"
     summary = drivers.run(*embed(source, out))
@@ -94,7 +111,7 @@ def test_more_objects_than_a_listing_page_holds_become_as_many_rows(drivers, s3)
     assert (status["rows"], status["quarantined"]) == (MANY, {})
 
 
-def test_a_tar_in_a_bucket_is_read_where_it_lies(drivers, s3, tmp_path):
+def test_a_tar_in_a_bucket_is_read_in_place(drivers, s3, tmp_path, embed):
     bucket = s3.bucket()
     tar = write_tar(tmp_path / "a.tar", list(jpegs(300)))
     storage.overwrite(f"{bucket}/tars/a.tar", tar.read_bytes())
@@ -105,7 +122,7 @@ def test_a_tar_in_a_bucket_is_read_where_it_lies(drivers, s3, tmp_path):
     assert_adds_up(drivers, out, 300)
 
 
-def test_a_table_in_a_bucket_names_objects_in_a_bucket(drivers, s3):
+def test_a_table_in_a_bucket_refers_to_objects_in_a_bucket(drivers, s3, embed):
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", 300), f"{bucket}/out"
     uris = [f"{source}/{i:05d}.jpg" for i in range(300)] + [f"{source}/not-there.jpg"]
@@ -121,30 +138,30 @@ def test_a_table_in_a_bucket_names_objects_in_a_bucket(drivers, s3):
 
 
 @pytest.mark.parametrize("side", ["source", "output"])
-def test_wrong_credentials_are_named_and_not_shown(drivers, s3, tmp_path, side):
+def test_wrong_credentials_are_reported_but_never_shown(drivers, s3, tmp_path, embed, side):
     bucket = s3.bucket()
     photos = str(write_folder(tmp_path / "photos", 3))
     places = (f"{bucket}/in", str(tmp_path / "out")) if side == "source" else (photos, f"{bucket}/out")
     wrong = "wrong-secret-wrong-secret"
     driver = drivers.start(*embed(*places), env={"AWS_SECRET_ACCESS_KEY": wrong})
     assert driver.wait() == (1 if side == "source" else 2)
-    told = driver.stderr()
-    assert f"Access to {bucket}/" in told
-    assert "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
-    assert not [hidden for hidden in (wrong, SECRET, KEY, "Traceback", "Signature=") if hidden in told]
+    stderr = driver.stderr()
+    assert f"Access to {bucket}/" in stderr
+    assert "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in stderr
+    assert not [hidden for hidden in (wrong, SECRET, KEY, "Traceback", "Signature=") if hidden in stderr]
     assert not storage.exists(f"{bucket}/out/_dataset.json")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("source", ["in", "in/*.jpg"])
-def test_a_missing_bucket_of_the_source_is_named(drivers, tmp_path, source):
+def test_a_missing_source_bucket_is_named(drivers, tmp_path, embed, source):
     driver = drivers.start(*embed(f"{MISSING}/{source}", str(tmp_path / "out")))
     assert driver.wait() == 2
     assert driver.stderr().startswith(f"error: The bucket {MISSING} does not exist. Check its name")
 
 
 class NoBuckets(FaultyProxy):
-    """A server without a bucket, which says so like AWS. SeaweedFS would make the bucket at the first write."""
+    """A server without buckets, which answers like AWS. SeaweedFS would create the bucket at the first write."""
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         request.rfile.read(int(request.headers.get("Content-Length") or 0))
@@ -152,19 +169,19 @@ class NoBuckets(FaultyProxy):
         answer(request, 404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")
 
 
-def test_a_missing_bucket_of_the_output_is_named(drivers, tmp_path):
+def test_a_missing_output_bucket_is_named(drivers, tmp_path, embed):
     photos = str(write_folder(tmp_path / "photos", 3))
     server = NoBuckets(upstream="")
     server.start()
     driver = drivers.start(*embed(photos, f"{MISSING}/out"), env={"AWS_ENDPOINT_URL": server.endpoint})
     assert driver.wait() == 2
     server.stop()
-    told = driver.stderr()
-    assert told.startswith(f"error: The output folder {MISSING}/out cannot be written.")
-    assert f"The bucket {MISSING} does not exist. Check its name" in told
+    stderr = driver.stderr()
+    assert stderr.startswith(f"error: The output folder {MISSING}/out cannot be written.")
+    assert f"The bucket {MISSING} does not exist. Check its name" in stderr
 
 
-def test_objects_that_vanish_after_planning_are_quarantined(drivers, s3):
+def test_objects_deleted_after_planning_are_quarantined(drivers, s3, embed):
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", 400), f"{bucket}/out"
     driver = drivers.start(*embed(source, out))
@@ -178,9 +195,9 @@ def test_objects_that_vanish_after_planning_are_quarantined(drivers, s3):
 
 
 def await_commit(driver: Driver, proxy: FaultyProxy) -> None:
-    """Wait until a shard's file is put. Progress lines come too late to tell."""
-    told, name = len(proxy.requests), re.compile(r"PUT .*/embeddings/.*\.parquet")
-    driver.until(lambda: any(name.match(line) for line in proxy.requests[told:]))
+    """Wait until the file of one more shard is put. Progress lines come too late for that."""
+    seen, name = len(proxy.requests), re.compile(r"PUT .*/embeddings/.*\.parquet")
+    driver.until(lambda: any(name.match(line) for line in proxy.requests[seen:]))
 
 
 @pytest.fixture
@@ -191,8 +208,8 @@ def proxy(s3: S3Server) -> Iterator[FaultyProxy]:
     proxy.stop()
 
 
-def test_a_store_that_throttles_freezes_and_dies_for_ten_seconds_costs_no_row(alone, drivers, s3, proxy):
-    """It refuses a third of all requests all the time, then all of them, then hangs, then is away."""
+def test_no_row_is_lost_when_the_store_throttles_hangs_and_is_down_for_ten_seconds(alone, drivers, s3, proxy, embed):
+    """It refuses a third of all requests throughout, then all of them, then it hangs, then it is down."""
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", SOME), f"{bucket}/out"
     command = embed(source, out)
@@ -200,20 +217,20 @@ def test_a_store_that_throttles_freezes_and_dies_for_ten_seconds_costs_no_row(al
     driver = alone.start(*command, env={"AWS_ENDPOINT_URL": proxy.endpoint})
     await_commit(driver, proxy)
     proxy.faults = deque([503] * 100_000)
-    time.sleep(TROUBLED_S)
+    time.sleep(OUTAGE_S)
     refused = 100_000 - len(proxy.faults)
     proxy.faults = deque(THROTTLED * 10_000)
     assert refused > 1
     await_commit(driver, proxy)
     os.kill(s3.process.pid, signal.SIGSTOP)
     try:
-        time.sleep(TROUBLED_S)
+        time.sleep(OUTAGE_S)
     finally:
         os.kill(s3.process.pid, signal.SIGCONT)
     await_commit(driver, proxy)
     s3.stop()
     try:
-        time.sleep(2 * TROUBLED_S)
+        time.sleep(2 * OUTAGE_S)
         assert driver.process.poll() is None
     finally:
         s3.start()
@@ -223,7 +240,7 @@ def test_a_store_that_throttles_freezes_and_dies_for_ten_seconds_costs_no_row(al
     assert_adds_up(drivers, out, SOME)
 
 
-def test_runs_that_lose_their_store_for_good_or_are_killed_leave_whole_shards_and_the_next_one_goes_on(drivers, s3):
+def test_a_run_that_loses_its_store_or_is_killed_leaves_whole_shards_and_the_next_run_continues(drivers, s3, embed):
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", SOME), f"{bucket}/out"
     command = embed(source, out, "--retry-timeout-s", "2")
