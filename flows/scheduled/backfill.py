@@ -79,7 +79,8 @@ class _Page(Observer):
         """Log each change of a job, and link to the latest."""
         self._logger.info("Job %s is %s %s", status.job_id, status.state, status.message)
         self.base = with_job(self.base, status, self._target)
-        self._summary.update(self.base)
+        # At once: after a crash or a cancellation only the page shows whether a job was started.
+        self._summary.show(self.base)
 
     def log(self, job_id: str, text: str) -> None:
         """Log a part of the job's log, with the job's id."""
