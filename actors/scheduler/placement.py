@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ray
-from ray.experimental.internal_kv import _internal_kv_get
+from ray._private.worker import global_worker
 
 from actors.scheduler.pool import Pool
 from pipeline import units
@@ -117,7 +117,8 @@ def _may_fit(asks: Mapping[str, float]) -> bool:
 
 def _autoscales() -> bool:
     """Whether nodes may be added by an autoscaler; assumed unless its own report shows that there is none."""
-    raw = _internal_kv_get(b"__autoscaling_status")
+    # The worker's client: the one of ray.experimental.internal_kv can be reset while this process stays connected.
+    raw = global_worker.gcs_client.internal_kv_get(b"__autoscaling_status", None)
     report: dict[str, Any] = (json.loads(raw) if raw else {}).get("autoscaler_report") or {}
     types = {*(report.get("active_nodes") or {}), *(report.get("idle_nodes") or {})}
     return not types or not all(_BY_HAND.fullmatch(name) for name in types)
