@@ -15,12 +15,12 @@ import pytest
 
 from actors import driver
 from actors.jobs import reports as job_reports
+from flows.facts.progress import describe, fraction
 from flows.jobs.attach import ensure, watch
 from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobSpec, JobState
 from flows.jobs.driver import write
 from flows.jobs.target import TargetConfig
-from flows.scheduled.pages.artifacts import describe, fraction
 from pipeline.config import OutputConfig, RunConfig, parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule

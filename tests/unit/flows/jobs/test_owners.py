@@ -53,8 +53,9 @@ def test_reap_selects_only_jobs_of_finished_or_deleted_flow_runs() -> None:
     server = cast(SyncPrefectClient, Server({finished: Cancelled(), running: Running()}))
 
     def reason_for(grace_s: float = 0.0, **metadata: str) -> str:
-        began = datetime.now(UTC) - timedelta(hours=1)
-        return reason(server, JobStatus("j-a1", JobState.RUNNING, started_at=began, metadata=metadata), grace_s)
+        now = datetime.now(UTC)
+        job = JobStatus("j-a1", JobState.RUNNING, started_at=now - timedelta(hours=1), metadata=metadata)
+        return reason(server, job, grace_s, now)
 
     assert "Cancelled" in reason_for(flow_run_id=finished)
     assert reason_for(flow_run_id=deleted) == "its flow run is gone"
