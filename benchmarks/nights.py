@@ -50,6 +50,7 @@ def main() -> None:
         nights = Nights(server, runner, random.Random(given.seed), given.killed)
         with _busy(given.load, given.load_s):
             load = nights.begin(given.runs, end_s)
+        nights.pause(end_s)
         nights.drain(end_s)
         rows, goals = nights.counts(given.runs)
     save("nights", load_before, goals, rows, load_average_during=load)
@@ -100,7 +101,7 @@ class Nights:
     _haunted: set[str] = field(default_factory=set)
 
     def begin(self, count: int, end_s: float) -> float:
-        """Let `count` scheduled runs begin while some are killed; returns the highest load average."""
+        """Let `count` scheduled runs begin, and kill some of them; returns the highest load average."""
         load, killed_runner = 0.0, False
         while len(begun := self._begun()) < count and time.monotonic() < end_s:
             self._disturb(begun)
@@ -109,10 +110,15 @@ class Nights:
                 killed_runner = True
             load = max(load, os.getloadavg()[0])
             time.sleep(_LOOK_EVERY_S)
+        return round(load, 1)
+
+    def pause(self, end_s: float) -> None:
+        """Begin no more nights once all killed ones run again: a pause deletes scheduled runs that never started."""
+        while self._waiting_again() and time.monotonic() < end_s:
+            time.sleep(_LOOK_EVERY_S)
         for deployment in self.server.call("POST", "/deployments/filter", {}):
             if not deployment["name"].startswith("reap"):
                 self.server.call("PATCH", f"/deployments/{deployment['id']}", {"paused": True})
-        return round(load, 1)
 
     def drain(self, end_s: float) -> None:
         """Wait for the end of all nights, or until `end_s`."""
@@ -137,10 +143,11 @@ class Nights:
         ]
         both = {name: rows[0][name] + rows[1][name] for name in ("runs", "started again after their end")}
         nights = rows[0]
+        deleted = len(self.deaths.keys() - {run["id"] for run in self.server.flow_runs()})
         goals = [
             Goal("scheduled runs", both["runs"], at_least=planned),
             Goal("started again after their end", both["started again after their end"], at_most=0),
-            Goal("nights lost", nights["unfinished"], at_most=0),
+            Goal("nights lost", nights["unfinished"] + deleted, at_most=0),
             Goal("nights killed", nights["killed"], at_least=5),
             Goal(
                 "nights not revived exactly once for each death",
@@ -171,6 +178,10 @@ class Nights:
 
     def _begun(self) -> list[dict[str, Any]]:
         return [run for run in self.server.flow_runs() if run["state_type"] != "SCHEDULED" or run["run_count"]]
+
+    def _waiting_again(self) -> bool:
+        killed = [run for run in self.server.flow_runs() if run["id"] in self.deaths and not _watches(run)]
+        return any(run["state_type"] not in ("RUNNING", *_OVER) for run in killed)
 
     def _states(self, flow_run_id: str) -> list[dict[str, Any]]:
         states = self.server.call("GET", f"/flow_run_states/?flow_run_id={flow_run_id}")
