@@ -14,7 +14,7 @@ import typer
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.objects import ConcurrencyOptions, VersionInfo
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -54,6 +54,9 @@ class KeepingDeployment(RunnerDeployment):
         """
         times = {str(one.slug): schedules.plain(one) for one in self._new_schedules()}
         defaults = Deployed(values=self._values(), schedules=times)
+        # Otherwise Prefect replaces the version by the commit of the Git clone or CI job that deploys, so that the
+        # next deploy finds a difference even if nothing is new.
+        options.setdefault("version_info", VersionInfo(type="prefect:simple", version=self.version or ""))
         async with get_client() as client:
             try:
                 held = await client.read_deployment_by_name(self.full_name)
@@ -81,14 +84,19 @@ class KeepingDeployment(RunnerDeployment):
         )
         differs = self._differs(held)
         if differs:
-            # Not among the fields to send: the server would replace the schedules.
-            self.model_fields_set.discard("schedules")
-            await super().aapply(*args, **options)
+            await super(KeepingDeployment, self._without_schedules()).aapply(*args, **options)
         await schedules.apply(client, held.id, changes)
         typer.echo(f"{self.full_name}: {'updated' if differs or changes.needed else 'unchanged'}")
         for path in (*kept, *changes.kept):
             typer.echo(f"  kept as changed on the server: {path}")
         return held.id
+
+    def _without_schedules(self) -> KeepingDeployment:
+        """A copy for an update: Prefect sends the schedules if there are any, and the server replaces its own."""
+        copy = self.model_copy(update={"schedules": None})
+        # Fields that are set are sent, null too.
+        copy.model_fields_set.discard("schedules")
+        return copy
 
     def _values(self) -> dict[str, Any]:
         dumped = self.model_dump(mode="json", include=set(_KEPT))

@@ -142,6 +142,33 @@ def test_a_deploy_without_news_leaves_the_runs_that_are_due(
     assert after["schedules"] == before["schedules"]
 
 
+def test_another_commit_alone_changes_nothing(
+    operator: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, sha in enumerate(("a" * 40, "b" * 40)):
+        for name, value in (("SHA", sha), ("REF_NAME", "main"), ("REPOSITORY", "someone/hanclip")):
+            monkeypatch.setenv(f"GITHUB_{name}", value)
+        held = operator.deploy(NIGHTLY)
+        assert held["version"] == nightly.version
+        assert capsys.readouterr().out == f"nightly/{held['name']}: {('created', 'unchanged')[number]}\n"
+
+
+def test_new_code_leaves_schedules_as_they_are(operator: Operator, capsys: pytest.CaptureFixture[str]) -> None:
+    weekly, monthly = Schedule(cron="0 6 * * 0", slug="weekly"), Schedule(cron="0 7 1 * *", slug="monthly")
+    operator.deploy(NIGHTLY, weekly, version="1")
+    operator.change_schedule(active=True)
+    operator.delete_schedule("weekly")
+    operator.add_schedule("0 1 1 * *")
+    before = operator.now()["schedules"]
+    held = operator.deploy(NIGHTLY, weekly, version="2")
+    assert (held["version"], held["schedules"]) == ("2", before)
+    assert f"{held['name']}: updated\n" in capsys.readouterr().out
+    held = operator.deploy(NIGHTLY, weekly, monthly, version="3")
+    assert times(held) == {
+        "nightly": ("30 4 * * *", True), None: ("0 1 1 * *", True), "monthly": ("0 7 1 * *", True)
+    }  # fmt: skip
+
+
 def test_a_deployment_of_an_older_version_keeps_everything(operator: Operator) -> None:
     operator.deploy(NIGHTLY)
     operator.forget()
