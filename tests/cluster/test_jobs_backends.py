@@ -117,6 +117,8 @@ def test_submitting_or_stopping_twice_is_like_once(place: Place) -> None:
     assert stopped is not None
     assert (stopped.state, stopped.exit_code) == (JobState.STOPPED, 143), "the driver had time to finish"
     assert ensure(place.backend, spec, place.target).job_id == f"{spec.job_id_base}-a2"
+    # Ray may start the process of a job that is stopped while it is pending.
+    place.until(f"{spec.job_id_base}-a2", lambda status: status.state is JobState.RUNNING)
     place.backend.stop(f"{spec.job_id_base}-a2")
 
 
