@@ -30,11 +30,6 @@ class Cgroups:
         free = [room for folder in self._folders("memory") if (room := _room_bytes(folder)) is not None]
         return min(free, default=None)
 
-    def memory_limit_bytes(self) -> int | None:
-        """The smallest limit; None if there is none."""
-        limits = [limit for folder in self._folders("memory") if (limit := _limit_bytes(folder)) is not None]
-        return min(limits, default=None)
-
     def cpus(self) -> float | None:
         """The smallest quota, in cores; None if there is none."""
         quotas = [quota for folder in self._folders("cpu") if (quota := _quota(folder)) is not None]
