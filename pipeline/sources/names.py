@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 
 from pipeline import storage
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.registry import formats
 from pipeline.vocabulary import SourceKind
-
-IMAGE_SUFFIXES = frozenset(
-    "jpg jpeg jpe jfif png webp bmp dib gif tif tiff avif heic heif jp2 ico ppm pgm pbm tga".split()  # noqa: SIM905
-)
 
 
 def is_image(name: str) -> bool:

@@ -26,11 +26,11 @@ from pipeline.curation.search.exact import SEARCHED, SearchResult, search, vecto
 from pipeline.curation.vectors import Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ImageError, NotFoundError, UsageError
+from pipeline.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _MAX_IMAGE_BYTES, _MAX_PIXELS = 64 * 2**20, 2**28
 _SHOWN_ID, _SHOWN_TEXT = 48, 200
 
@@ -76,7 +76,9 @@ def parse_queries(given: Sequence[str], texts: Sequence[str], images: Sequence[s
 
 def _is_image(value: str) -> bool:
     """Whether an argument is an image: it has an image's suffix, or is the path of a file."""
-    return value.lower().endswith(_IMAGE_SUFFIXES) or ("\0" not in value and len(value) < 200 and Path(value).is_file())
+    _, dot, suffix = value.lower().rpartition(".")
+    named = bool(dot) and suffix in IMAGE_SUFFIXES
+    return named or ("\0" not in value and len(value) < 200 and Path(value).is_file())
 
 
 def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_json: bool) -> None:

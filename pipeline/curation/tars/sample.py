@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.sources.names import IMAGE_SUFFIXES
+from pipeline.images.formats import IMAGE_SUFFIXES
 
 #: The columns of a dataset that go below `hanclip`, as far as the dataset has them.
 HANCLIP_COLUMNS = (

@@ -1,8 +1,8 @@
 """Folders of images and texts as a source."""
 
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.contract import SourceFormat
 from pipeline.sources.folder import reader, scan
-from pipeline.sources.names import IMAGE_SUFFIXES
 
 FORMAT = SourceFormat(
     name="folder",

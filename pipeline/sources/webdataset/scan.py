@@ -17,11 +17,11 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
-from pipeline.sources.names import IMAGE_SUFFIXES
 from pipeline.sources.values import Widening, json_object
 from pipeline.sources.webdataset.tar import (
     DamagedTarError,
