@@ -153,6 +153,6 @@ def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
 def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:
     if scheme(uri) not in HTTP_SCHEMES or policy.allow_private_hosts:
         return backend_for(uri)
-    from pipeline.storage.backends.http import GUARDED  # loads aiohttp for http(s) alone
+    from pipeline.storage.backends.http.backend import GUARDED  # loads aiohttp for http(s) alone
 
     return GUARDED

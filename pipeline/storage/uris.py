@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from pipeline.credentials import without_credentials
 
@@ -60,7 +60,7 @@ def relative(uri: str, base: str) -> str:
 
 def name(uri: str) -> str:
     """The last segment of `uri`; of an http(s) URL without its query."""
-    path = urlsplit(uri).path if scheme(uri) in HTTP_SCHEMES else uri
+    path = _without_query(uri).partition("://")[2].partition("/")[2] if scheme(uri) in HTTP_SCHEMES else uri
     return path.rstrip("/").rpartition("/")[2]
 
 
@@ -74,5 +74,10 @@ def printable(uri: str) -> str:
     """`uri` for a message, without secrets: an http(s) URL loses its user, query and fragment."""
     if scheme(uri) not in HTTP_SCHEMES:
         return without_credentials(uri)
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    kind, _, rest = _without_query(uri).partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{kind.lower()}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _without_query(uri: str) -> str:
+    return uri.partition("#")[0].partition("?")[0]

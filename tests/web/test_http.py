@@ -27,9 +27,9 @@ from pipeline.errors import (
     UnavailableError,
 )
 from pipeline.storage import ReadPolicy
-from pipeline.storage.backends import http
-from pipeline.storage.backends import public_addresses as addresses
-from pipeline.storage.backends.public_addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
+from pipeline.storage.backends.http import loop as http_loop
+from pipeline.storage.backends.http import public_addresses as addresses
+from pipeline.storage.backends.http.public_addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
 from tests.fixtures.processes import patience, until
 from tests.fixtures.servers.web import Site
 
@@ -191,9 +191,9 @@ def test_threads_that_start_together_share_one_event_loop(monkeypatch: pytest.Mo
         return made[-1]
 
     monkeypatch.setattr(asyncio, "new_event_loop", slowly)
-    monkeypatch.setattr(http, "_started_loop", cache(http._started_loop.__wrapped__))
+    monkeypatch.setattr(http_loop, "_started_loop", cache(http_loop._started_loop.__wrapped__))
     with ThreadPoolExecutor(8) as pool:
-        loops = list(pool.map(lambda _: http._loop(), range(8)))
+        loops = list(pool.map(lambda _: http_loop.the_loop(), range(8)))
     for loop in made:
         loop.call_soon_threadsafe(loop.stop)
         until(lambda loop=loop: not loop.is_running(), "the end of the loop")

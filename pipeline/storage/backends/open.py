@@ -20,7 +20,7 @@ def backend_for(uri: str) -> Backend:
 
         return OBJECTS
     if scheme(uri) in HTTP_SCHEMES:
-        from pipeline.storage.backends.http import TRUSTED
+        from pipeline.storage.backends.http.backend import TRUSTED
 
         return TRUSTED
     from pipeline.storage.backends.other import OTHER

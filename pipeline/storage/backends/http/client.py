@@ -1,0 +1,87 @@
+"""Sends requests: one session per guard, a few requests at once per host, redirects one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+import aiohttp
+
+from pipeline.errors import BadUriError
+from pipeline.storage.backends.http import loop
+from pipeline.storage.backends.http.public_addresses import PublicResolver, refuse_literal
+from pipeline.storage.backends.http.urls import HttpUrl
+from pipeline.storage.policy import ReadPolicy
+from pipeline.storage.uris import printable
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_PER_HOST = 16
+_CONNECT_S = 10.0
+
+
+class HttpClient:
+    """A session that is opened by its first request, in the event loop of `loop`.
+
+    Args:
+        guarded: refuse addresses that are not public.
+    """
+
+    def __init__(self, guarded: bool) -> None:
+        self._guarded = guarded
+        self._session: aiohttp.ClientSession | None = None
+        # A catalog has more hosts than memory has room for semaphores: one lives as long as a request needs it.
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, uri: str, policy: ReadPolicy, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The final response after at most five redirects; the deadline covers all of them and the body.
+
+        One host gets at most 16 requests at once; waiting for a slot does not count against the deadline.
+        """
+        url = HttpUrl.parse(uri)
+        slot = self._slots.setdefault(url.authority, asyncio.Semaphore(_PER_HOST))
+        async with slot, asyncio.timeout(policy.timeout_s):
+            for _ in range(_MAX_REDIRECTS + 1):
+                sent = url.sent
+                if self._guarded:
+                    refuse_literal(sent)
+                async with self._open().request(method, sent, headers=headers, allow_redirects=False) as response:
+                    if response.status not in _REDIRECTS or "Location" not in response.headers:
+                        yield response
+                        return
+                    url = _followed(url, response.headers["Location"], uri)
+            raise BadUriError(
+                f"{printable(uri)} redirects more than {_MAX_REDIRECTS} times. Correct it in the table.", uri
+            )
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = PublicResolver() if self._guarded else None
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
+                headers={"Accept-Encoding": "identity", "User-Agent": "hanclip"},
+                auto_decompress=False,
+            )
+            atexit.register(self._close)
+        return self._session
+
+    def _close(self) -> None:
+        if self._session is not None:
+            loop.run(self._session.close(), timeout_s=5)
+
+
+def _followed(url: HttpUrl, location: str, uri: str) -> HttpUrl:
+    try:
+        return url.follow(location)
+    except ValueError as error:
+        raise BadUriError(
+            f"{printable(uri)} does not lead to an http(s) address. Correct it in the table.", uri
+        ) from error
