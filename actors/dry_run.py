@@ -25,6 +25,7 @@ from pipeline.plan.draft import Plan
 from pipeline.plan.make import dry_plan
 from pipeline.records import Record
 from pipeline.sources import reader, scan
+from pipeline.stats import Skipped
 
 _SAMPLE_RECORDS = 48
 #: Ray and a model of base size on two CPU cores; used until a run of the dataset has measured it.
@@ -46,6 +47,7 @@ class DryRun:
         estimate_basis: what the estimate is based on.
         notes: problems that listing the source found.
         rows_vanished: ids that the source, a whole catalog, no longer holds.
+        skipped: what the source holds besides records.
     """
 
     source: str
@@ -68,6 +70,7 @@ class DryRun:
     estimate_basis: str
     notes: tuple[str, ...]
     rows_vanished: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -102,6 +105,7 @@ def dry_run(config: RunConfig) -> DryRun:
         estimate_basis=basis,
         notes=plan.source.notes,
         rows_vanished=plan.rows_vanished,
+        skipped=plan.source.skipped,
     )
 
 

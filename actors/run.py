@@ -190,6 +190,7 @@ class _PlannedRun:
             quarantine_share=held.quarantine_share if held else 0.0,
             notes=(*plan.source.notes, *notes),
             examples=_examples(held, progress.stats.quarantined) if held else {},
+            skipped=plan.source.skipped,
         )
 
 

@@ -1,10 +1,16 @@
-"""Counts of a run: records, bytes and seconds per stage. They add with `+` at every level."""
+"""Counts of a run: records, bytes and seconds per stage, which add with `+` at every level; and skipped entries.
+
+Plain Python: what shows a summary loads neither Arrow nor a source.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from pipeline.vocabulary import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,59 @@ class Stats:
         """Plain values for `progress.json` and `summary.json`."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**plain, "quarantined": dict(self.quarantined)}
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Entries of one kind that a source holds and that are not records.
+
+    Attributes:
+        kind: a `vocabulary.Skip`; any word, so that summaries of a newer version can be read.
+        count: how many.
+        example: the address or name of the first.
+    """
+
+    kind: str
+    count: int
+    example: str
+
+    @property
+    def what(self) -> str:
+        """`12 files with an unknown suffix`."""
+        noun, rest, _cure = _WORDS.get(self.kind, ("item", f"({self.kind})", ""))
+        return f"{self.count:,} {noun}{'' if self.count == 1 else 's'} {rest}".rstrip()
+
+    @property
+    def cure(self) -> str:
+        """What makes records of them, a sentence; empty where nothing has to be done."""
+        return _WORDS.get(self.kind, ("", "", ""))[2]
+
+    def __str__(self) -> str:
+        return f"{self.what}, such as {self.example}"
+
+
+def sum_skipped(parts: Iterable[Skipped]) -> tuple[Skipped, ...]:
+    """One for each kind, with the sum of the counts and the first example, in the order of `Skip`."""
+    found: dict[str, Skipped] = {}
+    for part in parts:
+        known = found.get(part.kind, Skipped(part.kind, 0, part.example))
+        found[part.kind] = Skipped(part.kind, known.count + part.count, known.example)
+    order = {kind: place for place, kind in enumerate(_WORDS)}
+    return tuple(sorted(found.values(), key=lambda one: order.get(one.kind, len(order))))
+
+
+#: A noun, what follows it, and the cure.
+_WORDS: Mapping[str, tuple[str, str, str]] = {
+    Skip.UNKNOWN_SUFFIX: ("file", "with an unknown suffix", ""),
+    Skip.NO_SUFFIX: ("file", "without a suffix", "Images need one: rename them."),
+    Skip.LONE_TEXT: ("text", "without an image of the same name", ""),
+    Skip.LONE_IMAGE: ("image", "without a text", ""),
+    Skip.HIDDEN: ("hidden name", "(a leading dot)", ""),
+    Skip.UNFINISHED: ("unfinished upload", "", "Run the same command when they are complete."),
+    Skip.FOLDER_LINK: ("link", "to a folder, which is not followed", "Name its target as a further source."),
+    Skip.FOLDER_MARKER: ("empty object", "that stands for a folder", ""),
+    Skip.UNREADABLE_FOLDER: ("folder", "that cannot be read", "Change its permissions to read it."),
+    Skip.UNADDRESSABLE: ("name", "that no request can address", "Rename it."),
+    Skip.VANISHED: ("file", "that vanished while it was listed", ""),
+    Skip.UNKNOWN_MEMBER: ("member", "of an unknown kind", ""),
+}

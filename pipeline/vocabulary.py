@@ -48,6 +48,24 @@ class Reason(StrEnum):
 #: Reasons for which a retry may succeed; with the others, the source has to change first.
 TRANSIENT_REASONS = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CHANGED, Reason.CRASHED_WORKER})
 
+
+class Skip(StrEnum):
+    """Why an entry of a source is not a record. `pipeline.stats` has the words for each."""
+
+    UNKNOWN_SUFFIX = "unknown_suffix"
+    NO_SUFFIX = "no_suffix"
+    LONE_TEXT = "lone_text"
+    LONE_IMAGE = "lone_image"
+    HIDDEN = "hidden"
+    UNFINISHED = "unfinished"
+    FOLDER_LINK = "folder_link"
+    FOLDER_MARKER = "folder_marker"
+    UNREADABLE_FOLDER = "unreadable_folder"
+    UNADDRESSABLE = "unaddressable"
+    VANISHED = "vanished"
+    UNKNOWN_MEMBER = "unknown_member"
+
+
 #: Columns of the embeddings that hanclip writes; a source column must not have one of these names.
 RESERVED_COLUMNS = (
     "id",

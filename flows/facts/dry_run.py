@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flows.facts.flow_run import FlowOutcome, FlowRunSummary
-from flows.facts.run import vanished
+from flows.facts.run import left_out, vanished
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
 from pipeline import units
@@ -42,6 +42,7 @@ def dry_run_facts(dry: DryRun) -> Facts:
     yield "output", Marked(Code(dry.output))
     yield "run_date", dry.run_date
     yield "estimate", f"{_time(dry)} ({dry.estimate_basis})"
+    yield from left_out(dry.skipped)
     for note in dry.notes:
         yield "source", Marked(note, tone="warning")
 

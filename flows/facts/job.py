@@ -15,7 +15,7 @@ from flows.terminal import figures
 from flows.terminal.next_commands import retry_options
 from pipeline.jobs.job import JobSummary, RunOutcome, StepOutcome
 from pipeline.jobs.progress import Summary
-from pipeline.stats import Stats
+from pipeline.stats import Stats, sum_skipped
 
 #: Dates and reasons that are named; the report has all of them.
 _NAMED = 3
@@ -44,7 +44,9 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     dates = {summary.run_date for summary in summaries}
     added = {name: sum(getattr(one, name) for one in summaries) for name in _ADDED}
     stats = sum((one.stats for one in summaries), Stats())
-    return replace(most, stats=stats, run_date=dates.pop() if len(dates) == 1 else "", **added)
+    skipped = sum_skipped(part for one in summaries for part in one.skipped)
+    run_date = dates.pop() if len(dates) == 1 else ""
+    return replace(most, stats=stats, run_date=run_date, skipped=skipped, **added)
 
 
 def job_ended(base: FlowRunSummary, job: JobSummary, status: JobStatus, target: TargetConfig) -> FlowRunSummary:

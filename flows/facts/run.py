@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked, Tone
 from pipeline import units
 from pipeline.jobs.progress import Bottleneck, State, Summary
+from pipeline.stats import Skipped
 
 TONES: dict[State, Tone] = {"complete": "good", "stopped": "warning", "failed": "error"}
 
@@ -16,6 +19,7 @@ def run_facts(summary: Summary) -> Facts:
     yield "rows in", summary.balance
     if summary.rows_vanished:
         yield "vanished", vanished(summary.rows_vanished)
+    yield from left_out(summary.skipped)
     if stats.quarantined:
         yield "quarantine", figures.by_reason(stats.quarantined)
         if summary.examples:
@@ -38,6 +42,15 @@ def run_notes(summary: Summary) -> Facts:
         yield "source", Marked(note, tone="warning")
     if summary.message:
         yield "note", Marked(summary.message, tone=TONES.get(summary.state, ""))
+
+
+def left_out(skipped: Sequence[Skipped]) -> Facts:
+    """What the source holds besides records, a fact for each kind."""
+    for one in skipped:
+        yield (
+            "left out",
+            Marked(f"{one.what}, such as ", Code(one.example), *filter(None, [one.cure and f". {one.cure}"])),
+        )
 
 
 def vanished(rows: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from pipeline.stats import Stats
+from pipeline.stats import Skipped, Stats
 
 State = Literal["planning", "starting", "running", "stopping", "complete", "stopped", "failed"]
 
@@ -108,6 +108,7 @@ class Summary:
         quarantine_share: of all records of the dataset with an outcome, not only of this run, so that another run over
             a complete dataset has the same exit code.
         notes: irregularities found while listing the source.
+        skipped: what the source holds besides records.
         startup_s: the part of `seconds` before the first record: planning, Ray, the actors, the model.
         examples: the id of one quarantined record for each reason.
     """
@@ -133,6 +134,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     startup_s: float = 0.0
     examples: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def records_per_s(self) -> float:
@@ -158,7 +160,9 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, equal to what JSON reads back."""
-        return {**asdict(self), "stats": self.stats.to_json(), "notes": list(self.notes)}
+        plain = asdict(self)
+        lists = {"notes": list(self.notes), "skipped": list(plain["skipped"])}
+        return {**plain, "stats": self.stats.to_json(), **lists}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Summary:

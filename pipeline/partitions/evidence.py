@@ -16,7 +16,7 @@ from pipeline.dataset.history import latest_config
 from pipeline.errors import ConfigError, UsageError
 from pipeline.partitions.manifests import PartitionState, newest_states
 from pipeline.partitions.template import PLACEHOLDER, Partition, partitions, same_places, spec_digest
-from pipeline.sources.nearby import describe, folder_exists
+from pipeline.sources.places.nearby import describe, folder_exists
 
 
 def vanished(template: Sequence[str]) -> str:

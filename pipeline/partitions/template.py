@@ -18,7 +18,7 @@ from datetime import date
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, SourceError, StorageError
-from pipeline.sources.addresses import addresses, entries
+from pipeline.sources.places.addresses import addresses, entries
 
 PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")

@@ -40,7 +40,7 @@ from pipeline.plan.record_files import write_shards
 from pipeline.plan.retry import retry_notes
 from pipeline.plan.run_ids import id_after
 from pipeline.scratch.workspace import Workspace
-from pipeline.sources.nearby import describe
+from pipeline.sources.places.nearby import describe
 from pipeline.storage import read_claim
 from pipeline.vocabulary import Reason
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.records import RawRecord, Record
+from pipeline.stats import Skipped
 from pipeline.vocabulary import SourceKind
 
 Sink = Callable[[pa.RecordBatch], None]
@@ -31,7 +32,8 @@ class SourceSpec:
         extra: further columns that each record carries, in `RawRecord.extra`.
         records: how many were listed.
         details: what else the format's reader needs, a frozen value of a type that the format defines.
-        notes: sentences for the user about what was left out or is damaged.
+        notes: sentences for the user about what is damaged.
+        skipped: what the source holds besides records, from a `SkipTally`; with a limit, what was met until then.
         texts: how many of the records have a text, if listing shows it.
     """
 
@@ -44,6 +46,7 @@ class SourceSpec:
     details: object = None
     notes: tuple[str, ...] = ()
     texts: int | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     def describe(self) -> str:
         """One line for people."""

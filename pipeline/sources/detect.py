@@ -9,8 +9,8 @@ from typing import get_args
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, NotFoundError, SourceError
-from pipeline.sources.addresses import absent, addresses, entries
 from pipeline.sources.names import is_folder, kind_of
+from pipeline.sources.places.addresses import absent, addresses, entries
 from pipeline.sources.registry import formats
 from pipeline.vocabulary import SourceKind
 

@@ -28,7 +28,7 @@ from pipeline.partitions.template import (
     same_places,
     spec_digest,
 )
-from pipeline.sources.nearby import describe
+from pipeline.sources.places.nearby import describe
 from pipeline.vocabulary import Order, Reprocess
 from tests.fixtures.servers.s3 import S3Server
 from tests.fixtures.servers.web import Site

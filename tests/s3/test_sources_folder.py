@@ -6,6 +6,8 @@ import pytest
 
 from pipeline import sources, storage
 from pipeline.errors import SourceError, UnavailableError
+from pipeline.stats import Skipped
+from pipeline.vocabulary import Skip
 from tests.fixtures.servers.s3 import S3Server
 from tests.fixtures.sources import read, reasons, scan
 
@@ -30,7 +32,7 @@ def test_a_bucket_pairs_images_with_texts(s3: S3Server) -> None:
         "1/2.jpg": (b"two", None),
         "1-a.png": (b"a", None),
     }
-    assert spec.notes == ("1 text files have no image of the same name and were left out.",)
+    assert spec.skipped == (Skipped(Skip.LONE_TEXT, 1, f"{base}/lonely.txt"),)
     storage.delete(storage.join(base, "1.jpg"))
     assert reasons(read(spec, records)) == {"1.jpg": "read/not_found"}
 

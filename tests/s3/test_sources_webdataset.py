@@ -16,6 +16,8 @@ import pytest
 from pipeline import sources, storage
 from pipeline.errors import SourceError, UnavailableError
 from pipeline.sources.webdataset.tar import TarDetails
+from pipeline.stats import Skipped
+from pipeline.vocabulary import Skip
 from tests.fixtures.servers.s3 import FaultyProxy, S3Server
 from tests.fixtures.sources import gzipped, put, read, reasons, scan, tar_bytes
 
@@ -51,7 +53,7 @@ def test_samples_become_records_with_texts_and_columns(tmp_path: Path, tar_name:
             ("new", pa.bool_()),
         ]
     )
-    assert spec.notes == ("1 members of unknown kinds were left out.",)
+    assert spec.skipped == (Skipped(Skip.UNKNOWN_MEMBER, 1, f"{tmp_path}/{tar_name}#a/1.cls"),)
     assert [record.id for record in records] == ["a/1", "a/2"]
     assert records[0].image_uri == f"{tmp_path}/{tar_name}#a/1.jpg"
     assert (records[0].container, records[0].position) == (f"{tmp_path}/{tar_name}", 0)

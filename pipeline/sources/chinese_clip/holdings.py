@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import NotFoundError, SourceError, StorageError
-from pipeline.sources.addresses import absent, addresses, entries
 from pipeline.sources.chinese_clip.texts_file import parse_text
+from pipeline.sources.places.addresses import absent, addresses, entries
 from pipeline.storage import ObjectInfo
 
 LABELS = "label_cn.txt"

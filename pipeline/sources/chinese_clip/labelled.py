@@ -15,12 +15,12 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
-from pipeline.sources.addresses import entries
 from pipeline.sources.chinese_clip.holdings import LABELS
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.extra import choose_extra
 from pipeline.sources.names import is_image
+from pipeline.sources.places.addresses import entries
 from pipeline.sources.texts import decode_text
 
 COLUMNS = pa.schema([("label", pa.string()), ("label_index", pa.int32())])

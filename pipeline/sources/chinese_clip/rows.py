@@ -24,7 +24,9 @@ from pipeline.sources.chinese_clip.lines import fingerprint, image_id, lines_of,
 from pipeline.sources.chinese_clip.lmdb_folder import LmdbFolder, opened
 from pipeline.sources.chinese_clip.pickled_pair import LmdbPair, parse_pair
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.skipped import SkipTally
 from pipeline.storage import ReadPolicy, name
+from pipeline.vocabulary import Skip
 
 
 class RecordRow(NamedTuple):
@@ -40,11 +42,12 @@ class RecordRow(NamedTuple):
 
 
 class SplitRows:
-    """`notes` lists what was left out, and is complete once all rows were consumed."""
+    """`notes` lists what is damaged, `skipped` what was left out; complete once all rows were consumed."""
 
     def __init__(self, split: Split, policy: ReadPolicy) -> None:
         self._split, self._policy = split, policy
         self.notes: list[str] = []
+        self.skipped = SkipTally()
 
     def images(self) -> Iterator[RecordRow]:
         """One row per image."""
@@ -74,23 +77,23 @@ class SplitRows:
         with Workspace() as work:
             _spool(work, "images", self.images() if in_files else self._lmdb_images())
             _spool(work, "pairs", self._file_pairs() if in_files else self._lmdb_pairs())
-            [(alone,)] = work.rows("SELECT count(*) FROM images ANTI JOIN pairs USING (image_uri)")
+            [(alone, first)] = work.rows(
+                "SELECT count(*), min(image_uri) FROM images ANTI JOIN pairs USING (image_uri)"
+            )
             if alone:
-                self.notes.append(f"{alone:,} images have no text and make no pair.")
+                self.skipped.add(Skip.LONE_IMAGE, first, alone)
             yield from _rows(work, _JOINED)
 
     def _file_pairs(self) -> Iterator[RecordRow]:
         assert self._split.images is not None
-        images, lonely = self._split.images.uri, 0
+        images = self._split.images.uri
 
         def named(text_id: str, image_ids: tuple[str, ...]) -> list[tuple[str, str | None]]:
-            nonlocal lonely
-            lonely += not image_ids
+            if not image_ids:
+                self.skipped.add(Skip.LONE_TEXT, text_id)
             return [(f"{text_id}:{key}", f"{images}#{key}") for key in image_ids]
 
         yield from self._text_rows(named)
-        if lonely:
-            self.notes.append(f"{lonely:,} texts have no image and make no pair.")
 
     def _text_rows(self, named: Callable[[str, tuple[str, ...]], list[tuple[str, str | None]]]) -> Iterator[RecordRow]:
         """Rows of the JSON lines; `named` returns the id and image URI of each row that a line produces."""

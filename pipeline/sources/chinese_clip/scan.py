@@ -43,9 +43,10 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         )
     known = {"images": pa.schema([]), "texts": _columns_of_texts(split), "pairs": _IDS_OF_PAIR}[kind]
     extra, texts = choose_extra(known, config), None if kind == "images" else collector.rows
-    notes = () if collector.full else tuple(found.notes)
+    notes, skipped = ((), ()) if collector.full else (tuple(found.notes), found.skipped.skipped())
     shape = (kind != "texts", kind != "images")
-    return SourceSpec("chinese-clip", config, *shape, extra, collector.rows, notes=notes, texts=texts)
+    rows = collector.rows
+    return SourceSpec("chinese-clip", config, *shape, extra, rows, notes=notes, texts=texts, skipped=skipped)
 
 
 def _kind(split: Split, config: SourceConfig) -> str:

@@ -13,11 +13,13 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError
-from pipeline.sources.addresses import addresses, entries
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.names import is_folder, is_image
+from pipeline.sources.places.addresses import addresses, entries
+from pipeline.sources.skipped import SkipTally
 from pipeline.storage import ObjectInfo
+from pipeline.vocabulary import Skip
 
 _ImageAndText = tuple[ObjectInfo | None, ObjectInfo | None]
 
@@ -30,11 +32,11 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         StorageError: the listing failed.
     """
     collector = RecordCollector(sink, config.limit)
-    texts = lonely = 0
+    texts, tally = 0, SkipTally()
     for base, listed in _listings(config, out):
         for image, text in _pairs_on_disk(listed) if storage.is_local(base) else _pairs_in_bucket(listed):
             if image is None:
-                lonely += 1
+                tally.add(Skip.LONE_TEXT, text.uri if text else "")
                 continue
             fingerprint = f"{image.fingerprint}+{text.fingerprint}" if text else image.fingerprint
             size_bytes = image.size_bytes + (text.size_bytes if text else 0)
@@ -49,12 +51,10 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     collector.flush()
     if not collector.rows:
         raise EmptySourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
-    notes = (
-        (f"{lonely:,} text files have no image of the same name and were left out.",) if has_images and lonely else ()
-    )
+    skipped = tally.skipped() if has_images else ()
     no_extra = pa.schema([])
     has_texts = texts > 0 or not has_images
-    return SourceSpec("folder", config, has_images, has_texts, no_extra, collector.rows, notes=notes, texts=texts)
+    return SourceSpec("folder", config, has_images, has_texts, no_extra, collector.rows, texts=texts, skipped=skipped)
 
 
 def _list_texts(config: SourceConfig, collector: RecordCollector, out: str) -> None:

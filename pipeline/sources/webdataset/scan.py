@@ -22,6 +22,7 @@ from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
+from pipeline.sources.skipped import SkipTally
 from pipeline.sources.values import Widening, json_object
 from pipeline.sources.webdataset.tar import (
     DamagedTarError,
@@ -33,8 +34,10 @@ from pipeline.sources.webdataset.tar import (
     members,
 )
 from pipeline.storage import ObjectInfo, ReadPolicy
+from pipeline.vocabulary import Skip
 
 CAPTION_KEYS = ("caption", "text")
+_TEXT_SUFFIXES = ("txt", "json")
 
 #: More keys than this are data rather than columns, and carrying them all is not what the user meant.
 _MOST_COLUMNS = 1000
@@ -53,7 +56,7 @@ class _TarListing:
     samples: list[tuple[str, int, int, str | None]] = field(default_factory=list)
     columns: Widening = field(default_factory=Widening)
     texts: int = 0
-    ignored: int = 0
+    skipped: SkipTally = field(default_factory=SkipTally)
     end: int = 0
     damage: str = ""
 
@@ -66,11 +69,12 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         StorageError: a tar cannot be read.
     """
     collector, widening = RecordCollector(sink, config.limit), Widening()
-    images = texts = ignored = 0
+    images, texts, tally = 0, 0, SkipTally()
     notes: list[str] = []
     for listing in _listings(config, out):
         images += sum(image is not None for *_, image in listing.samples)
-        texts, ignored = texts + listing.texts, ignored + listing.ignored
+        texts += listing.texts
+        tally.merge(listing.skipped)
         notes += [f"{listing.info.uri} is damaged: {listing.damage}."] if listing.damage else []
         widening.merge(listing.columns)
         _collect(listing, collector)
@@ -78,9 +82,8 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
             break
     collector.flush()
     if not collector.rows:
-        kind = SourceError if ignored else EmptySourceError
+        kind = SourceError if tally.skipped() else EmptySourceError
         raise kind(f"The tars in {', '.join(config.uris)} hold no samples of images or texts. {_CURE}")
-    notes += [f"{ignored:,} members of unknown kinds were left out."] if ignored else []
     caption_key = _caption_key(config, widening.schema(), texts > 0)
     found = pa.schema([column for column in widening.schema() if column.name != caption_key])
     extra = _choose_extra(found, config)
@@ -95,6 +98,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         details=TarDetails(caption_key),
         notes=tuple(notes),
         texts=None if caption_key or collector.full else texts,
+        skipped=tally.skipped(),
     )
 
 
@@ -174,10 +178,11 @@ def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> Non
 
 def _add_sample(listing: _TarListing, key: str, parts: list[Member]) -> None:
     image = _image_of(parts)
-    texts = sum(part.suffix == "txt" for part in parts)
-    known = texts + sum(part.suffix == "json" for part in parts) + (image is not None)
-    listing.ignored += len(parts) - known
-    listing.texts += texts
+    known = sum(part is image or part.suffix in _TEXT_SUFFIXES for part in parts)
+    for part in parts:
+        if part is not image and part.suffix not in _TEXT_SUFFIXES:
+            listing.skipped.add(Skip.UNKNOWN_MEMBER, f"{listing.info.uri}#{part.name}")
+    listing.texts += sum(part.suffix == "txt" for part in parts)
     listing.end = parts[-1].end if parts else listing.end
     if known:
         first, last = parts[0], parts[-1]

@@ -6,9 +6,12 @@ from rich.console import Console
 
 from flows.facts.dedup import dedup_facts
 from flows.facts.filter import filter_facts
+from flows.facts.run import left_out
 from flows.scheduled.pages.markup import fact_table
 from flows.terminal.marked import Facts
 from flows.terminal.panels import facts
+from pipeline.stats import Skipped, sum_skipped
+from pipeline.vocabulary import Skip
 
 RULE = {"name": "size", "sql": "image_width\n >= 200", "dropped": 4, "first": 4, "alone": 3, "unknown": 1}
 FILTERED = {
@@ -73,3 +76,19 @@ def test_dedup_facts_are_the_same_on_a_terminal_and_on_a_page():
         assert "3 rows (bytes)" in text
         assert "vectors" not in text
     assert "`out/dedup/dedup.parquet`" in fact_table(dedup_facts(FOUND))
+
+
+def test_what_was_left_out_is_the_same_on_a_terminal_and_on_a_page():
+    found = [Skipped(Skip.LONE_TEXT, 1, "a|b.txt"), Skipped("newer", 1, "x"), Skipped(Skip.NO_SUFFIX, 1, "s3://b/p")]
+    known = sum_skipped([*found, Skipped(Skip.LONE_TEXT, 1200, "c.txt")])
+    terminal, page = drawn(left_out(known)), fact_table(left_out(known))
+    assert page.splitlines()[2:] == [
+        "| left out | 1,201 texts without an image of the same name, such as `a\\|b.txt` |",
+        "| left out | 1 item (newer), such as `x` |",
+    ]
+    assert "1 file without a suffix, such as s3://b/p. Images need one: rename them." in terminal
+    assert "1,201 texts without an image of the same name, such as a|b.txt" in terminal
+
+
+def test_every_kind_of_skipped_entry_has_words():
+    assert not [kind for kind in Skip if f"({kind})" in Skipped(kind, 1, "").what]

@@ -15,7 +15,8 @@ from pipeline.errors import AlreadyExistsError, ConfigError, NotFoundError, Stor
 from pipeline.jobs import folder as job_folder
 from pipeline.jobs.job import Job, JobProgress, JobRun, JobSummary, RunOutcome
 from pipeline.jobs.progress import Bottleneck, Progress, StageProgress, Summary
-from pipeline.stats import Stats
+from pipeline.stats import Skipped, Stats
+from pipeline.vocabulary import Skip
 
 STATS = Stats(embedded=3, quarantined=Counter(truncated=2), bytes_read=10**6)
 PROGRESS = Progress("r", "running", rows_planned=9, stats=STATS, stages=(StageProgress("read", 2, 0.5, 7.5, 1),))
@@ -36,6 +37,7 @@ SUMMARY = Summary(
     exit_code=0,
     notes=("一",),
     examples={"truncated": "a"},
+    skipped=(Skipped(Skip.LONE_TEXT, 2, "a.txt"), Skipped("of_a_newer_version", 1, "b")),
 )
 
 
@@ -116,7 +118,7 @@ def test_progress_and_summary_survive_a_json_round_trip() -> None:
 
 def test_files_of_older_and_newer_versions_are_read(tmp_path: Path) -> None:
     """Older files lack keys that were added later; newer files have unknown keys or an unknown state."""
-    added = ("rows_in_source", "rows_vanished", "quarantine_share", "notes", "startup_s", "examples")
+    added = ("rows_in_source", "rows_vanished", "quarantine_share", "notes", "startup_s", "examples", "skipped")
     older = {key: value for key, value in SUMMARY.to_json().items() if key not in added}
     older["stats"] = {"embedded": 3, "quarantined": {"truncated": 2}}
     unknown_state: dict[str, Any] = {**SUMMARY.to_json(), "state": "paused"}
@@ -135,7 +137,7 @@ def test_files_of_older_and_newer_versions_are_read(tmp_path: Path) -> None:
     summary = job_folder.read_summary(str(tmp_path), "a1")
     assert summary is not None
     stats = Stats(embedded=3, quarantined=Counter(truncated=2))
-    old = replace(SUMMARY, stats=stats, notes=(), examples={})
+    old = replace(SUMMARY, stats=stats, notes=(), examples={}, skipped=())
     assert [run.summary for run in summary.runs] == [old, SUMMARY, None]
     progress = {"run_id": "r", "state": "running", "rows_planned": 9, "of_a_newer_version": 1}
     now = {"job_id": "a1", "state": "running", "run": 0, "runs": 1, "progress": progress}

@@ -16,6 +16,8 @@ from flows.cli import main
 from pipeline.curation.evaluate.features import read_features
 from pipeline.errors import SourceError
 from pipeline.sources.chinese_clip.texts_file import read_texts
+from pipeline.stats import Skipped
+from pipeline.vocabulary import Skip
 from tests.fixtures.chinese_clip import (
     IMAGES,
     PAIRS,
@@ -93,7 +95,7 @@ def test_pairs_join_images_and_texts(tmp_path, protocol):
         write_lmdb(tmp_path / "d" / "lmdb" / "valid", IMAGES, TEXTS, protocol)
     spec, records = scan(tmp_path / "d", records="pairs")
     assert (spec.has_images, spec.has_texts, spec.texts) == (True, True, 4)
-    assert "1 images have no text and make no pair." in spec.notes
+    assert {one.kind: one.count for one in spec.skipped}[Skip.LONE_IMAGE] == 1
     found = read(spec, records, chunk=3)
     assert {key: (raw.image, raw.text) for key, raw in found.items()} == PAIRS
     ids = {key: (raw.extra["text_id"], raw.extra["image_id"]) for key, raw in found.items()}
@@ -160,7 +162,7 @@ def test_damaged_lines_are_quarantined_and_the_others_are_read(tmp_path):
         f"x_texts.jsonl#{len(texts[0].encode()) + 3}": "read/unreadable",
     }
     assert spec.records == 5
-    assert "1 texts have no image and make no pair." in spec.notes
+    assert Skipped(Skip.LONE_TEXT, 1, "3") in spec.skipped
     path.write_bytes(path.read_bytes().replace(b"12\t", b"21\t"))
     assert reasons(read(spec, records))["1:12"] == "read/changed"
 
