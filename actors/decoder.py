@@ -26,7 +26,7 @@ from pipeline.dataset.schema import QUARANTINE, rows_schema
 from pipeline.errors import ImageError, UnavailableError
 from pipeline.images.decode import decode
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
-from pipeline.sources import SourceSpec, reader
+from pipeline.sources import SourceSpec, is_read, reader
 from pipeline.sources.failures import NO_ANSWER, read_failure
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
@@ -78,7 +78,8 @@ class Decoder:
             return self._reader.read(records[start:stop])
         except UnavailableError as error:
             # Records of a retry are known to fail, so that all of them fail is no sign that the store is down.
-            if not shard.attempts and not self._answers(records[:start][-1:] or records[stop:][:1]):
+            others = [record for record in (*reversed(records[:start]), *records[stop:]) if is_read(record)]
+            if not shard.attempts and not self._answers(others[:1]):
                 raise
             return [RawRecord(record, failure=read_failure(error)) for record in records[start:stop]]
 

@@ -69,6 +69,12 @@ class SourceConfig(_Section):
         le=1,
         description="With a whole catalog: refuse to record a larger share of the ids as gone in one run.",
     )
+    max_bad_containers: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Refuse a source if a larger share of its tars or tables cannot be read.",
+    )
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
     retry_timeout_s: float = Field(

@@ -4,7 +4,8 @@
     ├── UsageError                   the request is wrong; nothing was started                 exit code 2
     │   ├── ConfigError              an option or a YAML key
     │   ├── SourceError              duplicate ids, missing or colliding columns, nothing found
-    │   │   └── EmptySourceError     the addresses are readable but hold no records
+    │   │   ├── EmptySourceError     the addresses are readable but hold no records
+    │   │   └── ContainerError       one tar or table is damaged; the others can be read
     │   ├── ModelError               model files missing, damaged, or of another kind
     │   └── IdentityError            OUT belongs to another model, format or set of columns
     ├── StorageError                 an operation on the object or folder `uri` failed         exit code 1
@@ -50,6 +51,10 @@ class SourceError(UsageError):
 
 class EmptySourceError(SourceError):
     """The source holds no records, which is legitimate for one of many daily folders."""
+
+
+class ContainerError(SourceError):
+    """One container of the source (a tar, a table) is damaged or of another kind than its name says."""
 
 
 class ModelError(UsageError):

@@ -11,11 +11,8 @@ shard; above the limit it is split evenly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from pipeline.sources import is_sequential
-from pipeline.sources.webdataset.tar import TAR_SUFFIXES
 
 MIN_ROWS = 256
 MAX_ROWS = 8192
@@ -50,22 +47,20 @@ def target_rows(rows: int, workers: int) -> int:
     return max((target for target in _TARGETS if target <= fair), default=_TARGETS[0])
 
 
-def is_tar(container: str | None) -> bool:
-    """Whether this container is a tar, which holds its records one after another."""
-    return container is not None and container.lower().endswith(TAR_SUFFIXES)
-
-
 class Cutter:
     """Decides where shards start. One object sees one stream, in batches of any size.
 
     Args:
         bounds: limits of a shard.
         tar_rows: number of records of each tar in the stream, to split long ones evenly.
+        sequential: whether a tar can only be read from its beginning.
     """
 
-    def __init__(self, bounds: Bounds, tar_rows: Mapping[str, int]) -> None:
+    def __init__(
+        self, bounds: Bounds, tar_rows: Mapping[str, int], sequential: Callable[[str], bool] = lambda tar: False
+    ) -> None:
         self._bounds = bounds
-        self._tar_rows = tar_rows
+        self._tar_rows, self._sequential = tar_rows, sequential
         self._container: str | None = None
         self._in_tar = False
         self._rows = 0
@@ -77,9 +72,9 @@ class Cutter:
 
     def _starts(self, id_: str, container: str | None) -> bool:
         if container != self._container:
-            was_tar, self._in_tar, self._container = self._in_tar, is_tar(container), container
-            if self._in_tar:
-                self._pieces = even_starts(self._tar_rows[str(container)], self._tar_limit())
+            was_tar, self._in_tar, self._container = self._in_tar, container in self._tar_rows, container
+            if container is not None and self._in_tar:
+                self._pieces = even_starts(self._tar_rows[container], self._tar_limit(container))
             elif was_tar:
                 self._rows = 0
         if self._in_tar:
@@ -94,9 +89,9 @@ class Cutter:
         digest = hashlib.blake2b(id_.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % self._bounds.one_in == 0
 
-    def _tar_limit(self) -> int:
+    def _tar_limit(self, tar: str) -> int:
         """To read a part of a compressed tar, all before it must be read, so such tars get the largest shards."""
-        return MAX_ROWS if is_sequential(self._container) else self._bounds.max_rows
+        return MAX_ROWS if self._sequential(tar) else self._bounds.max_rows
 
 
 def even_starts(rows: int, limit: int) -> Iterator[bool]:

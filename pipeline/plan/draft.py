@@ -83,7 +83,7 @@ class Draft:
         self._origin = Origin(run_id, today.isoformat())
         # Read the log first: every commit of a plan that its newest entry does not list as open is then seen below.
         self.number, newest = log.newest(dataset.uri)
-        self._todo = ToDo(full_cut(listed.listing, dataset.identity), dataset, work)
+        self._todo = ToDo(full_cut(listed.listing, dataset.identity, listed.source), dataset, work)
         self._rows = self._todo.rows
         self._pending = Pending(dataset.uri, self._todo, work)
         if newest is not None:
@@ -99,7 +99,7 @@ class Draft:
 
     def plan(self) -> Plan:
         """The current plan, with its records stored. Adopted shards come last, since other runs may be at them."""
-        files = RecordFiles(self.uri, self._origin)
+        files = RecordFiles(self.uri, self._origin, source=self._listed.source)
         for cut in chain(self._todo.cuts(), self._pending.cuts()):
             files.add(cut)
         files.finish_file()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipeline.errors import SourceError
-from pipeline.plan.cutting import is_tar
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
@@ -48,12 +47,10 @@ class Listing(Spool):
             "Ids must be unique: name another column with --id-column, or leave out one of the inputs."
         )
 
-    def tar_rows(self) -> dict[str, int]:
-        """Number of records by tar."""
-        counts = self._work.rows(
-            f"SELECT container, count(*) FROM {self.name} WHERE contains(lower(container), '.t') GROUP BY container"
-        )
-        return {container: rows for container, rows in counts if is_tar(container)}
+    def rows_by_container(self) -> dict[str, int]:
+        """Number of records by container."""
+        counted = f"SELECT container, count(*) FROM {self.name} WHERE container IS NOT NULL GROUP BY container"
+        return dict(self._work.rows(counted))
 
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """All records in plan order."""

@@ -77,7 +77,7 @@ def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
         if dataset is None:
             dataset = Dataset(storage.normalise(config.output.uri), listed.identity)
         check_same(dataset.identity, listed.identity, dataset.uri)
-        vanished = tombstones.record(work, dataset, config.source, "")
+        vanished = tombstones.record(work, dataset, listed.source, "")
         return replace(Draft(listed, dataset, "", work).plan(), rows_vanished=vanished)
 
 
@@ -175,7 +175,7 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: 
     """Plan a listing, store the plan and take a number. `kind` is full, or retry for a selection."""
     _, newest = log.newest(dataset.uri)
     run_id = id_after(run_id, newest.run_id) if newest else run_id
-    vanished = tombstones.record(work, dataset, listed.config.source, run_id) if kind == "full" else 0
+    vanished = tombstones.record(work, dataset, listed.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
     plan = _stored(draft, kind)

@@ -15,6 +15,7 @@ from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.plan_files import SHARDS
 from pipeline.plan.shards import Cut, Origin
 from pipeline.records import RECORDS, Shard
+from pipeline.sources import SourceSpec, is_sequential
 
 _FILE_SHARDS = 512
 _FILE_BYTES = 32 * 2**20
@@ -27,15 +28,18 @@ class RecordFiles:
         run_uri: the run's folder; if empty, shards are counted and nothing is written.
         origin: of the shards that this plan cut.
         folder: of the files, relative to the run's.
+        source: of the records; without one they can be read in any order.
 
     Attributes:
         shards: the added shards.
     """
 
-    def __init__(self, run_uri: str, origin: Origin, folder: str = layout.RECORDS) -> None:
+    def __init__(
+        self, run_uri: str, origin: Origin, folder: str = layout.RECORDS, source: SourceSpec | None = None
+    ) -> None:
         self._run_uri = run_uri
         self._folder = folder
-        self._origin = origin
+        self._origin, self._source = origin, source
         self._files = 0
         self._row_groups = 0
         self._writer: pq.ParquetWriter | None = None
@@ -55,7 +59,7 @@ class RecordFiles:
                 size_bytes=cut.size_bytes,
                 records_uri=uri,
                 row_group=self._row_groups,
-                sequential=cut.sequential,
+                sequential=self._sequential(cut),
                 attempts=cut.attempts,
                 run_date=origin.run_date,
                 planned_by=origin.run_id,
@@ -67,6 +71,11 @@ class RecordFiles:
         self._row_groups += 1
         if self._row_groups == _FILE_SHARDS or self._sink.tell() >= _FILE_BYTES:
             self.finish_file()
+
+    def _sequential(self, cut: Cut) -> bool:
+        """Whether reading the records out of order is expensive."""
+        known = cut.records["container"].drop_null()
+        return self._source is not None and len(known) > 0 and is_sequential(self._source, known[0].as_py())
 
     def finish_file(self) -> None:
         """Upload the open file, if any."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,7 @@ from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
-from pipeline.sources import is_sequential
+from pipeline.sources import SourceSpec, holds_shards, is_sequential
 
 _CUT = LISTED.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
 
@@ -51,12 +52,6 @@ class Cut:
         """Bytes to read, as far as the source reports them."""
         return int(pc.sum(self.records["size_bytes"]).as_py() or 0)
 
-    @property
-    def sequential(self) -> bool:
-        """Whether reading the records out of order is expensive."""
-        known = self.records["container"].drop_null()
-        return len(known) > 0 and is_sequential(known[0].as_py())
-
 
 def shard_id(identity: Identity, records: pa.Table, attempts: int) -> str:
     """32 hex digits over the dataset's identity and each record's id and fingerprint, in order."""
@@ -69,9 +64,10 @@ def shard_id(identity: Identity, records: pa.Table, attempts: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def full_cut(listing: Listing, identity: Identity) -> Iterator[Cut]:
-    """The shards of a whole listing."""
-    cutter = Cutter(Bounds.around(identity.shard_rows), listing.tar_rows())
+def full_cut(listing: Listing, identity: Identity, source: SourceSpec) -> Iterator[Cut]:
+    """The shards of a whole listing of `source`."""
+    tar_rows = listing.rows_by_container() if holds_shards(source) else {}
+    cutter = Cutter(Bounds.around(identity.shard_rows), tar_rows, partial(is_sequential, source))
     for rows in runs(_numbered(listing.ordered(), cutter), "shard"):
         records, attempts = rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py()
         yield Cut(shard_id(identity, records, attempts), records, attempts)

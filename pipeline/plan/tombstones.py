@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.config import SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import encode_footer
@@ -21,48 +20,42 @@ from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
 from pipeline.scratch.workspace import Workspace
-from pipeline.sources.webdataset.tar import damage_id
+from pipeline.sources import SourceSpec
 
 #: Datasets with fewer ids may lose any share of them.
 _FEW_IDS = 100
 
 
-def record(work: Workspace, dataset: Dataset, source: SourceConfig, run_id: str) -> int:
+def record(work: Workspace, dataset: Dataset, source: SourceSpec, run_id: str) -> int:
     """Compare the table `listing` of `work` with `dataset` and store the changes; returns the number of ids gone.
 
     Args:
         work: holds the listing.
         dataset: output of earlier runs.
-        source: nothing is done unless its `whole_catalog` is set.
+        source: nothing is done unless it is a `whole_catalog`.
         run_id: names the file; if empty, nothing is stored.
 
     Raises:
         SourceError: more than `max_vanished` of the ids are gone.
     """
-    if not source.whole_catalog or not gather(dataset, work):
+    config = source.config
+    if not config.whole_catalog or not gather(dataset, work):
         return 0
     work.store("presence", _PRESENCE)
     [(live, gone)] = work.rows(
         f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Outcome.GONE}"
     )
-    if gone and _hides_records(work):
+    if source.damage:  # The records in damaged containers are unknown, so no id can be called gone.
         gone = 0
-    if live >= _FEW_IDS and gone > source.max_vanished * live:
+    if live >= _FEW_IDS and gone > config.max_vanished * live:
         raise SourceError(
-            f"The source lacks {gone:,} of the {live:,} ids in {dataset.uri}: more than the {source.max_vanished:.0%} "
+            f"The source lacks {gone:,} of the {live:,} ids in {dataset.uri}: more than the {config.max_vanished:.0%} "
             "that may vanish in one run (source.max_vanished). Nothing was changed. Check the source; if they are "
             f"really gone, run once with --max-vanished {min(1.0, gone / live + 0.005):.2f}."
         )
     if run_id:
         _store(work, layout.tombstones_uri(dataset.uri, run_id), run_id, bool(gone))
     return int(gone)
-
-
-def _hides_records(work: Workspace) -> bool:
-    """Whether a tar is damaged. The records after the damage are unknown, so no id can be called gone."""
-    mark = damage_id("")
-    [(found,)] = work.rows(f"SELECT count(*) FROM listing WHERE ends_with(id, '{mark}') AND image_uri IS NULL")
-    return bool(found)
 
 
 def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:

@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
-from pipeline.records import RawRecord, Record
+from pipeline.records import Failure, RawRecord, Record
+from pipeline.sources.containers.damage import damaged, is_damage
 from pipeline.sources.contract import RecordReader, Sink, SourceSpec
 from pipeline.sources.detect import detect
 from pipeline.sources.failures import failed
-from pipeline.sources.registry import formats, is_sequential
+from pipeline.sources.registry import formats
 from pipeline.vocabulary import Reason, SourceKind
 
-__all__ = ["RecordReader", "Sink", "SourceSpec", "is_sequential", "reader", "reopen", "scan"]
+__all__ = ["RecordReader", "Sink", "SourceSpec", "holds_shards", "is_read", "is_sequential", "reader", "reopen", "scan"]
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
@@ -40,7 +41,17 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
 
 def reader(spec: SourceSpec) -> RecordReader:
     """A reader of the scanned source's records. Close it when done."""
-    return _PlacedReader(formats()[spec.kind].reader(spec))
+    return _PlacedReader(formats()[spec.kind].reader(spec), spec.damage)
+
+
+def is_sequential(spec: SourceSpec, container: str | None) -> bool:
+    """Whether reading this container of a scanned source out of order is expensive."""
+    return container is not None and formats()[spec.kind].sequential(container, spec.details)
+
+
+def holds_shards(spec: SourceSpec) -> bool:
+    """Whether each container is a shard, or several if it is long."""
+    return formats()[spec.kind].one_shard
 
 
 def reopen(
@@ -72,16 +83,24 @@ def _check_options(config: SourceConfig, kind: SourceKind) -> None:
             )
 
 
-class _PlacedReader:
-    """Reads with `reader` the records that have a place; one without is `changed`."""
+def is_read(record: Record) -> bool:
+    """Whether the store is asked for this record. One without a place, or that stands for damage, fails unread."""
+    return record.placed and not is_damage(record)
 
-    def __init__(self, reader: RecordReader) -> None:
-        self._reader = reader
+
+class _PlacedReader:
+    """Reads with `reader` the records that `is_read`; one without a place is `changed`, the others are `damage`."""
+
+    def __init__(self, reader: RecordReader, damage: Mapping[str, Failure]) -> None:
+        self._reader, self._damage = reader, damage
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
-        found = iter(self._reader.read([record for record in records if record.placed]))
-        return [next(found) if record.placed else failed(record, Reason.CHANGED, _CHANGED) for record in records]
+        found = iter(self._reader.read([record for record in records if is_read(record)]))
+        return [next(found) if is_read(record) else self._unread(record) for record in records]
+
+    def _unread(self, record: Record) -> RawRecord:
+        return damaged(record, self._damage) if record.placed else failed(record, Reason.CHANGED, _CHANGED)
 
     def close(self) -> None:
         """Close the reader."""

@@ -6,14 +6,14 @@ that travels to the workers. There `reader` makes a `RecordReader` of it, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
-from pipeline.records import RawRecord, Record
+from pipeline.records import Failure, RawRecord, Record
 from pipeline.stats import Skipped
 from pipeline.vocabulary import SourceKind
 
@@ -35,6 +35,7 @@ class SourceSpec:
         notes: sentences for the user about what is damaged.
         skipped: what the source holds besides records, from a `SkipTally`; with a limit, what was met until then.
         texts: how many of the records have a text, if listing shows it.
+        damage: why containers could not be read to their end, by URI. Each has a record that stands for what is lost.
     """
 
     kind: SourceKind
@@ -47,6 +48,7 @@ class SourceSpec:
     notes: tuple[str, ...] = ()
     texts: int | None = None
     skipped: tuple[Skipped, ...] = ()
+    damage: Mapping[str, Failure] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line for people."""
@@ -86,7 +88,9 @@ class SourceFormat:
         scan: lists the records of `(config, sink, out)`; nothing below `out` is a record. Raises SourceError when the
             source cannot be planned as a whole, StorageError when listing or reading it fails.
         reader: makes the reader of a scanned source.
-        sequential: those suffixes whose files can only be read from their beginning.
+        sequential: whether a container, of a source with these `SourceSpec.details`, can only be read from its
+            beginning.
+        one_shard: a container holds its records one after another, and is one shard if it is not too long.
         shared: suffixes of its files that belong to another format unless `recognises` finds them.
         recognises: whether an address, with the URIs of its first files, holds this format, whatever their suffixes.
         options: fields of `SourceConfig` that no other format takes.
@@ -98,7 +102,8 @@ class SourceFormat:
     suffixes: tuple[str, ...]
     scan: Callable[[SourceConfig, Sink, str], SourceSpec]
     reader: Callable[[SourceSpec], RecordReader]
-    sequential: tuple[str, ...] = ()
+    sequential: Callable[[str, object], bool] = lambda container, details: False
+    one_shard: bool = False
     shared: tuple[str, ...] = ()
     recognises: Callable[[str, Sequence[str]], bool] | None = None
     options: tuple[str, ...] = ()

@@ -18,13 +18,3 @@ def formats() -> dict[SourceKind, SourceFormat]:
     """Every format by name. Imported on the first call, since formats use this module to find their own files."""
     packages = {name: import_module(f"{__package__}.{name.replace('-', '_')}") for name in get_args(SourceKind)}
     return {name: cast(SourceFormat, package.FORMAT) for name, package in packages.items()}
-
-
-def is_sequential(container: str | None) -> bool:
-    """Whether reading this container out of order is expensive."""
-    return container is not None and container.lower().endswith(_sequential_suffixes())
-
-
-@cache
-def _sequential_suffixes() -> tuple[str, ...]:
-    return tuple(suffix for known in formats().values() for suffix in known.sequential)

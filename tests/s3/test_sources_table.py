@@ -202,7 +202,7 @@ def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path)
         ("a.jsonl", b'["a"]\n', "it is not a JSON object"),
         ("a.csv", b"text,text\na,b\n", "two columns of the same name"),
         ("a.csv", b"text\na\n" + b"x" * 300_000 + b"\xff\n", "not in UTF-8"),
-        ("a.csv", b"", "no column for images"),
+        ("a.csv", b"", "is empty"),
         ("a.csv", b"text\n", "have no rows"),
         ("a.csv", b'id,text\n1,a\n2,"5 inch phone\n3,c\n', r"Row 1 of .*a\.csv \(line 3\) has an open or stray quote"),
         ("a.csv", b'id,text\n1,"5 inch phone\n2,"b"\n', r"Row 0 of .* \(line 2\) has an open or stray quote"),

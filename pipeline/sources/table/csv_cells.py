@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 
-from pipeline.errors import SourceError
+from pipeline.errors import ContainerError
 
 _LONGEST_CELL = 2**27
 _QUOTED = re.compile(r'"[^"]*"')
@@ -28,7 +28,7 @@ def cells_of(lines: Iterable[str], delimiter: str, uri: str) -> Iterator[list[st
     """The header, then each row that is not blank. A row may be shorter than the header, but not longer.
 
     Raises:
-        SourceError: a quote is not closed or is followed by text, or a cell has no column.
+        ContainerError: a quote is not closed or is followed by text, or a cell has no column.
     """
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -42,7 +42,7 @@ def cells_of(lines: Iterable[str], delimiter: str, uri: str) -> Iterator[list[st
                 row += 1
             line = rows.line_num + 1
     except csv.Error as error:
-        raise SourceError(f"{_place(uri, row, line)} has an open or stray quote: {error}. {_CURE}.") from error
+        raise ContainerError(f"{_place(uri, row, line)} has an open or stray quote: {error}. {_CURE}.") from error
 
 
 def _place(uri: str, row: int, line: int) -> str:
@@ -51,7 +51,7 @@ def _place(uri: str, row: int, line: int) -> str:
 
 def _check(cells: list[str], width: int, delimiter: str, place: str) -> None:
     if any(cells[width:]):
-        raise SourceError(f"{place} has {len(cells)} cells and the header {width}. {_CURE}.")
+        raise ContainerError(f"{place} has {len(cells)} cells and the header {width}. {_CURE}.")
     # An open quote swallowed rows up to a later quote: no genuine text in a TSV has both tabs and line breaks.
     if delimiter == "\t" and any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells):
-        raise SourceError(f"{place} has a cell of several rows, so a quote is open. {_CURE}, or write JSON lines.")
+        raise ContainerError(f"{place} has a cell of several rows, so a quote is open. {_CURE}, or write JSON lines.")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.errors import SourceError
+from pipeline.errors import ContainerError
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import TableRow
 from pipeline.storage import ReadPolicy
@@ -44,7 +44,7 @@ class ParquetTable:
             with storage.translated(uri):
                 self._file = pq.ParquetFile(source, buffer_size=_COLUMN_BUFFER_BYTES)
         except pa.ArrowInvalid as error:
-            raise SourceError(f"{uri} is not a Parquet file. Repair or remove it.") from error
+            raise ContainerError(f"{uri} is not a Parquet file. Repair or remove it.") from error
         self._uri = uri
         self.schema = pa.schema([(column.name, _plain(column.type)) for column in self._file.schema_arrow])
         groups = range(self._file.num_row_groups)
@@ -60,7 +60,7 @@ class ParquetTable:
             for batch in self._batches(0, names, _SCAN_ROWS):
                 yield {name: batch.column(name).to_pylist() for name in names}
         except UnicodeDecodeError as error:
-            raise SourceError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error
+            raise ContainerError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
@@ -98,7 +98,7 @@ class ParquetTable:
                 batches = self._file.iter_batches(batch_rows, row_groups=groups, columns=list(names), use_threads=False)
                 yield from (batch for batch in batches if batch.num_rows)
         except pa.ArrowInvalid as error:
-            raise SourceError(f"{self._uri} is damaged. Repair or remove it.") from error
+            raise ContainerError(f"{self._uri} is damaged. Repair or remove it.") from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -9,8 +9,9 @@ takes the full URL from the table again. A URL that is signed again is still the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.config import SourceConfig
 from pipeline.credentials import without_credentials
 from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.containers.damage import Container, Damage
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
@@ -34,23 +36,23 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every row of every table.
 
     Raises:
-        SourceError: no table is found, columns are missing or conflict, an id is null, or a file is damaged.
-        StorageError: a table cannot be read.
+        SourceError: no table is found, columns are missing or conflict, an id is null, or too many cannot be read.
+        StorageError: the store is down, or refuses all tables.
     """
     collector = RecordCollector(sink, config.limit)
+    damage = Damage(config, collector, "tables")
     columns: TableColumns | None = None
     found, texts = pa.schema([]), 0
     for info, name in files_of(config, "table", out):
-        table = open_table(info.uri, ReadPolicy.of(config))
-        try:
-            columns = columns or resolve_columns(table.schema, config, info.uri)
-            check_columns(columns, table.schema, info.uri)
-            texts += _scan_file(_File(info, name, table, columns), collector)
-            found = _unite(found, table.schema, info.uri)
-        finally:
-            table.close()
+        with damage.reading(Container(info, name)), _opened(info, config) as table:
+            if table.schema.names:  # a text file may have neither rows nor a header
+                columns = columns or resolve_columns(table.schema, config, info.uri)
+                check_columns(columns, table.schema, info.uri)
+                texts += _scan_file(_File(info, name, table, columns), collector)
+                found = _unite(found, table.schema, info.uri)
         if collector.full:
             break
+    damage.finish()
     collector.flush()
     if columns is None or not collector.rows:
         raise EmptySourceError(f"The tables in {', '.join(config.uris)} have no rows. Correct the address.")
@@ -58,7 +60,18 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     extra = choose_extra(pa.schema([column for column in found if column.name not in taken]), config)
     has_images, has_texts = columns.image is not None, columns.text is not None
     known = None if collector.full else texts
-    return SourceSpec("table", config, has_images, has_texts, extra, collector.rows, columns, texts=known)
+    rows, notes = collector.rows, tuple(damage.notes)
+    spec = SourceSpec("table", config, has_images, has_texts, extra, rows, columns, notes, known)
+    return replace(spec, damage=damage.failures)
+
+
+@contextmanager
+def _opened(info: ObjectInfo, config: SourceConfig) -> Iterator[TableFile]:
+    table = open_table(info.uri, ReadPolicy.of(config))
+    try:
+        yield table
+    finally:
+        table.close()
 
 
 def _unite(known: pa.Schema, new: pa.Schema, uri: str) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""Reads CSV, TSV and JSON lines, plain or gzipped, as tables. Column types come from all rows, not from the first few.
+"""Reads CSV, TSV and JSON lines, plain or compressed, as tables. Column types come from all rows.
 
 Text is UTF-8, or GB18030 if the beginning of the file is not UTF-8. Blank lines are skipped. TSV is quoted like CSV, as
 Excel and pandas write it. In both an unclosed quote is an error and an empty cell is null. If the header has no comma
@@ -7,19 +7,19 @@ Excel and pandas write it. In both an unclosed quote is an error and an empty ce
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.errors import SourceError
+from pipeline.errors import ContainerError, SourceError
+from pipeline.sources.containers.compression import STREAM_ERRORS, decompressed, find_codec
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import TableRow
 from pipeline.sources.table.csv_cells import cells_of, delimiter_of
@@ -30,6 +30,9 @@ from pipeline.storage import ReadPolicy
 _SCAN_ROWS = 8192
 _HEAD_ROWS = 1000
 _SAMPLE_BYTES = 2**18
+_HEAD_BYTES = 512
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a]")
+_MARKUP = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class TextTable:
         self._name = storage.name(uri).lower().removesuffix(".gz")
         self._is_json = self._name.endswith((".jsonl", ".ndjson"))
         with storage.open_seekable(uri, policy) as file, self._readable():
-            sample = self._unzipped(file).read(_SAMPLE_BYTES)
+            sample = decompressed(file, find_codec(file)).read(_SAMPLE_BYTES)
+            _check(uri, sample, empty=not file.tell())
         self._encoding = encoding_of(sample)
         own = "\t" if self._name.endswith(".tsv") else ","
         self._delimiter = delimiter_of(sample.decode(self._encoding, "replace"), own)
@@ -111,13 +115,14 @@ class TextTable:
             try:
                 values = json_object(row.line)
             except ValueError as error:
-                raise SourceError(f"Row {place} of {self._uri} is invalid: {error}. Correct it.") from error
+                raise ContainerError(f"Row {place} of {self._uri} is invalid: {error}. Correct it.") from error
             self._widening.see(values)
             yield values
 
     def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
         with storage.open_seekable(self._uri, self._policy) as file, self._readable():
-            text = io.TextIOWrapper(self._unzipped(file), self._encoding, newline=None if self._is_json else "")
+            stream = decompressed(file, find_codec(file))
+            text = io.TextIOWrapper(stream, self._encoding, newline=None if self._is_json else "")
             if self._is_json:
                 yield from (JsonRow(line) for line in text if line.strip())
                 return
@@ -132,8 +137,20 @@ class TextTable:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's, which says nothing about the file
+                with storage.translated(self._uri):
+                    raise
+            raise ContainerError(f"{self._uri} is damaged: {error}. Repair or remove it.") from error
+        except (UnicodeDecodeError, *STREAM_ERRORS) as error:
+            raise ContainerError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
 
-    def _unzipped(self, file: BinaryIO) -> BinaryIO:
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if self._uri.lower().endswith(".gz") else file
+
+def _check(uri: str, sample: bytes, empty: bool) -> None:
+    """Raise a ContainerError for a file that is empty or starts like no table."""
+    if empty:
+        raise ContainerError(f"{uri} is empty (0 bytes). Write it again, or remove it.")
+    if b"\0" in sample[:_HEAD_BYTES] or _CONTROL.search(sample.partition(b"\n")[0]):
+        raise ContainerError(f"{uri} holds bytes that are not text in UTF-8. Repair, convert or remove it.")
+    if _MARKUP.match(sample):
+        raise ContainerError(f"{uri} holds HTML or XML instead of a table. Fetch it again, or remove it.")

@@ -2,13 +2,14 @@
 
 from pipeline.sources.contract import SourceFormat
 from pipeline.sources.webdataset import reader, scan
-from pipeline.sources.webdataset.tar import COMPRESSED_SUFFIXES, TAR_SUFFIXES
+from pipeline.sources.webdataset.tar import TAR_SUFFIXES, is_sequential
 
 FORMAT = SourceFormat(
     name="webdataset",
     plural="tars",
     suffixes=TAR_SUFFIXES,
-    sequential=COMPRESSED_SUFFIXES,
+    sequential=is_sequential,
+    one_shard=True,
     scan=scan.scan,
     reader=reader.WebDatasetReader,
 )

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 
 import pyarrow as pa
@@ -14,20 +14,13 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.errors import StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
+from pipeline.sources.containers.compression import HEAD_BYTES, Codec, codec_of, decompressed
 from pipeline.sources.contract import SourceSpec
 from pipeline.sources.cursor import Cursor, CursorItem, Cursors
 from pipeline.sources.failures import NO_ANSWER, failed, read_failure
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import fit, json_object
-from pipeline.sources.webdataset.tar import (
-    DamagedTarError,
-    Member,
-    TarDetails,
-    decompressed,
-    is_compressed,
-    is_damage,
-    members,
-)
+from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, members, named_codec
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason, Stage
 
@@ -35,6 +28,7 @@ Sample = list[Member]
 
 #: Room for headers, text and .json in addition to the largest image.
 _OTHER_MEMBERS_BYTES = 4 * 2**20
+_MOST_CODECS = 4096
 _KINDS = frozenset({"image", "txt", "json"})
 
 
@@ -43,7 +37,9 @@ class WebDatasetReader:
 
     def __init__(self, spec: SourceSpec) -> None:
         self._spec = spec
-        self._caption_key = spec.details.caption_key if isinstance(spec.details, TarDetails) else None
+        self._details = spec.details if isinstance(spec.details, TarDetails) else None
+        self._caption_key = self._details.caption_key if self._details else None
+        self._found = lru_cache(_MOST_CODECS)(self._find_codec)
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
         self._limit = spec.config.max_image_bytes
         self._cursors: Cursors[Sample] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
@@ -56,13 +52,12 @@ class WebDatasetReader:
         for uri, group in groupby(places, key=lambda place: records[place].container or ""):
             wanted = list(group)
             try:
-                found = self._read_tar(uri, [records[place] for place in wanted])
+                found = self._read_samples(uri, [records[place] for place in wanted])
             except StorageError as error:
                 down.append(error)
                 found = [RawRecord(records[place], failure=read_failure(error)) for place in wanted]
             results.update(zip(wanted, found, strict=True))
-        asked = [raw for raw in results.values() if not is_damage(raw.record)]
-        if down and all(raw.failure and raw.failure.reason in NO_ANSWER for raw in asked):
+        if down and all(raw.failure and raw.failure.reason in NO_ANSWER for raw in results.values()):
             raise next(error for error in down if isinstance(error, UnavailableError))
         return [results[place] for place in range(len(records))]
 
@@ -70,13 +65,15 @@ class WebDatasetReader:
         """Close the open compressed tars."""
         self._cursors.close()
 
-    def _read_tar(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
-        sound = [record for record in records if not is_damage(record)]
-        found = iter(self._read_samples(uri, sound) if sound else [])
-        return [_damage(record) if is_damage(record) else next(found) for record in records]
+    def _codec(self, uri: str) -> Codec | None:
+        """How a tar is compressed: as the scan found, else (without a scan) as its first bytes say."""
+        return self._details.codecs.get(uri, named_codec(uri)) if self._details else self._found(uri)
+
+    def _find_codec(self, uri: str) -> Codec | None:
+        return codec_of(storage.read_range(uri, 0, HEAD_BYTES, self._policy))
 
     def _read_samples(self, uri: str, records: Sequence[Record]) -> list[RawRecord]:
-        if is_compressed(uri):
+        if self._codec(uri):
             samples = self._cursors.of(uri).take([record.position or 0 for record in records])
             return [self._assemble(record, iter(samples.get(record.position or 0, ())), False) for record in records]
         most = self._limit + _OTHER_MEMBERS_BYTES
@@ -96,7 +93,8 @@ class WebDatasetReader:
     def _stream(self, uri: str) -> Iterator[CursorItem[Sample]]:
         """Samples of a compressed tar with their content, from the first one on."""
         with storage.open_seekable(uri, self._policy) as file:
-            for _key, group in groupby(members(decompressed(file, uri)), key=lambda member: member.key):
+            stream = decompressed(file, self._codec(uri))
+            for _key, group in groupby(members(stream), key=lambda member: member.key):
                 sample: Sample = []
                 with suppress(DamagedTarError):
                     sample.extend(_loaded(member, self._limit) for member in group)
@@ -156,13 +154,6 @@ def _loaded(member: Member, limit: int) -> Member:
 
 def _raise(error: EOFError) -> bytes:
     raise error
-
-
-def _damage(record: Record) -> RawRecord:
-    """The lost part of a damaged tar fails as one record, so that the loss is counted."""
-    lost = f" ({record.size_bytes:,} bytes)" if record.size_bytes else ""
-    detail = f"{record.container} is damaged: nothing after byte {record.position:,} could be read{lost}. Repair it."
-    return failed(record, Reason.UNREADABLE, detail)
 
 
 def _too_large(member: Member, limit: int) -> str:

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import groupby
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import EmptySourceError, SourceError
+from pipeline.errors import ContainerError, EmptySourceError, SourceError, StorageError, UnavailableError
 from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.collector import RecordCollector
+from pipeline.sources.containers.compression import Codec, decompressed, find_codec
+from pipeline.sources.containers.damage import Container, Damage, fingerprint
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
 from pipeline.sources.skipped import SkipTally
 from pipeline.sources.values import Widening, json_object
-from pipeline.sources.webdataset.tar import (
-    DamagedTarError,
-    Member,
-    TarDetails,
-    damage_id,
-    decompressed,
-    is_compressed,
-    members,
-)
-from pipeline.storage import ObjectInfo, ReadPolicy
+from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, members, named_codec
+from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Skip
 
 CAPTION_KEYS = ("caption", "text")
@@ -49,44 +42,56 @@ _SCAN_BUFFER_BYTES = 2**16
 
 @dataclass(slots=True)
 class _TarListing:
-    """The content of one tar; `name` is its name in ids, `end` the byte after its last member."""
+    """The content of one tar.
 
-    info: ObjectInfo
-    name: str
+    Attributes:
+        end: the byte after its last member, in the decompressed stream if there is a codec.
+        damage: why nothing after that can be read.
+        error: why nothing at all can be read.
+    """
+
+    container: Container
+    codec: Codec | None = None
     samples: list[tuple[str, int, int, str | None]] = field(default_factory=list)
     columns: Widening = field(default_factory=Widening)
     texts: int = 0
     skipped: SkipTally = field(default_factory=SkipTally)
     end: int = 0
     damage: str = ""
+    error: ContainerError | StorageError | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+        return self.container.info.uri
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List every sample of every tar.
 
     Raises:
-        SourceError: no tar is found, a file is not a tar, or a column's name is reserved.
-        StorageError: a tar cannot be read.
+        SourceError: no tar is found, too many cannot be read, or a column's name is reserved.
+        StorageError: the store is down, or refuses all tars.
     """
     collector, widening = RecordCollector(sink, config.limit), Widening()
+    damage, codecs = Damage(config, collector, "tars"), dict[str, Codec | None]()
     images, texts, tally = 0, 0, SkipTally()
-    notes: list[str] = []
     for listing in _listings(config, out):
         images += sum(image is not None for *_, image in listing.samples)
         texts += listing.texts
         tally.merge(listing.skipped)
-        notes += [f"{listing.info.uri} is damaged: {listing.damage}."] if listing.damage else []
         widening.merge(listing.columns)
-        _collect(listing, collector)
+        _collect(listing, collector, damage)
+        if listing.samples and listing.codec is not named_codec(listing.uri):
+            codecs[listing.uri] = listing.codec
         if collector.full:
             break
+    damage.finish()
     collector.flush()
     if not collector.rows:
-        kind = SourceError if tally.skipped() else EmptySourceError
-        raise kind(f"The tars in {', '.join(config.uris)} hold no samples of images or texts. {_CURE}")
+        raise _nothing(config, tally)
     caption_key = _caption_key(config, widening.schema(), texts > 0)
-    found = pa.schema([column for column in widening.schema() if column.name != caption_key])
-    extra = _choose_extra(found, config)
+    extra = _choose_extra(widening.schema(), caption_key, config)
     has_texts = texts > 0 or caption_key is not None
     return SourceSpec(
         "webdataset",
@@ -95,14 +100,20 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         has_texts,
         extra,
         collector.rows,
-        details=TarDetails(caption_key),
-        notes=tuple(notes),
+        details=TarDetails(caption_key, codecs),
+        damage=damage.failures,
+        notes=tuple(damage.notes),
         texts=None if caption_key or collector.full else texts,
         skipped=tally.skipped(),
     )
 
 
-_CURE = "Members must be named <key>.jpg, <key>.txt, <key>.json."
+def _nothing(config: SourceConfig, tally: SkipTally) -> SourceError:
+    kind = SourceError if tally.skipped() else EmptySourceError
+    return kind(
+        f"The tars in {', '.join(config.uris)} hold no samples of images or texts. Members must be named <key>.jpg, "
+        "<key>.txt, <key>.json."
+    )
 
 
 def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str | None:
@@ -116,7 +127,8 @@ def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str |
     return None if has_txt else next((key for key in CAPTION_KEYS if key in found.names), None)
 
 
-def _choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
+def _choose_extra(found: pa.Schema, caption_key: str | None, config: SourceConfig) -> pa.Schema:
+    found = pa.schema([column for column in found if column.name != caption_key])
     if config.extra_columns is None and len(found) > _MOST_COLUMNS:
         raise SourceError(
             f"The .json members have {len(found):,} different keys, more than {_MOST_COLUMNS:,} columns. "
@@ -125,25 +137,21 @@ def _choose_extra(found: pa.Schema, config: SourceConfig) -> pa.Schema:
     return choose_extra(found, config)
 
 
-def _collect(listing: _TarListing, collector: RecordCollector) -> None:
-    uri = listing.info.uri
-    for key, position, size_bytes, image in listing.samples:
-        own = _fingerprint(listing, key)
-        collector.add(key, f"{uri}#{image}" if image else None, None, uri, position, size_bytes, own)
-    if listing.damage:
-        key, size_bytes = damage_id(listing.name), listing.info.size_bytes
-        at = listing.end if is_compressed(uri) else min(listing.end, size_bytes)
-        lost = None if is_compressed(uri) else size_bytes - at
-        collector.add(key, None, None, uri, at, lost, _fingerprint(listing, key))
-
-
-def _fingerprint(listing: _TarListing, key: str) -> str:
-    content = f"{listing.info.fingerprint}\0{key}".encode("utf-8", "surrogateescape")
-    return blake2b(content, digest_size=16).hexdigest()
+def _collect(listing: _TarListing, collector: RecordCollector, damage: Damage) -> None:
+    container, uri = listing.container, listing.uri
+    with damage.reading(container):
+        if listing.error:
+            raise listing.error
+        for key, position, size_bytes, image in listing.samples:
+            own = fingerprint(container.info, key)
+            collector.add(key, f"{uri}#{image}" if image else None, None, uri, position, size_bytes, own)
+        if listing.damage:
+            at = listing.end if listing.codec else min(listing.end, container.info.size_bytes)
+            damage.cut(container, listing.damage, at, None if listing.codec else container.info.size_bytes - at)
 
 
 def _listings(config: SourceConfig, out: str) -> Iterator[_TarListing]:
-    listings = [_TarListing(info, name) for info, name in files_of(config, "webdataset", out)]
+    listings = [_TarListing(Container(info, name)) for info, name in files_of(config, "webdataset", out)]
     policy = ReadPolicy.of(config)
     at_once = 1 if config.limit else _TARS_AT_ONCE
     for start in range(0, len(listings), at_once):
@@ -152,16 +160,26 @@ def _listings(config: SourceConfig, out: str) -> Iterator[_TarListing]:
 
 
 def _list_tar(listing: _TarListing, policy: ReadPolicy) -> _TarListing:
-    info = listing.info
-    with storage.open_seekable(info.uri, policy, _SCAN_BUFFER_BYTES) as file:
-        try:
-            for key, group in groupby(members(decompressed(file, info.uri)), key=lambda member: member.key):
-                _list_sample(listing, key, group)
-        except (DamagedTarError, EOFError) as error:
-            if not listing.samples:
-                raise SourceError(f"{info.uri} cannot be read as a tar: {error}. Repair or remove it.") from error
-            listing.damage = str(error)
+    uri = listing.uri
+    try:
+        with storage.open_seekable(uri, policy, _SCAN_BUFFER_BYTES) as file, storage.translated(uri):
+            listing.codec = find_codec(file)
+            _list_members(listing, decompressed(file, listing.codec))
+    except UnavailableError:
+        raise
+    except StorageError as error:
+        listing.error = error
     return listing
+
+
+def _list_members(listing: _TarListing, file: BinaryIO) -> None:
+    try:
+        for key, group in groupby(members(file), key=lambda member: member.key):
+            _list_sample(listing, key, group)
+    except (DamagedTarError, EOFError) as error:
+        listing.damage = str(error)
+        if not listing.samples:
+            listing.error = ContainerError(f"{listing.uri} cannot be read as a tar: {error}. Repair or remove it.")
 
 
 def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> None:
@@ -181,7 +199,7 @@ def _add_sample(listing: _TarListing, key: str, parts: list[Member]) -> None:
     known = sum(part is image or part.suffix in _TEXT_SUFFIXES for part in parts)
     for part in parts:
         if part is not image and part.suffix not in _TEXT_SUFFIXES:
-            listing.skipped.add(Skip.UNKNOWN_MEMBER, f"{listing.info.uri}#{part.name}")
+            listing.skipped.add(Skip.UNKNOWN_MEMBER, f"{listing.uri}#{part.name}")
     listing.texts += sum(part.suffix == "txt" for part in parts)
     listing.end = parts[-1].end if parts else listing.end
     if known:

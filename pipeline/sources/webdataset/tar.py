@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Self, cast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Self
 
-from pipeline.records import Record
+from pipeline.sources.containers.compression import STREAM_ERRORS, Codec
 
 BLOCK = tarfile.BLOCKSIZE
-COMPRESSED_SUFFIXES = (".tar.gz", ".tgz")
-TAR_SUFFIXES = (".tar", *COMPRESSED_SUFFIXES)
+_CODECS = {
+    ".tar": None,
+    ".tar.gz": Codec.GZIP,
+    ".tgz": Codec.GZIP,
+    ".tar.bz2": Codec.BZIP2,
+    ".tbz": Codec.BZIP2,
+    ".tbz2": Codec.BZIP2,
+    ".tar.xz": Codec.XZ,
+    ".txz": Codec.XZ,
+    ".tar.zst": Codec.ZSTD,
+    ".tzst": Codec.ZSTD,
+}
+TAR_SUFFIXES = tuple(_CODECS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +49,30 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class TarDetails:
-    """`SourceSpec.details` of tars: the key of the text in .json members, used where there is no .txt."""
+    """`SourceSpec.details` of tars.
+
+    Attributes:
+        caption_key: key of the text in .json members, used where there is no .txt.
+        codecs: how the tars are compressed whose names say something else.
+    """
 
     caption_key: str | None
+    codecs: Mapping[str, Codec | None] = field(default_factory=dict)
 
 
 class DamagedTarError(Exception):
     """The tar ends early, or something other than a tar header follows."""
 
 
-def damage_id(name: str) -> str:
-    """Id of the record that stands for the lost part of a damaged tar. No sample has it: a key has no dot there."""
-    return f"{name}#damaged"
+def named_codec(uri: str) -> Codec | None:
+    """How a tar is compressed according to its name."""
+    return next((codec for suffix, codec in _CODECS.items() if uri.lower().endswith(suffix)), None)
 
 
-def is_damage(record: Record) -> bool:
-    """Whether a record stands for damage: from `position` on, `size_bytes` long if that is known."""
-    tar, mark, rest = record.id.rpartition("#damaged")
-    return bool(mark) and not rest and tar.lower().endswith(TAR_SUFFIXES)
-
-
-def is_compressed(uri: str) -> bool:
-    """Whether a tar is gzipped, by its name."""
-    return uri.lower().endswith(COMPRESSED_SUFFIXES)
-
-
-def decompressed(file: BinaryIO, uri: str) -> BinaryIO:
-    """`file` itself, or its decompressed, forward-only stream."""
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if is_compressed(uri) else file
+def is_sequential(uri: str, details: object) -> bool:
+    """Whether a tar of a scanned source is compressed, so that it can only be read from its beginning."""
+    codecs = details.codecs if isinstance(details, TarDetails) else {}
+    return codecs.get(uri, named_codec(uri)) is not None
 
 
 def members(file: BinaryIO, start: int = 0) -> Iterator[Member]:
@@ -87,7 +92,11 @@ def members(file: BinaryIO, start: int = 0) -> Iterator[Member]:
             tar.members.clear()
             if info.isfile() and (member := _member(tar, info, start)):
                 yield member
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, *STREAM_ERRORS) as error:
+        raise DamagedTarError(str(error)) from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's, which says nothing about the tar
+            raise
         raise DamagedTarError(str(error)) from error
     if any(watched.last):
         raise DamagedTarError(f"no tar header at byte {start + tar.offset}")
@@ -104,7 +113,11 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member |
         content = tar.extractfile(info)
         try:
             return content.read() if content else b""
-        except (tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, *STREAM_ERRORS) as error:
+            raise EOFError(f"the tar ends inside {path}") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
             raise EOFError(f"the tar ends inside {path}") from error
 
     end = info.offset_data + (info.size + BLOCK - 1) // BLOCK * BLOCK

@@ -16,7 +16,7 @@ BOUNDS = Bounds.around(512)
 def shards_of(ids: list[str], containers: list[str | None] | None = None, batch: int = 1000) -> list[list[str]]:
     containers = containers or [None] * len(ids)
     tars = {name: containers.count(name) for name in set(containers) if name and ".t" in name}
-    cutter = Cutter(BOUNDS, tars)
+    cutter = Cutter(BOUNDS, tars, lambda tar: tar.endswith("gz"))
     starts: list[bool] = []
     for at in range(0, len(ids), batch):
         starts += cutter.starts(ids[at : at + batch], containers[at : at + batch])

@@ -143,7 +143,7 @@ def test_a_shard_committed_during_planning_is_planned_whole(catalog: Catalog) ->
             scan(catalog.config().source, listing.add)
 
         def cuts_with_a_commit() -> Iterator[Cut]:
-            for number, cut in enumerate(full_cut(listing, first.dataset.identity)):
+            for number, cut in enumerate(full_cut(listing, first.dataset.identity, first.source)):
                 if number == 2:
                     carry_out(first, {read_records(first.shards[1])[0].id: "timeout"}, slice(1, 2))
                 yield cut
@@ -249,18 +249,18 @@ def test_a_missing_output_is_an_error(catalog: Catalog) -> None:
 
 
 def test_each_tar_is_a_shard_and_a_compressed_one_is_sequential(tmp_path: Path) -> None:
-    for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz")):
+    for name, mode in (("a.tar", "w"), ("b.tar.gz", "w:gz"), ("c.tar", "w:xz"), ("d.tgz", "w")):
         with tarfile.open(tmp_path / name, mode) as tar:  # type: ignore[call-overload]
             for i in range(3):
                 member = tarfile.TarInfo(f"{name[0]}{i}.jpg")
                 member.size = 4
                 tar.addfile(member, io.BytesIO(b"\xff\xd8\xff\xd9"))
     config = RunConfig(
-        source=SourceConfig(uris=(str(tmp_path / "a.tar"), str(tmp_path / "b.tar.gz"))),
+        source=SourceConfig(uris=(str(tmp_path / "*.t*"),)),
         output=OutputConfig(uri=str(tmp_path / "out")),
     )
     plan = make_plan(config, MODEL, new_run_id(), 2)
-    assert [(shard.rows, shard.sequential) for shard in plan.shards] == [(3, False), (3, True)]
+    assert [(shard.rows, shard.sequential) for shard in plan.shards] == [(3, False), (3, True), (3, True), (3, False)]
 
 
 def test_a_retry_plans_records_of_one_reason_under_new_shard_ids(catalog: Catalog) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.sources import is_sequential
 from tests.fixtures.sources import put, read, reasons, scan
 
 
@@ -151,9 +150,3 @@ def test_a_spec_can_be_pickled(tmp_path: Path) -> None:
     data = pickle.dumps(spec)
     assert len(data) < 5000
     assert read(pickle.loads(data), records)["1.jpg"].image == b"one"
-
-
-def test_compressed_and_line_based_containers_are_sequential() -> None:
-    sequential = {uri: is_sequential(uri) for uri in ("a.tar", "a.tar.gz", "A.TGZ", "b.parquet", "b.csv", "b.jsonl.gz")}
-    assert [uri for uri, known in sequential.items() if known] == ["a.tar.gz", "A.TGZ", "b.csv", "b.jsonl.gz"]
-    assert not is_sequential(None)

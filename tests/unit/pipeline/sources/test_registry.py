@@ -20,7 +20,7 @@ from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceFormat, SourceSpec
 from pipeline.sources.detect import files_of, kind_of_container
 from pipeline.sources.names import kind_of
-from pipeline.sources.registry import formats, is_sequential
+from pipeline.sources.registry import formats
 from pipeline.vocabulary import SourceKind
 from tests.fixtures.sources import put, read, scan
 
@@ -36,7 +36,6 @@ def test_a_suffix_belongs_to_one_format() -> None:
     assert len(set(suffixes)) == len(suffixes)
     for known in formats().values():
         assert {kind_of(f"A{suffix.upper()}") for suffix in known.suffixes} <= {known.name}
-        assert set(known.sequential) <= set(known.suffixes)
         assert all(kind_of(f"a{suffix}") not in (None, known.name) for suffix in known.shared)
         assert set(known.options) <= set(SourceConfig.model_fields)
 
@@ -89,17 +88,15 @@ def toy_format(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (".toy", ".toy.gz"),
         scan_toys,
         ToyReader,
-        sequential=(".toy.gz",),
+        sequential=lambda container, details: container.endswith(".gz"),
         options=("fingerprint_column",),
         details=lambda config, container: f"played again from {storage.name(container)}",
     )
     monkeypatch.setitem(sys.modules, "pipeline.sources.toy", package)
     monkeypatch.setattr(registry, "get_args", lambda kinds: (*get_args(kinds), "toy"))
     formats.cache_clear()
-    registry._sequential_suffixes.cache_clear()
     yield
     formats.cache_clear()
-    registry._sequential_suffixes.cache_clear()
 
 
 @pytest.mark.usefixtures("toy_format")
@@ -108,7 +105,7 @@ def test_a_new_format_needs_only_a_package_and_a_name(tmp_path: Path) -> None:
     spec, records = scan(tmp_path, fingerprint_column="x")
     assert (spec.kind, [record.id for record in records]) == ("toy", ["a.toy", "x/b.toy.gz"])
     assert {raw.text for raw in read(spec, records).values()} == {"played"}
-    assert [is_sequential(record.container) for record in records] == [False, True]
+    assert [sources.is_sequential(spec, record.container) for record in records] == [False, True]
     again = sources.reopen("toy", spec.config, records[0].container, False, True)  # type: ignore[arg-type]
     assert again.read(records[:1])[0].text == "played again from a.toy"
     put(tmp_path, {"c.tar": b""})
