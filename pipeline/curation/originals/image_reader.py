@@ -25,6 +25,7 @@ from pipeline.records import Failure, Record
 from pipeline.sources import RecordReader, reopen
 from pipeline.sources.detect import detect, kind_of_container
 from pipeline.sources.failures import read_failure
+from pipeline.sources.references.image import parse
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason, SourceKind, Stage
 
@@ -158,7 +159,7 @@ class ImageReader:
             if isinstance(result, Failure) and _has_own_uri(requests[number])
         ]
         policy = ReadPolicy.of(self._sources(requests[failed[0]].plan if failed else -1))
-        uris = [requests[number].image_uri or "" for number in failed]
+        uris = [_address(requests[number].image_uri or "") for number in failed]
         for number, data in zip(failed, storage.read_many(uris, policy), strict=True):
             results[number] = results[number] if isinstance(data, StorageError) else data
         return results
@@ -187,6 +188,12 @@ def _has_own_uri(request: ImageRequest) -> bool:
     """Whether the row's URI is that of a whole object which has not been tried yet."""
     uri, record = request.image_uri or "", request.record
     return bool(uri) and "#" not in uri and (record is None or bool(record.container))
+
+
+def _address(image_uri: str) -> str:
+    """The address to read for a stored URI, which is as written in its table."""
+    reference = parse(image_uri, "")
+    return reference.uri or image_uri if reference else image_uri
 
 
 def _not_planned(request: ImageRequest, out: str) -> Failure:

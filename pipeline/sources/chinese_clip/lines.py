@@ -5,7 +5,6 @@ A line's fingerprint is the hash of its bytes, so a file that was copied or touc
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,7 +17,6 @@ from pipeline.storage import ReadPolicy
 PIECE_BYTES = 16 * 2**20
 _BUFFER_BYTES = 4 * 2**20
 _BOM = b"\xef\xbb\xbf"
-_URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +74,3 @@ def encoded_image(line: bytes) -> bytes:
 def canonical_id(name: str) -> str:
     """One spelling per number, since texts refer to images by number: `007` is 7."""
     return name.lstrip("0") or "0" if name.isascii() and name.isdigit() else name
-
-
-def decode_image(encoded: bytes) -> bytes:
-    """Decode base64 in the standard or the URL-safe alphabet, with or without padding.
-
-    Raises:
-        ValueError: it is not base64.
-    """
-    plain = encoded.translate(_URLSAFE)
-    return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)

@@ -15,7 +15,6 @@ from pipeline.sources.chinese_clip.holdings import IMAGES_SUFFIX, TEXT_SUFFIXES
 from pipeline.sources.chinese_clip.labelled import ClassFolders, class_folder
 from pipeline.sources.chinese_clip.lines import (
     PIECE_BYTES,
-    decode_image,
     encoded_image,
     fingerprint,
     image_id,
@@ -28,6 +27,7 @@ from pipeline.sources.chinese_clip.texts_file import as_number
 from pipeline.sources.contract import SourceSpec
 from pipeline.sources.failures import failed, raise_if_all_unavailable, read_failure
 from pipeline.sources.folder.reader import FolderReader
+from pipeline.sources.references.inline import decode_base64
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason
 
@@ -177,8 +177,8 @@ def _text(record: Record, data: bytes) -> tuple[str, tuple[str, ...]]:
 def _image(record: Record, data: bytes) -> bytes:
     if _is_file(record.container or ""):
         image_id(data)
-        return decode_image(encoded_image(data))
-    return decode_image(data.strip())
+        return decode_base64(encoded_image(data))
+    return decode_base64(data.strip())
 
 
 def _as_json(image_ids: Sequence[str]) -> str | None:

@@ -18,6 +18,8 @@ from pipeline.sources.table.contract import TableRow
 from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
+#: Cells may contain whole images as base64.
+_SCAN_BYTES = 64 * 2**20
 _READ_ROWS = 128
 _COLUMN_BUFFER_BYTES = 2**20
 
@@ -57,7 +59,8 @@ class ParquetTable:
             yield from ({"": [None] * min(_SCAN_ROWS, rows - at)} for at in range(0, rows, _SCAN_ROWS))
             return
         try:
-            for batch in self._batches(0, names, _SCAN_ROWS):
+            row_bytes = sum(self.mean_bytes(name) or 0 for name in names)
+            for batch in self._batches(0, names, max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, row_bytes)))):
                 yield {name: batch.column(name).to_pylist() for name in names}
         except UnicodeDecodeError as error:
             raise ContainerError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error

@@ -8,21 +8,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.credentials import without_credentials
 from pipeline.errors import SourceError, StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
 from pipeline.sources.contract import SourceSpec
 from pipeline.sources.cursor import Cursor, Cursors
 from pipeline.sources.failures import failed, read_failure
+from pipeline.sources.references.image import ImageReference, parse, stored_id, too_large
 from pipeline.sources.table.columns import role_names
 from pipeline.sources.table.contract import TableColumns, TableRow
 from pipeline.sources.table.open import open_table
-from pipeline.sources.table.scan import resolve
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason
-
-#: Schemes that image URIs in tables may have. Other fsspec schemes can reach any host or wrap any other address.
-_SCHEMES = frozenset({"file", "s3", "s3a", "gs", "gcs", "az", "http", "https"})
 
 
 class _Parts(NamedTuple):
@@ -97,29 +93,30 @@ class TableReader:
             return failed(
                 record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Run the same command again."
             )
-        if columns.id and without_credentials(str(values[columns.id])) != record.id:
+        if columns.id and stored_id(str(values[columns.id])) != record.id:
             return _changed(record)
         if columns.image is None:
             return _Parts(record, values, None, None)
         image, written = _image(values[columns.image], columns)
-        uri = resolve(written, storage.parent(container)) if written else None
-        if columns.image_is_uri and (without_credentials(uri) if uri else None) != record.image_uri:
+        reference = parse(written, container) if written else None
+        if columns.image_is_uri and (reference.stored if reference else None) != record.image_uri:
             return _changed(record)
-        if image is None and uri is None:
+        if image is None and reference is None:
             return failed(record, Reason.MISSING_IMAGE, f"Row {record.position} of {container} has no {columns.image}.")
-        return self._checked(_Parts(record, values, image, uri))
+        return self._checked(_Parts(record, values, image, reference.uri if reference else None), reference)
 
-    def _checked(self, part: _Parts) -> _Parts | RawRecord:
-        """The same, or a failure if policy forbids reading its image."""
+    def _checked(self, part: _Parts, reference: ImageReference | None) -> _Parts | RawRecord:
+        """The same, with the image if the table contains it; or a failure if it cannot or must not be read."""
         limit = self._spec.config.max_image_bytes
+        if reference and reference.problem:
+            return failed(part.record, Reason.BAD_URI, reference.problem)
+        if reference and reference.inline:
+            try:
+                return part._replace(image=reference.decode(limit))
+            except StorageError as error:
+                return RawRecord(part.record, failure=read_failure(error))
         if part.image is not None and len(part.image) > limit:
-            detail = (
-                f"The image has {len(part.image):,} bytes, more than {limit:,}. Raise --max-image-bytes to read it."
-            )
-            return failed(part.record, Reason.TOO_LARGE, detail)
-        if part.uri and not _is_allowed(part.uri, part.record.container or ""):
-            detail = f"{storage.printable(part.uri)} has a scheme that tables may not use. Correct the table."
-            return failed(part.record, Reason.BAD_URI, detail)
+            return failed(part.record, Reason.TOO_LARGE, too_large(part.image, limit))
         return part
 
     def _raw(self, part: _Parts, images: Mapping[str, bytes | StorageError]) -> RawRecord:
@@ -129,13 +126,6 @@ class TableReader:
         text = part.values[self._columns.text] if self._columns.text else None
         extra = {name: part.values[name] for name in self._spec.extra.names}
         return RawRecord(part.record, image, text, extra)
-
-
-def _is_allowed(uri: str, container: str) -> bool:
-    """Whether a URI has a known scheme or the table's own, and is no chain (`filecache::s3://...`)."""
-    before, separator, _path = uri.partition("://")
-    chained = bool(separator) and "::" in before
-    return not chained and storage.scheme(uri) in _SCHEMES | {storage.scheme(container)}
 
 
 def _raise_if_down(images: Mapping[str, bytes | StorageError]) -> None:

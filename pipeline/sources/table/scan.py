@@ -4,7 +4,8 @@ Ids come from a column, else from the image URI as written, else from `<file>#<r
 the column named by the user, else is a hash of image URI and text, or for image bytes the file's fingerprint and row.
 
 Records are stored, so their ids and image URIs carry no credentials: a presigned URL loses its query, and the reader
-takes the full URL from the table again. A URL that is signed again is still the same record.
+takes the full URL from the table again. A URL that is signed again is still the same record. An image that is in the
+text itself is stored as a short marker.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.credentials import without_credentials
 from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.containers.damage import Container, Damage
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
+from pipeline.sources.references.image import ImageReference, parse, stored_id
 from pipeline.sources.table.columns import check_columns, resolve_columns, role_names
 from pipeline.sources.table.contract import TableColumns, TableFile
 from pipeline.sources.table.open import open_table
@@ -103,8 +103,9 @@ def _scan_file(file: _File, collector: RecordCollector) -> int:
         rows = range(start, start + len(next(iter(batch.values()))))
         start = rows.stop
         written = batch[image] if image else None
-        ids = _ids(file, rows, batch, written)
-        uris = _uris(file, rows, written)
+        references = [parse(value, file.info.uri) if value else None for value in written] if written else None
+        ids = _ids(file, rows, batch, references)
+        uris = _uris(file, rows, references)
         fingerprints = _fingerprints(file, rows, batch, uris)
         count, nothing = len(rows), [None] * len(rows)
         container = [file.info.uri] * count
@@ -115,13 +116,16 @@ def _scan_file(file: _File, collector: RecordCollector) -> int:
     return texts
 
 
-def _ids(file: _File, rows: range, batch: dict[str, list[Any]], written: list[Any] | None) -> list[str]:
-    if not file.columns.id:
-        values = written or [None] * len(rows)
-        named = [value or f"{file.name}#{row}" for value, row in zip(values, rows, strict=True)]
-    else:
-        named = _strings(file, file.columns.id, rows, batch)
-    return [without_credentials(value) for value in named]
+def _ids(
+    file: _File, rows: range, batch: dict[str, list[Any]], references: Sequence[ImageReference | None] | None
+) -> list[str]:
+    if file.columns.id:
+        return [stored_id(value) for value in _strings(file, file.columns.id, rows, batch)]
+    own = [f"{file.name}#{row}" for row in rows]
+    if references is None or file.columns.image is None:
+        return own
+    pairs = zip(references, batch[file.columns.image], own, strict=True)
+    return [stored_id(written) if reference else name for reference, written, name in pairs]
 
 
 def _strings(file: _File, name: str, rows: range, batch: dict[str, list[Any]]) -> list[str]:
@@ -133,19 +137,11 @@ def _strings(file: _File, name: str, rows: range, batch: dict[str, list[Any]]) -
     return [str(value) for value in values]
 
 
-def _uris(file: _File, rows: range, written: list[Any] | None) -> list[str | None]:
-    if written is None:
+def _uris(file: _File, rows: range, references: Sequence[ImageReference | None] | None) -> list[str | None]:
+    if references is None:
         own = f"{file.info.uri}#"
         return [f"{own}{row}" for row in rows] if file.columns.image else [None] * len(rows)
-    folder = storage.parent(file.info.uri)
-    return [without_credentials(resolve(value, folder)) if value else None for value in written]
-
-
-def resolve(written: str, folder: str) -> str:
-    """The address of an image URI in a table: absolute, or relative to the table's folder."""
-    if "://" in written:
-        return written
-    return storage.normalise(written if written.startswith("/") else storage.join(folder, written))
+    return [reference.stored if reference else None for reference in references]
 
 
 def _fingerprints(file: _File, rows: range, batch: dict[str, list[Any]], uris: Sequence[str | None]) -> list[str]:

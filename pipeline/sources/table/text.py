@@ -28,6 +28,8 @@ from pipeline.sources.values import Widening, fit, fit_text, json_object
 from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
+#: Cells may contain whole images as base64.
+_SCAN_CHARACTERS = 32 * 2**20
 _HEAD_ROWS = 1000
 _SAMPLE_BYTES = 2**18
 _HEAD_BYTES = 512
@@ -84,9 +86,19 @@ class TextTable:
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         """See `TableFile.scan`."""
-        rows = self._parsed(self._raw_rows())
-        while batch := list(islice(rows, _SCAN_ROWS)):
-            yield {name: [row.get(name) for row in batch] for name in names or ("",)}
+        batch: dict[str, list[Any]] = {name: [] for name in names or ("",)}
+        rows = size = 0
+        for row in self._parsed(self._raw_rows()):
+            for name, values in batch.items():
+                value = row.get(name)
+                values.append(value)
+                size += len(value) if isinstance(value, str) else 0
+            rows += 1
+            if rows == _SCAN_ROWS or size >= _SCAN_CHARACTERS:
+                yield batch
+                batch, rows, size = {name: [] for name in batch}, 0, 0
+        if rows:
+            yield batch
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
