@@ -110,4 +110,10 @@ _WORDS: Mapping[str, tuple[str, str, str]] = {
     Skip.UNADDRESSABLE: ("name", "that no request can address", "Rename it."),
     Skip.VANISHED: ("file", "that vanished while it was listed", ""),
     Skip.UNKNOWN_MEMBER: ("member", "of an unknown kind", ""),
+    Skip.SPECIAL_MEMBER: ("member", "that is no plain file (sparse, a folder, a device)", ""),
+    Skip.UNFOLLOWED_LINK: (
+        "link",
+        "in a tar to a file that is not in it, or in a compressed tar",
+        "Pack the files themselves: tar --dereference --hard-dereference.",
+    ),
 }

@@ -64,6 +64,8 @@ class Skip(StrEnum):
     UNADDRESSABLE = "unaddressable"
     VANISHED = "vanished"
     UNKNOWN_MEMBER = "unknown_member"
+    SPECIAL_MEMBER = "special_member"
+    UNFOLLOWED_LINK = "unfollowed_link"
 
 
 #: Columns of the embeddings that hanclip writes; a source column must not have one of these names.

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import groupby
+from itertools import chain, groupby, repeat, takewhile
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -20,16 +21,25 @@ from pipeline.sources.cursor import Cursor, CursorItem, Cursors
 from pipeline.sources.failures import NO_ANSWER, failed, read_failure
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import fit, json_object
+from pipeline.sources.webdataset.samples import MemberPlace, elsewhere
 from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, members, named_codec
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason, Stage
 
-Sample = list[Member]
+Members = list[Member]
 
 #: Room for headers, text and .json in addition to the largest image.
 _OTHER_MEMBERS_BYTES = 4 * 2**20
 _MOST_CODECS = 4096
 _KINDS = frozenset({"image", "txt", "json"})
+
+
+class _Part(NamedTuple):
+    """A part of a sample that is outside of its span, as read."""
+
+    kind: str
+    place: MemberPlace
+    data: bytes | StorageError
 
 
 class WebDatasetReader:
@@ -42,7 +52,7 @@ class WebDatasetReader:
         self._found = lru_cache(_MOST_CODECS)(self._find_codec)
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
         self._limit = spec.config.max_image_bytes
-        self._cursors: Cursors[Sample] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
+        self._cursors: Cursors[Members] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
@@ -77,47 +87,65 @@ class WebDatasetReader:
             samples = self._cursors.of(uri).take([record.position or 0 for record in records])
             return [self._assemble(record, iter(samples.get(record.position or 0, ())), False) for record in records]
         most = self._limit + _OTHER_MEMBERS_BYTES
-        spans = [(record.position or 0, min(record.size_bytes or 0, most)) for record in records]
-        slices = storage.read_spans(uri, spans, self._policy)
+        placed = [elsewhere(record) for record in records]
+        places = [place for known in placed for place in known.values()]
+        spans = [(record.position or 0, record.size_bytes or 0) for record in records]
+        spans += [(place.offset, place.size_bytes) for place in places]
+        slices = storage.read_spans(uri, [(start, min(length, most)) for start, length in spans], self._policy)
         broken = next((data for data in slices if isinstance(data, StorageError)), None)
         if broken and all(isinstance(data, StorageError) for data in slices):
             raise broken
-        return [self._parse(record, data) for record, data in zip(records, slices, strict=True)]
+        others = iter(slices[len(records) :])
+        return [
+            self._parse(record, data, [_Part(kind, place, next(others)) for kind, place in known.items()])
+            for record, data, known in zip(records, slices, placed, strict=False)
+        ]
 
-    def _parse(self, record: Record, data: bytes | StorageError) -> RawRecord:
+    def _parse(self, record: Record, data: bytes | StorageError, others: Sequence[_Part]) -> RawRecord:
         if isinstance(data, StorageError):
             return RawRecord(record, failure=read_failure(data))
+        for part in others:
+            if isinstance(part.data, StorageError):
+                return RawRecord(record, failure=read_failure(part.data))
         whole = len(data) >= (record.size_bytes or 0)
-        return self._assemble(record, members(io.BytesIO(data), record.position or 0), whole)
+        return self._assemble(record, members(io.BytesIO(data), record.position or 0), whole, others)
 
-    def _stream(self, uri: str) -> Iterator[CursorItem[Sample]]:
+    def _stream(self, uri: str) -> Iterator[CursorItem[Members]]:
         """Samples of a compressed tar with their content, from the first one on."""
         with storage.open_seekable(uri, self._policy) as file:
             stream = decompressed(file, self._codec(uri))
-            for _key, group in groupby(members(stream), key=lambda member: member.key):
-                sample: Sample = []
+            for _, group in groupby(members(stream, links=False), key=lambda member: member.group):
+                sample: Members = []
                 with suppress(DamagedTarError):
                     sample.extend(_loaded(member, self._limit) for member in group)
                 size_bytes = sum(min(member.size_bytes, self._limit) for member in sample)
                 yield CursorItem(sample[0].offset, sample, size_bytes)
 
-    def _assemble(self, record: Record, found: Iterator[Member], whole: bool) -> RawRecord:
+    def _assemble(
+        self, record: Record, found: Iterator[Member], whole: bool, others: Sequence[_Part] = ()
+    ) -> RawRecord:
         """The record's parts, or the failure if they are not what was planned."""
-        image_name = (record.image_uri or "").removeprefix(f"{record.container}#")
+        names = {part.kind: part.place.name for part in others}
+        image_name = names.get("image") or (record.image_uri or "").removeprefix(f"{record.container}#")
         parts: dict[str, bytes] = {}
+        at_place = False
+        own = takewhile(lambda member: member.key == record.id, found)
         try:
-            for member in found:
-                if member.key != record.id:
-                    break
+            for is_own, member in chain(zip(repeat(True), own), zip(repeat(False), map(_first, others))):
+                at_place |= is_own
                 kind = "image" if member.name == image_name else member.suffix
                 if kind == "image" and member.size_bytes > self._limit:
                     return failed(record, Reason.TOO_LARGE, _too_large(member, self._limit))
-                if kind in _KINDS and kind not in parts:
+                if kind in _KINDS and kind not in parts and member.target is None:
                     parts[kind] = member.read()
         except (DamagedTarError, EOFError):
             if not whole:
                 return failed(record, Reason.TRUNCATED, f"{record.container} ends inside this record. Repair the tar.")
-        if not parts or (image_name and "image" not in parts):
+        if (
+            not (at_place and parts)
+            or (record.image_uri and "image" not in parts)
+            or (record.text_uri and "txt" not in parts)
+        ):
             detail = (
                 f"{record.container} no longer holds {record.id} at byte {record.position}. Run the same command again."
             )
@@ -139,6 +167,15 @@ class WebDatasetReader:
             detail = f"The text of {record.id} is neither UTF-8 nor GB18030. Convert it to UTF-8."
             return failed(record, Reason.BAD_TEXT, detail, Stage.TEXT)
         return RawRecord(record, parts.get("image"), text, extra)
+
+
+def _first(part: _Part) -> Member:
+    """The member at the part's place. Raises DamagedTarError if there is none."""
+    assert isinstance(part.data, bytes)
+    found = next(members(io.BytesIO(part.data), part.place.offset), None)
+    if found is None:
+        raise DamagedTarError(f"no member at byte {part.place.offset}")
+    return found
 
 
 def _loaded(member: Member, limit: int) -> Member:

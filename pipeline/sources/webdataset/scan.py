@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -16,7 +17,6 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import ContainerError, EmptySourceError, SourceError, StorageError, UnavailableError
-from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.containers.compression import Codec, decompressed, find_codec
 from pipeline.sources.containers.damage import Container, Damage, fingerprint
@@ -25,12 +25,19 @@ from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
 from pipeline.sources.skipped import SkipTally
 from pipeline.sources.values import Widening, json_object
-from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, members, named_codec
+from pipeline.sources.webdataset.samples import Sample, sample_of, whole
+from pipeline.sources.webdataset.tar import (
+    TEXT_SUFFIXES,
+    DamagedTarError,
+    Member,
+    TarDetails,
+    members,
+    named_codec,
+)
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Skip
 
 CAPTION_KEYS = ("caption", "text")
-_TEXT_SUFFIXES = ("txt", "json")
 
 #: More keys than this are data rather than columns, and carrying them all is not what the user meant.
 _MOST_COLUMNS = 1000
@@ -52,9 +59,8 @@ class _TarListing:
 
     container: Container
     codec: Codec | None = None
-    samples: list[tuple[str, int, int, str | None]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     columns: Widening = field(default_factory=Widening)
-    texts: int = 0
     skipped: SkipTally = field(default_factory=SkipTally)
     end: int = 0
     damage: str = ""
@@ -64,6 +70,10 @@ class _TarListing:
     def uri(self) -> str:
         """Its address."""
         return self.container.info.uri
+
+    def skip(self, kind: Skip, name: str) -> None:
+        """Count a member that is part of no record."""
+        self.skipped.add(kind, f"{self.uri}#{name}")
 
 
 def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
@@ -77,8 +87,8 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     damage, codecs = Damage(config, collector, "tars"), dict[str, Codec | None]()
     images, texts, tally = 0, 0, SkipTally()
     for listing in _listings(config, out):
-        images += sum(image is not None for *_, image in listing.samples)
-        texts += listing.texts
+        images += sum(sample.image is not None for sample in listing.samples)
+        texts += sum(sample.text is not None for sample in listing.samples)
         tally.merge(listing.skipped)
         widening.merge(listing.columns)
         _collect(listing, collector, damage)
@@ -142,9 +152,9 @@ def _collect(listing: _TarListing, collector: RecordCollector, damage: Damage) -
     with damage.reading(container):
         if listing.error:
             raise listing.error
-        for key, position, size_bytes, image in listing.samples:
-            own = fingerprint(container.info, key)
-            collector.add(key, f"{uri}#{image}" if image else None, None, uri, position, size_bytes, own)
+        for sample in listing.samples:
+            place = (uri, sample.position, sample.size_bytes, fingerprint(container.info, sample.key))
+            collector.add(sample.key, sample.image_uri(uri), sample.text_uri(uri), *place)
         if listing.damage:
             at = listing.end if listing.codec else min(listing.end, container.info.size_bytes)
             damage.cut(container, listing.damage, at, None if listing.codec else container.info.size_bytes - at)
@@ -174,44 +184,40 @@ def _list_tar(listing: _TarListing, policy: ReadPolicy) -> _TarListing:
 
 def _list_members(listing: _TarListing, file: BinaryIO) -> None:
     try:
-        for key, group in groupby(members(file), key=lambda member: member.key):
-            _list_sample(listing, key, group)
+        found = members(file, links=listing.codec is None, skip=listing.skip)
+        for _, group in groupby(found, key=lambda member: member.group):
+            _list_sample(listing, group)
     except (DamagedTarError, EOFError) as error:
         listing.damage = str(error)
         if not listing.samples:
             listing.error = ContainerError(f"{listing.uri} cannot be read as a tar: {error}. Repair or remove it.")
+    if listing.codec is None:
+        listing.samples = whole(listing.samples, partial(listing.skip, Skip.UNFOLLOWED_LINK))
 
 
-def _list_sample(listing: _TarListing, key: str, group: Iterator[Member]) -> None:
+def _list_sample(listing: _TarListing, group: Iterator[Member]) -> None:
     parts = []
     try:
         for member in group:
             parts.append(member)
-            if member.suffix == "json" and member.size_bytes <= _LARGEST_JSON_BYTES:
+            if member.suffix == "json" and member.target is None and member.size_bytes <= _LARGEST_JSON_BYTES:
                 listing.columns.see(_scalars(member.read()))
     finally:
         # Also if the tar ends here: the rest of the sample is planned, and fails when it is read.
-        _add_sample(listing, key, parts)
+        _add_sample(listing, parts)
 
 
-def _add_sample(listing: _TarListing, key: str, parts: list[Member]) -> None:
-    image = _image_of(parts)
-    known = sum(part is image or part.suffix in _TEXT_SUFFIXES for part in parts)
+def _add_sample(listing: _TarListing, parts: list[Member]) -> None:
+    sample = sample_of(parts)
+    image = sample.image.name if sample and sample.image else None
     for part in parts:
-        if part is not image and part.suffix not in _TEXT_SUFFIXES:
-            listing.skipped.add(Skip.UNKNOWN_MEMBER, f"{listing.uri}#{part.name}")
-    listing.texts += sum(part.suffix == "txt" for part in parts)
+        if part.target is not None and part.suffix == "json":
+            listing.skip(Skip.UNFOLLOWED_LINK, part.name)
+        elif part.name != image and part.suffix not in TEXT_SUFFIXES:
+            listing.skip(Skip.UNKNOWN_MEMBER, part.name)
     listing.end = parts[-1].end if parts else listing.end
-    if known:
-        first, last = parts[0], parts[-1]
-        listing.samples.append((key, first.offset, last.end - first.offset, image.name if image else None))
-
-
-def _image_of(parts: list[Member]) -> Member | None:
-    """The member that is the image: `<key>.jpg` before `<key>.large.jpg`, the first of several."""
-    plain = (part for part in parts if part.suffix in IMAGE_SUFFIXES)
-    dotted = (part for part in parts if part.suffix.rpartition(".")[2] in IMAGE_SUFFIXES)
-    return next(plain, None) or next(dotted, None)
+    if sample:
+        listing.samples.append(sample)
 
 
 def _scalars(data: bytes) -> dict[str, Any]:

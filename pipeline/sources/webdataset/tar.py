@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple
 
+from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.containers.compression import STREAM_ERRORS, Codec
+from pipeline.sources.webdataset.blocks import BLOCK, PlainHeader, WatchedFile
+from pipeline.vocabulary import Skip
 
-BLOCK = tarfile.BLOCKSIZE
+#: Members that are a text, or columns.
+TEXT_SUFFIXES = frozenset({"txt", "json"})
 _CODECS = {
     ".tar": None,
     ".tar.gz": Codec.GZIP,
@@ -27,7 +33,7 @@ TAR_SUFFIXES = tuple(_CODECS)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One regular file in a tar.
+    """One regular file in a tar, or a link to one.
 
     Attributes:
         key: path up to the first dot of the file's name.
@@ -36,6 +42,8 @@ class Member:
         size_bytes: size of its content.
         end: byte position after its padded content.
         read: returns its content, once, before the next member is requested; EOFError if the tar ends inside it.
+        target: path of the member that it is a link to; None for a file.
+        part: number of the tar in which it is, of several concatenated ones.
     """
 
     key: str
@@ -45,6 +53,13 @@ class Member:
     size_bytes: int
     end: int
     read: Callable[[], bytes]
+    target: str | None = None
+    part: int = 0
+
+    @property
+    def group(self) -> tuple[int, str]:
+        """Equal for consecutive members of one sample."""
+        return self.part, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,13 @@ class TarDetails:
 
     caption_key: str | None
     codecs: Mapping[str, Codec | None] = field(default_factory=dict)
+
+
+class _Place(NamedTuple):
+    """Where a part of a tar starts, and its number among concatenated tars."""
+
+    start: int
+    part: int
 
 
 class DamagedTarError(Exception):
@@ -75,53 +97,98 @@ def is_sequential(uri: str, details: object) -> bool:
     return codecs.get(uri, named_codec(uri)) is not None
 
 
-def members(file: BinaryIO, start: int = 0) -> Iterator[Member]:
-    """Regular members that have a key, in order.
+def members(
+    file: BinaryIO, start: int = 0, links: bool = True, skip: Callable[[Skip, str], None] = lambda kind, name: None
+) -> Iterator[Member]:
+    """Members that have a key, in order: files, and links to files. Concatenated tars are read to their end.
 
     Args:
         file: the tar, or a part of it that starts at a header.
         start: byte position of that part in the whole tar, added to every offset.
+        links: yield links; otherwise they are skipped.
+        skip: called with the kind and the name of each member that is left out.
 
     Raises:
         DamagedTarError: after the members before the damage.
     """
+    watched, part = WatchedFile(file), 0
+    with _damage():
+        while True:
+            tar = tarfile.open(fileobj=watched, mode="r:", tarinfo=PlainHeader)  # type: ignore[call-overload]  # noqa: SIM115
+            while (info := tar.next()) is not None:
+                tar.members.clear()
+                if member := _member(tar, info, _Place(start, part), links, skip):
+                    yield member
+            if any(watched.last):
+                raise DamagedTarError(f"no tar header at byte {start + tar.offset}")
+            if not _another(watched):
+                return
+            part += 1
+
+
+def _another(watched: WatchedFile) -> bool:
+    """Whether a further tar follows. Damage behind the end of a whole tar is no concern of its members."""
+    with suppress(DamagedTarError), _damage():
+        return watched.another_tar()
+    return False
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Raise damage of a stream as a DamagedTarError. An OSError with a number is the disk's, and passes."""
     try:
-        watched = _Watched(file)
-        tar = tarfile.open(fileobj=watched, mode="r:", tarinfo=_Header)  # type: ignore[call-overload]  # noqa: SIM115
-        while (info := tar.next()) is not None:
-            tar.members.clear()
-            if info.isfile() and (member := _member(tar, info, start)):
-                yield member
+        yield
     except (tarfile.TarError, *STREAM_ERRORS) as error:
         raise DamagedTarError(str(error)) from error
     except OSError as error:
-        if error.errno is not None:  # the disk's, which says nothing about the tar
+        if error.errno is not None:
             raise
         raise DamagedTarError(str(error)) from error
-    if any(watched.last):
-        raise DamagedTarError(f"no tar header at byte {start + tar.offset}")
 
 
-def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, start: int) -> Member | None:
+def _member(
+    tar: tarfile.TarFile, info: tarfile.TarInfo, at: _Place, links: bool, skip: Callable[[Skip, str], None]
+) -> Member | None:
     path = _text(info.name).removeprefix("./")
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.partition(".")
-    if not stem or not dot or (name.startswith("__") and name.endswith("__")) or "__MACOSX" in folder:
+    is_link = info.islnk() or info.issym()
+    if (name.startswith("__") and name.endswith("__")) or "__MACOSX" in folder:
+        return None
+    if not stem or not dot:
+        if info.isreg():
+            skip(Skip.NO_SUFFIX if stem else Skip.HIDDEN, path)
+        return None
+    if info.issparse() or not (info.isreg() or (is_link and links)):
+        if is_record_part(suffix.lower()):
+            skip(Skip.UNFOLLOWED_LINK if is_link else Skip.SPECIAL_MEMBER, path)
         return None
 
     def read() -> bytes:
-        content = tar.extractfile(info)
         try:
-            return content.read() if content else b""
-        except (tarfile.TarError, *STREAM_ERRORS) as error:
-            raise EOFError(f"the tar ends inside {path}") from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
+            with _damage():
+                content = tar.extractfile(info)
+                return content.read() if content else b""
+        except DamagedTarError as error:
             raise EOFError(f"the tar ends inside {path}") from error
 
-    end = info.offset_data + (info.size + BLOCK - 1) // BLOCK * BLOCK
-    return Member(folder + slash + stem, suffix.lower(), path, start + info.offset, info.size, start + end, read)
+    size_bytes = 0 if is_link else info.size
+    end = at.start + info.offset_data + (size_bytes + BLOCK - 1) // BLOCK * BLOCK
+    target = _target(info, folder) if is_link else None
+    return Member(
+        folder + slash + stem, suffix.lower(), path, at.start + info.offset, size_bytes, end, read, target, at.part
+    )
+
+
+def is_record_part(suffix: str) -> bool:
+    """Whether a member with this suffix is an image, a text or columns."""
+    return suffix in TEXT_SUFFIXES or suffix.rpartition(".")[2] in IMAGE_SUFFIXES
+
+
+def _target(info: tarfile.TarInfo, folder: str) -> str:
+    """The member that a link points to: a hard link has its path in the tar, a symbolic link a relative one."""
+    target = _text(info.linkname)
+    return posixpath.normpath(posixpath.join(folder, target) if info.issym() else target)
 
 
 def _text(name: str) -> str:
@@ -131,55 +198,3 @@ def _text(name: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("gb18030", "backslashreplace")
-
-
-class _Header(tarfile.TarInfo):
-    """Parses only what a member needs of a plain file's header: owners, modes and times take most of tarfile's time."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Leaves everything but plain files with a valid checksum and a size below 8 GiB to tarfile."""
-        if len(buf) != BLOCK or buf[156:157] != tarfile.REGTYPE or buf[124] >= 0x80:
-            return super().frombuf(buf, encoding, errors)
-        try:
-            # The checksum counts its own field as eight blanks. Zeros, most of a header, add nothing.
-            total = sum(buf[:148].translate(None, b"\0")) + sum(buf[156:].translate(None, b"\0")) + 8 * ord(" ")
-            valid = total == int(_until_zero(buf[148:156]), 8)
-            size_bytes = int(_until_zero(buf[124:136]), 8)
-        except ValueError:
-            valid = False
-        if not valid:
-            return super().frombuf(buf, encoding, errors)
-        folder, name = _until_zero(buf[345:500]), _until_zero(buf[:100])
-        header = cls((folder + b"/" + name if folder else name).decode(encoding, errors))
-        header.size = size_bytes
-        return header
-
-
-def _until_zero(field: bytes | bytearray) -> bytes | bytearray:
-    return field.partition(b"\0")[0]
-
-
-class _Watched:
-    """A file that remembers its last read, which shows whether tarfile stopped at zeros or at garbage.
-
-    It also tracks its position. tarfile asks for that three times per member; asking the kernel each time releases the
-    interpreter lock, and with eight tars at once most of the time would go into thread switches.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._seek, self._read = file.seek, file.read
-        self._at = file.tell()
-        self.last = b""
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, position: int) -> int:
-        self._at = self._seek(position)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        self.last = self._read(size)
-        self._at += len(self.last)
-        return self.last
