@@ -34,6 +34,7 @@ class Reason(StrEnum):
     CHANGED = "changed"
     MISSING_IMAGE = "missing_image"
     NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
     TOO_MANY_PIXELS = "too_many_pixels"
     UNSUPPORTED_MODE = "unsupported_mode"

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.curation.originals.read import Original, originals
 from pipeline.curation.vectors import KEY
 from pipeline.errors import ImageError, StorageError
-from pipeline.images.decode import thumbnail
+from pipeline.images.thumbnail import thumbnail
 
 SIDE = 96
 #: Keeps a page within five megabytes; base64 adds a third.

@@ -15,7 +15,7 @@ from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import Hit, SearchResult
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError
-from pipeline.images.decode import thumbnail
+from pipeline.images.thumbnail import thumbnail
 from pipeline.report.page import decimal, render
 from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
 from pipeline.scratch.workspace import Workspace

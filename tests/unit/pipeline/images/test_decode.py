@@ -118,19 +118,29 @@ def test_normalised_pixels_equal_the_reference(name: str) -> None:
     np.testing.assert_allclose(np.moveaxis(found, -1, 0), expected, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize(("mode", "kind", "levels"), [("CMYK", "JPEG", 2), ("CMYK", "TIFF", 2), ("YCbCr", "TIFF", 6)])
-def test_modes_resized_before_conversion_differ_from_the_reference_by_few_levels(
-    mode: str, kind: str, levels: int
-) -> None:
-    data = encoded(picture(mode), kind)
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.mode == mode
-        in_source_mode = image.resize((224, 224), Image.Resampling.BICUBIC).convert("RGB")
-    found = pixels(data)
-    np.testing.assert_array_equal(found, np.asarray(in_source_mode))
-    differences = np.abs(found.astype(int) - reference(data))
-    assert differences.max() <= levels
-    assert differences.mean() < 0.5
+def black_plate() -> Image.Image:
+    """A CMYK picture as for printing: black lines that knock out the colours."""
+    image = picture("CMYK")
+    for at in range(0, image.width, 11):
+        image.paste((0, 0, 0, 255 - at % 90), (at, 0, at + 4, image.height))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [(picture("CMYK"), "JPEG"), (black_plate(), "JPEG"), (black_plate(), "TIFF"), (picture("YCbCr"), "TIFF")],
+)
+def test_other_modes_are_resized_and_then_converted_as_by_the_authors(image: Image.Image, kind: str) -> None:
+    data = encoded(image, kind)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.mode == image.mode
+        in_source_mode = opened.resize((224, 224), Image.Resampling.BICUBIC).convert("RGB")
+    np.testing.assert_array_equal(pixels(data), np.asarray(in_source_mode))
+
+
+def test_a_black_plate_shows_the_difference_from_transformers() -> None:
+    data = encoded(black_plate(), "TIFF")
+    assert np.abs(pixels(data).astype(int) - reference(data)).max() > 20
 
 
 def test_transparent_pixels_become_white_before_the_resize() -> None:
@@ -145,7 +155,7 @@ def test_transparent_pixels_become_white_before_the_resize() -> None:
 
 @pytest.mark.parametrize("mode", ["La", "RGBa", "PA"])
 def test_rare_transparent_modes_become_white(mode: str) -> None:
-    from pipeline.images.decode import _squash
+    from pipeline.images.plain import plain
 
     image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
     rare = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode if mode == "RGBa" else "LA")
@@ -153,7 +163,40 @@ def test_rare_transparent_modes_become_white(mode: str) -> None:
     if mode == "PA":
         rare.putalpha(0)
     assert rare.mode == mode
-    assert (np.asarray(_squash(rare, 8)) == 255).all()
+    assert (np.asarray(plain(rare, b"")) == 255).all()
+
+
+def gif_with_a_small_frame(**options: object) -> bytes:
+    data = bytearray(encoded(Image.new("P", (8, 8), 1).convert("RGB").quantize(2), "GIF", **options))
+    data[6:10] = b"\x10\0\x10\0"  # the canvas becomes 16 x 16
+    frame = data.index(b",")
+    data[frame + 1 : frame + 5] = b"\4\0\4\0"
+    return bytes(data)
+
+
+def webp_with_a_small_frame() -> bytes:
+    """An animation of 16 x 16 without alpha, whose only frame covers 8 x 8 from (4, 4)."""
+
+    def chunk(kind: bytes, contents: bytes) -> bytes:
+        return kind + len(contents).to_bytes(4, "little") + contents + b"\0" * (len(contents) % 2)
+
+    def numbers(*values: int) -> bytes:
+        return b"".join(value.to_bytes(3, "little") for value in values)
+
+    frame = encoded(Image.new("RGB", (8, 8), (9, 9, 9)), "WEBP", lossless=True)[12:]
+    parts = chunk(b"VP8X", b"\2\0\0\0" + numbers(15, 15)) + chunk(b"ANIM", b"\0\0\0\xff\0\0")
+    parts += chunk(b"ANMF", numbers(2, 2, 7, 7, 100) + b"\0" + frame)
+    return b"RIFF" + (len(parts) + 4).to_bytes(4, "little") + b"WEBP" + parts
+
+
+@pytest.mark.parametrize("data", [gif_with_a_small_frame(), webp_with_a_small_frame()], ids=["GIF", "WebP"])
+def test_the_canvas_that_the_first_frame_leaves_open_is_white(data: bytes) -> None:
+    found = decode(data, 16, LIMIT)
+    assert (found.width, found.height) == (16, 16)
+    outside = np.ones((16, 16), dtype=bool)
+    outside[4:12, 4:12] = False
+    assert (found.pixels[outside] == 255).all()
+    assert (found.pixels[~outside] < 100).all()
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped() -> None:

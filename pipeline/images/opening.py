@@ -1,0 +1,129 @@
+"""Opens encoded images with the decoder of their format, and turns every failure into an `ImageError`.
+
+In: bytes. Out: a PIL image that is not decoded yet. The first bytes decide which decoder is tried, and name what is
+there instead of an image. A HEIC decoder is an extra, looked for when the first HEIC comes.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.errors import ImageError
+from pipeline.extras import install_command
+from pipeline.images.boxes import unrotated
+from pipeline.images.damage import damage
+from pipeline.images.formats import FORMATS, FileFormat, format_of
+from pipeline.images.png import without_invalid_transparency
+from pipeline.vocabulary import Reason
+
+Image.init()
+# Pillow reads dozens of formats, one of them (EPS) by starting another program. These are the formats of catalogs.
+_WITH_PILLOW = tuple(known.decoder for known in FORMATS if known.decoder in Image.OPEN and not known.extra)
+_READ = ", ".join(known.name for known in FORMATS if known.decoder)
+
+# `opened` checks the size in the header, and exceptions report damage; Pillow's warnings would only fill the logs.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+#: Packages with one interface, of which the extra brings the first: it has no encoder, and so no code under the GPL.
+_HEIF_PACKAGES = ("pi_heif", "pillow_heif")
+_PREPARED = {"PNG": without_invalid_transparency, "HEIC": unrotated}
+
+
+@contextmanager
+def opened(data: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """The image, for decoding inside the context.
+
+    Raises:
+        ImageError: `not_an_image`; `unsupported_format`; `too_many_pixels`, by the header; and for errors inside the
+            context `truncated`, `unsupported_format` or `unreadable`.
+    """
+    known = format_of(data)
+    try:
+        with _open(data, known) as image:
+            _check_size(image, max_pixels)
+            yield image
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(Reason.TOO_MANY_PIXELS, f"{error}") from error
+    except Exception as error:  # on damaged input, Pillow's plugins raise nearly every built-in exception
+        cause = _refusal(data, known) if isinstance(error, UnidentifiedImageError) else error
+        raise damage(data, known, cause) from error
+
+
+def raise_pillow_limit(max_pixels: int) -> None:
+    """Raise Pillow's own limit to ours. It stays active for tiles and frames inside a file."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+
+
+def _check_size(image: Image.Image, max_pixels: int | None) -> None:
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        message = f"{image.width} x {image.height} is more than --max-pixels {max_pixels}"
+        raise ImageError(Reason.TOO_MANY_PIXELS, message)
+
+
+def _open(data: bytes, known: FileFormat | None) -> Image.Image:
+    if known is None:
+        return _open_unknown(data)
+    if known.decoder is None:
+        raise _unread(data, known)
+    if known.extra:
+        _require_heif(known)
+    elif known.decoder not in _WITH_PILLOW:
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{known.name}, which this Pillow does not read: upgrade Pillow")
+    prepare = _PREPARED.get(known.name)
+    return Image.open(io.BytesIO(prepare(data) if prepare else data), formats=(known.decoder,))
+
+
+def _open_unknown(data: bytes) -> Image.Image:
+    """Try every decoder on bytes without a known signature."""
+    try:
+        return Image.open(io.BytesIO(data), formats=_WITH_PILLOW)
+    except UnidentifiedImageError as error:
+        what = f"{len(data)} bytes that begin with {data[:12]!r}" if data else "no bytes at all"
+        raise ImageError(Reason.NOT_AN_IMAGE, f"{what}; images are read from {_READ}") from error
+
+
+def _unread(data: bytes, known: FileFormat) -> ImageError:
+    """The error for a format without a decoder."""
+    if known.is_picture:
+        cure = "convert the image to JPEG or PNG"
+        return ImageError(Reason.UNSUPPORTED_FORMAT, f"{known.name}, which is not read: {cure}")
+    return ImageError(Reason.NOT_AN_IMAGE, f"{len(data)} bytes of {known.name}; images are read from {_READ}")
+
+
+def _require_heif(known: FileFormat) -> None:
+    """Register the plugin. Raises ImageError without it."""
+    if known.decoder in Image.OPEN:
+        return
+    package = next(filter(find_spec, _HEIF_PACKAGES), None)
+    if package is None:
+        cure = f"it needs the extra {known.extra}, hanclip[{known.extra}]: {install_command(str(known.extra))}"
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{known.name}, which is not read here: {cure}")
+    options = {"thumbnails": False, "depth_images": False, "aux_images": False, "decode_threads": 1}
+    import_module(package).register_heif_opener(**options)
+
+
+def _refusal(data: bytes, known: FileFormat | None) -> Exception:
+    """Why the decoder of a format refused to open the data, which `Image.open` does not say."""
+    unclear = ValueError("its header cannot be read")
+    if known is None or known.decoder is None:
+        return unclear
+    factory, _ = Image.OPEN[known.decoder]
+    try:
+        factory(io.BytesIO(data), "").close()
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:  # those that `Image.open` hides
+        refused = ValueError(f"its header cannot be read ({error})")
+        refused.__cause__ = error.__cause__
+        return refused
+    return unclear
