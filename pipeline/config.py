@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 from pipeline.credentials import WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.validation import validated
-from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow
+from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow, UniqueIds
 from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
@@ -57,6 +57,11 @@ class SourceConfig(_Section):
     )
     extra_columns: tuple[str, ...] | None = Field(
         default=None, description="Other columns to carry through; all of them unless named."
+    )
+    unique_ids: UniqueIds | None = Field(
+        default=None,
+        description="Make ids unique: container puts the name of the tar or table in front of each id, row puts name "
+        "and row behind repeated ids.",
     )
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
     whole_catalog: bool = Field(

@@ -95,6 +95,9 @@ TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 #: The formats of sources. Each is a package of `pipeline.sources` (see `pipeline.sources.registry`).
 SourceKind = Literal["folder", "webdataset", "table", "chinese-clip"]
 
+#: How ids that repeat in a source become unique, see `pipeline.sources.containers.unique_ids`.
+UniqueIds = Literal["container", "row"]
+
 #: Kinds of vector index, see `pipeline.curation.search.index_files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 

@@ -1,4 +1,4 @@
-"""Gathers the records of a source in a local Parquet file, checks their ids, and returns them in plan order.
+"""Gathers the records of a source in a local Parquet file, and returns them in plan order.
 
 Plan order is (attempts, container, position, id): single files first, then one container after another.
 """
@@ -6,10 +6,10 @@ Plan order is (attempts, container, position, id): single files first, then one 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import SourceError
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
@@ -18,7 +18,19 @@ from pipeline.scratch.workspace import Workspace
 LISTED = RECORDS.append(pa.field("attempts", pa.int32(), nullable=False))
 
 _ORDER = "attempts, container NULLS FIRST, position NULLS FIRST, id"
-_SHOWN = 5
+
+#: The first record with an id keeps it, so that records that are added later, in later rows, change nothing.
+_WITH_ROWS = """
+WITH repeated AS MATERIALIZED (SELECT id FROM {listing} GROUP BY id HAVING count(*) > 1),
+numbered AS (
+    SELECT *, row_number() OVER (PARTITION BY id ORDER BY container NULLS FIRST, position NULLS FIRST) AS n
+    FROM {listing} SEMI JOIN repeated USING (id)
+)
+SELECT * EXCLUDE (n) REPLACE (
+    CASE WHEN n > 1 THEN concat_ws('#', id, split_part(container, '/', -1), position) ELSE id END AS id
+) FROM numbered
+UNION ALL BY NAME SELECT * FROM {listing} ANTI JOIN repeated USING (id)
+"""
 
 
 class Listing(Spool):
@@ -31,21 +43,14 @@ class Listing(Spool):
         """Add rows of `records.RECORDS`, or of LISTED if earlier attempts are known."""
         super().add(rows, **{} if "attempts" in rows.schema.names else {"attempts": 0}, **constants)
 
-    def check_unique(self) -> None:
-        """Raise a SourceError with examples if several records have the same id."""
-        same = f"SELECT id, count(*) AS n FROM {self.name} GROUP BY id HAVING n > 1"
-        [(ids, surplus)] = self._work.rows(f"SELECT count(*), coalesce(sum(n - 1), 0) FROM ({same})")
-        if not ids:
-            return
-        shown = self._work.rows(
-            f"SELECT id, any_value(n), list(DISTINCT coalesce(container, image_uri, text_uri, '?'))[:2] "
-            f"FROM {self.name} JOIN ({same}) USING (id) GROUP BY id ORDER BY id LIMIT {_SHOWN}"
-        )
-        lines = "\n".join(f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in shown)
-        raise SourceError(
-            f"{ids} ids belong to more than one record ({surplus} surplus records), for example:\n{lines}\n"
-            "Ids must be unique: name another column with --id-column, or leave out one of the inputs."
-        )
+    def add_rows_to_ids(self) -> None:
+        """Put container and row behind each id that an earlier record has, in the order of containers and rows."""
+        self._work.store(f"{self.name}_unique", _WITH_ROWS.format(listing=self.name))
+        self._work.execute(f"CREATE OR REPLACE VIEW {self.name} AS SELECT * FROM {self.name}_unique")
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of a small result; `{listing}` in the query is the table."""
+        return self._work.rows(sql.format(listing=self.name))
 
     def rows_by_container(self) -> dict[str, int]:
         """Number of records by container."""

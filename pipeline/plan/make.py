@@ -37,6 +37,7 @@ from pipeline.plan.draft import Draft, Listed, Plan
 from pipeline.plan.listing import Listing
 from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
+from pipeline.plan.repeated_ids import check_unique
 from pipeline.plan.retry import retry_notes
 from pipeline.plan.run_ids import id_after
 from pipeline.scratch.workspace import Workspace
@@ -127,7 +128,7 @@ def source_digest(config: RunConfig) -> str:
     """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
     deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
     tree = config.source.model_dump(mode="json", include=deciding)
-    tree |= config.source.model_dump(mode="json", include={"split", "records"}, exclude_defaults=True)
+    tree |= config.source.model_dump(mode="json", include={"split", "records", "unique_ids"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
 
 
@@ -143,7 +144,9 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
         source = sources.scan(config.source, listing.add, config.output.uri)
         if not listing.rows:
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
-    listing.check_unique()
+    if config.source.unique_ids == "row":
+        listing.add_rows_to_ids()
+    check_unique(listing, source)
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
     return Listed(listing, source, identify(model, source, config, rows), config)
 

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
-from pipeline.records import Failure, RawRecord, Record
+from pipeline.records import RawRecord, Record
 from pipeline.sources.containers.damage import damaged, is_damage
+from pipeline.sources.containers.unique_ids import in_front, own_id
 from pipeline.sources.contract import RecordReader, Sink, SourceSpec
 from pipeline.sources.detect import detect
 from pipeline.sources.failures import failed
@@ -36,12 +38,13 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """
     kind = detect(config, out)
     _check_options(config, kind)
-    return formats()[kind].scan(config, sink, out)
+    taker = in_front(sink, config.uris) if config.unique_ids == "container" else sink
+    return formats()[kind].scan(config, taker, out)
 
 
 def reader(spec: SourceSpec) -> RecordReader:
     """A reader of the scanned source's records. Close it when done."""
-    return _PlacedReader(formats()[spec.kind].reader(spec), spec.damage)
+    return _PlacedReader(formats()[spec.kind].reader(spec), spec)
 
 
 def is_sequential(spec: SourceSpec, container: str | None) -> bool:
@@ -89,15 +92,16 @@ def is_read(record: Record) -> bool:
 
 
 class _PlacedReader:
-    """Reads with `reader` the records that `is_read`; one without a place is `changed`, the others are `damage`."""
+    """Reads with `reader` the records that `is_read`, under their ids in the source; the others fail."""
 
-    def __init__(self, reader: RecordReader, damage: Mapping[str, Failure]) -> None:
-        self._reader, self._damage = reader, damage
+    def __init__(self, reader: RecordReader, spec: SourceSpec) -> None:
+        self._reader, self._damage, self._unique_ids = reader, spec.damage, spec.config.unique_ids
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
-        found = iter(self._reader.read([record for record in records if is_read(record)]))
-        return [next(found) if is_read(record) else self._unread(record) for record in records]
+        own = (replace(record, id=own_id(record, self._unique_ids)) for record in records if is_read(record))
+        found = iter(self._reader.read(list(own)))
+        return [replace(next(found), record=record) if is_read(record) else self._unread(record) for record in records]
 
     def _unread(self, record: Record) -> RawRecord:
         return damaged(record, self._damage) if record.placed else failed(record, Reason.CHANGED, _CHANGED)

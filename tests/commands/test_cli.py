@@ -31,6 +31,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "text_column": (["--text-column", "标题"], "标题"),
     "fingerprint_column": (["--fingerprint-column", "etag"], "etag"),
     "extra_column": (["--extra-column", "a", "--extra-column", "b"], ("a", "b")),
+    "unique_ids": (["--unique-ids", "row"], "row"),
     "limit": (["--limit", "7"], 7),
     "whole_catalog": (["--whole-catalog"], True),
     "max_vanished": (["--max-vanished", "0.5"], 0.5),

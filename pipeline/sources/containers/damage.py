@@ -48,10 +48,14 @@ def fingerprint(info: ObjectInfo, key: str) -> str:
 
 def is_damage(record: Record) -> bool:
     """Whether a record stands for a container or the rest of one. No sample and no row has such an id and place."""
-    name, mark, rest = record.id.rpartition(_MARK)
-    if not (name and mark and record.container) or rest or record.image_uri or record.text_uri:
-        return False
-    return f"/{record.container}".endswith(f"/{name}")
+    apart = record.image_uri or record.text_uri or record.container is None
+    return not apart and is_damage_id(record.id, record.container or "")
+
+
+def is_damage_id(id_: str, container: str) -> bool:
+    """Whether this id stands for damage of this container."""
+    name = id_.removesuffix(_MARK)
+    return name not in ("", id_) and f"/{container}".endswith(f"/{name}")
 
 
 def damaged(record: Record, known: Mapping[str, Failure]) -> RawRecord:
@@ -116,8 +120,11 @@ class Damage:
             which = f", such as these {_SHOWN}" if len(self._bad) > _SHOWN else ""
             counted = f"{len(self._bad):,} of {self._seen:,} {self._plural}"
             self.notes.append(f"{counted} cannot be read and go to quarantine{which}: {shown}")
+        named: set[str] = set()
         for lost in self._lost:
-            info, key = lost.container.info, f"{lost.container.name}{_MARK}"
+            info, name = lost.container
+            key = f"{info.uri if name in named else name}{_MARK}"
+            named.add(name)
             self._collector.add(key, None, None, info.uri, lost.position, lost.size_bytes, fingerprint(info, key))
 
     def _add(self, container: Container, error: ContainerError | StorageError, position: int) -> None:

@@ -87,6 +87,13 @@ def whole(samples: list[Sample], dangling: Callable[[str], None]) -> list[Sample
     return list(_joined(samples)) if len({sample.key for sample in samples}) < len(samples) else samples
 
 
+def apart(samples: Sequence[Sample]) -> str | None:
+    """The key of a sample whose parts are not next to each other; None if there is none."""
+    if len({sample.key for sample in samples}) == len(samples):
+        return None
+    return next((some[0].key for some in _runs(samples) if _complete_each_other(some)), None)
+
+
 def elsewhere(record: Record) -> dict[str, MemberPlace]:
     """The places of the parts of a planned record that are outside of its span, by kind: `image`, `txt`."""
     places = {"image": _parsed(record.image_uri, record), "txt": _parsed(record.text_uri, record)}
@@ -130,14 +137,22 @@ def _resolved(
 
 def _joined(samples: Sequence[Sample]) -> Iterator[Sample]:
     """Runs with one key become one sample if they complete each other; otherwise each stays one."""
+    for some in _runs(samples):
+        yield from [_join(some)] if _complete_each_other(some) else some
+
+
+def _runs(samples: Sequence[Sample]) -> Iterable[list[Sample]]:
+    """The samples by key."""
     runs: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         runs[sample.key].append(sample)
-    for some in runs.values():
-        yield from [_join(some)] if len(some) > 1 and _complete_each_other(some) else some
+    return runs.values()
 
 
 def _complete_each_other(runs: Sequence[Sample]) -> bool:
+    """Whether several runs hold at most one image, one text and one set of columns."""
+    if len(runs) == 1:
+        return False
     images, texts = sum(run.image is not None for run in runs), sum(run.text is not None for run in runs)
     return max(images, texts, sum(run.has_columns for run in runs)) == 1
 

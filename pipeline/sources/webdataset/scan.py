@@ -25,7 +25,7 @@ from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
 from pipeline.sources.skipped import SkipTally
 from pipeline.sources.values import Widening, json_object
-from pipeline.sources.webdataset.samples import Sample, sample_of, whole
+from pipeline.sources.webdataset.samples import Sample, apart, sample_of, whole
 from pipeline.sources.webdataset.tar import (
     TEXT_SUFFIXES,
     DamagedTarError,
@@ -193,6 +193,11 @@ def _list_members(listing: _TarListing, file: BinaryIO) -> None:
             listing.error = ContainerError(f"{listing.uri} cannot be read as a tar: {error}. Repair or remove it.")
     if listing.codec is None:
         listing.samples = whole(listing.samples, partial(listing.skip, Skip.UNFOLLOWED_LINK))
+    elif key := apart(listing.samples):
+        listing.error = ContainerError(
+            f"In {listing.uri} the members of {key} are not next to each other, and it is compressed. Pack it sorted "
+            "by name (tar --sort=name), or uncompressed."
+        )
 
 
 def _list_sample(listing: _TarListing, group: Iterator[Member]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import SourceError
 from pipeline.sources import reopen
 from pipeline.vocabulary import Skip
 from tests.fixtures.sources import gzipped, put, read, reasons, scan, tar_bytes
@@ -134,6 +135,16 @@ def test_parts_of_a_sample_that_are_apart_are_joined(tmp_path: Path) -> None:
     assert set(reasons(read(scan(*spec.config.uris, **small.model_dump(exclude={"uris"}))[0], records)).values()) == {
         "read/too_large"
     }
+
+
+def test_parts_that_are_apart_in_a_compressed_tar_are_named(tmp_path: Path) -> None:
+    data = tar_bytes([(name, name.encode()) for name in ("a.jpg", "b.jpg", "a.txt", "b.txt")])
+    put(tmp_path, {"x.tar": gzipped(data)})
+    with pytest.raises(SourceError, match=r"the members of a are not next to each other.*--sort=name"):
+        scan(tmp_path)
+    put(tmp_path, {"y.tar": tar_bytes([("c.jpg", b"c")])})
+    spec, records = scan(tmp_path)
+    assert reasons(read(spec, records)) == {"x.tar#damaged": "read/unreadable"}
 
 
 def test_members_that_are_no_files_are_counted(tmp_path: Path) -> None:
