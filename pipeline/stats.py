@@ -96,17 +96,23 @@ def sum_skipped(parts: Iterable[Skipped]) -> tuple[Skipped, ...]:
     return tuple(sorted(found.values(), key=lambda one: order.get(one.kind, len(order))))
 
 
+_IN_A_TABLE = "If it is an image, name it in a table: images of tables need no suffix."
+
 #: A noun, what follows it, and the cure.
 _WORDS: Mapping[str, tuple[str, str, str]] = {
-    Skip.UNKNOWN_SUFFIX: ("file", "with an unknown suffix", ""),
-    Skip.NO_SUFFIX: ("file", "without a suffix", "Images need one: rename them."),
-    Skip.LONE_TEXT: ("text", "without an image of the same name", ""),
+    Skip.UNKNOWN_SUFFIX: ("file", "with an unknown suffix", _IN_A_TABLE),
+    Skip.NO_SUFFIX: ("file", "without a suffix", _IN_A_TABLE),
+    Skip.OTHER_FORMAT: ("file", "of another format", "Read it with another --format, into another OUT."),
+    Skip.LONE_TEXT: ("text", "without an image of the same name", "The text of a.jpg has to be called a.txt."),
     Skip.LONE_IMAGE: ("image", "without a text", ""),
     Skip.HIDDEN: ("hidden name", "(a leading dot)", ""),
-    Skip.UNFINISHED: ("unfinished upload", "", "Run the same command when they are complete."),
+    Skip.UNFINISHED: ("unfinished upload", "", "Run the same command when it is complete."),
     Skip.FOLDER_LINK: ("link", "to a folder, which is not followed", "Name its target as a further source."),
-    Skip.FOLDER_MARKER: ("empty object", "that stands for a folder", ""),
+    Skip.BROKEN_LINK: ("link", "whose target cannot be reached", ""),
+    Skip.SPECIAL_FILE: ("special file", "(a pipe, a socket or a device)", ""),
+    Skip.FOLDER_MARKER: ("object", "that stands for a folder", ""),
     Skip.UNREADABLE_FOLDER: ("folder", "that cannot be read", "Change its permissions to read it."),
+    Skip.UNREADABLE_FILE: ("file", "that cannot be read", "Change its permissions to read it."),
     Skip.UNADDRESSABLE: ("name", "that no request can address", "Rename it."),
     Skip.VANISHED: ("file", "that vanished while it was listed", ""),
     Skip.UNKNOWN_MEMBER: ("member", "of an unknown kind", ""),

@@ -21,7 +21,10 @@ from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec
+from pipeline.vocabulary import Skip
 
+#: Kinds of skipped entries that may hold records.
+_HIDING = frozenset({Skip.UNREADABLE_FOLDER, Skip.UNREADABLE_FILE})
 #: Datasets with fewer ids may lose any share of them.
 _FEW_IDS = 100
 
@@ -45,8 +48,8 @@ def record(work: Workspace, dataset: Dataset, source: SourceSpec, run_id: str) -
     [(live, gone)] = work.rows(
         f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Outcome.GONE}"
     )
-    if source.damage:  # The records in damaged containers are unknown, so no id can be called gone.
-        gone = 0
+    if source.damage or any(one.kind in _HIDING for one in source.skipped):
+        gone = 0  # The records in damaged containers and unreadable folders are unknown: no id can be called gone.
     if live >= _FEW_IDS and gone > config.max_vanished * live:
         raise SourceError(
             f"The source lacks {gone:,} of the {live:,} ids in {dataset.uri}: more than the {config.max_vanished:.0%} "

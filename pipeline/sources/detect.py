@@ -9,10 +9,12 @@ from typing import get_args
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, NotFoundError, SourceError
-from pipeline.sources.names import is_folder, kind_of
-from pipeline.sources.places.addresses import absent, addresses, entries
+from pipeline.sources.names import is_folder, kind_of, why_not
+from pipeline.sources.places.addresses import absent, addresses, entries, is_match
 from pipeline.sources.registry import formats
-from pipeline.vocabulary import SourceKind
+from pipeline.sources.skipped import SkipTally
+from pipeline.sources.texts import decode_path
+from pipeline.vocabulary import Skip, SourceKind
 
 _PEEK = 2000
 *_SOME, _LAST = get_args(SourceKind)
@@ -50,7 +52,7 @@ def kind_of_container(container: str | None) -> SourceKind | None:
 def _kinds(uri: str, out: str) -> set[SourceKind]:
     """Formats of the first files of one address; texts count only where there is nothing else."""
     found = list(addresses([uri], out))
-    names = list(islice((entry for _, address in found for entry in _peek(address, out)), _PEEK))
+    names = list(islice((name for _, address in found for name in _peek(uri, address, out)), _PEEK))
     for known in formats().values():
         if known.recognises and known.recognises(storage.normalise(uri), names):
             return {known.name}
@@ -58,34 +60,52 @@ def _kinds(uri: str, out: str) -> set[SourceKind]:
     return kinds or {kind for name in names if (kind := kind_of(name))}
 
 
-def _peek(address: str, out: str) -> Iterator[str]:
+def _peek(uri: str, address: str, out: str) -> Iterator[str]:
     if kind_of(address) and not is_folder(address):
         yield address
         return
-    yield from (entry.uri for entry in entries(address, out))
+    yield from (entry.uri for entry in entries(address, out, matched=is_match(uri, address)))
 
 
-def files_of(config: SourceConfig, kind: SourceKind, out: str = "") -> list[tuple[storage.ObjectInfo, str]]:
+def files_of(
+    config: SourceConfig, kind: SourceKind, out: str = "", tally: SkipTally | None = None
+) -> list[tuple[storage.ObjectInfo, str]]:
     """Every file of a format, sorted by URI, with its name relative to the address that led to it.
+
+    Args:
+        config: the source.
+        kind: the format.
+        out: nothing below it is listed.
+        tally: counts the other files.
 
     Raises:
         SourceError: there is none.
     """
     found: dict[str, tuple[storage.ObjectInfo, str]] = {}
+    tally = SkipTally() if tally is None else tally
     for uri, address in addresses(config.uris, out):
-        for info in _files(address, kind, out):
-            base = storage.fixed_folder(uri) if info.uri == address else address
-            found.setdefault(info.uri, (info, storage.relative(info.uri, base)))
+        is_file = kind_of(address) == kind and not is_folder(address)
+        base = storage.fixed_folder(uri) if is_file else address
+        for info in _files(address, out, tally, is_match(uri, address), is_file):
+            if kind_of(info.uri) == kind:
+                name = decode_path(storage.relative(info.uri, base))
+                found.setdefault(info.uri, (info._replace(uri=storage.storable(info.uri)), name))
+            elif (why := why_not(info.uri)) is not Skip.OTHER_FORMAT or kind != "table":
+                # The images beside a table are usually those that it names.
+                tally.add(why, info.uri)
     if not found:
         raise EmptySourceError(f"No {formats()[kind].plural} were found in {', '.join(config.uris)}. {_CURE}")
     return [found[uri] for uri in sorted(found)]
 
 
-def _files(address: str, kind: SourceKind, out: str) -> Iterator[storage.ObjectInfo]:
-    if kind_of(address) == kind and not is_folder(address):
-        try:
-            yield storage.stat(address)
-        except NotFoundError as error:
-            raise absent(error) from error
+def _files(address: str, out: str, tally: SkipTally, matched: bool, is_file: bool) -> Iterator[storage.ObjectInfo]:
+    """The entries of an address; a file is found with one request, since a bucket would be listed first."""
+    if not is_file:
+        yield from entries(address, out, tally.add, matched)
         return
-    yield from (info for info in entries(address, out) if kind_of(info.uri) == kind)
+    try:
+        yield storage.stat(address)
+    except NotFoundError as error:
+        if not matched:
+            raise absent(error) from error
+        tally.add(Skip.VANISHED, address)

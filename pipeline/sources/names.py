@@ -1,18 +1,44 @@
-"""Recognises files by their names: images, and the format that a file belongs to."""
+"""Recognises files by their names: images, the format that a file belongs to, and why a file belongs to none."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from pipeline import storage
 from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.registry import formats
-from pipeline.vocabulary import SourceKind
+from pipeline.vocabulary import Skip, SourceKind
+
+#: Browsers, downloaders and copying tools write these names and rename them at the end.
+_UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload", ".aria2")
+#: What servers and downloaders append to a name: `a.jpg?size=large`, `a.jpg!w800`, `a.jpg@80w`, `a.jpg:large`.
+_APPENDED = re.compile(r"\.(?P<suffix>[a-z0-9]+)[?!@:&][^/]*$", re.IGNORECASE)
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like an image's."""
-    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    """Whether a file name ends like an image's, or like an image's URL."""
+    if name.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+        return True
+    appended = _APPENDED.search(name)
+    return appended is not None and appended["suffix"].lower() in IMAGE_SUFFIXES
+
+
+def stem_of(uri: str) -> str:
+    """What the name of an image and that of its text share: everything before the suffix."""
+    appended = None if uri.rpartition(".")[2].lower() in IMAGE_SUFFIXES else _APPENDED.search(uri)
+    return uri[: appended.start()] if appended else uri.rpartition(".")[0]
+
+
+def why_not(uri: str) -> Skip:
+    """Why a file that is not of the source's format is left out."""
+    name = storage.name(uri).lower()
+    if name.endswith(_UNFINISHED):
+        return Skip.UNFINISHED
+    if kind_of(uri):
+        return Skip.OTHER_FORMAT
+    stem, dot, suffix = name.rpartition(".")
+    return Skip.UNKNOWN_SUFFIX if stem and dot and suffix else Skip.NO_SUFFIX
 
 
 def kind_of(uri: str) -> SourceKind | None:

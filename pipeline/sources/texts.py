@@ -1,4 +1,4 @@
-"""Decodes text files."""
+"""Decodes text files and file names."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def encoding_of(sample: bytes) -> str:
         if error.start < len(sample) - 4:
             return _ENCODINGS[1]
     return _ENCODINGS[0]
+
+
+def decode_name(name: str) -> str:
+    """A file name whose undecodable bytes are surrogates: decoded as GB18030, which Chinese Windows writes."""
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode(_ENCODINGS[1], "backslashreplace")
+
+
+def decode_path(path: str) -> str:
+    """The same for each segment of a path: a folder may be named in UTF-8 and the files in it in GBK."""
+    return "/".join(map(decode_name, path.split("/")))

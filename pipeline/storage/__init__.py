@@ -7,7 +7,7 @@ imported when an address first needs them.
 This is the only door: code outside imports from here, never from a module below.
 """
 
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.claim import claim_folder, read_claim, require_empty
 from pipeline.storage.client_errors import translated
@@ -16,7 +16,18 @@ from pipeline.storage.listing import exists, expand, find_local, fixed_folder, l
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
-from pipeline.storage.uris import is_bucket, is_local, join, name, normalise, parent, printable, relative, scheme
+from pipeline.storage.uris import (
+    is_bucket,
+    is_local,
+    join,
+    name,
+    normalise,
+    parent,
+    printable,
+    relative,
+    scheme,
+    storable,
+)
 from pipeline.storage.writing import (
     check_writable,
     create,
@@ -30,6 +41,7 @@ from pipeline.storage.writing import (
 __all__ = [
     "DEFAULT_POLICY",
     "ObjectInfo",
+    "OnSkip",
     "ReadPolicy",
     "arrow_filesystem",
     "check_writable",
@@ -62,6 +74,7 @@ __all__ = [
     "require_empty",
     "scheme",
     "stat",
+    "storable",
     "supports_create",
     "translated",
     "upload",

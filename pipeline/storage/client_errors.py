@@ -69,7 +69,7 @@ def translate(error: Exception, uri: str) -> StorageError:
         return BadUriError(f"{printable(uri)!r} is not a readable address. Correct it in the source.", uri)
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
         return _unavailable(uri, errno.errorcode[error.errno or 0])
-    if known := explained(error, uri):
+    if known := explained(error, printable(uri)):
         return StorageError(str(known), uri)
     cause = error.strerror if isinstance(error, OSError) and error.strerror else kind
     return StorageError(f"{printable(uri)} could not be read or written: {cause}. Check it with another tool.", uri)
@@ -132,12 +132,22 @@ def _unavailable(uri: str, cause: str) -> UnavailableError:
 
 
 def _network_cause(text: str) -> str:
-    for sign, cause in (("ConnectionRefused", "connection refused"), ("dns error", "host name not found")):
+    for sign, cause in _CAUSES:
         if sign in text:
             return cause
     return "connection lost"
 
 
+#: What obstore and botocore say, and what that means.
+_CAUSES = (
+    ("ConnectionRefused", "connection refused"),
+    ("Connection refused", "connection refused"),
+    ("dns error", "host name not found"),
+    ("NameResolutionError", "host name not found"),
+)
+
+
 def too_large(uri: str, size_bytes: int, max_bytes: int) -> str:
     """The message for an object above the limit."""
-    return f"{uri} has {size_bytes:,} bytes, more than the limit of {max_bytes:,}. Raise --max-image-bytes to read it."
+    limit = f"more than the limit of {max_bytes:,}. Raise --max-image-bytes to read it."
+    return f"{printable(uri)} has {size_bytes:,} bytes, {limit}"

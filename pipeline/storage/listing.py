@@ -9,16 +9,19 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.client_errors import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme
+from pipeline.vocabulary import Skip
 
 _MAGIC = re.compile(r"[*?\[]")
 _STARS = re.compile(r"\*{2,}")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
+#: A segment with a leading dot. The segments `.` and `..` are ordinary in the key of an object.
+_HIDDEN = re.compile(r"/\.(?!\.?(?:/|$))")
 _STAGED = re.compile(r"#\d+$")
 
 
@@ -55,27 +58,36 @@ def find_local(path: str) -> ObjectInfo | None:
         return None
 
 
-def list_objects(uri: str) -> Iterator[ObjectInfo]:
+def list_objects(uri: str, skip: OnSkip | None = None) -> Iterator[ObjectInfo]:
     """Every object under `uri`, streamed, in the store's order; the object itself when `uri` is one.
 
     Hidden names (a leading dot) and unfinished uploads (`name#1`) are left out.
 
+    Args:
+        uri: a folder or an object.
+        skip: takes each entry that is left out. With it, an entry that cannot be read is left out as well.
+
     Raises:
         NotFoundError: nothing exists there. An empty local folder does exist, and yields nothing.
-        StorageError: the store refused or is unreachable.
+        StorageError: the store refused or is unreachable; without `skip` also that an entry cannot be read.
     """
     uri = normalise(uri)
     if scheme(uri) in HTTP_SCHEMES or (is_local(uri) and not os.path.isdir(uri)):
         yield stat(uri)
         return
-    entries = iter(backend_for(uri).walk(uri))
+    entries = iter(backend_for(uri).walk(uri, skip))
     with translated(uri):
         first = next(entries, None)
     if first is None:
         yield from _nothing_below(uri)
         return
     with translated(uri):
-        yield from (entry for entry in chain((first,), entries) if _is_finished(entry.uri, len(uri)))
+        for entry in chain((first,), entries):
+            kind = _left_out(entry.uri, len(uri))
+            if kind is None:
+                yield entry
+            elif skip is not None:
+                skip(kind, entry.uri)
 
 
 def _nothing_below(uri: str) -> Iterator[ObjectInfo]:
@@ -83,8 +95,11 @@ def _nothing_below(uri: str) -> Iterator[ObjectInfo]:
         yield stat(uri)
 
 
-def _is_finished(uri: str, base: int) -> bool:
-    return uri.find("/.", base) < 0 and ("#" not in uri or not _STAGED.search(uri))
+def _left_out(uri: str, base: int) -> Skip | None:
+    """Why an object is not listed, from the part of its address after `base`."""
+    if uri.find("/.", base) >= 0 and _HIDDEN.search(uri, base):
+        return Skip.HIDDEN
+    return Skip.UNFINISHED if "#" in uri and _STAGED.search(uri) else None
 
 
 def expand(uris: Iterable[str]) -> list[str]:

@@ -1,20 +1,22 @@
 """Parses and joins addresses of objects: local paths and URLs. Nothing is opened.
 
-A local path is absolute after `normalise`. In a URL everything after the bucket is the key, byte for byte: `#`, `%` and
-`?` are ordinary characters. An http(s) URL goes to the server unchanged.
+A local path is absolute after `normalise`; bytes of a name that are not UTF-8 are surrogates there, as everywhere in
+Python. `storable` is the form of it that a table can hold: `file:///photos/%D6%D0.jpg`. In a URL everything after the
+bucket is the key, byte for byte: `#`, `%` and `?` are ordinary characters. An http(s) URL goes to the server unchanged.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from pipeline.credentials import without_credentials
 
 OBJECT_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az"})
 HTTP_SCHEMES = frozenset({"http", "https"})
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_ORDINARY = "".join(sign for sign in map(chr, range(0x20, 0x7F)) if sign != "%")
 
 
 def scheme(uri: str) -> str:
@@ -38,8 +40,25 @@ def normalise(uri: str) -> str:
     if not is_local(uri):
         return uri if scheme(uri) in HTTP_SCHEMES else uri.rstrip("/")
     if uri.lower().startswith("file://"):
-        uri = unquote(uri[len("file://") :].removeprefix("localhost"))
+        uri = os.fsdecode(unquote_to_bytes(os.fsencode(uri[len("file://") :].removeprefix("localhost"))))
     return os.path.abspath(os.path.expanduser(uri))
+
+
+def storable(uri: str) -> str:
+    """`uri` itself; a local path that is not UTF-8 as a file:// URL, of which `normalise` makes the same path."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return "file://" + "/".join(map(_escaped, uri.split("/")))
+    return uri
+
+
+def _escaped(segment: str) -> str:
+    try:
+        segment.encode()
+        return segment.replace("%", "%25")
+    except UnicodeEncodeError:
+        return quote(os.fsencode(segment), safe=_ORDINARY)
 
 
 def join(base: str, *parts: str) -> str:
@@ -65,7 +84,7 @@ def name(uri: str) -> str:
 
 
 def split_bucket(uri: str) -> tuple[str, str]:
-    """Bucket (or container, or host) and key of a URL; the key has no leading slash."""
+    """Bucket (or container, or host) and key of a URL."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     return bucket, key
 
@@ -73,7 +92,7 @@ def split_bucket(uri: str) -> tuple[str, str]:
 def printable(uri: str) -> str:
     """`uri` for a message, without secrets: an http(s) URL loses its user, query and fragment."""
     if scheme(uri) not in HTTP_SCHEMES:
-        return without_credentials(uri)
+        return storable(uri) if is_local(uri) else without_credentials(uri)
     kind, _, rest = _without_query(uri).partition("://")
     host, slash, path = rest.partition("/")
     return f"{kind.lower()}://{host.rpartition('@')[2]}{slash}{path}"

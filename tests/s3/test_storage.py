@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import AlreadyExistsError, BadUriError, ForbiddenError, NotFoundError, TooLargeError
+from pipeline.errors import AlreadyExistsError, ForbiddenError, NotFoundError, TooLargeError
 from pipeline.storage import ReadPolicy
 from tests.fixtures.servers.s3 import SECRET, S3Server
 
@@ -54,7 +54,7 @@ def test_many_objects_are_read_at_once(s3: S3Server) -> None:
     assert first == last == b"a" * 1000
     assert isinstance(gone, NotFoundError)
     assert isinstance(large, TooLargeError)
-    assert isinstance(odd, BadUriError)
+    assert isinstance(odd, NotFoundError)
     assert gone.uri == f"{base}/gone"
     spans = storage.read_spans(f"{base}/large", [(999_999, 50), (0, 3), (2_000_000, 5)], POLICY)
     assert spans == [b"xx", b"xxx", b""]

@@ -17,7 +17,7 @@ from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import NotFoundError, SourceError, StorageError
 from pipeline.sources.chinese_clip.texts_file import parse_text
-from pipeline.sources.places.addresses import absent, addresses, entries
+from pipeline.sources.places.addresses import absent, addresses, entries, is_match
 from pipeline.storage import ObjectInfo
 
 LABELS = "label_cn.txt"
@@ -88,13 +88,13 @@ def find_holdings(config: SourceConfig, out: str) -> Holdings:
         SourceError: there is nothing, or one split twice.
     """
     holdings = Holdings()
-    for _, address in addresses(config.uris, out):
+    for uri, address in addresses(config.uris, out):
         if _is_file(address):
             holdings.add(_stat(address))
         elif storage.exists(storage.join(address, LABELS)):
             holdings.labelled.append(address)
         else:
-            for info in entries(address, out):
+            for info in entries(address, out, matched=is_match(uri, address)):
                 holdings.add(info)
     if not holdings.splits and not holdings.labelled:
         raise SourceError(

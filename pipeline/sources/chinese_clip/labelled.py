@@ -19,9 +19,10 @@ from pipeline.sources.chinese_clip.holdings import LABELS
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.extra import choose_extra
-from pipeline.sources.names import is_image
+from pipeline.sources.names import is_image, why_not
 from pipeline.sources.places.addresses import entries
-from pipeline.sources.texts import decode_text
+from pipeline.sources.skipped import SkipTally
+from pipeline.sources.texts import decode_path, decode_text
 
 COLUMNS = pa.schema([("label", pa.string()), ("label_index", pa.int32())])
 
@@ -49,18 +50,22 @@ def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> 
         )
     base, split = folders[0], config.split or _DEFAULT_SPLIT
     names = _class_names(storage.join(base, LABELS))
-    collector, seen = RecordCollector(sink, config.limit), set()
-    for info in entries(storage.join(base, split), out):
-        path = storage.relative(info.uri, base)
+    collector, seen, tally = RecordCollector(sink, config.limit), set(), SkipTally()
+    for info in entries(storage.join(base, split), out, tally.add):
+        path = decode_path(storage.relative(info.uri, base))
         if is_image(info.uri) and path.count("/") > 1:
             seen.add(path.split("/")[1])
-            collector.add(path, info.uri, None, None, None, info.size_bytes, info.fingerprint)
+            uri = storage.storable(info.uri)
+            collector.add(path, uri, None, None, None, info.size_bytes, info.fingerprint)
+        else:
+            tally.add(why_not(info.uri), info.uri)
     collector.flush()
     if not collector.rows:
         raise EmptySourceError(f"{storage.join(base, split)} has no images in class folders. Correct --split.")
     classes = _classes(sorted(seen), names, storage.join(base, split))
     extra = choose_extra(COLUMNS, config)
-    return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, ClassFolders(classes))
+    details, skipped = ClassFolders(classes), tally.skipped()
+    return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, details, skipped=skipped)
 
 
 def class_folder(record_id: str) -> str:

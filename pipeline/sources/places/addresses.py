@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from pipeline import storage
-from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
+from pipeline.errors import EmptySourceError, ForbiddenError, NoBucketError, NotFoundError, SourceError
+from pipeline.vocabulary import Skip
 
 
 def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
@@ -29,15 +30,47 @@ def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
                 )
 
 
-def entries(address: str, out: str) -> Iterator[storage.ObjectInfo]:
-    """Everything below a folder except what is below `out`; a file is its own entry. Raises SourceError for neither."""
+def is_match(uri: str, address: str) -> bool:
+    """Whether `address` was found by the pattern `uri`, and was not named by the user."""
+    return address != storage.normalise(uri)
+
+
+def nothing(kind: Skip, uri: str) -> None:
+    """Does not count what is left out."""
+
+
+def entries(
+    address: str, out: str, skip: storage.OnSkip = nothing, matched: bool = False
+) -> Iterator[storage.ObjectInfo]:
+    """Everything below a folder except what is below `out`; a file is its own entry.
+
+    Args:
+        address: a folder or a file.
+        out: nothing below it is listed.
+        skip: takes each entry that is left out because it is hidden, unfinished, unreadable or has vanished.
+        matched: a pattern matched the address, so it is left out like an entry if it has vanished or is unreadable.
+
+    Raises:
+        SourceError: the address is neither.
+        StorageError: it cannot be read.
+    """
     hidden = _hidden(address, out)
+
+    def is_own(uri: str) -> bool:
+        return hidden is not None and f"{uri}/".startswith(hidden)
+
     try:
-        for info in storage.list_objects(address):
-            if hidden is None or not info.uri.startswith(hidden):
+        for info in storage.list_objects(address, lambda kind, uri: None if is_own(uri) else skip(kind, uri)):
+            if not is_own(info.uri):
                 yield info
     except NotFoundError as error:
-        raise absent(error) from error
+        if not matched:
+            raise absent(error) from error
+        skip(Skip.VANISHED, address)
+    except ForbiddenError:
+        if not (matched and storage.is_local(address)):
+            raise
+        skip(Skip.UNREADABLE_FOLDER if os.path.isdir(address) else Skip.UNREADABLE_FILE, address)
 
 
 def absent(error: NotFoundError) -> SourceError:

@@ -26,6 +26,7 @@ from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
 from pipeline.sources.extra import choose_extra
 from pipeline.sources.references.image import ImageReference, parse, stored_id
+from pipeline.sources.skipped import SkipTally
 from pipeline.sources.table.columns import check_columns, resolve_columns, role_names
 from pipeline.sources.table.contract import TableColumns, TableFile
 from pipeline.sources.table.open import open_table
@@ -42,8 +43,8 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     collector = RecordCollector(sink, config.limit)
     damage = Damage(config, collector, "tables")
     columns: TableColumns | None = None
-    found, texts = pa.schema([]), 0
-    for info, name in files_of(config, "table", out):
+    found, texts, tally = pa.schema([]), 0, SkipTally()
+    for info, name in files_of(config, "table", out, tally):
         with damage.reading(Container(info, name)), _opened(info, config) as table:
             if table.schema.names:  # a text file may have neither rows nor a header
                 columns = columns or resolve_columns(table.schema, config, info.uri)
@@ -62,7 +63,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     known = None if collector.full else texts
     rows, notes = collector.rows, tuple(damage.notes)
     spec = SourceSpec("table", config, has_images, has_texts, extra, rows, columns, notes, known)
-    return replace(spec, damage=damage.failures)
+    return replace(spec, damage=damage.failures, skipped=tally.skipped())
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     collector, widening = RecordCollector(sink, config.limit), Widening()
     damage, codecs = Damage(config, collector, "tars"), dict[str, Codec | None]()
     images, texts, tally = 0, 0, SkipTally()
-    for listing in _listings(config, out):
+    for listing in _listings(config, out, tally):
         images += sum(sample.image is not None for sample in listing.samples)
         texts += sum(sample.text is not None for sample in listing.samples)
         tally.merge(listing.skipped)
@@ -160,8 +160,8 @@ def _collect(listing: _TarListing, collector: RecordCollector, damage: Damage) -
             damage.cut(container, listing.damage, at, None if listing.codec else container.info.size_bytes - at)
 
 
-def _listings(config: SourceConfig, out: str) -> Iterator[_TarListing]:
-    listings = [_TarListing(Container(info, name)) for info, name in files_of(config, "webdataset", out)]
+def _listings(config: SourceConfig, out: str, tally: SkipTally) -> Iterator[_TarListing]:
+    listings = [_TarListing(Container(info, name)) for info, name in files_of(config, "webdataset", out, tally)]
     policy = ReadPolicy.of(config)
     at_once = 1 if config.limit else _TARS_AT_ONCE
     for start in range(0, len(listings), at_once):

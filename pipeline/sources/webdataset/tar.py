@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.containers.compression import STREAM_ERRORS, Codec
+from pipeline.sources.texts import decode_name
 from pipeline.sources.webdataset.blocks import BLOCK, PlainHeader, WatchedFile
 from pipeline.vocabulary import Skip
 
@@ -149,7 +150,7 @@ def _damage() -> Iterator[None]:
 def _member(
     tar: tarfile.TarFile, info: tarfile.TarInfo, at: _Place, links: bool, skip: Callable[[Skip, str], None]
 ) -> Member | None:
-    path = _text(info.name).removeprefix("./")
+    path = decode_name(info.name).removeprefix("./")
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.partition(".")
     is_link = info.islnk() or info.issym()
@@ -187,14 +188,5 @@ def is_record_part(suffix: str) -> bool:
 
 def _target(info: tarfile.TarInfo, folder: str) -> str:
     """The member that a link points to: a hard link has its path in the tar, a symbolic link a relative one."""
-    target = _text(info.linkname)
+    target = decode_name(info.linkname)
     return posixpath.normpath(posixpath.join(folder, target) if info.issym() else target)
-
-
-def _text(name: str) -> str:
-    """A member's name; bytes that are not UTF-8 are decoded as GB18030, which Chinese Windows writes."""
-    raw = name.encode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("gb18030", "backslashreplace")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pyarrow.fs as pafs
 
 from pipeline.storage.policy import ReadPolicy
+from pipeline.vocabulary import Skip
+
+#: Takes the kind and the address of each entry that a listing leaves out.
+OnSkip = Callable[[Skip, str], None]
 
 
 class ObjectInfo(NamedTuple):
@@ -28,8 +32,11 @@ class Backend(Protocol):
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """Size and fingerprint of one object; FileNotFoundError for folders."""
 
-    def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Every object under the folder `uri`, streamed; nothing if there is none."""
+    def walk(self, uri: str, skip: OnSkip | None) -> Iterator[ObjectInfo]:
+        """Every object under the folder `uri`, streamed; nothing if there is none.
+
+        What is below `uri` and cannot be read goes to `skip`; without it, it is an error that names the entry.
+        """
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
         """The whole object; TooLargeError before more than `policy.max_bytes` are in memory."""

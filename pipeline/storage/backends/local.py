@@ -8,16 +8,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 import pyarrow.fs as pafs
 
 from pipeline.errors import TooLargeError
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.staged import staged
-from pipeline.storage.client_errors import too_large
+from pipeline.storage.client_errors import too_large, translate
 from pipeline.storage.policy import ReadPolicy
+from pipeline.vocabulary import Skip
 
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+#: What is wrong with one entry. Other errors, such as a stale handle of NFS, concern the whole disk.
+_UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.EINVAL})
 _COPIED_BYTES = 2**20
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -32,19 +36,24 @@ class LocalBackend:
             raise FileNotFoundError(errno.ENOENT, "not a regular file", uri)
         return ObjectInfo(uri, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
 
-    def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Regular files under `uri`. Links to files are followed; hidden files and links to folders are left out."""
+    def walk(self, uri: str, skip: OnSkip | None) -> Iterator[ObjectInfo]:
+        """Regular files under `uri`. Links to files are followed; hidden names and links to folders are left out."""
         folders = [uri]
         while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    elif entry.is_file():
-                        info = entry.stat()
-                        yield ObjectInfo(entry.path, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            _report(skip, Skip.HIDDEN, entry.path)
+                        elif entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif found := _file(entry, skip):
+                            yield found
+            except OSError as error:
+                if folder == uri:
+                    raise
+                _left_out(error, folder, Skip.UNREADABLE_FOLDER, skip)
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
         """The file, after a check of its size."""
@@ -90,6 +99,34 @@ class LocalBackend:
     def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
         """Arrow's own local file system."""
         return pafs.LocalFileSystem(), uri
+
+
+def _file(entry: os.DirEntry[str], skip: OnSkip | None) -> ObjectInfo | None:
+    """A regular file, or None for anything else."""
+    try:
+        info = entry.stat()
+    except OSError as error:
+        _left_out(error, entry.path, Skip.BROKEN_LINK if entry.is_symlink() else Skip.UNREADABLE_FILE, skip)
+        return None
+    if S_ISREG(info.st_mode):
+        return ObjectInfo(entry.path, info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
+    _report(skip, Skip.FOLDER_LINK if S_ISDIR(info.st_mode) else Skip.SPECIAL_FILE, entry.path)
+    return None
+
+
+def _left_out(error: OSError, path: str, kind: Skip, skip: OnSkip | None) -> None:
+    """Report an entry that cannot be listed; raise an error that names it if that is no reason to leave it out."""
+    if kind is not Skip.BROKEN_LINK:
+        kind = Skip.VANISHED if error.errno in _GONE else kind
+        tolerated = error.errno in _GONE or (skip is not None and error.errno in _UNREADABLE)
+        if not tolerated:
+            raise translate(error, path) from error
+    _report(skip, kind, path)
+
+
+def _report(skip: OnSkip | None, kind: Skip, path: str) -> None:
+    if skip is not None:
+        skip(kind, path)
 
 
 def publish(path: str, uri: str, create: bool) -> None:

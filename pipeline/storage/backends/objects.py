@@ -1,7 +1,8 @@
 """S3, Google Cloud Storage and Azure Blob Storage, through obstore.
 
 One client per bucket, deadline and process. obstore's own retries are off for single requests, which `with_retries`
-repeats for every backend alike, and on for listings, which cannot restart without repeating entries.
+repeats for every backend alike. On S3, `s3_requests` lists, page by page, and reads the keys that obstore would change;
+elsewhere obstore lists, with its own retries, since a listing cannot restart without repeating entries.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from pipeline.errors import TooLargeError
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends import s3_requests
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.s3_session import s3_environment, s3_settings
-from pipeline.storage.client_errors import too_large
-from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
+from pipeline.storage.client_errors import too_large, translated
+from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import scheme, split_bucket
+from pipeline.vocabulary import Skip
 
 _SLOWEST_UPLOAD_BYTES_PER_S = 2**20
 #: An object has at most 10,000 parts: 320 GB.
@@ -63,27 +66,63 @@ def _fingerprint(meta: Any) -> str:
     return f"{meta['size']}-{int(meta['last_modified'].timestamp() * 1e6)}"
 
 
+def _is_odd(uri: str, key: str) -> bool:
+    """Whether an object has to be requested without obstore."""
+    return s3_requests.is_cleaned(key) and _FAMILY[scheme(uri)] == "s3" and s3_requests.is_available()
+
+
+def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[s3_requests.Entry]:
+    """Everything below a key. Each page is retried by itself, since a listing cannot restart without repeating keys."""
+    prefix, token = f"{key}/" if key else "", ""
+    while True:
+
+        def attempt(token: str = token) -> tuple[list[s3_requests.Entry], str]:
+            with translated(uri):
+                return s3_requests.list_page(bucket, prefix, token, DEFAULT_POLICY.timeout_s)
+
+        entries, token = with_retries(attempt, DEFAULT_POLICY)
+        yield from entries
+        if not token:
+            return
+
+
 class ObjectsBackend:
     """Requests to a bucket. Calls release the interpreter lock, so threads run them in parallel."""
 
     def stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
         """One HEAD."""
-        store, key = _locate(uri, policy.timeout_s)
+        bucket, key = split_bucket(uri)
         if not key:
             raise FileNotFoundError(uri)
-        meta = obstore.head(store, key)
+        if _is_odd(uri, key):
+            return ObjectInfo(uri, *s3_requests.head(bucket, key, policy.timeout_s))
+        meta = obstore.head(*_locate(uri, policy.timeout_s))
         return ObjectInfo(uri, meta["size"], _fingerprint(meta))
 
-    def walk(self, uri: str) -> Iterator[ObjectInfo]:
-        """Pages of a listing as they arrive, in the store's order."""
-        store, key = _locate(uri, DEFAULT_POLICY.timeout_s, DEFAULT_POLICY.retry_timeout_s)
-        root = f"{scheme(uri)}://{split_bucket(uri)[0]}/"
-        for page in obstore.list(store, prefix=key or None):
-            for meta in page:
-                yield ObjectInfo(root + meta["path"], meta["size"], _fingerprint(meta))
+    def walk(self, uri: str, skip: OnSkip | None) -> Iterator[ObjectInfo]:
+        """Pages of a listing as they arrive, in the store's order; without the empty objects that stand for folders."""
+        bucket, key = split_bucket(uri)
+        root = f"{scheme(uri)}://{bucket}/"
+        if _FAMILY[scheme(uri)] != "s3" or not s3_requests.is_available():
+            store, key = _locate(uri, DEFAULT_POLICY.timeout_s, DEFAULT_POLICY.retry_timeout_s)
+            for page in obstore.list(store, prefix=key or None):
+                for meta in page:
+                    yield ObjectInfo(root + meta["path"], meta["size"], _fingerprint(meta))
+            return
+        for entry in _exact_keys(uri, bucket, key):
+            if not entry.key.endswith("/"):
+                yield ObjectInfo(root + entry.key, entry.size_bytes, entry.fingerprint)
+            elif skip is not None:
+                skip(Skip.FOLDER_MARKER, root + entry.key)
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
         """One GET; the headers give the size before the body is read."""
+        bucket, key = split_bucket(uri)
+        if _is_odd(uri, key):
+            size_bytes, _ = s3_requests.head(bucket, key, policy.timeout_s)
+            if policy.max_bytes is not None and size_bytes > policy.max_bytes:
+                raise TooLargeError(too_large(uri, size_bytes, policy.max_bytes), uri)
+            return s3_requests.get(bucket, key, policy.timeout_s)
         store, key = _locate(uri, policy.timeout_s)
         answer = obstore.get(store, key)
         size_bytes = answer.meta["size"]
@@ -93,10 +132,13 @@ class ObjectsBackend:
 
     def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
         """One ranged GET."""
-        store, key = _locate(uri, policy.timeout_s)
+        bucket, key = split_bucket(uri)
         try:
+            if _is_odd(uri, key):
+                return s3_requests.get(bucket, key, policy.timeout_s, f"bytes={start}-{start + length - 1}")
+            store, key = _locate(uri, policy.timeout_s)
             return bytes(obstore.get_range(store, key, start=start, length=length))
-        except obstore.exceptions.GenericError as error:
+        except (obstore.exceptions.GenericError, s3_requests.S3StatusError) as error:
             if "status code: 416" in str(error):
                 return b""
             raise

@@ -11,10 +11,11 @@ import fsspec
 import pyarrow.fs as pafs
 
 from pipeline.errors import BadUriError, TooLargeError
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.client_errors import too_large
 from pipeline.storage.policy import ReadPolicy
 from pipeline.storage.uris import join
+from pipeline.vocabulary import Skip
 
 
 def _locate(uri: str) -> tuple[Any, str]:
@@ -43,10 +44,15 @@ class OtherBackend:
             raise FileNotFoundError(uri)
         return _info(uri, entry)
 
-    def walk(self, uri: str) -> Iterator[ObjectInfo]:
+    def walk(self, uri: str, skip: OnSkip | None) -> Iterator[ObjectInfo]:
         """`walk`, folder by folder, each sorted."""
         fs, path = _locate(uri)
-        for _folder, _folders, files in fs.walk(path, detail=True):
+
+        def unreadable(error: OSError) -> None:
+            if skip is not None and not isinstance(error, FileNotFoundError):
+                skip(Skip.UNREADABLE_FOLDER, str(error.filename or uri))
+
+        for _folder, _folders, files in fs.walk(path, detail=True, on_error=unreadable):
             for _name, entry in sorted(files.items()):
                 below = str(entry["name"]).strip("/").removeprefix(path.strip("/"))
                 yield _info(join(uri, below), entry)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 _REFRESH_EVERY = timedelta(minutes=5)
 _OWN_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
@@ -25,20 +25,48 @@ def s3_environment() -> tuple[str | None, ...]:
     return tuple(map(os.environ.get, _ENDPOINT + _IDENTITY))
 
 
+class S3Identity(NamedTuple):
+    """Who signs requests, and where they go.
+
+    Attributes:
+        credentials: botocore's; None for anonymous requests.
+        region: of the bucket.
+        endpoint: the server that was named; empty for AWS's own.
+    """
+
+    credentials: Any
+    region: str
+    endpoint: str
+
+    @property
+    def base(self) -> str:
+        """What the bucket is appended to."""
+        return self.endpoint or f"https://s3.{self.region}.amazonaws.com"
+
+
 @lru_cache(maxsize=8)
 def s3_settings(environment: tuple[str | None, ...]) -> dict[str, Any]:
     """Keyword arguments of `obstore.store.S3Store` except the bucket; `environment` is `s3_environment()`."""
+    identity = s3_identity(environment)
+    if identity is None:
+        return {**_endpoint(os.environ), **({} if _has_own_credentials() else {"skip_signature": True})}
+    settings = {"region": identity.region, **({"endpoint": identity.endpoint} if identity.endpoint else {})}
+    if identity.credentials is None:
+        return {**settings, "skip_signature": True}
+    return {**settings, "credential_provider": _provider(identity.credentials)}
+
+
+@lru_cache(maxsize=8)
+def s3_identity(environment: tuple[str | None, ...]) -> S3Identity | None:
+    """What botocore finds; None if it is not installed. `environment` is `s3_environment()`."""
     try:
         from botocore.session import Session
     except ImportError:
-        return {**_endpoint(os.environ), **({} if _has_own_credentials() else {"skip_signature": True})}
+        return None
     session = Session()
     profile = session.get_scoped_config() if session.profile in (None, *session.available_profiles) else {}
-    settings = {"region": session.get_config_variable("region") or "us-east-1", **_endpoint(os.environ, profile)}
-    found = session.get_credentials()
-    if found is None:
-        return {**settings, "skip_signature": True}
-    return {**settings, "credential_provider": _provider(found)}
+    region = session.get_config_variable("region") or "us-east-1"
+    return S3Identity(session.get_credentials(), region, _endpoint(os.environ, profile).get("endpoint", ""))
 
 
 def _endpoint(environment: Any, profile: dict[str, Any] | None = None) -> dict[str, str]:

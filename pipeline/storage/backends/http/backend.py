@@ -15,7 +15,7 @@ import fsspec
 import pyarrow.fs as pafs
 
 from pipeline.errors import StorageError, TooLargeError
-from pipeline.storage.backends.contract import ObjectInfo
+from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.http import loop
 from pipeline.storage.backends.http.client import HttpClient
 from pipeline.storage.backends.http.failures import translated_client_errors
@@ -39,7 +39,7 @@ class HttpBackend:
         """HEAD; if that is not allowed (presigned URLs), a GET whose body is not read."""
         return _wait(self._stat(uri, policy), uri)
 
-    def walk(self, uri: str) -> Iterator[ObjectInfo]:
+    def walk(self, uri: str, skip: OnSkip | None) -> Iterator[ObjectInfo]:
         """Yields nothing: http has no folders."""
         return iter(())
 

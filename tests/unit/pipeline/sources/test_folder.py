@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.errors import ForbiddenError, SourceError, UnavailableError
+from pipeline.vocabulary import Skip
 from tests.fixtures.sources import put, read, reasons, scan
 
 
@@ -122,11 +129,144 @@ def test_the_description_counts_images_with_a_text(tmp_path: Path) -> None:
     assert scan(tmp_path)[0].describe().startswith("2 image-text pairs from")
 
 
-def test_a_file_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
-    with open(bytes(tmp_path) + b"/\xff.jpg", "wb"):
-        pass
-    with pytest.raises(SourceError, match=r"udcff\.jpg' in the source is not valid Unicode"):
+def test_names_that_are_not_utf_8_are_decoded_and_read(tmp_path: Path) -> None:
+    gbk = "照片".encode("gbk")
+    for name, data in {
+        b"/" + gbk + b".jpg": b"gbk",
+        b"/" + gbk + b".txt": "文".encode(),
+        b"/100%\xff.jpg": b"neither",
+        "/相册/".encode() + gbk + b".jpg": b"in a folder",
+        "/重/照片.jpg".encode(): b"utf-8",
+        "/重/".encode() + gbk + b".jpg": b"the same name in another encoding",
+    }.items():
+        path = bytes(tmp_path) + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+    spec, records = scan(tmp_path)
+    found = read(spec, records)
+    assert {key: raw.image for key, raw in found.items()} == {
+        "照片.jpg": b"gbk",
+        "100%\\xff.jpg": b"neither",
+        "相册/照片.jpg": b"in a folder",
+        "重/照片.jpg": b"utf-8",
+        "重/%D5%D5%C6%AC.jpg": b"the same name in another encoding",
+    }
+    assert found["照片.jpg"].text == "文"
+    assert {record.id: record.image_uri for record in records}["100%\\xff.jpg"] == f"file://{tmp_path}/100%25%FF.jpg"
+    os.unlink(bytes(tmp_path) + b"/100%\xff.jpg")
+    failure = read(spec, records)["100%\\xff.jpg"].failure
+    assert failure is not None
+    assert f"file://{tmp_path}/100%25%FF.jpg does not exist" in failure.detail
+
+
+def test_what_is_no_record_is_counted_by_kind(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        {
+            "A.JPG": b"1",
+            "two.jpg": b"2",
+            "two.png": b"3",
+            "two.txt": "both",
+            "wget.jpg?size=1.5": b"4",
+            "wget.txt": "four",
+            "cloud.jpg!w800": b"5",
+            "A.TXT": "other case",
+            "two.jpg.txt": "other name",
+            "a.pdf": "",
+            "b.docx": "",
+            "README": "",
+            "x.jpg.part": "",
+            "y.crdownload": "",
+            "z.jpg#1": "",
+            "t.csv": "",
+            ".hidden": "",
+            ".git/a.jpg": "",
+        },
+    )
+    (tmp_path / "album").symlink_to(tmp_path.parent)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    spec, records = scan(tmp_path, format="folder")
+    assert {record.id: record.text_uri and record.text_uri.rpartition("/")[2] for record in records} == {
+        "A.JPG": None,
+        "two.jpg": "two.txt",
+        "two.png": "two.txt",
+        "wget.jpg?size=1.5": "wget.txt",
+        "cloud.jpg!w800": None,
+    }
+    assert {one.kind: one.count for one in spec.skipped} == {
+        Skip.UNKNOWN_SUFFIX: 2,
+        Skip.NO_SUFFIX: 1,
+        Skip.OTHER_FORMAT: 1,
+        Skip.LONE_TEXT: 2,
+        Skip.HIDDEN: 2,
+        Skip.UNFINISHED: 3,
+        Skip.FOLDER_LINK: 1,
+        Skip.BROKEN_LINK: 2,
+        Skip.SPECIAL_FILE: 1,
+    }
+    examples = {one.kind: one.example for one in spec.skipped}
+    assert examples[Skip.NO_SUFFIX] == f"{tmp_path}/README"
+    assert examples[Skip.LONE_TEXT] in {f"{tmp_path}/A.TXT", f"{tmp_path}/two.jpg.txt"}
+
+
+@pytest.mark.parametrize(
+    ("number", "kinds"),
+    [
+        (errno.EACCES, {Skip.UNREADABLE_FOLDER: 1, Skip.UNREADABLE_FILE: 1}),
+        (errno.ENOENT, {Skip.VANISHED: 2}),
+    ],
+)
+def test_entries_that_cannot_be_read_do_not_cost_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kinds: dict[Skip, int]
+) -> None:
+    put(tmp_path, {"ok.jpg": b"1", "lost+found/a.jpg": b"2", "bad.jpg": b"3", "sub/ok.jpg": b"4"})
+    fail_at(monkeypatch, number, tmp_path / "lost+found", tmp_path / "bad.jpg")
+    for source in (tmp_path, tmp_path / "*"):
+        spec, records = scan(source)
+        assert sorted(record.id for record in records) == ["ok.jpg", "sub/ok.jpg" if source == tmp_path else "ok.jpg"]
+        assert {one.kind: one.count for one in spec.skipped} == kinds
+
+
+def test_a_disk_that_fails_as_a_whole_is_an_error_that_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, {"ok.jpg": b"1", "sub/a.jpg": b"2"})
+    fail_at(monkeypatch, errno.ESTALE, tmp_path / "sub")
+    with pytest.raises(UnavailableError, match="/sub is not available"):
         scan(tmp_path)
+    fail_at(monkeypatch, errno.EACCES, tmp_path)
+    with pytest.raises(ForbiddenError, match=re.escape(f"{tmp_path} was refused")):
+        scan(tmp_path)
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, number: int, *paths: Path) -> None:
+    """Listing these folders and looking at these files fails; as root, permissions alone would not do it."""
+    bad, files = set(map(str, paths)), {str(path) for path in paths if path.is_file()}
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name, self.path, self.is_dir, self.is_symlink = entry.name, entry.path, entry.is_dir, entry.is_symlink
+            self._entry = entry
+
+        def stat(self) -> os.stat_result:
+            return self._entry.stat() if self.path not in bad else raised(self.path)
+
+    def raised(path: str) -> Any:
+        raise OSError(number, os.strerror(number), path)
+
+    @contextmanager
+    def scandir(path: str) -> Iterator[Iterator[Entry]]:
+        with SCANDIR(path) if path not in bad else raised(path) as entries:
+            yield map(Entry, entries)
+
+    monkeypatch.setattr("pipeline.storage.backends.local.os.scandir", scandir)
+    monkeypatch.setattr(os, "stat", lambda path, **options: raised(path) if path in files else STAT(path, **options))
+
+
+SCANDIR, STAT = os.scandir, os.stat
 
 
 def test_an_invalid_source_is_refused_with_the_reason(tmp_path: Path) -> None:
