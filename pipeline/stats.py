@@ -113,7 +113,6 @@ _WORDS: Mapping[str, tuple[str, str, str]] = {
     Skip.FOLDER_MARKER: ("object", "that stands for a folder", ""),
     Skip.UNREADABLE_FOLDER: ("folder", "that cannot be read", "Change its permissions to read it."),
     Skip.UNREADABLE_FILE: ("file", "that cannot be read", "Change its permissions to read it."),
-    Skip.UNADDRESSABLE: ("name", "that no request can address", "Rename it."),
     Skip.VANISHED: ("file", "that vanished while it was listed", ""),
     Skip.UNKNOWN_MEMBER: ("member", "of an unknown kind", ""),
     Skip.SPECIAL_MEMBER: ("member", "that is no plain file (sparse, a folder, a device)", ""),

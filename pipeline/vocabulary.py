@@ -66,7 +66,6 @@ class Skip(StrEnum):
     FOLDER_MARKER = "folder_marker"
     UNREADABLE_FOLDER = "unreadable_folder"
     UNREADABLE_FILE = "unreadable_file"
-    UNADDRESSABLE = "unaddressable"
     VANISHED = "vanished"
     UNKNOWN_MEMBER = "unknown_member"
     SPECIAL_MEMBER = "special_member"

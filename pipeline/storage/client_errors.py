@@ -27,6 +27,7 @@ from pipeline.storage.uris import printable, scheme, split_bucket
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_INVALID_PATH = re.compile(r'Path "(.+?)"(?: contained|:)')
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -65,6 +66,14 @@ def translate(error: Exception, uri: str) -> StorageError:
         return TimedOutError(f"{printable(uri)} timed out. Try again, or raise --read-timeout-s.", uri)
     if isinstance(error, ConnectionError) or kind in {"GenericError", "JoinError"}:
         return _unavailable(uri, _network_cause(text))
+    if kind == "InvalidPathError":
+        named = _INVALID_PATH.search(text)
+        key = repr(named[1]) if named else "One of the keys"
+        return BadUriError(
+            f"{printable(uri)} cannot be listed: {key} has an empty, `.` or `..` segment or a control character, which "
+            "only S3 can list. Rename the object, or name another folder.",
+            uri,
+        )
     if isinstance(error, ValueError):
         return BadUriError(f"{printable(uri)!r} is not a readable address. Correct it in the source.", uri)
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
