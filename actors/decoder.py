@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,8 @@ from pipeline.sources import SourceSpec, is_read, reader
 from pipeline.sources.failures import NO_ANSWER, read_failure
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
+
+_TRUNCATED = "image_truncated"  # of a row on its way; counted, and no column of the dataset
 
 
 class Decoder:
@@ -65,11 +68,12 @@ class Decoder:
         read_s = time.perf_counter() - began
         with self._decoding:
             began = time.perf_counter()
-            batch = self._batch(raw, shard.attempts + 1)
+            batch, truncated = self._batch(raw, shard.attempts + 1)
             decode_s = time.perf_counter() - began
         reasons = Counter(batch.quarantine["reason"].to_pylist())
         n_bytes = sum(len(r.image) for r in raw if r.image is not None)
-        return batch, Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
+        stats = Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
+        return batch, replace(stats, images_truncated=truncated)
 
     def _read(self, shard: Shard, start: int, stop: int) -> list[RawRecord]:
         """Read the rows. If all are unavailable, reading a neighbour shows whether the store is down."""
@@ -91,7 +95,8 @@ class Decoder:
             return False
         return any(one.failure is None or one.failure.reason not in NO_ANSWER for one in answers)
 
-    def _batch(self, raw: Sequence[RawRecord], attempts: int) -> ImageBatch:
+    def _batch(self, raw: Sequence[RawRecord], attempts: int) -> tuple[ImageBatch, int]:
+        """The batch, and the number of its images that end too early and were accepted."""
         rows: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
         pixels = self._empty_pixels(len(raw))
@@ -106,11 +111,12 @@ class Decoder:
             if failure is not None:
                 origin = one.record
                 failed.append(quarantine_row(origin.id, origin.image_uri, origin.source_fingerprint, failure, attempts))
-        return ImageBatch(
+        batch = ImageBatch(
             rows=pa.Table.from_pylist(rows, schema=self._schema),
             pixels=None if pixels is None else pixels[: len(rows)],
             quarantine=pa.Table.from_pylist(failed, schema=QUARANTINE),
         )
+        return batch, sum(row.get(_TRUNCATED, False) for row in rows)
 
     def _empty_pixels(self, n: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         if not self._source.has_images:
@@ -131,7 +137,7 @@ class Decoder:
         if one.image is None:
             return row
         try:
-            image = decode(one.image, self._image_size, self._limits.max_pixels)
+            image = decode(one.image, self._image_size, self._limits.max_pixels, self._limits.accept_truncated)
         except ImageError as error:
             return Failure(Stage.DECODE, error.reason, error.detail)
         pixels[...] = image.pixels
@@ -140,4 +146,5 @@ class Decoder:
         row["image_phash"] = image.phash
         row["image_pixels_xxh128"] = image.pixels_xxh128
         row["image_width"], row["image_height"] = image.width, image.height
+        row[_TRUNCATED] = image.is_truncated
         return row

@@ -160,7 +160,7 @@ def _sample_s(config: RunConfig, plan: Plan, model: ModelSpec) -> float | None:
     for raw in source.read(records):
         with suppress(ImageError):  # will be quarantined, and takes time too
             if raw.image is not None:
-                decode(raw.image, model.image_size, config.image.max_pixels)
+                decode(raw.image, model.image_size, config.image.max_pixels, config.image.accept_truncated)
     seconds = time.perf_counter() - began
     source.close()
     return seconds / len(records)

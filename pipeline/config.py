@@ -114,6 +114,9 @@ class ImageConfig(_Section):
     """Limits on images. The model fixes how they become pixels."""
 
     max_pixels: int = Field(default=100_000_000, ge=1, description="Images with more pixels are quarantined undecoded.")
+    accept_truncated: bool = Field(
+        default=False, description="Embed what decodes of a JPEG that ends too early; its missing part is grey."
+    )
 
 
 class ModelConfig(_Section):

@@ -20,6 +20,7 @@ class Stats:
     Attributes:
         embedded: records with vectors.
         quarantined: records in quarantine, by reason.
+        images_truncated: embedded images that end too early, with `accept_truncated`.
         bytes_read: encoded bytes fetched.
         bytes_written: bytes of committed Parquet files.
         read_s: seconds a decoder waited for bytes.
@@ -33,6 +34,7 @@ class Stats:
 
     embedded: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
+    images_truncated: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     read_s: float = 0.0

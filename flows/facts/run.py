@@ -24,6 +24,8 @@ def run_facts(summary: Summary) -> Facts:
         yield "quarantine", figures.by_reason(stats.quarantined)
         if summary.examples:
             yield "for example", figures.examples(summary.examples)
+    if stats.images_truncated:
+        yield "truncated", f"{figures.count(stats.images_truncated, 'JPEG')} that end too early, embedded as they are"
     if stats.texts:
         yield "long texts", figures.long_texts(stats)
     if stats.records:

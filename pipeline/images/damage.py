@@ -58,7 +58,7 @@ def _bmp_ends_early(data: bytes) -> bool:
 
 def _ico_ends_early(data: bytes) -> bool:
     count = int.from_bytes(data[4:6], "little")
-    sizes = (struct.unpack_from("<II", data[: 6 + 16 * count] + bytes(16), 14 + 16 * at) for at in range(count))
+    sizes = (struct.unpack_from("<II", data, 14 + 16 * at) for at in range(count))
     return len(data) < 6 + 16 * count or any(offset + size > len(data) for size, offset in sizes)
 
 
@@ -90,23 +90,28 @@ def _tiff_ends_early(data: bytes) -> bool:
     )
 
 
+def _unpack(layout: str, data: bytes, at: int) -> tuple[int, ...]:
+    """Numbers at a place that the file names, which may be any number of 64 bits."""
+    return struct.unpack_from(layout, data, min(at, len(data)))
+
+
 def _tiff_tags(data: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
     """The integer tags of the first directory. Raises struct.error if it is beyond the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
     number, at = ("Q", 8) if is_big else ("I", 4)
-    [at] = struct.unpack_from(order + number, data, at)
-    [count] = struct.unpack_from(order + ("Q" if is_big else "H"), data, at)
+    [at] = _unpack(order + number, data, at)
+    [count] = _unpack(order + ("Q" if is_big else "H"), data, at)
     at += 8 if is_big else 2
     width = struct.calcsize(order + number)
     for _ in range(min(count, 0xFFFF)):
-        tag, kind, length = struct.unpack_from(f"{order}HH{number}", data, at)
+        tag, kind, length = _unpack(f"{order}HH{number}", data, at)
         if kind in _NUMBERS and tag in (*_OFFSETS_AND_SIZES, *_OFFSETS_AND_SIZES.values()):
             values = f"{order}{min(length, len(data))}{_NUMBERS[kind]}"
             place = at + 4 + width
             if struct.calcsize(values) > width:
-                [place] = struct.unpack_from(order + number, data, place)
-            yield tag, struct.unpack_from(values, data, place)
+                [place] = _unpack(order + number, data, place)
+            yield tag, _unpack(values, data, place)
         at += 4 + 2 * width
 
 

@@ -27,6 +27,9 @@ from pipeline.vocabulary import Reason
 Image.init()
 # Pillow reads dozens of formats, one of them (EPS) by starting another program. These are the formats of catalogs.
 _WITH_PILLOW = tuple(known.decoder for known in FORMATS if known.decoder in Image.OPEN and not known.extra)
+#: Formats without a signature: bytes that their decoder refuses are something else.
+_UNSIGNED = ("TGA", "DIB")
+_SIGNED = tuple(name for name in _WITH_PILLOW if name not in _UNSIGNED)
 _READ = ", ".join(known.name for known in FORMATS if known.decoder)
 
 # `opened` checks the size in the header, and exceptions report damage; Pillow's warnings would only fill the logs.
@@ -74,21 +77,23 @@ def _check_size(image: Image.Image, max_pixels: int | None) -> None:
 
 def _open(data: bytes, known: FileFormat | None) -> Image.Image:
     if known is None:
-        return _open_unknown(data)
+        return _open_unknown(data, _SIGNED)
     if known.decoder is None:
         raise _unread(data, known)
     if known.extra:
         _require_heif(known)
     elif known.decoder not in _WITH_PILLOW:
         raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{known.name}, which this Pillow does not read: upgrade Pillow")
+    if known.decoder in _UNSIGNED:
+        return _open_unknown(data, (known.decoder,))
     prepare = _PREPARED.get(known.name)
     return Image.open(io.BytesIO(prepare(data) if prepare else data), formats=(known.decoder,))
 
 
-def _open_unknown(data: bytes) -> Image.Image:
-    """Try every decoder on bytes without a known signature."""
+def _open_unknown(data: bytes, decoders: tuple[str, ...]) -> Image.Image:
+    """Try decoders on bytes without a known signature."""
     try:
-        return Image.open(io.BytesIO(data), formats=_WITH_PILLOW)
+        return Image.open(io.BytesIO(data), formats=decoders)
     except UnidentifiedImageError as error:
         what = f"{len(data)} bytes that begin with {data[:12]!r}" if data else "no bytes at all"
         raise ImageError(Reason.NOT_AN_IMAGE, f"{what}; images are read from {_READ}") from error

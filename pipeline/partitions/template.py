@@ -40,6 +40,8 @@ _DECIDING: dict[str, set[str]] = {
     "model": {"name", "revision", "dtype"},
     "output": {"embedding_dtype"},
 }
+#: Options that came later: left out at their default, so that digests of earlier partitions stay the same.
+_DECIDING_IF_SET: dict[str, set[str]] = {"image": {"accept_truncated"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def _check_template(uris: Sequence[str]) -> None:
 def spec_digest(config: RunConfig) -> str:
     """Digest of a partition's options: 16 hex digits over those that decide its rows, `-`, 8 over its addresses."""
     tree = config.model_dump(mode="json", include=_DECIDING)
+    for section, values in config.model_dump(mode="json", include=_DECIDING_IF_SET, exclude_defaults=True).items():
+        tree[section] |= values
     places = [storage.normalise(uri) for uri in config.source.uris]
     return f"{_digest(tree)[:16]}-{_digest(places)[:8]}"
 

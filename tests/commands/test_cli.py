@@ -42,6 +42,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "read_concurrency": (["--read-concurrency", "4"], 4),
     "allow_private_hosts": (["--allow-private-hosts"], True),
     "max_pixels": (["--max-pixels", "10"], 10),
+    "accept_truncated": (["--accept-truncated"], True),
     "model": (["--model", "demo"], "demo"),
     "revision": (["--revision", "abc"], "abc"),
     "weights_sha256": (["--weights-sha256", "0" * 64], "0" * 64),

@@ -40,9 +40,15 @@ class FakeReader:
 class MemoryDecoder(Decoder):
     """A decoder whose shard is a list of raw records."""
 
-    def __init__(self, raw: list[RawRecord], has_images: bool = True, down: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        raw: list[RawRecord],
+        has_images: bool = True,
+        down: frozenset[str] = frozenset(),
+        limits: ImageConfig | None = None,
+    ) -> None:
         spec = SourceSpec("folder", SourceConfig(), has_images, True, pa.schema([]), len(raw))
-        super().__init__(spec, ImageConfig(), image_size=16)
+        super().__init__(spec, limits or ImageConfig(), image_size=16)
         self._reader = FakeReader({one.record.id: one for one in raw}, down)
         self._records = lambda shard: [one.record for one in raw]  # type: ignore[assignment]
 
@@ -68,6 +74,18 @@ def test_rows_and_pixels_keep_their_order_and_bad_records_are_quarantined() -> N
         {"id": "d", "stage": "text", "reason": "empty_text", "attempts": 1},
     ]
     assert stats.bytes_read == len(png(1)) + len(b"no image") + len(png(3)) + len(png(4))
+
+
+def test_images_without_their_end_are_embedded_on_demand_and_counted() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10), (200, 30, 90)).save(file, "JPEG")
+    records = [raw("a", file.getvalue(), "一"), raw("b", file.getvalue()[:-2], "二")]
+    batch, stats = MemoryDecoder(records).decode(shard(2), 0, 2)
+    assert (batch.quarantine["reason"].to_pylist(), stats.images_truncated) == (["truncated"], 0)
+    batch, stats = MemoryDecoder(records, limits=ImageConfig(accept_truncated=True)).decode(shard(2), 0, 2)
+    assert (batch.rows["id"].to_pylist(), stats.images_truncated) == (["a", "b"], 1)
+    assert batch.pixels is not None
+    assert (batch.pixels[0] == batch.pixels[1]).all()
 
 
 def test_a_record_without_image_and_text_is_quarantined() -> None:

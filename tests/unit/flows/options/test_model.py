@@ -90,6 +90,7 @@ def test_without_arguments_the_model_sets_the_defaults() -> None:
 def test_options_can_be_restricted_to_some_fields() -> None:
     assert [option.path for option in RUN.only("image", "output.run_date").fields()] == [
         "image.max_pixels",
+        "image.accept_truncated",
         "output.run_date",
     ]
     assert [option.panel for option in RUN.only("cluster.address").fields()] == ["Cluster"]

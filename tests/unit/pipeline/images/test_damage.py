@@ -93,6 +93,10 @@ def test_pictures_that_no_decoder_reads_are_named(data: bytes, named: str) -> No
         decode(data, 32, 10_000)
 
 
+def test_a_directory_far_beyond_the_file_is_a_cut_file() -> None:
+    assert refusal(b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(40))[0] == Reason.TRUNCATED
+
+
 def test_tiffs_of_unread_kinds_are_named() -> None:
     data = bytearray(encoded("TIFF"))
     data[data.index(b"\x03\x01\x03\0\1\0\0\0") + 8] = 99  # the tag of the compression
@@ -114,6 +118,10 @@ def test_what_is_there_in_place_of_an_image_is_named(data: bytes, named: str) ->
     assert reason == Reason.NOT_AN_IMAGE
     assert named in detail
     assert "images are read from JPEG, PNG" in detail
+
+
+def test_bytes_that_look_like_a_format_without_signature_are_no_image() -> None:
+    assert refusal(b"\0\1\1\0\0\0\0\0\0\0\0\0\4\0\4\0\x08\0" + bytes(500))[0] == Reason.NOT_AN_IMAGE
 
 
 def test_heic_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
