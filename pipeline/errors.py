@@ -15,7 +15,9 @@
     │   ├── ForbiddenError           credentials were refused
     │   │   └── AddressRefusedError  policy refuses the network address
     │   ├── UnavailableError         refused, throttled or cut off until retries ran out
-    │   │   └── TimedOutError        no answer before the deadline until retries ran out
+    │   │   ├── TimedOutError        no answer before the deadline until retries ran out
+    │   │   └── HostDownError        an http(s) host does not answer at all
+    │   │       └── UnusableHostError  and minutes of retries cannot help
     │   ├── TooLargeError            above a limit of bytes
     │   └── AlreadyExistsError       the name is taken: another writer was first
     ├── ImageError                   one image; `reason` is its quarantine reason
@@ -97,11 +99,25 @@ class AddressRefusedError(ForbiddenError):
 
 
 class UnavailableError(StorageError):
-    """The store refused connections, throttled or disconnected until the retries ran out."""
+    """The store refused connections, throttled or disconnected until the retries ran out.
+
+    Attributes:
+        retry_after_s: how long the server asks to wait before the next attempt, in seconds.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class TimedOutError(UnavailableError):
     """The store did not answer before the deadline until the retries ran out."""
+
+
+class HostDownError(UnavailableError):
+    """An http(s) host refuses connections or closes them without an answer."""
+
+
+class UnusableHostError(HostDownError):
+    """The host has no address or no valid certificate, or is not asked any more: minutes of retries cannot help."""
 
 
 class TooLargeError(StorageError):

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     FORBIDDEN = "forbidden"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
+    HOST_DOWN = "host_down"
     TOO_LARGE = "too_large"
     BAD_URI = "bad_uri"
     ADDRESS_REFUSED = "address_refused"
@@ -47,7 +48,9 @@ class Reason(StrEnum):
 
 
 #: Reasons for which a retry may succeed; with the others, the source has to change first.
-TRANSIENT_REASONS = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CHANGED, Reason.CRASHED_WORKER})
+TRANSIENT_REASONS = frozenset(
+    {Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.HOST_DOWN, Reason.CHANGED, Reason.CRASHED_WORKER}
+)
 
 
 class Skip(StrEnum):

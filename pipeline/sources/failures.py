@@ -8,6 +8,7 @@ from pipeline.errors import (
     AddressRefusedError,
     BadUriError,
     ForbiddenError,
+    HostDownError,
     NotFoundError,
     StorageError,
     TimedOutError,
@@ -18,7 +19,7 @@ from pipeline.records import Failure, RawRecord, Record
 from pipeline.vocabulary import Reason, Stage
 
 #: Reasons of a record whose store gave no answer about it.
-NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE})
+NO_ANSWER = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.HOST_DOWN})
 
 #: Subclasses come before their base classes.
 _REASONS: tuple[tuple[type[StorageError], Reason], ...] = (
@@ -27,6 +28,7 @@ _REASONS: tuple[tuple[type[StorageError], Reason], ...] = (
     (AddressRefusedError, Reason.ADDRESS_REFUSED),
     (ForbiddenError, Reason.FORBIDDEN),
     (TimedOutError, Reason.TIMEOUT),
+    (HostDownError, Reason.HOST_DOWN),
     (UnavailableError, Reason.UNAVAILABLE),
     (TooLargeError, Reason.TOO_LARGE),
 )

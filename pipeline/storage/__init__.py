@@ -11,6 +11,7 @@ from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.claim import claim_folder, read_claim, require_empty
 from pipeline.storage.client_errors import translated
+from pipeline.storage.health import HostHealth
 from pipeline.storage.lines import json_bytes, write_lines
 from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
@@ -27,6 +28,7 @@ from pipeline.storage.uris import (
     relative,
     scheme,
     storable,
+    web_host,
 )
 from pipeline.storage.writing import (
     check_writable,
@@ -40,6 +42,7 @@ from pipeline.storage.writing import (
 
 __all__ = [
     "DEFAULT_POLICY",
+    "HostHealth",
     "ObjectInfo",
     "OnSkip",
     "ReadPolicy",
@@ -78,5 +81,6 @@ __all__ = [
     "supports_create",
     "translated",
     "upload",
+    "web_host",
     "write_lines",
 ]

@@ -42,10 +42,11 @@ _PASSED = (HanclipError, NotImplementedError, TypeError, LookupError, AttributeE
 
 
 class HttpStatusError(Exception):
-    """An HTTP response that is not the object."""
+    """An HTTP response that is not the object; `retry_after_s` is how long the server asks to wait."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after_s: float = 0.0) -> None:
         super().__init__(f"status code: {status}")
+        self.retry_after_s = retry_after_s
 
 
 def translate(error: Exception, uri: str) -> StorageError:
@@ -55,7 +56,8 @@ def translate(error: Exception, uri: str) -> StorageError:
     if code and code.group(1) == "NoSuchBucket":
         return _no_bucket(uri)
     if status:
-        return _by_status(int(status.group(1)), code.group(1) if code else "", uri)
+        retry_after_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
+        return _by_status(int(status.group(1)), code.group(1) if code else "", uri, retry_after_s)
     if kind == "AlreadyExistsError" or isinstance(error, FileExistsError):
         return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -100,7 +102,7 @@ def translated(uri: str) -> Iterator[None]:
         raise translate(error, uri) from error
 
 
-def _by_status(status: int, code: str, uri: str) -> StorageError:
+def _by_status(status: int, code: str, uri: str, retry_after_s: float) -> StorageError:
     if status in {404, 410}:
         return _not_found(uri)
     if status in {401, 403}:
@@ -108,7 +110,10 @@ def _by_status(status: int, code: str, uri: str) -> StorageError:
     if status == 412 or code == "BlobAlreadyExists":
         return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
     if status in {408, 409, 425, 429} or status >= 500:
-        return _unavailable(uri, f"HTTP {status}")
+        later = f", asks to wait {retry_after_s:,.0f} s" if retry_after_s else ""
+        busy = _unavailable(uri, f"HTTP {status}{later}")
+        busy.retry_after_s = retry_after_s
+        return busy
     hint = "Check AWS_REGION and AWS_ENDPOINT_URL." if scheme(uri).startswith("s3") else "Check the address."
     answer = f"HTTP {status} {code}".rstrip()
     return StorageError(f"The store answered {answer} for {printable(uri)}. {hint}", uri)

@@ -1,14 +1,27 @@
-"""Tracks which stores stopped answering, so that a dead store costs about one timeout and a broken object only its own.
+"""Tracks which stores and hosts stopped answering, so that a dead one costs little and a broken object only its own.
 
-In: the outcome of each read, in any order and from any thread. Out: whether retrying at an address is worth the time.
+In: the outcome of each read or request, in any order and from any thread. Out: whether another one is worth the time.
 """
 
 from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.storage.uris import scheme, split_bucket
 
 #: Consecutive objects without an answer before a store counts as down: fewer may be broken in a working store.
 _DOWN_AFTER = 3
+#: Failures in a row before a host that has never answered is given up.
+_SILENCES = 3
+#: A timeout counts as two failures, since it was waited for.
+_TIMEOUT = 2
+#: A host that is given up is asked again after this time, by one request.
+_PAUSE_S = 30.0
+#: Web catalogs have millions of hosts. The oldest are forgotten.
+_HOSTS = 50_000
 
 
 class StoreHealth:
@@ -32,3 +45,79 @@ class StoreHealth:
 
 def _store_of(uri: str) -> str:
     return f"{scheme(uri)}://{split_bucket(uri)[0]}"
+
+
+@dataclass(slots=True)
+class _Host:
+    """What is known of a host.
+
+    Attributes:
+        answered: it has answered before, so that it is worth waiting for.
+        silences: failures since then.
+        spent: objects since then whose retries are used up.
+        asked_again: when the next request may be sent; None while it is not given up.
+    """
+
+    answered: bool = False
+    silences: int = 0
+    spent: int = 0
+    asked_again: float | None = None
+
+
+class HostHealth:
+    """The health of the many http(s) hosts of one source; each is named by its authority.
+
+    A host that has never answered is given up after a few failed requests. One that has answered is retried as long as
+    any store, and given up when three of its objects got no answer in all that time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
+
+    def may_ask(self, authority: str) -> bool:
+        """Whether to send a request. Of a host that is given up only one in a while gets through."""
+        with self._lock:
+            host, now = self._of(authority), self._clock()
+            if host.asked_again is None:
+                return True
+            if now < host.asked_again:
+                return False
+            host.asked_again = now + _PAUSE_S
+            return True
+
+    def answered(self, authority: str) -> None:
+        """The host sent a response, whatever it says."""
+        with self._lock:
+            host = self._of(authority)
+            host.answered, host.silences, host.spent, host.asked_again = True, 0, 0, None
+
+    def silent(self, authority: str, timed_out: bool) -> None:
+        """A request ended without a response."""
+        with self._lock:
+            host = self._of(authority)
+            host.silences += _TIMEOUT if timed_out else 1
+            if host.asked_again is not None or (not host.answered and host.silences >= _SILENCES):
+                host.asked_again = self._clock() + _PAUSE_S
+
+    def spent(self, authority: str) -> None:
+        """The retries of an object are used up; counts if its host has been silent since its last response."""
+        with self._lock:
+            host = self._of(authority)
+            host.spent += host.silences > 0
+            if host.spent >= _DOWN_AFTER and host.asked_again is None:
+                host.asked_again = self._clock() + _PAUSE_S
+
+    def is_given_up(self, authority: str) -> bool:
+        """Whether retries at this host are a waste of time for now."""
+        with self._lock:
+            return self._of(authority).asked_again is not None
+
+    def _of(self, authority: str) -> _Host:
+        host = self._hosts.get(authority)
+        if host is None:
+            if len(self._hosts) >= _HOSTS:
+                del self._hosts[next(iter(self._hosts))]
+            host = self._hosts[authority] = _Host()
+        return host

@@ -7,15 +7,24 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from pipeline.config import SourceConfig
-from pipeline.errors import UnavailableError
+from pipeline.errors import UnavailableError, UnusableHostError
+from pipeline.storage.health import HostHealth
 
 T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 8.0
+_TRIES_AT_UNUSABLE_HOSTS = 3
+_JITTER = wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,7 @@ class ReadPolicy:
         concurrency: reads in flight.
         max_bytes: larger objects are not read; None reads objects of any size.
         allow_private_hosts: http(s) URLs may lead to private, loopback and link-local addresses.
+        hosts: what is known of the hosts of a source with many; None waits for each like for a store.
     """
 
     timeout_s: float
@@ -35,6 +45,7 @@ class ReadPolicy:
     concurrency: int
     max_bytes: int | None
     allow_private_hosts: bool
+    hosts: HostHealth | None = None
 
     @classmethod
     def of(cls, config: SourceConfig) -> ReadPolicy:
@@ -57,17 +68,34 @@ class ReadPolicy:
 DEFAULT_POLICY = ReadPolicy.of(SourceConfig())
 
 
-def with_retries(attempt: Callable[[], T], policy: ReadPolicy) -> T:
-    """Call `attempt`, and again after each `UnavailableError`, with jitter, until the policy's time is up."""
-    return _retrying(policy.retry_timeout_s)(attempt)
+def with_retries(attempt: Callable[[], T], policy: ReadPolicy, hopeless: Callable[[], bool] = lambda: False) -> T:
+    """Call `attempt`, and again after each `UnavailableError`, with jitter, until the policy's time is up.
+
+    A longer pause that the server asks for is kept. There are no more attempts once retrying is `hopeless`.
+    """
+    retrying, stop = _retrying(policy.retry_timeout_s)
+    if policy.hosts is not None:
+        retrying = retrying.copy(stop=lambda state: stop(state) or hopeless())
+    return retrying(attempt)
 
 
 @lru_cache(maxsize=16)
-def _retrying(retry_timeout_s: float) -> Retrying:
+def _retrying(retry_timeout_s: float) -> tuple[Retrying, Callable[[RetryCallState], bool]]:
     """Shared by all calls, since making one costs more than a local read; its state is thread-local."""
-    return Retrying(
-        retry=retry_if_exception_type(UnavailableError),
-        wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S),
-        stop=stop_before_delay(retry_timeout_s),
-        reraise=True,
-    )
+    over = stop_before_delay(retry_timeout_s)
+
+    def stop(state: RetryCallState) -> bool:
+        return over(state) or _is_unusable(state)
+
+    return Retrying(retry=retry_if_exception_type(UnavailableError), wait=_pause_s, stop=stop, reraise=True), stop
+
+
+def _pause_s(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
+    return max(asked_s, _JITTER(state))
+
+
+def _is_unusable(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return isinstance(error, UnusableHostError) and state.attempt_number >= _TRIES_AT_UNUSABLE_HOSTS

@@ -14,7 +14,7 @@ from pipeline.storage.backends.open import backend_for
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import StoreHealth
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
-from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme
+from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme, web_host
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -61,7 +61,10 @@ def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageEr
             result = _get(_guarded_backend(uri, policy), uri, patience)
         except StorageError as error:
             result = error
-        health.record(uri, answered=not isinstance(result, UnavailableError))
+        answered = not isinstance(result, UnavailableError)
+        health.record(uri, answered)
+        if policy.hosts and not answered:
+            policy.hosts.spent(web_host(uri))
         return result
 
     return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
@@ -147,7 +150,10 @@ def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
         with translated(uri):
             return backend.get(uri, policy)
 
-    return with_retries(attempt, policy)
+    def hopeless() -> bool:
+        return policy.hosts is not None and policy.hosts.is_given_up(web_host(uri))
+
+    return with_retries(attempt, policy, hopeless)
 
 
 def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:

@@ -15,6 +15,7 @@ from pipeline.credentials import without_credentials
 
 OBJECT_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az"})
 HTTP_SCHEMES = frozenset({"http", "https"})
+_HOST_END = re.compile(r"[/?#]")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _ORDINARY = "".join(sign for sign in map(chr, range(0x20, 0x7F)) if sign != "%")
 
@@ -87,6 +88,11 @@ def split_bucket(uri: str) -> tuple[str, str]:
     """Bucket (or container, or host) and key of a URL."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     return bucket, key
+
+
+def web_host(uri: str) -> str:
+    """Host and port of an http(s) URL, with the user if it has one; "" for every other address."""
+    return _HOST_END.split(uri.partition("://")[2], 1)[0].lower() if scheme(uri) in HTTP_SCHEMES else ""
 
 
 def printable(uri: str) -> str:

@@ -188,10 +188,13 @@ def test_each_bad_image_uri_has_its_own_reason(tmp_path: Path) -> None:
     }
 
 
-def test_a_host_that_is_down_fails_its_records_and_not_the_shard(tmp_path: Path) -> None:
-    put(tmp_path, {"c.jsonl": as_jsonl([{"id": "a", "url": "http://127.0.0.1:9/a.jpg"}])})
-    spec, records = scan(tmp_path / "c.jsonl", allow_private_hosts=True)
-    assert reasons(read(spec, records)) == {"a": "read/unavailable"}
+def test_hosts_that_are_down_fail_their_records_and_an_only_host_the_shard(tmp_path: Path) -> None:
+    rows = [{"id": key, "url": f"http://127.0.0.1:{port}/a.jpg"} for key, port in (("a", 9), ("b", 9), ("c", 11))]
+    put(tmp_path, {"many.jsonl": as_jsonl(rows), "one.jsonl": as_jsonl(rows[:2])})
+    many, one = (scan(tmp_path / name, allow_private_hosts=True) for name in ("many.jsonl", "one.jsonl"))
+    assert reasons(read(*many)) == dict.fromkeys("abc", "read/host_down")
+    with pytest.raises(UnavailableError):
+        read(*one)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ class ImageReader:
             if isinstance(result, Failure) and _has_own_uri(requests[number])
         ]
         policy = ReadPolicy.of(self._sources(requests[failed[0]].plan if failed else -1))
+        policy = replace(policy, hosts=storage.HostHealth())
         uris = [_address(requests[number].image_uri or "") for number in failed]
         for number, data in zip(failed, storage.read_many(uris, policy), strict=True):
             results[number] = results[number] if isinstance(data, StorageError) else data

@@ -17,6 +17,7 @@ class TableColumns:
 
     Attributes:
         image_is_uri: the image column holds URIs, not bytes.
+        one_host: all of them are on one http(s) host, which is then a store like a bucket.
     """
 
     id: str | None
@@ -24,6 +25,7 @@ class TableColumns:
     image_is_uri: bool
     text: str | None
     fingerprint: str | None
+    one_host: bool = False
 
 
 class TableRow(Protocol):

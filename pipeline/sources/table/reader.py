@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -37,6 +38,9 @@ class TableReader:
         assert isinstance(spec.details, TableColumns)
         self._spec, self._columns = spec, spec.details
         self._policy = ReadPolicy.of(spec.config)
+        # One host is waited for like any store. Of many, a few are always dead.
+        hosts = None if spec.details.one_host else storage.HostHealth()
+        self._image_policy = replace(self._policy, hosts=hosts)
         roles = [(name, pa.string()) for name in dict.fromkeys(role_names(spec.details))]
         self._wanted = pa.schema([*roles, *spec.extra])
         self._cursors: Cursors[TableRow] = Cursors(self._cursor)
@@ -48,8 +52,8 @@ class TableReader:
             raise next(iter(errors.values()))
         found = [self._parts(record, rows, errors) for record in records]
         wanted = [part.uri for part in found if isinstance(part, _Parts) and part.uri]
-        images = dict(zip(wanted, storage.read_many(wanted, self._policy), strict=True))
-        _raise_if_down(images)
+        images = dict(zip(wanted, storage.read_many(wanted, self._image_policy), strict=True))
+        self._raise_if_down(images)
         return [self._raw(part, images) if isinstance(part, _Parts) else part for part in found]
 
     def close(self) -> None:
@@ -119,6 +123,16 @@ class TableReader:
             return failed(part.record, Reason.TOO_LARGE, too_large(part.image, limit))
         return part
 
+    def _raise_if_down(self, images: Mapping[str, bytes | StorageError]) -> None:
+        """Fail the shard if its bucket, disk or only host is down; of many hosts, each fails only its records."""
+        down = [
+            error
+            for uri, error in images.items()
+            if isinstance(error, UnavailableError) and (self._columns.one_host or not storage.web_host(uri))
+        ]
+        if down and len(down) == len(images):
+            raise down[0]
+
     def _raw(self, part: _Parts, images: Mapping[str, bytes | StorageError]) -> RawRecord:
         image = images[part.uri] if part.uri else part.image
         if isinstance(image, StorageError):
@@ -126,17 +140,6 @@ class TableReader:
         text = part.values[self._columns.text] if self._columns.text else None
         extra = {name: part.values[name] for name in self._spec.extra.names}
         return RawRecord(part.record, image, text, extra)
-
-
-def _raise_if_down(images: Mapping[str, bytes | StorageError]) -> None:
-    """Fail the shard if its bucket or disk is down; http hosts that are down fail only their records."""
-    down = [error for uri, error in images.items() if isinstance(error, UnavailableError) and not _is_http(uri)]
-    if down and len(down) == len(images):
-        raise down[0]
-
-
-def _is_http(uri: str) -> bool:
-    return storage.scheme(uri) in {"http", "https"}
 
 
 def _image(value: Any, columns: TableColumns) -> tuple[bytes | None, str | None]:

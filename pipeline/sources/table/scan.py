@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, SourceError
 from pipeline.sources.collector import RecordCollector
@@ -44,12 +45,13 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     damage = Damage(config, collector, "tables")
     columns: TableColumns | None = None
     found, texts, tally = pa.schema([]), 0, SkipTally()
+    hosts: set[str] = set()
     for info, name in files_of(config, "table", out, tally):
         with damage.reading(Container(info, name)), _opened(info, config) as table:
             if table.schema.names:  # a text file may have neither rows nor a header
                 columns = columns or resolve_columns(table.schema, config, info.uri)
                 check_columns(columns, table.schema, info.uri)
-                texts += _scan_file(_File(info, name, table, columns), collector)
+                texts += _scan_file(_File(info, name, table, columns, hosts), collector)
                 found = _unite(found, table.schema, info.uri)
         if collector.full:
             break
@@ -61,6 +63,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     extra = choose_extra(pa.schema([column for column in found if column.name not in taken]), config)
     has_images, has_texts = columns.image is not None, columns.text is not None
     known = None if collector.full else texts
+    columns = replace(columns, one_host=len(hosts) == 1 and "" not in hosts)
     rows, notes = collector.rows, tuple(damage.notes)
     spec = SourceSpec("table", config, has_images, has_texts, extra, rows, columns, notes, known)
     return replace(spec, damage=damage.failures, skipped=tally.skipped())
@@ -86,12 +89,13 @@ def _unite(known: pa.Schema, new: pa.Schema, uri: str) -> pa.Schema:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A table being scanned; `name` is its name in ids."""
+    """A table being scanned; `name` is its name in ids, and `hosts` takes those of its images ("": no web host)."""
 
     info: ObjectInfo
     name: str
     table: TableFile
     columns: TableColumns
+    hosts: set[str]
 
 
 def _scan_file(file: _File, collector: RecordCollector) -> int:
@@ -105,6 +109,8 @@ def _scan_file(file: _File, collector: RecordCollector) -> int:
         start = rows.stop
         written = batch[image] if image else None
         references = [parse(value, file.info.uri) if value else None for value in written] if written else None
+        if references and len(file.hosts) < 2:
+            file.hosts.update(storage.web_host(known.uri) for known in references if known and known.uri)
         ids = _ids(file, rows, batch, references)
         uris = _uris(file, rows, references)
         fingerprints = _fingerprints(file, rows, batch, uris)

@@ -7,6 +7,8 @@ not public, at connect time and again after each redirect, which are followed he
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,7 +84,7 @@ class HttpBackend:
         limit = length if length is not None else policy.max_bytes
         async with self._client.request("GET", uri, policy, headers) as response:
             if response.status not in good:
-                raise HttpStatusError(response.status)
+                raise HttpStatusError(response.status, _retry_after_s(response))
             if response.status == 416:
                 return b""
             if limit is not None and (response.content_length or 0) > limit:
@@ -103,6 +105,17 @@ def _info(uri: str, response: aiohttp.ClientResponse) -> ObjectInfo:
         raise StorageError(f"{printable(uri)} has no Content-Length. Copy it to a disk or a bucket first.", uri)
     mark = response.headers.get("ETag", "").strip('"') or f"{size_bytes}-{response.headers.get('Last-Modified', '')}"
     return ObjectInfo(uri, size_bytes, mark)
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float:
+    """The seconds of a `Retry-After` header, which may also be a date; 0 without one."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _wait(work: Coroutine[Any, Any, T], uri: str) -> T:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import atexit
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from weakref import WeakValueDictionary
 
 import aiohttp
 
 from pipeline.errors import BadUriError
 from pipeline.storage.backends.http import loop
+from pipeline.storage.backends.http.failures import given_up
 from pipeline.storage.backends.http.public_addresses import PublicResolver, refuse_literal
 from pipeline.storage.backends.http.urls import HttpUrl
+from pipeline.storage.health import HostHealth
 from pipeline.storage.policy import ReadPolicy
-from pipeline.storage.uris import printable
+from pipeline.storage.uris import printable, web_host
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
@@ -44,21 +46,38 @@ class HttpClient:
 
         One host gets at most 16 requests at once; waiting for a slot does not count against the deadline.
         """
-        url = HttpUrl.parse(uri)
+        url, hosts, host = HttpUrl.parse(uri), policy.hosts or HostHealth(), web_host(uri)
         slot = self._slots.setdefault(url.authority, asyncio.Semaphore(_PER_HOST))
-        async with slot, asyncio.timeout(policy.timeout_s):
-            for _ in range(_MAX_REDIRECTS + 1):
-                sent = url.sent
-                if self._guarded:
-                    refuse_literal(sent)
-                async with self._open().request(method, sent, headers=headers, allow_redirects=False) as response:
-                    if response.status not in _REDIRECTS or "Location" not in response.headers:
-                        yield response
-                        return
-                    url = _followed(url, response.headers["Location"], uri)
-            raise BadUriError(
-                f"{printable(uri)} redirects more than {_MAX_REDIRECTS} times. Correct it in the table.", uri
-            )
+        asked = ""  # the host that owes a response
+        try:
+            async with slot, asyncio.timeout(policy.timeout_s):
+                for _ in range(_MAX_REDIRECTS + 1):
+                    if not hosts.may_ask(host):
+                        raise given_up(uri, host)
+                    asked = host
+                    async with self._send(method, url, headers) as response:
+                        hosts.answered(host)
+                        asked = ""
+                        if response.status not in _REDIRECTS or "Location" not in response.headers:
+                            yield response
+                            return
+                        url = _followed(url, response.headers["Location"], uri)
+                        host = url.authority
+                raise BadUriError(
+                    f"{printable(uri)} redirects more than {_MAX_REDIRECTS} times. Correct it in the table.", uri
+                )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if asked:
+                hosts.silent(asked, isinstance(error, TimeoutError))
+            raise
+
+    def _send(
+        self, method: str, url: HttpUrl, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        sent = url.sent
+        if self._guarded:
+            refuse_literal(sent)
+        return self._open().request(method, sent, headers=headers, allow_redirects=False)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
