@@ -6,17 +6,21 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 
-from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError
+from pipeline.errors import EmptySourceError, NoBucketError, NotFoundError, SourceError, StorageError, UnavailableError
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import backend_for
+from pipeline.storage.backends.s3_session import s3_environment
 from pipeline.storage.client_errors import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
-from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, scheme
+from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, parent, scheme
 from pipeline.vocabulary import Skip
 
-_MAGIC = re.compile(r"[*?\[]")
+_GLOB = re.compile(r"[*?\[]")
+_BRACKET = re.compile(r"\[")
+_MAGIC = re.compile(r"[*?\[{]")
 _STARS = re.compile(r"\*{2,}")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
@@ -105,7 +109,8 @@ def _left_out(uri: str, base: int) -> Skip | None:
 def expand(uris: Iterable[str]) -> list[str]:
     """Addresses with braces (`{000..009}`, `{a,b}`) and globs (`*`, `?`, `[...]`, `**`) expanded.
 
-    Each address comes once, the matches of a pattern sorted. Plain addresses are not checked.
+    Each address comes once, the matches of a pattern sorted. Plain addresses are not checked. Pattern characters in the
+    names of folders and objects that exist are ordinary characters, such as `s3://bucket/photos [2024]/*.tar`.
 
     Raises:
         EmptySourceError: a pattern matches nothing.
@@ -113,24 +118,58 @@ def expand(uris: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for uri in uris:
-        for pattern in _fill_braces(normalise(uri)):
-            found.update(dict.fromkeys(_glob(pattern)))
+        address = normalise(uri)
+        for filled in _fill_braces(address, len(_literal(address))):
+            found.update(dict.fromkeys(_glob(filled)))
     return list(found)
 
 
 def fixed_folder(pattern: str) -> str:
     """The deepest folder that contains every match of a pattern; for a plain address its parent folder."""
-    segments = normalise(pattern).split("/")
-    plain = next((place for place, segment in enumerate(segments) if _MAGIC.search(segment) or "{" in segment), -1)
-    return "/".join(segments[:plain]) or "/"
+    address = normalise(pattern)
+    literal = _literal(address)
+    return (literal if literal != address else parent(address)) or "/"
 
 
-def _fill_braces(pattern: str) -> list[str]:
-    braces = _BRACES.search(pattern)
-    if not braces or (is_local(pattern) and os.path.exists(pattern)):
+def _literal(address: str, magic: re.Pattern[str] = _MAGIC, maybe: re.Pattern[str] = _MAGIC) -> str:
+    """The beginning of an address, up to the first segment that is a pattern; a name that exists is none.
+
+    Args:
+        address: may have patterns.
+        magic: finds the characters of patterns.
+        maybe: finds those that names may have too; without one, nobody is asked whether the name exists.
+    """
+    segments = address.split("/")
+    for place, segment in enumerate(segments):
+        if magic.search(segment) and not (maybe.search(segment) and _is_there("/".join(segments[: place + 1]))):
+            return "/".join(segments[:place])
+    return address
+
+
+def _is_there(address: str) -> bool:
+    """Whether an object or a folder has exactly this name. Where that is unknown, such as on http, it has not."""
+    if is_local(address):
+        return os.path.lexists(address)
+    return scheme(address) not in HTTP_SCHEMES and _is_in_store(address, s3_environment())
+
+
+@lru_cache(maxsize=256)
+def _is_in_store(address: str, _environment: tuple[str | None, ...]) -> bool:
+    try:
+        return next(list_objects(address), None) is not None
+    except UnavailableError:
+        raise
+    except StorageError:  # nothing is there, or the credentials do not allow to look
+        return False
+
+
+def _fill_braces(pattern: str, literal: int) -> list[str]:
+    """All choices of the braces after the first `literal` characters."""
+    braces = _BRACES.search(pattern, literal)
+    if not braces:
         return [pattern]
     head, tail = pattern[: braces.start()], pattern[braces.end() :]
-    return [filled for choice in _choices(braces.group(1)) for filled in _fill_braces(head + choice + tail)]
+    return [filled for choice in _choices(braces.group(1)) for filled in _fill_braces(head + choice + tail, literal)]
 
 
 def _choices(inside: str) -> list[str]:
@@ -143,28 +182,33 @@ def _choices(inside: str) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
-    if scheme(pattern) in HTTP_SCHEMES or not _MAGIC.search(pattern):
+    if scheme(pattern) in HTTP_SCHEMES or not _GLOB.search(pattern):
         return [pattern]
+    # Names with `[` are common and names with `*` are not, so only the former are worth a request for each brace.
+    folder = _literal(pattern, _GLOB, _GLOB if is_local(pattern) else _BRACKET)
+    if folder == pattern:
+        return [pattern]
+    rest = pattern[len(folder) + 1 :]
     if is_local(pattern):
-        found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+        found = sorted(glob.glob(f"{glob.escape(folder)}/{rest}", recursive=True))
     else:
-        found = _match(pattern)
+        found = _match(folder, rest)
     if not found:
         raise EmptySourceError(f"The pattern {pattern} matches nothing. Check it, and quote it for the shell.")
     return found
 
 
-def _match(pattern: str) -> list[str]:
-    """Objects and folders that match a pattern in a store without folders."""
+def _match(folder: str, pattern: str) -> list[str]:
+    """Objects and folders below `folder` that match a pattern, in a store without folders."""
     from fsspec.utils import glob_translate  # local and http sources never load fsspec
 
     segments = [segment if segment == "**" else _STARS.sub("*", segment) for segment in pattern.split("/")]
-    plain = next(position for position, segment in enumerate(segments) if _MAGIC.search(segment))
     matches = re.compile(glob_translate("/".join(segments))).match
     depth = None if "**" in segments else len(segments)
+    start = len(folder) + 1
     try:
-        below = ("/".join(entry.uri.split("/")[:depth]) for entry in list_objects("/".join(segments[:plain])))
-        return sorted({uri for uri in below if matches(uri)})
+        below = ("/".join(entry.uri[start:].split("/")[:depth]) for entry in list_objects(folder))
+        return sorted({f"{folder}/{name}" for name in below if matches(name)})
     except NoBucketError as error:
         raise SourceError(str(error)) from error
     except NotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline import storage
@@ -9,7 +11,7 @@ from pipeline.errors import NotFoundError, TooLargeError
 from pipeline.stats import Skipped
 from pipeline.vocabulary import Skip
 from tests.fixtures.servers.odd_bucket import odd_bucket
-from tests.fixtures.sources import read, scan
+from tests.fixtures.sources import put, read, scan
 
 ODD = ["a//two.jpg", "a/../b.jpg", "a/./c.jpg", "/lead.jpg", "a/ctl\x01.jpg", "a/nl\n.jpg", "a/tab\t.jpg", "a/\x7f.jpg"]
 PLAIN = ["a/ok1.jpg", "a/ok2.jpg", "a/b c+#?%20é.jpg", "trail./x.jpg", "[1] *.jpg"]
@@ -53,3 +55,30 @@ def test_a_listing_of_many_pages_is_complete(monkeypatch: pytest.MonkeyPatch) ->
     objects = {f"d/{number:05}{'//' * (number % 50 == 7)}x.jpg": b"" for number in range(2500)}
     with odd_bucket(objects, monkeypatch) as base:
         assert [info.uri for info in storage.list_objects(f"{base}/d")] == [f"{base}/{key}" for key in sorted(objects)]
+
+
+def test_pattern_characters_in_names_that_exist_are_ordinary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = [
+        "photos [2024]/1.jpg",
+        "photos [2024]/2.png",
+        "{x}/a.jpg",
+        "{x}/b.jpg",
+        "x/c.jpg",
+        "photos 2/d.jpg",
+        "y*/e.jpg",
+    ]
+    put(tmp_path, dict.fromkeys(names, b""))
+    with odd_bucket(dict.fromkeys(names, b""), monkeypatch) as bucket:
+        for base in (bucket, str(tmp_path)):
+            for address, ids in {
+                "photos [2024]/": ["1.jpg", "2.png"],
+                "photos [2024]/*.jpg": ["1.jpg"],
+                "photos [2024]/{1,1}.jpg": ["1.jpg"],
+                "{x}": ["a.jpg", "b.jpg"],
+                "{x}/[ab].jpg": ["a.jpg", "b.jpg"],
+                "{x,photos 2}/*.jpg": ["photos 2/d.jpg", "x/c.jpg"],
+                "photos [2]/*": ["photos 2/d.jpg"],
+                "y*/": ["e.jpg"],
+                "*/[ce].jpg": ["x/c.jpg", "y*/e.jpg"],
+            }.items():
+                assert sorted(record.id for record in scan(f"{base}/{address}")[1]) == ids, address

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from obstore.exceptions import InvalidPathError
 
 from pipeline import storage
 from pipeline.config import SourceConfig
@@ -270,3 +271,12 @@ def test_a_missing_permission_is_reported(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert "cannot be written: there is no permission to write in" in os.read(read_end, 1000).decode()
+
+
+def test_an_error_of_a_listing_names_the_key() -> None:
+    error = InvalidPathError('Encountered object with invalid path: Path "a//b.jpg" contained empty path segment')
+    with (
+        pytest.raises(BadUriError, match=r"gs://b cannot be listed: 'a//b.jpg' has an empty"),
+        storage.translated("gs://b"),
+    ):
+        raise error
