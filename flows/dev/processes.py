@@ -2,7 +2,8 @@
 
 In: a command line. Out: an `OwnProcess`, which identifies a process by pid *and* start time, so that a pid which the
 system has reused is never signalled. Each process passes a marker on in its environment; processes that outlive their
-parent (a Ray worker, a flow's process) are found by it.
+parent (a Ray worker, a flow's process) are found by it. Ray's agents write their title over their environment; they are
+found by the session that the stack's process started.
 """
 
 from __future__ import annotations
@@ -68,16 +69,26 @@ def end(processes: Iterable[OwnProcess], wait_s: float) -> None:
     _wait(living, _KILLED_S)
 
 
-def marked(mark: str, service: str | None = None) -> list[OwnProcess]:
-    """Every process of this user that carries the marker, or only those of one service."""
+def descendants(mark: str, leaders: Iterable[OwnProcess] = (), service: str | None = None) -> list[OwnProcess]:
+    """Every process of this user that carries the marker (of one service, if given) or is in a session of `leaders`."""
+    sessions = {leader.pid for leader in leaders if _start_ticks(leader.pid) in (None, leader.started)}
     found = []
     for process in psutil.process_iter(["environ"]):
         environ = process.info["environ"] or {}
-        if environ.get(MARK) == mark and service in (None, environ.get(SERVICE_MARK)):
+        carries = environ.get(MARK) == mark and service in (None, environ.get(SERVICE_MARK))
+        if carries or _session(process.pid) in sessions:
             started = _start_ticks(process.pid)
             if started is not None:
                 found.append(OwnProcess(pid=process.pid, started=started))
     return found
+
+
+def _session(pid: int) -> int | None:
+    """The session of a process: the pid of its leader, which is not given to another process while a member lives."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _wait(processes: Sequence[OwnProcess], wait_s: float) -> None:

@@ -16,7 +16,7 @@ import psutil
 
 from flows.dev import health, logs, s3, services
 from flows.dev.ports import choose, refuse_others
-from flows.dev.processes import end, marked
+from flows.dev.processes import descendants, end
 from flows.dev.services import Service
 from flows.dev.starting import Starter
 from flows.dev.state import Place, StackState, usable, write_private
@@ -113,8 +113,8 @@ def _end_all(place: Place, state: StackState | None) -> int:
     listed = health.jobs(place, state.ports) if state and state.alive("ray") else None
     for process in known:
         end([process], _STOP_S)
-    # Ray workers and flows outlive a killed parent.
-    end(marked(str(place.folder)), wait_s=3.0)
+    # Ray workers, Ray's agents and flows outlive a killed parent.
+    end(descendants(str(place.folder), known), wait_s=3.0)
     if state is not None:
         _clean(place, state, listed)
     return ended

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from flows.dev import health, logs, s3, services
 from flows.dev.ports import refuse_taken
-from flows.dev.processes import end, marked, spawn
+from flows.dev.processes import OwnProcess, descendants, end, spawn
 from flows.dev.services import Service
 from flows.dev.state import Place, StackState, write_private
 from pipeline.errors import RunError
@@ -61,7 +61,7 @@ class Starter:
             return
         # Workers of a killed Ray head and the like, which hold its ports. Flows finish without their runner.
         if service.name != "flows":
-            end(marked(str(self.place.folder), service.name), wait_s=3.0)
+            end(self._descendants(service.name), wait_s=3.0)
         if service.name == "ray":
             logs.archive(self.state.ray_folder, self.place.ray_logs)
         refuse_taken(service.ports, self.state.ports)
@@ -93,4 +93,9 @@ class Starter:
     def _end_started(self) -> None:
         for name in reversed(self.started):
             end([self.state.processes[name]], _STOP_S)
-            end(marked(str(self.place.folder), name), wait_s=3.0)
+            end(self._descendants(name), wait_s=3.0)
+
+    def _descendants(self, name: str) -> list[OwnProcess]:
+        """Processes of a service that outlive the one that the stack started."""
+        known = self.state.processes.get(name)
+        return descendants(str(self.place.folder), [known] if known else [], name)

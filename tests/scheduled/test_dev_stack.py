@@ -16,7 +16,7 @@ from PIL import Image
 
 from flows.dev import stack
 from flows.dev.ports import choose
-from flows.dev.processes import OwnProcess, end, marked, spawn
+from flows.dev.processes import OwnProcess, descendants, end, spawn
 from flows.dev.state import Place
 from pipeline.errors import ConfigError, RunError
 from tests.fixtures.places import ROOT
@@ -57,7 +57,7 @@ def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
     folder = home / ".hanclip-dev"
     with pytest.raises(RunError, match=r"did not answer in time: read .*\.log"):
         stack.up(folder, {}, start_s=0.1)
-    assert not marked(str(folder))
+    assert not descendants(str(folder))
     try:
         stack.up(folder, {})
         seen = stack.inspect(folder)
@@ -74,10 +74,15 @@ def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
             _assert_the_filer_requires_a_key(operator)
             _assert_only_dead_services_are_restarted(operator)
     finally:
-        # As after a crash of the machine.
-        for process in marked(str(folder)):
+        # Kill everything that carries the marker; Ray's agents do not.
+        state = Place.find(folder).load()
+        leaders = list(state.processes.values()) if state else []
+        for process in descendants(str(folder)):
             os.kill(process.pid, signal.SIGKILL)
+        orphans = descendants(str(folder), leaders)
         stack.down(folder)
+    assert orphans
+    assert not [one for one in orphans if one.alive]
     _assert_only_data_and_logs_are_left(folder)
 
 
@@ -170,7 +175,7 @@ def _assert_the_filer_requires_a_key(operator: Operator) -> None:
 
 
 def _assert_only_data_and_logs_are_left(folder: Path) -> None:
-    assert not marked(str(folder))
+    assert not descendants(str(folder))
     place = Place.find(folder)
     state = place.load()
     assert state
