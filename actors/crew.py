@@ -1,10 +1,12 @@
 """Makes the pools of actors of a run, and the limits on what is in flight between them.
 
-Decoders and writers hold a plan, so each run has its own. Embedders hold only the model and may serve many runs.
+Decoders and writers hold a plan, so each run has its own. Embedders hold only the model and may serve many runs. The
+first decoder and the first embedder have reserved places, so that runs which share a cluster never wait for each other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -14,6 +16,7 @@ from actors.decoder import Decoder
 from actors.embedder import Embedder
 from actors.scheduler.backlog import Limits
 from actors.scheduler.pool import Pool
+from actors.scheduler.reserved import Reservation
 from actors.writer import Writer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec
@@ -30,29 +33,38 @@ _CALL_TIMEOUT_S = 900.0
 _ROW_BYTES = 1024
 
 
-def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Pool:
+def reserve(size: CrewSize) -> Reservation:
+    """Ask for the places of one decoder and one embedder."""
+    return Reservation({"decoder": _decoder_asks(size), "embedder": _embedder_asks(size)})
+
+
+def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, places: Reservation) -> Pool:
     """Actors that read and decode the plan's source; not started yet."""
-    actor = _actor(Decoder, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
     arguments = (plan.source, config.image, model.image_size)
-    return Pool(
-        "decoder", size.decoders, lambda: actor.remote(*arguments), _DECODER_CALLS, {"CPU": size.cpus_per_decoder}
-    )
+    make = _maker(Decoder, arguments, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
+    return Pool("decoder", size.decoders, make, _DECODER_CALLS, _decoder_asks(size), places.place("decoder"))
 
 
-def embedders(model: ModelConfig, size: CrewSize) -> Pool:
+def embedders(model: ModelConfig, size: CrewSize, places: Reservation) -> Pool:
     """Actors that run the model, which must be pinned to a weights digest; independent of any plan."""
     device = None if size.gpus_per_embedder else "cpu"
-    actor = _actor(Embedder, num_cpus=size.cpus_per_embedder, num_gpus=size.gpus_per_embedder)
     arguments = (model, size.embedder_threads, device)
-    asks = {"CPU": size.cpus_per_embedder, "GPU": size.gpus_per_embedder}
-    return Pool("embedder", size.embedders, lambda: actor.remote(*arguments), _EMBEDDER_CALLS, asks)
+    make = _maker(Embedder, arguments, num_cpus=size.cpus_per_embedder, num_gpus=size.gpus_per_embedder)
+    return Pool("embedder", size.embedders, make, _EMBEDDER_CALLS, _embedder_asks(size), places.place("embedder"))
 
 
 def writers(plan: Plan, size: CrewSize) -> Pool:
     """Actors that commit the plan's shards; not started yet."""
-    actor = _actor(Writer, num_cpus=0)
-    arguments = (plan.dataset, plan.run_id)
-    return Pool("writer", size.writers, lambda: actor.remote(*arguments), _WRITER_CALLS)
+    make = _maker(Writer, (plan.dataset, plan.run_id), num_cpus=0)
+    return Pool("writer", size.writers, make, _WRITER_CALLS)
+
+
+def _decoder_asks(size: CrewSize) -> dict[str, float]:
+    return {"CPU": size.cpus_per_decoder}
+
+
+def _embedder_asks(size: CrewSize) -> dict[str, float]:
+    return {"CPU": size.cpus_per_embedder, "GPU": size.gpus_per_embedder}
 
 
 def limits(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Limits:
@@ -76,6 +88,11 @@ def _longest_read_s(config: RunConfig, rows: int) -> float:
     return 2 * source.retry_timeout_s + turns * source.read_timeout_s
 
 
-def _actor(actor: type, **options: Any) -> Any:
+def _maker(actor: type, arguments: tuple[Any, ...], **options: Any) -> Callable[..., Any]:
     """Ray must not restart actors or retry calls: the pool replaces them, so that every death is counted."""
-    return ray.remote(actor).options(max_restarts=0, max_task_retries=0, **options)
+
+    def make(**place: Any) -> Any:
+        chosen = {"max_restarts": 0, "max_task_retries": 0, **options, **place}
+        return ray.remote(actor).options(**chosen).remote(*arguments)
+
+    return make

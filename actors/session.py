@@ -22,6 +22,7 @@ from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import Connection, address_of, cluster_resources, connected
 from actors.machine.local_ray import local_resources
 from actors.scheduler.pool import Pool, Pools
+from actors.scheduler.reserved import Reservation
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
@@ -30,10 +31,14 @@ from pipeline.plan.draft import Plan
 
 @dataclass(frozen=True, slots=True)
 class _KeptEmbedders:
-    """Embedders, the crew that they belong to, and the sections of the configuration that they were made from."""
+    """Embedders, the crew that they belong to, and the sections of the configuration that they were made from.
+
+    `places` also has the place of each run's first decoder.
+    """
 
     pool: Pool
     size: CrewSize
+    places: Reservation
     sections: tuple[BaseModel, ...]
 
 
@@ -80,11 +85,11 @@ class Session:
     def crew(self, config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Iterator[Pools]:
         """The actors of a run. The embedders stay afterwards unless the run failed."""
         self._connect()
-        embedders = self._embedders(config, size)
-        decoders, writers = crew.decoders(config, plan, model, size), crew.writers(plan, size)
+        kept = self._embedders(config, size)
+        decoders, writers = crew.decoders(config, plan, model, size, kept.places), crew.writers(plan, size)
         try:
-            yield {"decode": decoders, "embed": embedders, "write": writers}
-            embedders.rest()
+            yield {"decode": decoders, "embed": kept.pool, "write": writers}
+            kept.pool.rest()
         except BaseException:
             self._stop_embedders()
             raise
@@ -124,15 +129,19 @@ class Session:
         if self._connection is None:
             self._connection = self._stack.enter_context(connected(self._cluster))
 
-    def _embedders(self, config: RunConfig, size: CrewSize) -> Pool:
+    def _embedders(self, config: RunConfig, size: CrewSize) -> _KeptEmbedders:
         if self._kept is None or self._kept.sections != _sections(config):
             self._stop_embedders()
-            self._kept = _KeptEmbedders(crew.embedders(config.model, size), size, _sections(config))
-        return self._kept.pool
+            places = crew.reserve(size)
+            pool = crew.embedders(config.model, size, places)
+            self._kept = _KeptEmbedders(pool, size, places, _sections(config))
+        return self._kept
 
     def _stop_embedders(self) -> None:
         if self._kept is not None:
             self._kept.pool.stop()
+            if self._connection and self._connection.answers:  # Ray frees the places itself when this driver is gone.
+                self._kept.places.release()
             self._kept = None
 
 

@@ -99,8 +99,15 @@ class Dispatcher:
             poll()
             if head_answers():
                 self._placement.check()
+                self._fill()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
                 return
+
+    def _fill(self) -> None:
+        """Start the actors that had to wait for a reserved place."""
+        for pool in self._pools.values():
+            for worker in pool.fill():
+                self._set_up(pool, worker)
 
     def _set_up(self, pool: Pool, worker: Worker) -> None:
         """Wait for a set-up. It has no deadline: downloading a model may take long."""

@@ -1,6 +1,7 @@
 """Pools of a fixed number of actors. Dead actors are replaced, and a suspect call runs alone on its actor.
 
-A pool may serve several runs: its actors stay alive between `rest` and the next `start`.
+A pool may serve several runs: its actors stay alive between `rest` and the next `start`. Its first actor may have a
+reserved place; the others then follow once that is held.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import ray
 
+from actors.scheduler.reserved import ReservedPlace
 from actors.scheduler.stages import CallKind
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class Worker:
         calls: number of calls in flight on it.
         ready: whether its set-up returned.
         exclusive: whether a suspect call runs on it.
+        reserved: whether it goes to the pool's reserved place.
     """
 
     handle: Any
@@ -35,6 +38,7 @@ class Worker:
     calls: int = 0
     ready: bool = False
     exclusive: bool = False
+    reserved: bool = False
     dead: bool = False
 
 
@@ -44,35 +48,50 @@ class Pool:
     Args:
         role: name in logs and messages, such as `decoder`.
         size: number of actors.
-        make: creates one actor; its class has a `setup()` method, which is called once before any other.
+        make: creates one actor with options of Ray; its class has a `setup()` method, which is called once before any
+            other.
         slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
         asks: what an actor asks of a node, by Ray's names of resources; for messages.
+        place: reserved for one of the actors.
     """
 
     def __init__(
-        self, role: str, size: int, make: Callable[[], Any], slots: int, asks: Mapping[str, float] | None = None
+        self,
+        role: str,
+        size: int,
+        make: Callable[..., Any],
+        slots: int,
+        asks: Mapping[str, float] | None = None,
+        place: ReservedPlace | None = None,
     ) -> None:
         self.role = role
         self.asks = {name: value for name, value in (asks or {}).items() if value}
         self.slots = slots
         self._make = make
+        self._place = place
         self.size = size
         self._reserved: Worker | None = None
         self.workers: list[Worker] = []
 
     def start(self) -> list[Worker]:
-        """Create the missing actors; returns the workers that are not ready, whose `setup` the caller waits for."""
-        missing = self.size - len(self.workers)
-        if missing:
-            logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
-        for _ in range(missing):
-            self._add()
+        """Create missing actors as in `fill`; returns all that are not ready, whose `setup` the caller waits for."""
+        self.fill()
         return [worker for worker in self.workers if not worker.ready]
 
+    def fill(self) -> list[Worker]:
+        """Create the missing actors, only one until its reserved place is held; returns the new workers."""
+        missing = self.size - len(self.workers)
+        if missing and self._place and not self._place.granted:
+            missing = 0 if self.workers else 1
+        if missing:
+            logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
+        return [self._add() for _ in range(missing)]
+
     def _add(self) -> Worker:
-        handle = self._make()
+        reserved = self._place is not None and not any(worker.reserved for worker in self.workers)
+        handle = self._make(**self._place.options) if self._place and reserved else self._make()
         placed = handle.__ray_ready__.remote()  # before the set-up, which may take minutes
-        worker = Worker(handle, handle.setup.remote(), placed)
+        worker = Worker(handle, handle.setup.remote(), placed, reserved=reserved)
         self.workers.append(worker)
         return worker
 

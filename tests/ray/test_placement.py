@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import ray
 
 from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Pool
+from actors.scheduler.reserved import Reservation
 from pipeline.errors import RunError
 from tests.fixtures.processes import until
 from tests.fixtures.toy_actors import Faults, ToyDecoder
@@ -67,3 +69,50 @@ def test_a_pool_with_a_place_is_left_alone() -> None:
         for _ in range(10):
             placement.check()
             time.sleep(0.05)
+
+
+class Sharing:
+    """A run that fills the cluster with a decoder and an embedder, and asks for a second decoder."""
+
+    def __init__(self) -> None:
+        asks = {"CPU": 1.0}
+        self.places = Reservation({"decoder": asks, "embedder": asks})
+        self.decoders, self.embedders = (
+            self._pool(role, size, asks) for role, size in (("decoder", 2), ("embedder", 1))
+        )
+
+    def _pool(self, role: str, size: int, asks: dict[str, float]) -> Pool:
+        def make(**place: Any) -> Any:
+            return ray.remote(ToyDecoder).options(num_cpus=1, max_restarts=0, **place).remote(Faults(""))
+
+        return Pool(role, size, make, 2, asks, self.places.place(role))
+
+    @property
+    def placed(self) -> bool:
+        return self.decoders.placed and self.embedders.placed
+
+    def stop(self) -> None:
+        self.decoders.stop()
+        self.embedders.stop()
+        self.places.release()
+
+
+def test_runs_that_share_a_cluster_never_hold_places_while_they_wait_for_others() -> None:
+    runs = [Sharing(), Sharing()]
+    try:
+        for run in runs:
+            run.decoders.start()
+        for run in runs:
+            run.embedders.start()
+        [first] = until(lambda: [run for run in runs if run.placed], "one run with all its places")
+        assert len(first.decoders.workers) == 2
+        [second] = [run for run in runs if run is not first]
+        assert not second.places.granted
+        assert not second.decoders.fill()
+        assert not second.decoders.placed
+        first.stop()
+        until(lambda: second.placed, "the places of the other run")
+        assert len(second.decoders.fill()) == 1, "further actors follow once the places are held"
+    finally:
+        for run in runs:
+            run.stop()
