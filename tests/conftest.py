@@ -15,6 +15,7 @@ import pytest
 from tests.fixtures.commands import hanclip  # noqa: F401
 from tests.fixtures.demo import Demo, run_demo
 from tests.fixtures.places import ROOT
+from tests.fixtures.servers.ray_head import QUIET
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
 
@@ -58,7 +59,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
 
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in storage.items():
+        for name, value in {**QUIET, **storage}.items():
             environment.setenv(name, value)
         ray.init(
             num_cpus=2,

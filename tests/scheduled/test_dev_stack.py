@@ -21,6 +21,7 @@ from flows.dev.state import Place
 from pipeline.errors import ConfigError, RunError
 from tests.fixtures.places import ROOT
 from tests.fixtures.processes import until
+from tests.fixtures.servers.prefect import PatientTransport
 from tests.fixtures.servers.s3 import weed_binary
 
 README = ROOT / "README.md"
@@ -96,7 +97,9 @@ class Operator:
         self.ports = state.ports
         user, _, password = self.place.secrets().prefect_auth.partition(":")
         url = f"http://127.0.0.1:{self.ports.prefect}/api"
-        self.prefect = httpx.Client(base_url=url, auth=(user, password), timeout=30, trust_env=False)
+        self.prefect = httpx.Client(
+            base_url=url, auth=(user, password), timeout=30, trust_env=False, transport=PatientTransport()
+        )
         bearer = {"Authorization": f"Bearer {self.place.secrets().ray_token}"}
         url = f"http://127.0.0.1:{self.ports.dashboard}/api"
         self.ray = httpx.Client(base_url=url, headers=bearer, timeout=30, trust_env=False)
