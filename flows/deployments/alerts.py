@@ -1,4 +1,4 @@
-"""`python -m flows.deployments.alerts FILE`: the automations that send alerts about flow runs to a webhook.
+"""The automations that send alerts about flow runs to a webhook.
 
 In: the file, and the webhook's address in HANCLIP_ALERT_WEBHOOK. Out: a Webhook block and one automation per alert on
 the Prefect server. Without the variable nothing is created; what exists is updated and keeps its address. The address
@@ -7,8 +7,6 @@ may hold a secret: it is stored encrypted and never printed.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-import typer
 import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -25,7 +22,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from pipeline.errors import ConfigError, HanclipError
+from pipeline.errors import ConfigError, RunError
 from pipeline.validation import validated
 
 VARIABLE = "HANCLIP_ALERT_WEBHOOK"
@@ -77,8 +74,20 @@ def apply_alerts(path: Path, environment: Mapping[str, str]) -> list[str]:
 
     Raises:
         ConfigError: the address or the file is wrong.
+        RunError: the server refuses them or does not answer.
     """
-    file = read_alerts(path)
+    try:
+        return _apply_all(read_alerts(path), environment)
+    except PrefectHTTPStatusError as error:
+        # Its text may quote the request, and with it the address.
+        status = error.response.status_code
+        raise RunError(f"The Prefect server refuses the alerts with status {status}. Read its log.") from None
+    except httpx.HTTPError as error:
+        name = type(error).__name__
+        raise RunError(f"The Prefect server did not answer for the alerts: {name}. Check PREFECT_API_URL.") from None
+
+
+def _apply_all(file: AlertFile, environment: Mapping[str, str]) -> list[str]:
     names = {rule.name for rule in file.alerts}
     with get_client(sync_client=True) as client:
         block_id = _block(client, environment.get(VARIABLE, "").strip())
@@ -128,22 +137,3 @@ def check_webhook(url: str) -> None:
         usable = False
     if not usable:
         raise ConfigError(f"{VARIABLE} is not a web address: it needs http:// or https:// and a host.")
-
-
-def main() -> None:
-    """Apply the file that the command line names; exit 1 with one line if that fails."""
-    try:
-        for line in apply_alerts(Path(sys.argv[1]), os.environ):
-            typer.echo(line)
-    except HanclipError as error:
-        sys.exit(f"Error: {error}")
-    except PrefectHTTPStatusError as error:
-        # Its text may quote the request, and with it the address.
-        status = error.response.status_code
-        sys.exit(f"Error: the Prefect server refuses the alerts with status {status}. Read its log.")
-    except httpx.HTTPError as error:
-        sys.exit(f"Error: the Prefect server did not answer: {type(error).__name__}. Check PREFECT_API_URL.")
-
-
-if __name__ == "__main__":
-    main()

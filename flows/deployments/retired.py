@@ -1,12 +1,10 @@
-"""`python -m flows.deployments.retired`: deletes automations of earlier versions from a Prefect server.
+"""Deletes automations of earlier versions from a Prefect server.
 
 `hanclip-zombies` restarted flow runs by force whenever their heartbeats were missing, also those that were over. The
 flow `reap` has taken its place; the two must not run side by side. Needs PREFECT_API_URL.
 """
 
 from __future__ import annotations
-
-import sys
 
 from prefect.client.orchestration import get_client
 
@@ -20,8 +18,3 @@ def delete_retired_automations() -> list[str]:
         for automation in found:
             client.delete_automation(automation.id)
     return [automation.name for automation in found]
-
-
-if __name__ == "__main__":
-    for deleted in delete_retired_automations():
-        sys.stdout.write(f"Deleted the automation {deleted}: the flow reap restarts flow runs now.\n")
