@@ -19,6 +19,9 @@ import pyarrow as pa
 #: Bytes from the beginning of a file that show how it is compressed.
 HEAD_BYTES = 512
 
+#: Endings of the names of compressed files.
+SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
+
 #: What reading a damaged stream raises, besides an OSError without an error number.
 STREAM_ERRORS = (EOFError, zlib.error, lzma.LZMAError)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.sources.containers.compression import SUFFIXES
 from pipeline.sources.table.contract import TableFile
 from pipeline.sources.table.parquet import ParquetTable
 from pipeline.sources.table.text import TextTable
@@ -9,7 +10,7 @@ from pipeline.storage import ReadPolicy
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
 _PLAIN_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-TEXT_SUFFIXES = _PLAIN_SUFFIXES + tuple(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES)
+TEXT_SUFFIXES = _PLAIN_SUFFIXES + tuple(f"{suffix}{packed}" for packed in SUFFIXES for suffix in _PLAIN_SUFFIXES)
 
 
 def open_table(uri: str, policy: ReadPolicy) -> TableFile:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.errors import ContainerError, SourceError
-from pipeline.sources.containers.compression import STREAM_ERRORS, decompressed, find_codec
+from pipeline.sources.containers.compression import STREAM_ERRORS, SUFFIXES, decompressed, find_codec
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import TableRow
 from pipeline.sources.table.csv_cells import cells_of, delimiter_of
@@ -67,7 +67,8 @@ class TextTable:
 
     def __init__(self, uri: str, policy: ReadPolicy) -> None:
         self._uri, self._policy = uri, policy
-        self._name = storage.name(uri).lower().removesuffix(".gz")
+        name = storage.name(uri).lower()
+        self._name = name.rpartition(".")[0] if name.endswith(SUFFIXES) else name
         self._is_json = self._name.endswith((".jsonl", ".ndjson"))
         with storage.open_seekable(uri, policy) as file, self._readable():
             sample = decompressed(file, find_codec(file)).read(_SAMPLE_BYTES)

@@ -22,7 +22,7 @@ from pipeline.sources.failures import NO_ANSWER, failed, read_failure
 from pipeline.sources.texts import decode_text
 from pipeline.sources.values import fit, json_object
 from pipeline.sources.webdataset.samples import MemberPlace, elsewhere
-from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, members, named_codec
+from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, group_of, members, named_codec
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Reason, Stage
 
@@ -114,7 +114,7 @@ class WebDatasetReader:
         """Samples of a compressed tar with their content, from the first one on."""
         with storage.open_seekable(uri, self._policy) as file:
             stream = decompressed(file, self._codec(uri))
-            for _, group in groupby(members(stream, links=False), key=lambda member: member.group):
+            for _, group in groupby(members(stream, links=False), key=group_of):
                 sample: Members = []
                 with suppress(DamagedTarError):
                     sample.extend(_loaded(member, self._limit) for member in group)

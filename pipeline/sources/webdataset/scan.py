@@ -31,6 +31,7 @@ from pipeline.sources.webdataset.tar import (
     DamagedTarError,
     Member,
     TarDetails,
+    group_of,
     members,
     named_codec,
 )
@@ -119,10 +120,11 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
 
 
 def _nothing(config: SourceConfig, tally: SkipTally) -> SourceError:
-    kind = SourceError if tally.skipped() else EmptySourceError
+    left_out = "; ".join(map(str, tally.skipped()))
+    kind = SourceError if left_out else EmptySourceError
     return kind(
-        f"The tars in {', '.join(config.uris)} hold no samples of images or texts. Members must be named <key>.jpg, "
-        "<key>.txt, <key>.json."
+        f"The tars in {', '.join(config.uris)} hold no samples of images or texts"
+        f"{f', only {left_out}' if left_out else ''}. Members must be named <key>.jpg, <key>.txt, <key>.json."
     )
 
 
@@ -185,7 +187,7 @@ def _list_tar(listing: _TarListing, policy: ReadPolicy) -> _TarListing:
 def _list_members(listing: _TarListing, file: BinaryIO) -> None:
     try:
         found = members(file, links=listing.codec is None, skip=listing.skip)
-        for _, group in groupby(found, key=lambda member: member.group):
+        for _, group in groupby(found, key=group_of):
             _list_sample(listing, group)
     except (DamagedTarError, EOFError) as error:
         listing.damage = str(error)
@@ -216,10 +218,11 @@ def _add_sample(listing: _TarListing, parts: list[Member]) -> None:
     sample = sample_of(parts)
     image = sample.image.name if sample and sample.image else None
     for part in parts:
-        if part.target is not None and part.suffix == "json":
+        if part.suffix not in TEXT_SUFFIXES:
+            if part.name != image:
+                listing.skip(Skip.UNKNOWN_MEMBER, part.name)
+        elif part.target is not None and part.suffix == "json":
             listing.skip(Skip.UNFOLLOWED_LINK, part.name)
-        elif part.name != image and part.suffix not in TEXT_SUFFIXES:
-            listing.skip(Skip.UNKNOWN_MEMBER, part.name)
     listing.end = parts[-1].end if parts else listing.end
     if sample:
         listing.samples.append(sample)

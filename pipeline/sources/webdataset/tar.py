@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import BinaryIO, NamedTuple
 
 from pipeline.images.formats import IMAGE_SUFFIXES
@@ -30,6 +31,7 @@ _CODECS = {
     ".tzst": Codec.ZSTD,
 }
 TAR_SUFFIXES = tuple(_CODECS)
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,6 @@ class Member:
     target: str | None = None
     part: int = 0
 
-    @property
-    def group(self) -> tuple[int, str]:
-        """Equal for consecutive members of one sample."""
-        return self.part, self.key
-
 
 @dataclass(frozen=True, slots=True)
 class TarDetails:
@@ -74,6 +71,10 @@ class TarDetails:
 
     caption_key: str | None
     codecs: Mapping[str, Codec | None] = field(default_factory=dict)
+
+
+#: Consecutive members of one sample have an equal one.
+group_of = attrgetter("part", "key")
 
 
 class _Place(NamedTuple):
@@ -116,9 +117,10 @@ def members(
     with _damage():
         while True:
             tar = tarfile.open(fileobj=watched, mode="r:", tarinfo=PlainHeader)  # type: ignore[call-overload]  # noqa: SIM115
+            at = _Place(start, part)
             while (info := tar.next()) is not None:
                 tar.members.clear()
-                if member := _member(tar, info, _Place(start, part), links, skip):
+                if member := _member(tar, info, at, links, skip):
                     yield member
             if any(watched.last):
                 raise DamagedTarError(f"no tar header at byte {start + tar.offset}")
@@ -153,14 +155,14 @@ def _member(
     path = decode_name(info.name).removeprefix("./")
     folder, slash, name = path.rpartition("/")
     stem, dot, suffix = name.partition(".")
-    is_link = info.islnk() or info.issym()
+    is_file, is_link = info.type in tarfile.REGULAR_TYPES and info.sparse is None, info.type in _LINKS
     if (name.startswith("__") and name.endswith("__")) or "__MACOSX" in folder:
         return None
     if not stem or not dot:
-        if info.isreg():
+        if is_file:
             skip(Skip.NO_SUFFIX if stem else Skip.HIDDEN, path)
         return None
-    if info.issparse() or not (info.isreg() or (is_link and links)):
+    if not (is_file or (is_link and links)):
         if is_record_part(suffix.lower()):
             skip(Skip.UNFOLLOWED_LINK if is_link else Skip.SPECIAL_MEMBER, path)
         return None
@@ -174,11 +176,10 @@ def _member(
             raise EOFError(f"the tar ends inside {path}") from error
 
     size_bytes = 0 if is_link else info.size
-    end = at.start + info.offset_data + (size_bytes + BLOCK - 1) // BLOCK * BLOCK
+    start, part = at
+    end = start + info.offset_data + (size_bytes + BLOCK - 1) // BLOCK * BLOCK
     target = _target(info, folder) if is_link else None
-    return Member(
-        folder + slash + stem, suffix.lower(), path, at.start + info.offset, size_bytes, end, read, target, at.part
-    )
+    return Member(folder + slash + stem, suffix.lower(), path, start + info.offset, size_bytes, end, read, target, part)
 
 
 def is_record_part(suffix: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import sources
 from pipeline.sources import is_sequential, reopen
+from pipeline.sources.containers.compression import SUFFIXES
 from pipeline.sources.webdataset.tar import TAR_SUFFIXES
 from tests.fixtures.sources import gzipped, put, read, reasons, scan, tar_bytes
 
@@ -69,6 +70,12 @@ def test_a_table_is_read_by_its_content(tmp_path: Path, packed: str) -> None:
     put(tmp_path, {"x.csv.gz": PACKERS[packed]("id,text\n1,红\n2,绿\n".encode()), "y.csv": b"id,text\n3,x\n"})
     spec, records = scan(tmp_path)
     assert [raw.text for raw in read(spec, records).values()] == ["红", "绿", "x"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_usual_name_of_a_compressed_table_is_found(tmp_path: Path, suffix: str) -> None:
+    put(tmp_path, {f"x.JSONL{suffix}": b'{"text": "x"}', f"y.tsv{suffix}": b"text\tn\ny\t1\n"})
+    assert len(scan(tmp_path)[1]) == 2
 
 
 def test_which_containers_are_read_from_their_beginning(tmp_path: Path) -> None:

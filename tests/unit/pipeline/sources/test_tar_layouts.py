@@ -168,6 +168,14 @@ def test_members_that_are_no_files_are_counted(tmp_path: Path) -> None:
     }
 
 
+def test_tars_without_samples_are_named_with_what_they_hold(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("a.txt.gz", b"1"), ("b.cls", b"2")])})
+    with pytest.raises(
+        SourceError, match=r"no samples .*, only 2 members of an unknown kind, such as .*x.tar#a.txt.gz"
+    ):
+        scan(tmp_path)
+
+
 def test_a_sparse_member_is_counted_and_the_next_one_read(tmp_path: Path) -> None:
     headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": "5000", "GNU.sparse.map": "0,512"}
     buffer = io.BytesIO()
