@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -24,11 +24,12 @@ from pipeline.config import ImageConfig
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, rows_schema
-from pipeline.errors import ImageError, UnavailableError
+from pipeline.errors import HanclipError, ImageError, UnavailableError
 from pipeline.images.decode import decode
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, is_read, reader
-from pipeline.sources.failures import NO_ANSWER, read_failure
+from pipeline.sources.extra import gather
+from pipeline.sources.failures import NO_ANSWER, read_failure, unexpected
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
 
@@ -48,7 +49,7 @@ class Decoder:
         self._source = source
         self._limits = limits
         self._image_size = image_size
-        self._schema = rows_schema(source.has_images, source.has_texts, source.extra)
+        self._own = rows_schema(source.has_images, source.has_texts, pa.schema([]))
         self._decoding = threading.Lock()
         self._records = lru_cache(maxsize=4)(read_records)
 
@@ -79,13 +80,24 @@ class Decoder:
         """Read the rows. If all are unavailable, reading a neighbour shows whether the store is down."""
         records = self._records(shard)
         try:
-            return self._reader.read(records[start:stop])
+            return self._read_each(records[start:stop])
         except UnavailableError as error:
             # Records of a retry are known to fail, so that all of them fail is no sign that the store is down.
             others = [record for record in (*reversed(records[:start]), *records[stop:]) if is_read(record)]
             if not shard.attempts and not self._answers(others[:1]):
                 raise
             return [RawRecord(record, failure=read_failure(error)) for record in records[start:stop]]
+
+    def _read_each(self, records: Sequence[Record]) -> list[RawRecord]:
+        """Read records; one that the reader cannot deal with fails at once, and alone."""
+        try:
+            return self._reader.read(records)
+        except (HanclipError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - deterministic, so that another attempt cannot help
+            if len(records) == 1:
+                return [RawRecord(records[0], failure=unexpected(error, Stage.READ))]
+        return [raw for record in records for raw in self._read_each([record])]
 
     def _answers(self, neighbour: Sequence[Record]) -> bool:
         """Whether the store answers for this record, even if only that it does not exist."""
@@ -98,6 +110,7 @@ class Decoder:
     def _batch(self, raw: Sequence[RawRecord], attempts: int) -> tuple[ImageBatch, int]:
         """The batch, and the number of its images that end too early and were accepted."""
         rows: list[dict[str, Any]] = []
+        extra: list[Mapping[str, Any]] = []
         failed: list[dict[str, Any]] = []
         pixels = self._empty_pixels(len(raw))
         for one in raw:
@@ -108,15 +121,20 @@ class Decoder:
                     failure = row
                 else:
                     rows.append(row)
+                    extra.append(one.extra)
             if failure is not None:
                 origin = one.record
                 failed.append(quarantine_row(origin.id, origin.image_uri, origin.source_fingerprint, failure, attempts))
         batch = ImageBatch(
-            rows=pa.Table.from_pylist(rows, schema=self._schema),
+            rows=self._table(rows, extra),
             pixels=None if pixels is None else pixels[: len(rows)],
             quarantine=pa.Table.from_pylist(failed, schema=QUARANTINE),
         )
         return batch, sum(row.get(_TRUNCATED, False) for row in rows)
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], extra: Sequence[Mapping[str, Any]]) -> pa.Table:
+        own, carried = pa.Table.from_pylist(rows, schema=self._own), gather(extra, self._source.extra)
+        return pa.table([*own.columns, *carried.columns], schema=pa.schema([*own.schema, *carried.schema]))
 
     def _empty_pixels(self, n: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         if not self._source.has_images:
@@ -129,17 +147,29 @@ class Decoder:
             return None
         if one.text is None or not one.text.strip():
             return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty or blank")
+        if not _is_unicode(one.text):
+            return Failure(
+                Stage.TEXT, Reason.BAD_TEXT, "the text is not valid Unicode: it has half of a surrogate pair"
+            )
         return None
 
     def _row(self, one: RawRecord, pixels: Any) -> dict[str, Any] | Failure:
         """The columns of a good record, with its pixels written into `pixels`; or why it failed."""
-        row = {"id": one.record.id, "source_fingerprint": one.record.source_fingerprint, "text": one.text, **one.extra}
+        row: dict[str, Any] = {
+            "id": one.record.id,
+            "source_fingerprint": one.record.source_fingerprint,
+            "text": one.text,
+        }
         if one.image is None:
             return row
         try:
             image = decode(one.image, self._image_size, self._limits.max_pixels, self._limits.accept_truncated)
         except ImageError as error:
             return Failure(Stage.DECODE, error.reason, error.detail)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - deterministic, so that another attempt cannot help
+            return unexpected(error, Stage.DECODE)
         pixels[...] = image.pixels
         row["image_uri"] = one.record.image_uri
         row["image_sha256"] = hashlib.sha256(one.image).hexdigest()
@@ -148,3 +178,11 @@ class Decoder:
         row["image_width"], row["image_height"] = image.width, image.height
         row[_TRUNCATED] = image.is_truncated
         return row
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 from pipeline.credentials import WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.errors import ConfigError
 from pipeline.validation import validated
-from pipeline.vocabulary import RESERVED_COLUMNS, Dtype, SourceKind, TextOverflow, UniqueIds
+from pipeline.vocabulary import Captions, Dtype, SourceKind, TextOverflow, UniqueIds
 from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
@@ -58,6 +58,13 @@ class SourceConfig(_Section):
     extra_columns: tuple[str, ...] | None = Field(
         default=None, description="Other columns to carry through; all of them unless named."
     )
+    drop_columns: tuple[str, ...] | None = Field(
+        default=None, description="Columns to leave out, as if the source did not have them."
+    )
+    captions: Captions = Field(
+        default="first",
+        description="Several captions of an image: take the first, join them, or make a record of each (id#0, id#1).",
+    )
     unique_ids: UniqueIds | None = Field(
         default=None,
         description="Make ids unique: container puts the name of the tar or table in front of each id, row puts name "
@@ -95,13 +102,13 @@ class SourceConfig(_Section):
     def _no_credentials(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(refuse_credentials(uri) for uri in uris)
 
-    @field_validator("extra_columns")
-    @classmethod
-    def _no_reserved(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        taken = sorted(set(names or ()) & set(RESERVED_COLUMNS))
-        if taken:
-            raise ValueError(f"hanclip writes {', '.join(taken)} itself: leave it out, or rename it in the source")
-        return names
+    @model_validator(mode="after")
+    def _kept_or_dropped(self) -> Self:
+        named = (self.id_column, self.image_column, self.text_column, self.fingerprint_column)
+        both = sorted(set(self.drop_columns or ()) & {*named, *(self.extra_columns or ())} - {None})
+        if both:
+            raise ValueError(f"drop_columns has {', '.join(map(str, both))}, which another option names: remove one")
+        return self
 
     @model_validator(mode="after")
     def _whole_or_limited(self) -> Self:

@@ -75,7 +75,7 @@ class Skip(StrEnum):
     UNFOLLOWED_LINK = "unfollowed_link"
 
 
-#: Columns of the embeddings that hanclip writes; a source column must not have one of these names.
+#: Columns of the embeddings that hanclip writes; a source column of such a name is carried under another.
 RESERVED_COLUMNS = (
     "id",
     "image_uri",
@@ -97,6 +97,9 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 
 #: What to do with a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
+
+#: What to do with several captions of an image, see `pipeline.sources.table.cells`.
+Captions = Literal["first", "joined", "rows"]
 
 #: The formats of sources. Each is a package of `pipeline.sources` (see `pipeline.sources.registry`).
 SourceKind = Literal["folder", "webdataset", "table", "chinese-clip"]

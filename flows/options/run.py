@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RUN: ModelOptions[RunConfig] = ModelOptions(
     "pipeline.config:RunConfig",
-    names={"model.name": "model", "source.extra_columns": "extra_column"},
+    names={"model.name": "model", "source.extra_columns": "extra_column", "source.drop_columns": "drop_column"},
     panels={
         "source": "Source",
         "image": "Images",

@@ -41,7 +41,7 @@ _DECIDING: dict[str, set[str]] = {
     "output": {"embedding_dtype"},
 }
 #: Options that came later: left out at their default, so that digests of earlier partitions stay the same.
-_DECIDING_IF_SET: dict[str, set[str]] = {"image": {"accept_truncated"}}
+_DECIDING_IF_SET: dict[str, set[str]] = {"source": {"drop_columns", "captions"}, "image": {"accept_truncated"}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,8 @@ def source_digest(config: RunConfig) -> str:
     """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
     deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
     tree = config.source.model_dump(mode="json", include=deciding)
-    tree |= config.source.model_dump(mode="json", include={"split", "records", "unique_ids"}, exclude_defaults=True)
+    newer = {"split", "records", "unique_ids", "drop_columns", "captions"}
+    tree |= config.source.model_dump(mode="json", include=newer, exclude_defaults=True)
     return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
 
 

@@ -30,9 +30,10 @@ class SourceSpec:
         has_images: records have images; a record without one fails.
         has_texts: at least one record may have a text.
         extra: further columns that each record carries, in `RawRecord.extra`.
+        renamed: names in the source of those of `extra` that are called otherwise there.
         records: how many were listed.
         details: what else the format's reader needs, a frozen value of a type that the format defines.
-        notes: sentences for the user about what is damaged.
+        notes: sentences for the user about what is damaged, or left out of records.
         skipped: what the source holds besides records, from a `SkipTally`; with a limit, what was met until then.
         texts: how many of the records have a text, if listing shows it.
         damage: why containers could not be read to their end, by URI. Each has a record that stands for what is lost.
@@ -49,12 +50,19 @@ class SourceSpec:
     texts: int | None = None
     skipped: tuple[Skipped, ...] = ()
     damage: Mapping[str, Failure] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> tuple[tuple[str, pa.Field], ...]:
+        """The columns of `extra`, each with its name in the source."""
+        return tuple((self.renamed.get(column.name, column.name), column) for column in self.extra)
 
     def describe(self) -> str:
         """One line for people."""
         held = {(True, True): self._pairs(), (True, False): "images", (False, True): "texts"}
         what = held.get((self.has_images, self.has_texts), "records")
-        carried = f", carrying {', '.join(self.extra.names)}" if self.extra.names else ""
+        names = (own if own == one.name else f"{own} as {one.name}" for own, one in self.carried)
+        carried = f", carrying {', '.join(names)}" if len(self.extra) else ""
         return f"{self.records:,} {what} from a {self.kind} source ({', '.join(self.config.uris)}){carried}"
 
     def _pairs(self) -> str:

@@ -40,6 +40,14 @@ def read_failure(error: StorageError) -> Failure:
     return Failure(Stage.READ, reason, str(error))
 
 
+def unexpected(error: Exception, stage: Stage) -> Failure:
+    """The failure of a record that made a reader or decoder raise an error that nothing foresaw."""
+    detail = (
+        f"{type(error).__name__}: {error}. Correct the record; if nothing is wrong with it, report this to hanclip."
+    )
+    return Failure(stage, Reason.UNREADABLE, detail)
+
+
 def failed(record: Record, reason: Reason, detail: str, stage: Stage = Stage.READ) -> RawRecord:
     """A record that goes to quarantine."""
     return RawRecord(record, failure=Failure(stage, reason, detail))

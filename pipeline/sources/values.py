@@ -75,6 +75,15 @@ def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:
     return _DOUBLE if {known.id, new.id} == {_INTEGER.id, _DOUBLE.id} else _STRING
 
 
+def outline(value: Any) -> Any:
+    """A parsed value of JSON with the same types and, so that it stays small, empty texts and short lists."""
+    if isinstance(value, dict):
+        return {name: outline(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [outline(one) for one in value[:8]]
+    return "" if isinstance(value, str) else value
+
+
 def json_object(data: str | bytes) -> dict[str, Any]:
     """Parse a JSON object; lone surrogates, which no text file can hold, become "?".
 
@@ -82,7 +91,10 @@ def json_object(data: str | bytes) -> dict[str, Any]:
         ValueError: it is not a JSON object.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - bad data, not a wrong call
     if _SURROGATE.search(text):
@@ -100,9 +112,20 @@ def fit(value: Any, kind: pa.DataType) -> Any:
         return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if value is None or _type_of(value) is kind or _type_of(value).equals(kind):
         return value
-    if pa.types.is_floating(kind) and isinstance(value, int) and not isinstance(value, bool):
+    if pa.types.is_floating(kind) and _type_of(value) is _INTEGER:
         return float(value)
     raise ValueError(f"{json.dumps(value, ensure_ascii=False)[:60]} does not fit a column of {kind}")
+
+
+def fit_row(values: Mapping[str, Any], carried: Iterable[tuple[str, pa.Field]]) -> dict[str, Any]:
+    """The carried columns of a parsed JSON object, under their names in the output; ValueError names one that fails."""
+    found = {}
+    for name, column in carried:
+        try:
+            found[column.name] = fit(values.get(name), column.type)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{name}: {error}") from error
+    return found
 
 
 def fit_text(text: str, kind: pa.DataType) -> Any:

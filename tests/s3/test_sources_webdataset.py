@@ -220,10 +220,15 @@ def test_tars_of_texts_only(tmp_path: Path) -> None:
     assert (read(spec, records)["1"].text, reasons(read(spec, records))) == ("一", {})
 
 
-def test_a_column_that_hanclip_writes_itself_is_refused(tmp_path: Path) -> None:
-    put(tmp_path, {"x.tar": tar_bytes([("1.jpg", b"x"), ("1.json", b'{"id": 5, "n": 1}')])})
-    with pytest.raises(SourceError, match="column id has a name that hanclip writes itself"):
-        scan(tmp_path)
+def test_a_key_that_hanclip_writes_itself_is_carried_under_another_name(tmp_path: Path) -> None:
+    put(tmp_path, {"x.tar": tar_bytes([("1.jpg", b"x"), ("1.json", b'{"id": 5, "n": 1, "caption": ["a", "b"]}')])})
+    spec, records = scan(tmp_path)
+    assert read(spec, records)["1"].extra == {"source_id": 5, "n": 1}
+    assert spec.describe().endswith("carrying id as source_id, n")
+    assert read(*scan(tmp_path, captions="joined"))["1"].text == "a b"
+    assert scan(tmp_path, drop_columns=("caption", "id"))[0].extra.names == ["n"]
+    with pytest.raises(SourceError, match="--captions rows is for tables"):
+        scan(tmp_path, captions="rows")
     assert scan(tmp_path, extra_columns=("n",))[0].extra.names == ["n"]
     with pytest.raises(SourceError, match="no column m; it has id, n"):
         scan(tmp_path, extra_columns=("m",))

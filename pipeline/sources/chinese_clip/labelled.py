@@ -63,7 +63,7 @@ def scan(config: SourceConfig, folders: Sequence[str], sink: Sink, out: str) -> 
     if not collector.rows:
         raise EmptySourceError(f"{storage.join(base, split)} has no images in class folders. Correct --split.")
     classes = _classes(sorted(seen), names, storage.join(base, split))
-    extra = choose_extra(COLUMNS, config)
+    extra = choose_extra(COLUMNS, config).schema
     details, skipped = ClassFolders(classes), tally.skipped()
     return SourceSpec("chinese-clip", config, True, False, extra, collector.rows, details, skipped=skipped)
 

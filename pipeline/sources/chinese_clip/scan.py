@@ -42,7 +42,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
             f"The split {split.name} of {', '.join(config.uris)} holds no {kind}. Correct --split or --records."
         )
     known = {"images": pa.schema([]), "texts": _columns_of_texts(split), "pairs": _IDS_OF_PAIR}[kind]
-    extra, texts = choose_extra(known, config), None if kind == "images" else collector.rows
+    extra, texts = choose_extra(known, config).schema, None if kind == "images" else collector.rows
     notes, skipped = ((), ()) if collector.full else (tuple(found.notes), found.skipped.skipped())
     shape = (kind != "texts", kind != "images")
     rows = collector.rows

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -28,11 +28,27 @@ class TableColumns:
     one_host: bool = False
 
 
-class TableRow(Protocol):
-    """One row, converted to Python values on demand."""
+#: Columns that records carry: their names in the table, and their names and types in the output.
+Carrying = Sequence[tuple[str, pa.Field]]
 
-    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
-        """The columns of `wanted` in those types, None where the row has none; ValueError if a value does not fit."""
+
+class RowValues(NamedTuple):
+    """The values of a row.
+
+    Attributes:
+        cells: role columns, as written.
+        extra: carried columns, as `RawRecord.extra` holds them.
+    """
+
+    cells: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+
+class TableRow(Protocol):
+    """One row, converted on demand."""
+
+    def values(self, roles: Iterable[str], carried: Carrying) -> RowValues:
+        """Its values, None where it has none; ValueError if a carried one does not fit its type."""
 
 
 class TableFile(Protocol):
@@ -40,10 +56,17 @@ class TableFile(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns; those of a text format fit the rows scanned so far."""
+        """Its columns as carried; those of a text format fit the rows scanned so far."""
+
+    @property
+    def written(self) -> Mapping[str, pa.DataType]:
+        """The types of its columns as written: nested values of JSON are lists and structs here, by its first rows."""
 
     def scan(self, names: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
-        """Values of the columns `names`, some thousand rows at a time; SourceError at damage."""
+        """Values of the columns `names`, some thousand rows at a time; SourceError at damage.
+
+        Text that is not Unicode has surrogates, as with `surrogateescape`.
+        """
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """Rows from `start_of(position)` on; closing the iterator closes the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.errors import ContainerError
 from pipeline.sources.cursor import CursorItem
-from pipeline.sources.table.contract import TableRow
+from pipeline.sources.extra import ArrowRow
+from pipeline.sources.table.contract import Carrying, RowValues, TableRow
 from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
@@ -24,17 +25,42 @@ _READ_ROWS = 128
 _COLUMN_BUFFER_BYTES = 2**20
 
 
+class _Block:
+    """Some rows, whose carried columns are cast once for all of them."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self._extra: pa.RecordBatch | None = None
+        self._unfit = False
+
+    def extra(self, place: int, carried: Carrying) -> ArrowRow:
+        """The carried columns of one row; ValueError if a value is unfit."""
+        if self._extra is None and not self._unfit:
+            try:
+                self._extra = _conformed(self.batch, carried)
+            except pa.ArrowException:
+                self._unfit = True
+        if self._extra is not None:
+            return ArrowRow(self._extra, place)
+        try:
+            return ArrowRow(_conformed(self.batch.slice(place, 1), carried), 0)
+        except pa.ArrowException as error:
+            raise ValueError(str(error)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class ParquetRow:
-    """One row of a batch."""
+    """One row of a block."""
 
-    batch: pa.RecordBatch
+    block: _Block
     place: int
 
-    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+    def values(self, roles: Iterable[str], carried: Carrying) -> RowValues:
         """See `TableRow.values`."""
-        held = self.batch.schema.names
-        return {name: self.batch.column(name)[self.place].as_py() if name in held else None for name in wanted.names}
+        batch = self.block.batch
+        held = batch.schema.names
+        cells = {name: _value(batch.column(name)[self.place]) if name in held else None for name in roles}
+        return RowValues(cells, self.block.extra(self.place, carried))
 
 
 class ParquetTable:
@@ -48,7 +74,11 @@ class ParquetTable:
         except pa.ArrowInvalid as error:
             raise ContainerError(f"{uri} is not a Parquet file. Repair or remove it.") from error
         self._uri = uri
-        self.schema = pa.schema([(column.name, _plain(column.type)) for column in self._file.schema_arrow])
+        columns = self._file.schema_arrow
+        if twice := sorted({name for name in columns.names if columns.names.count(name) > 1}):
+            raise ContainerError(f"{uri} has several columns called {', '.join(twice)}. Rename them.")
+        self.schema = pa.schema([(column.name, _plain(column.type)) for column in columns])
+        self.written: Mapping[str, pa.DataType] = {column.name: column.type for column in self.schema}
         groups = range(self._file.num_row_groups)
         self._starts = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
 
@@ -58,21 +88,18 @@ class ParquetTable:
             rows = self._starts[-1]
             yield from ({"": [None] * min(_SCAN_ROWS, rows - at)} for at in range(0, rows, _SCAN_ROWS))
             return
-        try:
-            row_bytes = sum(self.mean_bytes(name) or 0 for name in names)
-            for batch in self._batches(0, names, max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, row_bytes)))):
-                yield {name: batch.column(name).to_pylist() for name in names}
-        except UnicodeDecodeError as error:
-            raise ContainerError(f"{self._uri} holds text that is not UTF-8: {error}. Repair it.") from error
+        row_bytes = sum(self.mean_bytes(name) or 0 for name in names)
+        for batch in self._batches(0, names, max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, row_bytes)))):
+            yield {name: _values(batch.column(name)) for name in names}
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
         group = bisect_right(self._starts, position) - 1
         start = self._starts[group]
         for batch in self._batches(group, names, _READ_ROWS):
-            row_bytes = batch.nbytes // batch.num_rows
+            block, row_bytes = _Block(batch), batch.nbytes // batch.num_rows
             for place in range(batch.num_rows):
-                yield CursorItem(start + place, ParquetRow(batch, place), row_bytes)
+                yield CursorItem(start + place, ParquetRow(block, place), row_bytes)
             start += batch.num_rows
 
     def start_of(self, position: int) -> int:
@@ -100,12 +127,58 @@ class ParquetTable:
             with storage.translated(self._uri):
                 batches = self._file.iter_batches(batch_rows, row_groups=groups, columns=list(names), use_threads=False)
                 yield from (batch for batch in batches if batch.num_rows)
-        except pa.ArrowInvalid as error:
-            raise ContainerError(f"{self._uri} is damaged. Repair or remove it.") from error
+        except pa.ArrowException as error:
+            raise ContainerError(
+                f"{self._uri} is damaged, or holds what Arrow cannot read: {error}. Repair or remove it."
+            ) from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of `kind`'s values after a round trip through Python: no dictionaries, no extension types."""
+    """The type in which values of `kind` are carried: no dictionaries, no extension types."""
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(kind.storage_type)
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _conformed(batch: pa.RecordBatch, carried: Carrying) -> pa.RecordBatch:
+    """The carried columns of a batch in the types and under the names of the output."""
+    held = batch.schema.names
+    columns = [
+        _cast(batch.column(name), column.type) if name in held else pa.nulls(batch.num_rows, column.type)
+        for name, column in carried
+    ]
+    return pa.record_batch(columns, schema=pa.schema([column for _, column in carried]))
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    while isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    # A number too long for a fraction loses digits there, as in Python.
+    return column.cast(kind, safe=not pa.types.is_floating(kind)) if column.type != kind else column
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """The Python value: text that is not UTF-8 with surrogates, a point in time that Python does not have as text."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _escaped(scalar)
+    except (ValueError, OverflowError):
+        return scalar.cast(pa.string()).as_py()
+
+
+def _escaped(scalar: pa.Scalar) -> Any:
+    if isinstance(scalar, pa.DictionaryScalar):
+        return _escaped(scalar.value)
+    if isinstance(scalar, pa.ListScalar):
+        return None if scalar.values is None else [_value(one) for one in scalar.values]
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(one) for name, one in scalar.items()}
+    return scalar.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")

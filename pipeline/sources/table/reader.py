@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from pipeline import storage
 from pipeline.errors import SourceError, StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
@@ -15,20 +13,22 @@ from pipeline.sources.contract import SourceSpec
 from pipeline.sources.cursor import Cursor, Cursors
 from pipeline.sources.failures import failed, read_failure
 from pipeline.sources.references.image import ImageReference, parse, stored_id, too_large
+from pipeline.sources.table.cells import caption_of, captions_of, image_of, text_of
 from pipeline.sources.table.columns import role_names
-from pipeline.sources.table.contract import TableColumns, TableRow
+from pipeline.sources.table.contract import RowValues, TableColumns, TableRow
 from pipeline.sources.table.open import open_table
 from pipeline.storage import ReadPolicy
-from pipeline.vocabulary import Reason
+from pipeline.vocabulary import Captions, Reason, Stage
 
 
 class _Parts(NamedTuple):
     """A row as read: image bytes, or their URI with its signature, which the record's URI lacks."""
 
     record: Record
-    values: Mapping[str, Any]
-    image: bytes | None
-    uri: str | None
+    values: RowValues
+    image: bytes | None = None
+    uri: str | None = None
+    text: str | None = None
 
 
 class TableReader:
@@ -41,8 +41,8 @@ class TableReader:
         # One host is waited for like any store. Of many, a few are always dead.
         hosts = None if spec.details.one_host else storage.HostHealth()
         self._image_policy = replace(self._policy, hosts=hosts)
-        roles = [(name, pa.string()) for name in dict.fromkeys(role_names(spec.details))]
-        self._wanted = pa.schema([*roles, *spec.extra])
+        self._roles = list(dict.fromkeys(role_names(spec.details)))
+        self._wanted = list(dict.fromkeys([*self._roles, *(name for name, _ in spec.carried)]))
         self._cursors: Cursors[TableRow] = Cursors(self._cursor)
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
@@ -62,7 +62,7 @@ class TableReader:
 
     def _cursor(self, uri: str) -> Cursor[TableRow]:
         table = open_table(uri, self._policy)
-        return Cursor(lambda position: table.rows(position, self._wanted.names), table.start_of)
+        return Cursor(lambda position: table.rows(position, self._wanted), table.start_of)
 
     def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], TableRow], dict[str, StorageError]]:
         """Rows by container and position, and the containers that could not be read."""
@@ -92,22 +92,43 @@ class TableReader:
         if row is None:
             return _changed(record)
         try:
-            values = row.values(self._wanted)
+            values = row.values(self._roles, self._spec.carried)
         except ValueError as error:
             return failed(
                 record, Reason.UNREADABLE, f"Row {record.position} of {container}: {error}. Run the same command again."
             )
-        if columns.id and stored_id(str(values[columns.id])) != record.id:
+        if columns.id and not _is_id_of(record, values.cells[columns.id], self._spec.config.captions):
             return _changed(record)
         if columns.image is None:
-            return _Parts(record, values, None, None)
-        image, written = _image(values[columns.image], columns)
+            return self._with_text(_Parts(record, values))
+        try:
+            found = image_of(values.cells[columns.image])
+        except ValueError as error:
+            return failed(record, Reason.BAD_URI, f"Row {record.position} of {container}: {error}. Correct the table.")
+        image, written = found.data, found.address
         reference = parse(written, container) if written else None
-        if columns.image_is_uri and (reference.stored if reference else None) != record.image_uri:
+        if columns.image_is_uri and not found.data and (reference.stored if reference else None) != record.image_uri:
             return _changed(record)
         if image is None and reference is None:
             return failed(record, Reason.MISSING_IMAGE, f"Row {record.position} of {container} has no {columns.image}.")
         return self._checked(_Parts(record, values, image, reference.uri if reference else None), reference)
+
+    def _with_text(self, part: _Parts) -> _Parts | RawRecord:
+        """The same with its text, or a failure if its cell holds none that can be embedded."""
+        record, columns, how = part.record, self._columns, self._spec.config.captions
+        if columns.text is None:
+            return part
+        try:
+            captions = captions_of(part.values.cells[columns.text])
+        except ValueError as error:
+            detail = (
+                f"Row {record.position} of {record.container}: {error}, and {columns.text} must be one. Correct it."
+            )
+            return failed(record, Reason.BAD_TEXT, detail, Stage.TEXT)
+        if how != "rows":
+            return part._replace(text=caption_of(captions, how))
+        number = int(record.id.rpartition("#")[2])
+        return part._replace(text=captions[number]) if number < len(captions) else _changed(record)
 
     def _checked(self, part: _Parts, reference: ImageReference | None) -> _Parts | RawRecord:
         """The same, with the image if the table contains it; or a failure if it cannot or must not be read."""
@@ -121,7 +142,7 @@ class TableReader:
                 return RawRecord(part.record, failure=read_failure(error))
         if part.image is not None and len(part.image) > limit:
             return failed(part.record, Reason.TOO_LARGE, too_large(part.image, limit))
-        return part
+        return self._with_text(part)
 
     def _raise_if_down(self, images: Mapping[str, bytes | StorageError]) -> None:
         """Fail the shard if its bucket, disk or only host is down; of many hosts, each fails only its records."""
@@ -137,19 +158,16 @@ class TableReader:
         image = images[part.uri] if part.uri else part.image
         if isinstance(image, StorageError):
             return RawRecord(part.record, failure=read_failure(image))
-        text = part.values[self._columns.text] if self._columns.text else None
-        extra = {name: part.values[name] for name in self._spec.extra.names}
-        return RawRecord(part.record, image, text, extra)
+        return RawRecord(part.record, image, part.text, part.values.extra)
 
 
-def _image(value: Any, columns: TableColumns) -> tuple[bytes | None, str | None]:
-    """Bytes and URI of an image cell: bytes, a string, or a struct of both."""
-    if columns.image_is_uri:
-        return None, value
-    if isinstance(value, Mapping):
-        data = value.get("bytes")
-        return data, None if data is not None else value.get("path")
-    return value, None
+def _is_id_of(record: Record, cell: Any, how: Captions) -> bool:
+    """Whether a record was made from a row with this id; with `--captions rows` the caption's number follows it."""
+    try:
+        own = stored_id(text_of(cell) or "")
+    except ValueError:
+        return False
+    return (record.id.rpartition("#")[0] if how == "rows" else record.id) == own
 
 
 def _changed(record: Record) -> RawRecord:

@@ -21,10 +21,10 @@ from pipeline import storage
 from pipeline.errors import ContainerError, SourceError
 from pipeline.sources.containers.compression import STREAM_ERRORS, SUFFIXES, decompressed, find_codec
 from pipeline.sources.cursor import CursorItem
-from pipeline.sources.table.contract import TableRow
+from pipeline.sources.table.contract import Carrying, RowValues, TableRow
 from pipeline.sources.table.csv_cells import cells_of, delimiter_of
 from pipeline.sources.texts import encoding_of
-from pipeline.sources.values import Widening, fit, fit_text, json_object
+from pipeline.sources.values import Widening, fit_row, fit_text, json_object, outline
 from pipeline.storage import ReadPolicy
 
 _SCAN_ROWS = 8192
@@ -43,10 +43,10 @@ class JsonRow:
 
     line: str
 
-    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+    def values(self, roles: Iterable[str], carried: Carrying) -> RowValues:
         """See `TableRow.values`."""
         found = json_object(self.line)
-        return {column.name: fit(found.get(column.name), column.type) for column in wanted}
+        return RowValues({name: found.get(name) for name in roles}, fit_row(found, carried))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,11 @@ class CsvRow:
     header: Sequence[str]
     cells: Sequence[str]
 
-    def values(self, wanted: pa.Schema) -> Mapping[str, Any]:
+    def values(self, roles: Iterable[str], carried: Carrying) -> RowValues:
         """See `TableRow.values`."""
         found = dict(zip(self.header, self.cells, strict=False))
-        return {column.name: fit_text(found.get(column.name, ""), column.type) for column in wanted}
+        extra = {column.name: fit_text(found.get(name, ""), column.type) for name, column in carried}
+        return RowValues({name: found.get(name) or None for name in roles}, extra)
 
 
 class TextTable:
@@ -77,8 +78,8 @@ class TextTable:
         own = "\t" if self._name.endswith(".tsv") else ","
         self._delimiter = delimiter_of(sample.decode(self._encoding, "replace"), own)
         self._widening = Widening()
-        for _values in self._parsed(islice(self._raw_rows(), _HEAD_ROWS)):
-            pass
+        head = [outline(values) for values in self._parsed(islice(self._raw_rows(), _HEAD_ROWS))]
+        self.written = {column.name: _written(column, head) for column in self.schema}
 
     @property
     def schema(self) -> pa.Schema:
@@ -167,3 +168,14 @@ def _check(uri: str, sample: bytes, empty: bool) -> None:
         raise ContainerError(f"{uri} holds bytes that are not text in UTF-8. Repair, convert or remove it.")
     if _MARKUP.match(sample):
         raise ContainerError(f"{uri} holds HTML or XML instead of a table. Fetch it again, or remove it.")
+
+
+def _written(column: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.DataType:
+    """The type of a column as written: that of its nested values, if it has no others."""
+    if not pa.types.is_string(column.type):
+        return column.type
+    try:
+        kind = pa.infer_type([row.get(column.name) for row in rows])
+    except (pa.ArrowException, TypeError, OverflowError):  # a mixture
+        return column.type
+    return kind if pa.types.is_nested(kind) else column.type

@@ -10,8 +10,6 @@ from functools import lru_cache, partial
 from itertools import chain, groupby, repeat, takewhile
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from pipeline import storage
 from pipeline.errors import StorageError, UnavailableError
 from pipeline.records import RawRecord, Record
@@ -19,8 +17,9 @@ from pipeline.sources.containers.compression import HEAD_BYTES, Codec, codec_of,
 from pipeline.sources.contract import SourceSpec
 from pipeline.sources.cursor import Cursor, CursorItem, Cursors
 from pipeline.sources.failures import NO_ANSWER, failed, read_failure
+from pipeline.sources.table.cells import caption_of, captions_of
 from pipeline.sources.texts import decode_text
-from pipeline.sources.values import fit, json_object
+from pipeline.sources.values import fit_row, json_object
 from pipeline.sources.webdataset.samples import MemberPlace, elsewhere
 from pipeline.sources.webdataset.tar import DamagedTarError, Member, TarDetails, group_of, members, named_codec
 from pipeline.storage import ReadPolicy
@@ -49,6 +48,7 @@ class WebDatasetReader:
         self._spec = spec
         self._details = spec.details if isinstance(spec.details, TarDetails) else None
         self._caption_key = self._details.caption_key if self._details else None
+        self._captions = spec.config.captions
         self._found = lru_cache(_MOST_CODECS)(self._find_codec)
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
         self._limit = spec.config.max_image_bytes
@@ -157,14 +157,17 @@ class WebDatasetReader:
             return failed(record, Reason.MISSING_IMAGE, f"{record.id} has no image among its files in the tar. Add it.")
         try:
             values = json_object(parts.get("json") or b"{}")
-            extra = {column.name: fit(values.get(column.name), column.type) for column in self._spec.extra}
+            extra = fit_row(values, self._spec.carried)
         except ValueError as error:
             return failed(record, Reason.UNREADABLE, f"The .json of {record.id} cannot be used: {error}. Correct it.")
         caption = values.get(self._caption_key) if self._caption_key else None
         try:
-            text = decode_text(parts["txt"]) if "txt" in parts else fit(caption, pa.string())
+            text = decode_text(parts["txt"]) if "txt" in parts else caption_of(captions_of(caption), self._captions)
         except UnicodeDecodeError:
             detail = f"The text of {record.id} is neither UTF-8 nor GB18030. Convert it to UTF-8."
+            return failed(record, Reason.BAD_TEXT, detail, Stage.TEXT)
+        except ValueError as error:
+            detail = f"The {self._caption_key} of {record.id} in its .json cannot be embedded: {error}. Correct it."
             return failed(record, Reason.BAD_TEXT, detail, Stage.TEXT)
         return RawRecord(record, parts.get("image"), text, extra)
 

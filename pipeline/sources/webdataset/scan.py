@@ -22,7 +22,7 @@ from pipeline.sources.containers.compression import Codec, decompressed, find_co
 from pipeline.sources.containers.damage import Container, Damage, fingerprint
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.detect import files_of
-from pipeline.sources.extra import choose_extra
+from pipeline.sources.extra import Carried, choose_extra
 from pipeline.sources.skipped import SkipTally
 from pipeline.sources.values import Widening, json_object
 from pipeline.sources.webdataset.samples import Sample, apart, sample_of, whole
@@ -103,19 +103,19 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
         raise _nothing(config, tally)
     caption_key = _caption_key(config, widening.schema(), texts > 0)
     extra = _choose_extra(widening.schema(), caption_key, config)
-    has_texts = texts > 0 or caption_key is not None
+    shape = (images > 0, texts > 0 or caption_key is not None)
     return SourceSpec(
         "webdataset",
         config,
-        images > 0,
-        has_texts,
-        extra,
+        *shape,
+        extra.schema,
         collector.rows,
         details=TarDetails(caption_key, codecs),
         damage=damage.failures,
         notes=tuple(damage.notes),
         texts=None if caption_key or collector.full else texts,
         skipped=tally.skipped(),
+        renamed=extra.renamed,
     )
 
 
@@ -129,6 +129,8 @@ def _nothing(config: SourceConfig, tally: SkipTally) -> SourceError:
 
 
 def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str | None:
+    if config.captions == "rows":
+        raise SourceError("--captions rows is for tables. Choose first or joined for tars.")
     if config.text_column:
         if config.text_column not in found.names:
             raise SourceError(
@@ -136,10 +138,11 @@ def _caption_key(config: SourceConfig, found: pa.Schema, has_txt: bool) -> str |
                 "Correct --text-column."
             )
         return config.text_column
-    return None if has_txt else next((key for key in CAPTION_KEYS if key in found.names), None)
+    keys = [key for key in CAPTION_KEYS if key in found.names and key not in (config.drop_columns or ())]
+    return keys[0] if keys and not has_txt else None
 
 
-def _choose_extra(found: pa.Schema, caption_key: str | None, config: SourceConfig) -> pa.Schema:
+def _choose_extra(found: pa.Schema, caption_key: str | None, config: SourceConfig) -> Carried:
     found = pa.schema([column for column in found if column.name != caption_key])
     if config.extra_columns is None and len(found) > _MOST_COLUMNS:
         raise SourceError(

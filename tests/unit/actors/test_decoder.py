@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from datetime import time
+from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +18,7 @@ from pipeline.config import ImageConfig, SourceConfig
 from pipeline.errors import UnavailableError
 from pipeline.records import RawRecord, Record, Shard
 from pipeline.sources import SourceSpec
+from tests.fixtures.sources import scan
 
 
 def png(shade: int = 0) -> bytes:
@@ -93,6 +98,49 @@ def test_a_record_without_image_and_text_is_quarantined() -> None:
     assert batch.pixels is None
     assert batch.rows["id"].to_pylist() == ["a"]
     assert batch.quarantine["reason"].to_pylist() == ["empty_text"]
+
+
+def test_what_a_record_makes_its_reader_or_decoder_raise_fails_it_alone() -> None:
+    class Fragile(FakeReader):
+        def read(self, records: Sequence[Record]) -> list[RawRecord]:
+            if any(record.id == "b" for record in records):
+                raise RecursionError("too deep")
+            return super().read(records)
+
+    records = [raw("a", png(), "一"), raw("b", png(), "二"), raw("c", [7], "三"), raw("d", png(), "x\udcff")]  # type: ignore[arg-type]
+    decoder = MemoryDecoder(records)
+    decoder._reader = Fragile(decoder._reader.contents)
+    batch = decoder.decode(shard(4), 0, 4)[0]
+    assert batch.rows["id"].to_pylist() == ["a"]
+    assert batch.quarantine.select(["id", "stage", "reason"]).to_pylist() == [
+        {"id": "b", "stage": "read", "reason": "unreadable"},
+        {"id": "c", "stage": "decode", "reason": "unreadable"},
+        {"id": "d", "stage": "text", "reason": "bad_text"},
+    ]
+
+
+def test_carried_columns_stay_arrow(tmp_path: Path) -> None:
+    text = {"id": ["a", "b", "c"], "text": ["一", " ", "三"]}
+    odd = pa.table({
+        "far": pa.array([2**60, None, 1], pa.timestamp("ms")), "fine": pa.array([1, None, 3], pa.timestamp("ns")),
+        "exact": pa.array([Decimal("1.50"), None, None]), "kind": pa.array(["x", "x", "y"]).dictionary_encode(),
+        "view": pa.array(["v", None, "w"], pa.string_view()), "huge": pa.array(["h", "i", "j"], pa.large_string()),
+        "hash": pa.array([b"12", b"34", None], pa.binary(2)), "uuid": pa.array([b"0" * 16] * 3, pa.uuid()),
+        "nested": [{"a": [{"t": time(1)}]}, None, {"a": None}], "map": pa.array([[(1, "x")], [], None],
+        pa.map_(pa.int64(), pa.string())), "half": pa.array([1.5, None, 2], pa.float16()), "none": pa.nulls(3),
+    })  # fmt: skip
+    pq.write_table(pa.table({**text, **dict(zip(odd.column_names, odd.columns, strict=True))}), tmp_path / "a.parquet")
+    spec, records = scan(tmp_path / "a.parquet")
+    decoder = Decoder(spec, ImageConfig(), 16)
+    decoder.setup()
+    decoder._records = lambda shard: records  # type: ignore[assignment]
+    rows = decoder.decode(shard(3), 0, 3)[0].rows
+    assert rows["id"].to_pylist() == ["a", "c"]
+    want = [
+        odd[name].take([0, 2]) if "view" not in name else pa.chunked_array([["v", "w"]]) for name in odd.column_names
+    ]
+    for name, column in zip(odd.column_names, want, strict=True):
+        assert rows[name].cast(column.type).equals(column), name
 
 
 def test_an_unavailable_store_fails_the_whole_chunk() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.sources.extra import gather
 from pipeline.sources.table.contract import TableColumns
+from tests.fixtures.pictures import jpegs
 from tests.fixtures.sources import put, read, scan
 from tests.fixtures.tables import as_csv, as_jsonl, as_parquet
 
@@ -34,11 +37,67 @@ def test_columns_are_found_by_name(
     assert (spec.details.id, spec.details.image, spec.details.text) == roles
 
 
-def test_byte_columns_are_preferred_to_uri_columns(tmp_path: Path) -> None:
-    path = as_parquet({"url": ["u"], "content": [b"x"], "image": ["y"]}, tmp_path / "a.parquet")
-    spec = scan(path)[0]
-    assert isinstance(spec.details, TableColumns)
-    assert (spec.details.image, spec.details.image_is_uri, spec.extra.names) == ("content", False, ["url", "image"])
+PICTURE = next(jpegs(1))
+
+
+@pytest.mark.parametrize(
+    ("columns", "roles"),
+    [
+        # A column of bytes under a name of its own is the image only if it holds images.
+        ({"url": ["u"], "content": [PICTURE], "image": ["y"]}, ("content", False, None)),
+        ({"url": ["u"], "content": [b"x"]}, ("url", True, None)),
+        ({"text": ["t"], "vector": [b"x"]}, (None, False, "text")),
+        ({"text": ["t"], "vector": pa.array([None], pa.binary())}, ("vector", False, "text")),
+        ({"url": [["u", "v"]], "text": ["t"]}, ("url", True, "text")),
+        ({"images": [[PICTURE]], "text": ["t"]}, ("images", False, "text")),
+        ({"images": [[{"bytes": PICTURE, "path": None}]], "caption": [["t"]]}, ("images", False, "caption")),
+        ({"text": [5]}, (None, False, "text")),
+        ({"text": ["t"], "image": pa.nulls(1)}, (None, False, "text")),
+        ({" URL ": ["u"], "TEXT": ["t"]}, (" URL ", True, "TEXT")),
+    ],
+)
+def test_roles_follow_from_names_and_types(
+    tmp_path: Path, columns: dict[str, Any], roles: tuple[str | None, bool, str | None]
+) -> None:
+    found = scan(as_parquet(columns, tmp_path / "a.parquet"))[0].details
+    assert isinstance(found, TableColumns)
+    assert (found.image, found.image_is_uri, found.text) == roles
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"text": [{"zh": "t"}]}, "column text of .* holds struct<zh: string>, not texts or lists of texts. Name"),
+        ({"text": [b"t"], "url": ["u"]}, "column text of .* holds binary, not texts"),
+        ({"text": [[{"raw": "t"}]]}, "column text of .* holds list<.*raw: string>>, not texts"),
+        ({"id": [[1]], "text": ["t"]}, "column id of .* holds list<.*>, not texts or numbers"),
+        ({"url": [5], "text": ["t"]}, "column url of .* holds int64, neither bytes nor URIs"),
+        ({"url": [b"u"], "text": ["t"]}, "column url of .* holds bytes that are no images. Write addresses as text"),
+        ({"url": ["u"], "data": pa.array([None], pa.binary())}, "--image-column data or --image-column url"),
+    ],
+)
+def test_types_that_fit_no_role_are_refused_when_planning(
+    tmp_path: Path, columns: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        scan(as_parquet(columns, tmp_path / "a.parquet"))
+
+
+def test_values_become_text_by_one_rule(tmp_path: Path) -> None:
+    far = pa.array([253_402_300_800_000], pa.timestamp("ms"))
+    columns = {
+        "int": [7], "double": [0.1], "bool": [True], "time": pa.array([0], pa.timestamp("ms")), "far": far,
+        "ns": pa.array([1], pa.timestamp("ns")), "decimal": [Decimal("1.50")],
+    }  # fmt: skip
+    texts = ["7", "0.1", "true", "1970-01-01 00:00:00", "10000-01-01 00:00:00.000", "1970-01-01 00:00:00.000000001",
+             "1.50"]  # fmt: skip
+    path = as_parquet({"text": ["t"], **columns}, tmp_path / "a.parquet")
+    for name, text in zip(columns, texts, strict=True):
+        spec, records = scan(path, id_column=name, text_column=name, fingerprint_column=name)
+        assert [(key, raw.text) for key, raw in read(spec, records).items()] == [(text, text)]
+    put(tmp_path, {"c.jsonl": '{"id": 1.0, "text": true}\n{"id": "x", "text": 12345678901234567890}'})
+    found = read(*scan(tmp_path / "c.jsonl"))
+    assert {key: raw.text for key, raw in found.items()} == {"1.0": "true", "x": "12345678901234567890"}
 
 
 def test_without_an_id_column_the_id_is_the_uri_or_the_row(tmp_path: Path) -> None:
@@ -60,7 +119,6 @@ def test_wrong_columns_are_refused_with_the_reason(tmp_path: Path) -> None:
         f"{path} has no column image; it has sku, pic, name, id. Correct --image-column."
     )
     assert "no column for images and none for texts; it has x, y" in error("d.csv")
-    assert "column id has a name that hanclip writes itself" in error("c.csv", id_column="sku", text_column="name")
     assert "no column weight; it has sku, pic" in error("c.csv", text_column="name", extra_columns=("weight",))
     as_parquet({"image": [1.5], "text": ["a"]}, tmp_path / "e.parquet")
     assert "column image of" in error("e.parquet", image_column="image")
@@ -82,13 +140,17 @@ def test_several_files_form_one_table(tmp_path: Path) -> None:
     assert spec.extra == pa.schema([("n", pa.float64()), ("m", pa.string())])
     found = read(spec, records)
     assert [raw.extra for raw in found.values()] == [{"n": 1, "m": None}, {"n": 2.5, "m": "x"}]
+    as_parquet({"id": [3], "text": ["c"], "n": ["one"]}, tmp_path / "t" / "c.parquet")
+    mixed = read(*scan(tmp_path / "t"))
+    assert [raw.extra["n"] for raw in mixed.values()] == ["1", "one", "2.5"]
     as_parquet({"id": [3], "caption": ["c"]}, tmp_path / "t" / "c.parquet")
     with pytest.raises(SourceError, match=r"c\.parquet has no column text, which other tables of the source have"):
         scan(tmp_path / "t")
     assert len(scan(tmp_path / "t" / "**" / "[ab].parquet")[1]) == 2
-    as_parquet({"id": [3], "text": ["c"], "n": ["one"]}, tmp_path / "t" / "c.parquet")
-    with pytest.raises(SourceError, match="differ from the other tables"):
+    as_parquet({"id": [3], "text": ["c"], "n": [[1]]}, tmp_path / "t" / "c.parquet")
+    with pytest.raises(SourceError, match=r"column n of .* holds list<.*>, and int64 in other files.*--drop-column"):
         scan(tmp_path / "t")
+    assert len(scan(tmp_path / "t", drop_columns=("n",))[1]) == len(scan(tmp_path / "t", extra_columns=("m",))[1]) == 3
 
 
 def test_dictionaries_timestamps_and_lists_are_kept(tmp_path: Path) -> None:
@@ -100,9 +162,9 @@ def test_dictionaries_timestamps_and_lists_are_kept(tmp_path: Path) -> None:
     }
     spec, records = scan(as_parquet(table, tmp_path / "a.parquet"))
     assert spec.extra.field("label").type == pa.string()
-    rows = [dict(raw.extra) for raw in read(spec, records).values()]
-    assert pa.Table.from_pylist(rows, spec.extra)["vector"].to_pylist() == [[1.0, 2.0], None]
-    assert pa.Table.from_pylist(rows, spec.extra)["when"].cast(pa.int64()).to_pylist() == [0, 1]
+    carried = gather([raw.extra for raw in read(spec, records).values()], spec.extra)
+    assert carried["vector"].to_pylist() == [[1.0, 2.0], None]
+    assert carried["when"].cast(pa.int64()).to_pylist() == [0, 1]
 
 
 def test_csv_files_in_gb18030_or_with_a_bom_are_read(tmp_path: Path) -> None:
