@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.model.released import variant
+from pipeline.storage import storable
 
 
 def absolute(config: RunConfig) -> RunConfig:
@@ -14,7 +15,8 @@ def absolute(config: RunConfig) -> RunConfig:
     known = model.name == "demo" or "://" in model.name or variant(model.name)
     if not known and Path(model.name).expanduser().exists():
         model = model.model_copy(update={"name": _absolute(model.name)})
-    source = config.source.model_copy(update={"uris": tuple(map(_absolute, config.source.uris))})
+    uris = tuple(storable(_absolute(uri)) for uri in config.source.uris)  # a stored configuration is UTF-8
+    source = config.source.model_copy(update={"uris": uris})
     output = config.output.model_copy(update={"uri": _absolute(config.output.uri)})
     return config.model_copy(update={"source": source, "model": model, "output": output})
 
