@@ -83,10 +83,11 @@ def test_what_was_left_out_is_the_same_on_a_terminal_and_on_a_page():
     known = sum_skipped([*found, Skipped(Skip.LONE_TEXT, 1200, "c.txt")])
     terminal, page = drawn(left_out(known)), fact_table(left_out(known))
     assert page.splitlines()[2:] == [
-        "| left out | 1,201 texts without an image of the same name, such as `a\\|b.txt` |",
+        "| left out | 1,201 texts without an image of the same name, such as `a\\|b.txt`. The text of a.jpg has to be called "
+        "a.txt. |",
         "| left out | 1 item (newer), such as `x` |",
     ]
-    assert "1 file without a suffix, such as s3://b/p. Images need one: rename them." in terminal
+    assert "1 file without a suffix, such as s3://b/p. If it is an image, name it in a table" in terminal
     assert "1,201 texts without an image of the same name, such as a|b.txt" in terminal
 
 
