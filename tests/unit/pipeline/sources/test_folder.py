@@ -6,8 +6,10 @@ import errno
 import os
 import pickle
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,27 @@ def test_a_disk_that_fails_as_a_whole_is_an_error_that_names_the_folder(
     fail_at(monkeypatch, errno.EACCES, tmp_path)
     with pytest.raises(ForbiddenError, match=re.escape(f"{tmp_path} was refused")):
         scan(tmp_path)
+
+
+def test_a_folder_can_be_listed_while_files_are_uploaded_to_it(tmp_path: Path) -> None:
+    put(tmp_path, {f"{number}.jpg": b"" for number in range(100)})
+    stop = threading.Event()
+
+    def upload() -> None:
+        for number in count():
+            (tmp_path / "up.jpg.part").write_bytes(b"")
+            (tmp_path / "up.jpg.part").rename(tmp_path / "up.jpg" if number % 2 else tmp_path / "up.txt")
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    try:
+        for _ in range(40):
+            assert 100 <= len(scan(tmp_path)[1]) <= 101
+    finally:
+        stop.set()
+        thread.join()
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, number: int, *paths: Path) -> None:
