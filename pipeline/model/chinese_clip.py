@@ -20,7 +20,7 @@ from pipeline.errors import ModelError
 from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.memory import TEXTS_PER_IMAGE, default_rows
-from pipeline.model.tokenizer import Tokenizer, Tokens
+from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer, Tokens
 from pipeline.model.towers.build import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
 
@@ -31,10 +31,17 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 
 
 class TextVectors(NamedTuple):
-    """(T, D) float32 vectors of norm 1, and (T,) whether a text has more tokens than the model takes."""
+    """T texts.
+
+    Attributes:
+        vectors: (T, D) float32 of norm 1.
+        too_long: (T,) whether a text has more tokens than the model takes.
+        unknown: (T,) whether all of its tokens are [UNK].
+    """
 
     vectors: npt.NDArray[np.float32]
     too_long: npt.NDArray[np.bool_]
+    unknown: npt.NDArray[np.bool_]
 
 
 class ChineseClip:
@@ -117,17 +124,23 @@ class ChineseClip:
         return self.embed_texts(texts).vectors
 
     def embed_texts(self, texts: Sequence[str]) -> TextVectors:
-        """The same, with a flag for texts that have more tokens than the model takes."""
-        words = self._tokenizer.words(texts) if texts else []
-        too_long = np.array([len(ids) > self._tokenizer.room for ids in words], dtype=bool)
-        if self.text_overflow != "mean-of-windows" or not too_long.any():
-            return TextVectors(self._encode_words(words), too_long)
+        """The same, with what the tokenizer found."""
+        room, unknown_id = self._tokenizer.room, self._tokenizer.unknown
+        in_windows = self.text_overflow == "mean-of-windows"
+        words = self._tokenizer.words(texts, room * MAX_WINDOWS if in_windows else room + 1) if texts else []
+        too_long = np.array([len(ids) > room for ids in words], dtype=bool)
+        unknown = np.array([set(ids) == {unknown_id} for ids in words], dtype=bool)
+        vectors = self._encode_windows(words) if in_windows and too_long.any() else self._encode_words(words)
+        return TextVectors(vectors, too_long, unknown)
+
+    def _encode_windows(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """T texts as token ids -> (T, D), the mean of the windows of each."""
         windows = [self._tokenizer.windows(ids) for ids in words]
         vectors = self._encode_words([window for some in windows for window in some])
         starts = np.cumsum([0, *(len(some) for some in windows[:-1])])
         # The windows of a text have equal lengths, so they have equal weights.
         means = np.add.reduceat(vectors, starts) / np.array([[len(some)] for some in windows], dtype=np.float32)
-        return TextVectors(self._unit_rows(torch.from_numpy(means)), too_long)
+        return self._unit_rows(torch.from_numpy(means))
 
     def _encode_words(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         """T texts as token ids -> (T, D) float32 of norm 1."""

@@ -5,7 +5,8 @@ its plain `tokenize`), texts are first lower-cased by Python, and the quotes “
 become `"`. Special tokens that occur in a text, such as `[MASK]`, are ordinary characters.
 
 52 tokens are about 50 Chinese characters, and product titles are often longer. A text that is too long may also be
-split into windows, whose vectors are averaged.
+split into windows, whose vectors are averaged. Either way only the beginning of a long text is tokenized, see
+`pipeline.model.cutting`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 
 from pipeline.errors import ModelError
+from pipeline.model.cutting import beginning, condensed
 
-_QUOTES = str.maketrans({"“": '"', "”": '"'})
+#: The beginning that is tokenized first, and how much more of a text that turns out to have fewer tokens.
+_CHARACTERS_PER_TOKEN, _GROWTH = 4, 4
 #: The rest is dropped: a text of 800 tokens is a page, not a caption.
 MAX_WINDOWS = 16
 
@@ -41,6 +44,7 @@ class Tokenizer:
     Attributes:
         size: number of tokens in the vocabulary.
         room: tokens of a text that the model takes, without [CLS] and [SEP].
+        unknown: id of [UNK].
     """
 
     def __init__(self, vocabulary: dict[str, int], context_length: int) -> None:
@@ -48,7 +52,7 @@ class Tokenizer:
 
         self.size = max(vocabulary.values()) + 1
         self.room = context_length - 2
-        self._pad, self._cls, self._sep = (vocabulary[token] for token in ("[PAD]", "[CLS]", "[SEP]"))
+        self._pad, self.unknown, self._cls, self._sep = (vocabulary[token] for token in _REQUIRED)
         self._bert = BertTokenizer(vocab=vocabulary, do_lower_case=True)
 
     @classmethod
@@ -65,10 +69,26 @@ class Tokenizer:
             raise ModelError(f"{path} lacks the tokens {', '.join(missing)}: take vocab.txt from the model's page.")
         return cls(vocabulary, context_length)
 
-    def words(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, not truncated, without [CLS] and [SEP]."""
+    def words(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        """The first `most` token ids of each text, without [CLS] and [SEP]; all of them where it has fewer."""
+        characters = most * _CHARACTERS_PER_TOKEN
+        folded = [_folded(text, characters) for text in texts]
+        ids: list[list[int]] = [[] for _ in texts]
+        unfinished = list(range(len(texts)))
+        while unfinished:
+            parts = [beginning(folded[place], characters) for place in unfinished]
+            found = self._encoded(parts)
+            left = []
+            for place, part, part_ids in zip(unfinished, parts, found, strict=True):
+                ids[place] = part_ids[:most]
+                if len(part_ids) < most and part is not folded[place]:
+                    left.append(place)
+            unfinished, characters = left, characters * _GROWTH
+        return ids
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._bert(
-            [text.lower().translate(_QUOTES) for text in texts],
+            texts,
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
@@ -91,6 +111,11 @@ class Tokenizer:
         count = max(1, -(-len(words) // self.room))
         cuts = [len(words) * i // count for i in range(count + 1)]
         return [words[start:end] for start, end in pairwise(cuts)]
+
+
+def _folded(text: str, characters: int) -> str:
+    lower = text.lower().replace("“", '"').replace("”", '"')
+    return condensed(lower) if len(lower) > characters else lower
 
 
 def _lines(text: str) -> dict[str, int]:

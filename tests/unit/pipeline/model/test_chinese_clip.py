@@ -182,8 +182,14 @@ def test_empty_input_gives_empty_output(tiny: Path) -> None:
     assert clip.encode_texts([]).shape == (0, 16)
 
 
+def test_texts_of_nothing_that_the_vocabulary_has_are_flagged(tiny: Path) -> None:
+    found = load(tiny).embed_texts(["红", "……", "红…", "…" * 60])
+    assert found.unknown.tolist() == [False, True, False, True]
+    assert found.too_long.tolist() == [False, False, False, True]
+
+
 def encode(tokenizer: Tokenizer, texts: list[str]) -> Tokens:
-    return tokenizer.tokens(tokenizer.words(texts))
+    return tokenizer.tokens(tokenizer.words(texts, tokenizer.room + 1))
 
 
 def test_tokens_equal_the_plain_tokenizer(tiny: Path) -> None:

@@ -1,0 +1,100 @@
+"""Long texts are cut before they are tokenized: the tokens are the first ones of the whole text."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertTokenizer
+
+from pipeline.model import vocabulary
+from pipeline.model.tokenizer import Tokenizer
+
+FOLDER = Path(str(vocabulary.__path__[0]))
+OURS = Tokenizer.load(FOLDER, 52)
+WHOLE = BertTokenizer(vocab=str(FOLDER / "vocab.txt"), do_lower_case=True)
+
+#: What a cut could separate or drop: long words, marks, folding that depends on the next letter, what vanishes.
+PIECES = [
+    *(
+        "红",
+        "色",
+        "豈",
+        "\U00020000",
+        "。",
+        "，",
+        "、",
+        "“",
+        "”",
+        "…",
+        "a",
+        "Bc",
+        "7",
+        "é",
+        "e\u0301",
+        "\u0301",
+        "\u0327",
+    ),
+    *(
+        "Σ",
+        "ΑΣ",
+        "ΑΣ.",
+        "İ",
+        "ß",
+        "ﬁ",
+        "я",
+        "й",
+        "Ё",
+        "か",
+        "が",
+        "か\u3099",
+        "パ",
+        "한",
+        "ก็",
+        "\u0f71\u0f72",
+        "😀",
+        "👩‍👧",
+    ),
+    *(" ", "\t", "\n", "\r", "\u3000", "\xa0", "\u2028", "-", "_", "##", "[MASK]", "[SEP]", "$", "\x00", "\x7f"),
+    *("\u200b", "\ufeff", "\u00ad", "\ufffd", "\ue000", "\U000f0000", "\u0378", "\u302e", "\U0001d165", "ﷺ", "①", "½"),
+]
+TEXTS = st.lists(
+    st.lists(
+        st.builds(lambda piece, times: piece * times, st.sampled_from(PIECES), st.integers(1, 130)) | st.text()
+    ).map("".join),
+    min_size=1,
+    max_size=8,
+)
+
+
+def whole(texts: list[str]) -> list[list[int]]:
+    folded = [text.lower().replace("“", '"').replace("”", '"') for text in texts]
+    return WHOLE(folded, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(TEXTS, st.sampled_from([1, 3, 51, 800]))
+def test_the_tokens_of_a_cut_text_are_the_first_of_the_whole(texts, most):
+    assert OURS.words(texts, most) == [ids[:most] for ids in whole(texts)]
+
+
+def test_the_same_for_long_mixtures():
+    draw = random.Random(7)
+    texts = ["".join(draw.choice(PIECES) * draw.choice([1, 1, 2, 120]) for _ in range(1000)) for _ in range(6)]
+    for most in (51, 800):
+        assert OURS.words(texts, most) == [ids[:most] for ids in whole(texts)]
+
+
+@pytest.mark.parametrize(
+    "text", ["红色连衣裙" * 200_000, "ab" * 500_000, " \n" * 500_000 + "红", "http://a.b/c?d=%E7" * 60_000]
+)
+def test_the_length_of_a_text_costs_next_to_nothing(text):
+    began_s = time.process_time()
+    ids = OURS.words([text] * 2, 51)
+    seconds = time.process_time() - began_s
+    assert ids == [whole([text[-1] if text[0] == " " else text[:3000]])[0][:51]] * 2
+    assert seconds < 1
