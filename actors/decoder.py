@@ -30,6 +30,7 @@ from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, is_read, reader
 from pipeline.sources.extra import gather
 from pipeline.sources.failures import NO_ANSWER, read_failure, unexpected
+from pipeline.sources.texts import is_blank, is_whole
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
 
@@ -142,14 +143,17 @@ class Decoder:
         return np.empty((n, self._image_size, self._image_size, 3), dtype=np.uint8)
 
     def _text_failure(self, one: RawRecord) -> Failure | None:
-        """A record with an image may lack a text; a blank text, or neither image nor text, is a failure."""
+        """A record with an image may lack a text; a text that says nothing, or neither, is a failure."""
         if one.text is None and self._source.has_images:
             return None
-        if one.text is None or not one.text.strip():
-            return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty or blank")
-        if not _is_unicode(one.text):
+        if one.text is None or is_blank(one.text):
+            return Failure(Stage.TEXT, Reason.EMPTY_TEXT, "the text is empty, or no character of it can be seen")
+        if len(one.text) > (limit := self._source.config.max_text_chars):
+            found = f"the text has {len(one.text):,} characters, more than {limit:,}"
+            return Failure(Stage.TEXT, Reason.TOO_LARGE, f"{found}: shorten it, or raise --max-text-chars")
+        if not is_whole(one.text):
             return Failure(
-                Stage.TEXT, Reason.BAD_TEXT, "the text is not valid Unicode: it has half of a surrogate pair"
+                Stage.TEXT, Reason.BAD_TEXT, "the text holds half of a surrogate pair, as of an emoji cut in two"
             )
         return None
 
@@ -178,11 +182,3 @@ class Decoder:
         row["image_width"], row["image_height"] = image.width, image.height
         row[_TRUNCATED] = image.is_truncated
         return row
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

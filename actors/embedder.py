@@ -44,21 +44,27 @@ class _Texts:
 
     Attributes:
         vectors: (B, D) float32; zeros for rows without a text.
-        present, too_long: (B,) whether a row has a text, and whether it has more tokens than the model takes.
+        present: (B,) whether a row has a text.
+        too_long, unknown: (B,) whether it has more tokens than the model takes, and whether all of them are [UNK].
         distinct: number of distinct texts.
     """
 
     vectors: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
     too_long: npt.NDArray[np.bool_]
+    unknown: npt.NDArray[np.bool_]
     distinct: int
 
     def only(self, rows: npt.NDArray[np.bool_]) -> _Texts:
-        return _Texts(self.vectors[rows], self.present[rows], self.too_long[rows], self.distinct)
+        return _Texts(self.vectors[rows], self.present[rows], self.too_long[rows], self.unknown[rows], self.distinct)
 
     def counted(self) -> Stats:
-        texts, too_long = int(self.present.sum()), int(self.too_long.sum())
-        return Stats(texts=texts, texts_too_long=too_long, texts_encoded=self.distinct)
+        return Stats(
+            texts=int(self.present.sum()),
+            texts_too_long=int(self.too_long.sum()),
+            texts_unknown=int(self.unknown.sum()),
+            texts_encoded=self.distinct,
+        )
 
 
 class Embedder:
@@ -133,10 +139,11 @@ class Embedder:
         place = {text: i for i, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
         present = np.array([text is not None for text in texts], dtype=bool)
         if not place:
-            return _Texts(np.zeros((len(texts), self._clip.dim), dtype=np.float32), present, present, 0)
+            return _Texts(np.zeros((len(texts), self._clip.dim), dtype=np.float32), present, present, present, 0)
         encoded = self._clip.embed_texts(list(place))
         rows_of = [place.get(text, 0) for text in texts]
-        return _Texts(encoded.vectors[rows_of], present, encoded.too_long[rows_of] & present, len(place))
+        too_long, unknown = encoded.too_long[rows_of] & present, encoded.unknown[rows_of] & present
+        return _Texts(encoded.vectors[rows_of], present, too_long, unknown, len(place))
 
     def _assemble(
         self, rows: pa.Table, images: npt.NDArray[np.float32] | None, texts: _Texts | None

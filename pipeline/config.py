@@ -88,6 +88,9 @@ class SourceConfig(_Section):
         description="Refuse a source if a larger share of its tars or tables cannot be read.",
     )
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
+    max_text_chars: int = Field(
+        default=1_000_000, ge=1, description="Records with a text of more characters are quarantined."
+    )
     read_timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one read attempt.")
     retry_timeout_s: float = Field(
         default=90.0, ge=0, description="How long a failing read of the source, or commit, is retried; listings: 90 s."

@@ -29,6 +29,7 @@ class Stats:
         write_s: seconds a writer worked.
         texts: records that have a text.
         texts_too_long: of these, those with more tokens than the model takes, whatever their outcome.
+        texts_unknown: of these, those of which the vocabulary has nothing: every token is [UNK].
         texts_encoded: distinct texts that went through the text tower.
     """
 
@@ -43,6 +44,7 @@ class Stats:
     write_s: float = 0.0
     texts: int = 0
     texts_too_long: int = 0
+    texts_unknown: int = 0
     texts_encoded: int = 0
 
     @property

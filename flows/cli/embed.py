@@ -14,6 +14,7 @@ from pipeline.vocabulary import Reason
 #: What a retry may do otherwise than the run before it. The rest decides what the dataset is.
 RETRY = RUN.only(
     "source.max_image_bytes",
+    "source.max_text_chars",
     "source.read_timeout_s",
     "source.retry_timeout_s",
     "source.read_concurrency",

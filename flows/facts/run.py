@@ -28,6 +28,8 @@ def run_facts(summary: Summary) -> Facts:
         yield "truncated", f"{figures.count(stats.images_truncated, 'JPEG')} that end too early, embedded as they are"
     if stats.texts:
         yield "long texts", figures.long_texts(stats)
+    if stats.texts_unknown:
+        yield "unknown texts", figures.unknown_texts(stats)
     if stats.records:
         yield "speed", _speed(summary)
     if summary.bottleneck:

@@ -51,5 +51,13 @@ def examples(by_reason: Mapping[str, str]) -> str:
 
 def long_texts(stats: Stats) -> str:
     """`3.1 % (60 of 1,928) have more tokens than the model takes`."""
-    part = f"{stats.texts_too_long / max(stats.texts, 1):.1%}".replace("%", " %")
-    return f"{part} ({stats.texts_too_long:,} of {stats.texts:,}) have more tokens than the model takes"
+    return f"{_texts(stats.texts_too_long, stats)} have more tokens than the model takes"
+
+
+def unknown_texts(stats: Stats) -> str:
+    """`0.2 % (4 of 1,928) have no character that the model's vocabulary has`."""
+    return f"{_texts(stats.texts_unknown, stats)} have no character that the model's vocabulary has"
+
+
+def _texts(part: int, stats: Stats) -> str:
+    return f"{part / max(stats.texts, 1):.1%} ({part:,} of {stats.texts:,})".replace("%", " %")

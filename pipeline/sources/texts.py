@@ -1,6 +1,11 @@
-"""Decodes text files and file names."""
+"""Decodes text files and file names, and recognizes texts that hold nothing or that no file can hold."""
 
 from __future__ import annotations
+
+import unicodedata
+from typing import TypeVar, cast
+
+V = TypeVar("V")
 
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
@@ -15,6 +20,33 @@ def decode_text(data: bytes) -> str:
         return data.decode(_ENCODINGS[0]).strip()
     except UnicodeDecodeError:
         return data.decode(_ENCODINGS[1]).strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether no character can be seen: there is none, or only white space, marks, and characters of width zero."""
+    return not any(_is_visible(character) for character in text)
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and character != " " and unicodedata.category(character) != "Mn"
+
+
+def is_whole(text: str) -> bool:
+    """Whether it is valid Unicode. JSON can hold half of a surrogate pair, such as of an emoji that was cut in two."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def without_surrogates(value: V) -> V:
+    """The value itself; in a string that is not valid Unicode, "?" in place of each half of a surrogate pair."""
+    if not isinstance(value, str) or is_whole(value):
+        return value
+    return cast(V, value.encode("utf-8", "replace").decode())
 
 
 def encoding_of(sample: bytes) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.sources.texts import without_surrogates
+
 _INT = re.compile(r"-?(0|[1-9]\d{0,17})$")
 _FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?$")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -85,7 +87,7 @@ def outline(value: Any) -> Any:
 
 
 def json_object(data: str | bytes) -> dict[str, Any]:
-    """Parse a JSON object; lone surrogates, which no text file can hold, become "?".
+    """Parse a JSON object. Its strings may hold lone surrogates, see `texts.is_whole`.
 
     Raises:
         ValueError: it is not a JSON object.
@@ -97,9 +99,7 @@ def json_object(data: str | bytes) -> dict[str, Any]:
         raise ValueError("its values are nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - bad data, not a wrong call
-    if _SURROGATE.search(text):
-        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    return dict(value)
+    return {str(without_surrogates(key)): held for key, held in value.items()} if _SURROGATE.search(text) else value
 
 
 def fit(value: Any, kind: pa.DataType) -> Any:
@@ -122,7 +122,7 @@ def fit_row(values: Mapping[str, Any], carried: Iterable[tuple[str, pa.Field]]) 
     found = {}
     for name, column in carried:
         try:
-            found[column.name] = fit(values.get(name), column.type)
+            found[column.name] = without_surrogates(fit(values.get(name), column.type))
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{name}: {error}") from error
     return found

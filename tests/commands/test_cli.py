@@ -39,6 +39,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "max_vanished": (["--max-vanished", "0.5"], 0.5),
     "max_bad_containers": (["--max-bad-containers", "0.1"], 0.1),
     "max_image_bytes": (["--max-image-bytes", "1000"], 1000),
+    "max_text_chars": (["--max-text-chars", "500"], 500),
     "read_timeout_s": (["--read-timeout-s", "1.5"], 1.5),
     "retry_timeout_s": (["--retry-timeout-s", "0"], 0.0),
     "read_concurrency": (["--read-concurrency", "4"], 4),

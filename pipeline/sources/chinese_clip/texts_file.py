@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.errors import SourceError
-from pipeline.sources.texts import decode_text
+from pipeline.sources.texts import decode_text, is_whole
 from pipeline.sources.values import json_object
 
 _ID_KEYS, _TEXT_KEYS, _IMAGES_KEYS = ("text_id", "query_id"), ("text", "query_text"), ("image_ids", "item_ids")
@@ -43,6 +43,8 @@ def parse_text(line: bytes) -> TextLine:
     images: Any = next((found[key] for key in _IMAGES_KEYS if found.get(key) is not None), [])
     if not isinstance(text, str) or not isinstance(images, list):
         raise ValueError("its text is not a string, or its image_ids are not a list")  # noqa: TRY004 - data, not a wrong call
+    if not is_whole(text):
+        raise ValueError(f"its text {text!a} holds half of a surrogate pair")
     return TextLine(_id(text_id), text, tuple(map(_id, images)))
 
 
@@ -82,6 +84,6 @@ def _value(found: Mapping[str, Any], keys: Sequence[str]) -> Any:
 def _id(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and is_whole(value):
         return value
-    raise ValueError(f"{value!r} is not an id")
+    raise ValueError(f"{value!a} is not an id")

@@ -17,6 +17,7 @@ from pipeline.sources.table.cells import caption_of, captions_of, image_of, text
 from pipeline.sources.table.columns import role_names
 from pipeline.sources.table.contract import RowValues, TableColumns, TableRow
 from pipeline.sources.table.open import open_table
+from pipeline.sources.texts import without_surrogates
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Captions, Reason, Stage
 
@@ -105,7 +106,7 @@ class TableReader:
             found = image_of(values.cells[columns.image])
         except ValueError as error:
             return failed(record, Reason.BAD_URI, f"Row {record.position} of {container}: {error}. Correct the table.")
-        image, written = found.data, found.address
+        image, written = found.data, without_surrogates(found.address)
         reference = parse(written, container) if written else None
         if columns.image_is_uri and not found.data and (reference.stored if reference else None) != record.image_uri:
             return _changed(record)
@@ -164,7 +165,7 @@ class TableReader:
 def _is_id_of(record: Record, cell: Any, how: Captions) -> bool:
     """Whether a record was made from a row with this id; with `--captions rows` the caption's number follows it."""
     try:
-        own = stored_id(text_of(cell) or "")
+        own = stored_id(without_surrogates(text_of(cell) or ""))
     except ValueError:
         return False
     return (record.id.rpartition("#")[0] if how == "rows" else record.id) == own

@@ -23,7 +23,7 @@ from pipeline.sources.containers.compression import STREAM_ERRORS, SUFFIXES, dec
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import Carrying, RowValues, TableRow
 from pipeline.sources.table.csv_cells import cells_of, delimiter_of
-from pipeline.sources.texts import encoding_of
+from pipeline.sources.texts import encoding_of, without_surrogates
 from pipeline.sources.values import Widening, fit_row, fit_text, json_object, outline
 from pipeline.storage import ReadPolicy
 
@@ -131,7 +131,7 @@ class TextTable:
             except ValueError as error:
                 raise ContainerError(f"Row {place} of {self._uri} is invalid: {error}. Correct it.") from error
             self._widening.see(values)
-            yield values
+            yield {name: without_surrogates(value) for name, value in values.items()}
 
     def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
         with storage.open_seekable(self._uri, self._policy) as file, self._readable():

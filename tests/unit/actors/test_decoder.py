@@ -51,8 +51,10 @@ class MemoryDecoder(Decoder):
         has_images: bool = True,
         down: frozenset[str] = frozenset(),
         limits: ImageConfig | None = None,
+        max_text_chars: int = 1000,
     ) -> None:
-        spec = SourceSpec("folder", SourceConfig(), has_images, True, pa.schema([]), len(raw))
+        config = SourceConfig(max_text_chars=max_text_chars)
+        spec = SourceSpec("folder", config, has_images, True, pa.schema([]), len(raw))
         super().__init__(spec, limits or ImageConfig(), image_size=16)
         self._reader = FakeReader({one.record.id: one for one in raw}, down)
         self._records = lambda shard: [one.record for one in raw]  # type: ignore[assignment]
@@ -141,6 +143,27 @@ def test_carried_columns_stay_arrow(tmp_path: Path) -> None:
     ]
     for name, column in zip(odd.column_names, want, strict=True):
         assert rows[name].cast(column.type).equals(column), name
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\u200b\ufeff", "empty_text"),
+        ("\u3000\t\u2060", "empty_text"),
+        ("\ufe0f\u0301", "empty_text"),
+        ("红\ud83d", "bad_text"),
+        ("红" * 11, "too_large"),
+        ("红" * 10, None),
+        ("\u200b☺", None),
+        ("😀", None),
+    ],
+)
+def test_a_text_that_says_nothing_or_cannot_be_stored_is_quarantined(text: str, reason: str | None) -> None:
+    batch, _ = MemoryDecoder([raw("a", None, text)], False, max_text_chars=10).decode(shard(1), 0, 1)
+    assert batch.quarantine["reason"].to_pylist() == ([reason] if reason else [])
+    assert batch.rows["text"].to_pylist() == ([] if reason else [text])
+    if reason == "too_large":
+        assert "11 characters, more than 10" in batch.quarantine["detail"][0].as_py()
 
 
 def test_an_unavailable_store_fails_the_whole_chunk() -> None:

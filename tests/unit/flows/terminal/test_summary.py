@@ -50,6 +50,12 @@ def drawn(summary: Summary) -> str:
     return captured.get()
 
 
+def test_texts_that_the_model_cannot_read_are_reported():
+    stats = replace(DONE.stats, texts=80, texts_unknown=2)
+    assert "2.5 % (2 of 80) have no character that the model's vocabulary has" in drawn(replace(DONE, stats=stats))
+    assert "vocabulary" not in drawn(DONE)
+
+
 def test_rows_in_equal_the_sum_of_all_outcomes():
     assert DONE.balance == "120 = 93 embedded + 7 quarantined + 20 already done"
     stopped = replace(DONE, state="stopped", rows_planned=150, rows_elsewhere=10, rows_left=40)
