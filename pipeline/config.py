@@ -11,12 +11,12 @@ from datetime import date
 from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from pipeline.credentials import WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.errors import ConfigError
-from pipeline.validation import validated
+from pipeline.validation import Options, validated
 from pipeline.vocabulary import Captions, Dtype, SourceKind, TextOverflow, UniqueIds
 from pipeline.yaml_text import KeyPath, YamlText
 
@@ -28,10 +28,9 @@ _ADDRESS: JsonDict = {"pattern": WITHOUT_CREDENTIALS}
 _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 
 
-class _Section(BaseModel):
-    # Errors leave inputs out, since a refused URL may carry a password. Validators are built on first use, which keeps
-    # --help light.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+class _Section(Options):
+    # Errors leave inputs out, since a refused URL may carry a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class SourceConfig(_Section):

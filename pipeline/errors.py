@@ -21,7 +21,8 @@
     │   ├── TooLargeError            above a limit of bytes
     │   └── AlreadyExistsError       the name is taken: another writer was first
     ├── ImageError                   one image; `reason` is its quarantine reason
-    └── RunError                     the run cannot continue; committed shards stay            exit code 1
+    ├── RunError                     the run cannot continue; committed shards stay            exit code 1
+    └── InternalError                a bug, in hanclip or in a library                         exit code 1
 
 A *record* that fails becomes a quarantine row (`records.Failure`), never an exception that leaves its stage.
 """
@@ -142,3 +143,7 @@ class ImageError(HanclipError):
 
 class RunError(HanclipError):
     """The run cannot continue. Committed shards stay, and the same command resumes from there."""
+
+
+class InternalError(HanclipError):
+    """A bug in hanclip or in a library that it calls."""

@@ -1,5 +1,7 @@
 """Validates user-supplied values against pydantic models; every wrong key ends up in one message.
 
+`Options` is the base of those models, with what holds for every text that a user gives.
+
 In: plain values, or JSON as bytes. Out: the model. The project's errors are raised in place of pydantic's, so that
 callers need not know which library checks the values.
 """
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import ConfigError, HanclipError
@@ -19,6 +21,36 @@ T = TypeVar("T")
 
 #: A damaged file may have an error in each of thousands of rows.
 _MOST_LINES = 20
+
+
+class Options(BaseModel):
+    """Options of a command, a file or a flow.
+
+    Frozen, without unknown keys, infinite numbers, and texts that are blank or cannot be a name. A value that equals
+    the field's default is always valid.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*")
+    @classmethod
+    def _texts_say_something(cls, value: object, info: ValidationInfo) -> object:
+        if value != cls.model_fields[info.field_name or ""].default:
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str):
+                    _require_content(text)
+        return value
+
+
+def _require_content(text: str) -> None:
+    if not text.strip():
+        raise ValueError("it is empty: give a value, or leave it out")
+    if "\0" in text:
+        raise ValueError(f"{text!r} holds a NUL character, which no name or text may: leave it out")
+    try:
+        text.encode("utf-8", "surrogateescape")  # names on a disk need not be text
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text!a} holds half of a surrogate pair: correct it") from error
 
 
 def validated(

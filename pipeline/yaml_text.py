@@ -36,6 +36,7 @@ class YamlText:
             loader = yaml.SafeLoader(text)
             root = loader.get_single_node()
             self.tree: object = None if root is None else loader.construct_document(root)
+            self._lines = self._lines_of(root)
         except ReaderError as error:
             line = text[: error.position].count("\n") + 1
             raise ConfigError(f"{name}, line {line}: this is not YAML: {error.reason}. Correct it.") from error
@@ -45,7 +46,8 @@ class YamlText:
             raise ConfigError(f"{name}{place}: this is not YAML: {problem}. Correct it.") from error
         except ValueError as error:  # such as a date that does not exist
             raise ConfigError(f"{name}: this is not YAML: {error}. Correct it.") from error
-        self._lines = self._lines_of(root)
+        except RecursionError as error:
+            raise ConfigError(f"{name}: this is nested too deeply to be options. Correct it.") from error
 
     def label(self, path: KeyPath) -> str:
         """`run.yaml, line 7: source.limit` for the key at `path`, or for the nearest one above that the file has."""

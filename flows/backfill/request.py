@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.partitions.dates import Every, dates, latest
+from pipeline.validation import Options
 from pipeline.vocabulary import Order, Reprocess
 
 _MOST_PARTITIONS = 10_000
 
 
-class BackfillRequest(BaseModel):
+class BackfillRequest(Options):
     """Which partitions to run, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: date | None = Field(default=None, description="First date, included.")
     end: date | None = Field(

@@ -7,7 +7,9 @@ imported for `hanclip --help`, so they import nothing heavy (Ray, torch, Arrow, 
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -21,9 +23,10 @@ from flows.cli import backfill, compact, demo, dev, embed, jobs, model, status, 
 from flows.cli.curation import classify, dedup, evaluate, export, report, search, similarity
 from flows.cli.curation import filter as filter_rows
 from flows.cli.lazy import LazyTyper
+from flows.options.shared import Debug
+from flows.terminal.typed import as_text
 from pipeline import __version__
-from pipeline.errors import HanclipError
-from pipeline.faults import translated
+from pipeline.faults import reported
 
 app = LazyTyper(
     name="hanclip",
@@ -44,6 +47,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def hanclip(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Options of the program itself."""
 
@@ -72,31 +76,42 @@ for command in (
 
 
 def run(given: list[str]) -> int:
-    """Run the command line; returns the exit code. Errors and signals become one message without a traceback."""
+    """Run the command line; returns the exit code. Any exception or signal becomes one message without a traceback."""
     try:
-        with named(), translated():
-            app(given, prog_name="hanclip")
-    except HanclipError as error:
-        if "--debug" in given:
-            raise
-        _report(given, str(error), error.exit_code, f"error: {error}")
-        return error.exit_code
+        with named():
+            app(as_text(given), prog_name="hanclip")
     except Interrupted as stop:
         _report(given, stop.message, 128 + stop.number, stop.message)
         return 128 + stop.number
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as error:  # noqa: BLE001 - the last border: a traceback is for --debug alone
+        if _wants_traceback(given):
+            import traceback  # only here
+
+            traceback.print_exc()
+        known = reported(error)
+        _report(given, str(known), known.exit_code, f"error: {known}")
+        return known.exit_code
     return 0
 
 
 def run_process() -> int:
     """Run the arguments of this process, which must be about to exit with the returned code."""
     separate_python()
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks must not end the command; JSON is UTF-8 everywhere.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8" if "--json" in sys.argv else None, errors="backslashreplace")
     code = run(sys.argv[1:])
     with suppress(OSError):  # reported when the interpreter ends
         sys.stdout.flush()
     exit_at_once(code)
     return code
+
+
+def _wants_traceback(given: list[str]) -> bool:
+    return "--debug" in given or os.environ.get("HANCLIP_DEBUG", "0") not in ("", "0")
 
 
 def _report(given: list[str], message: str, exit_code: int, shown: str) -> None:

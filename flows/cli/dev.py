@@ -51,7 +51,7 @@ def up(
 
 
 @dev.command()
-def down(folder: Folder = _HOME) -> None:
+def down(folder: Folder = _HOME, debug: Debug = False) -> None:
     """End the stack; its data, ports, and the logs of its last seven starts are kept."""
     from flows.dev import stack  # keeps --help light
 
@@ -60,7 +60,7 @@ def down(folder: Folder = _HOME) -> None:
 
 
 @dev.command()
-def status(folder: Folder = _HOME) -> None:
+def status(folder: Folder = _HOME, debug: Debug = False) -> None:
     """Show the state of each service. Exit 1 unless all are healthy."""
     from flows.dev import stack  # keeps --help light
 

@@ -29,6 +29,7 @@ from flows.options.absolute import absolute
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig
+from pipeline.dataset.dataset import Dataset
 from pipeline.partitions.manifests import read_states
 
 
@@ -54,7 +55,10 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, 
 
 def show_partitions(out: str, as_json: bool) -> None:
     """Print the partitions of a dataset from their manifests."""
-    _show(of_states(read_states(out)), as_json)
+    states = read_states(out)
+    if not states:
+        Dataset.open(out)  # raises if there is nothing of hanclip's at all
+    _show(of_states(states), as_json)
 
 
 def _run(config: RunConfig, request: BackfillRequest, target: TargetConfig, observer: Observer) -> tuple[Grid, int]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.credentials import refuse_credentials
+from pipeline.validation import Options
 
 
-class TargetConfig(BaseModel):
+class TargetConfig(Options):
     """Where jobs run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     backend: Literal["local", "ray", "kuberay"] = Field(
         default="local",

@@ -20,7 +20,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No display and no su
 
 #: What every command has.
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout, for machines.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, as does HANCLIP_DEBUG=1.")]
 
 
 def examples(*lines: str) -> str:

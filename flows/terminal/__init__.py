@@ -1,1 +1,1 @@
-"""How results, progress and numbers look in a terminal."""
+"""How results, progress and numbers look in a terminal, and what was typed there."""

@@ -38,7 +38,7 @@ class JsonLines(AbstractContextManager["JsonLines"]):
 
     def __enter__(self) -> JsonLines:
         sys.stdout.flush()
-        self._lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._lines = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
         os.dup2(2, 1)
         return self
 

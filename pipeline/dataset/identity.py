@@ -149,10 +149,23 @@ class Identity:
                     f"{uri} has format {version}, this hanclip reads up to {FORMAT_VERSION}: upgrade hanclip."
                 )
             extra = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(tree.pop("extra_schema"))))
-            return cls(**{**tree, "extra": extra, "format_version": version})
+            return _plausible(cls(**{**tree, "extra": extra, "format_version": version}))
         except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             cure = "restore it from a copy, or write to another OUT"
             raise IdentityError(f"{uri} is damaged or not written by hanclip ({error!r}): {cure}.") from error
+
+
+def _plausible(found: Identity) -> Identity:
+    """The identity itself. Raises ValueError if it has values that no run writes."""
+    kinds: dict[str, type] = dict.fromkeys(("model", "weights_sha256", "preprocessing", "embedding_dtype"), str)
+    kinds |= {"text_overflow": str, "dim": int, "shard_rows": int, "has_images": bool, "has_texts": bool}
+    values = {name: getattr(found, name) for name in kinds}
+    wrong = [
+        name for name, kind in kinds.items() if type(values[name]) is not kind or (kind is int and values[name] < 1)
+    ]
+    if wrong:
+        raise ValueError(f"wrong values of {', '.join(wrong)}")
+    return found
 
 
 def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_rows: int) -> Identity:

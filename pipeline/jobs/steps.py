@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
+from pipeline.validation import Options
 
 
-class _OverDataset(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _OverDataset(Options):
     out: str = Field(min_length=1, description="Folder of the dataset; local path or URL.")
 
     @field_validator("out")

@@ -6,6 +6,7 @@ that are not rows with stored vectors.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -78,7 +79,7 @@ def _is_image(value: str) -> bool:
     """Whether an argument is an image: it has an image's suffix, or is the path of a file."""
     _, dot, suffix = value.lower().rpartition(".")
     named = bool(dot) and suffix in IMAGE_SUFFIXES
-    return named or ("\0" not in value and len(value) < 200 and Path(value).is_file())
+    return named or os.path.isfile(value)  # pathlib raises if a query is too long for a name
 
 
 def show_search(out: str, queries: Sequence[Query], wanted: SearchOptions, as_json: bool) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.curation.evaluate.published import sets
+from pipeline.validation import Options
 from pipeline.vocabulary import Dtype
 
 
-class ClassifyRequest(BaseModel):
+class ClassifyRequest(Options):
     """One classification. Descriptions are the command line's help."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str = Field(description="Folder of the dataset; local path or URL.")
     labels: str = Field(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipeline.validation import Options
 from pipeline.vocabulary import Keep, Rung
 
 #: Rungs that compare texts; the others compare images.
 TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
 
 
-class DedupSettings(BaseModel):
+class DedupSettings(Options):
     """What counts as a duplicate, and which row of a group stays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     rungs: tuple[Rung, ...] = Field(
         default=(),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.curation.evaluate import published
 from pipeline.errors import ConfigError
+from pipeline.validation import Options
 from pipeline.vocabulary import Dtype
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -16,10 +17,8 @@ _NAME = re.compile(r"\w[\w.-]*")
 _OF_PUBLISHED = {"published", "set_name", "published_model", "direction"}
 
 
-class EvaluateRequest(BaseModel):
+class EvaluateRequest(Options):
     """One evaluation. Descriptions are the command line's help."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str | None = Field(default=None, description="Dataset; local path or URL.")
     pairs: str | None = Field(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from pipeline.validation import Options
 
 
-class ExportOptions(BaseModel):
+class ExportOptions(Options):
     """The options of all formats; each has a use for some of them, see `unused`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vectors: Literal["image", "text", "both"] | None = Field(
         default=None, description="Which vectors; if not given, those of images, or of texts if there are no images."

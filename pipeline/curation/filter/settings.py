@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.errors import ConfigError
+from pipeline.validation import Options
 from pipeline.vocabulary import Form
 
 _NAME = re.compile(r"[\w-]+")
 
 
-class NamedRule(BaseModel):
+class NamedRule(Options):
     """One rule of several. A list keeps their order: a dropped row counts for the first rule that drops it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(description="Name of the rule in the counts and in the table of dropped rows.")
     sql: str = Field(description="Condition on a row's columns that is true for rows to keep.")
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Options):
     """Which rows to keep, and what to write of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     where: str | None = Field(
         default=None, description="Condition on a row's columns, in DuckDB's SQL, that is true for rows to keep."

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.validation import Options
 from pipeline.vocabulary import Dtype
 
 
-class SimilarityRequest(BaseModel):
+class SimilarityRequest(Options):
     """A question about one image or one text; with neither, all pairs of the dataset are compared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str | None = Field(
         default=None, description="Compare this record's image: with the texts given, else with all stored."
