@@ -59,7 +59,14 @@ def _escaped(segment: str) -> str:
         segment.encode()
         return segment.replace("%", "%25")
     except UnicodeEncodeError:
-        return quote(os.fsencode(segment), safe=_ORDINARY)
+        return quote(_bytes_of(segment), safe=_ORDINARY)
+
+
+def _bytes_of(name: str) -> bytes:
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair, which no name on a disk has
+        return name.encode("utf-8", "surrogatepass")
 
 
 def join(base: str, *parts: str) -> str:
