@@ -180,5 +180,6 @@ class Decoder:
         row["image_phash"] = image.phash
         row["image_pixels_xxh128"] = image.pixels_xxh128
         row["image_width"], row["image_height"] = image.width, image.height
+        row["image_blank_rows"] = image.blank_rows
         row[_TRUNCATED] = image.is_truncated
         return row

@@ -8,8 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-#: Increased when a reader of the previous version would misread the files.
-FORMAT_VERSION = 1
+#: Increased when files get columns, or when a reader of the previous version would misread them. A dataset keeps the
+#: version that it was made with.
+FORMAT_VERSION = 2
 
 
 class Stage(StrEnum):
@@ -84,6 +85,7 @@ RESERVED_COLUMNS = (
     "image_pixels_xxh128",
     "image_width",
     "image_height",
+    "image_blank_rows",
     "text",
     "image_embedding",
     "text_embedding",

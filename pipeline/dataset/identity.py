@@ -24,9 +24,11 @@ from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
 #: The fields that must agree, in the order in which differences are reported, each with its cure.
 _OTHER_OUT = "write to another OUT"
 _MODEL_CURE = "write to another OUT, or use the model that the dataset was made with"
+#: The version in which a column came.
+_SINCE = {"image_blank_rows": 2}
 _TRUNCATE: TextOverflow = "truncate"
 _COMPARED = {
-    "format_version": "write to another OUT, or use the hanclip version that made the dataset",
+    "format_version": _OTHER_OUT,
     "weights_sha256": _MODEL_CURE,
     "preprocessing": _MODEL_CURE,
     "dim": _MODEL_CURE,
@@ -109,9 +111,15 @@ class Identity:
 
     @property
     def schema(self) -> pa.Schema:
-        """Schema of the embeddings files."""
+        """Schema of the embeddings files: the columns that the dataset's version has."""
         dtype = pa.type_for_alias(self.embedding_dtype)
-        return embeddings_schema(self.has_images, self.has_texts, self.extra, self.dim, dtype)
+        newest = embeddings_schema(self.has_images, self.has_texts, self.extra, self.dim, dtype)
+        return pa.schema([column for column in newest if column.name not in self.later_columns])
+
+    @property
+    def later_columns(self) -> frozenset[str]:
+        """Columns that came after the dataset's version. It never gets them: readers expect the same in every file."""
+        return frozenset(name for name, version in _SINCE.items() if version > self.format_version)
 
     @property
     def vector_columns(self) -> tuple[str, ...]:
@@ -186,8 +194,11 @@ def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_ro
 
 
 def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
-    """Raise an IdentityError with each difference, both values and the cure, unless the two agree."""
-    ours = dict(_compared(wanted))
+    """Raise an IdentityError with each difference, both values and the cure, unless the two agree.
+
+    A dataset of an earlier version is continued in that version, so versions never differ.
+    """
+    ours = dict(_compared(replace(wanted, format_version=stored.format_version)))
     lines = [
         f"{name}: the dataset has {old!r}, this run has {ours[name]!r} ({_COMPARED[name]})"
         for name, old in _compared(stored)

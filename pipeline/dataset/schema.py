@@ -41,6 +41,7 @@ def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schem
             pa.field("image_pixels_xxh128", pa.string(), nullable=False),
             pa.field("image_width", pa.int32(), nullable=False),
             pa.field("image_height", pa.int32(), nullable=False),
+            pa.field("image_blank_rows", pa.float32()),
         ]
     if has_texts:
         fields.append(pa.field("text", pa.string()))

@@ -51,6 +51,8 @@ class DecodedImage:
         width, height: in pixels as stored, before resizing; an EXIF rotation is not applied.
         phash: 64-bit perceptual hash of `pixels`, see `pipeline.images.phash`.
         pixels_xxh128: XXH3 digest of `pixels`, 32 hex digits; equal for an image that was re-encoded without loss.
+        blank_rows: share of the rows of `pixels` in one block of one colour at the top or at the bottom, whichever is
+            larger; a file that was cut or partly zeroed has such a block.
         is_truncated: it ends too early, and what decodes was accepted.
     """
 
@@ -59,6 +61,7 @@ class DecodedImage:
     height: int
     phash: int
     pixels_xxh128: str
+    blank_rows: float
     is_truncated: bool = False
 
 
@@ -107,7 +110,17 @@ def _decoded(data: bytes, size: int, max_pixels: int, is_truncated: bool = False
         squashed = squashed if squashed.mode == "RGB" else squashed.convert("RGB")
         pixels = np.ascontiguousarray(squashed, dtype=np.uint8)
         digest = xxhash.xxh3_128_hexdigest(pixels.data)
-        return DecodedImage(pixels, whole.width, whole.height, phash(pixels), digest, is_truncated)
+        blank = max(_leading_blank(pixels), _leading_blank(pixels[::-1])) / size
+        return DecodedImage(pixels, whole.width, whole.height, phash(pixels), digest, blank, is_truncated)
+
+
+def _leading_blank(rows: npt.NDArray[np.uint8]) -> int:
+    """How many rows from the first one on have its first pixel's colour everywhere. Few images have any."""
+    colour = rows[0, 0]
+    if (rows[0] != colour).any():
+        return 0
+    same = (rows == colour).all(axis=(1, 2))
+    return len(rows) if same.all() else int(same.argmin())
 
 
 def _without_its_end(data: bytes, size: int, max_pixels: int) -> DecodedImage | None:

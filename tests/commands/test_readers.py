@@ -83,6 +83,7 @@ def test_duckdb(out: str) -> None:
             "image_pixels_xxh128": "VARCHAR",
             "image_width": "INTEGER",
             "image_height": "INTEGER",
+            "image_blank_rows": "FLOAT",
             "text": "VARCHAR",
             "image_embedding": "FLOAT[]",
             "text_embedding": "FLOAT[]",

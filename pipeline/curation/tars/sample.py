@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.images.formats import IMAGE_SUFFIXES
+from pipeline.images.formats import IMAGE_SUFFIXES, format_of
 
 #: The columns of a dataset that go below `hanclip`, as far as the dataset has them.
 HANCLIP_COLUMNS = (
@@ -25,9 +25,9 @@ HANCLIP_COLUMNS = (
     "image_sha256",
     "image_width",
     "image_height",
+    "image_blank_rows",
     "similarity",
 )
-_MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif", b"MM\0*": "tif"}
 _SEGMENT = r"[\w+=@,~-]+"
 _SAFE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _HIDDEN = re.compile(r"(.*/)?__[^/]*__|.*__MACOSX.*")
@@ -64,15 +64,12 @@ def members_of(row: Mapping[str, Any], extra: Sequence[str], image: bytes | None
 
 
 def _suffix(image: bytes, uri: str) -> str:
-    """The suffix by the image's content; for rarer formats, by the name of the embedded file."""
-    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
-        return "webp"
-    if image[4:12] in (b"ftypavif", b"ftypavis"):
-        return "avif"
+    """The suffix by the image's content; without a known signature, by the name of the embedded file."""
+    known = format_of(image)
+    if known and known.decoder:
+        return known.suffixes[0]
     named = uri.rpartition(".")[2].lower()
-    return next((kind for magic, kind in _MAGIC.items() if image.startswith(magic)), "") or (
-        named if named in IMAGE_SUFFIXES else "jpg"
-    )
+    return named if named in IMAGE_SUFFIXES else "jpg"
 
 
 def _plain(value: Any) -> Any:

@@ -76,6 +76,7 @@ def test_rows_and_pixels_keep_their_order_and_bad_records_are_quarantined() -> N
     assert batch.pixels is not None
     assert batch.pixels.shape == (2, 16, 16, 3)
     assert batch.pixels[:, 0, 0].tolist() == [[1, 2, 90], [3, 6, 90]]
+    assert batch.rows["image_blank_rows"].to_pylist() == [1, 1]
     assert batch.quarantine.select(["id", "stage", "reason", "attempts"]).to_pylist() == [
         {"id": "b", "stage": "decode", "reason": "not_an_image", "attempts": 1},
         {"id": "d", "stage": "text", "reason": "empty_text", "attempts": 1},

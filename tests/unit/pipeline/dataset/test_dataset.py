@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
+from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity, check_same
+from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.layout import EMBEDDINGS, data_files
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import read_footer
@@ -277,3 +279,21 @@ def test_foreign_files_are_not_committed_shards(dataset: Dataset) -> None:
 
 def test_a_dataset_can_be_pickled(dataset: Dataset) -> None:
     assert pickle.loads(pickle.dumps(dataset)) == dataset
+
+
+def test_a_dataset_of_version_1_is_continued_with_its_columns(tmp_path: Path) -> None:
+    old = an_identity(format_version=1)
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), old)
+    assert "image_blank_rows" not in old.schema.names
+    assert "image_blank_rows" in an_identity().schema.names
+    same = Dataset.open_or_create(dataset.uri, an_identity())  # what a run of this version asks for
+    assert (same.identity, same.identity.digest()) == (old, old.digest())
+    records = some_records(2)
+    rows = embedded_rows(records, an_identity())
+    same.write_shard(SHARD, DAY, rows, NOTHING, provenance(2))
+    [file] = same.files()
+    footer = pq.read_metadata(file.uri)
+    assert footer.schema.to_arrow_schema().names == old.schema.names
+    assert footer.metadata[b"hanclip.format_version"] == b"1"
+    assert [problem for problem in verify(dataset.uri).problems if "columns" in problem] == []
+    assert latest(dataset.uri).read_all().num_rows == 2

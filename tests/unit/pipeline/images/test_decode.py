@@ -351,3 +351,32 @@ def test_the_preprocessing_id_covers_everything_that_changes_pixels() -> None:
     other = preprocessing_id(224, (0.5, 0.5, 0.5), CLIP_STD)
     assert other.startswith("squash-bicubic-224/white/v1/")
     assert other != preprocessing_id(224, (0.5, 0.5, 0.6), CLIP_STD)
+
+
+def partly_zeroed_jpeg() -> bytes:
+    data = encoded(picture("RGB", 400, 400), "JPEG", restart_marker_blocks=25)
+    half = len(data) // 2
+    return data[:half] + bytes(len(data) - half - 2) + data[-2:]
+
+
+def with_margins(top: int, bottom: int) -> bytes:
+    image = picture("RGB", 224, 224)
+    image.paste("white", (0, 0, 224, top))
+    image.paste("white", (0, 224 - bottom, 224, 224))
+    return encoded(image)
+
+
+@pytest.mark.parametrize(
+    ("data", "least", "most"),
+    [
+        (SAME_AS_REFERENCE["RGB JPEG"], 0, 0),
+        (with_margins(0, 56), 0.25, 0.25),
+        (with_margins(112, 56), 0.5, 0.5),
+        (encoded(Image.new("RGB", (9, 9), (1, 2, 3))), 1, 1),
+        (SAME_AS_REFERENCE["RGB JPEG"][: len(SAME_AS_REFERENCE["RGB JPEG"]) * 3 // 10] + b"\xff\xd9", 0.4, 0.9),
+        (partly_zeroed_jpeg(), 0.2, 0.9),
+    ],
+    ids=["whole", "margin below", "larger margin", "one colour", "cut and closed", "partly zeroed"],
+)
+def test_the_share_of_blank_rows_shows_what_the_decoder_does_not(data: bytes, least: float, most: float) -> None:
+    assert least <= decode(data, 224, LIMIT).blank_rows <= most
