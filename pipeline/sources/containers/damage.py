@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
+from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import ContainerError, SourceError, StorageError, UnavailableError
 from pipeline.records import Failure, RawRecord, Record
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.failures import failed, read_failure
+from pipeline.sources.texts import decode_path
 from pipeline.storage import ObjectInfo
 from pipeline.vocabulary import Reason, Stage
 
@@ -55,7 +58,12 @@ def is_damage(record: Record) -> bool:
 def is_damage_id(id_: str, container: str) -> bool:
     """Whether this id stands for damage of this container."""
     name = id_.removesuffix(_MARK)
-    return name not in ("", id_) and f"/{container}".endswith(f"/{name}")
+    return name not in ("", id_) and f"/{spelled(container)}".endswith(f"/{name}")
+
+
+def spelled(container: str) -> str:
+    """The address of a container as ids spell it: a path that is not UTF-8 is stored as a URL."""
+    return decode_path(storage.normalise(container)) if container.startswith("file://") else container
 
 
 def damaged(record: Record, known: Mapping[str, Failure]) -> RawRecord:
@@ -119,18 +127,20 @@ class Damage:
             shown = " ".join(str(error) for error in islice(self._bad.values(), _SHOWN))
             which = f", such as these {_SHOWN}" if len(self._bad) > _SHOWN else ""
             counted = f"{len(self._bad):,} of {self._seen:,} {self._plural}"
-            self.notes.append(f"{counted} cannot be read and go to quarantine{which}: {shown}")
+            self.notes.append(f"{counted} cannot be read (to their end) and go to quarantine{which}: {shown}")
         named: set[str] = set()
         for lost in self._lost:
             info, name = lost.container
-            key = f"{info.uri if name in named else name}{_MARK}"
+            key = f"{spelled(info.uri) if name in named else name}{_MARK}"
             named.add(name)
             self._collector.add(key, None, None, info.uri, lost.position, lost.size_bytes, fingerprint(info, key))
 
     def _add(self, container: Container, error: ContainerError | StorageError, position: int) -> None:
         self._bad[container.info.uri] = error
         found = read_failure(error) if isinstance(error, StorageError) else None
-        self.failures[container.info.uri] = found or Failure(Stage.READ, Reason.UNREADABLE, str(error))
+        rest = f" Nothing from row {position:,} on was read." if position else ""
+        failure = found or Failure(Stage.READ, Reason.UNREADABLE, str(error))
+        self.failures[container.info.uri] = replace(failure, detail=failure.detail + rest)
         self._lost.append(_Lost(container, position, container.info.size_bytes if position == 0 else None))
 
     def _check(self) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.records import RECORDS, Record
-from pipeline.sources.containers.damage import is_damage_id
+from pipeline.sources.containers.damage import is_damage_id, spelled
 from pipeline.sources.contract import Sink
 from pipeline.vocabulary import UniqueIds
 
@@ -25,7 +25,7 @@ def in_front(sink: Sink, uris: Sequence[str]) -> Sink:
         sink: takes the batches.
         uris: of the source; a container's name is its path below the one that led to it.
     """
-    name = cache(lambda container: _name(container, uris))
+    name = cache(lambda container: _name(spelled(container), uris))
 
     def emit(batch: pa.RecordBatch) -> None:
         pairs = zip(batch["id"].to_pylist(), batch["container"].to_pylist(), strict=True)
@@ -45,7 +45,7 @@ def own_id(record: Record, unique_ids: UniqueIds | None) -> str:
         return record.id
     if unique_ids == "row":
         return record.id.removesuffix(f"#{storage.name(record.container)}#{record.position}")
-    folders = record.container.split("/")
+    folders = spelled(record.container).split("/")
     names = ("/".join(folders[depth:]) for depth in range(len(folders)))
     return next((record.id[len(name) + 1 :] for name in names if record.id.startswith(f"{name}#")), record.id)
 

@@ -78,7 +78,7 @@ class TextTable:
         own = "\t" if self._name.endswith(".tsv") else ","
         self._delimiter = delimiter_of(sample.decode(self._encoding, "replace"), own)
         self._widening = Widening()
-        head = [outline(values) for values in self._parsed(islice(self._raw_rows(), _HEAD_ROWS))]
+        head = [outline(values) for values in _before_damage(self._parsed(islice(self._raw_rows(), _HEAD_ROWS)))]
         self.written = {column.name: _written(column, head) for column in self.schema}
 
     @property
@@ -90,15 +90,20 @@ class TextTable:
         """See `TableFile.scan`."""
         batch: dict[str, list[Any]] = {name: [] for name in names or ("",)}
         rows = size = 0
-        for row in self._parsed(self._raw_rows()):
-            for name, values in batch.items():
-                value = row.get(name)
-                values.append(value)
-                size += len(value) if isinstance(value, str) else 0
-            rows += 1
-            if rows == _SCAN_ROWS or size >= _SCAN_CHARACTERS:
+        try:
+            for row in self._parsed(self._raw_rows()):
+                for name, values in batch.items():
+                    value = row.get(name)
+                    values.append(value)
+                    size += len(value) if isinstance(value, str) else 0
+                rows += 1
+                if rows == _SCAN_ROWS or size >= _SCAN_CHARACTERS:
+                    yield batch
+                    batch, rows, size = {name: [] for name in batch}, 0, 0
+        except ContainerError:
+            if rows:
                 yield batch
-                batch, rows, size = {name: [] for name in batch}, 0, 0
+            raise
         if rows:
             yield batch
 
@@ -158,6 +163,18 @@ class TextTable:
             raise ContainerError(f"{self._uri} is damaged: {error}. Repair or remove it.") from error
         except (UnicodeDecodeError, *STREAM_ERRORS) as error:
             raise ContainerError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
+
+
+def _before_damage(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows before damage, which the scan meets again; without any the file is unreadable, and the error raised."""
+    seen = False
+    try:
+        for row in rows:
+            seen = True
+            yield row
+    except ContainerError:
+        if not seen:
+            raise
 
 
 def _check(uri: str, sample: bytes, empty: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -96,7 +97,33 @@ def test_a_bad_container_becomes_its_records_once_it_can_be_read(tmp_path: Path)
     assert ([record.id for record in records], spec.damage) == (["a", "b", "c"], {})
 
 
-def test_rows_before_the_damage_of_a_table_are_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "1.jsonl",
+            b"".join(b'{"id": "%d", "text": "x"}\n' % n for n in range(5)) + b'{"id": \n{"id": "9", "text": "x"}',
+        ),
+        ("1.csv", b"id,text\n" + b"".join(b"%d,x\n" % n for n in range(5)) + b'9,"open\n10,x\n'),
+        ("1.csv.xz", lzma.compress(b"id,text\n" + b"".join(b"%d,x\n" % n for n in range(5)) + b"6,x,y\n7,x\n")),
+    ],
+)
+def test_the_rows_before_damage_are_records(tmp_path: Path, name: str, content: bytes) -> None:
+    put(tmp_path, {"0.jsonl": JSONL, name: content})
+    spec, records = scan(tmp_path)
+    found = read(spec, records)
+    assert (list(found), reasons(found)) == (
+        ["a", "b", *"01234", f"{name}#damaged"],
+        {f"{name}#damaged": "read/unreadable"},
+    )
+    failure = found[f"{name}#damaged"].failure
+    assert failure
+    assert "Nothing from row 5 on was read." in failure.detail
+    with pytest.raises(SourceError, match="Row 5 of"):
+        scan(tmp_path / name)
+
+
+def test_rows_before_the_damage_of_a_gzipped_table_are_records(tmp_path: Path) -> None:
     lines = b"".join(b'{"id": "%d", "text": "%s"}\n' % (n, os.urandom(40).hex().encode()) for n in range(20_000))
     put(tmp_path, {"0.jsonl": JSONL, "1.jsonl.gz": gzipped(lines)[:-200_000]})
     spec, records = scan(tmp_path)
@@ -105,6 +132,13 @@ def test_rows_before_the_damage_of_a_table_are_records(tmp_path: Path) -> None:
     assert 8192 <= rows < 20_000
     assert reasons(found) == {"1.jsonl.gz#damaged": "read/unreadable"}
     assert (records[-1].position, found[str(rows - 1)].failure) == (rows, None)
+
+
+def test_damage_of_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    put(tmp_path, {"0.tar": GOOD_TAR, os.fsdecode("红.tar".encode("gb18030")): HTML})
+    for unique_ids in (None, "container"):
+        spec, records = scan(tmp_path, unique_ids=unique_ids)
+        assert reasons(read(spec, records)) == {"红.tar#damaged": "read/unreadable"}
 
 
 def test_a_first_bad_container_does_not_use_up_the_limit(tmp_path: Path) -> None:
