@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
+from pipeline.credentials.headers import HeaderVariables
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.quarantine import quarantine_row
 from pipeline.dataset.schema import QUARANTINE, rows_schema
@@ -44,12 +45,16 @@ class Decoder:
         source: the planned source, from which a reader is made.
         limits: limits on images.
         image_size: N of the (B, N, N, 3) pixels.
+        variables: environment variables of the driver that the source's headers need.
     """
 
-    def __init__(self, source: SourceSpec, limits: ImageConfig, image_size: int) -> None:
+    def __init__(
+        self, source: SourceSpec, limits: ImageConfig, image_size: int, variables: HeaderVariables | None = None
+    ) -> None:
         self._source = source
         self._limits = limits
         self._image_size = image_size
+        self._variables = variables or HeaderVariables()
         self._own = rows_schema(source.has_images, source.has_texts, pa.schema([]))
         self._decoding = threading.Lock()
         self._records = lru_cache(maxsize=4)(read_records)
@@ -57,6 +62,7 @@ class Decoder:
     def setup(self) -> None:
         """Open the source."""
         keep_freed_memory()
+        self._variables.install()
         self._reader = reader(self._source)
 
     def decode(self, shard: Shard, start: int, stop: int) -> tuple[ImageBatch, Stats]:

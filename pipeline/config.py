@@ -14,7 +14,8 @@ import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from pipeline.credentials import WITHOUT_CREDENTIALS, refuse_credentials
+from pipeline.credentials import HEADER_WITHOUT_CREDENTIALS, WITHOUT_CREDENTIALS, refuse_credentials
+from pipeline.credentials.headers import header_lines
 from pipeline.errors import ConfigError
 from pipeline.validation import Options, validated
 from pipeline.vocabulary import Captions, Dtype, SourceKind, TextOverflow, UniqueIds
@@ -26,6 +27,7 @@ DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 #: Prefect stores the parameters of a run before the flow can refuse them, but checks the JSON schema before that.
 _ADDRESS: JsonDict = {"pattern": WITHOUT_CREDENTIALS}
 _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
+_HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
 
 class _Section(Options):
@@ -98,11 +100,27 @@ class SourceConfig(_Section):
     allow_private_hosts: bool = Field(
         default=False, description="Let http(s) image URLs in tables point to private and loopback addresses."
     )
+    http_headers: tuple[str, ...] = Field(
+        default=(),
+        description="Header of http(s) requests, such as 'Referer: https://shop.example/'; a secret comes from the "
+        "environment: 'Authorization: env:TOKEN', for one host 'Cookie@img.example: env:COOKIE'.",
+        json_schema_extra=_HEADERS,
+    )
+    respect_robots_tag: bool = Field(
+        default=False,
+        description="Quarantine images of tables whose server sends X-Robots-Tag: noai, noimageai, noindex, "
+        "noimageindex or none.",
+    )
 
     @field_validator("uris")
     @classmethod
     def _no_credentials(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(refuse_credentials(uri) for uri in uris)
+
+    @field_validator("http_headers")
+    @classmethod
+    def _no_secrets(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(header_lines(lines))
 
     @model_validator(mode="after")
     def _kept_or_dropped(self) -> Self:

@@ -18,6 +18,7 @@
     │   │   ├── TimedOutError        no answer before the deadline until retries ran out
     │   │   └── HostDownError        an http(s) host does not answer at all
     │   │       └── UnusableHostError  and minutes of retries cannot help
+    │   ├── DisallowedError          the server does not allow this use of the object
     │   ├── TooLargeError            above a limit of bytes
     │   └── AlreadyExistsError       the name is taken: another writer was first
     ├── ImageError                   one image; `reason` is its quarantine reason
@@ -97,6 +98,10 @@ class ForbiddenError(StorageError):
 
 class AddressRefusedError(ForbiddenError):
     """Policy refuses the network address of a URL or of its redirect."""
+
+
+class DisallowedError(StorageError):
+    """The server serves the object, but asks not to use it like this."""
 
 
 class UnavailableError(StorageError):

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     BAD_URI = "bad_uri"
     ADDRESS_REFUSED = "address_refused"
+    DISALLOWED = "disallowed"
     CHANGED = "changed"
     MISSING_IMAGE = "missing_image"
     NOT_AN_IMAGE = "not_an_image"

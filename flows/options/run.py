@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 RUN: ModelOptions[RunConfig] = ModelOptions(
     "pipeline.config:RunConfig",
-    names={"model.name": "model", "source.extra_columns": "extra_column", "source.drop_columns": "drop_column"},
+    names={
+        "model.name": "model",
+        "source.extra_columns": "extra_column",
+        "source.drop_columns": "drop_column",
+        "source.http_headers": "http_header",
+    },
     panels={
         "source": "Source",
         "image": "Images",
@@ -23,7 +28,7 @@ RUN: ModelOptions[RunConfig] = ModelOptions(
         "output": "Output",
         "cluster": "Cluster",
     },
-    metavars={**METAVARS, bool: ""},
+    metavars={**METAVARS, bool: "", "source.http_headers": "HEADER"},
     switches=True,
     hidden=("source.uris", "output.uri"),  # the positional arguments: `hanclip embed SOURCE... OUT`
 )

@@ -86,7 +86,7 @@ def files_of(
     for uri, address in addresses(config.uris, out):
         is_file = kind_of(address) == kind and not is_folder(address)
         base = storage.fixed_folder(uri) if is_file else address
-        for info in _files(address, out, tally, is_match(uri, address), is_file):
+        for info in _files(address, out, tally, is_match(uri, address), config if is_file else None):
             if kind_of(info.uri) == kind:
                 name = decode_path(storage.relative(info.uri, base))
                 found.setdefault(info.uri, (info._replace(uri=storage.storable(info.uri)), name))
@@ -98,13 +98,15 @@ def files_of(
     return [found[uri] for uri in sorted(found)]
 
 
-def _files(address: str, out: str, tally: SkipTally, matched: bool, is_file: bool) -> Iterator[storage.ObjectInfo]:
-    """The entries of an address; a file is found with one request, since a bucket would be listed first."""
-    if not is_file:
+def _files(
+    address: str, out: str, tally: SkipTally, matched: bool, config: SourceConfig | None
+) -> Iterator[storage.ObjectInfo]:
+    """The entries of an address; a file, which has `config`, is found with one request instead of a listing."""
+    if config is None:
         yield from entries(address, out, tally.add, matched)
         return
     try:
-        yield storage.stat(address)
+        yield storage.stat(address, storage.ReadPolicy.of_listings(config))
     except NotFoundError as error:
         if not matched:
             raise absent(error) from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.errors import (
     AddressRefusedError,
     BadUriError,
+    DisallowedError,
     ForbiddenError,
     HostDownError,
     NotFoundError,
@@ -30,6 +31,7 @@ _REASONS: tuple[tuple[type[StorageError], Reason], ...] = (
     (TimedOutError, Reason.TIMEOUT),
     (HostDownError, Reason.HOST_DOWN),
     (UnavailableError, Reason.UNAVAILABLE),
+    (DisallowedError, Reason.DISALLOWED),
     (TooLargeError, Reason.TOO_LARGE),
 )
 

@@ -23,7 +23,7 @@ from pipeline.errors import (
     UnavailableError,
 )
 from pipeline.faults import explained
-from pipeline.storage.uris import printable, scheme, split_bucket
+from pipeline.storage.uris import HTTP_SCHEMES, printable, scheme, split_bucket
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -34,6 +34,11 @@ _CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "file": "the permissions of the file and its folders",
 }
+_WEB_CURES = {"HTTP 401": "It wants a login: give one with --http-header 'Authorization: env:VARIABLE'."}
+_WEB_CURE = (
+    "It may want to see the page of its images, --http-header 'Referer: https://...', or who is asking, --http-header "
+    "'User-Agent: ...'. If the URL is signed, its signature may have expired: renew the table."
+)
 _REFUSALS = frozenset({"PermissionDeniedError", "UnauthenticatedError", "ProfileNotFound", "CredentialRetrievalError"})
 _TRANSIENT_ERRNO = frozenset({errno.ESTALE, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTCONN})
 
@@ -135,6 +140,8 @@ def _no_bucket(uri: str) -> NoBucketError:
 
 
 def _forbidden(uri: str, code: str) -> ForbiddenError:
+    if scheme(uri) in HTTP_SCHEMES:
+        return ForbiddenError(f"The server refuses {printable(uri)} ({code}). {_WEB_CURES.get(code, _WEB_CURE)}", uri)
     family = scheme(uri)[:2] if scheme(uri)[:2] in _CREDENTIALS else scheme(uri)
     cure = f"Check {_CREDENTIALS[family]}." if family in _CREDENTIALS else "Give credentials that the server accepts."
     return ForbiddenError(f"Access to {printable(uri)} was refused ({code}). {cure}", uri)

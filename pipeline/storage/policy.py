@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from tenacity import (
 )
 
 from pipeline.config import SourceConfig
+from pipeline.credentials.headers import HttpHeaders
 from pipeline.errors import UnavailableError, UnusableHostError
 from pipeline.storage.health import HostHealth
 
@@ -37,6 +38,8 @@ class ReadPolicy:
         concurrency: reads in flight.
         max_bytes: larger objects are not read; None reads objects of any size.
         allow_private_hosts: http(s) URLs may lead to private, loopback and link-local addresses.
+        headers: the user's headers for http(s) requests.
+        respect_robots_tag: whole objects whose `X-Robots-Tag` forbids their use are not read.
         hosts: what is known of the hosts of a source with many; None waits for each like for a store.
     """
 
@@ -45,18 +48,27 @@ class ReadPolicy:
     concurrency: int
     max_bytes: int | None
     allow_private_hosts: bool
+    headers: HttpHeaders = field(default_factory=HttpHeaders)
+    respect_robots_tag: bool = False
     hosts: HostHealth | None = None
 
     @classmethod
     def of(cls, config: SourceConfig) -> ReadPolicy:
-        """The policy for the user's options."""
+        """The policy for the user's options. Raises ConfigError if a variable that a header needs is not set."""
         return cls(
             timeout_s=config.read_timeout_s,
             retry_timeout_s=config.retry_timeout_s,
             concurrency=config.read_concurrency,
             max_bytes=config.max_image_bytes,
             allow_private_hosts=config.allow_private_hosts,
+            headers=HttpHeaders.of(config.http_headers),
+            respect_robots_tag=config.respect_robots_tag,
         )
+
+    @classmethod
+    def of_listings(cls, config: SourceConfig) -> ReadPolicy:
+        """The policy of listings: the default's limits, and the user's headers."""
+        return replace(DEFAULT_POLICY, headers=HttpHeaders.of(config.http_headers))
 
     @classmethod
     def of_commits(cls, config: SourceConfig) -> ReadPolicy:

@@ -105,7 +105,8 @@ def web_host(uri: str) -> str:
 def printable(uri: str) -> str:
     """`uri` for a message, without secrets: an http(s) URL loses its user, query and fragment."""
     if scheme(uri) not in HTTP_SCHEMES:
-        return storable(uri) if is_local(uri) else without_credentials(uri)
+        bare = without_credentials(uri)
+        return storable(bare) if is_local(uri) else bare
     kind, _, rest = _without_query(uri).partition("://")
     host, slash, path = rest.partition("/")
     return f"{kind.lower()}://{host.rpartition('@')[2]}{slash}{path}"

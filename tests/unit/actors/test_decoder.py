@@ -15,10 +15,11 @@ from PIL import Image
 
 from actors.decoder import Decoder
 from pipeline.config import ImageConfig, SourceConfig
-from pipeline.errors import UnavailableError
+from pipeline.credentials.headers import HeaderVariables
+from pipeline.errors import ConfigError, UnavailableError
 from pipeline.records import RawRecord, Record, Shard
 from pipeline.sources import SourceSpec
-from tests.fixtures.sources import scan
+from tests.fixtures.sources import put, scan
 
 
 def png(shade: int = 0) -> bytes:
@@ -188,3 +189,17 @@ def test_a_failed_retry_increments_the_attempts() -> None:
     records = [raw(name, png(), None) for name in "ab"]
     batch, _ = MemoryDecoder(records, down=frozenset("ab")).decode(shard(2, attempts=1), 0, 2)
     assert batch.quarantine["attempts"].to_pylist() == [2, 2]
+
+
+def test_a_decoder_gets_the_variables_of_headers_from_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, {"c.csv": "id,url\n1,http://h/a.jpg\n"})
+    monkeypatch.setenv("HEADER_TOKEN", "s3cret")
+    spec, _ = scan(tmp_path / "c.csv", http_headers=("Authorization: env:HEADER_TOKEN",))
+    variables = HeaderVariables.of(spec.config.http_headers)
+    monkeypatch.delenv("HEADER_TOKEN")
+    with pytest.raises(ConfigError, match="HEADER_TOKEN"):
+        Decoder(spec, ImageConfig(), 16).setup()
+    Decoder(spec, ImageConfig(), 16, variables).setup()
+    monkeypatch.delenv("HEADER_TOKEN")

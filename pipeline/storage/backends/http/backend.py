@@ -16,19 +16,19 @@ import aiohttp
 import fsspec
 import pyarrow.fs as pafs
 
-from pipeline.errors import StorageError, TooLargeError
+from pipeline.errors import DisallowedError, StorageError
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.http import loop
-from pipeline.storage.backends.http.client import HttpClient
+from pipeline.storage.backends.http.bodies import body_of
+from pipeline.storage.backends.http.client import Headers, HttpClient
 from pipeline.storage.backends.http.failures import translated_client_errors
+from pipeline.storage.backends.http.robots import forbidding
 from pipeline.storage.backends.http.urls import HttpUrl
-from pipeline.storage.client_errors import HttpStatusError, too_large
+from pipeline.storage.client_errors import HttpStatusError
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.uris import printable
 
 T = TypeVar("T")
-
-_CHUNK_BYTES = 2**16
 
 
 class HttpBackend:
@@ -47,11 +47,11 @@ class HttpBackend:
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
         """One GET; stops as soon as the limit of bytes is passed, whatever the headers promise."""
-        return _wait(self._get(uri, policy, {}, (200,)), uri)
+        return _wait(self._get(uri, policy, [], (200,)), uri)
 
     def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
         """One ranged GET; a server that ignores the range is an error, not a download of everything."""
-        headers = {"Range": f"bytes={start}-{start + length - 1}"}
+        headers = [("Range", f"bytes={start}-{start + length - 1}")]
         return _wait(self._get(uri, policy, headers, (206, 416), length), uri)
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
@@ -72,14 +72,14 @@ class HttpBackend:
         return pafs.PyFileSystem(pafs.FSSpecHandler(files)), str(HttpUrl.parse(uri))
 
     async def _stat(self, uri: str, policy: ReadPolicy) -> ObjectInfo:
-        async with self._client.request("HEAD", uri, policy, {}) as response:
+        async with self._client.request("HEAD", uri, policy, []) as response:
             if response.status not in (403, 405, 501):
                 return _info(uri, response)
-        async with self._client.request("GET", uri, policy, {}) as response:
+        async with self._client.request("GET", uri, policy, []) as response:
             return _info(uri, response)
 
     async def _get(
-        self, uri: str, policy: ReadPolicy, headers: dict[str, str], good: tuple[int, ...], length: int | None = None
+        self, uri: str, policy: ReadPolicy, headers: Headers, good: tuple[int, ...], length: int | None = None
     ) -> bytes:
         limit = length if length is not None else policy.max_bytes
         async with self._client.request("GET", uri, policy, headers) as response:
@@ -87,14 +87,9 @@ class HttpBackend:
                 raise HttpStatusError(response.status, _retry_after_s(response))
             if response.status == 416:
                 return b""
-            if limit is not None and (response.content_length or 0) > limit:
-                raise TooLargeError(too_large(printable(uri), response.content_length or 0, limit), uri)
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                body += chunk
-                if limit is not None and len(body) > limit:
-                    raise TooLargeError(too_large(printable(uri), len(body), limit), uri)
-            return bytes(body)
+            if policy.respect_robots_tag and response.status == 200:
+                _check_robots_tag(response, uri)
+            return await body_of(response, uri, limit)
 
 
 def _info(uri: str, response: aiohttp.ClientResponse) -> ObjectInfo:
@@ -105,6 +100,16 @@ def _info(uri: str, response: aiohttp.ClientResponse) -> ObjectInfo:
         raise StorageError(f"{printable(uri)} has no Content-Length. Copy it to a disk or a bucket first.", uri)
     mark = response.headers.get("ETag", "").strip('"') or f"{size_bytes}-{response.headers.get('Last-Modified', '')}"
     return ObjectInfo(uri, size_bytes, mark)
+
+
+def _check_robots_tag(response: aiohttp.ClientResponse, uri: str) -> None:
+    robot = response.request_info.headers.get("User-Agent", "").partition("/")[0]
+    if directive := forbidding(response.headers.getall("X-Robots-Tag", []), robot):
+        raise DisallowedError(
+            f"The server of {printable(uri)} sends X-Robots-Tag: {directive}. Leave out --respect-robots-tag if you "
+            "may use it.",
+            uri,
+        )
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float:

@@ -7,7 +7,6 @@ would end up in plans, datasets and logs, where everybody who may read the vecto
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 #: Schemes in which `name@` is a container or a login name, which grants nothing without a password.
 _HARMLESS_USERS = frozenset({"abfs", "abfss", "wasb", "wasbs", "sftp", "ssh", "hdfs", "webhdfs", "smb"})
@@ -40,18 +39,6 @@ def refuse_credentials(uri: str) -> str:
             "or put signed URLs of images into the image column of a table"
         )
     return uri
-
-
-def refuse_credentials_in(tree: object) -> None:
-    """Raise ValueError, as `refuse_credentials` does, if any text in a tree of plain values carries credentials."""
-    if isinstance(tree, str):
-        refuse_credentials(tree)
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            refuse_credentials_in(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            refuse_credentials_in(value)
 
 
 def without_credentials(uri: str) -> str:
