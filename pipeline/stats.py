@@ -100,7 +100,7 @@ def sum_skipped(parts: Iterable[Skipped]) -> tuple[Skipped, ...]:
     return tuple(sorted(found.values(), key=lambda one: order.get(one.kind, len(order))))
 
 
-_IN_A_TABLE = "If it is an image, name it in a table: images of tables need no suffix."
+_IN_A_TABLE = "Images that a table names need no suffix: --image-column."
 
 #: A noun, what follows it, and the cure.
 _WORDS: Mapping[str, tuple[str, str, str]] = {

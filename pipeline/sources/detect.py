@@ -34,7 +34,8 @@ def detect(config: SourceConfig, out: str = "") -> SourceKind:
     kinds = {kind for uri in config.uris for kind in _kinds(uri, out)}
     if not kinds:
         known = ", ".join(known.plural for known in formats().values())
-        raise EmptySourceError(f"Nothing to embed was found in {', '.join(config.uris)}: no {known}, no texts.")
+        cure = "Images need a suffix such as .jpg, or a table that names them."
+        raise EmptySourceError(f"Nothing to embed was found in {', '.join(config.uris)}: no {known}, no texts. {cure}")
     if len(kinds) > 1:
         held = " and ".join(sorted(formats()[kind].plural for kind in kinds))
         raise SourceError(f"{', '.join(config.uris)} holds {held}. {_CURE}")

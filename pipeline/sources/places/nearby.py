@@ -15,6 +15,8 @@ from itertools import islice
 
 from pipeline import storage
 from pipeline.errors import NotFoundError, StorageError
+from pipeline.sources.places.addresses import nothing
+from pipeline.sources.texts import decode_name
 
 #: Objects of a folder that are listed for a message.
 _MOST_OBJECTS = 2000
@@ -29,7 +31,7 @@ def folder_exists(uri: str) -> bool:
     if storage.is_local(uri):
         return os.path.isdir(storage.normalise(uri))
     try:
-        return next(storage.list_objects(uri), None) is not None
+        return next(storage.list_objects(uri, nothing), None) is not None
     except NotFoundError:
         return False
 
@@ -76,17 +78,20 @@ def _names(folder: str) -> list[str]:
     """Names directly in a folder, sorted; of a large one only some."""
     if storage.is_local(folder):
         with suppress(OSError), os.scandir(folder) as found:
-            return sorted(entry.name for entry in islice(found, _MOST_OBJECTS) if not entry.name.startswith("."))
+            seen = islice(found, _MOST_OBJECTS)
+            return sorted(decode_name(entry.name) for entry in seen if not entry.name.startswith("."))
         return []
     return sorted({storage.relative(uri, folder).partition("/")[0] for uri in _objects(folder)})
 
 
 def _kinds(folder: str) -> str:
     """`3 .pdf, 1 .docx`, the commonest first."""
-    suffixes = Counter(os.path.splitext(storage.name(uri))[1] or "without suffix" for uri in _objects(folder))
+    suffixes = Counter(
+        os.path.splitext(decode_name(storage.name(uri)))[1] or "without suffix" for uri in _objects(folder)
+    )
     return ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(_SHOWN)) or "no files"
 
 
 def _objects(folder: str) -> Iterator[str]:
     with suppress(NotFoundError):
-        yield from (info.uri for info in islice(storage.list_objects(folder), _MOST_OBJECTS))
+        yield from (info.uri for info in islice(storage.list_objects(folder, nothing), _MOST_OBJECTS))

@@ -47,7 +47,7 @@ def is_cleaned(key: str) -> bool:
 
 def is_available() -> bool:
     """Whether botocore is installed. Endpoints that contain the bucket's name are obstore's alone."""
-    return s3_identity(s3_environment()) is not None and not os.environ.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
+    return s3_identity(s3_environment()) is not None and not _is_set("AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
 
 
 def list_page(bucket: str, prefix: str, token: str, timeout_s: float) -> tuple[list[Entry], str]:
@@ -97,8 +97,9 @@ def _send(
     assert identity is not None, "is_available"
     address = f"{identity.base}/{quote(bucket)}/{quote(key, safe='/~')}".removesuffix("/" if not key else "")
     url = f"{address}?{urlencode(query, quote_via=quote, safe='')}" if query else address
-    request = AWSRequest(method, url, headers=dict(headers))
-    if identity.credentials is not None:
+    payer = {"x-amz-request-payer": "requester"} if _is_set("AWS_REQUEST_PAYER") else {}
+    request = AWSRequest(method, url, headers={**headers, **payer})
+    if identity.credentials is not None and not _is_set("AWS_SKIP_SIGNATURE"):
         S3SigV4Auth(identity.credentials.get_frozen_credentials(), "s3", identity.region).add_auth(request)
     try:
         answer = _http(identity.base, timeout_s).send(request.prepare())
@@ -125,6 +126,11 @@ def _authorities() -> str | bool:
     """The certificate authorities: the user's, else the system's, which obstore uses, else those of botocore."""
     given = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
     return given or ssl.get_default_verify_paths().cafile or True
+
+
+def _is_set(variable: str) -> bool:
+    """Whether a switch of obstore is on in the environment."""
+    return os.environ.get(variable, "").lower() in ("1", "true", "on", "yes", "y")
 
 
 def _mark(size_bytes: int, modified: str | None) -> str:

@@ -87,7 +87,7 @@ def test_what_was_left_out_is_the_same_on_a_terminal_and_on_a_page():
         f"| left out | {texts} `a\\|b.txt`. The text of a.jpg has to be called a.txt. |",
         "| left out | 1 item (newer), such as `x` |",
     ]
-    assert "1 file without a suffix, such as s3://b/p. If it is an image, name it in a table" in terminal
+    assert "1 file without a suffix, such as s3://b/p. Images that a table names need no suffix" in terminal
     assert f"{texts} a|b.txt" in terminal
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -65,6 +68,23 @@ def test_an_id_that_returns_with_a_new_image_is_embedded(shop: Shop) -> None:
     assert plan.rows == 1
     assert len(shop.tombstones()) == 1
     assert states(shop.out)["sku-00003"] == "B"
+
+
+def test_no_id_is_gone_while_a_folder_cannot_be_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.stock(without(skus(200), "sku-00003"))
+    folder = shop.table.parent
+    (folder / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str | int) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "refused", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert shop.plan(uris=(str(folder),)).rows_vanished == 0
+    monkeypatch.undo()
+    assert shop.plan(uris=(str(folder),)).rows_vanished == 1
 
 
 def test_only_whole_catalog_runs_write_tombstones(shop: Shop) -> None:
