@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import SourceError
+from pipeline.errors import ContainerError
 from pipeline.records import RECORDS
 from pipeline.sources.contract import Sink
 
@@ -60,6 +60,6 @@ class RecordCollector:
             arrays = [pa.array(column, field.type) for column, field in zip(columns, RECORDS, strict=True)]
         except UnicodeEncodeError as error:
             name = ascii(error.object)
-            raise SourceError(f"The name {name} in the source is not valid Unicode. Rename it to UTF-8.") from error
+            raise ContainerError(f"The name {name} in the source is not valid Unicode. Rename it to UTF-8.") from error
         self._flushed += len(arrays[0])
         self._sink(pa.RecordBatch.from_arrays(arrays, schema=RECORDS))

@@ -39,7 +39,7 @@ class Cursor(Generic[T]):
         start_of: Callable[[int], int] = lambda position: 0,
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
-        self._open_at, self._start_of, self._keep_bytes = open_at, start_of, keep_bytes
+        self._open_at, self.start_of, self._keep_bytes = open_at, start_of, keep_bytes
         self._lock = Lock()
         self._items: Iterator[CursorItem[T]] | None = None
         self._next = 0
@@ -64,7 +64,7 @@ class Cursor(Generic[T]):
             self._kept_bytes = 0
 
     def _seek(self, position: int) -> CursorItem[T] | None:
-        if self._items is None or position < self._next or self._start_of(position) > self._next:
+        if self._items is None or position < self._next or self.start_of(position) > self._next:
             self._stop()
             self._items = self._open_at(position)
         try:

@@ -140,7 +140,8 @@ class Damage:
         found = read_failure(error) if isinstance(error, StorageError) else None
         rest = f" Nothing from row {position:,} on was read." if position else ""
         failure = found or Failure(Stage.READ, Reason.UNREADABLE, str(error))
-        self.failures[container.info.uri] = replace(failure, detail=failure.detail + rest)
+        where = "" if container.info.uri in failure.detail else f"{container.info.uri}: "
+        self.failures[container.info.uri] = replace(failure, detail=f"{where}{failure.detail}{rest}")
         self._lost.append(_Lost(container, position, container.info.size_bytes if position == 0 else None))
 
     def _check(self) -> None:

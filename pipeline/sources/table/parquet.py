@@ -89,18 +89,20 @@ class ParquetTable:
             yield from ({"": [None] * min(_SCAN_ROWS, rows - at)} for at in range(0, rows, _SCAN_ROWS))
             return
         row_bytes = sum(self.mean_bytes(name) or 0 for name in names)
-        for batch in self._batches(0, names, max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, row_bytes)))):
+        groups = range(self._file.num_row_groups)
+        for batch in self._batches(groups, names, max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, row_bytes)))):
             yield {name: _values(batch.column(name)) for name in names}
 
     def rows(self, position: int, names: Sequence[str]) -> Iterator[CursorItem[TableRow]]:
         """See `TableFile.rows`."""
         group = bisect_right(self._starts, position) - 1
         start = self._starts[group]
-        for batch in self._batches(group, names, _READ_ROWS):
-            block, row_bytes = _Block(batch), batch.nbytes // batch.num_rows
-            for place in range(batch.num_rows):
-                yield CursorItem(start + place, ParquetRow(block, place), row_bytes)
-            start += batch.num_rows
+        for one in range(group, self._file.num_row_groups):  # a batch of two groups is lost if one is damaged
+            for batch in self._batches([one], names, _READ_ROWS):
+                block, row_bytes = _Block(batch), batch.nbytes // batch.num_rows
+                for place in range(batch.num_rows):
+                    yield CursorItem(start + place, ParquetRow(block, place), row_bytes)
+                start += batch.num_rows
 
     def start_of(self, position: int) -> int:
         """The first row of the row group."""
@@ -121,11 +123,13 @@ class ParquetTable:
         """Close the file."""
         self._file.close(force=True)
 
-    def _batches(self, first_group: int, names: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        groups = list(range(first_group, self._file.num_row_groups))
+    def _batches(self, groups: Sequence[int], names: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        columns = list(names)
         try:
             with storage.translated(self._uri):
-                batches = self._file.iter_batches(batch_rows, row_groups=groups, columns=list(names), use_threads=False)
+                batches = self._file.iter_batches(
+                    batch_rows, row_groups=list(groups), columns=columns, use_threads=False
+                )
                 yield from (batch for batch in batches if batch.num_rows)
         except pa.ArrowException as error:
             raise ContainerError(

@@ -21,6 +21,9 @@ from pipeline.sources.texts import without_surrogates
 from pipeline.storage import ReadPolicy
 from pipeline.vocabulary import Captions, Reason, Stage
 
+#: A container and a position in it.
+_Row = tuple[str, int]
+
 
 class _Parts(NamedTuple):
     """A row as read: image bytes, or their URI with its signature, which the record's URI lacks."""
@@ -65,31 +68,55 @@ class TableReader:
         table = open_table(uri, self._policy)
         return Cursor(lambda position: table.rows(position, self._wanted), table.start_of)
 
-    def _rows(self, records: Sequence[Record]) -> tuple[dict[tuple[str, int], TableRow], dict[str, StorageError]]:
-        """Rows by container and position, and the containers that could not be read."""
+    def _rows(self, records: Sequence[Record]) -> tuple[dict[_Row, TableRow], dict[_Row, StorageError]]:
+        """Rows by container and position, and why the others could not be read."""
         places: dict[str, list[int]] = {}
         for record in records:
             places.setdefault(record.container or "", []).append(record.position or 0)
-        rows: dict[tuple[str, int], TableRow] = {}
-        errors: dict[str, StorageError] = {}
+        rows: dict[_Row, TableRow] = {}
+        errors: dict[_Row, StorageError] = {}
         for uri, positions in places.items():
             try:
-                taken = self._cursors.of(uri).take(positions)
-            except StorageError as error:
-                errors[uri] = error
-            except SourceError as error:
-                errors[uri] = StorageError(str(error), uri)
-            else:
-                rows.update(((uri, position), row) for position, row in taken.items())
+                rows.update({(uri, position): row for position, row in self._cursors.of(uri).take(positions).items()})
+            except (StorageError, SourceError) as error:
+                found, lost = self._sound(uri, sorted(positions), error)
+                rows.update({(uri, position): row for position, row in found.items()})
+                errors.update({(uri, position): why for position, why in lost.items()})
+        return rows, errors
+
+    def _sound(
+        self, uri: str, positions: Sequence[int], error: StorageError | SourceError
+    ) -> tuple[dict[int, TableRow], dict[int, StorageError]]:
+        """The rows of a damaged table that can be read, and why the others cannot.
+
+        Damage hides all that follows up to the next row where reading can start. So what is lost depends on the
+        table alone, not on the rows that are read together. Any other error concerns the whole table.
+        """
+        rows: dict[int, TableRow] = {}
+        errors: dict[int, StorageError] = {}
+        damaged_from = -1
+        for position in positions:
+            try:
+                if _is_damage(error):
+                    cursor = self._cursors.of(uri)
+                    if cursor.start_of(position) != damaged_from:
+                        damaged_from = cursor.start_of(position)
+                        rows.update(cursor.take([position]))
+                        damaged_from = -1
+                        continue
+            except (StorageError, SourceError) as new:
+                error = new
+            errors[position] = error if isinstance(error, StorageError) else StorageError(str(error), uri)
         return rows, errors
 
     def _parts(
-        self, record: Record, rows: Mapping[tuple[str, int], TableRow], errors: Mapping[str, StorageError]
+        self, record: Record, rows: Mapping[_Row, TableRow], errors: Mapping[_Row, StorageError]
     ) -> _Parts | RawRecord:
         container, columns = record.container or "", self._columns
-        if container in errors:
-            return RawRecord(record, failure=read_failure(errors[container]))
-        row = rows.get((container, record.position or 0))
+        place = (container, record.position or 0)
+        if place in errors:
+            return RawRecord(record, failure=read_failure(errors[place]))
+        row = rows.get(place)
         if row is None:
             return _changed(record)
         try:
@@ -169,6 +196,11 @@ def _is_id_of(record: Record, cell: Any, how: Captions) -> bool:
     except ValueError:
         return False
     return (record.id.rpartition("#")[0] if how == "rows" else record.id) == own
+
+
+def _is_damage(error: StorageError | SourceError) -> bool:
+    """Whether an error comes from the content of a table, and not from its store."""
+    return isinstance(error, SourceError) or type(error) is StorageError
 
 
 def _changed(record: Record) -> RawRecord:

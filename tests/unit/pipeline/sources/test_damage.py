@@ -198,3 +198,18 @@ def test_a_record_of_an_earlier_plan_fails_without_the_scan_that_found_it() -> N
     failure = read(spec, [record])["x.tar#damaged"].failure
     assert failure
     assert "from position 7,168 on" in failure.detail
+
+
+def test_a_damaged_row_group_costs_its_own_rows_whatever_is_read_together(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    ids = [f"{n:03}" for n in range(300)]
+    table = pa.table({"id": ids, "text": ["x"] * 300, "note": [NOISE[n : n + 40].hex() for n in range(300)]})
+    pq.write_table(table, sink, row_group_size=100, compression="zstd", use_dictionary=False)
+    data, file = bytearray(sink.getvalue()), pq.ParquetFile(sink)
+    at = file.metadata.row_group(1).column(2).data_page_offset
+    data[at + 200 : at + 300] = NOISE[:100]
+    put(tmp_path, {"x.parquet": bytes(data)})
+    spec, records = scan(tmp_path)
+    assert spec.damage == {}
+    for chunk in (7, 64, 1000):
+        assert list(reasons(read(spec, records, chunk))) == ids[100:200]
