@@ -12,8 +12,9 @@ from pipeline.vocabulary import Skip, SourceKind
 
 #: Browsers, downloaders and copying tools write these names and rename them at the end.
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload", ".aria2")
-#: What servers and downloaders append to a name: `a.jpg?size=large`, `a.jpg!w800`, `a.jpg@80w`, `a.jpg:large`.
-_APPENDED = re.compile(r"\.(?P<suffix>[a-z0-9]+)[?!@:&][^/]*$", re.IGNORECASE)
+#: What servers append to a name, and downloaders keep: `a.jpg?size=large`, `a.jpg!w800`, `a.jpg@80w`, `a.jpg:large`.
+#: Others mean something else: `a.jpg:Zone.Identifier` is Windows' note on where a file came from.
+_APPENDED = re.compile(r"\.(?P<suffix>[a-z0-9]+)(?:[?!&]|@\d|:(?:large|medium|small|thumb|orig)$)[^/]*$", re.IGNORECASE)
 
 
 def is_image(name: str) -> bool:

@@ -13,7 +13,7 @@ from pipeline.storage.claim import claim_folder, read_claim, require_empty
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
 from pipeline.storage.lines import json_bytes, write_lines
-from pipeline.storage.listing import exists, expand, find_local, fixed_folder, list_objects, stat
+from pipeline.storage.listing import exists, expand, find_local, fixed_folder, has_wildcards, list_objects, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
@@ -55,6 +55,7 @@ __all__ = [
     "expand",
     "find_local",
     "fixed_folder",
+    "has_wildcards",
     "in_threads",
     "is_bucket",
     "is_local",

@@ -131,6 +131,12 @@ def fixed_folder(pattern: str) -> str:
     return (literal if literal != address else parent(address)) or "/"
 
 
+def has_wildcards(pattern: str) -> bool:
+    """Whether addresses are found by matching names. Braces alone only abbreviate several addresses."""
+    address = normalise(pattern)
+    return bool(_GLOB.search(address, len(_literal(address)))) and scheme(address) not in HTTP_SCHEMES
+
+
 def _literal(address: str, magic: re.Pattern[str] = _MAGIC, maybe: re.Pattern[str] = _MAGIC) -> str:
     """The beginning of an address, up to the first segment that is a pattern; a name that exists is none.
 

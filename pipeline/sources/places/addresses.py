@@ -31,8 +31,8 @@ def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
 
 
 def is_match(uri: str, address: str) -> bool:
-    """Whether `address` was found by the pattern `uri`, and was not named by the user."""
-    return address != storage.normalise(uri)
+    """Whether `address` was found by the wildcards of `uri`, and was not named by the user."""
+    return address != storage.normalise(uri) and storage.has_wildcards(uri)
 
 
 def nothing(kind: Skip, uri: str) -> None:

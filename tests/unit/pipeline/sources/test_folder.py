@@ -173,9 +173,13 @@ def test_what_is_no_record_is_counted_by_kind(tmp_path: Path) -> None:
             "wget.jpg?size=1.5": b"4",
             "wget.txt": "four",
             "cloud.jpg!w800": b"5",
+            "bird.png:large": b"6",
+            "oss.webp@80w": b"7",
             "A.TXT": "other case",
             "two.jpg.txt": "other name",
             "a.pdf": "",
+            "A.JPG:Zone.Identifier": "",
+            "A.JPG@SynoResource": "",
             "b.docx": "",
             "README": "",
             "x.jpg.part": "",
@@ -197,9 +201,11 @@ def test_what_is_no_record_is_counted_by_kind(tmp_path: Path) -> None:
         "two.png": "two.txt",
         "wget.jpg?size=1.5": "wget.txt",
         "cloud.jpg!w800": None,
+        "bird.png:large": None,
+        "oss.webp@80w": None,
     }
     assert {one.kind: one.count for one in spec.skipped} == {
-        Skip.UNKNOWN_SUFFIX: 2,
+        Skip.UNKNOWN_SUFFIX: 4,
         Skip.NO_SUFFIX: 1,
         Skip.OTHER_FORMAT: 1,
         Skip.LONE_TEXT: 2,
@@ -295,6 +301,10 @@ SCANDIR, STAT = os.scandir, os.stat
 def test_an_invalid_source_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere does not exist"):
         scan(tmp_path / "nowhere")
+    for name in ("{a,b}.jpg", "{a,b}.tar"):
+        (tmp_path / name.replace("{a,b}", "a")).touch()
+        with pytest.raises(SourceError, match=r"b\.\w+ does not exist"):
+            scan(tmp_path / name)
     with pytest.raises(SourceError, match="Nothing to embed was found"):
         scan(put(tmp_path / "empty", {"README.md": "x"}))
     with pytest.raises(SourceError, match="No source was given"):
