@@ -100,6 +100,7 @@ class SourceFormat:
             beginning.
         one_shard: a container holds its records one after another, and is one shard if it is not too long.
         shared: suffixes of its files that belong to another format unless `recognises` finds them.
+        weak: those suffixes whose files can be many other things: in a folder they count only if it holds nothing else.
         recognises: whether an address, with the URIs of its first files, holds this format, whatever their suffixes.
         options: fields of `SourceConfig` that no other format takes.
         details: `SourceSpec.details` of a container that is read again without a scan, if readers need any.
@@ -113,6 +114,7 @@ class SourceFormat:
     sequential: Callable[[str, object], bool] = lambda container, details: False
     one_shard: bool = False
     shared: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
     recognises: Callable[[str, Sequence[str]], bool] | None = None
     options: tuple[str, ...] = ()
     details: Callable[[SourceConfig, str], object] | None = None

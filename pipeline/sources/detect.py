@@ -9,7 +9,7 @@ from typing import get_args
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError, NotFoundError, SourceError
-from pipeline.sources.names import is_folder, kind_of, why_not
+from pipeline.sources.names import is_folder, is_weak, kind_of, why_not
 from pipeline.sources.places.addresses import absent, addresses, entries, is_match
 from pipeline.sources.registry import formats
 from pipeline.sources.skipped import SkipTally
@@ -51,14 +51,18 @@ def kind_of_container(container: str | None) -> SourceKind | None:
 
 
 def _kinds(uri: str, out: str) -> set[SourceKind]:
-    """Formats of the first files of one address; texts count only where there is nothing else."""
+    """Formats of the first files of one address; texts and then JSON count only where there is nothing else."""
     found = list(addresses([uri], out))
     names = list(islice((name for _, address in found for name in _peek(uri, address, out)), _PEEK))
     for known in formats().values():
         if known.recognises and known.recognises(storage.normalise(uri), names):
             return {known.name}
-    kinds = {kind for name in names if not name.endswith(".txt") and (kind := kind_of(name))}
-    return kinds or {kind for name in names if (kind := kind_of(name))}
+    telling = [name for name in names if not is_weak(name)]
+    for some in ([name for name in telling if not name.endswith(".txt")], telling, names):
+        kinds = {kind for name in some if (kind := kind_of(name))}
+        if kinds:
+            return kinds
+    return set()
 
 
 def _peek(uri: str, address: str, out: str) -> Iterator[str]:
@@ -83,6 +87,7 @@ def files_of(
         SourceError: there is none.
     """
     found: dict[str, tuple[storage.ObjectInfo, str]] = {}
+    weak: set[str] = set()
     tally = SkipTally() if tally is None else tally
     for uri, address in addresses(config.uris, out):
         is_file = kind_of(address) == kind and not is_folder(address)
@@ -90,13 +95,14 @@ def files_of(
         for info in _files(address, out, tally, is_match(uri, address), config if is_file else None):
             if kind_of(info.uri) == kind:
                 name = decode_path(storage.relative(info.uri, base))
+                weak.update([info.uri] if is_weak(info.uri) and not is_file else [])
                 found.setdefault(info.uri, (info._replace(uri=storage.storable(info.uri)), name))
             elif (why := why_not(info.uri)) is not Skip.OTHER_FORMAT or kind != "table":
                 # The images beside a table are usually those that it names.
                 tally.add(why, info.uri)
     if not found:
         raise EmptySourceError(f"No {formats()[kind].plural} were found in {', '.join(config.uris)}. {_CURE}")
-    return [found[uri] for uri in sorted(found)]
+    return [found[uri] for uri in sorted(found) if uri not in weak or len(weak) == len(found)]
 
 
 def _files(

@@ -36,7 +36,7 @@ def why_not(uri: str) -> Skip:
     name = storage.name(uri).lower()
     if name.endswith(_UNFINISHED):
         return Skip.UNFINISHED
-    if kind_of(uri):
+    if kind_of(uri) and not is_weak(uri):
         return Skip.OTHER_FORMAT
     stem, dot, suffix = name.rpartition(".")
     return Skip.UNKNOWN_SUFFIX if stem and dot and suffix else Skip.NO_SUFFIX
@@ -48,6 +48,12 @@ def kind_of(uri: str) -> SourceKind | None:
     if is_image(name):  # also of the bare name "jpg", on which ids in existing datasets depend
         return "folder"
     return next((known.name for known in formats().values() if name.endswith(known.suffixes)), None)
+
+
+def is_weak(uri: str) -> bool:
+    """Whether a file of this name can be many other things than a source of its format."""
+    name = storage.name(uri).lower()
+    return any(name.endswith(known.weak) for known in formats().values())
 
 
 def is_folder(uri: str) -> bool:

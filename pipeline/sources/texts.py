@@ -1,21 +1,28 @@
-"""Decodes text files and file names, and recognizes texts that hold nothing or that no file can hold."""
+"""Decodes text files and file names, and recognizes texts that hold nothing or that no file can hold.
+
+One rule decides every encoding: UTF-16 with a byte order mark, else UTF-8, else GB18030.
+"""
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from typing import TypeVar, cast
 
 V = TypeVar("V")
 
 _ENCODINGS = ("utf-8-sig", "gb18030")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode_text(data: bytes) -> str:
-    """UTF-8, with or without a byte order mark, else GB18030; surrounding white space removed.
+    """A whole text; surrounding white space removed.
 
     Raises:
-        UnicodeDecodeError: it is neither.
+        UnicodeDecodeError: it is in none of the encodings.
     """
+    if data.startswith(_UTF_16):
+        return data.decode("utf-16").strip()
     try:
         return data.decode(_ENCODINGS[0]).strip()
     except UnicodeDecodeError:
@@ -50,13 +57,18 @@ def without_surrogates(value: V) -> V:
 
 
 def encoding_of(sample: bytes) -> str:
-    """The encoding of a text file that starts with `sample`: GB18030 if that is not UTF-8."""
+    """The encoding of a text that starts with `sample`; UTF-8 if it is in none."""
+    if sample.startswith(_UTF_16):
+        return "utf-16"
+    return next((name for name in _ENCODINGS if _is_in(sample, name)), _ENCODINGS[0])
+
+
+def _is_in(sample: bytes, encoding: str) -> bool:
     try:
-        sample.decode(_ENCODINGS[0])
-    except UnicodeDecodeError as error:
-        if error.start < len(sample) - 4:
-            return _ENCODINGS[1]
-    return _ENCODINGS[0]
+        codecs.getincrementaldecoder(encoding)().decode(sample)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decode_name(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.texts import without_surrogates
+from pipeline.sources.texts import decode_text, without_surrogates
 
 _INT = re.compile(r"-?(0|[1-9]\d{0,17})$")
 _FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?$")
@@ -92,7 +92,7 @@ def json_object(data: str | bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object.
     """
-    text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+    text = decode_text(data) if isinstance(data, bytes) else data
     try:
         value = json.loads(text)
     except RecursionError as error:

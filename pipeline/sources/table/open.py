@@ -9,8 +9,14 @@ from pipeline.sources.table.text import TextTable
 from pipeline.storage import ReadPolicy
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
+#: A file of JSON can be many other things, so it counts only where nothing else is found.
+WEAK_SUFFIXES = (".json", *(f".json{packed}" for packed in SUFFIXES))
 _PLAIN_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-TEXT_SUFFIXES = _PLAIN_SUFFIXES + tuple(f"{suffix}{packed}" for packed in SUFFIXES for suffix in _PLAIN_SUFFIXES)
+TEXT_SUFFIXES = (
+    *_PLAIN_SUFFIXES,
+    *(f"{suffix}{packed}" for packed in SUFFIXES for suffix in _PLAIN_SUFFIXES),
+    *WEAK_SUFFIXES,
+)
 
 
 def open_table(uri: str, policy: ReadPolicy) -> TableFile:

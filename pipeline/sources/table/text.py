@@ -1,13 +1,12 @@
-"""Reads CSV, TSV and JSON lines, plain or compressed, as tables. Column types come from all rows.
+"""Reads CSV, TSV, JSON lines and arrays of JSON, plain or compressed, as tables. Column types come from all rows.
 
-Text is UTF-8, or GB18030 if the beginning of the file is not UTF-8. Blank lines are skipped. TSV is quoted like CSV, as
+Blank lines are skipped. TSV is quoted like CSV, as
 Excel and pandas write it. In both an unclosed quote is an error and an empty cell is null. If the header has no comma
 (in TSV: no tab), the delimiter is a semicolon or a tab, as Excel writes it in many locales.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.errors import ContainerError, SourceError
+from pipeline.errors import ContainerError
 from pipeline.sources.containers.compression import STREAM_ERRORS, SUFFIXES, decompressed, find_codec
 from pipeline.sources.cursor import CursorItem
 from pipeline.sources.table.contract import Carrying, RowValues, TableRow
 from pipeline.sources.table.csv_cells import cells_of, delimiter_of
+from pipeline.sources.table.json_objects import objects_of
+from pipeline.sources.table.lines import NotTextError, lines_of, pieces_of
 from pipeline.sources.texts import encoding_of, without_surrogates
 from pipeline.sources.values import Widening, fit_row, fit_text, json_object, outline
 from pipeline.storage import ReadPolicy
@@ -70,13 +71,16 @@ class TextTable:
         self._uri, self._policy = uri, policy
         name = storage.name(uri).lower()
         self._name = name.rpartition(".")[0] if name.endswith(SUFFIXES) else name
-        self._is_json = self._name.endswith((".jsonl", ".ndjson"))
+        self._is_json = self._name.endswith((".json", ".jsonl", ".ndjson"))
         with storage.open_seekable(uri, policy) as file, self._readable():
             sample = decompressed(file, find_codec(file)).read(_SAMPLE_BYTES)
             _check(uri, sample, empty=not file.tell())
-        self._encoding = encoding_of(sample)
+        text = sample.decode(encoding_of(sample), "replace")
+        self._is_stream = self._is_json and (
+            self._name.endswith(".json") or text.lstrip("\ufeff \t\r\n").startswith("[")
+        )
         own = "\t" if self._name.endswith(".tsv") else ","
-        self._delimiter = delimiter_of(sample.decode(self._encoding, "replace"), own)
+        self._delimiter = delimiter_of(text, own)
         self._widening = Widening()
         head = [outline(values) for values in _before_damage(self._parsed(islice(self._raw_rows(), _HEAD_ROWS)))]
         self.written = {column.name: _written(column, head) for column in self.schema}
@@ -141,14 +145,15 @@ class TextTable:
     def _raw_rows(self) -> Iterator[JsonRow | CsvRow]:
         with storage.open_seekable(self._uri, self._policy) as file, self._readable():
             stream = decompressed(file, find_codec(file))
-            text = io.TextIOWrapper(stream, self._encoding, newline=None if self._is_json else "")
+            if self._is_stream:
+                yield from map(JsonRow, objects_of(pieces_of(stream), self._uri))
+                return
+            text = lines_of(pieces_of(stream))
             if self._is_json:
                 yield from (JsonRow(line) for line in text if line.strip())
                 return
             rows = cells_of(text, self._delimiter, self._uri)
-            header = next(rows, [])
-            if len(set(header)) < len(header):
-                raise SourceError(f"{self._uri} has two columns of the same name: {', '.join(header)}. Rename one.")
+            header = _header(next(rows, []), self._uri)
             self._widening.see_texts(header, [""] * len(header))
             yield from (CsvRow(header, cells) for cells in rows)
 
@@ -161,8 +166,10 @@ class TextTable:
                 with storage.translated(self._uri):
                     raise
             raise ContainerError(f"{self._uri} is damaged: {error}. Repair or remove it.") from error
-        except (UnicodeDecodeError, *STREAM_ERRORS) as error:
-            raise ContainerError(f"{self._uri} is damaged or not in UTF-8: {error}. Repair or convert it.") from error
+        except NotTextError as error:
+            raise ContainerError(f"{self._uri} is damaged or mixes encodings: {error}. Convert it to UTF-8.") from error
+        except STREAM_ERRORS as error:
+            raise ContainerError(f"{self._uri} is damaged: {error}. Repair or remove it.") from error
 
 
 def _before_damage(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -181,10 +188,25 @@ def _check(uri: str, sample: bytes, empty: bool) -> None:
     """Raise a ContainerError for a file that is empty or starts like no table."""
     if empty:
         raise ContainerError(f"{uri} is empty (0 bytes). Write it again, or remove it.")
+    if encoding_of(sample[:4]) == "utf-16":
+        return
     if b"\0" in sample[:_HEAD_BYTES] or _CONTROL.search(sample.partition(b"\n")[0]):
         raise ContainerError(f"{uri} holds bytes that are not text in UTF-8. Repair, convert or remove it.")
     if _MARKUP.match(sample):
         raise ContainerError(f"{uri} holds HTML or XML instead of a table. Fetch it again, or remove it.")
+
+
+def _header(cells: Sequence[str], uri: str) -> list[str]:
+    """The names of columns, as written; one without a name is called by its number, like pandas' index.
+
+    Raises:
+        ContainerError: two have the same name.
+    """
+    names = [cell if cell.strip() else f"unnamed_{number}" for number, cell in enumerate(cells)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ContainerError(f"{uri} has several columns called {', '.join(twice)}. Rename them in its header.")
+    return names
 
 
 def _written(column: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.DataType:

@@ -165,9 +165,3 @@ def test_dictionaries_timestamps_and_lists_are_kept(tmp_path: Path) -> None:
     carried = gather([raw.extra for raw in read(spec, records).values()], spec.extra)
     assert carried["vector"].to_pylist() == [[1.0, 2.0], None]
     assert carried["when"].cast(pa.int64()).to_pylist() == [0, 1]
-
-
-def test_csv_files_in_gb18030_or_with_a_bom_are_read(tmp_path: Path) -> None:
-    put(tmp_path, {"c.csv": "编号,title\n1,连衣裙\n".encode("gb18030"), "d.csv": "\ufefftitle\n鞋\n"})
-    assert [raw.text for raw in read(*scan(tmp_path / "c.csv")).values()] == ["连衣裙"]
-    assert [raw.text for raw in read(*scan(tmp_path / "d.csv")).values()] == ["鞋"]
