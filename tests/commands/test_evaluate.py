@@ -18,6 +18,7 @@ from flows.cli import main
 from pipeline.config import ModelConfig
 from pipeline.curation.evaluate import own_pairs
 from pipeline.curation.evaluate.features import read_features
+from pipeline.curation.evaluate.pairs import read_pairs
 from pipeline.curation.evaluate.recall import TopK
 from pipeline.dataset.dataset import Dataset
 from pipeline.model.checkpoints import resolve
@@ -118,9 +119,6 @@ def spoil(how: str, lines: list[dict[str, Any]], texts: Features, images: Featur
         texts.append((12345, [2 * value for value in images[5][1]]))
     elif how == "nine images":
         del images[9:]
-    elif how == "no truth":
-        for line in lines:
-            line["image_ids"] = []
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +142,6 @@ def write_features(path: Path, key: str, features: Features) -> str:
         "image id twice",
         "image id twice among the best",
         "nine images",
-        "no truth",
     ],
 )
 def test_scores_with_ties_match_the_published_definition_exactly(
@@ -182,6 +179,42 @@ def test_scores_with_ties_match_the_published_definition_exactly(
     assert (tmp_path / "found" / "valid_predictions.jsonl").read_text() == expected
     expected = "".join(json.dumps({"image_id": id_, "text_ids": ids}) + "\n" for id_, ids in backward)
     assert (tmp_path / "found" / "valid_tr_predictions.jsonl").read_text() == expected
+
+
+@pytest.mark.parametrize("images", [{}, {"image_ids": []}, {"image_id": 7}, {"image_ids": None}])
+def test_pairs_that_name_no_image_are_asked_and_not_scored(tmp_path: Path, run: Run, images: dict[str, Any]) -> None:
+    rng = random.Random(3)
+    lines, text_ids, image_ids = some_pairs(rng, "coco-cn")
+    lines = [{"text_id": line["text_id"], "text": line["text"], **images} for line in lines]
+    files = (
+        "--image-features", write_features(tmp_path / "i.jsonl", "image_id", some_features(rng, image_ids)),
+        "--text-features", write_features(tmp_path / "t.jsonl", "text_id", some_features(rng, text_ids)),
+        "--pairs", write_lines(tmp_path / "test_texts.jsonl", lines),
+    )  # fmt: skip
+    refused = run(*files)
+    assert (refused["exit_code"], refused["event"]) == (2, "error")
+    assert "nothing to score: no line of" in refused["message"]
+    asked = run(*files, "--predictions", str(tmp_path / "found"))
+    assert asked["exit_code"] == 0
+    assert [result["note"].partition(":")[0] for result in asked["results"]] == ["nothing to score"] * 2
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {
+        "test_predictions.jsonl",
+        "test_tr_predictions.jsonl",
+    }
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *files, "--predictions", str(tmp_path / "found")])
+    assert not ended.value.code
+
+
+def test_captions_as_coco_cn_distributes_them_are_pairs(tmp_path: Path, run: Run) -> None:
+    captions = tmp_path / "captions.txt"
+    captions.write_text("\ufeffCOCO_1#0\t一只 猫\nCOCO_1#1\t猫\r\nCOCO_2#0\t#狗\t\n", encoding="utf-8")
+    pairs = read_pairs(str(captions))
+    assert pairs.texts == ["一只 猫", "猫", "#狗"]
+    assert pairs.texts_of == {"COCO_1": {"COCO_1#0", "COCO_1#1"}, "COCO_2": {"COCO_2#0"}}
+    captions.write_text("COCO_1#0 一只猫\n", encoding="utf-8")
+    refused = run("--image-features", "i", "--text-features", "t", "--pairs", str(captions))
+    assert "id#0<TAB>caption" in refused["message"]
 
 
 def test_an_image_twice_in_the_top_ten_leaves_its_direction_without_a_score(tmp_path: Path, run: Run) -> None:
@@ -405,7 +438,7 @@ def test_the_published_figures(run: Run) -> None:
         (["--published", "--compare", "--set", "muge"], "--published only lists figures"),
         *(
             (["out", "--pairs", "p.jsonl", "--predictions", "found", "--split", name], "is not a valid name")
-            for name in ("../../esc", "a/b", "..", "", "a\n")
+            for name in ("../../esc", "a/b", "..", "a\n")
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """`hanclip evaluate`: retrieval scores of a dataset or of feature files.
 
 In: the options of the command. Out: scores on stdout, the bar on stderr, prediction files where
-asked for, and an exit code: 0, or 1 when a direction has no score.
+asked for, and an exit code: 0, or 1 when a direction has no score although the pairs name images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.curation.evaluate import published
 from pipeline.curation.evaluate.features import read_features
 from pipeline.curation.evaluate.files import AnswerSink, prediction_file, write_output
 from pipeline.curation.evaluate.own_pairs import OwnPairs
-from pipeline.curation.evaluate.pairs import RetrievalPairs, read_pairs
+from pipeline.curation.evaluate.pairs import NOTHING_TO_SCORE, RetrievalPairs, read_pairs
 from pipeline.curation.evaluate.request import EvaluateRequest
 from pipeline.curation.evaluate.row_filter import RowFilter
 from pipeline.curation.evaluate.search import Direction, Evaluation, NamedVectors, evaluate
@@ -55,9 +55,11 @@ def run(request: EvaluateRequest, as_json: bool) -> int:
         split=request.split_name,
         sample=request.sample,
         where=request.where,
+        predictions=request.predictions,
     )
     show(evaluation, evaluated, as_json)
-    return int(any(isinstance(outcome.result, str) for outcome in evaluation.outcomes))
+    results = (outcome.result for outcome in evaluation.outcomes)
+    return int(any(isinstance(result, str) and result != NOTHING_TO_SCORE for result in results))
 
 
 def _own(request: EvaluateRequest, on_phase: OnPhase) -> Evaluation:
@@ -74,12 +76,17 @@ def _pairs(request: EvaluateRequest, on_phase: OnPhase) -> Evaluation:
     """The pairs of a file, among the images of a dataset or of a feature file."""
     assert request.pairs
     pairs = read_pairs(request.pairs)
+    if not pairs.texts_of and not request.predictions:
+        raise ConfigError(
+            f'There is nothing to score: no line of {request.pairs} names an image, such as "image_ids": [7, 8]. Give '
+            "the pairs with their images, or write what is found with --predictions FOLDER."
+        )
     texts = _of_file(request.text_features) if request.text_features else _encoded(request, pairs, on_phase)
     with ExitStack() as stack:
         answers = {direction: tuple(_written(request, direction, stack)) for direction in _directions(request)}
         evaluation = evaluate(texts, stack.enter_context(_images(request, on_phase)), pairs, answers)
     if request.predictions:
-        for outcome in evaluation.outcomes:
+        for outcome in evaluation.outcomes if pairs.texts_of else ():
             name = f"{_PREFIX[outcome.direction]}output.json"
             write_output(storage.join(request.predictions, name), outcome.result)
     return evaluation

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
+from pipeline.curation.evaluate.pairs import NOTHING_TO_SCORE
 from pipeline.curation.evaluate.published import Figure, figures
 from pipeline.curation.evaluate.recall import Recall
 from pipeline.curation.evaluate.search import DirectionResult, Evaluation
@@ -32,6 +33,7 @@ class Evaluated:
         published_model: its name in the table of figures; None if it has none.
         set, split: the published figures to show; none without a set.
         sample, where: restrictions of the evaluation.
+        predictions: the folder of the prediction files, if any were written.
     """
 
     what: str
@@ -41,6 +43,7 @@ class Evaluated:
     split: str | None
     sample: int | None
     where: str | None
+    predictions: str | None = None
 
 
 def show(evaluation: Evaluation, evaluated: Evaluated, as_json: bool) -> None:
@@ -99,7 +102,7 @@ def _tree(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure,
 def _result(outcome: DirectionResult) -> dict[str, Any]:
     counts = {"direction": outcome.direction, "queries": outcome.queries, "candidates": outcome.candidates}
     if isinstance(outcome.result, str):
-        return {**counts, "error": outcome.result}
+        return {**counts, "note" if outcome.result == NOTHING_TO_SCORE else "error": outcome.result}
     r1, r5, r10 = outcome.result.at
     scores = {"r1": r1, "r5": r5, "r10": r10, "mean_recall": outcome.result.mean}
     return {**counts, **scores, "found": outcome.result.found}
@@ -140,7 +143,9 @@ def _notes(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure
             "find them, and they are no queries in the other direction."
         )
     for outcome in evaluation.outcomes:
-        if isinstance(outcome.result, str):
+        if outcome.result == NOTHING_TO_SCORE:
+            yield f"{outcome.direction}: {NOTHING_TO_SCORE}; predictions are in {evaluated.predictions}."
+        elif isinstance(outcome.result, str):
             yield (
                 f"{outcome.direction} has no score: {outcome.result}. The published scripts refuse it too; fix the "
                 "files, or exclude it with --direction."

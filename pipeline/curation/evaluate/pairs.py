@@ -4,7 +4,8 @@ In: JSON lines {"text_id", "text", "image_ids"} (or `query_id`, `query_text`, `i
 text or image. Out: recall as the published `evaluation.py` counts it, or the reason why that script would give none:
 
 - every distinct text id of the file is a query; if several lines have the same id, the last one counts;
-- a text without `image_ids`, or with images that are not among the candidates, is a miss;
+- if no text has `image_ids`, as in the published test splits, there is nothing to score;
+- else a text without `image_ids`, or with images that are not among the candidates, is a miss;
 - from image to text, every image that a text lists is a query, and all texts that list it are relevant;
 - there is no score if a query has no vector, if there are fewer than ten candidates, or if an id occurs twice among
   the ten.
@@ -18,6 +19,9 @@ from dataclasses import dataclass
 from pipeline.curation.evaluate.recall import NEAREST, RANKS, Recall
 from pipeline.errors import SourceError
 from pipeline.sources.chinese_clip.texts_file import TextLine, read_texts
+
+#: Why there is no score, which is no fault, if the pairs are questions alone.
+NOTHING_TO_SCORE = "nothing to score: no text of the pairs names an image"
 
 #: The relevant candidates of each query.
 RelevantIds = Mapping[str, frozenset[str]]
@@ -76,7 +80,7 @@ class RecallScorer:
         """`query` and `candidate` are "text" and "image" or the reverse, for messages."""
         self._relevant, self._query, self._candidate = relevant, query, candidate
         self._rank: dict[str, int] = {}
-        self._failure: str | None = None if relevant else f"no {candidate} of any {query} is named in the pairs"
+        self._failure: str | None = None if any(relevant.values()) else NOTHING_TO_SCORE
 
     def add(self, query_id: str, found: Sequence[str]) -> None:
         """Count the first ten candidates of a query, best first."""

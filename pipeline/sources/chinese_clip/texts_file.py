@@ -1,10 +1,12 @@
 """Reads `{split}_texts.jsonl`, the authors' texts, as a source and as the ground truth of an evaluation.
 
-A line is `{"text_id": 1, "text": "...", "image_ids": [7, 8]}`.
+A line is `{"text_id": 1, "text": "...", "image_ids": [7, 8]}`. Captions as COCO-CN distributes them,
+`id#0<TAB>caption`, are read too: `id#0` is the text's id, and `id` the image's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from pipeline.sources.texts import decode_text, is_whole
 from pipeline.sources.values import json_object
 
 _ID_KEYS, _TEXT_KEYS, _IMAGES_KEYS = ("text_id", "query_id"), ("text", "query_text"), ("image_ids", "item_ids")
+_CAPTION = re.compile(r"(?P<image>[^\s{#]+)#(?P<number>[^\s#]+)\t(?P<text>.*\S)")
 _BUFFER_BYTES = 4 * 2**20
 #: Python converts no longer number from or to text.
 _MAX_DIGITS = 4300
@@ -38,7 +41,10 @@ def parse_text(line: bytes) -> TextLine:
     Raises:
         ValueError: it is not such a line.
     """
-    found = json_object(decode_text(line))
+    plain = decode_text(line)
+    if caption := _CAPTION.fullmatch(plain):
+        return TextLine(f"{caption['image']}#{caption['number']}", caption["text"], (caption["image"],))
+    found = json_object(plain)
     text_id, text = _value(found, _ID_KEYS), _value(found, _TEXT_KEYS)
     images: Any = next((found[key] for key in _IMAGES_KEYS if found.get(key) is not None), [])
     if not isinstance(text, str) or not isinstance(images, list):
@@ -65,7 +71,10 @@ def read_texts(uri: str) -> Iterator[TextLine]:
         try:
             yield parse_text(line)
         except ValueError as error:
-            raise SourceError(f"Line {number} of {uri} is not a text of this format: {error}. Correct it.") from error
+            raise SourceError(
+                f"Line {number} of {uri} is not a text of this format: {error}. Correct it; a line is "
+                '{"text_id": 1, "text": "...", "image_ids": [7]} or id#0<TAB>caption.'
+            ) from error
 
 
 def _lines(uri: str) -> Iterator[tuple[int, bytes]]:
