@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.model.cutting import beginning, condensed
+from pipeline.model.cutting import beginning, condensed, folded
 
 #: The beginning that is tokenized first, and how much more of a text that turns out to have fewer tokens.
 _CHARACTERS_PER_TOKEN, _GROWTH = 4, 4
@@ -72,16 +72,16 @@ class Tokenizer:
     def words(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """The first `most` token ids of each text, without [CLS] and [SEP]; all of them where it has fewer."""
         characters = most * _CHARACTERS_PER_TOKEN
-        folded = [_folded(text, characters) for text in texts]
+        wholes = [_shortened(text, characters) for text in texts]
         ids: list[list[int]] = [[] for _ in texts]
         unfinished = list(range(len(texts)))
         while unfinished:
-            parts = [beginning(folded[place], characters) for place in unfinished]
+            parts = [beginning(wholes[place], characters) for place in unfinished]
             found = self._encoded(parts)
             left = []
             for place, part, part_ids in zip(unfinished, parts, found, strict=True):
                 ids[place] = part_ids[:most]
-                if len(part_ids) < most and part is not folded[place]:
+                if len(part_ids) < most and part is not wholes[place]:
                     left.append(place)
             unfinished, characters = left, characters * _GROWTH
         return ids
@@ -113,9 +113,9 @@ class Tokenizer:
         return [words[start:end] for start, end in pairwise(cuts)]
 
 
-def _folded(text: str, characters: int) -> str:
-    lower = text.lower().replace("“", '"').replace("”", '"')
-    return condensed(lower) if len(lower) > characters else lower
+def _shortened(text: str, characters: int) -> str:
+    whole = folded(text)
+    return condensed(whole) if len(whole) > characters else whole
 
 
 def _lines(text: str) -> dict[str, int]:

@@ -99,7 +99,7 @@ def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
 def _read(request: ClassifyRequest, work: Workspace) -> Inputs:
     dataset = Dataset.open(request.out)
     require_vectors(dataset, IMAGE)
-    classes, templates = read_classes(request.labels), read_templates(request.templates)
+    classes, templates = read_classes(request.labels), read_templates(request.templates, request.dataset_name)
     truth = GroundTruth(request.truth, dataset, classes, work) if request.truth else None
     images = VectorRows(request.out, columns=truth.columns if truth else ())
     return Inputs(request, dataset, classes, templates, truth, images)

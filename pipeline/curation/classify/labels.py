@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
 from pipeline.errors import ConfigError, NotFoundError
+from pipeline.model.cutting import folded
 from pipeline.sources.texts import decode_text
 
 _JSON: TypeAdapter[list[str | list[str]] | dict[str, list[str]]] = TypeAdapter(
@@ -43,6 +44,13 @@ class Classes:
     def repeated(self) -> list[str]:
         """Labels of more than one class."""
         return [label for label, count in Counter(self.labels).items() if count > 1]
+
+    @property
+    def first_equals(self) -> list[int]:
+        """(C,) for each class the number of the first one with the same names, as the model reads them."""
+        first: dict[tuple[str, ...], int] = {}
+        read = (tuple(map(folded, names)) for names in self.synonyms)
+        return [first.setdefault(names, number) for number, names in enumerate(read)]
 
 
 def read_classes(uri: str) -> Classes:

@@ -26,11 +26,11 @@ _PROMPTS_AT_ONCE = 1024
 
 def count_prompts(classes: Classes, templates: Sequence[str]) -> int:
     """How many texts `class_vectors` encodes."""
-    return sum(map(len, classes.synonyms)) * len(templates)
+    return sum(len(classes.synonyms[number]) for number in set(classes.first_equals)) * len(templates)
 
 
 def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[str], on_rows: OnRows) -> Vectors:
-    """(C, D) float32 of norm 1, a row for each class.
+    """(C, D) float32 of norm 1, a row for each class. Equal classes are encoded once, so that their rows are equal.
 
     Args:
         encoder: the dataset's model.
@@ -42,9 +42,11 @@ def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[st
         ModelError: the model gives no finite vector for a class.
     """
     sums = np.zeros((len(classes), encoder.dim), np.float64)
+    first = classes.first_equals
     texts = (
         (number, text)
         for number, names in enumerate(classes.synonyms)
+        if first[number] == number
         for name in names
         for text in prompts(name, templates)
     )
@@ -52,6 +54,7 @@ def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[st
         vectors = encoder.encode_texts([text for _, text in batch])
         np.add.at(sums, [number for number, _ in batch], vectors)
         on_rows(len(batch))
+    sums = sums[first]
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     bad = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
     if bad.any():

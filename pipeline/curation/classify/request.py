@@ -20,8 +20,8 @@ class ClassifyRequest(Options):
     )
     templates: tuple[str, ...] = Field(
         default=(),
-        description="Set of templates that ships, or a file with one template a line, {} where the label goes; several "
-        "are one list. Default: general.",
+        description="Set of templates that ships; a file with one template a line, {} where the label goes; or a list "
+        "in a Python file, FILE.py#NAME, which is not run. Several are one list. Default: general.",
     )
     name: str = Field(
         default="classes", pattern=r"^\w[\w.-]*$", description="Name of the table: OUT/classes/NAME.parquet."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ _CELLS = 2**24  # rows x classes per block: 64 MB for each of its three matrices
 _ROWS = (256, 65536)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Classifier:
     """A zero-shot classifier.
 
@@ -43,6 +44,13 @@ class Classifier:
     weights: Vectors
     logit_scale: float = LOGIT_SCALE
     top_k: int = 0
+
+    @cached_property
+    def copies(self) -> tuple[ClassNumbers, ClassNumbers]:
+        """Classes that are equal to an earlier one: (N,) the first of these, and (N,) the class itself."""
+        first = np.array(self.classes.first_equals, np.int64)
+        copies = np.flatnonzero(first != np.arange(len(first)))
+        return first[copies], copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,9 @@ def write_classes(
 def predict(vectors: Vectors, classifier: Classifier) -> Prediction:
     """Classify (B, D) unit vectors. Classes are ordered by cosine, since probabilities may underflow to 0."""
     cosines = vectors @ classifier.weights.T
+    # Equal columns of a product may differ in the last bit, and then chance would decide between equal classes.
+    first, copies = classifier.copies
+    cosines[:, copies] = cosines[:, first]
     classes = _best(cosines, min(len(classifier.classes), max(classifier.top_k, TOP)))
     best = np.take_along_axis(cosines, classes[:, :1], 1)
     probabilities = np.exp((cosines - best) * np.float32(classifier.logit_scale))

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipeline import storage
 from pipeline.curation.classify.labels import read_lines
+from pipeline.curation.classify.python_file import choose, lists_of
 from pipeline.errors import ConfigError, NotFoundError
 
 #: Stands for the label.
@@ -35,18 +37,29 @@ def shipped_sets() -> dict[str, TemplateSet]:
     return {name: TemplateSet(entry["about"], tuple(entry["templates"])) for name, entry in tree.items()}
 
 
-def read_templates(given: Sequence[str]) -> tuple[str, ...]:
-    """The templates of these sets and files together, with repetitions. Raises ConfigError."""
+def read_templates(given: Sequence[str], dataset_name: str | None = None) -> tuple[str, ...]:
+    """The templates of these sets and files together, with repetitions.
+
+    Args:
+        given: names of sets; files; lists in Python files, `FILE.py#NAME`.
+        dataset_name: of an ELEVATER set, which decides between the lists of the authors' file.
+
+    Raises:
+        ConfigError: there are no such templates.
+    """
     sets = shipped_sets()
     return tuple(
         template
         for name in given or (DEFAULT_SET,)
-        for template in (sets[name].templates if name in sets else _from_file(name))
+        for template in (sets[name].templates if name in sets else _from_file(name, dataset_name))
     )
 
 
-def _from_file(uri: str) -> list[str]:
+def _from_file(name: str, dataset_name: str | None) -> list[str]:
+    uri, _, wanted = name.rpartition("#") if ".py#" in name else (name, "", "")
     try:
+        if storage.name(uri).endswith(".py"):
+            return choose(uri, lists_of(uri, "\n".join(read_lines(uri))), wanted, dataset_name)
         lines = [line for line in read_lines(uri) if line.strip()]
     except NotFoundError as error:
         raise ConfigError(
