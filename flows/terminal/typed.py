@@ -20,20 +20,21 @@ def as_text(given: list[str]) -> list[str]:
 
 def _place(given: list[str], number: int) -> str:
     before = given[number - 1] if number else ""
-    return f"the value of {before}" if before.startswith("--") and "=" not in before else f"argument {number + 1}"
+    return f"The value of {before}" if before.startswith("--") and "=" not in before else f"Argument {number + 1}"
 
 
 def _as_text(word: str, place: str) -> str:
     option, given, value = word.partition("=")
-    if not word.strip() or (option.startswith("--") and given and not value.strip()):
-        what = f"the value of {option}" if given else place
-        raise ConfigError(f"An empty argument: {what} has nothing in it. Give a value, or leave it out.")
-    if word == "-":
-        raise ConfigError(
-            f"{place[0].upper()}{place[1:]} is -: hanclip reads and writes no pipes. Name a file or folder."
-        )
-    if "\0" in word:
-        raise ConfigError(f"{place[0].upper()}{place[1:]}, {word!r}, holds a NUL character: leave it out.")
+    if option.startswith("--") and given:
+        place = f"The value of {option}"
+    else:
+        value = word
+    if not value.strip():
+        raise ConfigError(f"{place} is empty: give a value, or leave it out.")
+    if value == "-":
+        raise ConfigError(f"{place} is -: hanclip reads and writes no pipes. Name a file or folder.")
+    if "\0" in value:
+        raise ConfigError(f"{place}, {value!r}, holds a NUL character: leave it out.")
     try:
         word.encode()
     except UnicodeEncodeError:

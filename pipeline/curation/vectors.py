@@ -83,8 +83,8 @@ def require_vectors(dataset: Dataset, *vectors: str) -> None:
     if missing:
         kind = "texts" if TEXT in missing else "images"
         raise UsageError(
-            f"The dataset at {dataset.uri} has no {' and no '.join(missing)}: its source had no {kind}. "
-            f"Embed a source that has {kind} to another OUT."
+            f"The dataset at {dataset.uri} has no {' and no '.join(missing)}: its records had no {kind}. Embed "
+            f"records that have {kind} to another OUT; of Chinese-CLIP data, those of --records pairs have both."
         )
 
 

@@ -112,7 +112,7 @@ def test_an_unknown_model_name_is_a_usage_error(capsys: pytest.CaptureFixture[st
     for name in ("", " "):
         code, _, err = run_cli(capsys, "model", "show", name)
         assert code == 2
-        assert "The model's name is empty" in err
+        assert "Argument 3 is empty" in err
 
 
 def test_a_file_is_described_from_its_tensors(capsys: pytest.CaptureFixture[str], original: tuple[str, Path]) -> None:

@@ -219,7 +219,7 @@ def test_the_page_shows_the_pictures_and_is_self_contained(demo: Path, photo: Pa
         ((), "No query was given"),
         (("no-such.jpg",), "There is no image no-such.jpg: check its name, or search for the words with --text"),
         (("--id", "no-such"), "has no current row 'no-such' with image_embedding: check the id"),
-        ((" ",), "A query is empty"),
+        (("\u200b",), "A query is empty, or no character of it can be seen"),
     ],
 )
 def test_an_invalid_query_is_refused_with_its_cure(growing: Dataset, run: Run, argv: tuple[str], message: str) -> None:

@@ -185,9 +185,8 @@ def test_text_that_looks_like_markup_is_printed_verbatim(
         (["--image", "nobody"], "nobody has no current row"),
         (["--image", "item-00000", "--dry-run"], "leave --dry-run out"),
         (["--image", "item-00000", "--texts", "{folder}/empty.txt"], "holds no text"),
-        (["--image", ""], "--image needs the id of a record"),
-        (["--text-id", ""], "--text-id needs the id of a record"),
-        (["--texts", ""], "--texts needs the name of a file"),
+        (["--image", ""], "The value of --image is empty"),
+        (["--text", "\u200b"], "no character of it can be seen: correct --text"),
         (["--image", "item-00000", "--texts", "nope.txt"], "There is no file nope.txt: check --texts"),
         (["--top", "5"], "--top needs a question"),
         (["--model", "elsewhere"], "--model needs texts to encode"),
@@ -204,4 +203,4 @@ def test_usage_errors_are_reported(options: list[str], message: str, tmp_path: P
 
 def test_a_dataset_of_images_only_has_no_pairs(tmp_path: Path, hanclip: Run) -> None:
     Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_texts=False))
-    assert "its source had no texts" in hanclip("similarity", tmp_path / "out", code=2)["message"]
+    assert "its records had no texts" in hanclip("similarity", tmp_path / "out", code=2)["message"]

@@ -28,6 +28,7 @@ from pipeline.curation.vectors import Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ImageError, NotFoundError, UsageError
 from pipeline.images.formats import IMAGE_SUFFIXES
+from pipeline.sources.texts import is_blank
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
@@ -70,8 +71,8 @@ def parse_queries(given: Sequence[str], texts: Sequence[str], images: Sequence[s
     queries += [Query("id", value) for value in ids]
     if not queries:
         raise UsageError("No query was given. Write: hanclip search OUT 红色连衣裙, or an image file, or --id ID.")
-    if any(not query.value.strip() for query in queries):
-        raise UsageError("A query is empty: write what to search for.")
+    if any(is_blank(query.value) for query in queries):
+        raise UsageError("A query is empty, or no character of it can be seen: write what to search for.")
     return queries
 
 

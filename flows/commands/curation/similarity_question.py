@@ -22,6 +22,7 @@ from pipeline.curation.similarity.request import SimilarityRequest
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError
+from pipeline.sources.texts import is_blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class EncodedTexts:
 def answer(out: str, question: SimilarityRequest, as_json: bool) -> None:
     """Rank and show."""
     given = [*question.text, *(_from_file(question.texts) if question.texts is not None else [])]
+    if any(map(is_blank, given)):
+        raise ConfigError("A text to compare is empty, or no character of it can be seen: correct --text or --texts.")
     if question.image is None and len(given) + len(question.text_id) != 1:
         raise ConfigError(
             f"{len(given) + len(question.text_id)} texts without an image: give exactly one text to rank images, "

@@ -47,9 +47,3 @@ class SimilarityRequest(Options):
         for option in ("model", "dtype"):
             if option in given and not (self.text or self.texts is not None):
                 yield f"--{option} needs texts to encode: give --text or --texts"
-        if self.image == "":
-            yield "--image needs the id of a record"
-        if "" in self.text_id:
-            yield "--text-id needs the id of a record"
-        if self.texts == "":
-            yield "--texts needs the name of a file"

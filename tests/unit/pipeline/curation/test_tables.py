@@ -39,7 +39,7 @@ def test_blocks_pair_every_row_with_its_vector_across_files(dataset: Dataset) ->
 
 def test_a_dataset_without_the_requested_vectors_is_refused(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_texts=False))
-    with pytest.raises(UsageError, match="no text_embedding: its source had no texts"):
+    with pytest.raises(UsageError, match="no text_embedding: its records had no texts"):
         next(vector_blocks(dataset.uri, "text_embedding"))
 
 
