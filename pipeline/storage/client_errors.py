@@ -22,6 +22,7 @@ from pipeline.errors import (
     TimedOutError,
     UnavailableError,
 )
+from pipeline.extras import install_command
 from pipeline.faults import explained
 from pipeline.storage.uris import HTTP_SCHEMES, printable, scheme, split_bucket
 
@@ -76,9 +77,10 @@ def translate(error: Exception, uri: str) -> StorageError:
     if kind == "InvalidPathError":
         named = _INVALID_PATH.search(text)
         key = repr(named[1]) if named else "One of the keys"
+        on_s3 = f", or install what lists such keys: {install_command('s3')}" if scheme(uri).startswith("s3") else ""
         return BadUriError(
-            f"{printable(uri)} cannot be listed: {key} has an empty, `.` or `..` segment or a control character, which "
-            "only S3 can list. Rename the object, or name another folder.",
+            f"{printable(uri)} cannot be listed: {key} has an empty, `.` or `..` segment or a control character. "
+            f"Rename the object, or name another folder{on_s3}.",
             uri,
         )
     if isinstance(error, ValueError):
