@@ -146,12 +146,21 @@ def _pool(concurrency: int) -> ThreadPoolExecutor:
 
 
 def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
-    def attempt() -> bytes:
-        with translated(uri):
-            return backend.get(uri, policy)
+    failure: StorageError | None = None
 
     def hopeless() -> bool:
         return policy.hosts is not None and policy.hosts.is_given_up(web_host(uri))
+
+    def attempt() -> bytes:
+        nonlocal failure
+        if failure is not None and hopeless():
+            raise failure  # its own, rather than that its host was given up meanwhile
+        try:
+            with translated(uri):
+                return backend.get(uri, policy)
+        except StorageError as error:
+            failure = error
+            raise
 
     return with_retries(attempt, policy, hopeless)
 

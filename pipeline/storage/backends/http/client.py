@@ -74,7 +74,7 @@ class HttpClient:
                 raise BadUriError(
                     f"{printable(uri)} redirects more than {_MAX_REDIRECTS} times. Correct it in the table.", uri
                 )
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
             if asked:
                 hosts.silent(asked, isinstance(error, TimeoutError))
             raise

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from pipeline.errors import HostDownError, UnusableHostError
+from pipeline.errors import HostDownError, StorageError, UnusableHostError
 from pipeline.storage.backends.http.public_addresses import RefusedHostError, refused
 from pipeline.storage.uris import printable
 
@@ -24,6 +24,8 @@ def translated_client_errors(uri: str) -> Iterator[None]:
         raise ValueError("not a URL") from error
     except aiohttp.ClientPayloadError as error:
         raise ConnectionError("the body is incomplete") from error
+    except aiohttp.ClientResponseError as error:
+        raise StorageError(f"The answer for {printable(uri)} is not valid HTTP. Check the address.", uri) from error
     except TimeoutError:
         raise
     except aiohttp.ClientConnectionError as error:
