@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -68,16 +69,17 @@ class ParquetTable:
 
     def __init__(self, uri: str, policy: ReadPolicy) -> None:
         source = uri if storage.is_local(uri) else storage.open_seekable(uri, policy)
-        try:
-            with storage.translated(uri):
+        with storage.translated(uri), _readable(uri):
+            try:
                 self._file = pq.ParquetFile(source, buffer_size=_COLUMN_BUFFER_BYTES)
-        except pa.ArrowInvalid as error:
-            raise ContainerError(f"{uri} is not a Parquet file. Repair or remove it.") from error
+            except pa.ArrowInvalid as error:
+                raise ContainerError(f"{uri} is not a Parquet file. Repair or remove it.") from error
         self._uri = uri
-        columns = self._file.schema_arrow
-        if twice := sorted({name for name in columns.names if columns.names.count(name) > 1}):
-            raise ContainerError(f"{uri} has several columns called {', '.join(twice)}. Rename them.")
-        self.schema = pa.schema([(column.name, _plain(column.type)) for column in columns])
+        with _readable(uri):
+            columns = self._file.schema_arrow
+            if twice := sorted({name for name in columns.names if columns.names.count(name) > 1}):
+                raise ContainerError(f"{uri} has several columns called {', '.join(twice)}. Rename them.")
+            self.schema = pa.schema([(column.name, _plain(column.type)) for column in columns])
         self.written: Mapping[str, pa.DataType] = {column.name: column.type for column in self.schema}
         groups = range(self._file.num_row_groups)
         self._starts = [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
@@ -111,12 +113,13 @@ class ParquetTable:
     def mean_bytes(self, name: str) -> int | None:
         """See `TableFile.mean_bytes`; taken from the footer."""
         total = 0
-        for place in range(self._file.num_row_groups):
-            group = self._file.metadata.row_group(place)
-            chunks = (group.column(at) for at in range(group.num_columns))
-            total += sum(
-                chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == name
-            )
+        with _readable(self._uri):
+            for place in range(self._file.num_row_groups):
+                group = self._file.metadata.row_group(place)
+                chunks = (group.column(at) for at in range(group.num_columns))
+                total += sum(
+                    chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == name
+                )
         return int(total // max(1, self._starts[-1]))
 
     def close(self) -> None:
@@ -125,16 +128,20 @@ class ParquetTable:
 
     def _batches(self, groups: Sequence[int], names: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         columns = list(names)
-        try:
-            with storage.translated(self._uri):
-                batches = self._file.iter_batches(
-                    batch_rows, row_groups=list(groups), columns=columns, use_threads=False
-                )
-                yield from (batch for batch in batches if batch.num_rows)
-        except pa.ArrowException as error:
-            raise ContainerError(
-                f"{self._uri} is damaged, or holds what Arrow cannot read: {error}. Repair or remove it."
-            ) from error
+        with storage.translated(self._uri), _readable(self._uri):
+            batches = self._file.iter_batches(batch_rows, row_groups=list(groups), columns=columns, use_threads=False)
+            yield from (batch for batch in batches if batch.num_rows)
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    """Raise what Arrow finds wrong with a file as a ContainerError."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ContainerError(
+            f"{uri} is damaged, or holds what Arrow cannot read: {error}. Repair or remove it."
+        ) from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -48,6 +48,7 @@ BAD_TABLES = {
     "empty.parquet": b"",
     "cut.parquet": parquet()[:-20],
     "html.parquet": HTML,
+    "names.parquet": parquet().replace(b"text", b"\xb2ext"),
     "cut.jsonl.gz": gzipped(JSONL)[:30],
     "noise.csv": NOISE,
     "html.csv": HTML,
