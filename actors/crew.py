@@ -47,7 +47,7 @@ def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, pl
 
 
 def embedders(model: ModelConfig, size: CrewSize, places: Reservation) -> Pool:
-    """Actors that run the model, which must be pinned to a weights digest; independent of any plan."""
+    """Actors that run the model, which must be pinned to a digest; independent of any plan."""
     device = None if size.gpus_per_embedder else "cpu"
     arguments = (model, size.embedder_threads, device)
     make = _maker(Embedder, arguments, num_cpus=size.cpus_per_embedder, num_gpus=size.gpus_per_embedder)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.files.tensors import stored_bytes
+from pipeline.model.weights.weights import open_weights
 
 OBJECT_STORE_SHARE = 0.3
 #: Decoded bytes per call: enough that the overhead of a call does not matter, few enough that all actors have work.
@@ -117,7 +117,8 @@ def size_crew(
 
 def weights_bytes(model: ModelSpec) -> int:
     """Size of the model's weights as stored."""
-    return stored_bytes(Path(model.folder), model.weights_file)
+    stored = open_weights(Path(model.folder), model.weights_file, model.address).stored()
+    return sum(tensor.n_bytes for tensor in stored.values())
 
 
 def _gpus_per_embedder(resources: Resources, cluster: ClusterConfig) -> float:

@@ -23,8 +23,7 @@ from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
 from pipeline.credentials.headers import HeaderVariables
 from pipeline.dataset.plan_files import read_records
-from pipeline.dataset.quarantine import quarantine_row
-from pipeline.dataset.schema import QUARANTINE, rows_schema
+from pipeline.dataset.schema import QUARANTINE, quarantine_row, rows_schema
 from pipeline.errors import HanclipError, ImageError, UnavailableError
 from pipeline.images.decode import decode
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard

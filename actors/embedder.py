@@ -20,8 +20,8 @@ import pyarrow as pa
 from actors.machine.allocator import collection_paused, keep_freed_memory
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import encode_footer
-from pipeline.dataset.quarantine import quarantine_row
-from pipeline.dataset.schema import QUARANTINE, embeddings_schema
+from pipeline.dataset.schema import QUARANTINE, embeddings_schema, quarantine_row
+from pipeline.errors import ModelError
 from pipeline.model.checkpoints import resolve
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
 from pipeline.stats import Stats
@@ -35,6 +35,8 @@ _TEXT_TOO_LONG = Failure(
     Reason.TEXT_TOO_LONG,
     "the text has more tokens than the model takes: shorten it, or change --text-overflow",
 )
+#: So many records without a single finite vector are no accident of a record.
+_MODEL_FAILS_ROWS = 8
 _NOT_FINITE = Failure(Stage.EMBED, Reason.NOT_FINITE, "the model gave a vector with NaN or infinity; try --dtype fp32")
 
 
@@ -71,7 +73,7 @@ class Embedder:
     """Runs the model.
 
     Args:
-        model: the model's configuration, pinned to a weights digest, so that all actors use the same weights.
+        model: the model's configuration, pinned to a digest, so that all actors use the same model.
         threads: CPU threads for the forward pass.
         device: "cpu" for an actor without a GPU of its own, though it may see some; None: the GPU if there is one.
     """
@@ -105,7 +107,11 @@ class Embedder:
         )
 
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
-        """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`."""
+        """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`.
+
+        Raises:
+            ModelError: no vector of a batch of some size is finite, which is the model's fault and not the records'.
+        """
         began = time.perf_counter()
         rows, pixels = batch.rows, batch.pixels
         texts = self._encode_texts(rows) if "text" in rows.column_names else None
@@ -119,6 +125,7 @@ class Embedder:
                 texts.only(fits),
             )
         table, bad = self._assemble(rows, None if pixels is None else self._encode_images(pixels), texts)
+        self._require_some_finite(table, bad)
         long_texts = _quarantined(failed, _TEXT_TOO_LONG, attempts)
         not_finite = _quarantined(bad, _NOT_FINITE, attempts)
         quarantine = pa.concat_tables([batch.quarantine, long_texts, not_finite])
@@ -128,6 +135,18 @@ class Embedder:
             embed_s=time.perf_counter() - began,
         )
         return EmbeddingBatch(table, quarantine), stats
+
+    def _require_some_finite(self, table: pa.Table, bad: pa.Table) -> None:
+        if table.num_rows or bad.num_rows < _MODEL_FAILS_ROWS:
+            return
+        arithmetic = self._metadata["compute_dtype"]
+        cure = (
+            "check its weights" if arithmetic == "float32" else "try --dtype fp32, and if that fails check its weights"
+        )
+        raise ModelError(
+            f"The model {self._model_config.name} gave no finite vector for any of {bad.num_rows} records in "
+            f"{arithmetic}. The fault is in the model, not in the records: {cure}. None of them was quarantined."
+        )
 
     def _encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         if not len(pixels):

@@ -75,7 +75,7 @@ class Run:
         """Make the plan and carry it out; `if_empty` is the summary's message if there is nothing to do."""
         began_s = time.monotonic()
         model = session.model(self._config.model)
-        pinned = self._config.model.model_copy(update={"weights_sha256": model.weights_sha256})
+        pinned = self._config.model.model_copy(update={"model_sha256": model.model_sha256})
         config = self._config.model_copy(update={"model": pinned})
         crew = session.crew_size(config, model)
         plan = planner(config, model, crew)

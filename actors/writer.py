@@ -15,8 +15,7 @@ import pyarrow as pa
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.plan_files import read_records
-from pipeline.dataset.quarantine import quarantine_row
-from pipeline.dataset.schema import QUARANTINE
+from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.dataset.shard_file import ShardProvenance
 from pipeline.errors import AlreadyExistsError
 from pipeline.records import CommittedShard, Crashed, EmbeddingBatch, Failure, Record, Shard

@@ -40,7 +40,7 @@ def ceiling_here(model: str, dtype: str, seconds: float) -> float:
     from pipeline.model.towers.build import load_towers
 
     spec, device = resolve(ModelConfig(name=model)), torch.device("cuda")
-    towers = load_towers(spec, device, choose_dtype(dtype, device), vocabulary_size=0)
+    towers = load_towers(spec, device, choose_dtype(dtype, device))
     batch = default_batch_size(spec, "cuda")
     pixels = torch.randn(batch, 3, spec.image_size, spec.image_size, device=device, dtype=towers.dtype)
     passes = 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from pipeline.credentials import HEADER_WITHOUT_CREDENTIALS, WITHOUT_CREDENTIALS, refuse_credentials
@@ -30,6 +30,10 @@ _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
 
+_PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
+_ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
+
+
 class _Section(Options):
     # Errors leave inputs out, since a refused URL may carry a password.
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -38,7 +42,7 @@ class _Section(Options):
 class SourceConfig(_Section):
     """Where records come from."""
 
-    uris: tuple[str, ...] = Field(
+    uris: Annotated[tuple[str, ...], _ALL_PLAIN] = Field(
         default=(), description="Folders, tars, tables; local paths, URLs, globs.", json_schema_extra=_ADDRESSES
     )
     format: Literal["auto", SourceKind] = Field(
@@ -112,11 +116,6 @@ class SourceConfig(_Section):
         "noimageindex or none.",
     )
 
-    @field_validator("uris")
-    @classmethod
-    def _no_credentials(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(refuse_credentials(uri) for uri in uris)
-
     @field_validator("http_headers")
     @classmethod
     def _no_secrets(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -149,33 +148,39 @@ class ImageConfig(_Section):
 class ModelConfig(_Section):
     """Which model, and how it computes."""
 
-    name: str = Field(
+    name: Annotated[str, _PLAIN] = Field(
         default=DEFAULT_MODEL,
-        description="Name (vit-b-16, rn50, ...), hub id, local folder or .pt file, URL of either, or 'demo'.",
+        description="Name (vit-b-16, rn50, ...), hub id, folder, weights file, URL, modelscope:ORG/NAME, or 'demo'.",
         json_schema_extra=_ADDRESS,
     )
     revision: str | None = Field(default=None, description="Hub commit, branch or tag.")
     weights_sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="Refuse weights with any other digest."
     )
+    model_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Refuse a model with any other digest of all that feeds its vectors; `model show` prints it.",
+    )
+    context_length: int | None = Field(
+        default=None,
+        ge=3,
+        le=512,
+        description="Tokens of a text, as it was tuned; the model's own if not given, or 52.",
+    )
     dtype: Dtype = Field(default="auto", description="Arithmetic: auto is bf16 where the hardware has it, else fp32.")
     batch_size: int | None = Field(default=None, ge=1, description="Records per forward pass; chosen if not given.")
     text_overflow: TextOverflow = Field(
         default="truncate",
-        description="A text of more than 52 tokens: cut it, take the mean of its windows, or put it in quarantine.",
+        description="A text of more tokens than the model takes: cut it, average its windows, or put it in quarantine.",
     )
     compile: bool = Field(default=False, description="Run the towers through torch.compile.")
-
-    @field_validator("name")
-    @classmethod
-    def _no_credentials(cls, name: str) -> str:
-        return refuse_credentials(name)
 
 
 class OutputConfig(_Section):
     """What is written, and where to."""
 
-    uri: str = Field(
+    uri: Annotated[str, _PLAIN] = Field(
         default="", description="Folder of the output dataset; local path or URL.", json_schema_extra=_ADDRESS
     )
     embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
@@ -187,16 +192,13 @@ class OutputConfig(_Section):
         default=0.05, ge=0, le=1, description="Exit 3 when a larger share of the records is in quarantine."
     )
 
-    @field_validator("uri")
-    @classmethod
-    def _no_credentials(cls, uri: str) -> str:
-        return refuse_credentials(uri)
-
 
 class ClusterConfig(_Section):
     """Which Ray cluster, and how many actors on it."""
 
-    address: str | None = Field(default=None, description="Address of a Ray cluster; a local one starts if not given.")
+    address: Annotated[str | None, _PLAIN] = Field(
+        default=None, description="Address of a Ray cluster; a local one starts if not given."
+    )
     decoders: int | None = Field(
         default=None, ge=1, description="CPU actors that read and decode; chosen if not given."
     )
@@ -211,11 +213,6 @@ class ClusterConfig(_Section):
         default=900.0, gt=0, description="Fail if the cluster has had no place for the actors for this long."
     )
     grace_s: float = Field(default=25.0, ge=0, description="Time to finish open shards after SIGTERM.")
-
-    @field_validator("address")
-    @classmethod
-    def _no_credentials(cls, address: str | None) -> str | None:
-        return address and refuse_credentials(address)
 
 
 class RunConfig(_Section):

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.json_lines import write_json
+from flows.terminal.model_parts import settings
 from flows.terminal.panels import panel
 from pipeline import units
 from pipeline.config import ModelConfig
@@ -40,36 +41,37 @@ def show_list(as_json: bool) -> None:
     Console(highlight=False).print(table)
 
 
-def show(name: str, revision: str | None, as_json: bool) -> None:
+def show(name: str, revision: str | None, context_length: int | None, as_json: bool) -> None:
     """Print one model."""
-    one = card(name, revision)
+    one = card(name, revision, context_length)
     if as_json:
         write_json("model", _tree(one))
     else:
         Console(highlight=False).print(panel(Text(name), _facts(one)))
 
 
-def convert(source: str, out: str, revision: str | None, dry_run: bool, as_json: bool) -> None:
-    """Write a `.pt` model as a folder; `dry_run` only checks."""
+def convert(source: ModelConfig, out: str, dry_run: bool, as_json: bool) -> None:
+    """Write a model as a folder; `dry_run` only checks."""
     # keeps `model list` and `model show` light: these load torch
     from pipeline.model.checkpoints import resolve
     from pipeline.model.convert import check_source, check_target
     from pipeline.model.convert import convert as write
 
     folder = check_target(out)
-    with Console(stderr=True).status(Text(f"Reading {source}")):
-        spec = resolve(ModelConfig(name=source, revision=revision))
+    name = source.name
+    with Console(stderr=True).status(Text(f"Reading {name}")):
+        spec = resolve(source)
         check_source(spec)
-        one = card(source, revision)
+        one = card(name, source.revision, source.context_length)
     if dry_run:
         sha256, size = None, one.parameters * BYTES["fp32"]
     else:
-        with Console(stderr=True).status(Text(f"Converting {source} to {out}")):
+        with Console(stderr=True).status(Text(f"Converting {name} to {out}")):
             made = write(spec, folder)
         sha256, size = made.weights_sha256, (folder / made.weights_file).stat().st_size
     if as_json:
         about = {"source_sha256": spec.weights_sha256, "folder": str(folder), "weights_sha256": sha256}
-        write_json("convert", {"dry_run": dry_run, "source": source, **about, "size_bytes": size, **_sizes(one)})
+        write_json("convert", {"dry_run": dry_run, "source": name, **about, "size_bytes": size, **_sizes(one)})
         return
     title = "plan (nothing was written)" if dry_run else "converted"
     lines = [*_towers(one), ("folder", f"{folder} ({units.size(size)}, float32)")]
@@ -119,6 +121,10 @@ def _facts(one: Card) -> Iterator[tuple[str, object]]:
     yield "sha256", held.sha256
     origin = "the released models'" if held.vocabulary_is_standard else "not the released models'"
     yield "vocabulary", f"{held.vocabulary} ({origin})"
+    if held.adapter:
+        yield "adapter", f"{held.adapter}, merged"
+    yield from settings(held.parts)
+    yield "model sha256", f"{held.model_sha256}, over all that feeds its vectors"
 
 
 def _towers(one: Card) -> Iterator[tuple[str, object]]:

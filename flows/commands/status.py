@@ -15,10 +15,12 @@ from rich.console import Console
 
 from flows.terminal import figures
 from flows.terminal.json_lines import write_json
+from flows.terminal.model_parts import settings
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
 from pipeline import units
 from pipeline.dataset.checks.status import RunStatus, Status, status
+from pipeline.dataset.identity import Identity
 from pipeline.jobs.progress import Progress
 
 SHOWN = 20
@@ -46,6 +48,7 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
+    yield from _parts(found.identity)
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
     yield "quarantined", f"{found.quarantined.total():,} {_parenthesised(figures.by_reason(found.quarantined))}"
@@ -60,6 +63,18 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
         yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while it lists"
     if len(found.runs) > SHOWN:
         yield "", f"and {len(found.runs) - SHOWN:,} earlier runs; --json has them all"
+
+
+def _parts(identity: Identity) -> Iterator[tuple[str, object]]:
+    """Digest and parts of the model."""
+    if identity.model_parts is None:
+        yield "model sha256", "not recorded: made by an earlier version; the next run records it"
+        return
+    yield "model sha256", identity.model_sha256
+    if identity.model_parts["adapter"]:
+        yield "adapter", f"sha256 {identity.model_parts['adapter']}"
+    yield "vocabulary", f"sha256 {identity.model_parts['vocabulary']}, texts of up to {identity.context_length} tokens"
+    yield from settings(identity.model_parts)
 
 
 def _parenthesised(text: str) -> str:

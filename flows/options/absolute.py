@@ -13,7 +13,9 @@ def absolute(config: RunConfig) -> RunConfig:
     """The same places by names that are valid in any working directory: a stored configuration is used again."""
     model = config.model
     known = model.name == "demo" or "://" in model.name or variant(model.name)
-    if not known and Path(model.name).expanduser().exists():
+    # `#` and an address may follow the path, for a file with several models.
+    places = [model.name, model.name.rpartition("#")[0] or model.name]
+    if not known and any(Path(place).expanduser().exists() for place in places):
         model = model.model_copy(update={"name": _absolute(model.name)})
     uris = tuple(storable(_absolute(uri)) for uri in config.source.uris)  # a stored configuration is UTF-8
     source = config.source.model_copy(update={"uris": uris})

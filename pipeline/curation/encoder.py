@@ -1,7 +1,7 @@
 """Loads the model of a dataset, to encode queries, labels and captions into the same space.
 
-In: a dataset. Out: the encoder. A model with other weights or preprocessing is refused whatever its name, because its
-vectors cannot be compared with those of the dataset.
+In: a dataset. Out: the encoder. A model with other weights, vocabulary, settings or preprocessing is refused whatever
+its name, because its vectors cannot be compared with those of the dataset.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ def encoder_of(out: str, model: str | None = None, dtype: Dtype = "fp32") -> Chi
 
     dataset = Dataset.open(out)
     identity = dataset.identity
-    spec = resolve(ModelConfig(name=model or identity.model, revision=None if model else identity.revision))
+    spec = resolve(
+        ModelConfig(
+            name=model or identity.model,
+            revision=None if model else identity.revision,
+            context_length=identity.context_length,
+        )
+    )
     try:
         check_model(identity, spec, dataset.uri)
     except IdentityError as error:

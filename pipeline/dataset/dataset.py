@@ -7,9 +7,11 @@ attempt, so a writer that dies or loses leaves nothing that a reader would count
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -52,9 +54,10 @@ class Dataset:
         uri = storage.normalise(uri)
         name = storage.join(uri, layout.IDENTITY)
         try:
-            return cls(uri, Identity.from_json(storage.read_bytes(name), name))
+            identity = Identity.from_json(storage.read_bytes(name), name)
         except NotFoundError:
             return None
+        return cls(uri, identity if identity.model_parts is not None else _with_recorded_model(uri, identity))
 
     @classmethod
     def open_or_create(cls, uri: str, identity: Identity) -> Dataset:
@@ -65,7 +68,22 @@ class Dataset:
         """
         dataset = cls.find(uri) or cls._create(storage.normalise(uri), identity)
         check_same(dataset.identity, identity, dataset.uri)
-        return dataset
+        return dataset.recording(identity)
+
+    def recording(self, identity: Identity) -> Dataset:
+        """The same dataset, which from now on records the model's parts; `identity` agrees with its own.
+
+        Raises:
+            IdentityError: another run recorded other parts just now.
+        """
+        recorded = identity.recorded_model()
+        if self.identity.model_parts is not None or recorded is None:
+            return self
+        with suppress(AlreadyExistsError):  # by another run, whose parts count
+            storage.create(storage.join(self.uri, layout.MODEL), json.dumps(recorded, indent=2).encode())
+        found = replace(self, identity=_with_recorded_model(self.uri, self.identity))
+        check_same(found.identity, identity, self.uri)
+        return found
 
     @classmethod
     def _create(cls, uri: str, identity: Identity) -> Dataset:
@@ -160,6 +178,18 @@ class Dataset:
     def quarantine(self, columns: Sequence[str] | None = None) -> pads.Dataset:
         """The quarantined rows of committed shards as an Arrow dataset, with `run_date`."""
         return scan(self.quarantine_files(), choose(schema.QUARANTINE, columns))
+
+
+def _with_recorded_model(uri: str, identity: Identity) -> Identity:
+    """The identity with the model's parts that a later run recorded, if one did. Raises IdentityError."""
+    name = storage.join(uri, layout.MODEL)
+    try:
+        tree = json.loads(storage.read_bytes(name))
+        return replace(identity, model_sha256=str(tree["model_sha256"]), model_parts=dict(tree["model_parts"]))
+    except NotFoundError:
+        return identity
+    except (ValueError, KeyError, TypeError) as error:
+        raise IdentityError(f"{name} is damaged ({error!r}): restore it from a copy.") from error
 
 
 def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:

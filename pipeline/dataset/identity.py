@@ -2,7 +2,10 @@
 
 In: a model and a source. Out: an `Identity`, stored in `_dataset.json`. Two runs may write to one folder only if their
 identities agree, because vectors of different models are not comparable. The model's *name* may differ (a local copy of
-the same weights), its weights may not.
+the same weights), its parts may not: everything that its vectors follow from.
+
+Datasets of earlier versions have only the digest of the weights' files, so the other parts are unknown; the next run
+records them (`Dataset.recording`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipeline.config import RunConfig
+from pipeline.dataset.parts import UNRECORDED, ModelFacts, ModelParts, part_differences
 from pipeline.dataset.schema import embeddings_schema
 from pipeline.errors import IdentityError
 from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
@@ -38,30 +42,6 @@ _COMPARED = {
     "text_overflow": "write to another OUT, or set --text-overflow to the dataset's",
     "embedding_dtype": "write to another OUT, or set --embedding-dtype to the dataset's",
 }
-
-
-class ModelFacts(Protocol):
-    """The properties of a checkpoint that decide what a vector means; `model.checkpoints.ModelSpec` has them."""
-
-    @property
-    def name(self) -> str:
-        """Hub id or folder."""
-
-    @property
-    def revision(self) -> str | None:
-        """Commit on the hub."""
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hex digest of the weights."""
-
-    @property
-    def preprocessing(self) -> str:
-        """Id of the preprocessing."""
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
 
 
 class SourceFacts(Protocol):
@@ -86,7 +66,9 @@ class Identity:
 
     Attributes:
         model, revision: where the weights came from; reported, not compared.
-        weights_sha256: hex digest of the weights.
+        weights_sha256: hex digest of the weights' files.
+        model_sha256: hex digest of everything that the vectors follow from; None if that was not recorded.
+        model_parts: what that is: weights, vocabulary, context length and others. None if it was not recorded.
         preprocessing: id of the conversion of image bytes and text to the model's input.
         dim: length D of a vector.
         has_images, has_texts: which column groups exist.
@@ -108,6 +90,13 @@ class Identity:
     shard_rows: int = 4096
     text_overflow: TextOverflow = _TRUNCATE
     format_version: int = FORMAT_VERSION
+    model_sha256: str | None = None
+    model_parts: ModelParts | None = None
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a text, including [CLS] and [SEP]."""
+        return int((self.model_parts or UNRECORDED)["context_length"])
 
     @property
     def schema(self) -> pa.Schema:
@@ -127,7 +116,10 @@ class Identity:
         return ("image_embedding",) * self.has_images + ("text_embedding",) * self.has_texts
 
     def digest(self) -> bytes:
-        """SHA-256 over the compared fields; shard ids are derived from it."""
+        """SHA-256 over the compared fields without the model's parts, which some datasets record later.
+
+        Shard ids are derived from it.
+        """
         fields = dict(_compared(self))
         if self.text_overflow == _TRUNCATE:
             del fields["text_overflow"]  # the only mode of older versions, so shard ids stay the same
@@ -142,9 +134,16 @@ class Identity:
             "revision": self.revision,
             **fields,
             "shard_rows": self.shard_rows,
+            **(self.recorded_model() or {}),
             "extra_schema": base64.b64encode(self.extra.serialize().to_pybytes()).decode(),
         }
         return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+    def recorded_model(self) -> dict[str, Any] | None:
+        """The model's digest and parts as plain JSON values; None if they were not recorded."""
+        if self.model_parts is None:
+            return None
+        return {"model_sha256": self.model_sha256, "model_parts": dict(self.model_parts)}
 
     @classmethod
     def from_json(cls, text: str | bytes, uri: str) -> Identity:
@@ -190,6 +189,8 @@ def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_ro
         embedding_dtype=config.output.embedding_dtype,
         shard_rows=shard_rows,
         text_overflow=_TRUNCATE if config.model.text_overflow == "quarantine" else config.model.text_overflow,
+        model_sha256=model.model_sha256,
+        model_parts=dict(model.parts),
     )
 
 
@@ -199,11 +200,14 @@ def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
     A dataset of an earlier version is continued in that version, so versions never differ.
     """
     ours = dict(_compared(replace(wanted, format_version=stored.format_version)))
+    if stored.model_parts is not None and wanted.model_parts is not None:
+        ours["weights_sha256"] = stored.weights_sha256  # other files with the same weights are the same model
     lines = [
         f"{name}: the dataset has {old!r}, this run has {ours[name]!r} ({_COMPARED[name]})"
         for name, old in _compared(stored)
         if ours[name] != old
     ]
+    lines += part_differences(stored.model_parts, wanted.model_parts)
     if lines:
         raise IdentityError(
             f"The dataset at {uri} has another identity (model {stored.model}, revision {stored.revision}):\n  "
@@ -213,8 +217,14 @@ def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
 
 def check_model(stored: Identity, model: ModelFacts, uri: str) -> None:
     """`check_same` for the model only, which can run before the source is listed."""
-    facts = {"weights_sha256": model.weights_sha256, "preprocessing": model.preprocessing, "dim": model.dim}
-    check_same(stored, replace(stored, **facts), uri)  # type: ignore[arg-type]
+    wanted = replace(
+        stored,
+        weights_sha256=model.weights_sha256,
+        preprocessing=model.preprocessing,
+        dim=model.dim,
+        model_parts=dict(model.parts),
+    )
+    check_same(stored, wanted, uri)
 
 
 def _compared(identity: Identity) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """The folder and file names of an output dataset. Nothing else knows them.
 
     OUT/_dataset.json                                            the identity
+    OUT/_model.json                                              the model's parts, if they were recorded later
     OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
     OUT/_plans/<number>.json                                     the log of plans, one entry each
@@ -29,6 +30,7 @@ from pipeline import storage
 from pipeline.errors import NotFoundError
 
 IDENTITY = "_dataset.json"
+MODEL = "_model.json"
 EMBEDDINGS = "embeddings"
 QUARANTINE = "_quarantine"
 PLANS = "_plans"

@@ -1,11 +1,18 @@
-"""The Arrow schemas of embeddings, quarantine and tombstone files.
+"""The Arrow schemas of embeddings, quarantine and tombstone files, and the rows of quarantine.
 
 `docs/data-format.md` documents the columns; a test keeps the two in step.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
+
+from pipeline.records import Failure
+
+#: Characters of `detail` that are stored: a decoder or a store may report pages.
+_DETAIL_CHARACTERS = 500
 
 QUARANTINE = pa.schema(
     [
@@ -28,6 +35,21 @@ TOMBSTONES = pa.schema(
         pa.field("gone", pa.bool_(), nullable=False),
     ]
 )
+
+
+def quarantine_row(
+    id_: str, image_uri: str | None, source_fingerprint: str, failure: Failure, attempts: int
+) -> dict[str, Any]:
+    """A row of `QUARANTINE` for a record that failed on its `attempts`-th attempt."""
+    return {
+        "id": id_,
+        "source_fingerprint": source_fingerprint,
+        "image_uri": image_uri,
+        "stage": str(failure.stage),
+        "reason": str(failure.reason),
+        "detail": failure.detail[:_DETAIL_CHARACTERS],
+        "attempts": attempts,
+    }
 
 
 def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:

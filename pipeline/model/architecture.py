@@ -1,16 +1,15 @@
-"""The layer sizes of a Chinese CLIP, from config.json or from the shapes of its weights.
+"""The layer sizes of a Chinese CLIP, and the settings that no size shows.
 
-In: the tree of a config.json, or the shapes of tensors by transformers' names. Out: an `Architecture`, which can
-produce a config.json. An original `.pt` file has no metadata, so everything is derived from its shapes, except the
-number of attention heads, which no shape shows: a head is 64 wide in every tower of the authors except the image tower
-of ViT-H/14, whose width of 1280 is split into heads of 80.
+In: the tree of a config.json; `weights.shapes` derives the sizes from weights. Out: an `Architecture`, which can
+produce a config.json with everything that changes what the model computes and nothing else. The number of attention
+heads is a setting: a head is 64 wide in every tower of the authors except the image tower of ViT-H/14, whose width of
+1280 is split into heads of 80.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isqrt
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ModelError
@@ -23,8 +22,6 @@ RESNET_STRIDE = 32
 RESNET_GROWTH = 32
 _HEAD_WIDTH = 64
 _HEAD_WIDTHS = {1280: 80}  # of image towers
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,9 @@ class Architecture:
         patch: pixels of a patch's side; for a ResNet, of a position in its last feature map.
         text: the text tower, a BERT.
         vocabulary, positions: size of its vocabulary, and the longest text that it could take in tokens.
+        token_types: kinds of tokens in BERT's table of them; Chinese CLIP uses the first.
+        image_activation, text_activation, image_eps, text_eps: the MLPs' activation and the constant in layer
+            normalisation; the image tower's are of a ViT.
     """
 
     dim: int
@@ -70,6 +70,11 @@ class Architecture:
     text: Transformer
     vocabulary: int = 21128
     positions: int = 512
+    token_types: int = 2
+    image_activation: str = "quick_gelu"
+    text_activation: str = "gelu"
+    image_eps: float = 1e-5
+    text_eps: float = 1e-12
 
     @property
     def image_tokens(self) -> int:
@@ -87,11 +92,31 @@ class Architecture:
                 "model_type": "chinese_clip_text_model",
                 "vocab_size": self.vocabulary,
                 "max_position_embeddings": self.positions,
-                "type_vocab_size": 2,
-                "hidden_act": "gelu",
-                "layer_norm_eps": 1e-12,
+                "type_vocab_size": self.token_types,
+                "hidden_act": self.text_activation,
+                "layer_norm_eps": self.text_eps,
             },
             "vision_config": self._image_config(),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What no shape shows and differs from the released models, by its name in config.json: empty for those."""
+        image, text = self.image, self.text
+        usual = replace(
+            self,
+            image=image if isinstance(image, ResNet) else replace(image, heads=usual_heads(image.width, True)),
+            text=replace(text, heads=usual_heads(text.width, False)),
+            image_activation="quick_gelu",
+            text_activation="gelu",
+            image_eps=1e-5,
+            text_eps=1e-12,
+        )
+        ours, theirs = self.config(), usual.config()
+        return {
+            f"{part}.{name}": value
+            for part in ("vision_config", "text_config")
+            for name, value in ours[part].items()
+            if theirs[part][name] != value
         }
 
     def _image_config(self) -> dict[str, Any]:
@@ -108,15 +133,18 @@ class Architecture:
             "image_size": self.image_size,
             "patch_size": self.patch,
             "projection_dim": self.dim,
-            "hidden_act": "quick_gelu",
-            "layer_norm_eps": 1e-5,
+            "hidden_act": self.image_activation,
+            "layer_norm_eps": self.image_eps,
         }
 
 
 def from_config(tree: Mapping[str, Any]) -> Architecture:
     """Read the tree of a config.json, with transformers' defaults. Raises KeyError and the like if it is malformed."""
-    image, text = tree["vision_config"], tree["text_config"]
+    # Where an old file has both, the second one is what transformers uses.
+    image = tree.get("vision_config_dict") or tree["vision_config"]
+    text = tree.get("text_config_dict") or tree["text_config"]
     is_resnet = tree["model_type"] == RESNET
+    _refuse_unsupported(image, text, is_resnet)
     return Architecture(
         dim=int(tree.get("projection_dim", 512)),
         image_size=int(image.get("image_size", 224)),
@@ -125,69 +153,30 @@ def from_config(tree: Mapping[str, Any]) -> Architecture:
         text=_transformer(text),
         vocabulary=int(text.get("vocab_size", 30522)),
         positions=int(text.get("max_position_embeddings", 512)),
+        token_types=int(text.get("type_vocab_size", 2)),
+        image_activation=str(image.get("hidden_act", "quick_gelu")),
+        text_activation=str(text.get("hidden_act", "gelu")),
+        image_eps=float(image.get("layer_norm_eps", 1e-5)),
+        text_eps=float(text.get("layer_norm_eps", 1e-12)),
     )
 
 
-def from_shapes(shapes: Shapes) -> Architecture:
-    """Derive the sizes from the tensors' shapes, by transformers' names. Raises ModelError if it is no Chinese CLIP."""
-    try:
-        words = shapes["text_model.embeddings.word_embeddings.weight"]
-        is_resnet = "vision_model.attnpool.positional_embedding" in shapes
-        image, patch, side = _read_resnet(shapes) if is_resnet else _read_vit(shapes)
-        layers = _count(shapes, "text_model.encoder.layer.")
-        hidden = shapes["text_model.encoder.layer.0.intermediate.dense.weight"][0]
-        return Architecture(
-            dim=shapes["text_projection.weight"][0],
-            image_size=side * patch,
-            image=image,
-            patch=patch,
-            text=Transformer(layers, words[1], _heads(words[1], _HEAD_WIDTH), hidden),
-            vocabulary=words[0],
-            positions=shapes["text_model.embeddings.position_embeddings.weight"][0],
-        )
-    except (KeyError, IndexError) as error:
-        raise ModelError(
-            f"it is not a Chinese CLIP ({error} is missing): give a checkpoint as its authors release it."
-        ) from error
+def usual_heads(width: int, is_image: bool) -> int:
+    """Attention heads of a tower as in the released models; 0 if its width is no multiple of theirs."""
+    each = _HEAD_WIDTHS.get(width, _HEAD_WIDTH) if is_image else _HEAD_WIDTH
+    return 0 if width % each else width // each
 
 
-def _read_vit(shapes: Shapes) -> tuple[Transformer, int, int]:
-    """The tower, its patch size, and the number of patches per image side."""
-    width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
-    layers = _count(shapes, "vision_model.encoder.layers.")
-    hidden = shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0]
-    heads = _heads(width, _HEAD_WIDTHS.get(width, _HEAD_WIDTH))
-    side = _root(shapes["vision_model.embeddings.position_embedding.weight"][0] - 1)
-    return Transformer(layers, width, heads, hidden), patch, side
-
-
-def _read_resnet(shapes: Shapes) -> tuple[ResNet, int, int]:
-    stages = tuple(_count(shapes, f"vision_model.layer{stage}.") for stage in range(1, 5))
-    side = _root(shapes["vision_model.attnpool.positional_embedding"][0] - 1)
-    return ResNet(stages, 2 * shapes["vision_model.conv1.weight"][0]), RESNET_STRIDE, side
-
-
-def _count(shapes: Shapes, prefix: str) -> int:
-    """Number of layers, whose names are `prefix` and a number."""
-    return len({name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)})
-
-
-def _heads(width: int, head_width: int) -> int:
-    if width % head_width:
-        raise ModelError(
-            f"a tower is {width} wide, which is not a multiple of its heads' width, {head_width}: convert the "
-            "checkpoint where it was trained, and give the folder with its config.json."
-        )
-    return width // head_width
-
-
-def _root(positions: int) -> int:
-    side = isqrt(max(positions, 0))
-    if side * side != positions:
-        raise ModelError(
-            f"its image tower has {positions} positions, which are not a square: give a Chinese CLIP checkpoint."
-        )
-    return side
+def _refuse_unsupported(image: Mapping[str, Any], text: Mapping[str, Any], is_resnet: bool) -> None:
+    """Raise ModelError for settings that change what a model computes, and that hanclip does not compute."""
+    wrong = []
+    if text.get("position_embedding_type", "absolute") != "absolute":
+        wrong.append(f"position_embedding_type {text['position_embedding_type']!r}")
+    wrong += [name for name in ("is_decoder", "add_cross_attention") if text.get(name)]
+    if is_resnet and image.get("heads", usual := ResNet((), int(image["width"])).heads) != usual:
+        wrong.append(f"{image['heads']} heads of the pooling layer")
+    if wrong:
+        raise ModelError(f"it has {', '.join(wrong)}, which hanclip does not compute: give a Chinese CLIP checkpoint.")
 
 
 def _transformer(tree: Mapping[str, Any]) -> Transformer:

@@ -6,31 +6,30 @@ then states what to download. Nothing is downloaded here, and torch is not neede
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.extras import MissingPackageError
 from pipeline.model.architecture import Architecture
-from pipeline.model.checkpoints import CONTEXT_LENGTH, preprocessing_of, read_architecture
-from pipeline.model.files.contents import vocabulary_file, weights_digest
+from pipeline.model.checkpoints import ModelSpec, describe
+from pipeline.model.configuration import CONTEXT_LENGTH
 from pipeline.model.files.find import ModelFiles, find_files
-from pipeline.model.files.tensors import Stored, read_scalar, stored_tensors
+from pipeline.model.local.wordpiece import STANDARD_VOCABULARY_SHA256
 from pipeline.model.released import Variant, variant
+from pipeline.model.weights.tensors import read_values
 
-#: The vocabulary of every released Chinese CLIP: that of Google's BERT for Chinese, 21,128 lines.
-STANDARD_VOCABULARY_SHA256 = "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c"
 #: exp of the trained parameter; training clips it at this value.
 _RELEASED_LOGIT_SCALE = 100.0
-_IMAGE_PREFIXES = ("vision_model.", "visual_projection.", "visual.")
-_NOT_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids", "token_type_ids")
+_IMAGE_PREFIXES = ("vision_model.", "visual_projection.")
+_NOT_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class HeldFiles:
     """The files of a model on this machine.
 
     Attributes:
@@ -41,6 +40,9 @@ class Weights:
         dtype: format of most of their numbers, by safetensors' name.
         vocabulary: path of the vocabulary.
         vocabulary_is_standard: whether it is the one of the released models.
+        model_sha256: hex digest of everything that the vectors follow from.
+        parts: what that is, see `pipeline.model.checkpoints`.
+        adapter: path of a LoRA adapter that is merged.
     """
 
     path: str
@@ -50,6 +52,9 @@ class Weights:
     dtype: str
     vocabulary: str
     vocabulary_is_standard: bool
+    model_sha256: str
+    parts: Mapping[str, Any]
+    adapter: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Card:
     image_parameters: int
     text_parameters: int
     logit_scale: float | None
-    weights: Weights | None
+    weights: HeldFiles | None
     missing: str | None
     context_length: int = CONTEXT_LENGTH
 
@@ -83,7 +88,7 @@ class Card:
         return self.image_parameters + self.text_parameters + 1
 
 
-def card(name: str, revision: str | None = None) -> Card:
+def card(name: str, revision: str | None = None, context_length: int | None = None) -> Card:
     """Describe model `name`. Raises ModelError if it is neither released nor on this machine."""
     known = variant(name)
     try:
@@ -92,7 +97,7 @@ def card(name: str, revision: str | None = None) -> Card:
         if known is None:
             raise
         return _released(name, known, str(error))
-    return _described(name, known, files)
+    return _described(name, known, files, describe(files, context_length))
 
 
 def _released(name: str, known: Variant, missing: str) -> Card:
@@ -108,55 +113,42 @@ def _released(name: str, known: Variant, missing: str) -> Card:
     )
 
 
-def _described(name: str, known: Variant | None, files: ModelFiles) -> Card:
-    sizes = read_architecture(files)
-    preprocessing_of(files, sizes)  # raises what `hanclip embed` would raise
-    stored = stored_tensors(files.folder, files.weights_file)
-    parameters = {key: tensor.elements for key, tensor in stored.items() if _is_parameter(key)}
-    image = sum(count for key, count in parameters.items() if _plain(key).startswith(_IMAGE_PREFIXES))
+def _described(name: str, known: Variant | None, files: ModelFiles, spec: ModelSpec) -> Card:
+    shapes = files.weights.shapes.items()
+    parameters = {key: math.prod(shape) for key, shape in shapes if not key.endswith(_NOT_PARAMETERS)}
+    image = sum(count for key, count in parameters.items() if key.startswith(_IMAGE_PREFIXES))
     return Card(
         name=name,
         hub_id=known.hub_id if known else None,
-        sizes=sizes,
+        sizes=spec.sizes,
         image_parameters=image,
         text_parameters=sum(parameters.values()) - image - 1,
-        logit_scale=_logit_scale(files, stored),
-        weights=_weights(files, stored),
+        logit_scale=_logit_scale(files),
+        weights=_held(files, spec),
         missing=None,
+        context_length=spec.context_length,
     )
 
 
-def _weights(files: ModelFiles, stored: dict[str, Stored]) -> Weights:
-    words = vocabulary_file(files.vocabulary)
+def _held(files: ModelFiles, spec: ModelSpec) -> HeldFiles:
     formats: Counter[str] = Counter()
-    for tensor in stored.values():
+    stored = files.weights.stored().values()
+    for tensor in stored:
         formats[tensor.dtype] += tensor.elements
-    return Weights(
+    return HeldFiles(
         path=str(files.folder / files.weights_file),
         revision=files.revision,
-        sha256=weights_digest(files.folder, files.weights_file),
-        size_bytes=sum(tensor.n_bytes for tensor in stored.values()),
+        sha256=spec.weights_sha256,
+        size_bytes=sum(tensor.n_bytes for tensor in stored),
         dtype=formats.most_common(1)[0][0],
-        vocabulary=str(words),
-        vocabulary_is_standard=_sha256(words) == STANDARD_VOCABULARY_SHA256,
+        vocabulary=spec.vocabulary,
+        vocabulary_is_standard=spec.parts["vocabulary"] == STANDARD_VOCABULARY_SHA256,
+        model_sha256=spec.model_sha256,
+        parts=spec.parts,
+        adapter=spec.adapter,
     )
 
 
-def _logit_scale(files: ModelFiles, stored: dict[str, Stored]) -> float | None:
-    if files.weights_file.endswith(".json"):
-        return None  # it is in one of several files
-    found = next((tensor for key, tensor in stored.items() if _plain(key) == "logit_scale"), None)
-    value = read_scalar(files.folder / files.weights_file, found) if found else None
-    return None if value is None else math.exp(value)
-
-
-def _is_parameter(key: str) -> bool:
-    return not key.endswith(_NOT_PARAMETERS) and ".pooler." not in key
-
-
-def _plain(key: str) -> str:
-    return key.removeprefix("module.")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _logit_scale(files: ModelFiles) -> float | None:
+    found = files.weights.stored().get("logit_scale")
+    return None if found is None else math.exp(float(read_values(found)))

@@ -19,7 +19,7 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.memory import TEXTS_PER_IMAGE, default_rows
+from pipeline.model.memory import default_rows, texts_per_image
 from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer, Tokens
 from pipeline.model.towers.build import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
@@ -71,7 +71,10 @@ class ChineseClip:
         self.device_name = device_name(towers.device)
         self._towers = towers
         self._tokenizer = tokenizer
-        self._image_passes, self._text_passes = Passes(batch_size), Passes(batch_size * TEXTS_PER_IMAGE)
+        self._image_passes, self._text_passes = (
+            Passes(batch_size),
+            Passes(batch_size * texts_per_image(spec.context_length)),
+        )
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in (spec.image_mean, spec.image_std))
         self._scale = (1 / (255 * std)).view(1, 3, 1, 1).to(self.device)
         self._shift = (mean / std).view(1, 3, 1, 1).to(self.device)
@@ -100,8 +103,8 @@ class ChineseClip:
             ModelError: the files are damaged, unsafe or do not match each other.
         """
         where = choose_device(device)
-        tokenizer = Tokenizer.load(Path(spec.vocabulary_folder or spec.folder), spec.context_length)
-        towers = load_towers(spec, where, choose_dtype(dtype, where), tokenizer.size)
+        tokenizer = Tokenizer.load(Path(spec.vocabulary), spec.rules, spec.context_length)
+        towers = load_towers(spec, where, choose_dtype(dtype, where))
         if compile:
             towers.compile()
         return cls(towers, tokenizer, spec, batch_size or default_batch_size(spec, str(where)), text_overflow)

@@ -1,8 +1,8 @@
-"""Converts an original `.pt` checkpoint to a folder: config.json, preprocessor_config.json, vocabulary, weights.
+"""Writes a checkpoint as a folder in the Hugging Face format: config.json, preprocessor, vocabulary, weights.
 
-In: the files of a `.pt` model. Out: a folder that hanclip loads and, for a ViT, transformers' `ChineseCLIPModel` too. A
-ResNet gets a config.json of type `chinese_clip_resnet`, which only hanclip reads. The folder appears whole or not at
-all: it is written under a temporary name and renamed.
+In: weights in any format that hanclip loads, with or without a LoRA adapter. Out: a folder that hanclip loads and, for
+a ViT, transformers' `ChineseCLIPModel` too. A ResNet gets a config.json of type `chinese_clip_resnet`, which only
+hanclip reads. The folder appears whole or not at all: it is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ConfigError
-from pipeline.images.decode import CLIP_MEAN, CLIP_STD
-from pipeline.model.checkpoints import CONTEXT_LENGTH, ModelSpec, resolve
-from pipeline.model.files.contents import vocabulary_file
+from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.configuration import CONTEXT_LENGTH
+from pipeline.model.files.contents import CONFIG_NAME, TOKENIZER_CONFIG, WEIGHTS_NAMES
+from pipeline.model.files.find import find_files
 
 _BICUBIC = 3
 
@@ -32,10 +34,12 @@ def check_target(out: str) -> Path:
 
 
 def check_source(spec: ModelSpec) -> None:
-    """Check that the model is a `.pt` file, since no other needs converting. Raises ConfigError."""
-    if not spec.weights_file.endswith(".pt"):
+    """Check that the model is not in the Hugging Face format already. Raises ConfigError."""
+    files = find_files(spec.name, spec.revision)
+    usual = spec.weights_file in WEIGHTS_NAMES and files.find([CONFIG_NAME]) is not None
+    if usual and files.is_folder and files.adapter is None and not files.weights.is_authors:
         raise ConfigError(
-            f"{spec.name} is already in the Hugging Face format: give {spec.folder} as --model, or a .pt file here."
+            f"{spec.name} is already in the Hugging Face format: give {spec.folder} as --model, or other weights here."
         )
 
 
@@ -46,38 +50,51 @@ def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
         ModelError: the checkpoint is damaged, unsafe or not a Chinese CLIP.
     """
     # Torch is loaded only here, so that the checks above are fast.
-    from pipeline.model.tokenizer import Tokenizer
     from pipeline.model.towers.build import load_model, quiet
 
-    words = vocabulary_file(Path(spec.vocabulary_folder or spec.folder))
-    Tokenizer.load(words.parent, CONTEXT_LENGTH)  # raises if it is not a vocabulary
+    words = Path(spec.vocabulary)
     model = load_model(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
         staged = Path(made) / folder.name
+        model.config.text_config.pad_token_id = 0  # which the loaded model does without
         with quiet():
             model.save_pretrained(staged, max_shard_size="100GB")
-        written = _write_preprocessor(staged, spec.image_size)
+        written = _write_preprocessor(staged, spec)
+        _write_text_settings(staged, spec)
         (staged / "model.safetensors").chmod(written.stat().st_mode)  # safetensors makes it readable by the owner only
         shutil.copyfile(words, staged / words.name)
         staged.rename(folder)  # replaces an empty folder
     return resolve(ModelConfig(name=str(folder)))
 
 
-def _write_preprocessor(folder: Path, image_size: int) -> Path:
+def _write_text_settings(folder: Path, spec: ModelSpec) -> None:
+    """Write what differs from the released models: the context length, and the tokenizer's rules."""
+    if spec.context_length != CONTEXT_LENGTH:
+        path = folder / CONFIG_NAME
+        _write_json(path, {**json.loads(path.read_bytes()), "context_length": spec.context_length})
+    if rules := spec.rules.settings():
+        _write_json(folder / TOKENIZER_CONFIG, {"tokenizer_class": "BertTokenizer", **rules})
+
+
+def _write_preprocessor(folder: Path, spec: ModelSpec) -> Path:
     tree = {
         "do_center_crop": False,
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,
         "do_resize": True,
-        "image_mean": CLIP_MEAN,
+        "image_mean": spec.image_mean,
         "image_processor_type": "ChineseCLIPImageProcessor",
-        "image_std": CLIP_STD,
+        "image_std": spec.image_std,
         "resample": _BICUBIC,
         "rescale_factor": 1 / 255,
-        "size": {"height": image_size, "width": image_size},
+        "size": {"height": spec.image_size, "width": spec.image_size},
     }
     path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    _write_json(path, tree)
     return path
+
+
+def _write_json(path: Path, tree: dict[str, Any]) -> None:
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")

@@ -17,9 +17,9 @@ _LETTERS = r"0-9a-z\u0430-\u044f\u3041-\u3096\u30a1-\u30fa"
 _BULK = re.compile(rf"([{_LETTERS}]{{101}})[{_LETTERS}]+|[\t\n\r ]{{2,}}")
 
 
-def folded(text: str) -> str:
+def folded(text: str, lower_case: bool = True) -> str:
     """The text as the tokenizer gets it: two texts that become equal are the same to the model."""
-    return text.lower().replace("“", '"').replace("”", '"')
+    return (text.lower() if lower_case else text).replace("“", '"').replace("”", '"')
 
 
 def condensed(text: str) -> str:

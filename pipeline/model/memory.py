@@ -12,8 +12,8 @@ from pipeline.model.architecture import Architecture, Transformer
 
 #: Bytes per number.
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-#: Texts in one pass for each image: a text of up to 52 tokens is a quarter of an image's 197 or more.
-TEXTS_PER_IMAGE = 4
+#: Tokens of texts in one pass for each image: four texts of up to 52 tokens, for an image of 197 or more.
+_TEXT_TOKENS_PER_IMAGE = 4 * 52
 _CHANNELS = 3
 _PIXEL_BYTES = 5  # as uint8 and, during normalisation, as float32
 _HIDDEN_COPIES, _WIDTH_COPIES = 3, 2
@@ -31,9 +31,14 @@ def default_rows(image_size: int, on_gpu: bool) -> int:
     return max(1, 256 * 224**2 // image_size**2) if image_size > 224 else 256
 
 
+def texts_per_image(context_length: int) -> int:
+    """Texts in one pass for each image: four of the usual context length, fewer of longer ones."""
+    return max(1, _TEXT_TOKENS_PER_IMAGE // context_length)
+
+
 def batch_bytes(sizes: Architecture, rows: int, dtype: str, tokens: int) -> int:
     """Peak bytes, without weights, of a pass over `rows` images or over the texts that go with them."""
-    return rows * max(image_bytes(sizes, dtype), TEXTS_PER_IMAGE * text_bytes(sizes, dtype, tokens))
+    return rows * max(image_bytes(sizes, dtype), texts_per_image(tokens) * text_bytes(sizes, dtype, tokens))
 
 
 def image_bytes(sizes: Architecture, dtype: str) -> int:

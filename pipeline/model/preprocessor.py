@@ -6,7 +6,6 @@ pixels that differ from those in training look plausible and are wrong.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.images.decode import CLIP_MEAN, CLIP_STD
+from pipeline.model.local.small_files import read_json
 
 #: The file of the released models, and the one that transformers 5 saves.
 PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")
@@ -31,11 +31,10 @@ class Preprocessing:
     std: tuple[float, float, float]
 
 
-def read_preprocessing(folder: Path) -> Preprocessing:
-    """Read the preprocessor file of a model folder. Raises ModelError if hanclip does otherwise."""
-    path = next(folder / name for name in PREPROCESSOR_NAMES if (folder / name).is_file())
+def read_preprocessing(path: Path) -> Preprocessing:
+    """Read a preprocessor file. Raises ModelError if hanclip does otherwise."""
+    tree = read_json(path)
     try:
-        tree = json.loads(path.read_bytes())
         tree = tree.get("image_processor", tree)
         wrong = [f"{key}={tree[key]!r}" for key, value in _EXPECTED.items() if tree.get(key, value) != value]
         wrong += ["rescale_factor other than 1/255"] * (abs(tree.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9)
@@ -43,7 +42,10 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         wrong += ["a center crop that cuts"] * _crops(tree, size)
         found = Preprocessing(size, _three(tree.get("image_mean", CLIP_MEAN)), _three(tree.get("image_std", CLIP_STD)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be parsed ({error!r}): download it again from the model's page.") from error
+        raise ModelError(
+            f"{path} cannot be parsed ({error!r}): correct it, or remove it if your model takes pixels as the released "
+            "ones do."
+        ) from error
     if wrong:
         raise ModelError(
             f"{path} asks for {', '.join(wrong)}; hanclip resizes to {size} x {size} with bicubic and no crop, as "

@@ -1,8 +1,9 @@
 """Tokenizes texts the way Chinese CLIP's published results were produced.
 
-BERT WordPiece, lower-cased, truncated to 52 tokens with [CLS] and [SEP]. As in the reference's evaluation (and unlike
-its plain `tokenize`), texts are first lower-cased by Python, and the quotes “ ”, which are not in the vocabulary,
-become `"`. Special tokens that occur in a text, such as `[MASK]`, are ordinary characters.
+BERT WordPiece, lower-cased, truncated to 52 tokens with [CLS] and [SEP], unless a model has other rules or another
+context length. As in the reference's evaluation (and unlike its plain `tokenize`), texts are first lower-cased by
+Python, and the quotes “ ”, which are not in the vocabulary, become `"`. Special tokens that occur in a text, such as
+`[MASK]`, are ordinary characters.
 
 52 tokens are about 50 Chinese characters, and product titles are often longer. A text that is too long may also be
 split into windows, whose vectors are averaged. Either way only the beginning of a long text is tokenized, see
@@ -11,7 +12,6 @@ split into windows, whose vectors are averaged. Either way only the beginning of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,15 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pipeline.errors import ModelError
 from pipeline.model.cutting import beginning, condensed, folded
+from pipeline.model.local.wordpiece import REQUIRED, Rules, read_vocabulary
 
 #: The beginning that is tokenized first, and how much more of a text that turns out to have fewer tokens.
 _CHARACTERS_PER_TOKEN, _GROWTH = 4, 4
 #: The rest is dropped: a text of 800 tokens is a page, not a caption.
 MAX_WINDOWS = 16
-
-_REQUIRED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class Tokens(NamedTuple):
@@ -39,40 +37,36 @@ class Tokens(NamedTuple):
 
 
 class Tokenizer:
-    """WordPiece over a model folder's vocabulary.
+    """WordPiece over a model's vocabulary.
 
     Attributes:
-        size: number of tokens in the vocabulary.
         room: tokens of a text that the model takes, without [CLS] and [SEP].
         unknown: id of [UNK].
     """
 
-    def __init__(self, vocabulary: dict[str, int], context_length: int) -> None:
+    def __init__(self, vocabulary: dict[str, int], rules: Rules, context_length: int) -> None:
         from transformers import BertTokenizer
 
-        self.size = max(vocabulary.values()) + 1
+        self._rules = rules
         self.room = context_length - 2
-        self._pad, self.unknown, self._cls, self._sep = (vocabulary[token] for token in _REQUIRED)
-        self._bert = BertTokenizer(vocab=vocabulary, do_lower_case=True)
+        self._pad, self.unknown, self._cls, self._sep = (vocabulary[token] for token in REQUIRED)
+        self._bert = BertTokenizer(
+            vocab=vocabulary,
+            do_lower_case=rules.lower_case,
+            strip_accents=rules.strip_accents,
+            tokenize_chinese_chars=rules.chinese_chars,
+        )
 
     @classmethod
-    def load(cls, folder: Path, context_length: int) -> Tokenizer:
-        """Load `vocab.txt`, or the vocabulary inside `tokenizer.json`. Raises ModelError."""
-        path = next(folder / name for name in ("vocab.txt", "tokenizer.json") if (folder / name).is_file())
-        try:
-            text = path.read_text(encoding="utf-8")
-            vocabulary = _lines(text) if path.suffix == ".txt" else dict(json.loads(text)["model"]["vocab"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} holds no vocabulary: download it again from the model's page.") from error
-        missing = [token for token in _REQUIRED if token not in vocabulary]
-        if missing:
-            raise ModelError(f"{path} lacks the tokens {', '.join(missing)}: take vocab.txt from the model's page.")
-        return cls(vocabulary, context_length)
+    def load(cls, vocabulary: Path, rules: Rules, context_length: int) -> Tokenizer:
+        """Load the tokenizer of a vocabulary file. Raises ModelError if it is none."""
+        return cls(read_vocabulary(vocabulary), rules, context_length)
 
     def words(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """The first `most` token ids of each text, without [CLS] and [SEP]; all of them where it has fewer."""
-        characters = most * _CHARACTERS_PER_TOKEN
-        wholes = [_shortened(text, characters) for text in texts]
+        # A text may be cut between Chinese characters only where each of them is a word.
+        characters = most * _CHARACTERS_PER_TOKEN if self._rules.chinese_chars else 4 * max(map(len, texts))
+        wholes = [_shortened(text, characters, self._rules.lower_case) for text in texts]
         ids: list[list[int]] = [[] for _ in texts]
         unfinished = list(range(len(texts)))
         while unfinished:
@@ -113,11 +107,6 @@ class Tokenizer:
         return [words[start:end] for start, end in pairwise(cuts)]
 
 
-def _shortened(text: str, characters: int) -> str:
-    whole = folded(text)
+def _shortened(text: str, characters: int, lower_case: bool) -> str:
+    whole = folded(text, lower_case)
     return condensed(whole) if len(whole) > characters else whole
-
-
-def _lines(text: str) -> dict[str, int]:
-    """One token per line; its id is the line's number."""
-    return {line: number for number, line in enumerate(text.removesuffix("\n").split("\n"))}

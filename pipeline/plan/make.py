@@ -22,7 +22,8 @@ from pipeline import sources, storage
 from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.identity import ModelFacts, check_model, check_same, identify
+from pipeline.dataset.identity import check_model, check_same, identify
+from pipeline.dataset.parts import ModelFacts, unrecorded
 from pipeline.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -108,6 +109,7 @@ def make_retry_plan(
         dataset = Dataset.open(out)
         listed = _list(config, model, 1, work)
         check_same(dataset.identity, listed.identity, dataset.uri)
+        dataset = dataset.recording(listed.identity)
         work.register("failed", dataset.quarantine(["id", "source_fingerprint", "reason", "attempts"]))
         work.register("reasons", pa.table({"reason": pa.array(reasons or list(Reason), pa.string())}))
         work.register("wanted", pa.table({"id": pa.array(ids, pa.string())}))
@@ -145,6 +147,9 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
         source = sources.scan(config.source, listing.add, config.output.uri)
         if not listing.rows:
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
+    if existing is not None:
+        notes = unrecorded(existing.identity.model_parts, model.name, model.unusual)
+        source = replace(source, notes=(*source.notes, *notes))
     if config.source.unique_ids == "row":
         listing.add_rows_to_ids()
     check_unique(listing, source)

@@ -49,6 +49,8 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "model": (["--model", "demo"], "demo"),
     "revision": (["--revision", "abc"], "abc"),
     "weights_sha256": (["--weights-sha256", "0" * 64], "0" * 64),
+    "model_sha256": (["--model-sha256", "0" * 64], "0" * 64),
+    "context_length": (["--context-length", "128"], 128),
     "dtype": (["--dtype", "fp32"], "fp32"),
     "batch_size": (["--batch-size", "3"], 3),
     "text_overflow": (["--text-overflow", "mean-of-windows"], "mean-of-windows"),

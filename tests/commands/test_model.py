@@ -161,7 +161,9 @@ def test_a_converted_model_gives_the_same_vectors(
     assert len(set(files.values())) == 1
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
     assert run_json(capsys, "show", out)["config"] == run_json(capsys, "show", path)["config"]
-    clip = ChineseClip.load(resolve(ModelConfig(name=str(out))), "fp32", "cpu")
+    spec = resolve(ModelConfig(name=str(out)))
+    assert spec.model_sha256 == resolve(ModelConfig(name=str(path))).model_sha256  # one dataset takes both
+    clip = ChineseClip.load(spec, "fp32", "cpu")
     pictures = write_pictures(tmp_path / "pictures")
     pixels = np.stack([decode(picture.read_bytes(), clip.image_size, 10**8).pixels for picture in pictures])
     np.testing.assert_allclose(clip.encode_images(pixels), golden(name, "images"), rtol=0, atol=1e-5)

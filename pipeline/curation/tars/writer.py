@@ -19,7 +19,7 @@ from pipeline import storage
 from pipeline.curation.originals.image_reader import ImageReader, ImageRequest
 from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.quarantine import quarantine_row
+from pipeline.dataset.schema import quarantine_row
 from pipeline.errors import NotFoundError
 from pipeline.phases import OnRows
 from pipeline.records import Failure

@@ -11,8 +11,9 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.model.files.cache import cache_folder
-from pipeline.model.files.contents import ORIGINAL, choose_weights, is_needed
+from pipeline.model.files.contents import SUFFIXES, WEIGHTS_NAMES, choose_by_name, is_needed, weights_among
+from pipeline.model.local.cache import cache_folder
+from pipeline.model.weights.files import INDEX
 from pipeline.storage import ObjectInfo, ReadPolicy
 
 _COPY_BYTES = 8 * 2**20
@@ -21,7 +22,7 @@ _POLICY = ReadPolicy.of(SourceConfig(allow_private_hosts=True))
 
 
 def copied(url: str, fetch: bool) -> Path:
-    """Folder with the copy of a remote model folder, or of one `.pt` file; copies only if `fetch`.
+    """Folder with the copy of a remote model folder, or of one weights file; copies only if `fetch`.
 
     The copy is named after the names and fingerprints of the remote files, so that changed files get a new copy.
 
@@ -29,7 +30,9 @@ def copied(url: str, fetch: bool) -> Path:
         ModelError: the files are no model, or are not copied yet and `fetch` is false.
         StorageError: the store failed.
     """
-    objects = _file(url) if url.endswith(ORIGINAL) else _folder(url)
+    if url.endswith(INDEX):
+        url = storage.parent(url)
+    objects = _file(url) if url.endswith(SUFFIXES) else _folder(url)
     key = repr([(uri, info.size_bytes, info.fingerprint) for uri, info in objects.items()])
     folder = cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:32]
     if folder.is_dir():
@@ -46,13 +49,14 @@ def _folder(url: str) -> dict[str, ObjectInfo]:
     base = storage.normalise(url).rstrip("/") + "/"
     found = {item.uri.removeprefix(base): item for item in storage.list_objects(base.rstrip("/"))}
     files = {file for file in found if is_needed(file)}
-    weights = choose_weights(files, url, url)
-    wanted = {file for file in files if not file.endswith(ORIGINAL) or file == weights}
+    weights = choose_by_name(files, url, url)
+    unused = {file for file in weights_among(files) if file not in WEIGHTS_NAMES and file != weights}
+    wanted = files - unused
     return {found[file].uri: found[file] for file in sorted(wanted)}
 
 
 def _file(url: str) -> dict[str, ObjectInfo]:
-    """One `.pt` file, and `vocab.txt` from the same folder if there is one."""
+    """One weights file, and `vocab.txt` from the same folder if there is one."""
     uri = storage.normalise(url)
     objects = {uri: storage.stat(uri, _POLICY)}
     words = storage.join(storage.parent(uri), "vocab.txt")

@@ -1,7 +1,7 @@
 """Downloads models from the Hugging Face hub into the hub's own cache, or finds them there.
 
-`HF_HUB_OFFLINE`, `HF_ENDPOINT` and the hub's other settings apply. A repository holds the model in transformers'
-format, or only the authors' `.pt` file.
+`HF_HUB_OFFLINE`, `HF_ENDPOINT` (the address of a mirror) and the hub's other settings apply. A repository holds the
+model in transformers' format, a LoRA adapter, or only files that training code named itself.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from pathlib import Path
 
 from pipeline.errors import ModelError
 from pipeline.faults import translated
-from pipeline.model.files.contents import PICKLES, SAFETENSORS, SMALL_FILES, file_names, find_weights, where_from
+from pipeline.model.files.contents import (
+    OWN_SUFFIXES,
+    PICKLES,
+    SAFETENSORS,
+    SMALL_FILES,
+    WEIGHTS_NAMES,
+    file_names,
+    where_from,
+)
+from pipeline.model.weights.adapter import ADAPTER_CONFIG
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-#: One `.pt` file of a repository.
-HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w.-]+\.pt)")
+#: One file of a repository, under a name that training code chose.
+HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w.-]+(?:{'|'.join(map(re.escape, OWN_SUFFIXES))}))")
 
 
 def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
@@ -30,11 +39,11 @@ def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
 
     try:
         folder = take([*SMALL_FILES, *SAFETENSORS])
-        if find_weights(file_names(folder)) is None:  # second, so that only one of the two is downloaded
+        if not _is_model(folder):  # second, so that only one of the two is downloaded
             folder = take([*SMALL_FILES, *PICKLES])
     except Exception as error:  # the errors of huggingface_hub and its HTTP client have no common base
         raise _absent(hub_id, revision, error if fetch else None, where_from(hub_id)) from error
-    if find_weights(file_names(folder)) is None and fetch:
+    if not _is_model(folder) and fetch:
         raise ModelError(
             f"The repository {hub_id} holds no model in the Hugging Face format: if it has .pt files, name one of "
             f"them as --model {hub_id}/FILE.pt."
@@ -42,12 +51,17 @@ def snapshot(hub_id: str, revision: str | None, fetch: bool) -> Path:
     return folder
 
 
+def _is_model(folder: Path) -> bool:
+    """Whether there are weights, or an adapter, whose base has them."""
+    return not file_names(folder).isdisjoint((*WEIGHTS_NAMES, ADAPTER_CONFIG))
+
+
 def original(hub_id: str, file: str, revision: str | None, fetch: bool) -> Path:
-    """Path of one `.pt` file of a repository, in a folder named after the commit. Raises ModelError."""
+    """Path of one weights file of a repository, in a folder named after the commit. Raises ModelError."""
     with translated():
         from huggingface_hub import hf_hub_download
 
-    cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model PATH.pt"
+    cure = f"download https://huggingface.co/{hub_id}/resolve/main/{file} and give its path as --model"
     try:
         return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not fetch))
     except Exception as error:  # as above

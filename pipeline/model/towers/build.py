@@ -1,13 +1,12 @@
 """Loads the two towers of a Chinese CLIP, strictly, from a checkpoint.
 
-Vision transformers and BERT come from transformers, a ResNet from `pipeline.model.towers.resnet`. The tensors of the
-authors' `.pt` files are renamed in memory. The whole model is loaded, and its weights must match exactly: a text tower
-that transformers loads alone from the same file gets random weights, and only a log line says so.
+Vision transformers and BERT come from transformers, a ResNet from `pipeline.model.towers.resnet`. They get the weights
+and settings that `ModelSpec` was made from, and never a folder: transformers would apply an adapter in it if PEFT is
+installed. The whole model is loaded, and its weights must match exactly.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,11 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.model.architecture import RESNET
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.files import original
-from pipeline.model.files.tensors import unreadable
 from pipeline.model.tokenizer import Tokens
+from pipeline.model.weights.adapter import read_adapter
+from pipeline.model.weights.tensors import unreadable
+from pipeline.model.weights.weights import open_weights
 
-#: Buffers and BERT's pooler, which old checkpoints contain and Chinese CLIP does not use.
-_UNUSED = ("position_ids", "token_type_ids", "text_model.pooler.dense.weight", "text_model.pooler.dense.bias")
 #: Names of the image tower's parameters.
 _VISUAL = ("vision_model.", "visual_projection.")
 
@@ -82,64 +80,61 @@ class LoadedTowers:
         return _vectors(self._text_features(input_ids=tokens.ids, attention_mask=tokens.mask))
 
 
-def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype, vocabulary_size: int) -> LoadedTowers:
+def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> LoadedTowers:
     """Load the weights of `spec`. Raises ModelError if they are damaged, unsafe or do not fit."""
-    model = load_model(spec)
-    words = model.config.text_config
-    if words.vocab_size < vocabulary_size or words.max_position_embeddings < spec.context_length:
-        raise ModelError(
-            f"{spec.vocabulary_folder or spec.folder}: {vocabulary_size} tokens and {spec.context_length} positions do "
-            f"not fit the text tower, which has {words.vocab_size} and {words.max_position_embeddings}. Take all files "
-            "from one model."
-        )
-    return LoadedTowers(model, device, dtype)
+    return LoadedTowers(load_model(spec), device, dtype)
 
 
 def load_model(spec: ModelSpec) -> Any:
     """The model in float32 on the CPU, for inference. Raises ModelError if its weights are damaged or do not fit.
 
-    Pickled weights are read with `weights_only=True`, and code in the model's folder is never run.
+    Pickled weights are read without torch's unpickler, and code in the model's folder is never run.
     """
+    path = Path(spec.folder) / spec.weights_file
     with quiet():
-        model, report = _read_model(spec)
-    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(_UNUSED)]
-    wrong = [*report["missing_keys"], *unexpected, *(str(item[0]) for item in report["mismatched_keys"])]
+        model, report = _read_model(spec, path)
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *(str(item[0]) for item in report["mismatched_keys"])]
     if wrong:
-        source = "its other weights" if spec.weights_file.endswith(".pt") else "config.json"
         raise ModelError(
-            f"{Path(spec.folder) / spec.weights_file}: the weights do not fit {source} in {len(wrong)} places, "
-            f"{sorted(wrong)[0]} first. Take all files from one model."
+            f"{path}: the weights do not fit each other in {len(wrong)} places, {sorted(wrong)[0]} first. Take all of "
+            "them from one model."
         )
     return model.eval()
 
 
-def _read_model(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
+def _read_model(spec: ModelSpec, path: Path) -> tuple[Any, dict[str, Any]]:
     """The model in float32 on the CPU, whatever the stored format, and transformers' report on its keys."""
-    path = Path(spec.folder) / spec.weights_file
+    tree = spec.sizes.config()
     try:
-        if path.suffix == ".pt":
-            tree = original.read_architecture(path).config()
-            source: Any = None
-            given = {"config": _config(tree), "state_dict": original.load_state(path)}
-        else:
-            tree = json.loads((path.parent / "config.json").read_bytes())
-            source, given = spec.folder, {"use_safetensors": ".safetensors" in spec.weights_file}
         model, report = _model_class(tree).from_pretrained(
-            source,
-            **given,
+            None,
+            config=_config(tree),
+            state_dict=load_state(spec, path),
             dtype=torch.float32,
             attn_implementation="sdpa",
             ignore_mismatched_sizes=True,  # reported instead, and refused above
-            weights_only=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
     except ModelError:
         raise
-    except Exception as error:  # transformers, torch, pickle and safetensors have no common base
+    except Exception as error:  # transformers and torch have no common base
         raise unreadable(path, error) from error
     return model, report
+
+
+def load_state(spec: ModelSpec, path: Path) -> dict[str, torch.Tensor]:
+    """The weights by transformers' names, in float32, with an adapter merged. Raises ModelError."""
+    weights = open_weights(path.parent, path.name, spec.address)
+    changes = read_adapter(Path(spec.adapter)).merged_into(weights.shapes) if spec.adapter else {}
+    state = {}
+    for name, values in weights.values():
+        change = changes.get(name)
+        if change is not None:
+            values = change.values if change.replaces else values + change.values
+        state[name] = torch.from_numpy(values)
+    return state
 
 
 def _model_class(tree: dict[str, Any]) -> Any:
@@ -155,8 +150,13 @@ def _model_class(tree: dict[str, Any]) -> Any:
 
 
 def _config(tree: dict[str, Any]) -> Any:
-    """The configuration object for the tree of a config.json."""
-    return _model_class(tree).config_class(**{key: value for key, value in tree.items() if key != "model_type"})
+    """The configuration object for the tree of a config.json.
+
+    It names no padding: transformers would set that word's row of the loaded weights to zero.
+    """
+    text = {**tree["text_config"], "pad_token_id": None}
+    given = {**{key: value for key, value in tree.items() if key != "model_type"}, "text_config": text}
+    return _model_class(tree).config_class(**given)
 
 
 def _vectors(output: Any) -> torch.Tensor:

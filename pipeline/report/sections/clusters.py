@@ -110,9 +110,8 @@ def _words(material: Material, directions: Vectors, model: str | None) -> tuple[
         from pipeline.model.files.find import find_files
 
         # Writing a report must not download a model.
-        files = find_files(model or identity.model, None if model else identity.revision, fetch=bool(model))
-        place = files.folder / files.weights_file if files.is_original else files.folder
-        vectors = encoder_of(material.dataset.uri, str(place), "fp32").encode_texts(CATEGORIES)
+        find_files(model or identity.model, None if model else identity.revision, fetch=bool(model))
+        vectors = encoder_of(material.dataset.uri, model, "fp32").encode_texts(CATEGORIES)
     except (HanclipError, ImportError) as error:
         return [[] for _ in directions], str(error)
     return _best(CATEGORIES, vectors, directions), ""

@@ -19,12 +19,15 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.layout import EMBEDDINGS, data_files
+from pipeline.dataset.parts import unrecorded
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import read_footer
 from pipeline.errors import AlreadyExistsError, IdentityError, RunError
 from pipeline.vocabulary import FORMAT_VERSION
 from tests.fixtures.datasets import (
     DIM,
+    PARTS,
+    FakeModel,
     an_identity,
     commit,
     embedded_rows,
@@ -34,6 +37,12 @@ from tests.fixtures.datasets import (
 )
 
 SHARD = f"{7:032x}"
+
+
+def other_parts(**parts: object) -> dict[str, object]:
+    return {"model_parts": {**PARTS, **parts}}
+
+
 DAY = "2026-11-21"
 NOTHING = QUARANTINE.empty_table()
 
@@ -63,7 +72,13 @@ def test_the_same_weights_under_another_name_are_the_same_identity() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"weights_sha256": "2" * 64}, ["weights_sha256", "1" * 64, "2" * 64, "use the model"]),
+        ({"weights_sha256": "2" * 64, "model_parts": None}, ["weights_sha256", "1" * 64, "2" * 64, "use the model"]),
+        (other_parts(weights="4" * 64), ["weights: ", "3" * 64, "4" * 64, "use the model"]),
+        (other_parts(adapter="5" * 64), ["adapter: ", "None", "5" * 64, "LoRA adapter"]),
+        (other_parts(vocabulary="6" * 64), ["vocabulary: ", PARTS["vocabulary"], "6" * 64, "vocab.txt"]),
+        (other_parts(tokenizer={"do_lower_case": False}), ["tokenizer: ", "do_lower_case", "tokenizer_config.json"]),
+        (other_parts(context_length=128), ["context_length: ", "52", "128", "--context-length"]),
+        (other_parts(configuration={"text_config.hidden_act": "relu"}), ["configuration: ", "relu", "config.json"]),
         ({"preprocessing": "crop"}, ["preprocessing", "squash-bicubic-8", "crop", "another OUT"]),
         ({"dim": 512}, ["dim", "8", "512"]),
         ({"has_texts": False}, ["has_texts", "True", "False", "another OUT"]),
@@ -77,6 +92,43 @@ def test_a_different_identity_is_refused_with_both_values_and_the_cure(
     with pytest.raises(IdentityError) as caught:
         Dataset.open_or_create(dataset.uri, an_identity(**change))
     assert all(word in str(caught.value) for word in expected)
+
+
+def test_other_files_with_the_same_weights_are_the_same_model(dataset: Dataset) -> None:
+    again = Dataset.open_or_create(dataset.uri, an_identity(weights_sha256="2" * 64))
+    assert (again.identity.weights_sha256, again.identity.digest()) == ("1" * 64, dataset.identity.digest())
+
+
+EARLIER = {"model_sha256": None, "model_parts": None}
+
+
+def test_a_dataset_that_does_not_record_the_parts_keeps_its_shard_ids_and_records_them_at_the_next_run(
+    tmp_path: Path,
+) -> None:
+    out = str(tmp_path / "out")
+    earlier = Dataset.open_or_create(out, an_identity(**EARLIER))
+    assert "model_parts" not in json.loads((tmp_path / "out" / "_dataset.json").read_text())
+    assert not (tmp_path / "out" / "_model.json").exists()
+    own = an_identity(**other_parts(vocabulary="6" * 64))
+    recorded = Dataset.open_or_create(out, own)
+    assert recorded.identity.digest() == earlier.identity.digest() == an_identity().digest()
+    assert Dataset.open(out).identity.model_parts == own.model_parts
+    for other in (an_identity(), an_identity(**other_parts(configuration={"text_config.hidden_act": "relu"}))):
+        with pytest.raises(IdentityError, match="vocabulary"):
+            Dataset.open_or_create(out, other)
+
+
+@pytest.mark.parametrize("parts", [{"adapter": "5" * 64}, {"context_length": 128}, {"tokenizer": {"a": True}}])
+def test_what_earlier_versions_never_did_is_known_of_their_datasets(parts: dict[str, object]) -> None:
+    with pytest.raises(IdentityError, match=next(iter(parts))):
+        check_same(an_identity(**EARLIER), an_identity(**other_parts(**parts)), "out")
+
+
+def test_what_a_dataset_does_not_record_is_stated_unless_the_model_is_as_released() -> None:
+    own = FakeModel(unusual=("vocabulary", "configuration"))
+    (note,) = unrecorded(None, own.name, own.unusual)
+    assert "before hanclip recorded the vocabulary and the configuration of its model" in note
+    assert unrecorded(None, own.name, ()) == unrecorded(PARTS, own.name, own.unusual) == ()
 
 
 def test_the_shard_rows_of_the_first_creator_are_kept(dataset: Dataset) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.files.find import demo_folder
+from pipeline.model.local.wordpiece import Rules
 from tests.fixtures.checkpoints import CLIP_MEAN, CLIP_STD, write_checkpoint
 
 
@@ -78,12 +80,23 @@ def test_the_released_layout_resolves(released: Path) -> None:
         revision=None,
         weights_sha256=sha256(released / "pytorch_model.bin"),
         weights_file="pytorch_model.bin",
+        sizes=spec.sizes,
         image_size=32,
         image_mean=tuple(CLIP_MEAN),
         image_std=tuple(CLIP_STD),
         dim=16,
         preprocessing="squash-bicubic-32/white/v1",
+        vocabulary=str(released.resolve() / "vocab.txt"),
+        rules=Rules(),
         context_length=52,
+        parts={
+            "weights": spec.parts["weights"],
+            "adapter": None,
+            "vocabulary": sha256(released / "vocab.txt"),
+            "tokenizer": {},
+            "context_length": 52,
+            "configuration": {"vision_config.num_attention_heads": 2, "text_config.num_attention_heads": 2},
+        },
     )
     assert pickle.loads(pickle.dumps(spec)) == spec
 
@@ -104,7 +117,7 @@ def test_the_digest_of_sharded_weights_is_that_of_their_sha256sum_listing(tmp_pa
     assert spec.weights_file == "model.safetensors.index.json"
     assert spec.weights_sha256 == hashlib.sha256(listing.stdout).hexdigest()
     shards[0].unlink()
-    assert f"lacks {shards[0].name}, which model.safetensors.index.json lists: download" in refusal(folder)
+    assert f"lacks {shards[0].name}, which model.safetensors.index.json lists: copy" in refusal(folder)
 
 
 def test_digests_are_cached_until_the_file_changes(modern: Path, tmp_path: Path, cache: Path) -> None:
@@ -128,19 +141,36 @@ def test_weights_that_differ_from_the_pinned_digest_are_refused(modern: Path) ->
     message = refusal(modern, weights_sha256="0" * 64)
     assert digest in message
     assert "0" * 64 in message
-    assert message.endswith("use the pinned weights, or change weights_sha256.")
+    assert message.endswith("use the pinned model, or change weights_sha256.")
+    whole = resolved(modern).model_sha256
+    assert resolved(modern, model_sha256=whole).model_sha256 == whole
+    assert whole in refusal(modern, model_sha256="0" * 64)
 
 
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "vocab.txt", "pytorch_model.bin"])
-def test_a_missing_file_is_reported_with_its_download_address(released: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "pytorch_model.bin"])
+def test_advice_on_a_missing_file_keeps_the_users_weights(released: Path, tmp_path: Path, name: str) -> None:
+    words = [f"{number}" for number in range(5000)]
     folder = copy(released, tmp_path / "model")
     (folder / name).unlink()
+    if name == "vocab.txt":  # of another size than the one that ships
+        state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+        table = "text_model.embeddings.word_embeddings.weight"
+        torch.save({**state, table: state[table][: len(words)].clone()}, folder / "pytorch_model.bin")
+        copy_config = json.loads((folder / "config.json").read_text())
+        copy_config["text_config"]["vocab_size"] = len(words)
+        (folder / "config.json").write_text(json.dumps(copy_config))
     message = refusal(folder)
-    assert f"lacks {name}" in message
     assert str(folder) in message
-    assert "https://huggingface.co/" in message
-    assert message.endswith("--model FOLDER.")
-    assert message.count(". ") == 0
+    assert "huggingface.co" not in message
+    if name != "pytorch_model.bin":
+        assert f"{name} of the model that yours was tuned from beside" in message
+
+
+def test_a_missing_preprocessor_follows_from_the_weights(released: Path, tmp_path: Path) -> None:
+    folder = copy(released, tmp_path / "model")
+    (folder / "preprocessor_config.json").unlink()
+    assert resolved(folder).parts == resolved(released).parts
+    assert resolved(folder).preprocessing == resolved(released).preprocessing
 
 
 def test_files_written_by_transformers_5_are_read(modern: Path, tmp_path: Path) -> None:
@@ -219,8 +249,9 @@ def test_another_model_type_is_refused(modern: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["./no/such/folder", "nothing", "/no/folder", "a/b/c", "clip_cn_rn50.pt", "a/b.pt"])
 def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(name: str) -> None:
     assert refusal(name) == (
-        f"There is no model {name}: give rn50, vit-b-16, vit-l-14, vit-l-14-336, vit-h-14 or demo, a folder, a .pt "
-        "file, a URL of either, or a hub id like OFA-Sys/chinese-clip-vit-base-patch16 as --model."
+        f"There is no model {name}: give rn50, vit-b-16, vit-l-14, vit-l-14-336, vit-h-14 or demo, a folder, a file "
+        "with weights, a URL of either, a hub id like OFA-Sys/chinese-clip-vit-base-patch16, or modelscope:ORG/NAME as "
+        "--model."
     )
 
 
@@ -251,11 +282,7 @@ def test_an_incomplete_url_is_refused_before_anything_is_downloaded(tmp_path: Pa
     with pytest.raises(HanclipError, match="nowhere"):
         resolved(f"file://{tmp_path}/nowhere")
     (tmp_path / "config.json").write_text("{}")
-    message = refusal(f"file://{tmp_path}")
-    assert (
-        f"lacks preprocessor_config.json and vocab.txt and pytorch_model.bin (or model.safetensors) in file://{tmp_path}"
-        in message
-    )
+    assert f"has no weights in file://{tmp_path}: copy yours there" in refusal(f"file://{tmp_path}")
     assert not cache.exists()
 
 

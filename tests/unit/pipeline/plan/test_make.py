@@ -25,7 +25,7 @@ from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import scan
 from tests.fixtures.catalogs import MODEL, Catalog, planned_ids, shard_ids, skus
-from tests.fixtures.datasets import FakeModel, carry_out
+from tests.fixtures.datasets import PARTS, FakeModel, carry_out
 
 
 @pytest.fixture
@@ -225,8 +225,8 @@ def test_another_model_is_refused_before_the_source_is_listed(catalog: Catalog) 
     catalog.plan()
     for file in catalog.source.iterdir():
         file.unlink()
-    with pytest.raises(IdentityError, match="weights_sha256"):
-        make_plan(catalog.config(), FakeModel(weights_sha256="2" * 64), new_run_id(), 2)
+    with pytest.raises(IdentityError, match="vocabulary"):
+        make_plan(catalog.config(), FakeModel(parts={**PARTS, "vocabulary": "2" * 64}), new_run_id(), 2)
 
 
 def test_an_additional_column_is_refused(catalog: Catalog) -> None:

@@ -20,9 +20,9 @@ from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.images.decode import decode
 from pipeline.model.architecture import RESNET, from_config
-from pipeline.model.card import STANDARD_VOCABULARY_SHA256
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.chinese_clip import ChineseClip
+from pipeline.model.local.wordpiece import STANDARD_VOCABULARY_SHA256
 from pipeline.model.released import VARIANTS
 from pipeline.model.towers.build import load_model
 from tests.fixtures.checkpoints import vocabulary
@@ -215,7 +215,7 @@ def test_the_resnet_from_the_hub_uses_the_bundled_vocabulary(resnet: Path, tmp_p
     for name in ("rn50", "RN50", "OFA-Sys/chinese-clip-rn50", "OFA-Sys/chinese-clip-rn50/clip_cn_rn50.pt"):
         model, commit, file, words = resolve_in_new_process(name, tmp_path).split()
         assert (commit, file) == ("1" * 40, "clip_cn_rn50.pt")
-        assert hashlib.sha256((Path(words) / "vocab.txt").read_bytes()).hexdigest() == STANDARD_VOCABULARY_SHA256
+        assert hashlib.sha256(Path(words).read_bytes()).hexdigest() == STANDARD_VOCABULARY_SHA256
         assert model.endswith("chinese-clip-rn50") == (not name.endswith(".pt"))
 
 
@@ -238,7 +238,7 @@ def resolve_in_new_process(name: str, home: Path) -> str:
         "from pipeline.errors import ModelError\n"
         f"try: s = resolve(ModelConfig(name={name!r}))\n"
         "except ModelError as error: print(error)\n"
-        "else: print(s.name, s.revision, s.weights_file, s.vocabulary_folder)\n"
+        "else: print(s.name, s.revision, s.weights_file, s.vocabulary)\n"
     )
     env = {**os.environ, "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
@@ -247,11 +247,14 @@ def resolve_in_new_process(name: str, home: Path) -> str:
 
 def test_a_folder_with_one_original_file_is_a_model(plain: Path, resnet: Path, tmp_path: Path) -> None:
     spec = spec_of(plain.parent)
-    assert (spec.folder, spec.weights_file, spec.vocabulary_folder) == (str(plain.parent.resolve()), "clip.pt", None)
+    folder = plain.parent.resolve()
+    assert (spec.folder, spec.weights_file, spec.vocabulary) == (str(folder), "clip.pt", str(folder / "vocab.txt"))
     write_words(tmp_path)
     for path, name in ((plain, "a.pt"), (resnet, "b.pt")):
         shutil.copy(path, tmp_path / name)
-    with pytest.raises(ModelError, match=r"holds a\.pt, b\.pt: give the path of one of them as --model PATH\.pt\."):
+    with pytest.raises(
+        ModelError, match=r"holds different weights in a\.pt, b\.pt: give one of them as --model .*/FILE\."
+    ):
         spec_of(tmp_path)
     assert spec_of(tmp_path / "b.pt").image_size == 64
 
@@ -283,11 +286,11 @@ BLOCK = "module.visual.transformer.resblocks.1"
     [
         (
             lambda s: s.pop(f"{BLOCK}.ln_1.bias"),
-            r"do not fit its other weights in 1 places, .*layers.1.layer_norm1.bias",
+            r"do not fit each other in 1 places, .*layers.1.layer_norm1.bias",
         ),
         (
             lambda s: s.update({"module.extra.weight": torch.zeros(3)}),
-            r"in 1 places, extra\.weight first",
+            r"not part of a Chinese CLIP: extra\.weight",
         ),
         (
             lambda s: s.update({"module.visual.proj": torch.zeros(128, 31)}),
@@ -314,7 +317,7 @@ def test_weights_that_do_not_fit_each_other_are_refused(
         ),
         (
             lambda s: s.update({"module.visual.conv1.weight": torch.zeros(96, 3, 16, 16)}),
-            "96 wide, which is not a multiple of its heads' width, 64",
+            "96 wide, which is not a multiple of its heads' width in the released models",
         ),
     ],
     ids=["no text tower", "no image tower", "no square", "no heads"],
@@ -347,7 +350,7 @@ def test_a_pickle_with_code_is_refused_and_not_executed(plain: Path, tmp_path: P
 def test_damaged_files_are_reported(plain: Path, tmp_path: Path, size: int) -> None:
     write_words(tmp_path)
     (tmp_path / "cut.pt").write_bytes(plain.read_bytes()[:size])
-    with pytest.raises(ModelError, match=r"cut\.pt cannot be loaded .*: download the model's files again"):
+    with pytest.raises(ModelError, match=r"cut\.pt cannot be loaded .*: download or copy this file again"):
         spec_of(tmp_path / "cut.pt")
 
 
@@ -362,5 +365,5 @@ def test_files_that_are_not_checkpoints_are_reported(tmp_path: Path, content: by
 def test_a_vocabulary_that_is_too_large_is_refused(tmp_path: Path) -> None:
     write_words(tmp_path)
     write_original(tmp_path / "clip.pt", replace(SMALL["vit-b-16"], vocabulary=21127))
-    with pytest.raises(ModelError, match="21128 tokens and 52 positions do not fit the text tower, which has 21127"):
+    with pytest.raises(ModelError, match="has 21,128 tokens, the text tower knows 21,127"):
         ChineseClip.load(spec_of(tmp_path), "fp32", **CPU)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,16 +21,32 @@ def cache_folder() -> Path:
 
 def file_sha256(path: Path) -> str:
     """Hex digest of a file, cached by its path, size and modification time."""
-    info = path.stat()
-    key = f"{path.resolve()}\0{info.st_size}\0{info.st_mtime_ns}"
-    cached = cache_folder() / "sha256" / hashlib.sha256(key.encode()).hexdigest()
+
+    def compute() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return cached("sha256", [path], "", compute)
+
+
+def cached(kind: str, files: Sequence[Path], of: str, compute: Callable[[], str]) -> str:
+    """A text that `compute` derives from `files`, cached by their paths, sizes and modification times.
+
+    Args:
+        kind: names the derivation, and its folder in the cache.
+        files: what it depends on.
+        of: which part of the files it is about.
+        compute: derives it; what it raises is not cached.
+    """
+    infos = [(path, path.stat()) for path in files]
+    key = "\0".join([*(f"{path.resolve()}\0{info.st_size}\0{info.st_mtime_ns}" for path, info in infos), of])
+    place = cache_folder() / kind / hashlib.sha256(key.encode()).hexdigest()
     with suppress(OSError):
-        return cached.read_text(encoding="ascii")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return place.read_text(encoding="ascii")
+    found = compute()
     with suppress(OSError):
-        _write_atomically(cached, digest)
-    return digest
+        _write_atomically(place, found)
+    return found
 
 
 def _write_atomically(path: Path, text: str) -> None:

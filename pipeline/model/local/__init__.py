@@ -1,0 +1,1 @@
+"""What is on this machine: the cache, and the small files of a model."""

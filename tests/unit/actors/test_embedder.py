@@ -1,0 +1,56 @@
+"""A model that gives no finite vector ends the run; single records without one go to quarantine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from actors.embedder import Embedder
+from pipeline.config import ModelConfig
+from pipeline.dataset.schema import QUARANTINE, rows_schema
+from pipeline.errors import ModelError
+from pipeline.records import ImageBatch
+from tests.fixtures.datasets import filled
+
+
+class BrokenClip:
+    """Gives NaN for images whose first value is 0."""
+
+    dim, dtype, device_name, logit_scale = 3, torch.bfloat16, "cpu", 100.0
+
+    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        vectors = np.tile(np.array([1, 0, 0], np.float32), (len(pixels), 1))
+        vectors[pixels[:, 0, 0, 0] == 0] = np.nan
+        return vectors
+
+
+class BrokenEmbedder(Embedder):
+    def _load(self) -> Any:
+        return BrokenClip()
+
+
+def embed(broken: int, sound: int) -> tuple[int, int]:
+    embedder = BrokenEmbedder(ModelConfig(name="mine"), 1, "cpu")
+    embedder.setup()
+    ids = [f"{number}" for number in range(broken + sound)]
+    rows = filled({"id": ids}, rows_schema(True, False, QUARANTINE.empty_table().select([]).schema))
+    pixels = np.ones((len(ids), 4, 4, 3), np.uint8)
+    pixels[:broken] = 0
+    batch, _ = embedder.embed(ImageBatch(rows, pixels, QUARANTINE.empty_table()), 1)
+    return batch.table.num_rows, batch.quarantine.num_rows
+
+
+def test_single_records_without_a_finite_vector_are_quarantined() -> None:
+    assert embed(broken=9, sound=1) == (1, 9)
+    assert embed(broken=3, sound=0) == (0, 3)  # too few to blame the model
+
+
+def test_a_chunk_without_a_finite_vector_is_the_models_fault() -> None:
+    with pytest.raises(
+        ModelError, match=r"model mine gave no finite vector for any of 8 records in bfloat16\. The fau"
+    ):
+        embed(broken=8, sound=0)
