@@ -109,9 +109,11 @@ class UnavailableError(StorageError):
 
     Attributes:
         retry_after_s: how long the server asks to wait before the next attempt, in seconds.
+        status: the HTTP status; 0 if it is unknown.
     """
 
     retry_after_s: float = 0.0
+    status: int = 0
 
 
 class TimedOutError(UnavailableError):

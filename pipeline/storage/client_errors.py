@@ -119,7 +119,7 @@ def _by_status(status: int, code: str, uri: str, retry_after_s: float) -> Storag
     if status in {408, 409, 425, 429} or status >= 500:
         later = f", asks to wait {retry_after_s:,.0f} s" if retry_after_s else ""
         busy = _unavailable(uri, f"HTTP {status}{later}")
-        busy.retry_after_s = retry_after_s
+        busy.retry_after_s, busy.status = retry_after_s, status
         return busy
     hint = "Check AWS_REGION and AWS_ENDPOINT_URL." if scheme(uri).startswith("s3") else "Check the address."
     answer = f"HTTP {status} {code}".rstrip()

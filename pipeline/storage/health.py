@@ -14,6 +14,8 @@ from pipeline.storage.uris import scheme, split_bucket
 
 #: Consecutive objects without an answer before a store counts as down: fewer may be broken in a working store.
 _DOWN_AFTER = 3
+#: Tries of an object at a host that has not served anything yet.
+_FEW_TRIES = 4
 #: Failures in a row before a host that has never answered is given up.
 _SILENCES = 3
 #: A timeout counts as two failures, since it was waited for.
@@ -52,13 +54,15 @@ class _Host:
     """What is known of a host.
 
     Attributes:
-        answered: it has answered before, so that it is worth waiting for.
-        silences: failures since then.
-        spent: objects since then whose retries are used up.
+        answered: it has sent a response.
+        served: one of them was an object or a refusal, so that it is worth waiting for.
+        silences: requests without a response since the last one.
+        spent: objects whose retries are used up since the last one that was served.
         asked_again: when the next request may be sent; None while it is not given up.
     """
 
     answered: bool = False
+    served: bool = False
     silences: int = 0
     spent: int = 0
     asked_again: float | None = None
@@ -67,8 +71,9 @@ class _Host:
 class HostHealth:
     """The health of the many http(s) hosts of one source; each is named by its authority.
 
-    A host that has never answered is given up after a few failed requests. One that has answered is retried as long as
-    any store, and given up when three of its objects got no answer in all that time.
+    A host that has never answered is given up after a few failed requests, one that has never served anything after
+    three objects. One that has is retried like any store: after three objects that used up their retries, each of the
+    next ones has one try, or, if it does not respond any more, none for a while.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +96,13 @@ class HostHealth:
         """The host sent a response, whatever it says."""
         with self._lock:
             host = self._of(authority)
-            host.answered, host.silences, host.spent, host.asked_again = True, 0, 0, None
+            host.answered, host.silences, host.asked_again = True, 0, None
+
+    def served(self, authority: str) -> None:
+        """The host sent an object, or refused it for good."""
+        with self._lock:
+            host = self._of(authority)
+            host.served, host.spent = True, 0
 
     def silent(self, authority: str, timed_out: bool) -> None:
         """A request ended without a response."""
@@ -102,12 +113,25 @@ class HostHealth:
                 host.asked_again = self._clock() + _PAUSE_S
 
     def spent(self, authority: str) -> None:
-        """The retries of an object are used up; counts if its host has been silent since its last response."""
+        """The retries of an object are used up."""
         with self._lock:
             host = self._of(authority)
-            host.spent += host.silences > 0
-            if host.spent >= _DOWN_AFTER and host.asked_again is None:
+            host.spent += 1
+            if host.spent >= _DOWN_AFTER and (host.silences > 0 or not host.served):
                 host.asked_again = self._clock() + _PAUSE_S
+
+    def tries(self, authority: str) -> int | None:
+        """How often an object of this host is tried; None for as long as the retries take."""
+        with self._lock:
+            host = self._of(authority)
+            if host.spent >= _DOWN_AFTER:
+                return 1
+            return None if host.served else _FEW_TRIES
+
+    def is_silent(self, authority: str) -> bool:
+        """Whether the latest request got no response."""
+        with self._lock:
+            return self._of(authority).silences > 0
 
     def is_given_up(self, authority: str) -> bool:
         """Whether retries at this host are a waste of time for now."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple, TypeVar
 
-from pipeline.errors import StorageError, TooLargeError, UnavailableError
+from pipeline.errors import HostDownError, StorageError, TimedOutError, TooLargeError, UnavailableError
 from pipeline.storage.backends.contract import Backend
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.client_errors import translated
-from pipeline.storage.health import StoreHealth
+from pipeline.storage.health import HostHealth, StoreHealth
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import HTTP_SCHEMES, normalise, printable, scheme, web_host
 
@@ -22,6 +22,9 @@ J = TypeVar("J")
 #: Spans of one object with a smaller gap share a request: the request costs more than reading the gap.
 _GAP_BYTES = 128 * 2**10
 _MERGED_BYTES = 32 * 2**20
+#: Tries at one of many hosts: a timeout was waited for, and HTTP 500 is mostly about the one object.
+_TRIES_WITH_TIMEOUT = 2
+_TRIES_WITH_FAULT = 4
 
 
 def read_bytes(uri: str, max_bytes: int | None = None, policy: ReadPolicy = DEFAULT_POLICY) -> bytes:
@@ -63,8 +66,8 @@ def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageEr
             result = error
         answered = not isinstance(result, UnavailableError)
         health.record(uri, answered)
-        if policy.hosts and not answered:
-            policy.hosts.spent(web_host(uri))
+        if policy.hosts:
+            _record(policy.hosts, web_host(uri), result)
         return result
 
     return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
@@ -146,23 +149,41 @@ def _pool(concurrency: int) -> ThreadPoolExecutor:
 
 
 def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
-    failure: StorageError | None = None
+    host, hosts = web_host(uri), policy.hosts
+    failures: list[StorageError] = []
 
     def hopeless() -> bool:
-        return policy.hosts is not None and policy.hosts.is_given_up(web_host(uri))
+        return hosts is not None and bool(failures) and _is_hopeless(failures, host, hosts)
 
     def attempt() -> bytes:
-        nonlocal failure
-        if failure is not None and hopeless():
-            raise failure  # its own, rather than that its host was given up meanwhile
+        if hopeless():
+            raise failures[-1]  # its own, rather than that its host was given up meanwhile
         try:
             with translated(uri):
                 return backend.get(uri, policy)
         except StorageError as error:
-            failure = error
+            failures.append(error)
             raise
 
     return with_retries(attempt, policy, hopeless)
+
+
+def _record(hosts: HostHealth, host: str, result: bytes | StorageError) -> None:
+    if not isinstance(result, UnavailableError):
+        hosts.served(host)
+    elif not isinstance(result, HostDownError) or hosts.is_silent(host):  # else a host that it redirects to is down
+        hosts.spent(host)
+
+
+def _is_hopeless(failures: list[StorageError], host: str, hosts: HostHealth) -> bool:
+    """Whether more tries of an object of one of many hosts are a waste of time."""
+    last, tries = failures[-1], len(failures)
+    if isinstance(last, TimedOutError) and tries >= _TRIES_WITH_TIMEOUT:
+        return True
+    if isinstance(last, UnavailableError) and last.status == 500 and tries >= _TRIES_WITH_FAULT:
+        return True
+    allowed = hosts.tries(host)
+    return hosts.is_given_up(host) or (allowed is not None and tries >= allowed)
 
 
 def _guarded_backend(uri: str, policy: ReadPolicy) -> Backend:

@@ -46,26 +46,38 @@ def test_one_request_in_a_while_finds_out_whether_the_host_is_back() -> None:
     assert not hosts.is_given_up("a")
 
 
-def test_a_host_that_answered_before_keeps_its_retries_until_three_objects_used_them_up() -> None:
+def test_a_host_that_served_before_keeps_its_retries_until_three_objects_used_them_up() -> None:
     hosts = HostHealth(Clock())
     hosts.answered("a")
+    hosts.served("a")
     for _ in range(50):
         hosts.silent("a", timed_out=True)
-    assert not hosts.is_given_up("a")
+    assert (hosts.is_given_up("a"), hosts.tries("a")) == (False, None)
     for _ in range(2):
         hosts.spent("a")
-    assert not hosts.is_given_up("a")
+    assert (hosts.is_given_up("a"), hosts.tries("a")) == (False, None)
     hosts.spent("a")
+    assert (hosts.is_given_up("a"), hosts.tries("a")) == (True, 1)
+
+
+def test_a_host_that_responds_but_serves_nothing_is_given_up_after_three_objects() -> None:
+    hosts = HostHealth(Clock())
+    for expected in (4, 4, 4):
+        assert hosts.tries("a") == expected
+        hosts.answered("a")
+        hosts.spent("a")
     assert hosts.is_given_up("a")
 
 
-def test_objects_that_fail_at_a_host_that_responds_do_not_count() -> None:
+def test_a_busy_host_that_served_before_is_asked_once_for_each_object_until_it_serves_again() -> None:
     hosts = HostHealth(Clock())
+    hosts.served("a")
     for _ in range(9):
-        hosts.silent("a", timed_out=False)
         hosts.answered("a")
         hosts.spent("a")
-    assert not hosts.is_given_up("a")
+    assert (hosts.is_given_up("a"), hosts.may_ask("a"), hosts.tries("a")) == (False, True, 1)
+    hosts.served("a")
+    assert hosts.tries("a") is None
 
 
 def test_the_oldest_hosts_are_forgotten() -> None:
