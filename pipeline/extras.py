@@ -25,7 +25,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "flows": ("prefect", "psutil", "fastapi", "sqlalchemy"),
     "jobs": ("httpx",),
     "lmdb": ("lmdb",),
-    "heif": ("pi_heif",),
+    "heif": ("pillow_heif",),
 }
 _NAMED = re.compile(r"hanclip\[([\w,-]+)\]")
 _OF_EXTRA = re.compile(r"""extra == ['"]([\w-]+)['"]""")

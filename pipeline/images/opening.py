@@ -7,7 +7,6 @@ there instead of an image. A HEIC decoder is an extra, looked for when the first
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +35,7 @@ _READ = ", ".join(known.name for known in FORMATS if known.decoder)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-#: Packages with one interface, of which the extra brings the first: it has no encoder, and so no code under the GPL.
-_HEIF_PACKAGES = ("pi_heif", "pillow_heif")
+_HEIF_PACKAGE = "pillow_heif"
 _PREPARED = {"PNG": without_invalid_transparency, "HEIC": unrotated}
 
 
@@ -59,8 +57,7 @@ def opened(data: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{error}") from error
     except Exception as error:  # on damaged input, Pillow's plugins raise nearly every built-in exception
-        cause = _refusal(data, known) if isinstance(error, UnidentifiedImageError) else error
-        raise damage(data, known, cause) from error
+        raise damage(data, known, error) from error
 
 
 def raise_pillow_limit(max_pixels: int) -> None:
@@ -87,7 +84,16 @@ def _open(data: bytes, known: FileFormat | None) -> Image.Image:
     if known.decoder in _UNSIGNED:
         return _open_unknown(data, (known.decoder,))
     prepare = _PREPARED.get(known.name)
-    return Image.open(io.BytesIO(prepare(data) if prepare else data), formats=(known.decoder,))
+    return _open_known(prepare(data) if prepare else data, known.decoder)
+
+
+def _open_known(data: bytes, decoder: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=(decoder,))
+    except UnidentifiedImageError as error:
+        factory, _ = Image.OPEN[decoder]
+        factory(io.BytesIO(data), "").close()  # raises the cause, which `Image.open` hides
+        raise ValueError("its header cannot be read") from error
 
 
 def _open_unknown(data: bytes, decoders: tuple[str, ...]) -> Image.Image:
@@ -111,24 +117,8 @@ def _require_heif(known: FileFormat) -> None:
     """Register the plugin. Raises ImageError without it."""
     if known.decoder in Image.OPEN:
         return
-    package = next(filter(find_spec, _HEIF_PACKAGES), None)
-    if package is None:
+    if find_spec(_HEIF_PACKAGE) is None:
         cure = f"it needs the extra {known.extra}, hanclip[{known.extra}]: {install_command(str(known.extra))}"
         raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{known.name}, which is not read here: {cure}")
     options = {"thumbnails": False, "depth_images": False, "aux_images": False, "decode_threads": 1}
-    import_module(package).register_heif_opener(**options)
-
-
-def _refusal(data: bytes, known: FileFormat | None) -> Exception:
-    """Why the decoder of a format refused to open the data, which `Image.open` does not say."""
-    unclear = ValueError("its header cannot be read")
-    if known is None or known.decoder is None:
-        return unclear
-    factory, _ = Image.OPEN[known.decoder]
-    try:
-        factory(io.BytesIO(data), "").close()
-    except (SyntaxError, IndexError, TypeError, struct.error) as error:  # those that `Image.open` hides
-        refused = ValueError(f"its header cannot be read ({error})")
-        refused.__cause__ = error.__cause__
-        return refused
-    return unclear
+    import_module(_HEIF_PACKAGE).register_heif_opener(**options)

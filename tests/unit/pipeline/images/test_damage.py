@@ -56,7 +56,7 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_cut_file_is_truncated(name: str, share: float) -> None:
     if name == "HEIC":
-        pytest.importorskip("pi_heif")
+        pytest.importorskip("pillow_heif")
     whole = WHOLE[name]
     assert decode(whole, 32, 10_000).width in (96, 64, 48)
     reason, detail = refusal(whole[: int(len(whole) * share)])
@@ -120,13 +120,17 @@ def test_what_is_there_in_place_of_an_image_is_named(data: bytes, named: str) ->
     assert "images are read from JPEG, PNG" in detail
 
 
+def test_a_png_cut_in_a_chunk_before_its_pixels_is_truncated() -> None:
+    data = WHOLE["PNG"][:33] + b"\0\0\0\xd7tRNSS2"
+    assert refusal(data)[0] == Reason.TRUNCATED
+
+
 def test_bytes_that_look_like_a_format_without_signature_are_no_image() -> None:
     assert refusal(b"\0\1\1\0\0\0\0\0\0\0\0\0\4\0\4\0\x08\0" + bytes(500))[0] == Reason.NOT_AN_IMAGE
 
 
 def test_heic_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in ("pi_heif", "pillow_heif"):
-        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     reason, detail = refusal(WHOLE["HEIC"])
     assert reason == Reason.UNSUPPORTED_FORMAT

@@ -51,7 +51,7 @@ def test_a_thumbnail_is_not_turned_either() -> None:
 
 
 def test_a_heic_is_not_turned() -> None:
-    pytest.importorskip("pi_heif")
+    pytest.importorskip("pillow_heif")
     rotation, reflection = HEIC.index(b"irot"), HEIC.index(b"imir")
     for quarters in range(4):
         for is_reflected in (True, False):
