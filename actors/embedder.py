@@ -118,9 +118,9 @@ class Embedder:
         stats = Stats() if texts is None else texts.counted()
         failed = rows.slice(0, 0)
         if self._model_config.text_overflow == "quarantine" and stats.texts_too_long and texts is not None:
-            failed, fits = rows.filter(pa.array(texts.too_long)), ~texts.too_long
+            failed, fits = _where(rows, texts.too_long), ~texts.too_long
             rows, pixels, texts = (
-                rows.filter(pa.array(fits)),
+                _where(rows, fits),
                 None if pixels is None else pixels[fits],
                 texts.only(fits),
             )
@@ -184,11 +184,14 @@ class Embedder:
         schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
         table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
         table = table.replace_schema_metadata(encode_footer(self._metadata))
-        return (
-            (table, rows.slice(0, 0))
-            if finite.all()
-            else (table.filter(pa.array(finite)), rows.filter(pa.array(~finite)))
-        )
+        return (table, rows.slice(0, 0)) if finite.all() else (_where(table, finite), _where(rows, ~finite))
+
+
+def _where(rows: pa.Table, wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """Some of the rows. Arrow's own filter lacks some types, such as string views."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]])))
+    parts = [rows.slice(start, stop - start) for start, stop in edges.reshape(-1, 2)]
+    return pa.concat_tables(parts) if parts else rows.slice(0, 0)
 
 
 def _quarantined(rows: pa.Table, failure: Failure, attempts: int) -> pa.Table:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ _SCAN_ROWS = 8192
 _SCAN_BYTES = 64 * 2**20
 _READ_ROWS = 128
 _COLUMN_BUFFER_BYTES = 2**20
+_TAIL_BYTES = 2**16
 
 
 class _Block:
@@ -68,12 +70,22 @@ class ParquetTable:
     """See `TableFile`."""
 
     def __init__(self, uri: str, policy: ReadPolicy) -> None:
-        source = uri if storage.is_local(uri) else storage.open_seekable(uri, policy)
+        opened = storage.open_seekable(uri, policy)
+        with storage.translated(uri):
+            tail = _tail(opened)
+        source = uri if storage.is_local(uri) else opened
+        if source is uri:
+            opened.close()
+        if tail.endswith(b"PARE"):
+            raise ContainerError(f"{uri} is encrypted. Decrypt it, or remove it.")
         with storage.translated(uri), _readable(uri):
             try:
                 self._file = pq.ParquetFile(source, buffer_size=_COLUMN_BUFFER_BYTES)
             except pa.ArrowInvalid as error:
                 raise ContainerError(f"{uri} is not a Parquet file. Repair or remove it.") from error
+        if int.from_bytes(tail[-8:-4], "little") != self._file.metadata.serialized_size:
+            # The footer is signed. Asking for such a column's metadata would end the process.
+            raise ContainerError(f"{uri} has encrypted columns. Decrypt them, or remove it.")
         self._uri = uri
         with _readable(uri):
             columns = self._file.schema_arrow
@@ -142,6 +154,12 @@ def _readable(uri: str) -> Iterator[None]:
         raise ContainerError(
             f"{uri} is damaged, or holds what Arrow cannot read: {error}. Repair or remove it."
         ) from error
+
+
+def _tail(file: BinaryIO) -> bytes:
+    """The end of a file, as much as Arrow reads of it at first, so that it stays in the file's buffer."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _TAIL_BYTES))
+    return file.read()
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
