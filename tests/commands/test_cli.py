@@ -44,6 +44,8 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "retry_timeout_s": (["--retry-timeout-s", "0"], 0.0),
     "read_concurrency": (["--read-concurrency", "4"], 4),
     "allow_private_hosts": (["--allow-private-hosts"], True),
+    "http_header": (["--http-header", "Referer: https://a.example/"], ("Referer: https://a.example/",)),
+    "respect_robots_tag": (["--respect-robots-tag"], True),
     "max_pixels": (["--max-pixels", "10"], 10),
     "accept_truncated": (["--accept-truncated"], True),
     "model": (["--model", "demo"], "demo"),
@@ -121,7 +123,7 @@ def test_help_states_each_fields_description_and_default(capfd):
     lines = {line.split()[1]: line for line in out.splitlines() if line.startswith("│ --")}
     for option in RUN.fields():
         assert option.info.description in lines[option.flag]
-        if option.info.default is not None and not isinstance(option.info.default, bool):
+        if option.info.default not in (None, ()) and not isinstance(option.info.default, bool):
             assert f"[default: {option.info.default}]" in lines[option.flag]
 
 
