@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 #: On a cluster with free places a reservation takes milliseconds.
@@ -33,7 +33,7 @@ class Reservation:
     @property
     def granted(self) -> bool:
         """Whether the places are held."""
-        self._granted = self._granted or bool(self._group.wait(0))
+        self._granted = self._granted or placement_group_table(self._group)["state"] == "CREATED"
         return self._granted
 
     def place(self, role: str) -> ReservedPlace:
