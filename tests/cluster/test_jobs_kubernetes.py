@@ -90,11 +90,9 @@ def test_authority_certificate_and_token_come_from_the_kubeconfig(
     ],
 )
 def test_an_unsupported_sign_in_is_refused_at_once(
-    user: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+    kubernetes: FakeKubernetes, user: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = FakeKubernetes()
-    server.address = "https://127.0.0.1:1"
-    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(**user)))
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig(**user)))
     with pytest.raises(ConfigError, match=message):
         KubeRay.of(TARGET)
 
