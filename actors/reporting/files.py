@@ -63,16 +63,18 @@ class Reporter:
         self._on_progress = on_progress
         self._files = Background()
         self._called_s = self._written_s = 0.0
+        self._state = ""
 
     def report_if_due(self) -> None:
-        """Report if enough time has passed; cheap enough for every iteration of a loop."""
-        if time.monotonic() - self._called_s >= _CALLBACK_EVERY_S:
+        """Report a new state at once, and otherwise if enough time has passed; cheap enough for every iteration."""
+        if self._meter.current_state != self._state or time.monotonic() - self._called_s >= _CALLBACK_EVERY_S:
             self.report()
 
     def report(self) -> None:
         """Report now."""
         self._called_s = time.monotonic()
         progress = self._meter.progress()
+        self._state = progress.state
         self._on_progress(progress)
         if self._files.idle and self._called_s - self._written_s >= _FILE_EVERY_S:
             self._written_s = self._called_s

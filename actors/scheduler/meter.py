@@ -75,6 +75,11 @@ class Meter:
         self._actors: Mapping[CallKind, int] = {}
         self._queued: Mapping[CallKind, int] = {}
 
+    @property
+    def current_state(self) -> State:
+        """What the run is doing."""
+        return self._progress.state
+
     def state(self, state: State) -> None:
         """Enter a new state."""
         self._progress = replace(self._progress, state=state)

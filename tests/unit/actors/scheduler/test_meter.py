@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from actors.reporting.files import Reporter
 from actors.scheduler.meter import Meter
+from pipeline.jobs.progress import State
 from pipeline.stats import Stats
 
 
@@ -48,3 +51,14 @@ def test_each_report_has_its_own_timestamp() -> None:
     began = datetime.now(UTC).replace(microsecond=0)
     meter.state("running")
     assert datetime.fromisoformat(meter.progress().at) >= began
+
+
+def test_a_new_state_is_reported_at_once_and_only_once(tmp_path: Path) -> None:
+    meter, seen = Meter("r", 1000, 0, 1), list[str]()
+    reporter = Reporter(str(tmp_path), meter, lambda progress: seen.append(progress.state))
+    states: tuple[State, ...] = ("starting", "running", "stopping")
+    for state in states:
+        meter.state(state)
+        for _ in range(3):
+            reporter.report_if_due()
+    assert seen == ["starting", "running", "stopping"]
