@@ -99,9 +99,17 @@ class _PlacedReader:
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
-        own = (replace(record, id=own_id(record, self._unique_ids)) for record in records if is_read(record))
-        found = iter(self._reader.read(list(own)))
-        return [replace(next(found), record=record) if is_read(record) else self._unread(record) for record in records]
+        asked = [is_read(record) for record in records]
+        found = iter(self._read([record for record, is_asked in zip(records, asked, strict=True) if is_asked]))
+        return [
+            next(found) if is_asked else self._unread(record) for record, is_asked in zip(records, asked, strict=True)
+        ]
+
+    def _read(self, records: Sequence[Record]) -> list[RawRecord]:
+        if self._unique_ids is None:
+            return self._reader.read(records)
+        own = [replace(record, id=own_id(record, self._unique_ids)) for record in records]
+        return [replace(raw, record=record) for raw, record in zip(self._reader.read(own), records, strict=True)]
 
     def _unread(self, record: Record) -> RawRecord:
         return damaged(record, self._damage) if record.placed else failed(record, Reason.CHANGED, _CHANGED)
