@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -79,8 +78,9 @@ class Decoder:
             decode_s = time.perf_counter() - began
         reasons = Counter(batch.quarantine["reason"].to_pylist())
         n_bytes = sum(len(r.image) for r in raw if r.image is not None)
-        stats = Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
-        return batch, replace(stats, images_truncated=truncated)
+        return batch, Stats(
+            quarantined=reasons, images_truncated=truncated, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s
+        )
 
     def _read(self, shard: Shard, start: int, stop: int) -> list[RawRecord]:
         """Read the rows. If all are unavailable, reading a neighbour shows whether the store is down."""

@@ -68,7 +68,7 @@ def _transparencies(data: bytes) -> Iterator[tuple[_Chunk, bool]]:
             entries = chunk.length // 3
         if chunk.kind == b"tRNS":
             colour = data[25]
-            fits = 0 < chunk.length <= entries if colour == _PALETTE else chunk.length == 2 * _LEVELS.get(colour, 0)
+            fits = chunk.length <= entries if colour == _PALETTE else chunk.length == 2 * _LEVELS.get(colour, 0)
             yield chunk, fits and chunk.length > 0
 
 

@@ -28,6 +28,7 @@ from pipeline.model.files.contents import (
 from pipeline.model.files.copies import copied
 from pipeline.model.released import variant
 from pipeline.model.weights.adapter import ADAPTER_CONFIG, ADAPTER_NAMES, Adapter, read_adapter
+from pipeline.model.weights.files import INDEX
 from pipeline.model.weights.states import holds_state
 from pipeline.model.weights.tensors import read_tree
 from pipeline.model.weights.weights import Weights, open_weights
@@ -190,7 +191,7 @@ def _choose(folder: Path, candidates: list[str]) -> str | None:
 
 def _holds_state(folder: Path, name: str) -> bool:
     """Whether a file holds a model; one that cannot be read does not count beside others, unless its name is usual."""
-    if name.endswith("index.json"):
+    if name.endswith(INDEX):
         return True
     try:
         return holds_state(read_tree(folder / name))
