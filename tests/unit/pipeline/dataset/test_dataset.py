@@ -241,6 +241,15 @@ def test_row_groups_have_about_sixteen_megabytes(tmp_path: Path) -> None:
     assert read_footer(dataset.files()[0]).rows == 4096
 
 
+def test_a_footer_that_is_longer_than_the_tail_is_read_whole(tmp_path: Path) -> None:
+    extra = pa.schema([(f"column_{number}", pa.string()) for number in range(80)])
+    dataset = Dataset.open_or_create(str(tmp_path), an_identity(extra=extra))
+    commit(dataset, 1, some_records(3))
+    [file] = dataset.files()
+    assert pq.read_metadata(file.uri).serialized_size > 20_000
+    assert read_footer(file).schema == dataset.identity.schema
+
+
 def test_similarity_is_computed_before_rounding_to_float16(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path), an_identity(embedding_dtype="float16"))
     records = some_records(50)
