@@ -23,12 +23,10 @@ from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.dataset.identity import Identity
 from pipeline.jobs.progress import Progress
 
-SHOWN = 20
 
-
-def show_status(out: str, as_json: bool) -> None:
-    """Print the status of the dataset at `out`."""
-    found = status(out)
+def show_status(out: str, as_json: bool, runs: int, recount: bool) -> None:
+    """Print the status of the dataset at `out` with its newest `runs`; with `recount`, count from scratch."""
+    found = status(out, runs, recount)
     if as_json:
         identity = json.loads(found.identity.to_json())
         del identity["extra_schema"]  # Arrow's encoding of `extra`, only for readers of `_dataset.json`
@@ -39,7 +37,7 @@ def show_status(out: str, as_json: bool) -> None:
         Console(highlight=False).print(panel(plain(f"status of {found.uri}"), _status(found)))
 
 
-_COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples")
+_COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples", "earlier_runs")
 
 
 def _runs(found: Status) -> list[dict[str, Any]]:
@@ -55,14 +53,15 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
     if found.examples:
         yield "for example", figures.examples(found.examples)
     completed = False
-    for run in found.runs[:SHOWN]:
+    for run in found.runs:
         yield f"run {run.run_id}", _run(run, completed)
         completed = completed or run.state == "complete"
-    if any(run.reported_at for run in found.runs[:SHOWN]):
+    if any(run.reported_at for run in found.runs):
         now = _clock(datetime.now(UTC).isoformat())
         yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while it lists"
-    if len(found.runs) > SHOWN:
-        yield "", f"and {len(found.runs) - SHOWN:,} earlier runs; --json has them all"
+    if found.earlier_runs:
+        total = len(found.runs) + found.earlier_runs
+        yield "", f"and {figures.count(found.earlier_runs, 'earlier run')}; --runs {total} shows all"
 
 
 def _parts(identity: Identity) -> Iterator[tuple[str, object]]:

@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from flows.commands.status import SHOWN
 from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline.dataset.checks.verify import Report, verify
+
+_SHOWN = 20
 
 
 def show_verify(out: str, as_json: bool) -> int:
@@ -48,10 +49,10 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
             "abandoned",
             f"{report.abandoned:,} records of earlier plans that were since removed or changed in the source",
         )
-    for problem in report.problems[:SHOWN]:
+    for problem in report.problems[:_SHOWN]:
         yield "problem", problem
-    if len(report.problems) > SHOWN:
-        yield "", f"and {len(report.problems) - SHOWN:,} more problems; --json has them all"
+    if len(report.problems) > _SHOWN:
+        yield "", f"and {len(report.problems) - _SHOWN:,} more problems; --json has them all"
     if report.leftovers:
         yield (
             "leftovers",

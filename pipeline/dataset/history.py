@@ -42,8 +42,7 @@ class PlannedRun:
 
 def planned_runs(runs: Mapping[str, list[storage.ObjectInfo]]) -> list[PlannedRun]:
     """The runs with a finished plan, oldest first; `runs` is from `layout.runs`."""
-    plans = [info for run_id, infos in runs.items() for info in infos if info.uri.endswith(f"/{run_id}/{layout.PLAN}")]
-    return storage.in_threads(_read, plans, 16)
+    return storage.in_threads(_read, list(layout.plans(runs).values()), 16)
 
 
 @lru_cache(_PLANS_KEPT)

@@ -23,7 +23,7 @@ Parquet readers that walk OUT skip names with a leading dot or underscore.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline import storage
@@ -52,13 +52,21 @@ _DATA_FILE = re.compile(r"/run_date=(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})(?:-([0-9a
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """An embeddings or a quarantine file, from its name. `attempt` is empty for an embeddings file."""
+    """An embeddings or a quarantine file, as listed.
+
+    Attributes:
+        uri: its address.
+        shard_id, run_date: from its name.
+        attempt: from its name; empty for an embeddings file.
+        size_bytes, fingerprint: as in `storage.ObjectInfo`.
+    """
 
     uri: str
     shard_id: str
     run_date: str
     attempt: str
     size_bytes: int
+    fingerprint: str = ""
 
 
 def embeddings_uri(out: str, run_date: str, shard_id: str) -> str:
@@ -131,8 +139,13 @@ def runs(out: str) -> dict[str, list[storage.ObjectInfo]]:
     return dict(sorted(found.items()))
 
 
+def plans(found: Mapping[str, list[storage.ObjectInfo]]) -> dict[str, storage.ObjectInfo]:
+    """The file of each finished plan by run id, of objects from `runs`."""
+    return {run: info for run, infos in found.items() for info in infos if info.uri.endswith(f"/{run}/{PLAN}")}
+
+
 def _data_files(infos: list[storage.ObjectInfo], attempts: bool) -> Iterator[DataFile]:
     for info in infos:
         match = _DATA_FILE.search(info.uri)
         if match and bool(match[3]) == attempts:
-            yield DataFile(info.uri, match[2], match[1], match[3] or "", info.size_bytes)
+            yield DataFile(info.uri, match[2], match[1], match[3] or "", info.size_bytes, info.fingerprint)

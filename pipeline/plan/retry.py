@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.dataset.checks.status import status
+from pipeline.dataset.checks.held import count_held
 from pipeline.dataset.dataset import Dataset
 from pipeline.scratch.workspace import Workspace
 
@@ -19,7 +19,7 @@ def retry_notes(work: Workspace, dataset: Dataset, reasons: Sequence[str]) -> tu
 
 
 def _without(dataset: Dataset, reasons: Sequence[str]) -> Iterator[str]:
-    held = status(dataset.uri, reports=False).quarantined
+    held = count_held(dataset.uri).quarantined
     absent = [str(reason) for reason in reasons if not held[reason]]
     if absent or not held:
         there = ", ".join(f"{reason} {count:,}" for reason, count in held.most_common())

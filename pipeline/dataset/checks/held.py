@@ -1,32 +1,31 @@
-"""Counts the records in quarantine after a run, from where the previous count stopped.
+"""Counts the rows of a dataset and the records in quarantine, from where the previous count stopped.
 
-In: a dataset. Out: the numbers that `status` counts from all plans, and `OUT/_held.parquet`: the records in quarantine
-now, and which runs and shards are counted. Committed shards never change, so a count reads the plans of new and
-unfinished runs only. The file is a cache: without it, or if it does not fit the dataset, everything is counted from
-scratch.
+In: a dataset. Out: its numbers, and `OUT/_held.parquet` for the next count (`counted`). Committed shards never change,
+so a count reads the plans of new runs, and of those earlier ones whose shards were committed since. It compares the
+files and plans that are there now with those that were counted; if any of them is gone or another one, everything is
+counted from scratch.
+
+A record is in quarantine in its latest state only: if a later run planned it with another fingerprint, because its
+image or text changed, it is no longer counted.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.dataset import layout
+from pipeline.dataset.checks.counted import HELD, Counted, Waiting, digest_of, read_counted, store_counted
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.history import PlannedRun, planned_runs, records
 from pipeline.dataset.layout import DataFile
 from pipeline.dataset.scan import choose, scan, scan_files
-from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import read_footers
 from pipeline.errors import StorageError
 from pipeline.records import Shard
@@ -34,16 +33,20 @@ from pipeline.scratch.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
-_KEYS = ["id", "source_fingerprint"]
-#: A record in quarantine: its latest reason, and the newest run that listed it in this state.
-_HELD = choose(QUARANTINE, [*_KEYS, "reason", "attempts"]).append(pa.field("run", pa.string()))
-
 
 @dataclass(frozen=True, slots=True)
 class HeldCount:
-    """Embedded rows of a dataset, its records in quarantine by reason, and the id of one of them by reason."""
+    """What a dataset holds.
 
+    Attributes:
+        shards, size_bytes: committed shards, and the bytes of their embeddings files.
+        rows: embedded rows.
+        quarantined: records whose latest outcome is quarantine, by reason.
+        examples: the id of one of them by reason.
+    """
+
+    shards: int
+    size_bytes: int
     rows: int
     quarantined: Counter[str]
     examples: Mapping[str, str]
@@ -56,64 +59,101 @@ class HeldCount:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    """What was counted.
+class _Listed:
+    """What is there now: embeddings files by shard, quarantine files of these shards, and the plans by run."""
 
-    Attributes:
-        closed: runs whose own shards are all committed and counted.
-        open_shards: shards of other runs that are committed and counted.
-        shards: committed shards that were counted.
-        rows, failed: their rows, and how many of these are in quarantine files.
-        held: rows of `_HELD`.
-    """
+    files: Mapping[str, DataFile]
+    aside: Sequence[DataFile]
+    runs: Mapping[str, list[storage.ObjectInfo]]
+    plans: Mapping[str, str]
 
-    closed: frozenset[str]
-    open_shards: frozenset[str]
-    shards: int
-    rows: int
-    failed: int
-    held: pa.Table
+    def versions(self, without: Iterable[str] = ()) -> Iterator[str]:
+        """The versions of all files except those of some shards."""
+        left_out = set(without)
+        for file in (*self.files.values(), *self.aside):
+            if file.shard_id not in left_out:
+                yield f"{file.run_date} {file.shard_id} {file.attempt} {file.size_bytes} {file.fingerprint}"
 
-
-_NOTHING = _Counted(frozenset(), frozenset(), 0, 0, 0, _HELD.empty_table())
+    def digest_of_plans(self, runs: Iterable[str]) -> str:
+        """A digest of the plans of these runs that are there."""
+        return digest_of(f"{run} {self.plans[run]}" for run in runs if run in self.plans)
 
 
-def count_held(uri: str) -> HeldCount:
-    """Count the quarantine of the dataset at `uri`, and store the count for the next one.
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What came since a count: runs to read, and the shards of theirs that were committed since."""
+
+    runs: list[PlannedRun]
+    files: list[DataFile]
+
+    @property
+    def planned(self) -> dict[str, Shard]:
+        """The shards of the runs by id."""
+        return {shard.shard_id: shard for run in self.runs for shard in run.shards}
+
+
+def count_held(uri: str, recount: bool = False) -> HeldCount:
+    """Count the dataset at `uri`, and store the count for the next one; with `recount` from scratch.
 
     Raises:
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read.
     """
     dataset = Dataset.open(uri)
-    # Files first: the plan of every file that is listed here is there already.
-    files = {file.shard_id: file for file in dataset.files()}
-    runs = layout.runs(dataset.uri)
-    before = _stored(dataset.uri)
-    now = _advanced(dataset, files, runs, before)
-    if now.shards != len(files):  # files or plans were deleted, or the count is of another dataset
-        before, now = _NOTHING, _advanced(dataset, files, runs, _NOTHING)
-    if (now.closed, now.open_shards) != (before.closed, before.open_shards):
+    listed = _list(dataset)
+    before = None if recount else read_counted(dataset.uri)
+    news = _since(before, listed) if before else None
+    if before is None or news is None:
+        before, news = Counted(), _News(planned_runs(listed.runs), list(listed.files.values()))
+    now = _advanced(dataset, listed, before, news)
+    if recount or (now.closed, now.waiting, now.files) != (before.closed, before.waiting, before.files):
         _store(dataset.uri, now)
-    return _numbers(now)
+    return _numbers(now, listed)
 
 
-def _advanced(
-    dataset: Dataset, files: Mapping[str, DataFile], runs: Mapping[str, list[storage.ObjectInfo]], before: _Counted
-) -> _Counted:
-    """`before` with the runs that it does not cover; with `_NOTHING`, files without a plan count too."""
-    fresh = planned_runs({run_id: infos for run_id, infos in runs.items() if run_id not in before.closed})
-    planned = {shard.shard_id: shard for run in fresh for shard in run.shards}
-    own = {shard.shard_id for run in fresh for shard in run.shards if shard.planned_by == run.run_id}
-    wanted = files if before is _NOTHING else own - before.open_shards
-    new = [files[shard_id] for shard_id in wanted if shard_id in files]
-    unfinished = [run for run in fresh if any(shard.shard_id not in files for shard in _own(run))]
-    failed, held = _held(dataset, new, planned, fresh, runs, before)
-    return _Counted(
-        closed=before.closed | {run.run_id for run in fresh} - {run.run_id for run in unfinished},
-        open_shards=frozenset(shard.shard_id for run in unfinished for shard in _own(run) if shard.shard_id in files),
-        shards=before.shards + len(new),
-        rows=before.rows + _rows(new, planned),
+def _list(dataset: Dataset) -> _Listed:
+    # Files first: the plan and the quarantine of every file that is listed here are there already.
+    files = {file.shard_id: file for file in dataset.files()}
+    dates = {(file.run_date, file.shard_id) for file in files.values()}
+    found = layout.data_files(dataset.uri, layout.QUARANTINE)
+    runs = layout.runs(dataset.uri)
+    return _Listed(
+        files=files,
+        aside=[file for file in found if (file.run_date, file.shard_id) in dates],
+        runs=runs,
+        plans={run: info.fingerprint for run, info in layout.plans(runs).items()},
+    )
+
+
+def _since(before: Counted, listed: _Listed) -> _News | None:
+    """What came since `before`; None if something that was counted is gone or another."""
+    if any(listed.plans.get(run) != of.plan for run, of in before.waiting.items()):
+        return None
+    if listed.digest_of_plans(before.closed) != before.plans:
+        return None
+    grown = {run: of.shards & listed.files.keys() for run, of in before.waiting.items()}
+    known = before.closed | {run for run, shards in grown.items() if not shards}
+    runs = planned_runs({run: infos for run, infos in listed.runs.items() if run not in known})
+    own = {shard.shard_id for run in runs if run.run_id not in grown for shard in _own(run)}
+    new = own.union(*grown.values()) & listed.files.keys()
+    if digest_of(listed.versions(without=new)) != before.files:
+        return None
+    return _News(runs, [listed.files[shard_id] for shard_id in new])
+
+
+def _advanced(dataset: Dataset, listed: _Listed, before: Counted, news: _News) -> Counted:
+    """`before` with the news."""
+    left = {run.run_id: frozenset(s.shard_id for s in _own(run) if s.shard_id not in listed.files) for run in news.runs}
+    closed = before.closed | {run for run, shards in left.items() if not shards}
+    waiting = {run: of for run, of in before.waiting.items() if run not in left}
+    waiting |= {run: Waiting(listed.plans[run], shards) for run, shards in left.items() if shards}
+    failed, held = _held(dataset, listed, before, news)
+    return Counted(
+        closed=closed,
+        waiting=waiting,
+        files=digest_of(listed.versions()),
+        plans=listed.digest_of_plans(closed),
+        rows=before.rows + _rows(news),
         failed=before.failed + failed,
         held=held,
     )
@@ -123,43 +163,38 @@ def _own(run: PlannedRun) -> Iterable[Shard]:
     return (shard for shard in run.shards if shard.planned_by == run.run_id)
 
 
-def _rows(files: list[DataFile], planned: Mapping[str, Shard]) -> int:
-    known = [planned[file.shard_id].rows for file in files if file.shard_id in planned]
-    unknown = [file for file in files if file.shard_id not in planned]
+def _rows(news: _News) -> int:
+    planned = news.planned
+    known = [planned[file.shard_id].rows for file in news.files if file.shard_id in planned]
+    unknown = [file for file in news.files if file.shard_id not in planned]
     return sum(known) + sum(footer.rows_planned for footer in read_footers(unknown))
 
 
-def _held(
-    dataset: Dataset,
-    new: list[DataFile],
-    planned: Mapping[str, Shard],
-    fresh: list[PlannedRun],
-    runs: Mapping[str, list[storage.ObjectInfo]],
-    before: _Counted,
-) -> tuple[int, pa.Table]:
+def _held(dataset: Dataset, listed: _Listed, before: Counted, news: _News) -> tuple[int, pa.Table]:
     """Rows of the new quarantine files, and the records in quarantine now."""
-    quarantine = dataset.quarantine_files(new)
+    planned = news.planned
+    quarantine = dataset.quarantine_files(news.files)
     if not quarantine and not before.held.num_rows:
         return 0, before.held
     listed_by = {file.uri: planned[file.shard_id].planned_by if file.shard_id in planned else "" for file in quarantine}
-    retried = [file for file in new if file.shard_id in planned and planned[file.shard_id].attempts]
+    # A file without a plan may hold retried records too.
+    retried = [file for file in news.files if file.shard_id not in planned or planned[file.shard_id].attempts]
     # A plan that was counted already may have a newer state of a record that only now came into quarantine.
     earliest = min(listed_by.values(), default=None)
-    later = (
-        {} if earliest is None else {run_id: runs[run_id] for run_id in before.closed & set(runs) if run_id > earliest}
-    )
+    known = (before.closed | before.waiting.keys()) - {run.run_id for run in news.runs}
+    later = {} if earliest is None else {run: listed.runs[run] for run in known & listed.plans.keys() if run > earliest}
     with Workspace() as work:
         work.register("before", before.held)
         work.register("quarantined", _quarantined(quarantine, listed_by))
-        work.register("embedded", scan(retried, choose(dataset.identity.schema, _KEYS)))
-        work.register("planned", records([*fresh, *planned_runs(later)]))
+        work.register("embedded", scan(retried, choose(dataset.identity.schema, ["id", "source_fingerprint"])))
+        work.register("planned", records([*news.runs, *planned_runs(later)]))
         [(failed,)] = work.rows("SELECT count(*) FROM quarantined")
-        held = [batch.cast(_HELD) for batch in work.batches(_STILL_HELD)]
-    return int(failed), pa.Table.from_batches(held, _HELD)
+        held = [batch.cast(HELD) for batch in work.batches(_STILL_HELD)]
+    return int(failed), pa.Table.from_batches(held, HELD)
 
 
 def _quarantined(files: list[DataFile], listed_by: Mapping[str, str]) -> pads.Dataset:
-    return scan_files([(file.uri, {"run": listed_by[file.uri]}) for file in files], _HELD)
+    return scan_files([(file.uri, {"run": listed_by[file.uri]}) for file in files], HELD)
 
 
 #: A record leaves quarantine when a retried shard embeds it, or when a later plan has it with another fingerprint.
@@ -176,42 +211,19 @@ WHERE coalesce(newest = source_fingerprint OR listed <= run, true)
 """
 
 
-def _numbers(counted: _Counted) -> HeldCount:
+def _numbers(counted: Counted, listed: _Listed) -> HeldCount:
     by_reason = counted.held.group_by("reason").aggregate([("id", "count"), ("id", "min")]).to_pylist()
     return HeldCount(
+        shards=len(listed.files),
+        size_bytes=sum(file.size_bytes for file in listed.files.values()),
         rows=counted.rows - counted.failed,
         quarantined=Counter({row["reason"]: row["id_count"] for row in by_reason}),
         examples={row["reason"]: row["id_min"] for row in by_reason},
     )
 
 
-def _stored(out: str) -> _Counted:
-    """The previous count; nothing if there is none, or it cannot be used."""
+def _store(out: str, counted: Counted) -> None:
     try:
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(out, layout.HELD))))
-        facts: dict[str, Any] = json.loads(decode_footer(table.schema.metadata)["counted"])
-        if facts.pop("format") != _FORMAT:
-            return _NOTHING
-        closed, open_shards = frozenset(facts.pop("closed")), frozenset(facts.pop("open_shards"))
-        return _Counted(closed, open_shards, held=table.cast(_HELD), **facts)
-    except (StorageError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-        logger.debug("The quarantine of %s is counted from scratch: %s", out, error)
-        return _NOTHING
-
-
-def _store(out: str, counted: _Counted) -> None:
-    facts = {
-        "format": _FORMAT,
-        "closed": sorted(counted.closed),
-        "open_shards": sorted(counted.open_shards),
-        "shards": counted.shards,
-        "rows": counted.rows,
-        "failed": counted.failed,
-    }
-    sink = pa.BufferOutputStream()
-    table = counted.held.replace_schema_metadata(encode_footer({"counted": json.dumps(facts)}))
-    pq.write_table(table, sink, compression="zstd")
-    try:
-        storage.overwrite(storage.join(out, layout.HELD), sink.getvalue().to_pybytes())
-    except StorageError as error:
-        logger.warning("The next run counts the quarantine from scratch: %s", error)
+        store_counted(out, counted)
+    except StorageError as error:  # such as the credentials of somebody who only reads
+        logger.info("The next count of %s starts where this one did: %s", out, error)

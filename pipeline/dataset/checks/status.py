@@ -1,28 +1,18 @@
-"""Reports what a dataset holds without opening its embeddings files: from names, sizes, plans and quarantine.
-
-A record counts as quarantined only in its latest state: if a later run planned it with another fingerprint, because its
-image or text changed, it is no longer counted.
-"""
+"""Reports what a dataset holds without opening its embeddings files: the count of `held`, and how its runs ended."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import storage
 from pipeline.dataset import layout
+from pipeline.dataset.checks.held import HeldCount, count_held
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.history import PlannedRun, planned_runs, records
 from pipeline.dataset.identity import Identity
-from pipeline.dataset.layout import DataFile
-from pipeline.dataset.scan import choose, scan
-from pipeline.dataset.schema import QUARANTINE
-from pipeline.dataset.shard_file import read_footers
 from pipeline.errors import NotFoundError
-from pipeline.scratch.workspace import Workspace
 
 _READS_AT_ONCE = 16
 
@@ -46,96 +36,43 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """A dataset at one moment.
+class Status(HeldCount):
+    """A dataset at one moment: what it holds, and its runs.
 
     Attributes:
         uri, identity: the dataset.
-        runs: newest first.
-        shards: committed shards.
-        rows: rows of the embeddings.
-        size_bytes: bytes of the embeddings files.
-        quarantined: records whose latest outcome is quarantine, by reason.
-        examples: the id of one such record by reason.
+        runs: newest first, as many as were asked for.
+        earlier_runs: how many others there are.
     """
 
     uri: str
     identity: Identity
     runs: tuple[RunStatus, ...]
-    shards: int
-    rows: int
-    size_bytes: int
-    quarantined: Counter[str]
-    examples: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def quarantine_share(self) -> float:
-        """Share of quarantined records among all with an outcome."""
-        quarantined = self.quarantined.total()
-        return quarantined / max(1, self.rows + quarantined)
+    earlier_runs: int
 
 
-def status(uri: str, reports: bool = True) -> Status:
-    """The status of the dataset at `uri`; without `reports`, `runs` stays empty and no summary is read.
+def status(uri: str, runs: int | None = None, recount: bool = False) -> Status:
+    """The status of the dataset at `uri`.
+
+    Args:
+        uri: the dataset.
+        runs: how many of the newest runs to report; all for None.
+        recount: count from scratch, see `checks.held`.
 
     Raises:
         IdentityError: there is no dataset.
-        StorageError: it cannot be read.
+        StorageError, RunError: it cannot be read.
     """
     dataset = Dataset.open(uri)
-    files = dataset.files()
-    quarantine = dataset.quarantine_files(files)
-    found_runs = layout.runs(dataset.uri)
-    runs = planned_runs(found_runs)
-    planned = {shard.shard_id: shard for run in runs for shard in run.shards}
-    unknown = [file for file in files if file.shard_id not in planned]
-    rows = sum(planned[file.shard_id].rows for file in files if file.shard_id in planned)
-    rows += sum(footer.rows_planned for footer in read_footers(unknown))
-    retried = [file for file in files if file.shard_id in planned and planned[file.shard_id].attempts]
-    failed, found = _count_quarantine(dataset, quarantine, retried, runs)
+    counted = count_held(uri, recount)
+    found = list(reversed(layout.runs(dataset.uri).items()))
     return Status(
         uri=dataset.uri,
         identity=dataset.identity,
-        runs=tuple(
-            storage.in_threads(_run_status, list(reversed(found_runs.items())), _READS_AT_ONCE) if reports else ()
-        ),
-        shards=len(files),
-        rows=rows - failed,
-        size_bytes=sum(file.size_bytes for file in files),
-        quarantined=Counter({reason: count for reason, count, _ in found}),
-        examples={reason: example for reason, _, example in found},
+        **{number.name: getattr(counted, number.name) for number in fields(counted)},
+        runs=tuple(storage.in_threads(_run_status, found[:runs], _READS_AT_ONCE)),
+        earlier_runs=len(found) - len(found[:runs]),
     )
-
-
-def _count_quarantine(
-    dataset: Dataset, quarantine: list[DataFile], retried: list[DataFile], runs: list[PlannedRun]
-) -> tuple[int, list[tuple[str, int, str]]]:
-    """Number of quarantine rows; and reason, count and an example of the records still in quarantine.
-
-    A record leaves quarantine when a retried shard embeds it, or when a later plan has it with another fingerprint.
-    """
-    if not quarantine:
-        return 0, []
-    keys = ["id", "source_fingerprint"]
-    with Workspace() as work:
-        work.register("quarantined", scan(quarantine, choose(QUARANTINE, [*keys, "reason", "attempts"])))
-        work.register("embedded", scan(retried, choose(dataset.identity.schema, keys)))
-        work.register("planned", records(runs if len(runs) > 1 else []))
-        [(rows,)] = work.rows("SELECT count(*) FROM quarantined")
-        reasons = work.rows(
-            """
-            WITH failed AS (
-                SELECT id, source_fingerprint, arg_max(reason, attempts) AS reason FROM quarantined
-                GROUP BY id, source_fingerprint
-            ), latest AS (
-                SELECT id, arg_max(source_fingerprint, run) AS newest FROM planned SEMI JOIN failed USING (id)
-                GROUP BY id
-            )
-            SELECT reason, count(*), min(id) FROM failed ANTI JOIN embedded USING (id, source_fingerprint)
-            LEFT JOIN latest USING (id) WHERE coalesce(newest = source_fingerprint, true) GROUP BY reason
-            """
-        )
-    return int(rows), [(str(reason), int(count), str(example)) for reason, count, example in reasons]
 
 
 def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:

@@ -233,6 +233,8 @@ def test_status_counts_rows_runs_and_quarantine(catalog: Catalog) -> None:
     found = status(str(catalog.out))
     assert [(run.run_id, run.state) for run in found.runs] == [(second.run_id, "planned"), (first.run_id, "stopped")]
     assert found.runs[1].report["run_id"] == first.run_id
+    newest = status(str(catalog.out), runs=1)
+    assert (newest.runs, newest.earlier_runs, found.earlier_runs) == (found.runs[:1], 1, 0)
     assert found.shards == 2
     assert found.rows == sum(shard.rows for shard in first.shards[:2]) - 2
     assert found.quarantined == Counter(timeout=1, not_found=1)
