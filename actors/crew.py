@@ -20,6 +20,7 @@ from actors.scheduler.reserved import Reservation
 from actors.writer import Writer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.credentials.headers import HeaderVariables
+from pipeline.images.makers import pixel_makers
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
 
@@ -41,7 +42,8 @@ def reserve(size: CrewSize) -> Reservation:
 
 def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, places: Reservation) -> Pool:
     """Actors that read and decode the plan's source; not started yet."""
-    arguments = (plan.source, config.image, model.image_size, HeaderVariables.of(config.source.http_headers))
+    variables = HeaderVariables.of(config.source.http_headers)
+    arguments = (plan.source, config.image, model.image_size, variables, pixel_makers())
     make = _maker(Decoder, arguments, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
     return Pool("decoder", size.decoders, make, _DECODER_CALLS, _decoder_asks(size), places.place("decoder"))
 

@@ -21,10 +21,12 @@ import pyarrow as pa
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
 from pipeline.credentials.headers import HeaderVariables
+from pipeline.dataset.footer import NOT_USED, encode_footer
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE, quarantine_row, rows_schema
 from pipeline.errors import HanclipError, ImageError, UnavailableError
 from pipeline.images.decode import decode
+from pipeline.images.makers import pixel_makers, require_same_pixels
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, is_read, reader
 from pipeline.sources.extra import gather
@@ -44,21 +46,35 @@ class Decoder:
         limits: limits on images.
         image_size: N of the (B, N, N, 3) pixels.
         variables: environment variables of the driver that the source's headers need.
+        driver: what makes pixels on the driver's machine, for a comparison; from `pixel_makers`.
     """
 
     def __init__(
-        self, source: SourceSpec, limits: ImageConfig, image_size: int, variables: HeaderVariables | None = None
+        self,
+        source: SourceSpec,
+        limits: ImageConfig,
+        image_size: int,
+        variables: HeaderVariables | None = None,
+        driver: Mapping[str, str] | None = None,
     ) -> None:
         self._source = source
         self._limits = limits
         self._image_size = image_size
         self._variables = variables or HeaderVariables()
+        self._driver = driver
+        self._makers = pixel_makers() if source.has_images else dict.fromkeys(pixel_makers(), NOT_USED)
         self._own = rows_schema(source.has_images, source.has_texts, pa.schema([]))
         self._decoding = threading.Lock()
         self._records = lru_cache(maxsize=4)(read_records)
 
     def setup(self) -> None:
-        """Open the source."""
+        """Open the source.
+
+        Raises:
+            RunError: this machine would make other pixels than the driver's.
+        """
+        if self._driver and self._source.has_images:
+            require_same_pixels(self._driver, self._makers)
         keep_freed_memory()
         self._variables.install()
         self._reader = reader(self._source)
@@ -140,7 +156,8 @@ class Decoder:
 
     def _table(self, rows: Sequence[Mapping[str, Any]], extra: Sequence[Mapping[str, Any]]) -> pa.Table:
         own, carried = pa.Table.from_pylist(rows, schema=self._own), gather(extra, self._source.extra)
-        return pa.table([*own.columns, *carried.columns], schema=pa.schema([*own.schema, *carried.schema]))
+        schema = pa.schema([*own.schema, *carried.schema], metadata=encode_footer(self._makers))
+        return pa.table([*own.columns, *carried.columns], schema=schema)
 
     def _empty_pixels(self, n: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         if not self._source.has_images:

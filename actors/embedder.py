@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from actors.machine.allocator import collection_paused, keep_freed_memory
 from pipeline.config import ModelConfig
-from pipeline.dataset.footer import encode_footer
+from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.schema import QUARANTINE, embeddings_schema, quarantine_row
 from pipeline.errors import ModelError
 from pipeline.model.checkpoints import resolve
@@ -84,7 +84,7 @@ class Embedder:
         self._device = device
 
     def setup(self) -> dict[str, str]:
-        """Load the model; returns metadata for the footers: `compute_dtype`, `device`, `logit_scale`."""
+        """Load the model; returns metadata for the footers: `compute_dtype`, `device`, `logit_scale`, libraries."""
         keep_freed_memory()
         # Idle threads of the forward pass would spin and take the decoders' cores. Torch reads it when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -94,6 +94,7 @@ class Embedder:
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
             "device": self._clip.device_name,
             "logit_scale": repr(self._clip.logit_scale),
+            **self._clip.libraries,
         }
         return self._metadata
 
@@ -183,7 +184,7 @@ class Embedder:
         extra = pa.schema([column for column in rows.schema if column.name not in RESERVED_COLUMNS])
         schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
         table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-        table = table.replace_schema_metadata(encode_footer(self._metadata))
+        table = table.replace_schema_metadata(encode_footer(self._metadata | decode_footer(rows.schema.metadata)))
         return (table, rows.slice(0, 0)) if finite.all() else (_where(table, finite), _where(rows, ~finite))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import decode_footer
+from pipeline.dataset.footer import decode_footer, joined_makers
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.dataset.shard_file import ShardProvenance
@@ -50,6 +50,7 @@ class Writer:
             logit_scale=float(metadata.get("logit_scale", "nan")),
             compute_dtype=metadata.get("compute_dtype", "none"),
             planned_by=shard.planned_by,
+            makers=joined_makers(decode_footer(batch.table.schema.metadata) for batch in batches),
         )
         n_bytes = 0
         try:

@@ -21,7 +21,13 @@ from flows.terminal.plain import plain
 from pipeline import units
 from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.dataset.identity import Identity
+from pipeline.images.preprocessing import names_order
 from pipeline.jobs.progress import Progress
+
+_OLDER_PIXELS = (
+    "begun before hanclip fixed the order of the resize's passes, which depended on the version of Pillow; `hanclip "
+    "verify` counts the files that were made so"
+)
 
 
 def show_status(out: str, as_json: bool, runs: int, recount: bool) -> None:
@@ -47,6 +53,8 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
     yield from _parts(found.identity)
+    if not names_order(found.identity.preprocessing):
+        yield "pixels", _OLDER_PIXELS
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
     yield "quarantined", f"{found.quarantined.total():,} {_parenthesised(figures.by_reason(found.quarantined))}"

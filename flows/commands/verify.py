@@ -53,6 +53,8 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
         yield "problem", problem
     if len(report.problems) > _SHOWN:
         yield "", f"and {len(report.problems) - _SHOWN:,} more problems; --json has them all"
+    for note in report.notes:
+        yield "note", note
     if report.leftovers:
         yield (
             "leftovers",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _PREFIX = "hanclip."
+#: What made the rows of a file: the rule of the resize, and versions of the libraries that decode and compute.
+MAKERS = ("resize", "pillow", "libjpeg", "torch", "towers", "tokenizers")
+#: Values of makers: the rows needed none, and nothing says which.
+NOT_USED, UNKNOWN = "none", "unknown"
 
 
 def encode_footer(facts: Mapping[str, object]) -> dict[str, str]:
@@ -16,3 +20,21 @@ def decode_footer(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
     """The facts in the metadata of a Parquet file or an Arrow schema; entries of other software are left out."""
     own = {key.decode(): value for key, value in (metadata or {}).items() if key.startswith(_PREFIX.encode())}
     return {key.removeprefix(_PREFIX): value.decode() for key, value in own.items()}
+
+
+def joined_makers(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The makers of rows that come from several chunks or files, whose facts `sources` are.
+
+    Different values are joined by commas, and `unknown` is one of them.
+    """
+    every = list(sources)
+    return {name: _joined(facts.get(name, UNKNOWN) for facts in every) for name in MAKERS}
+
+
+def maker_values(joined: str) -> set[str]:
+    """The values of a maker in a footer; none if the rows needed it not."""
+    return set(joined.split(",")) - {NOT_USED}
+
+
+def _joined(values: Iterable[str]) -> str:
+    return ",".join(sorted({one for value in values for one in maker_values(value)})) or NOT_USED

@@ -23,6 +23,7 @@ from pipeline.config import RunConfig
 from pipeline.dataset.parts import UNRECORDED, ModelFacts, ModelParts, part_differences
 from pipeline.dataset.schema import embeddings_schema
 from pipeline.errors import IdentityError
+from pipeline.images.preprocessing import may_continue
 from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
 
 #: The fields that must agree, in the order in which differences are reported, each with its cure.
@@ -197,9 +198,12 @@ def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_ro
 def check_same(stored: Identity, wanted: Identity, uri: str) -> None:
     """Raise an IdentityError with each difference, both values and the cure, unless the two agree.
 
-    A dataset of an earlier version is continued in that version, so versions never differ.
+    A dataset of an earlier version is continued in that version, so versions never differ. The same holds for the
+    preprocessing's.
     """
     ours = dict(_compared(replace(wanted, format_version=stored.format_version)))
+    if may_continue(stored.preprocessing, wanted.preprocessing):
+        ours["preprocessing"] = stored.preprocessing
     if stored.model_parts is not None and wanted.model_parts is not None:
         ours["weights_sha256"] = stored.weights_sha256  # other files with the same weights are the same model
     lines = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
-from pipeline.dataset.footer import decode_footer, encode_footer
+from pipeline.dataset.footer import MAKERS, NOT_USED, UNKNOWN, decode_footer, encode_footer
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
 from pipeline.errors import RunError
@@ -44,6 +44,7 @@ class ShardProvenance:
         logit_scale: the model's temperature, so that similarity * logit_scale is the model's logit.
         compute_dtype: arithmetic of the towers: bf16, fp16 or fp32.
         planned_by: the run that listed and cut them; empty if that is `run_id`.
+        makers: values of `footer.MAKERS`; those that are absent were not needed.
     """
 
     run_id: str
@@ -51,13 +52,15 @@ class ShardProvenance:
     logit_scale: float
     compute_dtype: str
     planned_by: str = ""
+    makers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
     """The facts in an embeddings file's footer, and the row count and schema that Parquet itself keeps.
 
-    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one.
+    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one. `makers` has a
+    value for each of `footer.MAKERS`.
     """
 
     shard_id: str
@@ -69,6 +72,7 @@ class Footer:
     rows_quarantined: int
     weights_sha256: str
     preprocessing: str
+    makers: Mapping[str, str]
     rows: int
     schema: pa.Schema
 
@@ -86,6 +90,7 @@ def footer_entries(
         "preprocessing": identity.preprocessing,
         "logit_scale": repr(provenance.logit_scale),
         "compute_dtype": provenance.compute_dtype,
+        **{name: provenance.makers.get(name, NOT_USED) for name in MAKERS},
         "run_id": provenance.run_id,
         "planned_by": provenance.planned_by or provenance.run_id,
         "shard_id": shard_id,
@@ -135,6 +140,7 @@ def _read_tail(file: DataFile) -> pq.ParquetFile:
 def _parse(tail: pq.ParquetFile) -> Footer:
     facts = decode_footer(tail.metadata.metadata)
     values: dict[str, Any] = {name: facts[name] for name in _FOOTER_TEXTS}
+    values["makers"] = {name: facts.get(name, UNKNOWN) for name in MAKERS}
     values["planned_by"] = facts.get("planned_by", values["run_id"])
     values.update({name: int(facts[name]) for name in _FOOTER_COUNTS})
     return Footer(**values, rows=tail.metadata.num_rows, schema=tail.schema_arrow.remove_metadata())

@@ -18,25 +18,20 @@ The image is resized to a square with Pillow's bicubic filter, without crop or p
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from PIL import Image
 
 from pipeline.errors import ImageError
 from pipeline.images.formats import format_of
 from pipeline.images.opening import opened, raise_pillow_limit
 from pipeline.images.phash import phash
 from pipeline.images.plain import plain
+from pipeline.images.resizing.squash import squashed
 from pipeline.vocabulary import Reason
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 _END_OF_JPEG = b"\xff\xd9"
 _BETWEEN_SCANS = (b"\xff\xc4", b"\xff\xda")  # Huffman tables and the header of the next scan
@@ -90,25 +85,11 @@ def decode(data: bytes, size: int, max_pixels: int, accept_truncated: bool = Fal
         return found
 
 
-def preprocessing_id(size: int, mean: Sequence[float], std: Sequence[float]) -> str:
-    """Name of the processing from bytes to the model's input; part of a dataset's identity.
-
-    The last part is a version, raised when a change of `decode` changes pixels. Example: `squash-bicubic-224/white/v1`;
-    means and deviations other than CLIP's append a hash of them.
-    """
-    name = f"squash-bicubic-{size}/white/v1"
-    values = [float(value) for value in (*mean, *std)]
-    if np.allclose(values, CLIP_MEAN + CLIP_STD, rtol=0, atol=1e-6):
-        return name
-    return f"{name}/{hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"
-
-
 def _decoded(data: bytes, size: int, max_pixels: int, is_truncated: bool = False) -> DecodedImage:
     with opened(data, max_pixels) as image:
         whole = plain(image, data)
-        squashed = whole.resize((size, size), Image.Resampling.BICUBIC)
-        squashed = squashed if squashed.mode == "RGB" else squashed.convert("RGB")
-        pixels = np.ascontiguousarray(squashed, dtype=np.uint8)
+        square = squashed(whole, size)
+        pixels = np.ascontiguousarray(square if square.mode == "RGB" else square.convert("RGB"), dtype=np.uint8)
         digest = xxhash.xxh3_128_hexdigest(pixels.data)
         blank = max(_leading_blank(pixels), _leading_blank(pixels[::-1])) / size
         return DecodedImage(pixels, whole.width, whole.height, phash(pixels), digest, blank, is_truncated)

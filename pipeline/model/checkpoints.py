@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.images.decode import CLIP_MEAN, CLIP_STD, preprocessing_id
+from pipeline.images.preprocessing import CLIP_MEAN, CLIP_STD, first_version, preprocessing_id
 from pipeline.model.architecture import Architecture
 from pipeline.model.configuration import CONTEXT_LENGTH, context_length_of, read_architecture, vocabulary_of
 from pipeline.model.files.contents import TOKENIZER_CONFIG
@@ -77,8 +77,8 @@ class ModelSpec:
 
     @property
     def model_sha256(self) -> str:
-        """Hex digest of everything that the vectors follow from."""
-        tree = {"preprocessing": self.preprocessing, **self.parts}
+        """Hex digest of everything that the vectors follow from. Digests that users pinned before stay valid."""
+        tree = {"preprocessing": first_version(self.preprocessing), **self.parts}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
     @property

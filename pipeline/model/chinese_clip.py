@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import tokenizers
 import torch
+import transformers
 
 from pipeline.errors import ModelError
 from pipeline.model.batching import Passes
@@ -108,6 +110,15 @@ class ChineseClip:
         if compile:
             towers.compile()
         return cls(towers, tokenizer, spec, batch_size or default_batch_size(spec, str(where)), text_overflow)
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """What computes the vectors: versions of torch, of the library of the towers, and of the tokenizers."""
+        return {
+            "torch": torch.__version__,
+            "towers": f"transformers {transformers.__version__}",
+            "tokenizers": tokenizers.__version__,
+        }
 
     @property
     def batch_size(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
-from pipeline.images.decode import CLIP_MEAN, CLIP_STD
+from pipeline.images.preprocessing import CLIP_MEAN, CLIP_STD
 from pipeline.model.local.small_files import read_json
 
 #: The file of the released models, and the one that transformers 5 saves.

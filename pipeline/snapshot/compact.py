@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import decode_footer
+from pipeline.dataset.footer import decode_footer, joined_makers
 from pipeline.dataset.outcomes import read_rows
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
@@ -130,7 +130,7 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
     """Copy one shard. If another call commits it first, it copied the same rows."""
     embedded = [plan.target.identity.schema.empty_table()]
     failed = [QUARANTINE.empty_table()]
-    dtypes: set[str] = set()
+    footers: list[dict[str, str]] = []
     records = read_records(shard)
     for uri, group in groupby(records, lambda record: record.container or ""):
         table = _read(uri, list(group))
@@ -138,12 +138,13 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
             failed.append(table)
         else:
             embedded.append(table)
-            dtypes.add(decode_footer(table.schema.metadata)["compute_dtype"])
+            footers.append(decode_footer(table.schema.metadata))
     provenance = ShardProvenance(
         run_id=plan.run_id,
         rows_planned=len(records),
         logit_scale=float(plan.facts["logit_scale"]),
-        compute_dtype=",".join(sorted(dtypes)) or plan.facts["compute_dtype"],
+        compute_dtype=",".join(sorted({footer["compute_dtype"] for footer in footers})) or plan.facts["compute_dtype"],
+        makers=joined_makers(footers),
     )
     with suppress(AlreadyExistsError):
         plan.target.write_shard(shard.shard_id, plan.run_date, _joined(embedded), _joined(failed), provenance)

@@ -17,7 +17,11 @@ from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLI
 
 from actors import driver
 from pipeline.config import parse
+from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import MAKERS
+from pipeline.dataset.shard_file import read_footers
+from pipeline.images.makers import pixel_makers
 from tests.fixtures.checkpoints import write_checkpoint
 from tests.fixtures.places import ROOT
 
@@ -111,6 +115,15 @@ def test_the_demo_catalog_matches_the_reference_in_fp32_and_closely_in_bf16(demo
     rough = embed(tmp_path / "bf16", DEMO_MODEL, "bf16", 400)
     assert rough.num_rows > 380
     assert min(smallest_cosines(rough, expected)) >= 0.999
+
+
+def test_files_name_what_made_their_rows(demo_dataset: Path) -> None:
+    [makers] = {tuple(footer.makers.items()) for footer in read_footers(Dataset.open(str(demo_dataset)).files())}
+    assert tuple(name for name, _ in makers) == MAKERS
+    assert pixel_makers().items() <= dict(makers).items()
+    assert dict(makers)["torch"] == torch.__version__
+    assert not {"none", "unknown"} & set(dict(makers).values())
+    assert verify(str(demo_dataset)).notes == ()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ In: an embeddings file. Out: an `Audit`. Every column is read to its end, a few 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,14 @@ class Audit:
         quarantine: its quarantine file; None when no record failed.
         readable: both files can be read to their end.
         problems: what is wrong; each names the file.
+        makers: what made its rows; None if its footer cannot be read.
     """
 
     file: DataFile
     quarantine: DataFile | None
     readable: bool
     problems: tuple[str, ...]
+    makers: Mapping[str, str] | None = None
 
 
 def audit(file: DataFile, candidates: list[DataFile], identity: Identity) -> Audit:
@@ -57,7 +59,8 @@ def audit(file: DataFile, candidates: list[DataFile], identity: Identity) -> Aud
     except (pa.ArrowException, OSError) as error:
         cure = "Delete it and run the same command."
         return Audit(file, quarantine, False, (f"{file.uri} cannot be read to its end ({error}). {cure}",))
-    return Audit(file, quarantine, same_columns, tuple(f"{file.uri}: {problem}" for problem in problems))
+    named = tuple(f"{file.uri}: {problem}" for problem in problems)
+    return Audit(file, quarantine, same_columns, named, footer.makers)
 
 
 def _footer_problems(footer: Footer, file: DataFile, identity: Identity) -> Iterator[str]:

@@ -9,10 +9,12 @@ newest one lacks was changed or removed in the source, and is not missing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import storage
 from pipeline.dataset import layout, schema
+from pipeline.dataset.checks.mixtures import mixtures
 from pipeline.dataset.checks.shard import Audit, audit
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import planned_runs, records
@@ -40,6 +42,7 @@ class Report:
         unplanned: records with an outcome that are in no plan.
         problems: what is corrupt; each names the file or the records.
         leftovers: objects that no reader counts: failed or beaten attempts, and foreign files. Harmless.
+        notes: files whose pixels were made in another way than the rest. Not corrupt.
     """
 
     uri: str
@@ -54,6 +57,7 @@ class Report:
     unplanned: int
     problems: tuple[str, ...]
     leftovers: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -80,6 +84,7 @@ def verify(uri: str) -> Report:
         **counts,
         problems=(*_twice(dataset), *file_problems, *row_problems),
         leftovers=tuple(_leftovers(dataset, audits)),
+        notes=tuple(mixtures(_makers(audits))) if dataset.identity.has_images else (),
     )
 
 
@@ -94,6 +99,10 @@ def _audit_files(dataset: Dataset) -> list[Audit]:
         return audit(file, candidates.get((file.run_date, file.shard_id), []), dataset.identity)
 
     return storage.in_threads(check, files, _FILES_AT_ONCE)
+
+
+def _makers(audits: list[Audit]) -> list[Mapping[str, str]]:
+    return [found.makers for found in audits if found.makers is not None]
 
 
 def _twice(dataset: Dataset) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.dataset.footer import MAKERS
 from pipeline.dataset.history import latest_config
 from pipeline.dataset.outcomes import footer_of
 from pipeline.errors import UsageError
@@ -40,6 +41,7 @@ def provenance(material: Material) -> ProvenanceSection:
         ("long texts", identity.text_overflow),
         ("hanclip", _distinct(footers, "version")),
         ("arithmetic", _distinct(footers, "compute_dtype")),
+        *((name, _distinct(footers, name)) for name in MAKERS),
         ("logit scale", _scale(_distinct(footers, "logit_scale"))),
         ("other columns", ", ".join(identity.extra.names) or "none"),
         ("files", f"{len(files):,}"),

@@ -16,7 +16,9 @@ from PIL import Image
 from actors.decoder import Decoder
 from pipeline.config import ImageConfig, SourceConfig
 from pipeline.credentials.headers import HeaderVariables
-from pipeline.errors import ConfigError, UnavailableError
+from pipeline.dataset.footer import decode_footer
+from pipeline.errors import ConfigError, RunError, UnavailableError
+from pipeline.images.makers import pixel_makers
 from pipeline.records import RawRecord, Record, Shard
 from pipeline.sources import SourceSpec
 from tests.fixtures.sources import put, scan
@@ -203,3 +205,13 @@ def test_a_decoder_gets_the_variables_of_headers_from_its_driver(
         Decoder(spec, ImageConfig(), 16).setup()
     Decoder(spec, ImageConfig(), 16, variables).setup()
     monkeypatch.delenv("HEADER_TOKEN")
+
+
+def test_batches_name_what_made_their_pixels_and_machines_with_other_pixels_are_refused() -> None:
+    pictures, texts = MemoryDecoder([raw("a", png(1), "一")]), MemoryDecoder([raw("a", None, "一")], has_images=False)
+    made = [decode_footer(one.decode(shard(1), 0, 1)[0].rows.schema.metadata) for one in (pictures, texts)]
+    assert made == [pixel_makers(), dict.fromkeys(pixel_makers(), "none")]
+    older = pixel_makers() | {"pillow": "11.0.0"}
+    spec = SourceSpec("folder", SourceConfig(), True, True, pa.schema([]), 1)
+    with pytest.raises(RunError, match=r"other pixels .*11\.0\.0"):
+        Decoder(spec, ImageConfig(), 16, driver=older).setup()

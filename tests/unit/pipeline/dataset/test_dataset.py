@@ -16,6 +16,7 @@ import pytest
 from pipeline import storage
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.footer import MAKERS
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.layout import EMBEDDINGS, data_files
@@ -97,6 +98,15 @@ def test_a_different_identity_is_refused_with_both_values_and_the_cure(
 def test_other_files_with_the_same_weights_are_the_same_model(dataset: Dataset) -> None:
     again = Dataset.open_or_create(dataset.uri, an_identity(weights_sha256="2" * 64))
     assert (again.identity.weights_sha256, again.identity.digest()) == ("1" * 64, dataset.identity.digest())
+
+
+def test_a_dataset_of_the_first_preprocessing_is_continued_under_its_id(tmp_path: Path) -> None:
+    first, now = (an_identity(preprocessing=f"squash-bicubic-8/white/{version}") for version in ("v1", "v2"))
+    Dataset.open_or_create(str(tmp_path / "out"), first)
+    again = Dataset.open_or_create(str(tmp_path / "out"), now)
+    assert again.identity.digest() == first.digest()
+    with pytest.raises(IdentityError, match=r"white/v2.*white/v1"):
+        check_same(now, first, "out")
 
 
 EARLIER = {"model_sha256": None, "model_parts": None}
@@ -210,6 +220,7 @@ def test_a_file_has_the_exact_schema_and_its_origin_in_the_footer(dataset: Datas
         "hanclip.preprocessing": "squash-bicubic-8",
         "hanclip.logit_scale": "100.0",
         "hanclip.compute_dtype": "fp32",
+        **{f"hanclip.{name}": "none" for name in MAKERS},
         "hanclip.run_id": "run-1",
         "hanclip.planned_by": "run-1",
         "hanclip.shard_id": SHARD,

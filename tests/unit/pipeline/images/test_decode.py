@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.images.decode import CLIP_MEAN, CLIP_STD, decode, preprocessing_id
+from pipeline.images.decode import decode
+from pipeline.images.preprocessing import CLIP_MEAN, CLIP_STD
 from pipeline.vocabulary import Reason
 
 LIMIT = 100_000_000
@@ -343,14 +344,6 @@ def test_decoding_in_threads_gives_the_same_result() -> None:
         expected = decode(SAME_AS_REFERENCE[name], 64, LIMIT)
         np.testing.assert_array_equal(image.pixels, expected.pixels)
         assert image.phash == expected.phash
-
-
-def test_the_preprocessing_id_covers_everything_that_changes_pixels() -> None:
-    assert preprocessing_id(224, CLIP_MEAN, CLIP_STD) == "squash-bicubic-224/white/v1"
-    assert preprocessing_id(336, list(CLIP_MEAN), list(CLIP_STD)) == "squash-bicubic-336/white/v1"
-    other = preprocessing_id(224, (0.5, 0.5, 0.5), CLIP_STD)
-    assert other.startswith("squash-bicubic-224/white/v1/")
-    assert other != preprocessing_id(224, (0.5, 0.5, 0.6), CLIP_STD)
 
 
 def partly_zeroed_jpeg() -> bytes:

@@ -85,7 +85,7 @@ def test_the_released_layout_resolves(released: Path) -> None:
         image_mean=tuple(CLIP_MEAN),
         image_std=tuple(CLIP_STD),
         dim=16,
-        preprocessing="squash-bicubic-32/white/v1",
+        preprocessing="squash-bicubic-32/white/v2",
         vocabulary=str(released.resolve() / "vocab.txt"),
         rules=Rules(),
         context_length=52,
@@ -200,7 +200,7 @@ def test_other_means_are_used_and_change_the_preprocessing_id(modern: Path, tmp_
     folder = copy(modern, tmp_path / "model", preprocessor_config=lambda tree: tree.update(image_mean=[0.5, 0.5, 0.5]))
     spec = resolved(folder)
     assert spec.image_mean == (0.5, 0.5, 0.5)
-    assert spec.preprocessing.startswith("squash-bicubic-32/white/v1/")
+    assert spec.preprocessing.startswith("squash-bicubic-32/white/v2/")
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_a_checkpoint_is_resolved_without_importing_torch(resnet: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     digest = hashlib.sha256(resnet.read_bytes()).hexdigest()
-    assert run.stdout.split() == ["32", "64", "clip.pt", "squash-bicubic-64/white/v1", digest]
+    assert run.stdout.split() == ["32", "64", "clip.pt", "squash-bicubic-64/white/v2", digest]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
