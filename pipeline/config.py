@@ -186,7 +186,10 @@ class OutputConfig(_Section):
     embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
     run_date: date | None = Field(default=None, description="Partition of this run's output; today (UTC) if not given.")
     shard_rows: int | None = Field(
-        default=None, ge=256, le=8192, description="Aim at this many records a shard; chosen at first planning."
+        default=None,
+        ge=256,
+        le=8192,
+        description="Aim at this many records a shard; chosen from the number of records to do.",
     )
     max_quarantine: float = Field(
         default=0.05, ge=0, le=1, description="Exit 3 when a larger share of the records is in quarantine."

@@ -158,6 +158,10 @@ class Dataset:
             once.setdefault(file.shard_id, file)
         return list(once.values())
 
+    def settled(self, files: Iterable[DataFile]) -> frozenset[str]:
+        """Ids of the shards that are or were committed, so that all of their records have outcomes in `files`."""
+        return frozenset(file.shard_id for file in files)
+
     def quarantine_files(self, files: Iterable[DataFile] | None = None) -> list[DataFile]:
         """Quarantine files that committed shards name, without those of failed or beaten attempts.
 

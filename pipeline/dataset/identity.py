@@ -75,7 +75,8 @@ class Identity:
         has_images, has_texts: which column groups exist.
         extra: further columns of the source.
         embedding_dtype: "float32" or "float16", the type of a vector's elements.
-        shard_rows: target rows per shard, fixed when the dataset is first planned; reported, not compared.
+        shard_rows: target rows when a source is cut, fixed when the dataset is first planned; reported, not compared.
+        shard_rows_chosen: the user chose it, so it is the target of all shards; else a plan may choose a larger one.
         text_overflow: how vectors of long texts are made. "quarantine" makes none, so it is "truncate" here.
     """
 
@@ -93,6 +94,7 @@ class Identity:
     format_version: int = FORMAT_VERSION
     model_sha256: str | None = None
     model_parts: ModelParts | None = None
+    shard_rows_chosen: bool = False
 
     @property
     def context_length(self) -> int:
@@ -135,6 +137,7 @@ class Identity:
             "revision": self.revision,
             **fields,
             "shard_rows": self.shard_rows,
+            **({"shard_rows_chosen": True} if self.shard_rows_chosen else {}),
             **(self.recorded_model() or {}),
             "extra_schema": base64.b64encode(self.extra.serialize().to_pybytes()).decode(),
         }
@@ -167,6 +170,7 @@ def _plausible(found: Identity) -> Identity:
     """The identity itself. Raises ValueError if it has values that no run writes."""
     kinds: dict[str, type] = dict.fromkeys(("model", "weights_sha256", "preprocessing", "embedding_dtype"), str)
     kinds |= {"text_overflow": str, "dim": int, "shard_rows": int, "has_images": bool, "has_texts": bool}
+    kinds |= {"shard_rows_chosen": bool}
     values = {name: getattr(found, name) for name in kinds}
     wrong = [
         name for name, kind in kinds.items() if type(values[name]) is not kind or (kind is int and values[name] < 1)
@@ -189,6 +193,7 @@ def identify(model: ModelFacts, source: SourceFacts, config: RunConfig, shard_ro
         extra=source.extra.remove_metadata(),
         embedding_dtype=config.output.embedding_dtype,
         shard_rows=shard_rows,
+        shard_rows_chosen=config.output.shard_rows is not None,
         text_overflow=_TRUNCATE if config.model.text_overflow == "quarantine" else config.model.text_overflow,
         model_sha256=model.model_sha256,
         model_parts=dict(model.parts),

@@ -5,6 +5,7 @@
     OUT/embeddings/run_date=2026-11-21/<shard>.parquet           one committed shard
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
     OUT/_plans/<number>.json                                     the log of plans, one entry each
+    OUT/_cuts/<source>.parquet                                   what planning knows of a source, to skip what is done
     OUT/_tombstones/<run>.parquet                                ids gone from the whole catalog, or back in it
     OUT/_snapshot.json                                           in a snapshot: its dataset and the run that makes it
     OUT/_held.parquet                                            the records in quarantine now, to count on from
@@ -34,6 +35,7 @@ MODEL = "_model.json"
 EMBEDDINGS = "embeddings"
 QUARANTINE = "_quarantine"
 PLANS = "_plans"
+CUTS = "_cuts"
 TOMBSTONES = "_tombstones"
 SNAPSHOT = "_snapshot.json"
 HELD = "_held.parquet"
@@ -82,6 +84,11 @@ def quarantine_uri(out: str, run_date: str, shard_id: str, attempt: str) -> str:
 def run_uri(out: str, run_id: str) -> str:
     """Folder of one run."""
     return storage.join(out, RUNS, run_id)
+
+
+def cuts_uri(out: str, source: str) -> str:
+    """What planning knows of a source, given its digest."""
+    return storage.join(out, CUTS, f"{source}.parquet")
 
 
 def dedup_uri(out: str) -> str:

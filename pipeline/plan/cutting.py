@@ -1,4 +1,4 @@
-"""Cuts an ordered stream of records into shards such that new records change only nearby shards.
+"""Cuts an ordered stream of records such that new records change only nearby cuts, and chooses the size of shards.
 
 In: batches of record ids and containers, in plan order. Out: for each record, whether it starts a shard.
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from pipeline.dataset.identity import Identity
 
 MIN_ROWS = 256
 MAX_ROWS = 8192
@@ -45,6 +47,23 @@ def target_rows(rows: int, workers: int) -> int:
     """The largest of 512, 1,024, 2,048 and 4,096 rows per shard that gives each worker four shards; else 512."""
     fair = rows // (max(workers, 1) * _SHARDS_PER_WORKER)
     return max((target for target in _TARGETS if target <= fair), default=_TARGETS[0])
+
+
+def plan_rows(identity: Identity, chosen: int | None, rows: int, workers: int) -> int:
+    """Target rows per shard of one plan: what the user chooses now or chose for the dataset, else what fits the work.
+
+    A dataset that began small gets larger shards once there is more to do, and never smaller ones.
+
+    Args:
+        identity: of the dataset.
+        chosen: `--shard-rows` of this run.
+        rows: records to do.
+        workers: actors that share them.
+    """
+    # Datasets of earlier versions do not say who chose; only a user chose another number than these.
+    if chosen or identity.shard_rows_chosen or identity.shard_rows not in _TARGETS:
+        return chosen or identity.shard_rows
+    return max(identity.shard_rows, target_rows(rows, workers))
 
 
 class Cutter:

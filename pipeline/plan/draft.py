@@ -1,4 +1,4 @@
-"""Drafts a plan: the records of a listing without an outcome, less those that earlier plans hold.
+"""Drafts a plan: the records of a listing without an outcome, less those that earlier plans hold, packed into shards.
 
 In: a listed source and a dataset, then new entries of the plan log. Out: a `Plan`, with its records stored.
 """
@@ -15,7 +15,10 @@ from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.plan import log
-from pipeline.plan.listing import Listing
+from pipeline.plan.cuts.known import read_known, write_known
+from pipeline.plan.cuts.packing import Packing
+from pipeline.plan.cutting import plan_rows
+from pipeline.plan.listing import Listing, source_digest
 from pipeline.plan.log import LogEntry, PlanKind
 from pipeline.plan.pending import Pending
 from pipeline.plan.record_files import RecordFiles
@@ -58,12 +61,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A listed source, and the identity of a new dataset of it."""
+    """A listed source, the identity of a new dataset of it, and the number of actors that share the work."""
 
     listing: Listing
     source: SourceSpec
     identity: Identity
     config: RunConfig
+    workers: int
 
 
 class Draft:
@@ -72,18 +76,21 @@ class Draft:
     Attributes:
         uri: the run's folder; empty for a dry plan.
         config: the run's configuration.
+        source: digest of the source's configuration.
         number: number of the newest known entry of the log.
     """
 
     def __init__(self, listed: Listed, dataset: Dataset, run_id: str, work: Workspace) -> None:
         self.uri = layout.run_uri(dataset.uri, run_id) if run_id else ""
-        self.config = listed.config
+        self.config, self.source = listed.config, source_digest(listed.config)
         self._listed, self._dataset = listed, dataset
         today = listed.config.output.run_date or datetime.now(UTC).date()
         self._origin = Origin(run_id, today.isoformat())
         # Read the log first: every commit of a plan that its newest entry does not list as open is then seen below.
         self.number, newest = log.newest(dataset.uri)
-        self._todo = ToDo(full_cut(listed.listing, dataset.identity, listed.source), dataset, work)
+        self._known = read_known(dataset.uri, self.source)
+        cuts = full_cut(listed.listing, dataset.identity, listed.source)
+        self._todo = ToDo(cuts, dataset, work, self._known)
         self._rows = self._todo.rows
         self._pending = Pending(dataset.uri, self._todo, work)
         if newest is not None:
@@ -100,7 +107,7 @@ class Draft:
     def plan(self) -> Plan:
         """The current plan, with its records stored. Adopted shards come last, since other runs may be at them."""
         files = RecordFiles(self.uri, self._origin, source=self._listed.source)
-        for cut in chain(self._todo.cuts(), self._pending.cuts()):
+        for cut in chain(self._todo.cuts(self._packing()), self._pending.cuts()):
             files.add(cut)
         files.finish_file()
         listed, shards = self._listed, files.shards
@@ -116,6 +123,17 @@ class Draft:
             source=listed.source,
             dataset=replace(self._dataset, policy=storage.ReadPolicy.of_commits(listed.config.source)),
         )
+
+    def _packing(self) -> Packing:
+        listed = self._listed
+        rows = plan_rows(self._dataset.identity, self.config.output.shard_rows, self._todo.rows, listed.workers)
+        return Packing(listed.listing, listed.source, rows)
+
+    def remember(self, plan: Plan, kind: PlanKind) -> None:
+        """Store what the next plan of the source needs to skip what is done. A retry knows only a part of a source."""
+        known = self._todo.known(shard.shard_id for shard in plan.shards)
+        if kind == "full" and known != self._known:
+            write_known(self._dataset.uri, self.source, known)
 
     def entry(self, plan: Plan, kind: PlanKind) -> LogEntry:
         """The log entry of `plan`."""

@@ -5,11 +5,14 @@ Plan order is (attempts, container, position, id): single files first, then one 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.config import RunConfig
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
@@ -60,3 +63,12 @@ class Listing(Spool):
     def ordered(self) -> Iterator[pa.RecordBatch]:
         """All records in plan order."""
         return self._work.batches(f"SELECT * FROM {self.name} ORDER BY {_ORDER}")
+
+
+def source_digest(config: RunConfig) -> str:
+    """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
+    deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
+    tree = config.source.model_dump(mode="json", include=deciding)
+    newer = {"split", "records", "unique_ids", "drop_columns", "captions"}
+    tree |= config.source.model_dump(mode="json", include=newer, exclude_defaults=True)
+    return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]

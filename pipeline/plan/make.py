@@ -1,16 +1,14 @@
 """Plans a run: lists the source, cuts shards, leaves out what is done, adopts pending shards, and stores the plan.
 
-    sources.scan -> Listing -> full_cut -> ToDo -> Pending -> RecordFiles, plan.parquet -> the next number of the log
+    sources.scan -> Listing -> full_cut -> ToDo -> Pending -> Packer -> RecordFiles, plan.parquet -> number in the log
 
 Everything is streamed, so memory is bounded however long the source is. Planning writes only `_dataset.json` of a new
-dataset, tombstones, the run's folder and the log of plans. A plan counts once it has its number; of a run that dies
-before that, only the tombstones count.
+dataset, tombstones, the run's folder, the log of plans, and `_cuts/`, which saves the next plan time. A plan counts
+once it has its number; of a run that dies before that, only the tombstones count.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +54,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         config: the source and the output.
         model: the model that makes the vectors.
         run_id: from `new_run_id`; the plan's own is later if the clock is behind that of an earlier run.
-        workers: actors that share the work; decides only the shard size of a new dataset.
+        workers: actors that share the work; decides only the size of shards.
 
     Raises:
         SourceError: duplicate ids, no records (EmptySourceError), or an error of `sources.scan`.
@@ -117,22 +115,13 @@ def make_retry_plan(
             for batch in work.batches(_SELECTION.format(condition="SEMI JOIN wanted USING (id)" if ids else "")):
                 selection.add(batch)
         source = replace(listed.source, notes=(*listed.source.notes, *retry_notes(work, dataset, reasons)))
-        return _store(Listed(selection, source, listed.identity, config), dataset, run_id, "retry", work)
+        return _store(Listed(selection, source, listed.identity, config, 1), dataset, run_id, "retry", work)
 
 
 _SELECTION = """
 SELECT listing.* EXCLUDE (attempts), failed.attempts
 FROM listing JOIN failed USING (id, source_fingerprint) SEMI JOIN reasons USING (reason) {condition}
 """
-
-
-def source_digest(config: RunConfig) -> str:
-    """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
-    deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
-    tree = config.source.model_dump(mode="json", include=deciding)
-    newer = {"split", "records", "unique_ids", "drop_columns", "captions"}
-    tree |= config.source.model_dump(mode="json", include=newer, exclude_defaults=True)
-    return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]
 
 
 def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> Listed:
@@ -154,7 +143,7 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
         listing.add_rows_to_ids()
     check_unique(listing, source)
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
-    return Listed(listing, source, identify(model, source, config, rows), config)
+    return Listed(listing, source, identify(model, source, config, rows), config, workers)
 
 
 @contextmanager
@@ -196,6 +185,7 @@ def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: 
             logger.info("Another run planned at the same time: reading its plan.")
             if draft.catch_up():
                 plan = _stored(draft, kind)
+    draft.remember(plan, kind)
     return replace(plan, rows_vanished=vanished)
 
 
@@ -205,7 +195,7 @@ def _stored(draft: Draft, kind: PlanKind) -> Plan:
         "run_id": plan.run_id,
         "run_date": plan.run_date,
         "kind": kind,
-        "source": source_digest(draft.config),
+        "source": draft.source,
         "rows_in_source": plan.rows_in_source,
         "rows_already_done": plan.rows_already_done,
     }

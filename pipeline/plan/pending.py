@@ -21,8 +21,9 @@ import pyarrow as pa
 from pipeline.dataset import layout
 from pipeline.dataset.plan_files import read_shards, read_tables
 from pipeline.errors import NotFoundError
+from pipeline.plan.cuts.runs import runs
 from pipeline.plan.log import LogEntry
-from pipeline.plan.shards import Cut, Origin, ToDo, runs
+from pipeline.plan.shards import Cut, Origin, ToDo
 from pipeline.records import RECORDS, Shard
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
@@ -74,8 +75,8 @@ class RecordFiles:
 
     def _sequential(self, cut: Cut) -> bool:
         """Whether reading the records out of order is expensive."""
-        known = cut.records["container"].drop_null()
-        return self._source is not None and len(known) > 0 and is_sequential(self._source, known[0].as_py())
+        containers = pc.unique(cut.records["container"]).to_pylist()
+        return self._source is not None and any(is_sequential(self._source, container) for container in containers)
 
     def finish_file(self) -> None:
         """Upload the open file, if any."""

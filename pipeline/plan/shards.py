@@ -1,30 +1,36 @@
-"""Cuts an ordered listing into shards with ids: first the whole source, then records with an outcome are left out.
+"""Cuts an ordered listing, leaves out records with an outcome, and makes shards of the remaining ones.
 
     Listing -> full_cut -> ToDo -> shards of the remaining records
 
-The cut of the whole source depends on the source alone. So two drivers that plan at different times, with more or less
-of it committed, mostly give the same ids to the same work; `pending` handles the rest.
+The cut of the whole source depends on the source alone, so a cut that is done is recognised by its name, without
+reading ids. A cut of which nothing is done is a shard if its size is right; what is left of all others is packed
+(`cuts.packing`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
-from pipeline.dataset.scan import choose, scan
+from pipeline.dataset.layout import DataFile
+from pipeline.dataset.scan import choose, scan_files
 from pipeline.dataset.schema import QUARANTINE
+from pipeline.plan.cuts.known import KnownCuts
+from pipeline.plan.cuts.packing import Packer, Packing
+from pipeline.plan.cuts.runs import runs
 from pipeline.plan.cutting import Bounds, Cutter
 from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
-from pipeline.scratch.workspace import Workspace
+from pipeline.scratch.workspace import Workspace, quoted
 from pipeline.sources import SourceSpec, holds_shards, is_sequential
 
 _CUT = LISTED.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
@@ -79,72 +85,111 @@ class ToDo:
     A record is done when the embeddings have a row with its id and fingerprint, or the quarantine has one after more
     attempts than the cut knows of.
 
+    Args:
+        cuts: of the whole listing.
+        dataset: has the outcomes.
+        work: for the tables.
+        known: what an earlier plan of the source knew.
+
     Attributes:
         committed: ids of the committed shards. They are listed once, so a shard that is committed in the meantime is
             planned as a whole, and its second commit is then refused.
-        rows: records without an outcome.
     """
 
-    def __init__(self, cuts: Iterable[Cut], dataset: Dataset, work: Workspace) -> None:
+    def __init__(self, cuts: Iterable[Cut], dataset: Dataset, work: Workspace, known: KnownCuts | None = None) -> None:
         files = dataset.files()
-        self.committed = frozenset(file.shard_id for file in files)
+        self.committed = dataset.settled(files)
         self._identity, self._work = dataset.identity, work
-        self._whole: list[tuple[str, int]] = []
+        self._names = list(dict.fromkeys(file.shard_id for file in files))
+        known = (known or KnownCuts()).given(self.committed)
+        skipped, self._whole = set[str](), list[tuple[str, int]]()
         with Spool(work, "cut", _CUT) as spool:
             for cut in cuts:
-                if cut.shard_id not in self.committed:
+                if cut.shard_id in known.done:
+                    skipped.add(cut.shard_id)
+                elif cut.shard_id not in self.committed:
                     spool.add(cut.records, attempts=cut.attempts, shard=len(self._whole))
                     self._whole.append((cut.shard_id, cut.records.num_rows))
-        work.execute("CREATE TABLE gone (row BIGINT)")
+        self._skipped = KnownCuts(done=frozenset(skipped), relied=known.relied if skipped else frozenset())
+        work.execute("CREATE TABLE gone (row BIGINT, file INTEGER)")
         work.execute("CREATE VIEW todo AS SELECT * FROM cut ANTI JOIN gone USING (row)")
         if files and self._whole:
-            keys = ["id", "source_fingerprint"]
-            work.register("embedded", scan(files, choose(dataset.identity.schema, keys)))
-            work.register("quarantined", scan(dataset.quarantine_files(files), choose(QUARANTINE, [*keys, "attempts"])))
-            work.execute(_LEAVE_OUT_DONE)
-        [(self.rows,)] = work.rows("SELECT count(*) FROM todo")
+            self._leave_out_done(dataset, files)
+
+    def _leave_out_done(self, dataset: Dataset, files: Sequence[DataFile]) -> None:
+        keys = ["id", "source_fingerprint"]
+        numbers = {name: number for number, name in enumerate(self._names)}
+
+        def numbered(found: Iterable[DataFile], columns: pa.Schema) -> pads.Dataset:
+            return scan_files([(file.uri, {"file": numbers[file.shard_id]}) for file in found], columns.append(_FILE))
+
+        self._work.register("embedded", numbered(files, choose(dataset.identity.schema, keys)))
+        quarantined = dataset.quarantine_files(files)
+        self._work.register("quarantined", numbered(quarantined, choose(QUARANTINE, [*keys, "attempts"])))
+        # Row groups of other ids are not read.
+        [(first, last)] = self._work.rows("SELECT min(id), max(id) FROM cut")
+        self._work.execute(_LEAVE_OUT_DONE.format(first=quoted(first), last=quoted(last)))
+
+    @property
+    def rows(self) -> int:
+        """Records without an outcome that no other shard has."""
+        [(rows,)] = self._work.rows("SELECT count(*) FROM todo")
+        return int(rows)
 
     def leave_out(self, records: str) -> None:
         """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
         self._work.execute(
-            f"INSERT INTO gone SELECT row FROM todo SEMI JOIN ({records}) USING (id, source_fingerprint)"
+            f"INSERT INTO gone SELECT row, NULL FROM todo SEMI JOIN ({records}) USING (id, source_fingerprint)"
         )
 
-    def cuts(self) -> Iterator[Cut]:
-        """The shards of the remaining records, in order; a shard that lost records gets another id."""
+    def cuts(self, packing: Packing) -> Iterator[Cut]:
+        """The shards of the remaining records, each when its last record has come."""
+        packer = Packer(packing)
         for rows in runs(self._work.batches("SELECT * FROM todo ORDER BY row"), "shard"):
             name, whole_rows = self._whole[rows["shard"][0].as_py()]
-            records, attempts = rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py()
-            if records.num_rows < whole_rows:
-                name = shard_id(self._identity, records, attempts)
-            yield Cut(name, records, attempts)
+            if rows.num_rows == whole_rows and packing.keeps(rows):
+                yield Cut(name, rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py())
+            else:
+                yield from map(self._packed, packer.add(rows))
+        yield from map(self._packed, packer.rest())
 
+    def _packed(self, rows: pa.Table) -> Cut:
+        records, attempts = rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py()
+        return Cut(shard_id(self._identity, records, attempts), records, attempts)
+
+    def known(self, planned: Iterable[str]) -> KnownCuts:
+        """What the next plan of the source can know, if the shards `planned` hold the remaining records."""
+        open_cuts = {self._whole[number][0] for (number,) in self._work.rows(_OPEN_CUTS)}
+        relied = {self._names[number] for (number,) in self._work.rows(_RELIED)}
+        done = {name for name, _ in self._whole} - open_cuts
+        shards = set(planned)
+        # A cut that is a shard itself is known by its name.
+        rest, shards = open_cuts - shards, shards - open_cuts
+        return KnownCuts(
+            done=self._skipped.done | done,
+            planned=frozenset(rest),
+            relied=self._skipped.relied | relied,
+            shards=frozenset(shards if rest else ()),
+        )
+
+
+#: Number of the shard that holds an outcome, by which a plan knows what it relied on.
+_FILE = pa.field("file", pa.int32())
 
 _LEAVE_OUT_DONE = """
 INSERT INTO gone
 WITH done AS (
-    SELECT id, source_fingerprint, 2147483647 AS attempts FROM embedded
-    UNION ALL SELECT id, source_fingerprint, attempts FROM quarantined
+    SELECT id, source_fingerprint, 2147483647 AS attempts, file FROM embedded
+    UNION ALL SELECT id, source_fingerprint, attempts, file FROM quarantined
 )
-SELECT row FROM cut AS c WHERE EXISTS (
-    SELECT 1 FROM done AS d
-    WHERE d.id = c.id AND d.source_fingerprint = c.source_fingerprint AND d.attempts > c.attempts
-)
+SELECT c.row, d.file FROM cut AS c JOIN done AS d
+ON d.id = c.id AND d.source_fingerprint = c.source_fingerprint AND d.attempts > c.attempts
+WHERE d.id BETWEEN {first} AND {last}
 """
 
+_RELIED = "SELECT DISTINCT file FROM gone WHERE file IS NOT NULL"
 
-def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[pa.Table]:
-    """Tables of consecutive rows with the same value in `column`, across batches."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        ends = pc.run_end_encode(batch[column]).run_ends.to_pylist() if batch.num_rows else []
-        for start, end in zip([0, *ends], ends, strict=False):
-            if waiting and waiting[-1][column][0] != batch[column][start]:
-                yield pa.Table.from_batches(waiting)
-                waiting = []
-            waiting.append(batch.slice(start, end - start))
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+_OPEN_CUTS = "SELECT DISTINCT shard FROM cut ANTI JOIN (SELECT row FROM gone WHERE file IS NOT NULL) USING (row)"
 
 
 def _numbered(batches: Iterable[pa.RecordBatch], cutter: Cutter) -> Iterator[pa.RecordBatch]:

@@ -28,7 +28,7 @@ from pipeline.dataset.outcomes import Outcome, OutcomeFile, footer_of, positions
 from pipeline.dataset.plan_files import read_shards
 from pipeline.errors import AlreadyExistsError, UsageError
 from pipeline.plan.cutting import Bounds, Cutter, target_rows
-from pipeline.plan.make import source_digest
+from pipeline.plan.listing import source_digest
 from pipeline.plan.record_files import RecordFiles, write_shards
 from pipeline.plan.run_ids import new_run_id
 from pipeline.plan.shards import Cut, Origin, shard_id

@@ -17,6 +17,7 @@ from pipeline.dataset import layout
 from pipeline.dataset.history import latest_config, planned_runs
 from pipeline.dataset.plan_files import read_records, read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
+from pipeline.plan.cuts.packing import Packing
 from pipeline.plan.listing import Listing
 from pipeline.plan.make import dry_plan, make_plan
 from pipeline.plan.run_ids import new_run_id
@@ -148,7 +149,8 @@ def test_a_shard_committed_during_planning_is_planned_whole(catalog: Catalog) ->
                     carry_out(first, {read_records(first.shards[1])[0].id: "timeout"}, slice(1, 2))
                 yield cut
 
-        planned = [cut.shard_id for cut in ToDo(cuts_with_a_commit(), first.dataset, work).cuts()]
+        todo = ToDo(cuts_with_a_commit(), first.dataset, work)
+        planned = [cut.shard_id for cut in todo.cuts(Packing(listing, first.source, 512))]
     assert planned == shard_ids(first)[1:]
 
 
