@@ -17,7 +17,7 @@ from pipeline.dataset.footer import decode_footer, joined_makers
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.dataset.shard_file import ShardProvenance
-from pipeline.errors import AlreadyExistsError
+from pipeline.errors import CommittedError
 from pipeline.records import CommittedShard, Crashed, EmbeddingBatch, Failure, Record, Shard
 from pipeline.stats import Stats
 from pipeline.vocabulary import Reason, Stage
@@ -55,9 +55,9 @@ class Writer:
         n_bytes = 0
         try:
             n_bytes = self._dataset.write_shard(shard.shard_id, shard.run_date, table, quarantine, provenance)
-        except AlreadyExistsError:
+        except CommittedError as first:
             # A writer of this run may have died between its commit and its reply; then the rows are this run's.
-            if self._dataset.committer(shard.shard_id, shard.run_date) != self._run_id:
+            if first.run_id != self._run_id:
                 return CommittedShard(Stats(write_s=time.perf_counter() - began), elsewhere=True)
         stats = Stats(
             embedded=table.num_rows,

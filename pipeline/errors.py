@@ -21,6 +21,7 @@
     │   ├── DisallowedError          the server does not allow this use of the object
     │   ├── TooLargeError            above a limit of bytes
     │   └── AlreadyExistsError       the name is taken: another writer was first
+    │       └── CommittedError       of a shard, by the run `run_id`
     ├── ImageError                   one image; `reason` is its quarantine reason
     ├── RunError                     the run cannot continue; committed shards stay            exit code 1
     └── InternalError                a bug, in hanclip or in a library                         exit code 1
@@ -134,6 +135,21 @@ class TooLargeError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """The name of a create-only write is taken."""
+
+
+class CommittedError(AlreadyExistsError):
+    """Another writer committed the shard first; its file was read.
+
+    Attributes:
+        run_id: the run of that writer.
+    """
+
+    def __init__(self, message: str, uri: str, run_id: str) -> None:
+        super().__init__(message, uri)
+        self.run_id = run_id
+
+    def __reduce__(self) -> tuple[type[CommittedError], tuple[str, str, str]]:  # type: ignore[override]
+        return type(self), (str(self), self.uri, self.run_id)
 
 
 class ImageError(HanclipError):

@@ -21,9 +21,21 @@ from pipeline.dataset import layout, schema
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan
-from pipeline.dataset.shard_file import ShardProvenance, encode, footer_entries, read_footer, read_footers
-from pipeline.errors import AlreadyExistsError, IdentityError, NotFoundError, RunError
+from pipeline.dataset.shard_file import Footer, ShardProvenance, encode, footer_entries, read_footer, read_footers
+from pipeline.errors import (
+    AlreadyExistsError,
+    CommittedError,
+    IdentityError,
+    NotFoundError,
+    RunError,
+    StorageError,
+    UnavailableError,
+)
 from pipeline.storage import DEFAULT_POLICY, ReadPolicy
+
+
+class _UnknownCommitError(UnavailableError):
+    """A shard's file exists and cannot be read: for now, or because it is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +123,9 @@ class Dataset:
             provenance: what the footer holds besides the identity.
 
         Raises:
-            RunError: rows are missing, or the columns are not the dataset's.
-            AlreadyExistsError: another writer committed the shard first; nothing of this call remains.
+            RunError: rows are missing, or the columns are not the dataset's; or it is unknown who committed the shard,
+                because a file of its name exists and cannot be read.
+            CommittedError: another writer committed the shard first; nothing of this call remains.
         """
         rows = (table.num_rows, quarantine.num_rows)
         if sum(rows) != provenance.rows_planned:
@@ -130,22 +143,39 @@ class Dataset:
             failed = encode(_conform(quarantine, schema.QUARANTINE, shard_id), {})
             storage.overwrite(aside, failed, self.policy)
             written += len(failed)
-        try:
-            storage.create(layout.embeddings_uri(self.uri, run_date, shard_id), data, self.policy)
-        except AlreadyExistsError:
+        winner = self._create_shard(layout.embeddings_uri(self.uri, run_date, shard_id), data)
+        if winner and winner.attempt != attempt:
             if quarantine.num_rows:
                 storage.delete(aside, self.policy)
-            raise
+            raise CommittedError(f"{winner.run_id} committed the shard first: nothing to do.", self.uri, winner.run_id)
         return written
 
-    def committer(self, shard_id: str, run_date: str) -> str | None:
-        """Id of the run that committed a shard under this date; None when none did."""
-        uri = layout.embeddings_uri(self.uri, run_date, shard_id)
-        try:
-            size_bytes = storage.stat(uri, self.policy).size_bytes
-        except NotFoundError:
+    def _create_shard(self, uri: str, data: bytes) -> Footer | None:
+        """Create a shard's file; the footer of the file that took its name before, if one did.
+
+        That may be this very call, if its request was repeated on the way to the store.
+        """
+
+        def attempt() -> Footer | None:
+            try:
+                storage.create(uri, data, self.policy)
+            except AlreadyExistsError:
+                return self._footer(uri)
             return None
-        return read_footer(DataFile(uri, shard_id, run_date, "", size_bytes)).run_id
+
+        try:
+            return storage.with_retries(attempt, self.policy)
+        except _UnknownCommitError as error:
+            raise RunError(str(error)) from error
+
+    def _footer(self, uri: str) -> Footer:
+        """The footer of the file at `uri`. Raises _UnknownCommitError when it cannot be read, for a retry."""
+        try:
+            return read_footer(DataFile(uri, "", "", "", storage.stat(uri, self.policy).size_bytes))
+        except (StorageError, RunError) as error:
+            raise _UnknownCommitError(
+                f"{uri} exists already, and it is unknown which run committed it. {error}", uri
+            ) from error
 
     def committed(self) -> dict[str, str]:
         """URI of each committed shard's embeddings file, by shard id."""

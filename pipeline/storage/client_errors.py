@@ -1,7 +1,8 @@
 """Translates the errors of obstore, fsspec, aiohttp and the operating system into hanclip's.
 
-Foreign messages never get through, since they contain request URLs and dumps of the client. Only the HTTP status and
-the store's error code are extracted from them.
+Foreign messages never get through, since they contain request URLs and dumps of the client. What happened is decided by
+the type of an error and by the status that it carries. obstore's `GenericError` carries none: its message is searched
+for one, which decides only whether the operation is worth repeating. What was written is never decided by a message.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from pipeline.errors import (
 )
 from pipeline.extras import install_command
 from pipeline.faults import explained
-from pipeline.storage.uris import HTTP_SCHEMES, printable, scheme, split_bucket
+from pipeline.storage.uris import HTTP_SCHEMES, is_bucket, printable, scheme, split_bucket
 
-_STATUS = re.compile(r"status code: (\d{3})")
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_NO_BUCKET = "NoSuchBucket"
 _INVALID_PATH = re.compile(r'Path "(.+?)"(?: contained|:)')
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and AWS_ENDPOINT_URL",
@@ -41,6 +43,8 @@ _WEB_CURE = (
     "'User-Agent: ...'. If the URL is signed, its signature may have expired: renew the table."
 )
 _REFUSALS = frozenset({"PermissionDeniedError", "UnauthenticatedError", "ProfileNotFound", "CredentialRetrievalError"})
+#: obstore's, for HTTP 409, 412 and 304: another operation on the same object was in the way.
+_CONFLICTS = frozenset({"AlreadyExistsError", "PreconditionError", "NotModifiedError"})
 _TRANSIENT_ERRNO = frozenset({errno.ESTALE, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTCONN})
 
 #: Already hanclip's, or bugs in this program: both pass unchanged.
@@ -48,28 +52,36 @@ _PASSED = (HanclipError, NotImplementedError, TypeError, LookupError, AttributeE
 
 
 class HttpStatusError(Exception):
-    """An HTTP response that is not the object; `retry_after_s` is how long the server asks to wait."""
+    """An HTTP response that is not what was asked for.
 
-    def __init__(self, status: int, retry_after_s: float = 0.0) -> None:
-        super().__init__(f"status code: {status}")
-        self.retry_after_s = retry_after_s
+    Attributes:
+        status: the HTTP status.
+        code: the store's error code; empty if it gave none.
+        retry_after_s: how long the server asks to wait, in seconds.
+    """
+
+    def __init__(self, status: int, code: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(f"HTTP {status} {code}".rstrip())
+        self.status, self.code, self.retry_after_s = status, code, retry_after_s
 
 
 def translate(error: Exception, uri: str) -> StorageError:
     """The hanclip error for `error`, raised by an operation on `uri`. Contains no foreign message."""
     text, kind = str(error), type(error).__name__
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if code and code.group(1) == "NoSuchBucket":
-        return _no_bucket(uri)
-    if status:
-        retry_after_s = error.retry_after_s if isinstance(error, HttpStatusError) else 0.0
-        return _by_status(int(status.group(1)), code.group(1) if code else "", uri, retry_after_s)
-    if kind == "AlreadyExistsError" or isinstance(error, FileExistsError):
+    if isinstance(error, HttpStatusError):
+        return _by_status(error.status, error.code, uri, error.retry_after_s)
+    if kind == "GenericError" and (status := status_in(error)):
+        return _by_status(status, _code_in(text, uri), uri)
+    if isinstance(error, FileExistsError):
         return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
+    if kind in _CONFLICTS:
+        return _unavailable(uri, "another operation on the same object was in the way")
+    if isinstance(error, FileNotFoundError) and is_bucket(uri) and _code_in(text, uri) == _NO_BUCKET:
+        return _no_bucket(uri)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _not_found(uri)
     if kind in _REFUSALS or isinstance(error, PermissionError):
-        return _forbidden(uri, kind)
+        return _forbidden(uri, _code_in(text, uri) or kind)
     if isinstance(error, TimeoutError) or "kind: Timeout" in text:
         return TimedOutError(f"{printable(uri)} timed out. Try again, or raise --read-timeout-s.", uri)
     if isinstance(error, ConnectionError) or kind in {"GenericError", "JoinError"}:
@@ -93,6 +105,21 @@ def translate(error: Exception, uri: str) -> StorageError:
     return StorageError(f"{printable(uri)} could not be read or written: {cause}. Check it with another tool.", uri)
 
 
+def status_in(error: Exception) -> int:
+    """The HTTP status that the message of obstore's `GenericError` contains; 0 if there is none.
+
+    Only for the choice whether to repeat an operation: a message may change with any release.
+    """
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else 0
+
+
+def _code_in(text: str, uri: str) -> str:
+    """The store's error code in obstore's message, outside the key, which the message repeats; else empty."""
+    found = _CODE.search(text.replace(split_bucket(uri)[1] or "\0", ""))
+    return found[1] if found else ""
+
+
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
     """Wrap calls of foreign code: its errors become hanclip's, chained to the original.
@@ -109,13 +136,13 @@ def translated(uri: str) -> Iterator[None]:
         raise translate(error, uri) from error
 
 
-def _by_status(status: int, code: str, uri: str, retry_after_s: float) -> StorageError:
+def _by_status(status: int, code: str, uri: str, retry_after_s: float = 0.0) -> StorageError:
+    if code == _NO_BUCKET:
+        return _no_bucket(uri)
     if status in {404, 410}:
         return _not_found(uri)
     if status in {401, 403}:
         return _forbidden(uri, code or f"HTTP {status}")
-    if status == 412 or code == "BlobAlreadyExists":
-        return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
     if status in {408, 409, 425, 429} or status >= 500:
         later = f", asks to wait {retry_after_s:,.0f} s" if retry_after_s else ""
         busy = _unavailable(uri, f"HTTP {status}{later}")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.errors import AlreadyExistsError, BadUriError, ConfigError, ForbiddenError, NotFoundError
+from pipeline.errors import (
+    AlreadyExistsError,
+    BadUriError,
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.backends.s3_session import s3_environment
 from pipeline.storage.backends.staged import remove_abandoned as remove_staged
 from pipeline.storage.client_errors import translated
-from pipeline.storage.listing import exists
+from pipeline.storage.listing import exists, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes
 from pipeline.storage.uris import is_local, join, normalise, parent, printable, scheme, split_bucket
@@ -47,8 +56,7 @@ def _create_once(uri: str, data: bytes, policy: ReadPolicy) -> None:
         try:
             _put(uri, data, True, policy)
         except AlreadyExistsError:
-            # An earlier attempt may have succeeded without its answer arriving: then the object has these very bytes.
-            if attempts == 1 or read_bytes(uri, policy=policy) != data:
+            if not _is_own(uri, data, attempts > 1, policy):
                 raise
 
     try:
@@ -57,6 +65,28 @@ def _create_once(uri: str, data: bytes, policy: ReadPolicy) -> None:
         if exists(uri, policy):
             raise AlreadyExistsError(f"{uri} already exists: another writer was first. Nothing to do.", uri) from None
         overwrite(uri, data, policy)
+
+
+def _is_own(uri: str, data: bytes, repeated: bool, policy: ReadPolicy) -> bool:
+    """Whether an object that a store refused to create is the one that an earlier attempt created.
+
+    The store's word is not enough that the name is taken: it also refuses while another write is under way, which may
+    fail. So the object is looked at. An earlier attempt may have succeeded although its answer was lost: then the
+    object has these very bytes.
+
+    Raises:
+        UnavailableError: there is no object, or it cannot be read, so creating it again is the only way to find out.
+    """
+    once = replace(policy, retry_timeout_s=0)
+    try:
+        if repeated:
+            return read_bytes(uri, policy=once) == data
+        stat(uri, once)
+    except StorageError as error:
+        seen = "it is not there." if isinstance(error, NotFoundError) else f"it cannot be read. {error}"
+        message = f"{printable(uri)} was not created: the store answers that it exists, but {seen}"
+        raise UnavailableError(f"{message} Run the same command again.", uri) from error
+    return False
 
 
 def overwrite(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
@@ -152,8 +182,8 @@ _HONOURS_CREATE: dict[tuple[str | None, ...], bool] = {}
 def _probe(uri: str, policy: ReadPolicy) -> bool:
     """Create one name twice: the second must fail."""
     try:
-        for data in (b"1", b"2"):
-            with_retries(partial(_put, uri, data, True, policy), policy)
+        _create_once(uri, b"1", policy)
+        with_retries(partial(_put, uri, b"2", True, policy), policy)
     except AlreadyExistsError:
         return True
     except NotImplementedError:

@@ -45,7 +45,10 @@ class Backend(Protocol):
         """`length` bytes from `start`, fewer where the object ends."""
 
     def put(self, uri: str, data: bytes, create: bool, policy: ReadPolicy) -> None:
-        """Write whole or not at all; with `create`, an error like FileExistsError if the name is taken."""
+        """Write whole or not at all.
+
+        With `create`, FileExistsError if the name is taken, or may be: the caller looks what is there.
+        """
 
     def upload(self, uri: str, file: Path) -> None:
         """Replace the object with a local file, whole or not at all."""

@@ -136,6 +136,9 @@ def publish(path: str, uri: str, create: bool) -> None:
         return
     try:
         os.link(path, uri)
+    except FileExistsError:
+        if not os.path.samefile(path, uri):  # else the answer of a network file system was lost, and it linked twice
+            raise
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise

@@ -23,7 +23,7 @@ from pipeline.errors import TooLargeError
 from pipeline.storage.backends import s3_requests
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.s3_session import s3_environment, s3_settings
-from pipeline.storage.client_errors import too_large, translated
+from pipeline.storage.client_errors import HttpStatusError, status_in, too_large, translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.uris import scheme, split_bucket
 from pipeline.vocabulary import Skip
@@ -31,6 +31,12 @@ from pipeline.vocabulary import Skip
 _SLOWEST_UPLOAD_BYTES_PER_S = 2**20
 #: An object has at most 10,000 parts: 320 GB.
 _PART_BYTES = 32 * 2**20
+#: The answers to a create-only write of a name that is taken or being taken, as far as obstore tells them apart.
+_TAKEN = (
+    obstore.exceptions.AlreadyExistsError,
+    obstore.exceptions.PreconditionError,
+    obstore.exceptions.NotModifiedError,
+)
 _FAMILY = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az"}
 
 
@@ -86,6 +92,14 @@ def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[s3_requests.Entry]:
             return
 
 
+def _ends_before(store: ObjectStore, key: str, start: int) -> bool:
+    """Whether an object has no byte `start`; False if the store does not say."""
+    try:
+        return bool(obstore.head(store, key)["size"] <= start)
+    except (obstore.exceptions.BaseError, OSError):
+        return False
+
+
 class ObjectsBackend:
     """Requests to a bucket. Calls release the interpreter lock, so threads run them in parallel."""
 
@@ -138,8 +152,12 @@ class ObjectsBackend:
                 return s3_requests.get(bucket, key, policy.timeout_s, f"bytes={start}-{start + length - 1}")
             store, key = _locate(uri, policy.timeout_s)
             return bytes(obstore.get_range(store, key, start=start, length=length))
-        except (obstore.exceptions.GenericError, s3_requests.S3StatusError) as error:
-            if "status code: 416" in str(error):
+        except HttpStatusError as error:
+            if error.status == 416:
+                return b""
+            raise
+        except obstore.exceptions.GenericError as error:
+            if status_in(error) in (0, 416) and _ends_before(store, key, start):
                 return b""
             raise
 
@@ -147,7 +165,12 @@ class ObjectsBackend:
         """One PUT, never multipart: conditions on multipart uploads are not honoured everywhere."""
         pace = len(data) // (32 * _SLOWEST_UPLOAD_BYTES_PER_S) * 32
         store, key = _locate(uri, policy.timeout_s + pace)
-        obstore.put(store, key, data, mode="create" if create else "overwrite", use_multipart=False)
+        try:
+            obstore.put(store, key, data, mode="create" if create else "overwrite", use_multipart=False)
+        except _TAKEN as error:
+            if create:
+                raise FileExistsError(uri) from error
+            raise
 
     def upload(self, uri: str, file: Path) -> None:
         """Multipart, retried by the client; the object appears with the last request."""

@@ -19,17 +19,11 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
 from pipeline.storage.backends.s3_session import s3_environment, s3_identity
+from pipeline.storage.client_errors import HttpStatusError
 
 _CLEANED = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+_CODE = re.compile(rb"<Code>(\w+)</Code>")
 _CONNECT_S = 10.0
-
-
-class S3StatusError(Exception):
-    """A response that is not what was asked for, with the store's error code if it gave one."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        code = re.search(rb"<Code>(\w+)</Code>", body)
-        super().__init__(f"status code: {status} {code[0].decode() if code else ''}")
 
 
 class Entry(NamedTuple):
@@ -109,7 +103,8 @@ def _send(
     except HTTPClientError as error:
         raise ConnectionError(f"{error} {error.__context__!r}") from error
     if answer.status_code not in (200, 206):
-        raise S3StatusError(answer.status_code, content)
+        code = _CODE.search(content)
+        raise HttpStatusError(answer.status_code, code[1].decode() if code else "")
     return answer
 
 

@@ -84,7 +84,7 @@ class HttpBackend:
         limit = length if length is not None else policy.max_bytes
         async with self._client.request("GET", uri, policy, headers) as response:
             if response.status not in good:
-                raise HttpStatusError(response.status, _retry_after_s(response))
+                raise HttpStatusError(response.status, retry_after_s=_retry_after_s(response))
             if response.status == 416:
                 return b""
             if policy.respect_robots_tag and response.status == 200:

@@ -214,6 +214,18 @@ def test_create_lets_exactly_one_concurrent_writer_win(tmp_path: Path) -> None:
     assert storage.supports_create(str(tmp_path))
 
 
+def test_a_link_whose_answer_was_lost_is_no_other_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def linked_twice(*names: str) -> None:
+        link(*names)
+        link(*names)
+
+    monkeypatch.setattr(os, "link", linked_twice)
+    storage.create(str(tmp_path / "a"), b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
 def test_create_without_hard_links_still_refuses_an_existing_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
