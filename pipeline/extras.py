@@ -18,14 +18,15 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import UsageError
 
-#: The packages, as they are imported, that each extra brings. `embed` consists of `ray`, `model` and `s3`.
+#: The packages, as they are imported, that each extra brings. `embed` consists of `ray`, `model`, `s3` and `fast`.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "embed": ("ray", "torch", "transformers", "safetensors", "huggingface_hub", "s3fs"),
+    "embed": ("ray", "torch", "transformers", "safetensors", "huggingface_hub", "s3fs", "llvmlite"),
     "curate": ("faiss", "jinja2"),
     "flows": ("prefect", "psutil", "fastapi", "sqlalchemy"),
     "jobs": ("httpx",),
     "lmdb": ("lmdb",),
     "heif": ("pillow_heif",),
+    "fast": ("llvmlite",),
 }
 _NAMED = re.compile(r"hanclip\[([\w,-]+)\]")
 _OF_EXTRA = re.compile(r"""extra == ['"]([\w-]+)['"]""")

@@ -88,8 +88,8 @@ def decode(data: bytes, size: int, max_pixels: int, accept_truncated: bool = Fal
 def _decoded(data: bytes, size: int, max_pixels: int, is_truncated: bool = False) -> DecodedImage:
     with opened(data, max_pixels) as image:
         whole = plain(image, data)
-        square = squashed(whole, size)
-        pixels = np.ascontiguousarray(square if square.mode == "RGB" else square.convert("RGB"), dtype=np.uint8)
+        pixels = squashed(whole, size)
+        pixels.flags.writeable = False
         digest = xxhash.xxh3_128_hexdigest(pixels.data)
         blank = max(_leading_blank(pixels), _leading_blank(pixels[::-1])) / size
         return DecodedImage(pixels, whole.width, whole.height, phash(pixels), digest, blank, is_truncated)

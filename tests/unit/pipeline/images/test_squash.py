@@ -1,42 +1,116 @@
-"""The square has the bytes of Pillow 13's `resize`, with the installed Pillow and in either order of passes."""
+"""The square has the bytes of Pillow 13's `resize`: from any Pillow and from the compiled kernels, in either order."""
 
 from __future__ import annotations
 
+import logging
 import random
+from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.resizing.squash import is_vertical_first, squashed
+from pipeline.images.resizing import squash
+from pipeline.images.resizing.kernels import Kernels
+from pipeline.images.resizing.order import is_vertical_first
 
-#: Width, height and side next to the border between the two orders.
+KERNELS = squash.started_kernels()
+#: Width, height and side next to the border between the two orders, and around the 16 bytes of a vector.
 BORDER = [
-    (w, h, s) for s in (8, 24) for w in (2, 7, 24, 31, 60) for h in (s - 1, s, s + 1, 2 * w - s, 2 * w - s + 1) if h > 0
+    (w, h, s)
+    for s, w in product((8, 24), (2, 7, 24, 31, 60))
+    for h in (s - 1, s, s + 1, 2 * w - s, 2 * w - s + 1)
+    if h > 0
 ]
+SMALL = list(product((15, 16, 17, 33), (15, 16, 17, 40), (15, 16, 17)))
+EXTREME = [(3000, 16, 16), (16, 3000, 32), (1, 700, 24), (700, 1, 24)]
 
 
-def some_sizes(count: int) -> list[tuple[int, int, int]]:
+def some_sizes(count: int) -> Iterator[tuple[int, int, int]]:
     """Sizes of all ratios, few of them large."""
     rng = random.Random(7)
-    sides = [
-        (int(2 ** rng.uniform(0, 9)), int(2 ** rng.uniform(0, 9)), rng.choice([1, 7, 32, 64])) for _ in range(count)
-    ]
-    return [(w, h, side) for w, h, side in sides if w * h < 60_000]
+    for _ in range(count):
+        width, height, side = int(2 ** rng.uniform(4, 9)), int(2 ** rng.uniform(4, 9)), rng.choice([16, 33, 64])
+        if width * height < 40_000:
+            yield width, height, side
 
 
 def noise(mode: str, width: int, height: int) -> Image.Image:
-    channels = Image.getmodebands(mode)
-    levels = np.random.default_rng(width * height).integers(0, 256, (height, width, channels), dtype=np.uint8)
-    return Image.fromarray(levels[..., 0] if channels == 1 else levels, mode)
+    """Few pixels are between black and white, where a wrong rounding or clipping shows most."""
+    levels = np.random.default_rng(width * height).integers(0, 256, (height, width, Image.getmodebands(mode)))
+    return Image.frombytes(
+        mode, (width, height), np.where(levels % 3 == 0, levels, levels // 128 * 255).astype(np.uint8)
+    )
 
 
+def as_pillow_13_does(image: Image.Image, side: int) -> Image.Image:
+    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    return square if square.mode == "RGB" else square.convert("RGB")
+
+
+@pytest.fixture(params=["Pillow", "kernels"])
+def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KERNELS is not None
+    late = squash._LateKernels()
+    late._left, late._kernels = (10**12, None) if request.param == "Pillow" else (0, KERNELS)
+    monkeypatch.setattr(squash, "_fast", late)
+
+
+@pytest.mark.usefixtures("use")
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "YCbCr"])
 def test_a_square_has_the_bytes_of_pillow_13(mode: str) -> None:
     orders = set()
-    for width, height, side in [*BORDER, *some_sizes(60)]:
+    for width, height, side in [*BORDER, *SMALL, *EXTREME, *some_sizes(40)]:
         image = noise(mode, width, height)
-        expected = image.resize((side, side), Image.Resampling.BICUBIC)
-        np.testing.assert_array_equal(squashed(image, side), expected, f"{width} x {height} to {side}")
+        found = squash.squashed(image, side)
+        assert (found.shape, found.flags.c_contiguous) == ((side, side, 3), True)
+        np.testing.assert_array_equal(found, as_pillow_13_does(image, side), f"{width} x {height} to {side}")
         orders.add(is_vertical_first(width, height, side))
     assert orders == {True, False}
+
+
+def test_pixels_that_pillow_cannot_show_in_one_piece_are_copied() -> None:
+    image = noise("RGB", 2048, 2049)
+    levels = squash._levels(image)
+    assert levels.shape == (2049, 2048, 3)
+    assert squash._levels(image.crop((0, 0, 40, 30))).shape == (30, 40, 4)
+    assert KERNELS is not None
+    np.testing.assert_array_equal(KERNELS.squash(levels, 32, 3), as_pillow_13_does(image, 32))
+
+
+def test_kernels_start_once_enough_pixels_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[int] = []
+    monkeypatch.setattr(squash, "started_kernels", lambda: starts.append(1) or KERNELS)
+    late = squash._LateKernels()
+    assert [late.after(900_000) for _ in range(4)] == [None, None, KERNELS, KERNELS]
+    assert len(starts) == 1
+
+
+def raising(*_: object) -> Kernels:
+    raise RuntimeError("unknown processor")
+
+
+class Odd(Kernels):
+    def squash(self, levels: squash.Levels, side: int, channels: int) -> squash.Levels:
+        return super().squash(levels, side, channels) ^ 1
+
+
+@pytest.mark.parametrize(
+    ("made", "logged"), [(raising, "llvmlite cannot be used here (unknown processor)"), (Odd, "gives other pixels")]
+)
+def test_kernels_that_fail_or_give_other_pixels_are_not_used(
+    made: Callable[[], Kernels], logged: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(squash, "Kernels", made)
+    with caplog.at_level(logging.WARNING):
+        assert squash.started_kernels() is None
+    assert logged in caplog.text
+
+
+def test_without_llvmlite_pillow_does_the_work_in_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(squash, "_PACKAGE", "not_installed_here")
+    assert squash.started_kernels() is None
+    assert caplog.text == ""
