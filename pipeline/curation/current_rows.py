@@ -45,7 +45,7 @@ class CurrentRows:
         names = [name for name in columns if name in self._names]
 
         def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:
-            return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [rows + file.first])
+            return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [file.places(rows)])
 
         return tables_behind(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
 

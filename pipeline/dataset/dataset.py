@@ -18,6 +18,7 @@ import pyarrow.dataset as pads
 
 from pipeline import storage
 from pipeline.dataset import layout, schema
+from pipeline.dataset.compacted.committed import Committed, is_replaced, list_committed
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan
@@ -32,6 +33,9 @@ from pipeline.errors import (
     UnavailableError,
 )
 from pipeline.storage import DEFAULT_POLICY, ReadPolicy
+
+#: In place of the id of a run that committed a shard, when its file is gone.
+COMPACTED = "compacted"
 
 
 class _UnknownCommitError(UnavailableError):
@@ -128,11 +132,9 @@ class Dataset:
             CommittedError: another writer committed the shard first; nothing of this call remains.
         """
         rows = (table.num_rows, quarantine.num_rows)
-        if sum(rows) != provenance.rows_planned:
-            raise RunError(
-                f"Shard {shard_id}: {rows[0]} embedded + {rows[1]} quarantined are not the {provenance.rows_planned} "
-                "records planned. Nothing was written; run the same command again, and report this if it persists."
-            )
+        _check_rows(shard_id, rows, provenance)
+        if is_replaced(self.uri, shard_id, recent=True):
+            raise CommittedError(f"A compaction replaced shard {shard_id} after its commit.", self.uri, COMPACTED)
         attempt = secrets.token_hex(4)
         aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
         footer = footer_entries(self.identity, provenance, shard_id, attempt, rows)
@@ -177,20 +179,13 @@ class Dataset:
                 f"{uri} exists already, and it is unknown which run committed it. {error}", uri
             ) from error
 
-    def committed(self) -> dict[str, str]:
-        """URI of each committed shard's embeddings file, by shard id."""
-        return {file.shard_id: file.uri for file in self.files()}
+    def committed(self) -> Committed:
+        """The committed shards: files that count, and the names of those that a compaction replaced."""
+        return list_committed(self.uri)
 
     def files(self) -> list[DataFile]:
         """Embeddings files of the committed shards, each shard once, sorted by date."""
-        once: dict[str, DataFile] = {}
-        for file in layout.data_files(self.uri, EMBEDDINGS):
-            once.setdefault(file.shard_id, file)
-        return list(once.values())
-
-    def settled(self, files: Iterable[DataFile]) -> frozenset[str]:
-        """Ids of the shards that are or were committed, so that all of their records have outcomes in `files`."""
-        return frozenset(file.shard_id for file in files)
+        return self.committed().files
 
     def quarantine_files(self, files: Iterable[DataFile] | None = None) -> list[DataFile]:
         """Quarantine files that committed shards name, without those of failed or beaten attempts.
@@ -224,6 +219,14 @@ def _with_recorded_model(uri: str, identity: Identity) -> Identity:
         return identity
     except (ValueError, KeyError, TypeError) as error:
         raise IdentityError(f"{name} is damaged ({error!r}): restore it from a copy.") from error
+
+
+def _check_rows(shard_id: str, rows: tuple[int, int], provenance: ShardProvenance) -> None:
+    if sum(rows) != provenance.rows_planned:
+        raise RunError(
+            f"Shard {shard_id}: {rows[0]} embedded + {rows[1]} quarantined are not the {provenance.rows_planned} "
+            "records planned. Nothing was written; run the same command again, and report this if it persists."
+        )
 
 
 def _conform(table: pa.Table, wanted: pa.Schema, shard_id: str) -> pa.Table:

@@ -6,6 +6,8 @@
     OUT/_quarantine/run_date=2026-11-21/<shard>-<attempt>.parquet   its failed records, if it has any
     OUT/_plans/<number>.json                                     the log of plans, one entry each
     OUT/_cuts/<source>.parquet                                   what planning knows of a source, to skip what is done
+    OUT/_compactions/<number>.json                               the log of compactions: which files do not count now
+    OUT/_compactions/<name>/plan.parquet                         the plan of one compaction
     OUT/_tombstones/<run>.parquet                                ids gone from the whole catalog, or back in it
     OUT/_snapshot.json                                           in a snapshot: its dataset and the run that makes it
     OUT/_held.parquet                                            the records in quarantine now, to count on from
@@ -37,6 +39,7 @@ QUARANTINE = "_quarantine"
 PLANS = "_plans"
 CUTS = "_cuts"
 TOMBSTONES = "_tombstones"
+COMPACTIONS = "_compactions"
 SNAPSHOT = "_snapshot.json"
 HELD = "_held.parquet"
 DEDUP = "dedup"

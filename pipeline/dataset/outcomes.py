@@ -6,7 +6,8 @@ files at a time, into a local file, so memory stays bounded.
 
 Of two outcomes of an id, the one with the larger `place` is newer: files are ordered by run id, and one listing states
 one outcome per id. A row counts for the run that listed it, even if a later run embedded it. Within a run, a shard's
-quarantine file follows its embeddings file, so neighbours stay neighbours.
+quarantine file follows its embeddings file, so neighbours stay neighbours. Of a compacted file, each segment counts for
+its own run.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.dataset import layout
+from pipeline.dataset.compacted.segments import Segment
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import decode_footer
-from pipeline.dataset.layout import QUARANTINE
+from pipeline.dataset.layout import QUARANTINE, DataFile
 from pipeline.dataset.schema import TOMBSTONES
-from pipeline.dataset.shard_file import read_footers
-from pipeline.errors import RunError
+from pipeline.dataset.shard_file import Footer, read_footers
+from pipeline.errors import NotFoundError, RunError
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -53,13 +55,15 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFile:
-    """One file of the dataset that holds outcomes.
+    """One file of the dataset that holds outcomes, or one segment of a compacted file.
 
     Attributes:
         uri: its address.
         kind: outcome of its rows; GONE stands for a file of tombstones, GONE and RETURNED.
         run_id: the run that listed the records.
         shard_id, run_date: of an embeddings or a quarantine file, else empty.
+        skip: number of its first row in the file.
+        rows: how many rows of the file; None for all.
         first: `place` of its first row.
     """
 
@@ -68,12 +72,18 @@ class OutcomeFile:
     run_id: str
     shard_id: str = ""
     run_date: str = ""
+    skip: int = 0
+    rows: int | None = None
     first: int = 0
+
+    def places(self, rows: RowNumbers) -> RowNumbers:
+        """The places of rows, given by their numbers in the file."""
+        return rows - self.skip + self.first
 
 
 def gather(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
     """Make the table `outcomes` in `work`; returns its files in row order. Raises StorageError, RunError."""
-    files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind))
+    files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind, file.skip))
     placed: list[OutcomeFile] = []
     with Spool(work, "outcomes", _NUMBERED, "place") as outcomes:
         for start in range(0, len(files), _KEYS_AT_ONCE):
@@ -89,19 +99,31 @@ def _files(dataset: Dataset) -> Iterator[OutcomeFile]:
     embeddings = dataset.files()
     named = {}
     for file, footer in zip(embeddings, read_footers(embeddings), strict=True):
-        named[file.run_date, file.shard_id, footer.attempt] = footer.planned_by
-        yield OutcomeFile(file.uri, Outcome.EMBEDDED, footer.planned_by, file.shard_id, file.run_date)
+        named[file.run_date, file.shard_id, footer.attempt] = footer
+        yield from _parts(file, Outcome.EMBEDDED, footer, footer.segments)
     for file in layout.data_files(dataset.uri, QUARANTINE):
-        run_id = named.get((file.run_date, file.shard_id, file.attempt))
-        if run_id is not None:
-            yield OutcomeFile(file.uri, Outcome.QUARANTINED, run_id, file.shard_id, file.run_date)
+        named_by = named.get((file.run_date, file.shard_id, file.attempt))
+        if named_by is not None:
+            yield from _parts(file, Outcome.QUARANTINED, named_by, named_by.quarantine_segments)
     for run_id, uri in layout.tombstones(dataset.uri).items():
         yield OutcomeFile(uri, Outcome.GONE, run_id)
 
 
+def _parts(file: DataFile, kind: Outcome, footer: Footer, segments: Sequence[Segment]) -> Iterator[OutcomeFile]:
+    whole = OutcomeFile(file.uri, kind, footer.planned_by, file.shard_id, file.run_date)
+    for one in segments:
+        yield replace(whole, run_id=one.planned_by, run_date=one.run_date, skip=one.first, rows=one.rows)
+    if not footer.segments and not footer.quarantine_segments:
+        yield whole
+
+
 def _read_outcomes(file: OutcomeFile) -> pa.Table:
-    with _opened(file.uri) as parquet:
-        table = parquet.read(TOMBSTONES.names if file.kind == Outcome.GONE else _KEYS)
+    names = TOMBSTONES.names if file.kind == Outcome.GONE else _KEYS
+    if file.rows is None:
+        with _opened(file.uri) as parquet:
+            table = parquet.read(names)
+    else:
+        table = read_rows(file.uri, np.arange(file.skip, file.skip + file.rows), names)
     if file.kind == Outcome.GONE:
         kinds = pc.if_else(table["gone"], pa.scalar(Outcome.GONE, pa.int8()), pa.scalar(Outcome.RETURNED, pa.int8()))
     else:
@@ -133,11 +155,12 @@ def _by_file(
 
 
 def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumbers, RowNumbers]:
-    """The index of the file that holds each place, and the row there."""
+    """The index of the file that holds each place, and the number of the row there."""
     firsts = np.array([file.first for file in files], np.int64)
     # Of files with the same first row all but the last are empty.
     numbers = np.searchsorted(firsts, places, side="right") - 1
-    return numbers, places - firsts[numbers]
+    skips = np.array([file.skip for file in files], np.int64)
+    return numbers, places - firsts[numbers] + skips[numbers]
 
 
 def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:
@@ -159,6 +182,10 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
     try:
         with storage.open_seekable(uri) as source:
             yield pq.ParquetFile(source)
+    except NotFoundError as error:
+        raise RunError(
+            f"{uri} is gone: a compaction may have replaced it while this command read it. Run the same command again."
+        ) from error
     except (pa.ArrowException, KeyError, OSError) as error:
         raise RunError(f"{uri} cannot be read ({error}): audit its dataset with `hanclip verify`.") from error
 

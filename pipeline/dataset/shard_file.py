@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
+from pipeline.dataset.compacted.segments import Segment, decode_segments, encode_segments
 from pipeline.dataset.footer import MAKERS, NOT_USED, UNKNOWN, decode_footer, encode_footer
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
@@ -45,6 +46,7 @@ class ShardProvenance:
         compute_dtype: arithmetic of the towers: bf16, fp16 or fp32.
         planned_by: the run that listed and cut them; empty if that is `run_id`.
         makers: values of `footer.MAKERS`; those that are absent were not needed.
+        segments, quarantine_segments: of a compacted file: from which runs its rows, and those of its quarantine, come.
     """
 
     run_id: str
@@ -53,14 +55,16 @@ class ShardProvenance:
     compute_dtype: str
     planned_by: str = ""
     makers: Mapping[str, str] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
+    quarantine_segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
     """The facts in an embeddings file's footer, and the row count and schema that Parquet itself keeps.
 
-    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one. `makers` has a
-    value for each of `footer.MAKERS`.
+    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one. A compacted file
+    has segments instead; then both name the newest of these. `makers` has a value for each of `footer.MAKERS`.
     """
 
     shard_id: str
@@ -75,6 +79,8 @@ class Footer:
     makers: Mapping[str, str]
     rows: int
     schema: pa.Schema
+    segments: tuple[Segment, ...] = ()
+    quarantine_segments: tuple[Segment, ...] = ()
 
 
 def footer_entries(
@@ -99,6 +105,9 @@ def footer_entries(
         "rows_embedded": rows[0],
         "rows_quarantined": rows[1],
     }
+    if provenance.segments or provenance.quarantine_segments:
+        facts["segments"] = encode_segments(provenance.segments)
+        facts["quarantine_segments"] = encode_segments(provenance.quarantine_segments)
     return encode_footer(facts)
 
 
@@ -143,6 +152,8 @@ def _parse(tail: pq.ParquetFile) -> Footer:
     values["makers"] = {name: facts.get(name, UNKNOWN) for name in MAKERS}
     values["planned_by"] = facts.get("planned_by", values["run_id"])
     values.update({name: int(facts[name]) for name in _FOOTER_COUNTS})
+    for name in ("segments", "quarantine_segments"):
+        values[name] = decode_segments(facts, name)
     return Footer(**values, rows=tail.metadata.num_rows, schema=tail.schema_arrow.remove_metadata())
 
 

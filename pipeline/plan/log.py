@@ -11,23 +11,17 @@ ten years of nightly runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
-from itertools import count
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import storage
 from pipeline.dataset import layout
-from pipeline.errors import NotFoundError, RunError
-from pipeline.validation import validated
+from pipeline.storage import NumberedLog
 
 PlanKind = Literal["full", "retry"]
-
-_NAME = re.compile(r"/(\d{8})\.json$")
 
 
 class LogEntry(BaseModel):
@@ -44,39 +38,21 @@ class LogEntry(BaseModel):
     )
 
 
-def newest(out: str) -> tuple[int, LogEntry | None]:
-    """Number and content of the newest entry of the dataset at `out`; -1 and None if nothing was planned yet.
+def of(out: str) -> NumberedLog[LogEntry]:
+    """The log of the dataset at `out`."""
+    return NumberedLog(storage.join(out, layout.PLANS), LogEntry, "delete the file while no run is active.")
 
-    Raises:
-        RunError: it is damaged or from a newer hanclip.
-    """
-    names = [_NAME.search(info.uri) for info in layout.objects(out, layout.PLANS)]
-    number = max((int(match[1]) for match in names if match), default=-1)
-    return number, None if number < 0 else _read(out, number)
+
+def newest(out: str) -> tuple[int, LogEntry | None]:
+    """Number and content of the newest entry; -1 and None if nothing was planned yet. Raises RunError."""
+    return of(out).newest()
 
 
 def later(out: str, number: int) -> Iterator[LogEntry]:
-    """All entries after `number`, in order. Raises RunError as `newest` does."""
-    with suppress(NotFoundError):
-        for following in count(number + 1):
-            yield _read(out, following)
+    """All entries after `number`, in order. Raises RunError."""
+    return of(out).later(number)
 
 
 def append(out: str, number: int, entry: LogEntry) -> None:
     """Create entry `number`. Raises AlreadyExistsError when another run has taken the number."""
-    storage.create(_uri(out, number), entry.model_dump_json().encode())
-
-
-def _read(out: str, number: int) -> LogEntry:
-    uri = _uri(out, number)
-    return validated(
-        LogEntry,
-        storage.read_bytes(uri),
-        f"{uri} is damaged or written by a newer hanclip",
-        cure="Upgrade hanclip; if that does not help, delete the file while no run is active.",
-        error=RunError,
-    )
-
-
-def _uri(out: str, number: int) -> str:
-    return storage.join(out, layout.PLANS, f"{number:08d}.json")
+    of(out).append(number, entry)

@@ -92,22 +92,23 @@ class ToDo:
         known: what an earlier plan of the source knew.
 
     Attributes:
-        committed: ids of the committed shards. They are listed once, so a shard that is committed in the meantime is
-            planned as a whole, and its second commit is then refused.
+        committed: ids of the shards that are or were committed. They are listed once, so a shard that is committed in
+            the meantime is planned as a whole, and its second commit is then refused.
     """
 
     def __init__(self, cuts: Iterable[Cut], dataset: Dataset, work: Workspace, known: KnownCuts | None = None) -> None:
-        files = dataset.files()
-        self.committed = dataset.settled(files)
+        found = dataset.committed()
+        files, settled = found.files, found.settled
+        self.committed, self._reserved = found.ever, found.reserved
         self._identity, self._work = dataset.identity, work
         self._names = list(dict.fromkeys(file.shard_id for file in files))
-        known = (known or KnownCuts()).given(self.committed)
+        known = (known or KnownCuts()).given(settled)
         skipped, self._whole = set[str](), list[tuple[str, int]]()
         with Spool(work, "cut", _CUT) as spool:
             for cut in cuts:
                 if cut.shard_id in known.done:
                     skipped.add(cut.shard_id)
-                elif cut.shard_id not in self.committed:
+                elif cut.shard_id not in settled:
                     spool.add(cut.records, attempts=cut.attempts, shard=len(self._whole))
                     self._whole.append((cut.shard_id, cut.records.num_rows))
         self._skipped = KnownCuts(done=frozenset(skipped), relied=known.relied if skipped else frozenset())
@@ -147,7 +148,7 @@ class ToDo:
         packer = Packer(packing)
         for rows in runs(self._work.batches("SELECT * FROM todo ORDER BY row"), "shard"):
             name, whole_rows = self._whole[rows["shard"][0].as_py()]
-            if rows.num_rows == whole_rows and packing.keeps(rows):
+            if rows.num_rows == whole_rows and name not in self._reserved and packing.keeps(rows):
                 yield Cut(name, rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py())
             else:
                 yield from map(self._packed, packer.add(rows))
@@ -155,7 +156,10 @@ class ToDo:
 
     def _packed(self, rows: pa.Table) -> Cut:
         records, attempts = rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py()
-        return Cut(shard_id(self._identity, records, attempts), records, attempts)
+        name = shard_id(self._identity, records, attempts)
+        while name in self._reserved:  # A compaction dropped records of this shard, and no file of this name counts.
+            name = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return Cut(name, records, attempts)
 
     def known(self, planned: Iterable[str]) -> KnownCuts:
         """What the next plan of the source can know, if the shards `planned` hold the remaining records."""

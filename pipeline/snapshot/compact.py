@@ -86,7 +86,7 @@ def compact(
     """
     dataset = Dataset.open(out)
     plan = plan_snapshot(dataset, storage.normalise(snapshot), only)
-    committed = plan.target.committed()
+    committed = plan.target.committed().present
     done = [shard for shard in plan.shards if shard.shard_id in committed]
     left = [shard for shard in plan.shards if shard.shard_id not in committed]
     if left:

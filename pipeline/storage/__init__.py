@@ -14,6 +14,7 @@ from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
 from pipeline.storage.lines import json_bytes, write_lines
 from pipeline.storage.listing import exists, expand, find_local, fixed_folder, has_wildcards, list_objects, stat
+from pipeline.storage.numbered import NumberedLog
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
 from pipeline.storage.seekable import open_seekable
@@ -43,6 +44,7 @@ from pipeline.storage.writing import (
 __all__ = [
     "DEFAULT_POLICY",
     "HostHealth",
+    "NumberedLog",
     "ObjectInfo",
     "OnSkip",
     "ReadPolicy",

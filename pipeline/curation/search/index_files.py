@@ -52,10 +52,14 @@ class IndexFacts(BaseModel):
 
 def state_of(dataset: Dataset) -> str:
     """A digest of the names of all files that determine which rows are current. No row is read."""
+    found = dataset.files()
+    shards = {(file.run_date, file.shard_id) for file in found}
+    failed = layout.data_files(dataset.uri, layout.QUARANTINE)
     files = [
         (folder, file.run_date, file.shard_id, file.attempt)
-        for folder in (layout.EMBEDDINGS, layout.QUARANTINE)
-        for file in layout.data_files(dataset.uri, folder)
+        for folder, some in ((layout.EMBEDDINGS, found), (layout.QUARANTINE, failed))
+        for file in some
+        if (file.run_date, file.shard_id) in shards
     ]
     parts = [dataset.identity.weights_sha256, files, sorted(layout.tombstones(dataset.uri))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -60,9 +60,17 @@ class HeldCount:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """What is there now: embeddings files by shard, quarantine files of these shards, and the plans by run."""
+    """What is there now.
+
+    Attributes:
+        files: embeddings files by shard.
+        ever: shards that are or were committed; other files hold the rows of those that were compacted.
+        aside: quarantine files of the files.
+        runs, plans: objects of each run, and the version of its plan.
+    """
 
     files: Mapping[str, DataFile]
+    ever: frozenset[str]
     aside: Sequence[DataFile]
     runs: Mapping[str, list[storage.ObjectInfo]]
     plans: Mapping[str, str]
@@ -113,12 +121,14 @@ def count_held(uri: str, recount: bool = False) -> HeldCount:
 
 def _list(dataset: Dataset) -> _Listed:
     # Files first: the plan and the quarantine of every file that is listed here are there already.
-    files = {file.shard_id: file for file in dataset.files()}
+    committed = dataset.committed()
+    files = {file.shard_id: file for file in committed.files}
     dates = {(file.run_date, file.shard_id) for file in files.values()}
     found = layout.data_files(dataset.uri, layout.QUARANTINE)
     runs = layout.runs(dataset.uri)
     return _Listed(
         files=files,
+        ever=committed.ever,
         aside=[file for file in found if (file.run_date, file.shard_id) in dates],
         runs=runs,
         plans={run: info.fingerprint for run, info in layout.plans(runs).items()},
@@ -143,7 +153,7 @@ def _since(before: Counted, listed: _Listed) -> _News | None:
 
 def _advanced(dataset: Dataset, listed: _Listed, before: Counted, news: _News) -> Counted:
     """`before` with the news."""
-    left = {run.run_id: frozenset(s.shard_id for s in _own(run) if s.shard_id not in listed.files) for run in news.runs}
+    left = {run.run_id: frozenset(s.shard_id for s in _own(run) if s.shard_id not in listed.ever) for run in news.runs}
     closed = before.closed | {run for run, shards in left.items() if not shards}
     waiting = {run: of for run, of in before.waiting.items() if run not in left}
     waiting |= {run: Waiting(listed.plans[run], shards) for run, shards in left.items() if shards}

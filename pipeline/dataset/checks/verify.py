@@ -12,14 +12,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.dataset as pads
+
 from pipeline import storage
 from pipeline.dataset import layout, schema
 from pipeline.dataset.checks.mixtures import mixtures
 from pipeline.dataset.checks.shard import Audit, audit
+from pipeline.dataset.compacted.committed import Committed
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import planned_runs, records
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
-from pipeline.dataset.scan import choose, scan
+from pipeline.dataset.scan import choose, scan, scan_files
 from pipeline.scratch.workspace import Workspace
 
 _FILES_AT_ONCE = 4
@@ -43,6 +47,7 @@ class Report:
         problems: what is corrupt; each names the file or the records.
         leftovers: objects that no reader counts: failed or beaten attempts, and foreign files. Harmless.
         notes: files whose pixels were made in another way than the rest. Not corrupt.
+        replaced_files: files that do not count because of a compaction; those of replaced shards are deleted later.
     """
 
     uri: str
@@ -58,6 +63,7 @@ class Report:
     problems: tuple[str, ...]
     leftovers: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    replaced_files: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -73,7 +79,8 @@ class Report:
 def verify(uri: str) -> Report:
     """Audit the dataset at `uri`. Raises IdentityError when there is none, StorageError when it cannot be read."""
     dataset = Dataset.open(uri)
-    audits = _audit_files(dataset)
+    committed = dataset.committed()
+    audits = _audit_files(dataset, committed)
     with Workspace() as work:
         counts = _count(dataset, [found for found in audits if found.readable], work)
         row_problems = _row_problems(counts, work)
@@ -82,15 +89,15 @@ def verify(uri: str) -> Report:
         uri=dataset.uri,
         shards=len(audits),
         **counts,
-        problems=(*_twice(dataset), *file_problems, *row_problems),
-        leftovers=tuple(_leftovers(dataset, audits)),
         notes=tuple(mixtures(_makers(audits))) if dataset.identity.has_images else (),
+        problems=(*_twice(dataset, committed), *_deleted(dataset, committed), *file_problems, *row_problems),
+        leftovers=tuple(_leftovers(dataset, committed, audits)),
+        replaced_files=tuple(_replaced(dataset, committed)),
     )
 
 
-def _audit_files(dataset: Dataset) -> list[Audit]:
+def _audit_files(dataset: Dataset, committed: Committed) -> list[Audit]:
     # A shard's quarantine is written before its embeddings, so listing in this order misses none of concurrent commits.
-    files = dataset.files()
     candidates: dict[tuple[str, str], list[DataFile]] = {}
     for file in layout.data_files(dataset.uri, QUARANTINE):
         candidates.setdefault((file.run_date, file.shard_id), []).append(file)
@@ -98,17 +105,17 @@ def _audit_files(dataset: Dataset) -> list[Audit]:
     def check(file: DataFile) -> Audit:
         return audit(file, candidates.get((file.run_date, file.shard_id), []), dataset.identity)
 
-    return storage.in_threads(check, files, _FILES_AT_ONCE)
+    return storage.in_threads(check, committed.files, _FILES_AT_ONCE)
 
 
 def _makers(audits: list[Audit]) -> list[Mapping[str, str]]:
     return [found.makers for found in audits if found.makers is not None]
 
 
-def _twice(dataset: Dataset) -> list[str]:
+def _twice(dataset: Dataset, committed: Committed) -> list[str]:
     """Shards committed under more than one date."""
     found = layout.data_files(dataset.uri, EMBEDDINGS)
-    times = Counter(file.shard_id for file in found)
+    times = Counter(file.shard_id for file in found if file.shard_id not in committed.reserved)
     return [
         f"Shard {shard_id} is committed under {n} dates: delete all its files except those of the first date."
         for shard_id, n in times.items()
@@ -116,9 +123,24 @@ def _twice(dataset: Dataset) -> list[str]:
     ]
 
 
-def _leftovers(dataset: Dataset, audits: list[Audit]) -> list[str]:
+def _deleted(dataset: Dataset, committed: Committed) -> list[str]:
+    """Files that a compaction wrote and that are gone."""
+    return [
+        f"Shard {shard_id}, which a compaction of {dataset.uri} wrote, is gone: restore its file, or run `hanclip "
+        "embed` over the source again to embed its rows once more."
+        for shard_id in sorted(committed.missing)
+    ]
+
+
+def _replaced(dataset: Dataset, committed: Committed) -> list[str]:
+    files = [file for folder in (EMBEDDINGS, QUARANTINE) for file in layout.data_files(dataset.uri, folder)]
+    return [file.uri for file in files if file.shard_id in committed.reserved]
+
+
+def _leftovers(dataset: Dataset, committed: Committed, audits: list[Audit]) -> list[str]:
     counted = {found.quarantine.uri for found in audits if found.quarantine is not None}
-    unnamed = [file.uri for file in layout.data_files(dataset.uri, QUARANTINE) if file.uri not in counted]
+    failed = [file for file in layout.data_files(dataset.uri, QUARANTINE) if file.shard_id not in committed.reserved]
+    unnamed = [file.uri for file in failed if file.uri not in counted]
     foreign = [uri for folder in (EMBEDDINGS, QUARANTINE) for uri in layout.foreign_objects(dataset.uri, folder)]
     return unnamed + foreign
 
@@ -130,6 +152,7 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
     asides = [found.quarantine for found in audits if found.quarantine is not None]
     work.register("embedded", scan([found.file for found in audits], choose(dataset.identity.schema, keys)))
     work.register("quarantined", scan(asides, choose(schema.QUARANTINE, [*keys, "attempts"])))
+    work.register("tombstones", _tombstones(dataset))
     work.execute(_OUTCOMES)
     names = ["planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned"]
     [row] = work.rows(
@@ -143,6 +166,12 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
         """
     )
     return dict(zip(names, map(int, row), strict=True))
+
+
+def _tombstones(dataset: Dataset) -> pads.Dataset:
+    """Ids with the runs that found them gone or back: of such an id, an earlier state without an outcome is old."""
+    files = [(uri, {"run": run_id}) for run_id, uri in layout.tombstones(dataset.uri).items()]
+    return scan_files(files, pa.schema([schema.TOMBSTONES.field("id"), pa.field("run", pa.string())]))
 
 
 def _row_problems(counts: dict[str, int], work: Workspace) -> list[str]:
@@ -164,7 +193,7 @@ WITH plans AS (
     SELECT id, source_fingerprint, max(run) AS run, bool_or(current) AS current FROM records
     GROUP BY id, source_fingerprint
 ), newest AS (
-    SELECT id, max(run) AS run FROM plans GROUP BY id
+    SELECT id, max(run) AS run FROM (SELECT id, run FROM plans UNION ALL SELECT id, run FROM tombstones) GROUP BY id
 ), embeddings AS (
     SELECT id, source_fingerprint, count(*) AS n FROM embedded GROUP BY id, source_fingerprint
 ), quarantine AS (

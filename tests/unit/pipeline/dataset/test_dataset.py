@@ -181,7 +181,7 @@ def test_opening_a_missing_dataset_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_empty_dataset_reads_as_empty(dataset: Dataset) -> None:
-    assert dataset.committed() == {}
+    assert dataset.files() == []
     assert dataset.embeddings().to_table().num_rows == 0
     assert dataset.embeddings().schema.remove(dataset.embeddings().schema.get_field_index("run_date")) == (
         dataset.identity.schema
@@ -196,7 +196,7 @@ def test_rows_read_back_as_written(dataset: Dataset) -> None:
     written = embedded_rows(records, dataset.identity)
     assert read.drop(["run_date"]).cast(written.schema).equals(written)
     assert read["run_date"].unique().to_pylist() == [date(2026, 11, 21)]
-    assert list(dataset.committed()) == [shard_id]
+    assert [file.shard_id for file in dataset.files()] == [shard_id]
     assert dataset.embeddings(["id"]).schema.names == ["id", "run_date"]
 
 
@@ -275,7 +275,7 @@ def test_similarity_is_computed_before_rounding_to_float16(tmp_path: Path) -> No
 def test_a_shard_with_only_quarantined_records_is_committed(dataset: Dataset) -> None:
     records = some_records(3)
     dataset.write_shard(SHARD, DAY, dataset.identity.schema.empty_table(), quarantined_rows(records), provenance(3))
-    assert list(dataset.committed()) == [SHARD]
+    assert [file.shard_id for file in dataset.files()] == [SHARD]
     assert dataset.embeddings().count_rows() == 0
     assert dataset.quarantine(["id", "reason"]).to_table().to_pylist() == [
         {"id": record.id, "reason": "timeout", "run_date": date(2026, 11, 21)} for record in records
@@ -285,7 +285,7 @@ def test_a_shard_with_only_quarantined_records_is_committed(dataset: Dataset) ->
 def test_a_shard_with_missing_rows_is_refused_and_not_written(dataset: Dataset) -> None:
     with pytest.raises(RunError, match=r"4 embedded \+ 0 quarantined are not the 5"):
         dataset.write_shard(SHARD, DAY, embedded_rows(some_records(4), dataset.identity), NOTHING, provenance(5))
-    assert dataset.committed() == {}
+    assert dataset.files() == []
 
 
 def test_a_missing_column_is_reported(dataset: Dataset) -> None:

@@ -184,7 +184,7 @@ def test_any_history_is_counted_like_the_plans_do(catalog: Catalog, seed: int) -
 
 def carry_out_new(plan: Plan, failing: dict[str, str], shards: slice) -> None:
     """Carry out those of the shards that nobody has committed yet."""
-    committed = plan.dataset.committed()
+    committed = plan.dataset.committed().present
     for number, shard in enumerate(plan.shards[shards], shards.start or 0):
         if shard.shard_id not in committed:
             carry_out(plan, failing, slice(number, number + 1))
