@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -30,6 +31,7 @@ Members = list[Member]
 #: Room for headers, text and .json in addition to the largest image.
 _OTHER_MEMBERS_BYTES = 4 * 2**20
 _MOST_CODECS = 4096
+_TARS_AT_ONCE = 8
 _KINDS = frozenset({"image", "txt", "json"})
 
 
@@ -52,27 +54,36 @@ class WebDatasetReader:
         self._found = lru_cache(_MOST_CODECS)(self._find_codec)
         self._policy = replace(ReadPolicy.of(spec.config), max_bytes=None)
         self._limit = spec.config.max_image_bytes
+        # Their slices are read in threads of their own, so that none of these waits for another one here.
+        self._at_once = ThreadPoolExecutor(min(_TARS_AT_ONCE, spec.config.read_concurrency), "hanclip-tars")
         self._cursors: Cursors[Members] = Cursors(lambda uri: Cursor(lambda position: self._stream(uri)))
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
         results: dict[int, RawRecord] = {}
         places = sorted(range(len(records)), key=lambda place: records[place].container or "")
+        tars = [list(group) for _, group in groupby(places, key=lambda place: records[place].container or "")]
         down: list[StorageError] = []
-        for uri, group in groupby(places, key=lambda place: records[place].container or ""):
-            wanted = list(group)
+
+        def read_tar(wanted: Sequence[int]) -> None:
+            some = [records[place] for place in wanted]
             try:
-                found = self._read_samples(uri, [records[place] for place in wanted])
+                found = self._read_samples(some[0].container or "", some)
             except StorageError as error:
                 down.append(error)
-                found = [RawRecord(records[place], failure=read_failure(error)) for place in wanted]
+                found = [RawRecord(record, failure=read_failure(error)) for record in some]
             results.update(zip(wanted, found, strict=True))
+
+        # A shard of what is left of many tars may need one request of each.
+        for _ in map(read_tar, tars) if len(tars) < 2 else self._at_once.map(read_tar, tars):
+            pass
         if down and all(raw.failure and raw.failure.reason in NO_ANSWER for raw in results.values()):
             raise next(error for error in down if isinstance(error, UnavailableError))
         return [results[place] for place in range(len(records))]
 
     def close(self) -> None:
         """Close the open compressed tars."""
+        self._at_once.shutdown()
         self._cursors.close()
 
     def _codec(self, uri: str) -> Codec | None:
