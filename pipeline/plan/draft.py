@@ -125,9 +125,9 @@ class Draft:
         )
 
     def _packing(self) -> Packing:
-        listed = self._listed
-        rows = plan_rows(self._dataset.identity, self.config.output.shard_rows, self._todo.rows, listed.workers)
-        return Packing(listed.listing, listed.source, rows)
+        listed, identity = self._listed, self._dataset.identity
+        rows = plan_rows(identity, self.config.output.shard_rows, self._todo.rows, listed.workers)
+        return Packing(listed.listing, listed.source, identity.shard_rows, rows)
 
     def remember(self, plan: Plan, kind: PlanKind) -> None:
         """Store what the next plan of the source needs to skip what is done. A retry knows only a part of a source."""

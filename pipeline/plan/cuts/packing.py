@@ -22,12 +22,12 @@ from pipeline.sources import SourceSpec, holds_shards, is_sequential
 
 
 class Packing:
-    """How the cuts of a listing of `source` become shards of about `target_rows`."""
+    """How the cuts of a listing of `source`, made for `cut_rows`, become shards of about `target_rows`."""
 
-    def __init__(self, listing: Listing, source: SourceSpec, target_rows: int) -> None:
+    def __init__(self, listing: Listing, source: SourceSpec, cut_rows: int, target_rows: int) -> None:
         self.target_rows = target_rows
         self._listing, self._source = listing, source
-        self._bounds = Bounds.around(target_rows)
+        self._fits, self._bounds = cut_rows == target_rows, Bounds.around(target_rows)
 
     def keeps(self, rows: pa.Table) -> bool:
         """Whether a cut of which no record is done is a shard: a tar, or of the right size. A retry's cut never is."""
@@ -35,7 +35,7 @@ class Packing:
             return False
         if holds_shards(self._source) and rows["container"][0].is_valid:
             return True
-        return self._bounds.min_rows <= int(rows.num_rows) <= self._bounds.max_rows
+        return self._fits and self._bounds.min_rows <= int(rows.num_rows) <= self._bounds.max_rows
 
     def is_alone(self, container: str) -> bool:
         """Whether its records share no shard with others."""

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan.cutting import MAX_ROWS, MIN_ROWS, Bounds, Cutter, even_starts, target_rows
+from pipeline.dataset.identity import Identity
+from pipeline.plan.cutting import MAX_ROWS, MIN_ROWS, Bounds, Cutter, even_starts, plan_rows, target_rows
+from tests.fixtures.datasets import an_identity
 
 BOUNDS = Bounds.around(512)
 
@@ -101,6 +103,34 @@ def test_an_even_split_has_the_fewest_pieces_and_sizes_within_one(rows: int, lim
 )
 def test_target_gives_each_worker_four_shards(rows: int, workers: int, expected: int) -> None:
     assert target_rows(rows, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "by_user", "now", "rows", "expected"),
+    [
+        (512, False, None, 100, 512),
+        (512, False, None, 10**6, 4096),
+        (4096, False, None, 100, 4096),
+        (512, True, None, 10**6, 512),
+        (300, False, None, 10**6, 300),
+        (512, True, 1000, 10**6, 1000),
+        (4096, False, 512, 10**6, 512),
+    ],
+    ids=[
+        "little work",
+        "grows",
+        "never shrinks",
+        "user's",
+        "user's of an earlier version",
+        "chosen now",
+        "smaller now",
+    ],
+)
+def test_a_plans_target_grows_with_its_work_unless_the_user_chose_it(
+    stored: int, by_user: bool, now: int | None, rows: int, expected: int
+) -> None:
+    identity = Identity.from_json(an_identity(shard_rows=stored, shard_rows_chosen=by_user).to_json(), "out")
+    assert plan_rows(identity, now, rows, 16) == expected
 
 
 @pytest.mark.parametrize("target", [256, 512, 1000, 4096, 8192])

@@ -150,7 +150,7 @@ def test_a_shard_committed_during_planning_is_planned_whole(catalog: Catalog) ->
                 yield cut
 
         todo = ToDo(cuts_with_a_commit(), first.dataset, work)
-        planned = [cut.shard_id for cut in todo.cuts(Packing(listing, first.source, 512))]
+        planned = [cut.shard_id for cut in todo.cuts(Packing(listing, first.source, 512, 512))]
     assert planned == shard_ids(first)[1:]
 
 
