@@ -72,7 +72,7 @@ class Move:
     def values(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The tensor for the model, row by row in memory."""
         if self.third is not None:
-            source = np.split(source, 3)[self.third]
+            source = np.split(source, 3)[self.third].copy()  # a view would keep all three in memory
         return np.require(source.T if self.transposed else source, requirements=("C", "W"))
 
 
