@@ -20,7 +20,7 @@ from pipeline.errors import UsageError
 
 #: The packages, as they are imported, that each extra brings. `embed` consists of `ray`, `model`, `s3` and `fast`.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "embed": ("ray", "torch", "transformers", "safetensors", "huggingface_hub", "s3fs", "llvmlite"),
+    "embed": ("ray", "torch", "tokenizers", "transformers", "safetensors", "huggingface_hub", "s3fs", "llvmlite"),
     "curate": ("faiss", "jinja2"),
     "flows": ("prefect", "psutil", "fastapi", "sqlalchemy"),
     "jobs": ("httpx",),

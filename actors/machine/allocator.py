@@ -27,10 +27,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause the garbage collector: nearly all objects that importing torch and transformers creates stay alive.
-
-    An embedder takes an eighth less CPU time to load its model (3.15 s instead of 3.6 s with the demo model).
-    """
+    """Pause the garbage collector: nearly all objects that importing torch creates stay alive."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,5 +1,4 @@
 """The model: finds and checks a checkpoint, and turns pixels and texts into vectors.
 
-`checkpoints` needs no torch and may be used anywhere; `chinese_clip` imports torch and transformers and belongs in an
-embedder.
+`checkpoints` needs no torch and may be used anywhere; `chinese_clip` imports torch and belongs in an embedder.
 """

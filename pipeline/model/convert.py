@@ -15,12 +15,14 @@ from typing import Any
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ConfigError
+from pipeline.model.architecture import VIT
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.configuration import CONTEXT_LENGTH
 from pipeline.model.files.contents import CONFIG_NAME, TOKENIZER_CONFIG, WEIGHTS_NAMES
 from pipeline.model.files.find import find_files
 
 _BICUBIC = 3
+_WEIGHTS_NAME = WEIGHTS_NAMES[0]
 
 
 def check_target(out: str) -> Path:
@@ -50,31 +52,35 @@ def convert(spec: ModelSpec, folder: Path) -> ModelSpec:
         ModelError: the checkpoint is damaged, unsafe or not a Chinese CLIP.
     """
     # Torch is loaded only here, so that the checks above are fast.
-    from pipeline.model.towers.build import load_model, quiet
+    from safetensors.torch import save_file
+
+    from pipeline.model.towers.build import load_model
 
     words = Path(spec.vocabulary)
-    model = load_model(spec)
+    weights = load_model(spec).state_dict()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
         staged = Path(made) / folder.name
-        model.config.text_config.pad_token_id = 0  # which the loaded model does without
-        with quiet():
-            model.save_pretrained(staged, max_shard_size="100GB")
+        staged.mkdir()
+        save_file(weights, staged / _WEIGHTS_NAME, metadata={"format": "pt"})
+        _write_config(staged, spec)
         written = _write_preprocessor(staged, spec)
-        _write_text_settings(staged, spec)
-        (staged / "model.safetensors").chmod(written.stat().st_mode)  # safetensors makes it readable by the owner only
+        if rules := spec.rules.settings():
+            _write_json(staged / TOKENIZER_CONFIG, {"tokenizer_class": "BertTokenizer", **rules})
+        (staged / _WEIGHTS_NAME).chmod(written.stat().st_mode)  # safetensors makes it readable by the owner only
         shutil.copyfile(words, staged / words.name)
         staged.rename(folder)  # replaces an empty folder
     return resolve(ModelConfig(name=str(folder)))
 
 
-def _write_text_settings(folder: Path, spec: ModelSpec) -> None:
-    """Write what differs from the released models: the context length, and the tokenizer's rules."""
+def _write_config(folder: Path, spec: ModelSpec) -> None:
+    """Write the sizes and settings, for hanclip and for transformers."""
+    tree = {**spec.sizes.config(), "dtype": "float32"}
+    if tree["model_type"] == VIT:
+        tree["architectures"] = ["ChineseCLIPModel"]
     if spec.context_length != CONTEXT_LENGTH:
-        path = folder / CONFIG_NAME
-        _write_json(path, {**json.loads(path.read_bytes()), "context_length": spec.context_length})
-    if rules := spec.rules.settings():
-        _write_json(folder / TOKENIZER_CONFIG, {"tokenizer_class": "BertTokenizer", **rules})
+        tree["context_length"] = spec.context_length
+    _write_json(folder / CONFIG_NAME, tree)
 
 
 def _write_preprocessor(folder: Path, spec: ModelSpec) -> Path:

@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tokenizers
 import torch
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from pipeline.model.cutting import beginning, condensed, folded
 from pipeline.model.local.wordpiece import REQUIRED, Rules, read_vocabulary
@@ -45,17 +49,18 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: dict[str, int], rules: Rules, context_length: int) -> None:
-        from transformers import BertTokenizer
-
         self._rules = rules
         self.room = context_length - 2
         self._pad, self.unknown, self._cls, self._sep = (vocabulary[token] for token in REQUIRED)
-        self._bert = BertTokenizer(
-            vocab=vocabulary,
-            do_lower_case=rules.lower_case,
+        # What transformers' `BertTokenizer` consists of, whose import takes seconds.
+        self._bert = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+        self._bert.normalizer = BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=rules.chinese_chars,
             strip_accents=rules.strip_accents,
-            tokenize_chinese_chars=rules.chinese_chars,
+            lowercase=rules.lower_case,
         )
+        self._bert.pre_tokenizer = BertPreTokenizer()
 
     @classmethod
     def load(cls, vocabulary: Path, rules: Rules, context_length: int) -> Tokenizer:
@@ -81,14 +86,7 @@ class Tokenizer:
         return ids
 
     def _encoded(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._bert(
-            texts,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        return ids
+        return [found.ids for found in self._bert.encode_batch_fast(texts, add_special_tokens=False)]
 
     def tokens(self, texts: Sequence[Sequence[int]]) -> Tokens:
         """The tower's input for one or more results of `words`: truncated, with [CLS] and [SEP], padded."""

@@ -23,7 +23,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-def test_loading_and_encoding_print_nothing_and_accept_read_only_pixels(tiny: Path) -> None:
+def test_loading_and_encoding_print_nothing_and_import_nothing_slow_and_accept_read_only_pixels(tiny: Path) -> None:
     script = (
         "import sys, numpy as np\n"
         "from pipeline.config import ModelConfig\n"
@@ -35,6 +35,8 @@ def test_loading_and_encoding_print_nothing_and_accept_read_only_pixels(tiny: Pa
         "clip.encode_images(pixels)\n"
         "assert (pixels == 9).all()\n"
         "clip.encode_texts(['红色'])\n"
+        "slow = {'transformers', 'torch._dynamo', 'torch._inductor', 'torch.distributed.tensor', 'sympy', 'pandas'}\n"
+        "print(*slow & set(sys.modules), end='')\n"
     )
     run = subprocess.run([sys.executable, "-c", script, str(tiny)], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

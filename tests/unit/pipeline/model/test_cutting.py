@@ -89,6 +89,29 @@ def test_the_same_for_long_mixtures():
         assert OURS.words(texts, most) == [ids[:most] for ids in whole(texts)]
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [Rules(lower_case=False, strip_accents=False), Rules(strip_accents=False), Rules(chinese_chars=False)],
+    ids=str,
+)
+def test_other_rules_are_those_of_the_reference(rules):
+    ours = Tokenizer.load(FOLDER / "vocab.txt", rules, 52)
+    theirs = BertTokenizer(
+        vocab=str(FOLDER / "vocab.txt"),
+        do_lower_case=rules.lower_case,
+        strip_accents=rules.strip_accents,
+        tokenize_chinese_chars=rules.chinese_chars,
+    )
+    draw = random.Random(3)
+    texts = [piece.replace("“", "").replace("”", "") for piece in PIECES]
+    texts += ["".join(draw.choices(texts, k=40)) for _ in range(60)]
+    if rules.lower_case:
+        texts = [text.lower() for text in texts]
+    expected = theirs(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert ours.words(texts, 2000) == expected
+    assert expected != whole(texts)
+
+
 class Measured(Tokenizer):
     """Adds up the characters that WordPiece gets."""
 
