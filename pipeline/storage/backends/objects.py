@@ -1,8 +1,8 @@
 """S3, Google Cloud Storage and Azure Blob Storage, through obstore.
 
 One client per bucket, deadline and process. obstore's own retries are off for single requests, which `with_retries`
-repeats for every backend alike. On S3, `s3_requests` lists, page by page, and reads the keys that obstore would change;
-elsewhere obstore lists, with its own retries, since a listing cannot restart without repeating entries.
+repeats for every backend alike. On S3, `s3_requests` lists, many pages at once, and reads the keys that obstore would
+change; elsewhere obstore lists, with its own retries, since a listing cannot restart without repeating entries.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 from pipeline.errors import TooLargeError
 from pipeline.storage.backends import s3_requests
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
+from pipeline.storage.backends.fan_out import list_in_parallel
 from pipeline.storage.backends.s3_session import s3_environment, s3_settings
 from pipeline.storage.client_errors import HttpStatusError, status_in, too_large, translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -77,19 +79,17 @@ def _is_odd(uri: str, key: str) -> bool:
     return s3_requests.is_cleaned(key) and _FAMILY[scheme(uri)] == "s3" and s3_requests.is_available()
 
 
-def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[s3_requests.Entry]:
-    """Everything below a key. Each page is retried by itself, since a listing cannot restart without repeating keys."""
-    prefix, token = f"{key}/" if key else "", ""
-    while True:
+def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[list[s3_requests.Entry]]:
+    """Pages of everything below a key. Each is retried by itself, since a listing cannot restart without repeats."""
 
-        def attempt(token: str = token) -> tuple[list[s3_requests.Entry], str]:
+    def fetch(prefix: str, after: str, token: str) -> tuple[list[s3_requests.Entry], str]:
+        def attempt() -> tuple[list[s3_requests.Entry], str]:
             with translated(uri):
-                return s3_requests.list_page(bucket, prefix, token, DEFAULT_POLICY.timeout_s)
+                return s3_requests.list_page(bucket, prefix, after, token, DEFAULT_POLICY.timeout_s)
 
-        entries, token = with_retries(attempt, DEFAULT_POLICY)
-        yield from entries
-        if not token:
-            return
+        return with_retries(attempt, DEFAULT_POLICY)
+
+    return list_in_parallel(fetch, f"{key}/" if key else "")
 
 
 def _ends_before(store: ObjectStore, key: str, start: int) -> bool:
@@ -123,7 +123,7 @@ class ObjectsBackend:
                 for meta in page:
                     yield ObjectInfo(root + meta["path"], meta["size"], _fingerprint(meta))
             return
-        for entry in _exact_keys(uri, bucket, key):
+        for entry in chain.from_iterable(_exact_keys(uri, bucket, key)):
             if not entry.key.endswith("/"):
                 yield ObjectInfo(root + entry.key, entry.size_bytes, entry.fingerprint)
             elif skip is not None:

@@ -24,6 +24,8 @@ from pipeline.storage.client_errors import HttpStatusError
 _CLEANED = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
 _CONNECT_S = 10.0
+#: Kept open, for as many requests at once as listings and readers of odd keys send.
+_CONNECTIONS = 32
 
 
 class Entry(NamedTuple):
@@ -44,10 +46,19 @@ def is_available() -> bool:
     return s3_identity(s3_environment()) is not None and not _is_set("AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
 
 
-def list_page(bucket: str, prefix: str, token: str, timeout_s: float) -> tuple[list[Entry], str]:
-    """The next page of a listing, at most 1,000 keys, and the token of the page after it; empty at the end."""
+def list_page(bucket: str, prefix: str, after: str, token: str, timeout_s: float) -> tuple[list[Entry], str]:
+    """A page of a listing, at most 1,000 keys, and the token of the page after it; empty at the end.
+
+    Args:
+        bucket: its name.
+        prefix: of the keys.
+        after: the first page begins behind this key, if it is not empty.
+        token: of the page; empty for the first.
+        timeout_s: deadline, in seconds.
+    """
     query = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
-    body = _send("GET", bucket, "", timeout_s, query | ({"continuation-token": token} if token else {})).content
+    place = {"continuation-token": token} if token else {"start-after": after} if after else {}
+    body = _send("GET", bucket, "", timeout_s, query | place).content
     root = ElementTree.fromstring(body)
     space = root.tag.rpartition("}")[0] + "}" if "}" in root.tag else ""
     is_quoted = root.findtext(f"{space}EncodingType") == "url"
@@ -58,9 +69,12 @@ def list_page(bucket: str, prefix: str, token: str, timeout_s: float) -> tuple[l
 def _entries(root: ElementTree.Element, space: str, is_quoted: bool) -> Iterator[Entry]:
     key, size, etag = f"{space}Key", f"{space}Size", f"{space}ETag"
     for found in root.iterfind(f"{space}Contents"):
-        name, size_bytes = found.findtext(key) or "", int(found.findtext(size) or 0)
-        mark = (found.findtext(etag) or "").strip('"') or _mark(size_bytes, found.findtext(f"{space}LastModified"))
-        yield Entry(unquote_plus(name) if is_quoted else name, size_bytes, mark)
+        texts = {child.tag: child.text or "" for child in found}
+        name, size_bytes = texts.get(key, ""), int(texts.get(size) or 0)
+        if is_quoted and ("%" in name or "+" in name):
+            name = unquote_plus(name)
+        mark = texts.get(etag, "").strip('"') or _mark(size_bytes, texts.get(f"{space}LastModified"))
+        yield Entry(name, size_bytes, mark)
 
 
 def head(bucket: str, key: str, timeout_s: float) -> tuple[int, str]:
@@ -114,7 +128,8 @@ def _http(endpoint: str, timeout_s: float) -> Any:
     from botocore.utils import get_environ_proxies
 
     timeout = (min(_CONNECT_S, timeout_s), timeout_s)
-    return URLLib3Session(verify=_authorities(), proxies=get_environ_proxies(endpoint), timeout=timeout)
+    proxies = get_environ_proxies(endpoint)
+    return URLLib3Session(verify=_authorities(), proxies=proxies, timeout=timeout, max_pool_connections=_CONNECTIONS)
 
 
 def _authorities() -> str | bool:
