@@ -1,4 +1,4 @@
-"""What a run would do: the plan's counts and an estimate of its time. Writes nothing and starts no Ray.
+"""What a run would do: the plan's counts, an estimate of its time, and its price. Writes nothing and starts no Ray.
 
 The estimate comes from the steady rate of the newest finished run of the same dataset; without one, from reading and
 decoding a few of the planned records here, which leaves out the model and says so. Start-up is added.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import address_of, connected
 from actors.machine.local_ray import local_resources
 from pipeline import storage
 from pipeline.config import RunConfig
+from pipeline.cost.prices import Price, PriceTable, price
+from pipeline.cost.work import Rates, Work, work_of
 from pipeline.dataset import layout
 from pipeline.errors import ImageError, StorageError
 from pipeline.images.decode import decode
@@ -48,6 +51,8 @@ class DryRun:
         notes: problems that listing the source found.
         rows_vanished: ids that the source, a whole catalog, no longer holds.
         skipped: what the source holds besides records.
+        work: requests, bytes and hours.
+        price: what they cost; None without prices.
     """
 
     source: str
@@ -71,10 +76,21 @@ class DryRun:
     notes: tuple[str, ...]
     rows_vanished: int = 0
     skipped: tuple[Skipped, ...] = ()
+    work: Work | None = None
+    price: Price | None = None
 
 
-def dry_run(config: RunConfig) -> DryRun:
-    """Plan `config` without writing. Raises what planning raises."""
+class _Earlier(NamedTuple):
+    """An earlier run: seconds of work and of start-up, records, and the counts of its summary."""
+
+    work_s: float
+    startup_s: float
+    records: int
+    stats: Mapping[str, Any]
+
+
+def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
+    """Plan `config` without writing, and price the work if there are prices. Raises what planning raises."""
     model = resolve(config.model)
     if address_of(config.cluster) is None:
         crew = size_crew(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
@@ -83,7 +99,9 @@ def dry_run(config: RunConfig) -> DryRun:
             crew = size_crew(connection.resources, config.cluster, config.model, weights_bytes(model), model.image_size)
     plan = dry_plan(config, model, crew.decoders)
     sizes = [shard.rows for shard in plan.shards] or [0]
-    work_s, startup_s, basis = _estimate(config, plan, model, crew)
+    earlier = _earlier(plan.dataset.uri)
+    work_s, startup_s, basis = _estimate(config, plan, model, crew, earlier)
+    work = work_of(plan, _rates(crew, earlier, prices))
     return DryRun(
         source=plan.source.describe(),
         output=plan.dataset.uri,
@@ -106,15 +124,35 @@ def dry_run(config: RunConfig) -> DryRun:
         notes=plan.source.notes,
         rows_vanished=plan.rows_vanished,
         skipped=plan.source.skipped,
+        work=work,
+        price=price(work, prices) if prices else None,
     )
 
 
-def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: CrewSize) -> tuple[float | None, float, str]:
+def _rates(crew: CrewSize, earlier: _Earlier | None, prices: PriceTable | None) -> Rates:
+    """What a record costs: as the last run measured it, else as the prices assume, else unknown."""
+    if earlier:
+        seconds = {name: float(earlier.stats.get(f"{name}_s", 0.0)) for name in ("decode", "embed", "write")}
+        cores = seconds["decode"] + seconds["write"]
+        gpus = crew.gpus_per_embedder * seconds["embed"]
+        cores += 0.0 if gpus else crew.embedder_threads * seconds["embed"]
+        written = earlier.stats.get("bytes_written", 0) / earlier.records
+        return Rates(cores / earlier.records, gpus / earlier.records, written or None, "measured by the last run")
+    core = prices.records_per_core_hour if prices else None
+    gpu = prices.records_per_gpu_hour if prices else None
+    gpu_s = (3600 / gpu if gpu else None) if crew.gpus_per_embedder else 0.0
+    basis = "the prices' assumption" if core or (gpu and gpu_s) else "no earlier run of this dataset"
+    return Rates(3600 / core if core else None, gpu_s, None, basis)
+
+
+def _estimate(
+    config: RunConfig, plan: Plan, model: ModelSpec, crew: CrewSize, earlier: _Earlier | None
+) -> tuple[float | None, float, str]:
     """Seconds of work (None: unknown), seconds of start-up, and what they are based on."""
     if not plan.rows:
         return 0.0, 0.0, "nothing to do"
-    if earlier := _earlier(plan.dataset.uri):
-        work_s, startup_s, records = earlier
+    if earlier:
+        work_s, startup_s, records, _ = earlier
         short = ", a short one" if work_s < _STEADY_S else ""
         return plan.rows * work_s / records, startup_s, f"the last run's {records / work_s:.1f} records/s{short}"
     seconds = _sample_s(config, plan, model)
@@ -124,8 +162,8 @@ def _estimate(config: RunConfig, plan: Plan, model: ModelSpec, crew: CrewSize) -
     return plan.rows * seconds / crew.decoders, _STARTUP_S, basis
 
 
-def _earlier(out: str) -> tuple[float, float, int] | None:
-    """Seconds of work and of start-up, and records, of the newest run of `out` that was long enough, else of any.
+def _earlier(out: str) -> _Earlier | None:
+    """The newest run of `out` that was long enough, else any.
 
     The rate of a short run is unreliable, because its last chunks wait for each other.
     """
@@ -141,10 +179,11 @@ def _earlier(out: str) -> tuple[float, float, int] | None:
                     continue  # A compaction, which embeds nothing.
                 startup_s = float(summary.get("startup_s", 0.0))
                 records, work_s = summary["rows_planned"] - summary["rows_left"], summary["seconds"] - startup_s
+                found = _Earlier(work_s, startup_s, records, summary.get("stats", {}))
                 if records and work_s >= _STEADY_S:
-                    return work_s, startup_s, records
+                    return found
                 if records and work_s > 0:
-                    short = short or (work_s, startup_s, records)
+                    short = short or found
     return short
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from flows.options.keywords import options
 from flows.options.run import RUN, build, build_complete
 from flows.options.shared import ConfigFile, Debug, Json, Output, Quiet, examples
+from pipeline.errors import ConfigError
 from pipeline.vocabulary import Reason
 
 #: What a retry may do otherwise than the run before it. The rest decides what the dataset is.
@@ -26,6 +28,7 @@ RETRY = RUN.only(
     "cluster",
 )
 REASON_HELP = f"Quarantine reason to run again, several if given several times, else all. One of: {', '.join(Reason)}."
+PRICES_HELP = "With --dry-run: YAML file of prices, such as infra/prices.example.yaml; prints what the run costs."
 PRINT_HELP = "Print the whole configuration; stop. With --json in one line, for a flow."
 
 
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
             "hanclip embed photos/ out/",
             "hanclip embed 's3://bucket/tars/*.tar' s3://bucket/embeddings --decoders 16",
             "hanclip embed items.parquet out/ --id-column sku --image-column url --text-column title",
-            "hanclip embed photos/ out/ --dry-run",
+            "hanclip embed photos/ out/ --dry-run --prices prices.yaml",
             "hanclip embed --print-config > run.yaml; hanclip embed --config run.yaml photos/ out/",
         )
     )(embed)
@@ -58,6 +61,7 @@ def embed(
     config: ConfigFile = None,
     print_config: Annotated[bool, typer.Option("--print-config", help=PRINT_HELP)] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
+    prices: Annotated[Path | None, typer.Option("--prices", help=PRICES_HELP)] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -67,6 +71,8 @@ def embed(
     if print_config and not as_json:
         typer.echo(build(paths or (), config, options).to_yaml(), nl=False)
         return
+    if prices and not dry_run:
+        raise ConfigError("--prices says what a run would cost, before it starts: add --dry-run, or leave it out.")
     run_config = build_complete(paths or (), config, options, "embed SOURCE... OUT")
     # keeps --help and --print-config light
     from flows.commands import embed as runs
@@ -75,7 +81,7 @@ def embed(
     if print_config:
         typer.echo(absolute(run_config).model_dump_json())
     elif dry_run:
-        runs.show_plan(run_config, as_json)
+        runs.show_plan(run_config, prices, as_json)
     else:
         raise typer.Exit(runs.embed(run_config, as_json, quiet))
 

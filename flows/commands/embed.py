@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -24,6 +25,7 @@ from flows.terminal.next_commands import next_commands
 from flows.terminal.panels import STYLES, panel
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig, parse
+from pipeline.cost.prices import read_prices
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.jobs.progress import OnProgress, Summary
@@ -63,16 +65,17 @@ def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
     return absolute(parse(tree))
 
 
-def show_plan(config: RunConfig, as_json: bool) -> None:
-    """Print what a run would do."""
+def show_plan(config: RunConfig, prices_file: Path | None, as_json: bool) -> None:
+    """Print what a run would do, and what it would cost if there is a file of prices."""
     from actors.dry_run import dry_run  # loads Ray
 
+    prices = read_prices(prices_file) if prices_file else None
     if as_json:
         with JsonLines() as lines:
-            lines.write("plan", asdict(dry_run(absolute(config))))
+            lines.write("plan", asdict(dry_run(absolute(config), prices)))
     else:
         with Console(stderr=True).status("Planning: listing the source"):
-            dry = dry_run(absolute(config))
+            dry = dry_run(absolute(config), prices)
         Console(highlight=False).print(panel("plan (nothing was started)", dry_run_facts(dry)))
 
 

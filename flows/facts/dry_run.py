@@ -1,4 +1,4 @@
-"""The facts of a dry run: what there is to do, and about how long it would take."""
+"""The facts of a dry run: what there is to do, about how long it would take, and what it would cost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pipeline import units
 
 if TYPE_CHECKING:  # keeps --help light: planning reads models and sources
     from actors.dry_run import DryRun
+    from pipeline.cost.prices import Price
+    from pipeline.cost.work import Work
 
 
 def dry_run_ended(base: FlowRunSummary, dry: DryRun) -> FlowRunSummary:
@@ -42,9 +44,35 @@ def dry_run_facts(dry: DryRun) -> Facts:
     yield "output", Marked(Code(dry.output))
     yield "run_date", dry.run_date
     yield "estimate", f"{_time(dry)} ({dry.estimate_basis})"
+    if dry.work:
+        yield from _work(dry.work)
+    if dry.price:
+        yield "price", _price(dry.price)
     yield from left_out(dry.skipped)
     for note in dry.notes:
         yield "source", Marked(note, tone="warning")
+
+
+def _work(work: Work) -> Facts:
+    """Requests, bytes to write, and hours."""
+    gets = "GET unknown (tars and tables are read in parts)" if work.gets is None else f"{work.gets:,} GET"
+    yield "requests", f"{gets}, {work.lists:,} LIST, about {work.puts:,} PUT in object stores"
+    yield "to write", f"about {units.size(work.written_bytes)}"
+    hours = [
+        f"{name}-hours unknown" if amount is None else f"{amount:,.3g} {name}-hours"
+        for name, amount in (("core", work.core_hours), ("GPU", work.gpu_hours))
+        if amount != 0
+    ]
+    yield "compute", f"{', '.join(hours)} ({work.basis})" if hours else "none"
+
+
+def _price(price: Price) -> str:
+    """`12.00 USD = 4.00 GET + 8.00 GPUs; without traffic`."""
+    parts = " + ".join(f"{amount:,.2f} {name}" for name, amount in price.parts.items() if amount)
+    total = f"about {price.total:,.2f} {price.currency}" + (f" = {parts}" if parts else "")
+    monthly = "" if price.monthly is None else f"; then {price.monthly:,.2f} a month for storage"
+    left_out = f"; without {', '.join(price.left_out)}, of unknown price or amount" if price.left_out else ""
+    return total + monthly + left_out
 
 
 def _shards(dry: DryRun) -> str:
