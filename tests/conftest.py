@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from tests.fixtures.places import MINIMAL, ROOT
 from tests.fixtures.servers.ray_head import QUIET
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
+
+# A process compiles hanclip's modules in 0.35 s of CPU, and the tests start hundreds: keep what the first one compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Ray's workers import the toy actors of the tests by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
