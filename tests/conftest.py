@@ -16,7 +16,6 @@ import pytest
 from tests.fixtures.commands import hanclip  # noqa: F401
 from tests.fixtures.demo import Demo, run_demo
 from tests.fixtures.places import MINIMAL, ROOT
-from tests.fixtures.servers.ray_head import QUIET
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
 
@@ -30,8 +29,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 
 #: Folders by duration, longest first, so that parallel test processes finish at about the same time.
 ORDER = ("scheduled", "cluster", "kills", "s3", "ray", "commands", "web", "house", "unit")
-#: Folders that share servers: one test process gets the complete folder.
+#: Folders that share servers: one test process gets the complete folder, except for a file with servers of its own.
 UNSPLIT = ("tests/scheduled", "tests/cluster")
+APART = ("tests/scheduled/test_flow_runs.py",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,18 +49,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByServer(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return next((folder for folder in UNSPLIT if file.startswith(f"{folder}/")), file)
+            folders = () if file in APART else UNSPLIT
+            return next((folder for folder in folders if file.startswith(f"{folder}/")), file)
 
     return ByServer(config, log)
 
 
+#: Ray's daemons look at their parent and their events several times a second to once in a few seconds, which takes a
+#: twentieth of a core. Worker processes start when a run needs them: hanclip's actors rarely fit into those that Ray
+#: starts ahead.
+QUIET = {
+    "METRICS_RECORD_INTERVAL_S": "60",
+    "NODE_STATS_UPDATE_INTERVAL_SECONDS": "60",
+    "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "5",
+    "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "60",
+    "RAY_prestart_worker_first_driver": "0",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
+}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def lighter_processes() -> Iterator[None]:
-    """Hide pandas from the processes that tests start.
+    """Let every Ray poll less, and hide pandas from the processes that tests start.
 
     hanclip runs without it, but pyarrow imports it wherever it is installed: 0.4 s of CPU in each process.
     """
     with pytest.MonkeyPatch.context() as environment:
+        for name, value in QUIET.items():
+            environment.setenv(name, value)
         environment.setenv("PYTHONPATH", os.pathsep.join([str(MINIMAL), os.environ["PYTHONPATH"]]))
         environment.setenv("HIDDEN_PACKAGES", "pandas")
         yield
@@ -76,7 +92,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
 
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in {**QUIET, **storage}.items():
+        for name, value in storage.items():
             environment.setenv(name, value)
         ray.init(
             num_cpus=2,

@@ -198,18 +198,42 @@ def test_the_variant_table_matches_the_towers(variant: Any) -> None:
         assert sizes.image.width // sizes.image.heads == full.head_width
 
 
-def test_a_short_name_resolves_to_its_hub_id(tmp_path: Path) -> None:
-    message = resolve_in_new_process("ViT-L-14", tmp_path)
+HUB_ID = "OFA-Sys/chinese-clip-rn50"
+
+
+@pytest.fixture(scope="module")
+def resolved(resnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each name resolves to where the hub's cache holds the ResNet alone.
+
+    In one subprocess, because huggingface_hub reads its environment only on import.
+    """
+    home = tmp_path_factory.mktemp("home")
+    write_hub_cache(home, HUB_ID, "1" * 40, clip_cn_rn50=resnet)
+    names = ("ViT-L-14", "rn50", "RN50", HUB_ID, f"{HUB_ID}/clip_cn_rn50.pt")
+    script = (
+        "from pipeline.config import ModelConfig; from pipeline.model.checkpoints import resolve\n"
+        "from pipeline.errors import ModelError\n"
+        f"for name in {names!r}:\n"
+        "    try: s = resolve(ModelConfig(name=name))\n"
+        "    except ModelError as error: print(error)\n"
+        "    else: print(s.name, s.revision, s.weights_file, s.vocabulary)\n"
+    )
+    env = {**os.environ, "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    return dict(zip(names, run.stdout.splitlines(), strict=True))
+
+
+def test_a_short_name_resolves_to_its_hub_id(resolved: dict[str, str]) -> None:
+    message = resolved["ViT-L-14"]
     assert message.startswith("The model OFA-Sys/chinese-clip-vit-large-patch14 is not in this machine's hub cache")
 
 
-def test_the_resnet_from_the_hub_uses_the_bundled_vocabulary(resnet: Path, tmp_path: Path) -> None:
-    write_hub_cache(tmp_path, "OFA-Sys/chinese-clip-rn50", "1" * 40, clip_cn_rn50=resnet)
-    for name in ("rn50", "RN50", "OFA-Sys/chinese-clip-rn50", "OFA-Sys/chinese-clip-rn50/clip_cn_rn50.pt"):
-        model, commit, file, words = resolve_in_new_process(name, tmp_path).split()
-        assert (commit, file) == ("1" * 40, "clip_cn_rn50.pt")
-        assert hashlib.sha256(Path(words).read_bytes()).hexdigest() == STANDARD_VOCABULARY_SHA256
-        assert model.endswith("chinese-clip-rn50") == (not name.endswith(".pt"))
+@pytest.mark.parametrize("name", ["rn50", "RN50", HUB_ID, f"{HUB_ID}/clip_cn_rn50.pt"])
+def test_the_resnet_from_the_hub_uses_the_bundled_vocabulary(name: str, resolved: dict[str, str]) -> None:
+    model, commit, file, words = resolved[name].split()
+    assert (commit, file) == ("1" * 40, "clip_cn_rn50.pt")
+    assert hashlib.sha256(Path(words).read_bytes()).hexdigest() == STANDARD_VOCABULARY_SHA256
+    assert model.endswith("chinese-clip-rn50") == (not name.endswith(".pt"))
 
 
 def write_hub_cache(home: Path, hub_id: str, commit: str, **originals: Path) -> Path:
@@ -222,20 +246,6 @@ def write_hub_cache(home: Path, hub_id: str, commit: str, **originals: Path) -> 
     for stem, path in originals.items():
         shutil.copy(path, snapshot / f"{stem}.pt")
     return snapshot
-
-
-def resolve_in_new_process(name: str, home: Path) -> str:
-    """Resolve `name` in a subprocess, because huggingface_hub reads its environment only on import."""
-    script = (
-        "from pipeline.config import ModelConfig; from pipeline.model.checkpoints import resolve\n"
-        "from pipeline.errors import ModelError\n"
-        f"try: s = resolve(ModelConfig(name={name!r}))\n"
-        "except ModelError as error: print(error)\n"
-        "else: print(s.name, s.revision, s.weights_file, s.vocabulary)\n"
-    )
-    env = {**os.environ, "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
-    return run.stdout.strip()
 
 
 def test_a_folder_with_one_original_file_is_a_model(plain: Path, resnet: Path, tmp_path: Path) -> None:
