@@ -11,22 +11,25 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from flows.scheduled.revival.policy import RevivalPolicy
 from tests.fixtures.flow_steps import KILLED, STEPS, copy, kill_flow, reads_step, start_step, tables
+from tests.fixtures.heartbeats import look
 from tests.fixtures.pictures import jpegs
 from tests.fixtures.processes import until
-from tests.fixtures.servers.flow_site import FlowSite, open_site
+from tests.fixtures.servers.flow_site import EVERY_S, FlowSite, open_site
 
 pytestmark = pytest.mark.slow
 
 ROWS = 64
 NIGHTLY, COPIES = 100, 10
 #: Flows here send a heartbeat every 30 s, the least that Prefect accepts.
-QUICK = {"heartbeat_s": 20, "missed_heartbeats": 2}
+SOON = RevivalPolicy(heartbeat_s=20, missed_heartbeats=2)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def test_dedup_and_filter_flows_write_the_tables_of_a_night_although_processes_a
         site.restart_flow(flow_run_id)
     reads_step(site, again)
     os.kill(site.driver(site.jobs(followed)[0]["submission_id"]), signal.SIGKILL)
-    until(lambda: site.prefect.flow_run(kept)["run_count"] > 1, "the run to restart")
+    until(lambda: site.prefect.flow_run(kept)["run_count"] > 1, "the run to restart", every_s=EVERY_S)
     for flow_run_id in (lost, kept, followed):
         assert finish(site, flow_run_id) == "Completed", site.prefect.flow_run(flow_run_id)["state"]
     assert [job["status"] for job in site.jobs(kept)] == ["SUCCEEDED"]
@@ -150,7 +153,7 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     jobs = site.running(flow_run_id, 2)
     site.cancel(flow_run_id)
     stopped = lambda: [site.job_status(job_id) for job_id in jobs] == ["STOPPED"] * 2  # noqa: E731
-    until(stopped, f"the stop of {jobs}", 30, log=site.runner.log)
+    until(stopped, f"the stop of {jobs}", 30, every_s=0.5, log=site.runner.log)
     assert site.ended(flow_run_id)["state"]["name"] == "Cancelled"
     summary = site.prefect.artifacts(flow_run_id)["backfill-summary"]
     assert summary["description"] == "Cancelled; data incomplete"
@@ -193,10 +196,16 @@ def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, 
     assert site.state(begun["zombie"][0]) == "Running"
     assert [site.job_status(job_id) for _, job_id in begun.values()] == ["RUNNING", "RUNNING"]
 
-    for flow_run_id, job_id in begun.values():
-        until(lambda run=flow_run_id: revived(site, run), "the run to restart", every_s=15.0)
-        until(lambda run=flow_run_id, job=job_id: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job")
-    assert_reaped(site, orphan_job, ["by-hand", *(job_id for _, job_id in begun.values())], monkeypatch)
+    dead = {flow_run_id for flow_run_id, _ in begun.values()}
+    with called_here(site, monkeypatch):
+        until(lambda: dead <= look(SOON, dry_run=True).keys(), "the silence of both", every_s=3.0)
+    ended = site.ended(site.start("reap", revival=SOON.model_dump()))["state"]
+    assert ended["name"] == "Completed", ended
+    for run, job in begun.values():
+        assert "revived" in site.prefect.flow_run(run)["tags"]
+        until(lambda run=run, job=job: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job", every_s=EVERY_S)
+    with called_here(site, monkeypatch):
+        assert_reaped(site, orphan_job, ["by-hand", *(job_id for _, job_id in begun.values())])
     site.head.request("POST", "/api/jobs/by-hand/stop")
     for out, (flow_run_id, _) in begun.items():
         assert finish(site, flow_run_id) == "Completed"
@@ -206,37 +215,35 @@ def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, 
         assert "revivals" in site.prefect.artifacts(flow_run_id)
 
 
-def revived(site: FlowSite, flow_run_id: str) -> bool:
-    """Whether a flow run has been restarted, at the latest by another run of the deployed `reap`."""
-    if "revived" not in site.prefect.flow_run(flow_run_id)["tags"]:
-        ended = site.ended(site.start("reap", revival=QUICK))
-        assert ended["state"]["name"] == "Completed", ended["state"]
-    return "revived" in site.prefect.flow_run(flow_run_id)["tags"]
-
-
-def assert_reaped(site: FlowSite, orphan: str, others: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`reap` without a grace period, called here, stops this job and leaves the others alone."""
-    for name, value in {**site.prefect.env, **site.head.client_env}.items():
-        monkeypatch.setenv(name, value)
+@contextmanager
+def called_here(site: FlowSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Flows and clients in this process use the site's servers."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    for name, value in {**site.prefect.env, **site.head.client_env}.items():
+        monkeypatch.setenv(name, value)
+    with temporary_settings({PREFECT_API_URL: site.prefect.url}):
+        yield
+
+
+def assert_reaped(site: FlowSite, orphan: str, others: list[str]) -> None:
+    """`reap` without a grace period, called here, stops this job and leaves the others alone."""
     from flows.jobs.target import TargetConfig
     from flows.scheduled import reap
 
-    with temporary_settings({PREFECT_API_URL: site.prefect.url}):
-        for dry_run, action, summary, status in (
-            (True, "would stop", "to stop", "RUNNING"),
-            (False, "stopped", "stopped", "STOPPED"),
-        ):
-            reaped = reap(TargetConfig(**site.target), grace_s=0, dry_run=dry_run, return_state=True)
-            rows = rows_of(site.prefect.artifacts(str(reaped.state_details.flow_run_id)))
-            assert rows[orphan]["what"] == action
-            assert {rows[job_id]["what"] for job_id in others} == {"left alone"}
-            # Jobs that other tests left may be among them.
-            count = sum(row["what"] == action for row in rows.values())
-            assert reaped.message.endswith(f"{len(rows)} jobs alive, {count} {summary}")
-            assert site.job_status(orphan) == status
-            assert {site.job_status(job_id) for job_id in others} <= {"PENDING", "RUNNING"}
+    for dry_run, action, summary, status in (
+        (True, "would stop", "to stop", "RUNNING"),
+        (False, "stopped", "stopped", "STOPPED"),
+    ):
+        reaped = reap(TargetConfig(**site.target), grace_s=0, dry_run=dry_run, return_state=True)
+        rows = rows_of(site.prefect.artifacts(str(reaped.state_details.flow_run_id)))
+        assert rows[orphan]["what"] == action
+        assert {rows[job_id]["what"] for job_id in others} == {"left alone"}
+        # Other tests may have left jobs.
+        count = sum(row["what"] == action for row in rows.values())
+        assert reaped.message.endswith(f"{len(rows)} jobs alive, {count} {summary}")
+        assert site.job_status(orphan) == status
+        assert {site.job_status(job_id) for job_id in others} <= {"PENDING", "RUNNING"}
     assert "submitted by hand" in rows["by-hand"]["flow run"]
 
 

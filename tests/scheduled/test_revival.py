@@ -11,13 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from flows.scheduled.revival.judge import Action
-from flows.scheduled.revival.policy import RevivalPolicy
 from pipeline.errors import RunError
-from tests.fixtures.heartbeats import KILLED, WrittenRuns
+from tests.fixtures.heartbeats import KILLED, QUICK, WrittenRuns, look
 
-#: Two heartbeats of a second; never heard for long enough after four.
-QUICK = RevivalPolicy(heartbeat_s=1.0, missed_heartbeats=2, mute_s=4.0, pending_s=4.0, cancelling_s=4.0)
-#: Each of these limits.
+#: Each limit of `QUICK`.
 LONG_S = 4.0
 RUNNING = ("RUNNING", "Running", "")
 PENDING = ("PENDING", "Pending", "")
@@ -34,17 +31,6 @@ def runs(prefect_here) -> Iterator[WrittenRuns]:
     for flow_run in prefect_here.flow_runs(deployment_id={"any_": [deployment_id]}):
         prefect_here.call("DELETE", f"/flow_runs/{flow_run['id']}")
     prefect_here.call("DELETE", f"/deployments/{deployment_id}")
-
-
-def look(policy: RevivalPolicy = QUICK, dry_run: bool = False) -> dict[str, Action]:
-    """Look once; gives what was done by flow run."""
-    from prefect.client.orchestration import get_client
-
-    from flows.scheduled.revival.watch import Watch
-
-    with get_client(sync_client=True) as client:
-        found = list(Watch(client, None, policy).run(dry_run))
-    return {str(finding.flow_run_id): finding.decision.action for finding in found if finding.done or dry_run}
 
 
 def test_only_the_dead_are_revived_whenever_heartbeats_arrive(runs: WrittenRuns):
