@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from flows.scheduled.revival.judge import Action
 from flows.scheduled.revival.policy import RevivalPolicy
 from tests.fixtures.flow_steps import KILLED, STEPS, copy, kill_flow, reads_step, start_step, tables
-from tests.fixtures.heartbeats import look
+from tests.fixtures.heartbeats import WrittenRuns, look
 from tests.fixtures.pictures import jpegs
 from tests.fixtures.processes import until
 from tests.fixtures.servers.flow_site import EVERY_S, FlowSite, open_site
@@ -95,7 +96,7 @@ def test_three_nights_read_only_what_is_new_or_changed(site, nights):
     assert site.alive(*(night["id"] for night in nights.runs)) == []
 
 
-def test_dedup_and_filter_flows_write_the_tables_of_a_night_although_processes_are_killed(site, nights):
+def test_dedup_and_filter_flows_write_the_tables_of_a_night_although_processes_are_killed(site, nights, monkeypatch):
     """Without a cluster a step dies with its flow's process and is repeated; on a cluster it continues."""
     here, there, again = (copy(site, nights.out, name, f"{step}/") for name, step in KILLED.items())
     lost = start_step(site, "dedup", here, {"backend": "local", "poll_s": 1.0})
@@ -104,6 +105,8 @@ def test_dedup_and_filter_flows_write_the_tables_of_a_night_although_processes_a
     for flow_run_id, out in ((lost, here), (kept, there)):
         reads_step(site, out)
         kill_flow(site, flow_run_id)
+        with called_here(site, monkeypatch):
+            assert look(SOON, dry_run=True)[flow_run_id] is Action.REVIVE, "what `reap` would do"
         site.restart_flow(flow_run_id)
     reads_step(site, again)
     os.kill(site.driver(site.jobs(followed)[0]["submission_id"]), signal.SIGKILL)
@@ -123,11 +126,11 @@ def bucket(site: FlowSite) -> str:
     return bucket
 
 
-def begin(site: FlowSite, bucket: str, delay_s: float, *outs: str) -> dict[str, tuple[str, str]]:
-    """Start flow runs with jobs that read slowly; returns the ids of the flow run and of its job for each output."""
+def begin(site: FlowSite, bucket: str, delay_s: float, out: str) -> tuple[str, str]:
+    """Start a flow run with a job that reads slowly; returns the ids of both."""
     site.proxy.delay(delay_s)
-    runs = {out: site.start("embed", config=site.config(bucket, out)) for out in outs}
-    return {out: (flow_run_id, site.running(flow_run_id)[0]) for out, flow_run_id in runs.items()}
+    flow_run_id = site.start("embed", config=site.config(bucket, out))
+    return flow_run_id, site.running(flow_run_id)[0]
 
 
 def finish(site: FlowSite, flow_run_id: str) -> str:
@@ -166,8 +169,9 @@ def test_a_cancelled_backfill_stops_all_its_jobs_within_30_seconds_and_resumes(s
     assert_complete(site, f"{bucket}/cancelled", flow_run_id, again, rows=20)
 
 
-def test_a_run_waits_for_a_restarting_prefect_and_dashboard_and_replaces_a_killed_driver(site, bucket):
-    ((flow_run_id, job_id),) = begin(site, bucket, 2.0, "restarts").values()
+def test_a_run_outlasts_restarted_servers_its_killed_flow_and_its_killed_driver(site, bucket, monkeypatch):
+    """The killed flow is restarted once, by `reap`, and finds its job; the job of a deleted flow run is an orphan."""
+    flow_run_id, job_id = begin(site, bucket, 8.0, "outlasting")
     site.prefect.stop()
     time.sleep(3)
     site.prefect.start()
@@ -176,43 +180,32 @@ def test_a_run_waits_for_a_restarting_prefect_and_dashboard_and_replaces_a_kille
     # The job survived both, and its flow run has started no other.
     assert site.running(flow_run_id) == [job_id]
     assert len(site.jobs(flow_run_id)) == 1
+
+    site.runner.kill()
+    site.runner.start()
+    deleted = WrittenRuns(site.prefect, site.deployments["embed"]).make()
+    site.prefect.call("DELETE", f"/flow_runs/{deleted}")
+    site.submit("orphan", app="hanclip", flow_run_id=deleted)
+    site.submit("by-hand", app="hanclip")
+    time.sleep(3)
+    assert (site.state(flow_run_id), site.job_status(job_id)) == ("Running", "RUNNING")
+    with called_here(site, monkeypatch):
+        until(lambda: flow_run_id in look(SOON, dry_run=True), "the silence of the flow run", every_s=3.0)
+    ended = site.ended(site.start("reap", revival=SOON.model_dump()))["state"]
+    assert ended["name"] == "Completed", ended
+    assert "revived" in site.prefect.flow_run(flow_run_id)["tags"]
+    until(lambda: f"Job {job_id} is RUNNING" in site.prefect.logs(flow_run_id), "the job", every_s=EVERY_S)
+    with called_here(site, monkeypatch):
+        assert_reaped(site, "orphan", ["by-hand", job_id])
+    site.head.request("POST", "/api/jobs/by-hand/stop")
+
+    assert [job["status"] for job in site.jobs(flow_run_id)] == ["RUNNING"]
     os.kill(site.driver(job_id), signal.SIGKILL)
     assert finish(site, flow_run_id) == "Completed"
     assert [job["status"] for job in site.jobs(flow_run_id)] == ["FAILED", "SUCCEEDED"]
-    assert_complete(site, f"{bucket}/restarts", flow_run_id)
-
-
-def test_interrupted_runs_resume_their_jobs_and_reap_stops_only_an_orphan(site, bucket, monkeypatch):
-    """Killed flows are restarted once, by `reap`, and find their jobs; the job of a deleted flow run is an orphan."""
-    begun = begin(site, bucket, 3.0, "crashed", "zombie", "orphan")
-    orphaned, orphan_job = begun.pop("orphan")
-    kill_flow(site, begun["crashed"][0])
-    site.runner.kill()
-    site.prefect.call("DELETE", f"/flow_runs/{orphaned}")
-    site.runner.start()
-    by_hand = {"entrypoint": "sleep 300", "submission_id": "by-hand", "metadata": {"app": "hanclip"}}
-    site.head.request("POST", "/api/jobs/", by_hand)
-    time.sleep(3)
-    assert site.state(begun["zombie"][0]) == "Running"
-    assert [site.job_status(job_id) for _, job_id in begun.values()] == ["RUNNING", "RUNNING"]
-
-    dead = {flow_run_id for flow_run_id, _ in begun.values()}
-    with called_here(site, monkeypatch):
-        until(lambda: dead <= look(SOON, dry_run=True).keys(), "the silence of both", every_s=3.0)
-    ended = site.ended(site.start("reap", revival=SOON.model_dump()))["state"]
-    assert ended["name"] == "Completed", ended
-    for run, job in begun.values():
-        assert "revived" in site.prefect.flow_run(run)["tags"]
-        until(lambda run=run, job=job: f"Job {job} is RUNNING" in site.prefect.logs(run), "the job", every_s=EVERY_S)
-    with called_here(site, monkeypatch):
-        assert_reaped(site, orphan_job, ["by-hand", *(job_id for _, job_id in begun.values())])
-    site.head.request("POST", "/api/jobs/by-hand/stop")
-    for out, (flow_run_id, _) in begun.items():
-        assert finish(site, flow_run_id) == "Completed"
-        assert [job["status"] for job in site.jobs(flow_run_id)] == ["SUCCEEDED"]
-        assert_complete(site, f"{bucket}/{out}", flow_run_id)
-        assert site.prefect.flow_run(flow_run_id)["run_count"] == 2
-        assert "revivals" in site.prefect.artifacts(flow_run_id)
+    assert_complete(site, f"{bucket}/outlasting", flow_run_id)
+    assert site.prefect.flow_run(flow_run_id)["run_count"] == 2
+    assert "revivals" in site.prefect.artifacts(flow_run_id)
 
 
 @contextmanager
