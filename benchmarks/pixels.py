@@ -25,6 +25,7 @@ from benchmarks.images import photo_like
 from benchmarks.reporting import Goal, save
 from pipeline.errors import ImageError
 from pipeline.images.decode import decode
+from pipeline.images.jpeg import fast_decoder
 from pipeline.images.opening import opened
 from pipeline.images.plain import plain
 from pipeline.images.resizing.squash import started_kernels
@@ -155,8 +156,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    if started_kernels() is None:
-        raise SystemExit("the kernels cannot be used here: install the extra fast")
+    if started_kernels() is None or fast_decoder() is None:
+        raise SystemExit("the fast code cannot be used here: install the extra fast")
     decode(_megapixels(), 16, _MAX_PIXELS)  # enough pixels for the kernels to start
     pictures = Pictures(given.seed)
     rows, differences = [], []

@@ -20,13 +20,23 @@ from pipeline.errors import UsageError
 
 #: The packages, as they are imported, that each extra brings. `embed` consists of `ray`, `model`, `s3` and `fast`.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "embed": ("ray", "torch", "tokenizers", "transformers", "safetensors", "huggingface_hub", "s3fs", "llvmlite"),
+    "embed": (
+        "ray",
+        "torch",
+        "tokenizers",
+        "transformers",
+        "safetensors",
+        "huggingface_hub",
+        "s3fs",
+        "llvmlite",
+        "simplejpeg",
+    ),
     "curate": ("faiss", "jinja2"),
     "flows": ("prefect", "psutil", "fastapi", "sqlalchemy"),
     "jobs": ("httpx",),
     "lmdb": ("lmdb",),
     "heif": ("pillow_heif",),
-    "fast": ("llvmlite",),
+    "fast": ("llvmlite", "simplejpeg"),
 }
 _NAMED = re.compile(r"hanclip\[([\w,-]+)\]")
 _OF_EXTRA = re.compile(r"""extra == ['"]([\w-]+)['"]""")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 _PREFIX = "hanclip."
 #: What made the rows of a file: the rule of the resize, and versions of the libraries that decode and compute.
-MAKERS = ("resize", "pillow", "libjpeg", "torch", "towers", "tokenizers")
+MAKERS = ("resize", "pillow", "libjpeg", "simplejpeg", "torch", "towers", "tokenizers")
 #: Values of makers: the rows needed none, and nothing says which.
 NOT_USED, UNKNOWN = "none", "unknown"
 

@@ -24,13 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import xxhash
+from PIL import Image
 
 from pipeline.errors import ImageError
 from pipeline.images.formats import format_of
+from pipeline.images.jpeg import fast_levels
 from pipeline.images.opening import opened, raise_pillow_limit
 from pipeline.images.phash import phash
 from pipeline.images.plain import plain
-from pipeline.images.resizing.squash import squashed
+from pipeline.images.resizing.squash import kernels_for, squashed, squashed_levels
 from pipeline.vocabulary import Reason
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -87,18 +89,28 @@ def decode(data: bytes, size: int, max_pixels: int, accept_truncated: bool = Fal
 
 def _decoded(data: bytes, size: int, max_pixels: int, is_truncated: bool = False) -> DecodedImage:
     with opened(data, max_pixels) as image:
-        whole = plain(image, data)
-        pixels = squashed(whole, size)
+        pixels, width, height = _squashed(image, data, size)
         pixels.flags.writeable = False
         digest = xxhash.xxh3_128_hexdigest(pixels.data)
         blank = max(_leading_blank(pixels), _leading_blank(pixels[::-1])) / size
-        return DecodedImage(pixels, whole.width, whole.height, phash(pixels), digest, blank, is_truncated)
+        return DecodedImage(pixels, width, height, phash(pixels), digest, blank, is_truncated)
+
+
+def _squashed(image: Image.Image, data: bytes, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """The model's pixels, and width and height of the picture."""
+    kernels = kernels_for(image.width, image.height, size)
+    if kernels is not None:
+        levels = fast_levels(image, data)
+        if levels is not None:
+            return squashed_levels(levels, size, kernels), image.width, image.height
+    whole = plain(image, data)
+    return squashed(whole, size, kernels), whole.width, whole.height
 
 
 def _leading_blank(rows: npt.NDArray[np.uint8]) -> int:
     """How many rows from the first one on have its first pixel's colour everywhere. Few images have any."""
     colour = rows[0, 0]
-    if (rows[0] != colour).any():
+    if rows[0, -1].tobytes() != colour.tobytes() or (rows[0] != colour).any():
         return 0
     same = (rows == colour).all(axis=(1, 2))
     return len(rows) if same.all() else int(same.argmin())

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import PIL
 from PIL import features
@@ -18,9 +20,10 @@ _LABELS = {"resize": "the resize", "pillow": "Pillow", "libjpeg": "libjpeg-turbo
 
 
 def pixel_makers() -> dict[str, str]:
-    """`resize`, `pillow` and `libjpeg`: the rule, and the versions of Pillow and of the libjpeg-turbo inside it."""
+    """The rule, and the versions of Pillow, of the libjpeg-turbo inside it, and of simplejpeg if it is installed."""
     libjpeg = features.version("libjpeg_turbo") or f"libjpeg {features.version('jpg')}"
-    return {"resize": RESIZE_RULE, "pillow": PIL.__version__, "libjpeg": libjpeg}
+    simplejpeg = version("simplejpeg") if find_spec("simplejpeg") else "none"
+    return {"resize": RESIZE_RULE, "pillow": PIL.__version__, "libjpeg": libjpeg, "simplejpeg": simplejpeg}
 
 
 def require_same_pixels(driver: Mapping[str, str], here: Mapping[str, str]) -> None:

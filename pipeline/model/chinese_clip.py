@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 import torch
-import transformers
 
+from pipeline import __version__
 from pipeline.errors import ModelError
 from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
@@ -113,12 +113,8 @@ class ChineseClip:
 
     @property
     def libraries(self) -> dict[str, str]:
-        """What computes the vectors: versions of torch, of the library of the towers, and of the tokenizers."""
-        return {
-            "torch": torch.__version__,
-            "towers": f"transformers {transformers.__version__}",
-            "tokenizers": tokenizers.__version__,
-        }
+        """What computes the vectors: versions of torch, of the towers, which are hanclip's own, and of tokenizers."""
+        return {"torch": torch.__version__, "towers": f"hanclip {__version__}", "tokenizers": tokenizers.__version__}
 
     @property
     def batch_size(self) -> int:

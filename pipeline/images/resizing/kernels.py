@@ -16,9 +16,7 @@ import numpy.typing as npt
 
 from pipeline.images.resizing import assembly
 from pipeline.images.resizing.factors import factors
-from pipeline.images.resizing.order import is_vertical_first
-
-Levels = npt.NDArray[np.uint8]
+from pipeline.images.resizing.levels import Levels, is_vertical_first
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 

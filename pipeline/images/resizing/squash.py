@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.images.resizing.kernels import Kernels, Levels
-from pipeline.images.resizing.order import is_vertical_first
+from pipeline.images.resizing.kernels import Kernels
+from pipeline.images.resizing.levels import Levels, is_vertical_first
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +26,27 @@ _PACKAGE = "llvmlite"
 _PIXELS_BEFORE_KERNELS = 2_000_000
 
 
-def squashed(image: Image.Image, side: int) -> Levels:
+def kernels_for(width: int, height: int, side: int) -> Kernels | None:
+    """The kernels for the next picture, which is counted; None if Pillow is to squash it."""
+    kernels = _fast.after(width * height)
+    return kernels if kernels is not None and kernels.take(width, height, side) else None
+
+
+def squashed(image: Image.Image, side: int, kernels: Kernels | None) -> Levels:
     """(side, side, 3) uint8 RGB, C-contiguous: `image` resized in its own mode, then converted. Safe in threads."""
-    kernels = _fast.after(image.width * image.height)
-    if kernels is None or not kernels.take(image.width, image.height, side):
-        square = squashed_by_pillow(image, side)
-    else:
-        channels = Image.getmodebands(image.mode)
-        levels = kernels.squash(_levels(image), side, channels)
-        if image.mode == "RGB":
-            return levels
-        square = Image.fromarray(levels[..., 0]) if channels == 1 else Image.frombytes(image.mode, (side, side), levels)
+    if kernels is not None:
+        levels = kernels.squash(_levels(image), side, Image.getmodebands(image.mode))
+        return levels if image.mode == "RGB" else _rgb(Image.frombytes(image.mode, (side, side), levels))
+    return _rgb(squashed_by_pillow(image, side))
+
+
+def squashed_levels(levels: Levels, side: int, kernels: Kernels) -> Levels:
+    """The same for (H, W, 1 or 3) uint8, grey or RGB."""
+    square = kernels.squash(levels, side, levels.shape[2])
+    return square if square.shape[2] == 3 else square.repeat(3, axis=2)
+
+
+def _rgb(square: Image.Image) -> Levels:
     return np.ascontiguousarray(square if square.mode == "RGB" else square.convert("RGB"), dtype=np.uint8)
 
 
@@ -55,7 +65,7 @@ def _levels(image: Image.Image) -> Levels:
         shown = pa.array(image)
     except (TypeError, ValueError, pa.ArrowException):
         return np.asarray(image).reshape(image.height, image.width, -1)
-    values = shown.flatten() if pa.types.is_fixed_size_list(shown.type) else shown
+    values = shown.values if isinstance(shown, pa.FixedSizeListArray) else shown
     levels: Levels = values.to_numpy(zero_copy_only=True).reshape(image.height, image.width, -1)
     return levels
 

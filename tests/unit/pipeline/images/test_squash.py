@@ -13,7 +13,8 @@ from PIL import Image
 
 from pipeline.images.resizing import squash
 from pipeline.images.resizing.kernels import Kernels
-from pipeline.images.resizing.order import is_vertical_first
+from pipeline.images.resizing.levels import is_vertical_first
+from tests.fixtures.pictures import noise
 
 KERNELS = squash.started_kernels()
 #: Width, height and side next to the border between the two orders, and around the 16 bytes of a vector.
@@ -36,14 +37,6 @@ def some_sizes(count: int) -> Iterator[tuple[int, int, int]]:
             yield width, height, side
 
 
-def noise(mode: str, width: int, height: int) -> Image.Image:
-    """Few pixels are between black and white, where a wrong rounding or clipping shows most."""
-    levels = np.random.default_rng(width * height).integers(0, 256, (height, width, Image.getmodebands(mode)))
-    return Image.frombytes(
-        mode, (width, height), np.where(levels % 3 == 0, levels, levels // 128 * 255).astype(np.uint8)
-    )
-
-
 def as_pillow_13_does(image: Image.Image, side: int) -> Image.Image:
     square = image.resize((side, side), Image.Resampling.BICUBIC)
     return square if square.mode == "RGB" else square.convert("RGB")
@@ -63,7 +56,7 @@ def test_a_square_has_the_bytes_of_pillow_13(mode: str) -> None:
     orders = set()
     for width, height, side in [*BORDER, *SMALL, *EXTREME, *some_sizes(40)]:
         image = noise(mode, width, height)
-        found = squash.squashed(image, side)
+        found = squash.squashed(image, side, squash.kernels_for(*image.size, side))
         assert (found.shape, found.flags.c_contiguous) == ((side, side, 3), True)
         np.testing.assert_array_equal(found, as_pillow_13_does(image, side), f"{width} x {height} to {side}")
         orders.add(is_vertical_first(width, height, side))

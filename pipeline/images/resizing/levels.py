@@ -1,6 +1,12 @@
-"""The order of the two passes of the resize, which is part of its result, because the first one rounds to 8 bits."""
+"""Pixels as arrays, and the order of the two passes of a resize: part of its result, as the first rounds to 8 bits."""
 
 from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+#: (H, W, C) uint8 pixels.
+Levels = npt.NDArray[np.uint8]
 
 
 def is_vertical_first(width: int, height: int, side: int) -> bool:
