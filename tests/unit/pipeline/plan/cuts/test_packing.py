@@ -12,9 +12,11 @@ import pytest
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset.plan_files import read_records
 from pipeline.plan.cuts.packing import Packer, Packing
+from pipeline.plan.cutting import MAX_ROWS
 from pipeline.plan.listing import Listing
 from pipeline.plan.make import make_plan, make_retry_plan
 from pipeline.plan.run_ids import new_run_id
+from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec, reader
 from tests.fixtures.catalogs import MODEL, Catalog, skus
@@ -92,6 +94,21 @@ def test_remnants_of_tars_share_a_shard_and_those_of_compressed_tars_do_not(tmp_
         assert [one.image for one in raw] == [
             f"{Path(one.record.container or '').name} {one.record.id[-1]}".encode() for one in raw
         ]
+
+
+def test_long_tables_of_text_are_packed_alone() -> None:
+    rows = {"a.csv": 10, "b.csv": MAX_ROWS + 1, "c.parquet": MAX_ROWS + 1, "d.csv": 10}
+    spec = SourceSpec("table", SourceConfig(uris=("tables",)), False, True, pa.schema([]), 0)
+    with Workspace() as work:
+        with Listing(work) as listing:
+            for name, count in rows.items():
+                columns = {"id": skus(count, name), "source_fingerprint": [""] * count, "container": [name] * count}
+                blank = {field.name: pa.nulls(count, field.type) for field in RECORDS if field.name not in columns}
+                listing.add(pa.table({**columns, **blank}).select(RECORDS.names).cast(RECORDS))
+        packer = Packer(Packing(listing, spec, 512, 512))
+        left = pa.table({"container": [name for name in rows for _ in range(3)], "attempts": [0] * 12})
+        shards = [*packer.add(left), *packer.rest()]
+    assert [shard["container"].unique().to_pylist() for shard in shards] == [["b.csv"], ["a.csv", "c.parquet", "d.csv"]]
 
 
 def test_a_shard_of_several_tables_is_sequential_if_any_of_them_is(tmp_path: Path) -> None:
