@@ -30,7 +30,7 @@ from pipeline.plan.cutting import Bounds, Cutter
 from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
 from pipeline.scratch.spool import Spool
-from pipeline.scratch.workspace import Workspace, quoted
+from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec, holds_shards, is_sequential
 
 _CUT = LISTED.append(pa.field("shard", pa.int64())).append(pa.field("row", pa.int64()))
@@ -127,9 +127,10 @@ class ToDo:
         self._work.register("embedded", numbered(files, choose(dataset.identity.schema, keys)))
         quarantined = dataset.quarantine_files(files)
         self._work.register("quarantined", numbered(quarantined, choose(QUARANTINE, [*keys, "attempts"])))
-        # Row groups of other ids are not read.
-        [(first, last)] = self._work.rows("SELECT min(id), max(id) FROM cut")
-        self._work.execute(_LEAVE_OUT_DONE.format(first=quoted(first), last=quoted(last)))
+        # Constants for the query planner, so that row groups of other ids are not read.
+        self._work.execute("SET VARIABLE first_id = (SELECT min(id) FROM cut)")
+        self._work.execute("SET VARIABLE last_id = (SELECT max(id) FROM cut)")
+        self._work.execute(_LEAVE_OUT_DONE)
 
     @property
     def rows(self) -> int:
@@ -188,7 +189,7 @@ WITH done AS (
 )
 SELECT c.row, d.file FROM cut AS c JOIN done AS d
 ON d.id = c.id AND d.source_fingerprint = c.source_fingerprint AND d.attempts > c.attempts
-WHERE d.id BETWEEN {first} AND {last}
+WHERE d.id BETWEEN getvariable('first_id') AND getvariable('last_id')
 """
 
 _RELIED = "SELECT DISTINCT file FROM gone WHERE file IS NOT NULL"

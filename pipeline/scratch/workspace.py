@@ -56,7 +56,8 @@ class Workspace:
 
     def view(self, name: str, path: str) -> None:
         """Make the local Parquet file `path` available to queries as the table `name`."""
-        self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({quoted(path)})")
+        quoted = path.replace("'", "''")
+        self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
 
     def store(self, name: str, sql: str) -> None:
         """Store the result of a query in the scratch folder as the table `name`."""
@@ -98,11 +99,6 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
             f"A query over the records failed: {first}. Check the free space in the temporary folder "
             f"({folder or 'TMPDIR'}; TMPDIR moves it), and the dataset with `hanclip verify`."
         ) from error
-
-
-def quoted(text: str) -> str:
-    """`text` as a string in SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def widened(kind: pa.DataType) -> pa.DataType:
