@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset.checks.status import status
@@ -298,62 +295,3 @@ def test_a_damaged_entry_is_refused_with_its_cure(catalog: Catalog) -> None:
     entry.write_text(json.dumps({**json.loads(entry.read_text()), "from_the_future": 1}))
     with pytest.raises(RunError, match=r"00000000\.json is damaged or .* newer hanclip:\n.*from_the_future.*\nUpgrade"):
         catalog.plan()
-
-
-class Nights:
-    """Runs that overlap at random over a catalog that changes at random."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.catalog, self._dice = Catalog(folder), random.Random(seed)
-        self._ids, self._changed, self._fresh = skus(900), set[str](), 0
-        self.plans: list[Plan] = []
-        self._write()
-
-    def _write(self) -> None:
-        self.catalog.write("part-0", self._ids, changed=list(self._changed))
-
-    def edit(self) -> None:
-        for _ in range(self._dice.randint(1, 3)):
-            at = self._dice.randrange(len(self._ids))
-            self._fresh += 1
-            self._ids.insert(at, f"new-{self._fresh}")
-            self._changed.add(self._dice.choice(self._ids))
-            self._ids.pop(self._dice.randrange(len(self._ids)))
-        self._write()
-
-    def plan(self) -> None:
-        self.plans.append(self.catalog.plan(f"2026-11-{self._dice.randint(1, 28):02d}"))
-
-    def commit(self) -> None:
-        if self.plans:
-            plan, at = self._dice.choice(self.plans), self._dice.randrange(4)
-            failing = dict.fromkeys(self._dice.sample(self._ids, 50), "timeout")
-            with suppress(AlreadyExistsError):
-                carry_out(plan, failing, slice(at, at + 1))
-
-    def retry(self) -> None:
-        if self.plans:
-            self.plans.append(self.catalog.retry(ids=self._dice.sample(self._ids, 500)))
-
-    def night(self) -> None:
-        steps = [self.edit, self.commit, self.commit, self.plan, self.retry]
-        for step in self._dice.choices(steps, k=self._dice.randint(1, 5)):
-            step()
-
-
-@settings(max_examples=6, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32))
-def test_each_record_is_planned_once_in_any_interleaving_of_planners_and_changes(
-    tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
-    nights = Nights(tmp_path_factory.mktemp("nights"), seed)
-    for step in ("newest", "append", "append"):
-        nights.night()
-        with pytest.MonkeyPatch.context() as patch:
-            interrupt(patch, step, nights.night)
-            nights.plan()
-    assert set(holders(nights.plans).values()) == {1}
-    finish(nights.plans)
-    nights.plan()
-    finish(nights.plans)
-    assert_sound(nights.catalog, len({record[:2] for record in holders(nights.plans)}))
