@@ -79,7 +79,7 @@ class Driver(Thread):
 
     def kill(self) -> None:
         self._killed = True
-        self.step()
+        self._go.release()
         self.join()
 
     def finish(self) -> Plan:
