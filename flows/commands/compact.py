@@ -1,6 +1,6 @@
-"""`hanclip compact`: write the latest state of a dataset as a new dataset.
+"""`hanclip compact`: compact a dataset in place, or write its latest state as a new dataset.
 
-In: the URIs of both. Out: the snapshot; a bar on stderr, the result on stdout.
+In: the URIs. Out: fewer files, or the snapshot; a bar on stderr, the result on stdout.
 """
 
 from __future__ import annotations
@@ -11,10 +11,28 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from flows.facts.compact import compact_facts
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from pipeline.compaction.in_place import compact_in_place, dry_compaction
+from pipeline.compaction.settings import CompactSettings
 from pipeline.snapshot.compact import Compaction, compact, dry_compact
+
+
+def compact_dataset(out: str, settings: CompactSettings, dry_run: bool, as_json: bool) -> None:
+    """Compact the dataset at `out`, or finish an unfinished compaction; `dry_run` only shows what it would do."""
+    if dry_run:
+        with Console(stderr=True).status(Text(f"Planning: reading the footers of {out}")):
+            ended = dry_compaction(out, settings)
+    else:
+        with phase_bar("Reading the footers", transient=False, silent=as_json) as on_phase:
+            ended = compact_in_place(out, settings, on_phase)
+    if as_json:
+        write_json("compact", {"dry_run": dry_run, **asdict(ended)})
+    else:
+        title = "plan (nothing was written)" if dry_run else "complete"
+        Console(highlight=False).print(panel(title, compact_facts(asdict(ended))))
 
 
 def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> None:

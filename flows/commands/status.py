@@ -43,7 +43,17 @@ def show_status(out: str, as_json: bool, runs: int, recount: bool) -> None:
         Console(highlight=False).print(panel(plain(f"status of {found.uri}"), _status(found)))
 
 
-_COUNTS = ("uri", "shards", "rows", "size_bytes", "quarantined", "examples", "earlier_runs")
+_COUNTS = (
+    "uri",
+    "shards",
+    "rows",
+    "size_bytes",
+    "quarantined",
+    "examples",
+    "earlier_runs",
+    "compaction",
+    "waiting_shards",
+)
 
 
 def _runs(found: Status) -> list[dict[str, Any]]:
@@ -57,6 +67,10 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
         yield "pixels", _OLDER_PIXELS
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
+    if found.compaction == "writing":
+        yield "compaction", f"not finished: `hanclip compact {found.uri}` goes on with it; readers see the old files"
+    elif found.waiting_shards:
+        yield "compaction", f"{found.waiting_shards:,} replaced files, which a later `hanclip compact` deletes"
     yield "quarantined", f"{found.quarantined.total():,} {_parenthesised(figures.by_reason(found.quarantined))}"
     if found.examples:
         yield "for example", figures.examples(found.examples)

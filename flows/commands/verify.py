@@ -55,6 +55,11 @@ def _verified(report: Report) -> Iterator[tuple[str, object]]:
         yield "", f"and {len(report.problems) - _SHOWN:,} more problems; --json has them all"
     for note in report.notes:
         yield "note", note
+    if report.replaced_files:
+        yield (
+            "replaced",
+            f"{len(report.replaced_files):,} files that a compaction replaced or has not finished; readers ignore them",
+        )
     if report.leftovers:
         yield (
             "leftovers",

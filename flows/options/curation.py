@@ -8,10 +8,14 @@ from flows.options.field import METAVARS
 from flows.options.model import ModelOptions
 
 if TYPE_CHECKING:
+    from pipeline.compaction.settings import CompactSettings
     from pipeline.curation.dedup.settings import DedupSettings
     from pipeline.curation.export.options import ExportOptions
     from pipeline.curation.filter.settings import FilterSettings
 
+COMPACT: ModelOptions[CompactSettings] = ModelOptions(
+    "pipeline.compaction.settings:CompactSettings", command="compact", metavars=METAVARS
+)
 DEDUP: ModelOptions[DedupSettings] = ModelOptions(
     "pipeline.curation.dedup.settings:DedupSettings",
     command="dedup",

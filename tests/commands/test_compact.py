@@ -186,6 +186,28 @@ def test_an_unsuitable_target_is_refused(shop: Shop, tmp_path: Path, capfd: pyte
         assert (code, why in err) == (2, True), err
 
 
+def test_the_command_compacts_in_place(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+    """A dry run writes nothing; then files of all dates are compacted, and deleted after the grace."""
+    for night in range(3):
+        shop.night(shop.goods | {f"late-{night}": "A"})
+    command = ("compact", shop.out, "--leave-days", "0")
+    before, files = rows(shop.out), len(Dataset.open(shop.out).files())
+    planned = json.loads(hanclip(capfd, *command, "--dry-run", "--json")[1])
+    assert (planned["dry_run"], planned["files"], planned["deleted"]) == (True, files, 0)
+    assert len(Dataset.open(shop.out).files()) == files
+    assert "waiting" in hanclip(capfd, *command)[1]
+    assert len(Dataset.open(shop.out).files()) == planned["files_after"] < files
+    _, out, _ = hanclip(capfd, "verify", shop.out)
+    assert "sound and complete" in out
+    assert "files that a compaction replaced" in out
+    assert "replaced files" in hanclip(capfd, "status", shop.out)[1]
+    ended = json.loads(hanclip(capfd, *command, "--grace-hours", "0", "--json")[1])
+    assert (ended["deleted"] >= planned["replaced"], ended["waiting"]) == (True, 0)
+    assert rows(shop.out) == before
+    code, _, err = hanclip(capfd, *command[:2], f"{shop.out}-snapshot", "--leave-days", "0")
+    assert (code, "takes no --leave-days" in err) == (2, True)
+
+
 def test_an_unfinished_snapshot_that_a_run_wrote_to_is_refused(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
     snapshot = f"{shop.out}-snapshot"
     compact(shop.out, snapshot)

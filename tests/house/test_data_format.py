@@ -9,12 +9,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from pipeline.compaction.in_place import compact_in_place
+from pipeline.compaction.settings import CompactSettings
+from pipeline.dataset.compacted.log import CompactionEntry
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, embeddings_schema
 from pipeline.dataset.shard_file import footer_entries
 from pipeline.records import RECORDS
 from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Stage
-from tests.fixtures.datasets import an_identity, embedded_rows, provenance, quarantined_rows, some_records
+from tests.fixtures.datasets import an_identity, commit, embedded_rows, provenance, quarantined_rows, some_records
 from tests.fixtures.places import ROOT
 
 DOC = (ROOT / "docs" / "data-format.md").read_text(encoding="utf-8")
@@ -96,9 +99,28 @@ def test_python_examples_run(number: int, folder: Path, monkeypatch: pytest.Monk
     assert sizes == {name: expected[name] for name in sizes}
 
 
+def test_readers_of_a_compacted_dataset_see_each_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By SQL and in Python, with the replaced files still there."""
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
+    for number in range(3):
+        commit(dataset, number, some_records(5, 5 * number))
+    compact_in_place(dataset.uri, CompactSettings(leave_days=0))
+    assert len(list(tmp_path.rglob("embeddings/*/*.parquet"))) == 4
+    monkeypatch.chdir(tmp_path)
+    [statements] = [block for block in blocks("sql") if "SET VARIABLE" in block]
+    assert [duckdb.execute(one).fetchall() for one in duckdb.extract_statements(statements)][2:] == [[(True,)], [(15,)]]
+    names: dict[str, pa.Table] = {}
+    exec(next(block for block in blocks("python") if "_compactions" in block), names)
+    assert names["rows"].num_rows == 15
+
+
+def test_entries_of_the_log_of_compactions_are_documented() -> None:
+    assert [row[0] for row in table_after("keys: compaction")] == list(CompactionEntry.model_fields)
+
+
 def test_sql_examples_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    per_day, nearest, latest = (duckdb.sql(block) for block in blocks("sql"))
+    per_day, nearest, latest = (duckdb.sql(block) for block in blocks("sql") if "SET VARIABLE" not in block)
     assert [row[1] for row in sorted(per_day.fetchall())] == [99, 1]
     assert nearest.fetchall()[0][0] == "item-00042"
     assert latest.aggregate("count(*), count(DISTINCT id)").fetchall() == [(99, 99)]

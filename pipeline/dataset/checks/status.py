@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.checks.held import HeldCount, count_held
+from pipeline.dataset.compacted.log import compactions
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.errors import NotFoundError
@@ -43,12 +44,16 @@ class Status(HeldCount):
         uri, identity: the dataset.
         runs: newest first, as many as were asked for.
         earlier_runs: how many others there are.
+        compaction: state of the newest compaction in place; empty if there was none.
+        waiting_shards: shards that compactions replaced and whose files are not deleted yet.
     """
 
     uri: str
     identity: Identity
     runs: tuple[RunStatus, ...]
     earlier_runs: int
+    compaction: str = ""
+    waiting_shards: int = 0
 
 
 def status(uri: str, runs: int | None = None, recount: bool = False) -> Status:
@@ -65,6 +70,7 @@ def status(uri: str, runs: int | None = None, recount: bool = False) -> Status:
     """
     dataset = Dataset.open(uri)
     counted = count_held(uri, recount)
+    _, entry = compactions(dataset.uri).newest()
     found = list(reversed(layout.runs(dataset.uri).items()))
     return Status(
         uri=dataset.uri,
@@ -72,6 +78,8 @@ def status(uri: str, runs: int | None = None, recount: bool = False) -> Status:
         **{number.name: getattr(counted, number.name) for number in fields(counted)},
         runs=tuple(storage.in_threads(_run_status, found[:runs], _READS_AT_ONCE)),
         earlier_runs=len(found) - len(found[:runs]),
+        compaction=entry.state if entry else "",
+        waiting_shards=sum(len(one.shards) for one in entry.waiting) if entry else 0,
     )
 
 

@@ -20,8 +20,7 @@ class Segment:
         first, rows: which rows.
         planned_by: the run that listed the records.
         run_id: the run that embedded them.
-        run_date: the date that it was planned with, YYYY-MM-DD.
-        compute_dtype: arithmetic of the towers.
+        run_date: the date that they were planned with, YYYY-MM-DD.
     """
 
     first: int
@@ -29,7 +28,6 @@ class Segment:
     planned_by: str
     run_id: str
     run_date: str
-    compute_dtype: str
 
 
 def encode_segments(segments: Iterable[Segment]) -> str:
