@@ -13,6 +13,7 @@ import argparse
 import io
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ from pipeline.images.plain import plain
 from pipeline.images.resizing.squash import started_kernels
 
 _MAX_PIXELS = 10**8
-_SIDES = (16, 64, 224, 224, 224, 336)
+_SIDES = (16, 17, 33, 64, 64, 96, 224)
 _LONGEST = 4000
 #: Most pictures are small, since the code knows sizes only by rows and vectors; one in a hundred may be large.
 _AREA, _LARGE_AREA = 60_000, 4_000_000
@@ -134,11 +135,15 @@ def equal(one: Outcome, other: Outcome) -> bool:
     return len(one) == len(other) and all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
-def compare(make: Callable[[], tuple[str, bytes]], count: int, choose: random.Random) -> tuple[Counter[str], list[str]]:
-    """Numbers by kind of picture or reason, and what differs."""
+def compare(
+    make: Callable[[], tuple[str, bytes]], count: int, choose: random.Random, until_s: float
+) -> tuple[Counter[str], list[str]]:
+    """Numbers by kind of picture or reason, and what differs, of `count` files or those until a moment."""
     found: Counter[str] = Counter()
     different = []
     for number in range(count):
+        if time.monotonic() > until_s:
+            break
         kind, data = make()
         side = choose.choice(_SIDES)
         one, other = ours(data, side), pillows(data, side)
@@ -154,6 +159,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--damaged", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--minutes", type=float, default=600, help="compare no more files after that, half for each sort"
+    )
     given = parser.parse_args()
     load = os.getloadavg()[0]
     if started_kernels() is None or fast_decoder() is None:
@@ -162,10 +170,11 @@ def main() -> None:
     pictures = Pictures(given.seed)
     rows, differences = [], []
     for name, make, count in (
-        ("whole", pictures.make, given.pictures),
         ("damaged", pictures.damaged, given.damaged),
+        ("whole", pictures.make, given.pictures),
     ):
-        found, different = compare(make, count, random.Random(given.seed))
+        until_s = time.monotonic() + given.minutes * 60 / 2
+        found, different = compare(make, count, random.Random(given.seed), until_s)
         rows += [{"files": name, "kind": kind, "count": number} for kind, number in sorted(found.items())]
         differences += different
     print("\n".join(differences[:_SHOWN]))

@@ -63,7 +63,7 @@ def _runs(found: Status) -> list[dict[str, Any]]:
 def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield "model", f"{found.identity.model}, vectors of {found.identity.dim} {found.identity.embedding_dtype}"
     yield from _parts(found.identity)
-    if not names_order(found.identity.preprocessing):
+    if found.identity.has_images and not names_order(found.identity.preprocessing):
         yield "pixels", _OLDER_PIXELS
     rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"

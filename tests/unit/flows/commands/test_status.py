@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
-from flows.commands.status import _run
-from pipeline.dataset.checks.status import RunStatus
+from flows.commands.status import _run, _status
+from pipeline.dataset.checks.status import RunStatus, Status
 from pipeline.jobs.progress import Progress
 from pipeline.stats import Stats
+from tests.fixtures.datasets import an_identity
 
 STATS = Stats(embedded=45, quarantined=Counter(timeout=5))
 AT = "2026-11-29T12:34:56+00:00"
@@ -32,3 +33,27 @@ FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=
 )
 def test_a_run_is_described_in_one_line(run, completed_since, text):
     assert _run(run, completed_since) == text
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "has_images", "shown"),
+    [
+        ("squash-bicubic-224/white/v1", True, True),
+        ("squash-bicubic-224/white/v2", True, False),
+        ("squash-bicubic-224/white/v1", False, False),
+    ],
+)
+def test_datasets_whose_pixels_depended_on_pillow_say_so(preprocessing, has_images, shown):
+    identity = an_identity(preprocessing=preprocessing, has_images=has_images)
+    found = Status(
+        rows=1,
+        quarantined=Counter(),
+        examples={},
+        shards=1,
+        size_bytes=1,
+        uri="out",
+        identity=identity,
+        runs=(),
+        earlier_runs=0,
+    )
+    assert ("pixels" in dict(_status(found))) is shown
