@@ -7,7 +7,7 @@ cores while the other waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +67,10 @@ class CrewSize:
     embedder_threads: int
     chunk_rows: int
     inflight_bytes: int
+
+    def for_chunks(self, chunks: int) -> CrewSize:
+        """The same without the decoders and embedders that would have nothing to do; each takes seconds to start."""
+        return replace(self, decoders=min(self.decoders, chunks), embedders=min(self.embedders, chunks))
 
 
 class _Shares(NamedTuple):

@@ -86,6 +86,8 @@ class Session:
         """The actors of a run. The embedders stay afterwards unless the run failed."""
         self._connect()
         kept = self._embedders(config, size)
+        size = size.for_chunks(sum(-(-shard.rows // size.chunk_rows) for shard in plan.shards))
+        kept.pool.size = size.embedders
         decoders, writers = crew.decoders(config, plan, model, size, kept.places), crew.writers(plan, size)
         try:
             yield {"decode": decoders, "embed": kept.pool, "write": writers}

@@ -17,8 +17,6 @@ from typing import Any
 from actors.jobs.blocks import on_ray
 from actors.session import Session
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
-from pipeline.curation.dedup.run import dedup
-from pipeline.curation.filter.run import filter_rows
 from pipeline.errors import HanclipError
 from pipeline.faults import translated
 from pipeline.jobs.job import StepOutcome
@@ -43,12 +41,16 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
 
 
 def _dedup(step: DedupStep, session: Session, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
+    from pipeline.curation.dedup.run import dedup  # only jobs with this step need it
+
     with _blocks(session) as each:
         found = dedup(step.out, step.settings, each, on_phase)
     return f"{found.rows:,} rows = {found.kept:,} kept + {found.dropped:,} dropped", asdict(found)
 
 
 def _filter(step: FilterStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
+    from pipeline.curation.filter.run import filter_rows  # only jobs with this step need it
+
     done = filter_rows(step.out, step.settings, on_phase)
     counts, failed = done.filtered.counts, done.written.get("failed", 0)
     lost = f"; {failed:,} of the kept are in no tar, because their images could not be read" if failed else ""

@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 from ray._private import services
+from ray._private.node import Node
 
 from actors.crew_size import OBJECT_STORE_SHARE, Resources
 from actors.machine.authentication import for_local_ray
@@ -49,7 +50,13 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_worker_register_timeout_seconds": "240",
+    # Idle workers that Ray starts ahead would have to be started again for hanclip's actors.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
 }
+#: Processes for autoscaling, for a dashboard, and for workers' output in the driver, none of which a local Ray needs.
+#: Each would take one to two seconds of CPU to start.
+_UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 _CURE = "The machine may be overloaded, or out of memory or disk space: run the same command again when it is not."
 
 
@@ -117,7 +124,7 @@ def start(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with subdued_ray(), _patience(folder.path):
+            with subdued_ray(), _patience(folder.path), _fewer_processes():
                 return interruptible(init, stop, _START_S, ended, _HeadAlive(folder.path))
         except SystemExit:
             abandon()
@@ -191,6 +198,19 @@ def _patience(path: Path) -> Iterator[None]:
         yield
     finally:
         services.get_node = look_up
+
+
+@contextmanager
+def _fewer_processes() -> Iterator[None]:
+    """Let a node start without `_UNUSED`; `ray start` has options for them, `ray.init` has none."""
+    originals = {name: getattr(Node, name) for name in _UNUSED}
+    for name in _UNUSED:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(Node, name, original)
 
 
 def _is_starting(path: Path) -> bool:

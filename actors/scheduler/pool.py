@@ -1,4 +1,4 @@
-"""Pools of a fixed number of actors. Dead actors are replaced, and a suspect call runs alone on its actor.
+"""Pools of actors. Dead actors are replaced, and a suspect call runs alone on its actor.
 
 A pool may serve several runs: its actors stay alive between `rest` and the next `start`. Its first actor may have a
 reserved place; the others then follow once that is held.
@@ -47,7 +47,7 @@ class Pool:
 
     Args:
         role: name in logs and messages, such as `decoder`.
-        size: number of actors.
+        size: number of actors; a later run may need another, and keeps those that there are.
         make: creates one actor with options of Ray; its class has a `setup()` method, which is called once before any
             other.
         slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
@@ -80,7 +80,7 @@ class Pool:
 
     def fill(self) -> list[Worker]:
         """Create the missing actors, only one until its reserved place is held; returns the new workers."""
-        missing = self.size - len(self.workers)
+        missing = max(0, self.size - len(self.workers))
         if missing and self._place and not self._place.granted:
             missing = 0 if self.workers else 1
         if missing:

@@ -81,3 +81,10 @@ def test_actors_fit_into_the_memory(memory_mb: int, decoders: int, embedders: in
 def test_a_larger_batch_size_makes_larger_chunks() -> None:
     assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB, 224).chunk_rows == 500
     assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB, 224).chunk_rows == 64
+
+
+def test_a_run_of_few_chunks_gets_no_actors_that_would_have_nothing_to_do() -> None:
+    size = size_crew(resources(8), ClusterConfig(), ModelConfig(), GB, 224)
+    one, many = size.for_chunks(1), size.for_chunks(1000)
+    assert (one.decoders, one.embedders, many) == (1, 1, size)
+    assert one.embedder_threads == size.embedder_threads

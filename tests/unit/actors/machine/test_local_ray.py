@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import ray
 from ray._private import services
+from ray._private.node import Node
 
 from actors.machine import local_ray
 from actors.machine.local_ray import start
@@ -124,3 +125,12 @@ def test_a_node_that_is_still_starting_is_waited_for(folder: RayFolder, monkeypa
             with pytest.raises(RuntimeError, match="not registered"):
                 services.get_node("n")
     assert services.get_node is look_up
+
+
+def test_processes_that_a_local_ray_does_not_need_are_left_out_during_its_start_alone() -> None:
+    node = object.__new__(Node)
+    names = ("start_monitor", "start_api_server", "start_log_monitor")
+    originals = {name: getattr(Node, name) for name in names}
+    with local_ray._fewer_processes():
+        assert [getattr(node, name)(include_dashboard=False, raise_on_failure=True) for name in names] == [None] * 3
+    assert {name: getattr(Node, name) for name in names} == originals
