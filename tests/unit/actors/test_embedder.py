@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tests.fixtures.datasets import filled
 class BrokenClip:
     """Gives NaN for images whose first value is 0."""
 
-    dim, dtype, device_name, logit_scale = 3, torch.bfloat16, "cpu", 100.0
+    dim, dtype, device_name, logit_scale, libraries = 3, torch.bfloat16, "cpu", 100.0, MappingProxyType({})
 
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         vectors = np.tile(np.array([1, 0, 0], np.float32), (len(pixels), 1))
