@@ -6,6 +6,7 @@ and summary. Committed shards stay whatever happens; running the same again cont
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from actors.scheduler.meter import Meter
 from actors.session import Session
 from actors.stopping import StopRequest, StopSignal, signal_of
 from pipeline.config import RunConfig
+from pipeline.dataset import layout
 from pipeline.dataset.checks.held import HeldCount, count_held
 from pipeline.errors import HanclipError, RunError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
@@ -29,6 +31,8 @@ from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
 from pipeline.plan.make import make_plan, make_retry_plan
 from pipeline.plan.run_ids import new_run_id
+
+logger = logging.getLogger(__name__)
 
 _Planner = Callable[[RunConfig, ModelSpec, CrewSize], Plan]
 
@@ -159,6 +163,10 @@ class _PlannedRun:
 
     def _status(self) -> tuple[HeldCount | None, tuple[str, ...]]:
         """The dataset after the run, or a note why it is unknown: committed shards are complete in either case."""
+        try:
+            self.plan.dataset.index_keys()
+        except HanclipError as error:
+            logger.warning("The index of keys (%s) stays as it is, which costs only time: %s", layout.KEYS, error)
         try:
             return count_held(self.plan.dataset.uri), ()
         except HanclipError as error:

@@ -20,9 +20,11 @@ from pipeline import storage
 from pipeline.dataset import layout, schema
 from pipeline.dataset.compacted.committed import Committed, is_replaced, list_committed
 from pipeline.dataset.identity import Identity, check_same
+from pipeline.dataset.keys.advance import advance
+from pipeline.dataset.keys.index import read_facts
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan
-from pipeline.dataset.shard_file import Footer, ShardProvenance, encode, footer_entries, read_footer, read_footers
+from pipeline.dataset.shard_file import Footer, ShardProvenance, encode, footer_entries, read_footer
 from pipeline.errors import (
     AlreadyExistsError,
     CommittedError,
@@ -197,8 +199,13 @@ class Dataset:
         found = layout.data_files(self.uri, QUARANTINE)
         candidates = [file for file in found if (file.run_date, file.shard_id) in embeddings]
         named = {embeddings[file.run_date, file.shard_id] for file in candidates}
-        attempts = {(footer.shard_id, footer.attempt) for footer in read_footers(named)}
+        attempts = {(facts.shard_id, facts.attempt) for facts in read_facts(self.uri, named)}
         return [file for file in candidates if (file.shard_id, file.attempt) in attempts]
+
+    def index_keys(self) -> None:
+        """Bring the index of keys up to date. Raises StorageError, RunError; readers need no index."""
+        files = self.files()
+        advance(self.uri, files, self.quarantine_files(files))
 
     def embeddings(self, columns: Sequence[str] | None = None) -> pads.Dataset:
         """The committed rows as an Arrow dataset, with `run_date`; `columns` limits the others."""

@@ -11,6 +11,7 @@
     OUT/_tombstones/<run>.parquet                                ids gone from the whole catalog, or back in it
     OUT/_snapshot.json                                           in a snapshot: its dataset and the run that makes it
     OUT/_held.parquet                                            the records in quarantine now, to count on from
+    OUT/_keys/<name>.files.parquet, <name>.keys.parquet          footers and keys of many files, to read in their place
     OUT/_jobs/<job>/                                             a job's request, progress and result
     OUT/_partitions/<key>.json                                   how the last run of a partition ended
     OUT/dedup/dedup.parquet                                      the duplicates, and the row that each one duplicates
@@ -42,6 +43,7 @@ TOMBSTONES = "_tombstones"
 COMPACTIONS = "_compactions"
 SNAPSHOT = "_snapshot.json"
 HELD = "_held.parquet"
+KEYS = "_keys"
 DEDUP = "dedup"
 CLASSES = "classes"
 SIMILARITY = "similarity"
@@ -114,10 +116,10 @@ def tombstones_uri(out: str, run_id: str) -> str:
     return storage.join(out, TOMBSTONES, f"{run_id}.parquet")
 
 
-def tombstones(out: str) -> dict[str, str]:
-    """URIs of the tombstone files by run id, oldest run first."""
-    found = (info.uri for info in objects(out, TOMBSTONES) if info.uri.endswith(".parquet"))
-    return dict(sorted((storage.name(uri).removesuffix(".parquet"), uri) for uri in found))
+def tombstones(out: str) -> dict[str, storage.ObjectInfo]:
+    """The tombstone files by run id, oldest run first."""
+    found = (info for info in objects(out, TOMBSTONES) if info.uri.endswith(".parquet"))
+    return dict(sorted((storage.name(info.uri).removesuffix(".parquet"), info) for info in found))
 
 
 def objects(*parts: str) -> list[storage.ObjectInfo]:

@@ -1,19 +1,18 @@
 """Collects every outcome that a dataset records for its ids, in the order of the runs that listed them.
 
 In: a dataset. Out: the table `outcomes` of a workspace, one row per embedded row, quarantined record and tombstone,
-numbered by `place`; and the files they come from, by which a `place` leads back to its row. Only keys are read, a few
-files at a time, into a local file, so memory stays bounded.
+numbered by `place`; and the files they come from, by which a `place` leads back to its row. Only keys are read, from
+the index of keys where it has them, into a local file, so memory stays bounded.
 
-Of two outcomes of an id, the one with the larger `place` is newer: files are ordered by run id, and one listing states
-one outcome per id. A row counts for the run that listed it, even if a later run embedded it. Within a run, a shard's
-quarantine file follows its embeddings file, so neighbours stay neighbours. Of a compacted file, each segment counts for
-its own run.
+A place combines the number of a file and that of a row. Of two outcomes of an id, the one with the larger `place` is
+newer: files are ordered by run id, and one listing states one outcome per id. A row counts for the run that listed it,
+even if a later run embedded it. Within a run, a shard's quarantine file follows its embeddings file, so neighbours stay
+neighbours. Of a compacted file, each segment counts for its own run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import islice
@@ -22,26 +21,33 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.compacted.segments import Segment
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import decode_footer
+from pipeline.dataset.keys.facts import FileVersion
+from pipeline.dataset.keys.index import read_facts
+from pipeline.dataset.keys.reading import KeyRows, read_keys
 from pipeline.dataset.layout import QUARANTINE, DataFile
 from pipeline.dataset.schema import TOMBSTONES
-from pipeline.dataset.shard_file import Footer, read_footers
-from pipeline.errors import NotFoundError, RunError
+from pipeline.dataset.shard_file import ShardFacts, opened
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
 RowNumbers = npt.NDArray[np.int64]
 
-_KEYS_AT_ONCE, _ROWS_AT_ONCE = 16, 4  # files
-_KEYS = ["id", "source_fingerprint"]
-_OUTCOME = pa.schema([*(TOMBSTONES.field(name) for name in _KEYS), pa.field("kind", pa.int8(), nullable=False)])
-_NUMBERED = pa.schema([pa.field("place", pa.int64(), nullable=False), *_OUTCOME])
+_ROWS_AT_ONCE = 4  # files
+#: No file has more rows.
+_PLACES_PER_FILE = 2**32
+_NUMBERED = pa.schema(
+    [
+        pa.field("place", pa.int64(), nullable=False),
+        *(TOMBSTONES.field(name) for name in ("id", "source_fingerprint")),
+        pa.field("kind", pa.int8(), nullable=False),
+    ]
+)
 
 
 class Outcome(IntEnum):
@@ -58,22 +64,21 @@ class OutcomeFile:
     """One file of the dataset that holds outcomes, or one segment of a compacted file.
 
     Attributes:
-        uri: its address.
+        uri, listed: its address, and its version in the listing.
         kind: outcome of its rows; GONE stands for a file of tombstones, GONE and RETURNED.
         run_id: the run that listed the records.
         shard_id, run_date: of an embeddings or a quarantine file, else empty.
         skip: number of its first row in the file.
-        rows: how many rows of the file; None for all.
         first: `place` of its first row.
     """
 
     uri: str
+    listed: FileVersion
     kind: Outcome
     run_id: str
     shard_id: str = ""
     run_date: str = ""
     skip: int = 0
-    rows: int | None = None
     first: int = 0
 
     def places(self, rows: RowNumbers) -> RowNumbers:
@@ -82,15 +87,14 @@ class OutcomeFile:
 
 
 def gather(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
-    """Make the table `outcomes` in `work`; returns its files in row order. Raises StorageError, RunError."""
+    """Make the table `outcomes` in `work`; returns its files by place. Raises StorageError, RunError."""
     files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind, file.skip))
-    placed: list[OutcomeFile] = []
-    with Spool(work, "outcomes", _NUMBERED, "place") as outcomes:
-        for start in range(0, len(files), _KEYS_AT_ONCE):
-            some = files[start : start + _KEYS_AT_ONCE]
-            for file, table in zip(some, storage.in_threads(_read_outcomes, some, _KEYS_AT_ONCE), strict=True):
-                placed.append(replace(file, first=outcomes.rows))
-                outcomes.add(table)
+    placed = [replace(file, first=number * _PLACES_PER_FILE) for number, file in enumerate(files)]
+    listed = list(dict.fromkeys(file.listed for file in placed))
+    numbers = _Numbers(listed, placed)
+    with Spool(work, "outcomes", _NUMBERED) as outcomes:
+        for found in read_keys(dataset.uri, listed):
+            outcomes.add(numbers.numbered(found))
     return placed
 
 
@@ -98,37 +102,55 @@ def _files(dataset: Dataset) -> Iterator[OutcomeFile]:
     """Every file that counts, in no order. A quarantine file counts when its embeddings file names its attempt."""
     embeddings = dataset.files()
     named = {}
-    for file, footer in zip(embeddings, read_footers(embeddings), strict=True):
-        named[file.run_date, file.shard_id, footer.attempt] = footer
-        yield from _parts(file, Outcome.EMBEDDED, footer, footer.segments)
+    for file, facts in zip(embeddings, read_facts(dataset.uri, embeddings), strict=True):
+        named[file.run_date, file.shard_id, facts.attempt] = facts
+        whole = _outcome_file(dataset, file, Outcome.EMBEDDED, facts.planned_by)
+        yield from _parts(whole, facts, facts.segments)
     for file in layout.data_files(dataset.uri, QUARANTINE):
         named_by = named.get((file.run_date, file.shard_id, file.attempt))
         if named_by is not None:
-            yield from _parts(file, Outcome.QUARANTINED, named_by, named_by.quarantine_segments)
-    for run_id, uri in layout.tombstones(dataset.uri).items():
-        yield OutcomeFile(uri, Outcome.GONE, run_id)
+            whole = _outcome_file(dataset, file, Outcome.QUARANTINED, named_by.planned_by)
+            yield from _parts(whole, named_by, named_by.quarantine_segments)
+    for run_id, info in layout.tombstones(dataset.uri).items():
+        yield OutcomeFile(info.uri, FileVersion.of(info, dataset.uri), Outcome.GONE, run_id)
 
 
-def _parts(file: DataFile, kind: Outcome, footer: Footer, segments: Sequence[Segment]) -> Iterator[OutcomeFile]:
-    whole = OutcomeFile(file.uri, kind, footer.planned_by, file.shard_id, file.run_date)
+def _outcome_file(dataset: Dataset, file: DataFile, kind: Outcome, run_id: str) -> OutcomeFile:
+    return OutcomeFile(file.uri, FileVersion.of(file, dataset.uri), kind, run_id, file.shard_id, file.run_date)
+
+
+def _parts(whole: OutcomeFile, facts: ShardFacts, segments: Sequence[Segment]) -> Iterator[OutcomeFile]:
     for one in segments:
-        yield replace(whole, run_id=one.planned_by, run_date=one.run_date, skip=one.first, rows=one.rows)
-    if not footer.segments and not footer.quarantine_segments:
+        yield replace(whole, run_id=one.planned_by, run_date=one.run_date, skip=one.first)
+    if not facts.segments and not facts.quarantine_segments:
         yield whole
 
 
-def _read_outcomes(file: OutcomeFile) -> pa.Table:
-    names = TOMBSTONES.names if file.kind == Outcome.GONE else _KEYS
-    if file.rows is None:
-        with _opened(file.uri) as parquet:
-            table = parquet.read(names)
-    else:
-        table = read_rows(file.uri, np.arange(file.skip, file.skip + file.rows), names)
-    if file.kind == Outcome.GONE:
-        kinds = pc.if_else(table["gone"], pa.scalar(Outcome.GONE, pa.int8()), pa.scalar(Outcome.RETURNED, pa.int8()))
-    else:
-        kinds = pa.repeat(pa.scalar(file.kind, pa.int8()), table.num_rows)
-    return table.select(_KEYS).append_column("kind", kinds).cast(_OUTCOME)
+class _Numbers:
+    """Numbers the outcomes of files: finds the outcome file that each row belongs to.
+
+    Args:
+        listed: the files, in the order in which `KeyRows` counts them.
+        placed: the outcome files with their places.
+    """
+
+    def __init__(self, listed: Sequence[FileVersion], placed: Sequence[OutcomeFile]) -> None:
+        number = {file: n for n, file in enumerate(listed)}
+        starts = np.array([number[file.listed] * _PLACES_PER_FILE + file.skip for file in placed], np.int64)
+        order = np.argsort(starts)
+        self._starts = starts[order]
+        self._firsts = np.array([file.first for file in placed], np.int64)[order]
+        self._kinds = np.array([file.kind for file in placed], np.int8)[order]
+
+    def numbered(self, found: KeyRows) -> pa.Table:
+        """Rows of `_NUMBERED`."""
+        at = found.files * _PLACES_PER_FILE + found.rows
+        part = np.searchsorted(self._starts, at, side="right") - 1
+        states, kinds = found.keys["source_fingerprint"], pa.array(self._kinds[part])
+        returned = pc.and_(pc.equal(kinds, pa.scalar(Outcome.GONE, pa.int8())), pc.is_valid(states))
+        kinds = pc.if_else(returned, pa.scalar(Outcome.RETURNED, pa.int8()), kinds)
+        places = pa.array(self._firsts[part] + at - self._starts[part])
+        return pa.table([places, found.keys["id"], states, kinds], schema=_NUMBERED)
 
 
 def tables_behind(
@@ -156,17 +178,15 @@ def _by_file(
 
 def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumbers, RowNumbers]:
     """The index of the file that holds each place, and the number of the row there."""
-    firsts = np.array([file.first for file in files], np.int64)
-    # Of files with the same first row all but the last are empty.
-    numbers = np.searchsorted(firsts, places, side="right") - 1
     skips = np.array([file.skip for file in files], np.int64)
-    return numbers, places - firsts[numbers] + skips[numbers]
+    numbers, rows = np.divmod(places, _PLACES_PER_FILE)
+    return numbers, rows + skips[numbers]
 
 
 def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of one Parquet file by their ascending numbers; row groups without any of them are not read."""
     tables, first = [], 0
-    with _opened(uri) as parquet:
+    with opened(uri) as parquet:
         for group in range(parquet.num_row_groups):
             size = parquet.metadata.row_group(group).num_rows
             wanted = rows[(rows >= first) & (rows < first + size)] - first
@@ -177,20 +197,7 @@ def read_rows(uri: str, rows: RowNumbers, columns: Sequence[str] | None = None) 
     return pa.concat_tables(tables)
 
 
-@contextmanager
-def _opened(uri: str) -> Iterator[pq.ParquetFile]:
-    try:
-        with storage.open_seekable(uri) as source:
-            yield pq.ParquetFile(source)
-    except NotFoundError as error:
-        raise RunError(
-            f"{uri} is gone: a compaction may have replaced it while this command read it. Run the same command again."
-        ) from error
-    except (pa.ArrowException, KeyError, OSError) as error:
-        raise RunError(f"{uri} cannot be read ({error}): audit its dataset with `hanclip verify`.") from error
-
-
 def footer_of(uri: str) -> dict[str, str]:
     """The facts in the footer of a file."""
-    with _opened(uri) as parquet:
+    with opened(uri) as parquet:
         return decode_footer(parquet.metadata.metadata)

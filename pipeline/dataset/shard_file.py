@@ -8,7 +8,8 @@ Pages have checksums, which `verify` checks.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,7 @@ from pipeline.dataset.compacted.segments import Segment, decode_segments, encode
 from pipeline.dataset.footer import MAKERS, NOT_USED, UNKNOWN, decode_footer, encode_footer
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
-from pipeline.errors import RunError
+from pipeline.errors import NotFoundError, RunError
 
 _FOOTERS_AT_ONCE = 16
 #: Footers of usual shards have 3.5 to 9 KB, with ten further columns too.
@@ -59,28 +60,38 @@ class ShardProvenance:
     quarantine_segments: tuple[Segment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
-    """The facts in an embeddings file's footer, and the row count and schema that Parquet itself keeps.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFacts:
+    """What an embeddings file's footer states about its rows.
 
-    `planned_by` is the run that listed the records; `run_id`, which embedded them, may be a later one. A compacted file
-    has segments instead; then both name the newest of these. `makers` has a value for each of `footer.MAKERS`.
+    `planned_by` is the run that listed the records. A compacted file has segments instead; then it is the newest run of
+    these.
     """
 
     shard_id: str
     attempt: str
-    run_id: str
     planned_by: str
     rows_planned: int
     rows_embedded: int
     rows_quarantined: int
+    segments: tuple[Segment, ...] = ()
+    quarantine_segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer(ShardFacts):
+    """The facts in an embeddings file's footer, and the row count and schema that Parquet itself keeps.
+
+    `run_id` is the run that embedded the rows, maybe a later one than `planned_by`. `makers` has a value for each of
+    `footer.MAKERS`.
+    """
+
+    run_id: str
     weights_sha256: str
     preprocessing: str
     makers: Mapping[str, str]
     rows: int
     schema: pa.Schema
-    segments: tuple[Segment, ...] = ()
-    quarantine_segments: tuple[Segment, ...] = ()
 
 
 def footer_entries(
@@ -134,6 +145,20 @@ def read_footer(file: DataFile) -> Footer:
         raise RunError(
             f"{file.uri} is damaged or no embeddings file of hanclip ({error}): delete it and run the same command."
         ) from error
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file of a dataset. Raises RunError if it is gone or damaged, also while it is read."""
+    try:
+        with storage.open_seekable(uri) as source:
+            yield pq.ParquetFile(source)
+    except NotFoundError as error:
+        raise RunError(
+            f"{uri} is gone: a compaction may have replaced it while this command read it. Run the same command again."
+        ) from error
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise RunError(f"{uri} cannot be read ({error}): audit its dataset with `hanclip verify`.") from error
 
 
 def _read_tail(file: DataFile) -> pq.ParquetFile:

@@ -16,13 +16,11 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
-from pipeline.dataset.scan import choose, scan_files
-from pipeline.dataset.schema import QUARANTINE
+from pipeline.plan.cuts.done import register_done
 from pipeline.plan.cuts.known import KnownCuts
 from pipeline.plan.cuts.packing import Packer, Packing
 from pipeline.plan.cuts.runs import runs
@@ -118,15 +116,8 @@ class ToDo:
             self._leave_out_done(dataset, files)
 
     def _leave_out_done(self, dataset: Dataset, files: Sequence[DataFile]) -> None:
-        keys = ["id", "source_fingerprint"]
-        numbers = {name: number for number, name in enumerate(self._names)}
-
-        def numbered(found: Iterable[DataFile], columns: pa.Schema) -> pads.Dataset:
-            return scan_files([(file.uri, {"file": numbers[file.shard_id]}) for file in found], columns.append(_FILE))
-
-        self._work.register("embedded", numbered(files, choose(dataset.identity.schema, keys)))
-        quarantined = dataset.quarantine_files(files)
-        self._work.register("quarantined", numbered(quarantined, choose(QUARANTINE, [*keys, "attempts"])))
+        [(first, last)] = self._work.rows("SELECT min(id), max(id) FROM cut")
+        register_done(self._work, dataset, files, {name: n for n, name in enumerate(self._names)}, (first, last))
         # Constants for the query planner, so that row groups of other ids are not read.
         self._work.execute("SET VARIABLE first_id = (SELECT min(id) FROM cut)")
         self._work.execute("SET VARIABLE last_id = (SELECT max(id) FROM cut)")
@@ -179,14 +170,9 @@ class ToDo:
 
 
 #: Number of the shard that holds an outcome, by which a plan knows what it relied on.
-_FILE = pa.field("file", pa.int32())
 
 _LEAVE_OUT_DONE = """
 INSERT INTO gone
-WITH done AS (
-    SELECT id, source_fingerprint, 2147483647 AS attempts, file FROM embedded
-    UNION ALL SELECT id, source_fingerprint, attempts, file FROM quarantined
-)
 SELECT c.row, d.file FROM cut AS c JOIN done AS d
 ON d.id = c.id AND d.source_fingerprint = c.source_fingerprint AND d.attempts > c.attempts
 WHERE d.id BETWEEN getvariable('first_id') AND getvariable('last_id')

@@ -65,8 +65,11 @@ class Workspace:
         self.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
         self.view(name, path)
 
-    def register(self, name: str, rows: pads.Dataset | pa.Table) -> None:
-        """Make `rows` available to queries as the table `name`; only the columns and rows that they need are read."""
+    def register(self, name: str, rows: pads.Dataset | pa.Table | pa.RecordBatchReader) -> None:
+        """Make `rows` available to queries as the table `name`; only the columns and rows that they need are read.
+
+        One query can read a RecordBatchReader, once.
+        """
         self._duck.register(name, rows)
 
     def execute(self, sql: str) -> None:

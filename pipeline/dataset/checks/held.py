@@ -24,9 +24,9 @@ from pipeline.dataset import layout
 from pipeline.dataset.checks.counted import HELD, Counted, Waiting, digest_of, read_counted, store_counted
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import PlannedRun, planned_runs, records
+from pipeline.dataset.keys.index import read_facts
 from pipeline.dataset.layout import DataFile
 from pipeline.dataset.scan import choose, scan, scan_files
-from pipeline.dataset.shard_file import read_footers
 from pipeline.errors import StorageError
 from pipeline.records import Shard
 from pipeline.scratch.workspace import Workspace
@@ -163,7 +163,7 @@ def _advanced(dataset: Dataset, listed: _Listed, before: Counted, news: _News) -
         waiting=waiting,
         files=digest_of(listed.versions()),
         plans=listed.digest_of_plans(closed),
-        rows=before.rows + _rows(news),
+        rows=before.rows + _rows(dataset, news),
         failed=before.failed + failed,
         held=held,
     )
@@ -173,11 +173,11 @@ def _own(run: PlannedRun) -> Iterable[Shard]:
     return (shard for shard in run.shards if shard.planned_by == run.run_id)
 
 
-def _rows(news: _News) -> int:
+def _rows(dataset: Dataset, news: _News) -> int:
     planned = news.planned
     known = [planned[file.shard_id].rows for file in news.files if file.shard_id in planned]
     unknown = [file for file in news.files if file.shard_id not in planned]
-    return sum(known) + sum(footer.rows_planned for footer in read_footers(unknown))
+    return sum(known) + sum(facts.rows_planned for facts in read_facts(dataset.uri, unknown))
 
 
 def _held(dataset: Dataset, listed: _Listed, before: Counted, news: _News) -> tuple[int, pa.Table]:

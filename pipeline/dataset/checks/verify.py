@@ -170,7 +170,7 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
 
 def _tombstones(dataset: Dataset) -> pads.Dataset:
     """Ids with the runs that found them gone or back: of such an id, an earlier state without an outcome is old."""
-    files = [(uri, {"run": run_id}) for run_id, uri in layout.tombstones(dataset.uri).items()]
+    files = [(info.uri, {"run": run_id}) for run_id, info in layout.tombstones(dataset.uri).items()]
     return scan_files(files, pa.schema([schema.TOMBSTONES.field("id"), pa.field("run", pa.string())]))
 
 

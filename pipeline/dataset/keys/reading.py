@@ -1,0 +1,133 @@
+"""Reads the keys of files of a dataset: from the index where it has them, else from the files.
+
+In: files as listed. Out: their keys as a stream, with the file and the row of each. A block that turns out to be
+damaged is left where it fails, and the rest is read from the files, so no row comes twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import storage
+from pipeline.dataset import layout
+from pipeline.dataset.keys.block import KEYS, DamagedBlockError
+from pipeline.dataset.keys.facts import FileVersion
+from pipeline.dataset.keys.index import Covered, KeyIndex
+from pipeline.dataset.shard_file import opened
+
+logger = logging.getLogger(__name__)
+
+#: id, source_fingerprint and, of a quarantined record, attempts.
+ROW_KEYS = pa.schema([KEYS.field(number) for number in range(3)])
+_FILES_AT_ONCE = 16
+#: Files with less than this part of a block's rows are read themselves.
+_FEW = 16
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRows:
+    """Keys, rows of `ROW_KEYS`; and of each the number of its file among those asked for, and its row there."""
+
+    keys: pa.Table
+    files: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+
+class KeyReader:
+    """Reads the keys of `files` of the dataset at `out`.
+
+    Args:
+        out: the dataset.
+        files: which ones, in the versions that are listed.
+        ids: the smallest and the largest id of interest; files that the index has and that have none are left out.
+
+    Attributes:
+        rest: numbers of the files that are read themselves.
+    """
+
+    def __init__(self, out: str, files: Sequence[FileVersion], ids: tuple[str, str] | None = None) -> None:
+        self._out, self._files = out, files
+        covered, rest = KeyIndex.open(out, len(files)).cover(files)
+        if ids is not None:
+            covered = [of.between(*ids) for of in covered]
+        few = [of for of in covered if _FEW * of.rows < of.block.rows]
+        self._covered = [of for of in covered if of not in few]
+        self.rest = [*rest, *(number for of in few for number in of.wanted.tolist())]
+
+    def indexed(self) -> Iterator[KeyRows]:
+        """The keys that the index has, files in any order. Raises StorageError, RunError if a file has to be read."""
+        for of in self._covered:
+            done = 0
+            try:
+                for table in of.block.tables():
+                    yield _chosen(of, table, done)
+                    done += table.num_rows
+            except DamagedBlockError as error:
+                logger.info("%s: the files that it was of are read instead.", error)
+                yield from _left(self._out, self._files, of, done)
+
+    def direct(self) -> Iterator[KeyRows]:
+        """The keys of the other files. Raises StorageError, RunError."""
+        tables = _direct(self._out, [self._files[number] for number in self.rest])
+        for number, table in zip(self.rest, tables, strict=True):
+            yield _of_file(number, table)
+
+
+def read_keys(out: str, files: Sequence[FileVersion]) -> Iterator[KeyRows]:
+    """The keys of `files` of the dataset at `out`, in any order of the files.
+
+    Raises:
+        StorageError, RunError: a file that the index lacks cannot be read.
+    """
+    reader = KeyReader(out, files)
+    yield from reader.indexed()
+    yield from reader.direct()
+
+
+def read_file(out: str, file: FileVersion) -> pa.Table:
+    """The keys of one file, rows of `ROW_KEYS`. Raises StorageError, RunError."""
+    folder, _, _ = file.name.partition("/")
+    names = ROW_KEYS.names if folder == layout.QUARANTINE else ROW_KEYS.names[:2]
+    with opened(storage.join(out, file.name)) as parquet:
+        table = parquet.read(names).select(names)
+    if folder != layout.QUARANTINE:
+        table = table.append_column(ROW_KEYS.field(2), pa.nulls(table.num_rows, pa.int32()))
+    return table.cast(ROW_KEYS)
+
+
+def _chosen(of: Covered, table: pa.Table, done: int) -> KeyRows:
+    """The rows of wanted files in a table of a block, after `done` rows of it."""
+    wanted = np.full(of.block.facts.num_rows, -1, np.int64)
+    wanted[of.files] = of.wanted
+    in_block = table["file"].to_numpy()
+    numbers, rows = wanted[in_block], np.arange(done, done + table.num_rows) - of.block.starts[in_block]
+    keys = table.select(ROW_KEYS.names)
+    if (numbers < 0).any():
+        chosen = numbers >= 0
+        keys, numbers, rows = keys.filter(pa.array(chosen)), numbers[chosen], rows[chosen]
+    return KeyRows(keys, numbers, rows)
+
+
+def _left(out: str, files: Sequence[FileVersion], of: Covered, done: int) -> Iterator[KeyRows]:
+    """What is missing of the wanted files of a block after `done` rows of it."""
+    left = of.block.starts[of.files + 1] > done
+    numbers, skips = of.wanted[left], np.maximum(done - of.block.starts[of.files[left]], 0)
+    tables = _direct(out, [files[number] for number in numbers])
+    for number, skip, table in zip(numbers.tolist(), skips.tolist(), tables, strict=True):
+        yield _of_file(number, table.slice(skip), skip)
+
+
+def _of_file(number: int, keys: pa.Table, skip: int = 0) -> KeyRows:
+    return KeyRows(keys, np.full(keys.num_rows, number), np.arange(skip, skip + keys.num_rows))
+
+
+def _direct(out: str, files: Sequence[FileVersion]) -> Iterator[pa.Table]:
+    for first in range(0, len(files), _FILES_AT_ONCE):
+        some = files[first : first + _FILES_AT_ONCE]
+        yield from storage.in_threads(lambda file: read_file(out, file), some, _FILES_AT_ONCE)
