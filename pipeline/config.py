@@ -48,6 +48,10 @@ class SourceConfig(_Section):
     format: Literal["auto", SourceKind] = Field(
         default="auto", description="How to read the source; auto looks at what it finds."
     )
+    inventory: Annotated[str | None, _PLAIN] = Field(
+        default=None,
+        description="List folders of a bucket from this S3 Inventory: its manifest.json, or the folder of several.",
+    )
     split: str | None = Field(
         default=None, min_length=1, description="Chinese-CLIP data: the split to take, such as valid."
     )

@@ -56,7 +56,9 @@ def dry_run_facts(dry: DryRun) -> Facts:
 def _work(work: Work) -> Facts:
     """Requests, bytes to write, and hours."""
     gets = "GET unknown (tars and tables are read in parts)" if work.gets is None else f"{work.gets:,} GET"
-    yield "requests", f"{gets}, {work.lists:,} LIST, about {work.puts:,} PUT in object stores"
+    none = work.gets == work.lists == work.puts == 0
+    requests = f"{gets}, {work.lists:,} LIST, about {work.puts:,} PUT in object stores"
+    yield "requests", "none in object stores" if none else requests
     yield "to write", f"about {units.size(work.written_bytes)}"
     hours = [
         f"{name}-hours unknown" if amount is None else f"{amount:,.3g} {name}-hours"

@@ -18,7 +18,8 @@ def absolute(config: RunConfig) -> RunConfig:
     if not known and any(Path(place).expanduser().exists() for place in places):
         model = model.model_copy(update={"name": _absolute(model.name)})
     uris = tuple(storable(_absolute(uri)) for uri in config.source.uris)  # a stored configuration is UTF-8
-    source = config.source.model_copy(update={"uris": uris})
+    inventory = config.source.inventory and _absolute(config.source.inventory)
+    source = config.source.model_copy(update={"uris": uris, "inventory": inventory})
     output = config.output.model_copy(update={"uri": _absolute(config.output.uri)})
     return config.model_copy(update={"source": source, "model": model, "output": output})
 

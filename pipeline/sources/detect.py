@@ -31,6 +31,8 @@ def detect(config: SourceConfig, out: str = "") -> SourceKind:
         raise SourceError("No source was given. Name a folder, tars or tables.")
     if config.format != "auto":
         return config.format
+    if config.inventory is not None:
+        return "folder"
     kinds = {kind for uri in config.uris for kind in _kinds(uri, out)}
     if not kinds:
         known = ", ".join(known.plural for known in formats().values())

@@ -13,7 +13,16 @@ from pipeline.storage.claim import claim_folder, read_claim, require_empty
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
 from pipeline.storage.lines import json_bytes, write_lines
-from pipeline.storage.listing import exists, expand, find_local, fixed_folder, has_wildcards, list_objects, stat
+from pipeline.storage.listing import (
+    exists,
+    expand,
+    find_local,
+    fixed_folder,
+    has_wildcards,
+    list_objects,
+    listable,
+    stat,
+)
 from pipeline.storage.numbered import NumberedLog
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import in_threads, read_bytes, read_many, read_range, read_spans
@@ -64,6 +73,7 @@ __all__ = [
     "join",
     "json_bytes",
     "list_objects",
+    "listable",
     "name",
     "normalise",
     "open_seekable",

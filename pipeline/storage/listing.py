@@ -86,12 +86,17 @@ def list_objects(uri: str, skip: OnSkip | None = None) -> Iterator[ObjectInfo]:
         yield from _nothing_below(uri)
         return
     with translated(uri):
-        for entry in chain((first,), entries):
-            kind = _left_out(entry.uri, len(uri))
-            if kind is None:
-                yield entry
-            elif skip is not None:
-                skip(kind, entry.uri)
+        yield from listable(chain((first,), entries), uri, skip)
+
+
+def listable(entries: Iterable[ObjectInfo], uri: str, skip: OnSkip | None = None) -> Iterator[ObjectInfo]:
+    """Those of the entries below `uri` that a listing has: no hidden names, and no unfinished uploads."""
+    for entry in entries:
+        kind = _left_out(entry.uri, len(uri))
+        if kind is None:
+            yield entry
+        elif skip is not None:
+            skip(kind, entry.uri)
 
 
 def _nothing_below(uri: str) -> Iterator[ObjectInfo]:

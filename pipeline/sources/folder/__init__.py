@@ -10,4 +10,5 @@ FORMAT = SourceFormat(
     suffixes=(*(f".{suffix}" for suffix in sorted(IMAGE_SUFFIXES)), ".txt"),
     scan=scan.scan,
     reader=reader.FolderReader,
+    options=("inventory",),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -15,9 +16,11 @@ from pipeline.config import SourceConfig
 from pipeline.errors import EmptySourceError
 from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
+from pipeline.sources.folder.inventory.manifest import read_manifest
+from pipeline.sources.folder.inventory.rows import opened
 from pipeline.sources.folder.pairing import Pair, is_text, pairs_in_bucket, pairs_on_disk
 from pipeline.sources.names import is_folder, why_not
-from pipeline.sources.places.addresses import addresses, entries, is_match
+from pipeline.sources.places.addresses import ListBelow, addresses, entries, is_match
 from pipeline.sources.skipped import SkipTally
 from pipeline.sources.texts import decode_path
 from pipeline.storage import ObjectInfo
@@ -27,12 +30,25 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """List the images, or the texts if there is no image at all.
 
     Raises:
-        SourceError: there are neither.
+        SourceError: there are neither, or the inventory is not the source's, is damaged, or lacks what a listing has.
         StorageError: the listing failed.
     """
+    if config.inventory is None:
+        return _scan(config, sink, out, storage.list_objects)
+    manifest = read_manifest(config.inventory)
+    with opened(manifest, config.uris) as inventory:
+
+        def listing(uri: str, skip: storage.OnSkip) -> Iterator[ObjectInfo]:
+            return storage.listable(inventory.below(uri, skip), uri, skip)
+
+        spec = _scan(config, sink, out, listing)
+    return replace(spec, notes=(*spec.notes, manifest.age))
+
+
+def _scan(config: SourceConfig, sink: Sink, out: str, listing: ListBelow) -> SourceSpec:
     collector, tally = RecordCollector(sink, config.limit), SkipTally()
     texts = 0
-    for base, image, text in _pairs(config, tally, out):
+    for base, image, text in _pairs(config, tally, out, listing):
         fingerprint = f"{image.fingerprint}+{text.fingerprint}" if text else image.fingerprint
         size_bytes = image.size_bytes + (text.size_bytes if text else 0)
         text_uri = storage.storable(text.uri) if text else None
@@ -44,7 +60,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     has_images = collector.rows > 0
     if not has_images:
         tally = SkipTally()
-        _list_texts(config, collector, tally, out)
+        _list_texts(config, collector, tally, out, listing)
     collector.flush()
     if not collector.rows:
         raise EmptySourceError(f"No images and no texts were found in {', '.join(config.uris)}. Correct the address.")
@@ -54,8 +70,10 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     return SourceSpec("folder", config, has_images, has_texts, no_extra, collector.rows, texts=texts, skipped=skipped)
 
 
-def _list_texts(config: SourceConfig, collector: RecordCollector, tally: SkipTally, out: str) -> None:
-    for base, listed in _listings(config, tally, out):
+def _list_texts(
+    config: SourceConfig, collector: RecordCollector, tally: SkipTally, out: str, listing: ListBelow
+) -> None:
+    for base, listed in _listings(config, tally, out, listing):
         for info in listed:
             if is_text(info.uri):
                 text_uri = storage.storable(info.uri)
@@ -66,18 +84,20 @@ def _list_texts(config: SourceConfig, collector: RecordCollector, tally: SkipTal
                 return
 
 
-def _pairs(config: SourceConfig, tally: SkipTally, out: str) -> Iterator[tuple[str, *Pair]]:
+def _pairs(config: SourceConfig, tally: SkipTally, out: str, listing: ListBelow) -> Iterator[tuple[str, *Pair]]:
     """Every image with its text if it has one, after the folder that ids are relative to."""
-    for base, listed in _listings(config, tally, out):
+    for base, listed in _listings(config, tally, out, listing):
         pairs = pairs_on_disk if storage.is_local(base) else pairs_in_bucket
         yield from ((base, image, text) for image, text in pairs(listed, tally))
 
 
-def _listings(config: SourceConfig, tally: SkipTally, out: str) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
+def _listings(
+    config: SourceConfig, tally: SkipTally, out: str, listing: ListBelow
+) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
     """Everything below each address, with the folder that ids are relative to."""
     for uri, address in addresses(config.uris, out):
         base = address if is_folder(address) else storage.fixed_folder(uri)
-        yield base, entries(address, out, tally.add, is_match(uri, address))
+        yield base, entries(address, out, tally.add, is_match(uri, address), listing)
 
 
 def _id(uri: str, base: str) -> str:

@@ -6,11 +6,14 @@ In: addresses as given, and OUT, which is often inside a source's folder. Out: f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline import storage
 from pipeline.errors import EmptySourceError, ForbiddenError, NoBucketError, NotFoundError, SourceError
 from pipeline.vocabulary import Skip
+
+#: Everything below an address; the function takes what it leaves out.
+ListBelow = Callable[[str, storage.OnSkip], Iterator[storage.ObjectInfo]]
 
 
 def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
@@ -40,7 +43,11 @@ def nothing(kind: Skip, uri: str) -> None:
 
 
 def entries(
-    address: str, out: str, skip: storage.OnSkip = nothing, matched: bool = False
+    address: str,
+    out: str,
+    skip: storage.OnSkip = nothing,
+    matched: bool = False,
+    listing: ListBelow = storage.list_objects,
 ) -> Iterator[storage.ObjectInfo]:
     """Everything below a folder except what is below `out`; a file is its own entry.
 
@@ -49,6 +56,7 @@ def entries(
         out: nothing below it is listed.
         skip: takes each entry that is left out because it is hidden, unfinished, unreadable or has vanished.
         matched: a pattern matched the address, so it is left out like an entry if it has vanished or is unreadable.
+        listing: lists what is below an address.
 
     Raises:
         SourceError: the address is neither.
@@ -60,7 +68,7 @@ def entries(
         return hidden is not None and f"{uri}/".startswith(hidden)
 
     try:
-        for info in storage.list_objects(address, lambda kind, uri: None if is_own(uri) else skip(kind, uri)):
+        for info in listing(address, lambda kind, uri: None if is_own(uri) else skip(kind, uri)):
             if not is_own(info.uri):
                 yield info
     except NotFoundError as error:
