@@ -5,7 +5,7 @@ listing can start behind any key. The rest of a walk is split into two ranges, w
 in the names of a folder, at a guess of their middle (`key_ranges`); where all keys of a page are in one folder below,
 at the end of that folder. A key belongs to one range, whatever is added meanwhile, so none is listed twice or missed.
 
-Pages are delivered in order. A walk reads at most two pages ahead, and the walk whose turn is next is split first, so
+Pages are delivered in order. At most 96 pages wait for their turn, and the walk whose turn is next is split first, so
 requests stay near what is read next and memory is bounded, for 10^9 keys too. Requests in flight grow with the pages
 that arrived: a folder of one page costs one request.
 """
@@ -22,7 +22,9 @@ from pipeline.storage.backends.key_ranges import NameSpace, Reach, disputed_fold
 
 _REQUESTS = 16
 _RANGES = 3 * _REQUESTS
-_PAGES_AHEAD = 2
+#: Most ranges have fewer pages, so that they are complete when their turn comes.
+_PAGES_AHEAD = 6
+_ALL_PAGES_AHEAD = 96
 _SAMPLES = 16
 #: Ranges are short, so that those that are read next are walked at once; the first guess has little to go by.
 _REACH_PAGES = 4
@@ -162,10 +164,13 @@ class _Walk(Generic[E]):
     def _ask(self) -> None:
         """Send as many requests as are allowed, those first whose keys are read first."""
         free = self._allowed - sum(each.asked is not None for each in self._ranges)
+        room = _ALL_PAGES_AHEAD - sum(len(each.pages) for each in self._ranges)
         for each in self._ranges:
             if free > 0 and not each.is_done and each.asked is None and len(each.pages) < _PAGES_AHEAD:
                 self._send(each)
                 free -= 1
+            if room <= 0:
+                return  # but the range whose turn it is goes on
         while free > 0 and len(self._ranges) < _RANGES and (behind := self._split_first()):
             self._send(behind)
             free -= 1

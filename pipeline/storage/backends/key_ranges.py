@@ -40,10 +40,9 @@ class NameSpace:
     def learn(self, names: Sequence[str]) -> None:
         """Take in names of a page."""
         for place, seen in enumerate(self._seen):
-            characters = {name[place] for name in names if len(name) > place}
-            if not characters <= seen:
-                seen |= characters
-                self._digits[place] = _widened(seen)
+            seen |= {name[place] for name in names if len(name) > place}
+        is_hex = any(seen & _DIGITS and _DIGITS < seen | _DIGITS <= _HEX for seen in self._seen)
+        self._digits = [_widened(seen, _HEX if is_hex else _DIGITS) for seen in self._seen]
 
     def split(self, first: str, last: str, end: str | None, reach: Reach) -> str | None:
         """A name after `last` and before `end`, at which to divide what lies between; None if it is not worth it.
@@ -106,8 +105,6 @@ def is_beyond(key: str, end: str) -> bool:
     return key > end and key.split("/") > end.split("/")
 
 
-def _widened(seen: set[str]) -> list[str]:
-    """The characters that a place may have, from those that were seen there."""
-    if seen & _DIGITS and seen <= _HEX:
-        return sorted(_HEX if seen - _DIGITS else _DIGITS)
-    return sorted(seen | _DIGITS if seen & _DIGITS else seen)
+def _widened(seen: set[str], digits: frozenset[str]) -> list[str]:
+    """The characters that a place may have, from those that were seen there: where one digit is, all may be."""
+    return sorted(seen | digits if seen & _DIGITS else seen)
