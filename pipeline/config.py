@@ -23,12 +23,10 @@ from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
 
-
 #: Prefect stores the parameters of a run before the flow can refuse them, but checks the JSON schema before that.
 _ADDRESS: JsonDict = {"pattern": WITHOUT_CREDENTIALS}
 _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
-
 
 _PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
@@ -49,8 +47,7 @@ class SourceConfig(_Section):
         default="auto", description="How to read the source; auto looks at what it finds."
     )
     inventory: Annotated[str | None, _PLAIN] = Field(
-        default=None,
-        description="List folders of a bucket from this S3 Inventory: its manifest.json, or the folder of several.",
+        default=None, description="List a bucket from this S3 Inventory: its manifest.json, or the folder of several."
     )
     split: str | None = Field(
         default=None, min_length=1, description="Chinese-CLIP data: the split to take, such as valid."
