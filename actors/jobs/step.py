@@ -1,7 +1,7 @@
 """Carries out one step of a job, such as deduplication, on the job's Ray.
 
-In: a step of `job.json`. Out: tables in the dataset, and a `StepOutcome`. A step reads committed shards and writes
-tables of its own, so even a failed step changes no embedding.
+In: a step of `job.json`. Out: tables in the dataset, or fewer files, and a `StepOutcome`. A step reads committed shards
+and writes tables of its own, or files with the same rows, so even a failed step changes no embedding.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 from actors.jobs.blocks import on_ray
 from actors.session import Session
+from pipeline.compaction.in_place import compact_in_place
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
 from pipeline.errors import HanclipError
 from pipeline.faults import translated
 from pipeline.jobs.job import StepOutcome
-from pipeline.jobs.steps import DedupStep, FilterStep, Step
+from pipeline.jobs.steps import CompactStep, DedupStep, FilterStep, Step
 from pipeline.phases import OnPhase
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,24 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
     began_s = time.monotonic()
     try:
         with translated():
-            message, found = _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
+            message, found = _carried_out(step, session, on_phase)
     except HanclipError as error:
         logger.warning("%s: failed: %s", step.kind, error)
         return StepOutcome(step.kind, "failed", str(error), time.monotonic() - began_s)
     logger.info("%s: %s", step.kind, message)
     plain = json.loads(json.dumps(found))  # the same values as read back from the summary
     return StepOutcome(step.kind, "complete", message, time.monotonic() - began_s, plain)
+
+
+def _carried_out(step: Step, session: Session, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
+    if isinstance(step, CompactStep):
+        return _compact(step, on_phase)
+    return _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
+
+
+def _compact(step: CompactStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
+    done = compact_in_place(step.out, step.settings, on_phase)
+    return f"{done.files:,} files -> {done.files_after:,}", asdict(done)
 
 
 def _dedup(step: DedupStep, session: Session, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:

@@ -10,11 +10,12 @@ from flows.jobs.target import TargetConfig
 from flows.scheduled.job import job_spec, run_job
 from flows.scheduled.outcome import conclude
 from pipeline import storage
+from pipeline.compaction.settings import CompactSettings
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.errors import ConfigError
 from pipeline.jobs.night import check_absolute
-from pipeline.jobs.steps import DedupStep, FilterStep, Step
+from pipeline.jobs.steps import CompactStep, DedupStep, FilterStep, Step
 from pipeline.partitions.template import fill
 from pipeline.vocabulary import Form
 
@@ -29,13 +30,16 @@ def carry_out(step: Step, target: TargetConfig) -> State[None]:
     return conclude(spec, run_job(spec, target), target)
 
 
-def nightly_steps(out: str, day: date, dedup: DedupSettings | None, kept: FilterSettings | None) -> tuple[Step, ...]:
-    """The steps after the runs: duplicates first, because a filter's rules may use their table.
+def nightly_steps(
+    out: str, day: date, compact: CompactSettings | None, dedup: DedupSettings | None, kept: FilterSettings | None
+) -> tuple[Step, ...]:
+    """The steps after the runs: full files first, then duplicates, because a filter's rules may use their table.
 
     Raises:
         ConfigError: the filter's settings conflict, or every night would write to the same place.
     """
-    steps: list[Step] = [DedupStep(out=out, settings=dedup)] if dedup is not None else []
+    steps: list[Step] = [CompactStep(out=out, settings=compact)] if compact is not None else []
+    steps += [DedupStep(out=out, settings=dedup)] if dedup is not None else []
     if kept is None:
         return tuple(steps)
     kept.check(out)

@@ -1,6 +1,6 @@
 """The flow `nightly`: new records of the scheduled day and the days before it.
 
-Optionally it finds duplicates and filters afterwards, as steps of the same job.
+Optionally it compacts the dataset, finds duplicates and filters afterwards, as steps of the same job.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
 from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from flows.scheduled.outcome import conclude, reported
+from pipeline.compaction.settings import CompactSettings
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
@@ -30,10 +31,11 @@ def nightly(
     target: TargetConfig = THIS_PROCESS,
     lookback_days: Annotated[int, Field(ge=0)] = 7,
     timezone: str = DEFAULT_TIMEZONE,
+    compact: CompactSettings | None = None,
     dedup: DedupSettings | None = None,
     filter: FilterSettings | None = None,  # noqa: A002 - named like the flow and the command
 ) -> State[None]:
-    """Embed new and changed records once a night; then find duplicates and filter, if requested.
+    """Embed new and changed records once a night; then compact, find duplicates and filter, if requested.
 
     Args:
         config: what to read, which model, and where to write. If source URIs contain {date}, each date of the look-back
@@ -41,11 +43,13 @@ def nightly(
         target: where the job runs.
         lookback_days: how many days before the scheduled one are checked again, to make up for missed nights.
         timezone: determines the date of the scheduled time; use the schedule's.
-        dedup: after the runs, find the duplicates of the dataset, comparing only new rows; {} for the defaults.
+        compact: after the runs, rewrite small files as full ones; {} for the defaults, {compact_above: 1.5} to do so
+            only if there are so many times more files than necessary.
+        dedup: after that, find the duplicates of the dataset, comparing only new rows; {} for the defaults.
         filter: after that, keep the rows that pass these rules. {date} in its dest is the night's date.
     """
     day = logical_date(timezone)
     runs = nightly_runs(check(config), day, lookback_days)
-    steps = nightly_steps(config.output.uri, day, dedup, filter)
+    steps = nightly_steps(config.output.uri, day, compact, dedup, filter)
     spec = job_spec(day.isoformat(), config.output.uri, runs, steps)
     return conclude(spec, run_job(spec, target), target)

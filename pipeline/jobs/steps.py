@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.compaction.settings import CompactSettings
 from pipeline.credentials import refuse_credentials
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
@@ -22,6 +23,13 @@ class _OverDataset(Options):
     @classmethod
     def _without_credentials(cls, uri: str) -> str:
         return refuse_credentials(uri)
+
+
+class CompactStep(_OverDataset):
+    """`hanclip compact OUT`: rewrite small files as full ones, in place."""
+
+    kind: Literal["compact"] = "compact"
+    settings: CompactSettings = Field(default=CompactSettings(), description="Which files are rewritten, and when.")
 
 
 class DedupStep(_OverDataset):
@@ -38,4 +46,4 @@ class FilterStep(_OverDataset):
     settings: FilterSettings = Field(description="Which rows are kept, and what is written of them.")
 
 
-Step = Annotated[DedupStep | FilterStep, Field(discriminator="kind")]
+Step = Annotated[CompactStep | DedupStep | FilterStep, Field(discriminator="kind")]

@@ -13,6 +13,7 @@ from flows.cli.app import app
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
 from flows.scheduled.pages.curate import commands, section
+from pipeline.compaction.settings import CompactSettings
 from pipeline.config import parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
@@ -31,7 +32,7 @@ def run(flow, *arguments: object, **parameters: object):
     return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
-@pytest.mark.parametrize("name", ["dedup", "filter", "nightly"])
+@pytest.mark.parametrize("name", ["compact", "dedup", "filter", "nightly"])
 def test_the_form_of_every_flow_is_complete(name):
     from prefect.utilities.callables import parameter_schema
 
@@ -48,7 +49,7 @@ def test_the_form_of_every_flow_is_complete(name):
 
 
 def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_path):
-    from flows.scheduled import dedup, filter, nightly  # noqa: A004
+    from flows.scheduled import compact, dedup, filter, nightly  # noqa: A004
 
     photos, out = write_folder(tmp_path / "photos", ROWS), tmp_path / "out"
     (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
@@ -76,6 +77,11 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     ):
         assert line in report, report
     table = pq.read_table(out / "dedup" / "dedup.parquet")
+
+    small = run(compact, str(out), CompactSettings(leave_days=0))
+    assert (small.name, small.message) == ("Completed", "compact: 1 files -> 1")
+    shown = prefect_here.artifacts(str(small.state_details.flow_run_id))
+    assert "hanclip compact" in shown["compact-report"]["data"]
 
     again = run(dedup, str(out), by_bytes)
     assert (again.name, again.message) == ("Completed", "dedup: 13 rows = 12 kept + 1 dropped")
@@ -113,12 +119,12 @@ def test_the_server_rejects_invalid_parameters_when_a_run_is_created(prefect_her
 
 def test_the_destination_of_kept_rows_has_the_date_of_the_night():
     tars = FilterSettings(where="keep", form=Form.TARS, dest="s3://shop/clean-{date:%Y%m}/{date}")
-    steps = nightly_steps("s3://shop/vectors", DAY, DedupSettings(), tars)
-    assert [step.kind for step in steps] == ["dedup", "filter"]
-    assert steps[1].settings.dest == "s3://shop/clean-202611/2026-11-21"
+    steps = nightly_steps("s3://shop/vectors", DAY, CompactSettings(), DedupSettings(), tars)
+    assert [step.kind for step in steps] == ["compact", "dedup", "filter"]
+    assert steps[2].settings.dest == "s3://shop/clean-202611/2026-11-21"
     with pytest.raises(ConfigError, match=r"put \{date\} into it"):
-        nightly_steps("s3://shop/vectors", DAY, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
-    assert nightly_steps("s3://shop/vectors", DAY, None, None) == ()
+        nightly_steps("s3://shop/vectors", DAY, None, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
+    assert nightly_steps("s3://shop/vectors", DAY, None, None, None) == ()
 
 
 def test_the_commands_in_a_report_are_accepted_by_the_command_line(tmp_path: Path):

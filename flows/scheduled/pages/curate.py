@@ -10,15 +10,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.facts.compact import compact_facts
 from flows.facts.dedup import dedup_facts
 from flows.facts.filter import RULE_COUNTS, filter_facts, rule_counts, rule_sql
-from flows.options.curation import DEDUP, FILTER
+from flows.options.curation import COMPACT, DEDUP, FILTER
 from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
 from pipeline.jobs.job import StepOutcome
-from pipeline.jobs.steps import DedupStep, Step
+from pipeline.jobs.steps import CompactStep, DedupStep, Step
 
 _RULES_FILE = "rules.yaml"
+_FACTS = {"compact": compact_facts, "dedup": dedup_facts, "filter": filter_facts}
 
 
 def section(outcome: StepOutcome) -> str:
@@ -26,8 +28,7 @@ def section(outcome: StepOutcome) -> str:
     parts = [f"## {outcome.kind.capitalize()}: {outcome.state}"]
     if outcome.found is None:
         return "\n\n".join([*parts, *filter(None, [outcome.message])])
-    facts = dedup_facts if outcome.kind == "dedup" else filter_facts
-    parts.append(fact_table([*facts(outcome.found), ("time", figures.duration(outcome.seconds))]))
+    parts.append(fact_table([*_FACTS[outcome.kind](outcome.found), ("time", figures.duration(outcome.seconds))]))
     if outcome.kind == "filter":
         parts.append(_rules(outcome.found["rules"]))
     return "\n\n".join(parts)
@@ -36,6 +37,8 @@ def section(outcome: StepOutcome) -> str:
 def commands(step: Step) -> str:
     """Shell commands that do the same as `step` on this machine."""
     words = ["hanclip", step.kind, step.out]
+    if isinstance(step, CompactStep):
+        return bash(shlex.join([*words, *COMPACT.words(step.settings)]))
     if isinstance(step, DedupStep):
         return bash(shlex.join([*words, *DEDUP.words(step.settings)]))
     words += [step.settings.dest] if step.settings.dest else []
