@@ -30,7 +30,8 @@ def plan_here(source: str, out: str) -> None:
     """Plan in this process and print the result."""
     from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
     from pipeline.model.checkpoints import resolve
-    from pipeline.plan.make import make_plan, new_run_id
+    from pipeline.plan.make import make_plan
+    from pipeline.plan.run_ids import new_run_id
 
     model = resolve(ModelConfig(name="demo"))
     config = RunConfig(

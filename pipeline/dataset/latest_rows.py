@@ -22,6 +22,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, gather, read_rows, tables_behind
 from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.dataset.schema import conform
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.workspace import Workspace
 
 
@@ -72,7 +73,9 @@ def find_current(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
     `current` has the `place` and `kind` of each id's current state, EMBEDDED or QUARANTINED.
     """
     files = gather(dataset, work)
-    work.store("current", _CURRENT)
+    [(rows,)] = work.rows("SELECT count(*) FROM outcomes")
+    with Passes(work, rows, {"outcomes": "*"}) as passes:
+        passes.store("current", _CURRENT)
     return files
 
 

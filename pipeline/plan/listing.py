@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config import RunConfig
 from pipeline.records import RECORDS
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -48,12 +48,13 @@ class Listing(Spool):
 
     def add_rows_to_ids(self) -> None:
         """Put container and row behind each id that an earlier record has, in the order of containers and rows."""
-        self._work.store(f"{self.name}_unique", _WITH_ROWS.format(listing=self.name))
+        with self.by_id("*") as passes:
+            passes.store(f"{self.name}_unique", _WITH_ROWS.format(listing=self.name))
         self._work.execute(f"CREATE OR REPLACE VIEW {self.name} AS SELECT * FROM {self.name}_unique")
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows of a small result; `{listing}` in the query is the table."""
-        return self._work.rows(sql.format(listing=self.name))
+    def by_id(self, columns: str) -> Passes:
+        """Passes over these columns of the table, for queries that group by id."""
+        return Passes(self._work, self.rows, {self.name: columns})
 
     def rows_by_container(self) -> dict[str, int]:
         """Number of records by container."""

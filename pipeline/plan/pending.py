@@ -23,8 +23,9 @@ from pipeline.dataset.plan_files import read_shards, read_tables
 from pipeline.errors import NotFoundError
 from pipeline.plan.cuts.runs import runs
 from pipeline.plan.log import LogEntry
-from pipeline.plan.shards import Cut, Origin, ToDo
+from pipeline.plan.shards import REMAINING, Cut, Origin, ToDo
 from pipeline.records import RECORDS, Shard
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -32,10 +33,9 @@ _PLANNED = RECORDS.append(pa.field("shard", pa.int64())).append(pa.field("row", 
 _SAME = "l.source_fingerprint = a.source_fingerprint"
 _PLACE = ("image_uri", "text_uri", "container", "position")
 _RELOCATED = f"""
-SELECT a.id, a.source_fingerprint, a.shard, coalesce(l.size_bytes, a.size_bytes) AS size_bytes,
+SELECT a.id, a.source_fingerprint, a.shard, a.row, coalesce(l.size_bytes, a.size_bytes) AS size_bytes,
        {", ".join(f"CASE WHEN l.id IS NULL THEN a.{name} WHEN {_SAME} THEN l.{name} END AS {name}" for name in _PLACE)}
 FROM adopted AS a LEFT JOIN listing AS l ON l.id = a.id
-ORDER BY a.shard, a.row
 """
 
 
@@ -75,7 +75,11 @@ class Pending:
         adopted = " UNION ALL ".join(
             f"SELECT * FROM planned_{n} SEMI JOIN adopted_shards USING (shard)" for n in range(self._spools)
         )
-        for rows in runs(self._work.batches(f"WITH adopted AS ({adopted}) {_RELOCATED}"), "shard"):
+        self._work.store("adopted", adopted)
+        [(count,)] = self._work.rows("SELECT count(*) FROM adopted")
+        with Passes(self._work, count, {"adopted": "*", "listing": "*"}) as passes:
+            passes.store("relocated", _RELOCATED)
+        for rows in runs(self._work.batches("SELECT * FROM relocated ORDER BY shard, row"), "shard"):
             shard = self._numbered[rows["shard"][0].as_py()]
             origin = Origin(shard.planned_by, shard.run_date)
             yield Cut(shard.shard_id, rows.select(RECORDS.names).cast(RECORDS), shard.attempts, origin)
@@ -105,8 +109,11 @@ class Pending:
             for shard, records in read_tables(shards):
                 spool.add(records, shard=len(self._numbered))
                 self._numbered.append(shard)
-        wanted = f"SELECT DISTINCT shard FROM {name} SEMI JOIN todo USING (id, source_fingerprint)"
-        self._work.execute(f"INSERT INTO adopted_shards {wanted}")
-        self._todo.leave_out(f"SELECT id, source_fingerprint FROM {name} SEMI JOIN adopted_shards USING (shard)")
+        with self._todo.beside(spool) as passes:
+            to_do = f"SELECT id, shard FROM {name} SEMI JOIN {REMAINING} USING (id, source_fingerprint)"
+            passes.store("to_adopt", to_do)
+            self._work.execute("INSERT INTO adopted_shards SELECT DISTINCT shard FROM to_adopt")
+            adopted = f"SELECT id, source_fingerprint FROM {name} SEMI JOIN adopted_shards USING (shard)"
+            self._todo.leave_out(adopted, passes)
         [(adopted,)] = self._work.rows(f"SELECT count(*) FROM adopted_shards WHERE shard >= {first}")
         return bool(adopted)

@@ -9,6 +9,7 @@ from pipeline.sources import SourceSpec, holds_shards
 _SHOWN = 5
 
 _REPEATED = "SELECT id, count(*) AS n FROM {listing} GROUP BY id HAVING n > 1"
+_COUNTS = f"SELECT count(*), coalesce(sum(n - 1), 0) FROM ({_REPEATED})"
 _EXAMPLES = f"""
 SELECT id, any_value(n), list(DISTINCT coalesce(container, image_uri, text_uri, '?'))[:2]
 FROM {{listing}} JOIN ({_REPEATED}) USING (id) GROUP BY id ORDER BY id LIMIT {_SHOWN}
@@ -24,20 +25,21 @@ FROM (
 
 def check_unique(listing: Listing, source: SourceSpec) -> None:
     """Raise a SourceError with examples and a cure if several records have the same id."""
-    [(ids, surplus)] = listing.query(f"SELECT count(*), coalesce(sum(n - 1), 0) FROM ({_REPEATED})")
+    with listing.by_id("id") as passes:
+        ids, surplus = passes.totals(_COUNTS.format(listing=listing.name))
     if not ids:
         return
-    lines = "\n".join(
-        f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in listing.query(_EXAMPLES)
-    )
+    with listing.by_id("id, container, image_uri, text_uri") as passes:
+        examples = sorted(passes.rows(_EXAMPLES.format(listing=listing.name)))[:_SHOWN]
+        alone, within = passes.totals(_KINDS.format(listing=listing.name))
+    lines = "\n".join(f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in examples)
     raise SourceError(
         f"{ids} ids belong to more than one record ({surplus} surplus records), for example:\n{lines}\n"
-        f"Ids must be unique: {_cure(listing, source)}."
+        f"Ids must be unique: {_cure(alone, within, source)}."
     )
 
 
-def _cure(listing: Listing, source: SourceSpec) -> str:
-    [(alone, within)] = listing.query(_KINDS)
+def _cure(alone: int, within: int, source: SourceSpec) -> str:
     if alone:
         return "give the folder above the inputs, below which ids are paths, or leave out one of the inputs"
     if source.config.unique_ids == "row":

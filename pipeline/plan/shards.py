@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,7 @@ from pipeline.plan.cuts.runs import runs
 from pipeline.plan.cutting import Bounds, Cutter
 from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec, holds_shards, is_sequential
@@ -77,8 +79,12 @@ def full_cut(listing: Listing, identity: Identity, source: SourceSpec) -> Iterat
         yield Cut(shard_id(identity, records, attempts), records, attempts)
 
 
+#: The records to do, in a query of `ToDo.beside`.
+REMAINING = "(SELECT * FROM cut ANTI JOIN gone USING (row))"
+
+
 class ToDo:
-    """The records of a cut without an outcome, in the workspace's table `todo`.
+    """The records of a cut without an outcome: rows of the workspace's table `cut` that are not in its table `gone`.
 
     A record is done when the embeddings have a row with its id and fingerprint, or the quarantine has one after more
     attempts than the cut knows of.
@@ -110,8 +116,8 @@ class ToDo:
                     spool.add(cut.records, attempts=cut.attempts, shard=len(self._whole))
                     self._whole.append((cut.shard_id, cut.records.num_rows))
         self._skipped = KnownCuts(done=frozenset(skipped), relied=known.relied if skipped else frozenset())
-        work.execute("CREATE TABLE gone (row BIGINT, file INTEGER)")
-        work.execute("CREATE VIEW todo AS SELECT * FROM cut ANTI JOIN gone USING (row)")
+        self._cut_rows, self._gone = spool.rows, list[str]()
+        self._add_gone("SELECT id, row, NULL::INTEGER AS file FROM cut WHERE false")
         if files and self._whole:
             self._leave_out_done(dataset, files)
 
@@ -121,24 +127,54 @@ class ToDo:
         # Constants for the query planner, so that row groups of other ids are not read.
         self._work.execute("SET VARIABLE first_id = (SELECT min(id) FROM cut)")
         self._work.execute("SET VARIABLE last_id = (SELECT max(id) FROM cut)")
-        self._work.execute(_LEAVE_OUT_DONE)
+        with Passes(
+            self._work, self._cut_rows, {"cut": "id, source_fingerprint, attempts, row", "done": "*"}
+        ) as passes:
+            passes.store("with_outcome", _WITH_OUTCOME)
+        self._add_gone("SELECT id, row, file FROM with_outcome")
 
     @property
     def rows(self) -> int:
         """Records without an outcome that no other shard has."""
-        [(rows,)] = self._work.rows("SELECT count(*) FROM todo")
-        return int(rows)
-
-    def leave_out(self, records: str) -> None:
-        """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
-        self._work.execute(
-            f"INSERT INTO gone SELECT row, NULL FROM todo SEMI JOIN ({records}) USING (id, source_fingerprint)"
+        return sum(
+            count for query in self._remaining() for ((count,),) in [self._work.rows(f"SELECT count(*) FROM ({query})")]
         )
+
+    def beside(self, planned: Spool) -> Passes:
+        """Passes over the records of a table of earlier plans, and over `REMAINING`."""
+        tables = {
+            planned.name: "id, source_fingerprint, shard",
+            "cut": "id, source_fingerprint, row",
+            "gone": "id, row",
+        }
+        return Passes(self._work, max(self._cut_rows, planned.rows), tables)
+
+    def leave_out(self, records: str, passes: Passes) -> None:
+        """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
+        passes.store("held", f"SELECT id, row FROM {REMAINING} SEMI JOIN ({records}) USING (id, source_fingerprint)")
+        self._add_gone("SELECT id, row, NULL FROM held")
+
+    def _add_gone(self, rows: str) -> None:
+        """Add rows to `gone`: `id`, `row`, and if an outcome is the reason, `file`, the number of its shard."""
+        self._gone.append(f"gone_{len(self._gone)}")
+        self._work.store(self._gone[-1], f"{rows} ORDER BY row")
+        self._work.execute(
+            f"CREATE OR REPLACE VIEW gone AS {' UNION ALL '.join(f'FROM {name}' for name in self._gone)}"
+        )
+
+    def _remaining(self, gone: str = "true") -> Iterator[str]:
+        """Queries for the records of `cut` in order, without those of `gone` that fulfil a condition."""
+        for part in self._work.ranges("row", self._cut_rows):
+            yield (
+                f"SELECT * FROM (FROM cut WHERE {part}) ANTI JOIN (FROM gone WHERE {part} AND {gone}) USING (row) "
+                "ORDER BY row"
+            )
 
     def cuts(self, packing: Packing) -> Iterator[Cut]:
         """The shards of the remaining records, each when its last record has come."""
         packer = Packer(packing)
-        for rows in runs(self._work.batches("SELECT * FROM todo ORDER BY row"), "shard"):
+        batches = chain.from_iterable(map(self._work.batches, self._remaining()))
+        for rows in runs(batches, "shard"):
             name, whole_rows = self._whole[rows["shard"][0].as_py()]
             if rows.num_rows == whole_rows and name not in self._reserved and packing.keeps(rows):
                 yield Cut(name, rows.select(RECORDS.names).cast(RECORDS), rows["attempts"][0].as_py())
@@ -155,7 +191,11 @@ class ToDo:
 
     def known(self, planned: Iterable[str]) -> KnownCuts:
         """What the next plan of the source can know, if the shards `planned` hold the remaining records."""
-        open_cuts = {self._whole[number][0] for (number,) in self._work.rows(_OPEN_CUTS)}
+        open_cuts = {
+            self._whole[number][0]
+            for query in self._remaining("file IS NOT NULL")
+            for (number,) in self._work.rows(f"SELECT DISTINCT shard FROM ({query})")
+        }
         relied = {self._names[number] for (number,) in self._work.rows(_RELIED)}
         done = {name for name, _ in self._whole} - open_cuts
         shards = set(planned)
@@ -169,18 +209,13 @@ class ToDo:
         )
 
 
-#: Number of the shard that holds an outcome, by which a plan knows what it relied on.
-
-_LEAVE_OUT_DONE = """
-INSERT INTO gone
-SELECT c.row, d.file FROM cut AS c JOIN done AS d
+_WITH_OUTCOME = """
+SELECT c.id, c.row, d.file FROM cut AS c JOIN done AS d
 ON d.id = c.id AND d.source_fingerprint = c.source_fingerprint AND d.attempts > c.attempts
 WHERE d.id BETWEEN getvariable('first_id') AND getvariable('last_id')
 """
 
 _RELIED = "SELECT DISTINCT file FROM gone WHERE file IS NOT NULL"
-
-_OPEN_CUTS = "SELECT DISTINCT shard FROM cut ANTI JOIN (SELECT row FROM gone WHERE file IS NOT NULL) USING (row)"
 
 
 def _numbered(batches: Iterable[pa.RecordBatch], cutter: Cutter) -> Iterator[pa.RecordBatch]:

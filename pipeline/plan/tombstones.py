@@ -19,6 +19,7 @@ from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec
 from pipeline.vocabulary import Skip
@@ -44,7 +45,11 @@ def record(work: Workspace, dataset: Dataset, source: SourceSpec, run_id: str) -
     config = source.config
     if not config.whole_catalog or not gather(dataset, work):
         return 0
-    work.store("presence", _PRESENCE)
+    [(rows,)] = work.rows("SELECT (SELECT count(*) FROM outcomes) + (SELECT count(*) FROM listing)")
+    keys = "id, source_fingerprint"
+    with Passes(work, rows, {"outcomes": f"{keys}, place, kind", "listing": keys}) as passes:
+        passes.store("presence", _PRESENCE)
+        passes.store("changes", _CHANGES)
     [(live, gone)] = work.rows(
         f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Outcome.GONE}"
     )
@@ -65,7 +70,7 @@ def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
     sink = pa.BufferOutputStream()
     rows = 0
     with pq.ParquetWriter(sink, TOMBSTONES, compression="zstd") as writer:
-        for batch in work.batches(_CHANGES.format(with_gone=str(with_gone))):
+        for batch in work.batches(f"FROM changes WHERE {with_gone} OR NOT gone ORDER BY id"):
             writer.write_batch(batch.cast(TOMBSTONES))
             rows += batch.num_rows
         writer.add_key_value_metadata(encode_footer({"run_id": run_id}))
@@ -88,8 +93,7 @@ WITH other AS MATERIALIZED (
     JOIN presence USING (id) WHERE listed IS NOT NULL AND (kind = {Outcome.GONE} OR state <> listed)
 )
 SELECT id, NULL::VARCHAR AS source_fingerprint, true AS gone FROM presence
-WHERE {{with_gone}} AND listed IS NULL AND kind <> {Outcome.GONE}
+WHERE listed IS NULL AND kind <> {Outcome.GONE}
 UNION ALL
 SELECT DISTINCT id, source_fingerprint, false FROM outcomes JOIN other USING (id, source_fingerprint)
-ORDER BY id
 """

@@ -1,6 +1,7 @@
 """A scratch folder with a DuckDB connection, to sort and join records in bounded memory.
 
-Data beyond `memory_mb` spills to the folder, which is removed at the end.
+Data beyond `memory_mb` spills to the folder, which is removed at the end. Joins and groups of whole catalogs go through
+`passes`, since their hash tables spill only up to a limit.
 """
 
 from __future__ import annotations
@@ -25,19 +26,28 @@ _MEMORY_MB = 384
 #: How DuckDB reports a full disk: when it writes a file, and when it spills.
 _FULL_DISK = ("No space left on device", "max_temp_directory_size")
 _THREADS = 2
+#: Below this, a thread's own buffers leave no memory to the query.
+_THREAD_MB = 192
+#: A group of four columns takes about 100 bytes; hash tables of ten times the memory still spill.
+_ROWS_PER_MB = 2**14
 
 
 class Workspace:
-    """Use as a context manager. Methods raise RunError when DuckDB or Arrow fails."""
+    """Use as a context manager. Methods raise RunError when DuckDB or Arrow fails.
+
+    Attributes:
+        rows_at_once: rows that a hash join or an aggregate can take in.
+    """
 
     def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
+        self.rows_at_once = memory_mb * _ROWS_PER_MB
         with scratch_errors():
             self._scratch = ScratchFolder()
         self.folder = self._scratch.path
         self._duck = duckdb.connect(
             config={
                 "memory_limit": f"{memory_mb}MB",
-                "threads": _THREADS,
+                "threads": max(1, min(_THREADS, memory_mb // _THREAD_MB)),
                 "temp_directory": str(self.folder / "spill"),
                 "preserve_insertion_order": False,
             }
@@ -54,16 +64,28 @@ class Workspace:
         """Path of a file in the scratch folder."""
         return str(self.folder / name)
 
-    def view(self, name: str, path: str) -> None:
-        """Make the local Parquet file `path` available to queries as the table `name`."""
-        quoted = path.replace("'", "''")
-        self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
+    def view(self, name: str, *paths: str) -> None:
+        """Make local Parquet files available to queries as the table `name`."""
+        files = ", ".join(map(quoted, paths))
+        self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{files}])")
 
     def store(self, name: str, sql: str) -> None:
         """Store the result of a query in the scratch folder as the table `name`."""
         path = self.path(f"{name}.parquet")
-        self.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        self.copy(sql, path)
         self.view(name, path)
+
+    def copy(self, sql: str, path: str) -> None:
+        """Write the result of a query to a local Parquet file."""
+        self.execute(f"COPY ({sql}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+
+    def ranges(self, column: str, rows: int) -> Iterator[str]:
+        """Conditions that divide a table by a column from 0 to `rows` into parts that a hash join can take, in order.
+
+        Files that are sorted by the column are read once in all.
+        """
+        for first in range(0, rows, self.rows_at_once):
+            yield f"{column} >= {first} AND {column} < {first + self.rows_at_once}"
 
     def register(self, name: str, rows: pads.Dataset | pa.Table | pa.RecordBatchReader) -> None:
         """Make `rows` available to queries as the table `name`; only the columns and rows that they need are read.
@@ -85,7 +107,11 @@ class Workspace:
     def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """A large result as a stream of batches."""
         with scratch_errors(self.folder):
-            yield from self._duck.sql(sql).to_arrow_reader(BATCH_ROWS)
+            yield from self.reader(sql)
+
+    def reader(self, sql: str) -> pa.RecordBatchReader:
+        """A large result as a reader, which raises the errors of DuckDB and Arrow: see `scratch_errors`."""
+        return self._duck.sql(sql).to_arrow_reader(BATCH_ROWS)
 
 
 @contextmanager
@@ -102,6 +128,11 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
             f"A query over the records failed: {first}. Check the free space in the temporary folder "
             f"({folder or 'TMPDIR'}; TMPDIR moves it), and the dataset with `hanclip verify`."
         ) from error
+
+
+def quoted(text: str) -> str:
+    """`text` as a string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def widened(kind: pa.DataType) -> pa.DataType:

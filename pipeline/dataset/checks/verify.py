@@ -24,6 +24,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import planned_runs, records
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan, scan_files
+from pipeline.scratch.passes import Passes
 from pipeline.scratch.workspace import Workspace
 
 _FILES_AT_ONCE = 4
@@ -147,13 +148,22 @@ def _leftovers(dataset: Dataset, committed: Committed, audits: list[Audit]) -> l
 
 def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, int]:
     """Counts of the report, from a table `outcomes` with one row per record that was planned or has an outcome."""
-    work.register("records", records(planned_runs(layout.runs(dataset.uri))))
+    runs = planned_runs(layout.runs(dataset.uri))
+    work.register("records", records(runs))
     keys = ["id", "source_fingerprint"]
     asides = [found.quarantine for found in audits if found.quarantine is not None]
     work.register("embedded", scan([found.file for found in audits], choose(dataset.identity.schema, keys)))
     work.register("quarantined", scan(asides, choose(schema.QUARANTINE, [*keys, "attempts"])))
     work.register("tombstones", _tombstones(dataset))
-    work.execute(_OUTCOMES)
+    rows = sum(shard.rows for run in runs for shard in run.shards)
+    tables = {
+        "records": ", ".join([*keys, "run", "current"]),
+        "embedded": ", ".join(keys),
+        "quarantined": ", ".join([*keys, "attempts"]),
+        "tombstones": "id, run",
+    }
+    with Passes(work, rows, tables) as passes:
+        passes.store("outcomes", _OUTCOMES)
     names = ["planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned"]
     [row] = work.rows(
         """
@@ -188,7 +198,6 @@ def _row_problems(counts: dict[str, int], work: Workspace) -> list[str]:
 
 
 _OUTCOMES = """
-CREATE TABLE outcomes AS
 WITH plans AS (
     SELECT id, source_fingerprint, max(run) AS run, bool_or(current) AS current FROM records
     GROUP BY id, source_fingerprint
