@@ -22,7 +22,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, gather, read_rows, tables_behind
 from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.dataset.schema import conform
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.workspace import Workspace
 
 
@@ -74,7 +74,7 @@ def find_current(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
     """
     files = gather(dataset, work)
     [(rows,)] = work.rows("SELECT count(*) FROM outcomes")
-    with Passes(work, rows, {"outcomes": "*"}) as passes:
+    with IdPasses(work, rows, {"outcomes": "*"}) as passes:
         passes.store("current", _CURRENT)
     return files
 

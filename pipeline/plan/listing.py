@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.config import RunConfig
 from pipeline.records import RECORDS
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -52,9 +52,9 @@ class Listing(Spool):
             passes.store(f"{self.name}_unique", _WITH_ROWS.format(listing=self.name))
         self._work.execute(f"CREATE OR REPLACE VIEW {self.name} AS SELECT * FROM {self.name}_unique")
 
-    def by_id(self, columns: str) -> Passes:
+    def by_id(self, columns: str) -> IdPasses:
         """Passes over these columns of the table, for queries that group by id."""
-        return Passes(self._work, self.rows, {self.name: columns})
+        return IdPasses(self._work, self.rows, {self.name: columns})
 
     def rows_by_container(self) -> dict[str, int]:
         """Number of records by container."""

@@ -25,7 +25,7 @@ from pipeline.plan.cuts.runs import runs
 from pipeline.plan.log import LogEntry
 from pipeline.plan.shards import REMAINING, Cut, Origin, ToDo
 from pipeline.records import RECORDS, Shard
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
@@ -77,7 +77,7 @@ class Pending:
         )
         self._work.store("adopted", adopted)
         [(count,)] = self._work.rows("SELECT count(*) FROM adopted")
-        with Passes(self._work, count, {"adopted": "*", "listing": "*"}) as passes:
+        with IdPasses(self._work, count, {"adopted": "*", "listing": "*"}) as passes:
             passes.store("relocated", _RELOCATED)
         for rows in runs(self._work.batches("SELECT * FROM relocated ORDER BY shard, row"), "shard"):
             shard = self._numbered[rows["shard"][0].as_py()]

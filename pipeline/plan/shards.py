@@ -28,7 +28,7 @@ from pipeline.plan.cuts.runs import runs
 from pipeline.plan.cutting import Bounds, Cutter
 from pipeline.plan.listing import LISTED, Listing
 from pipeline.records import RECORDS
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec, holds_shards, is_sequential
@@ -127,29 +127,27 @@ class ToDo:
         # Constants for the query planner, so that row groups of other ids are not read.
         self._work.execute("SET VARIABLE first_id = (SELECT min(id) FROM cut)")
         self._work.execute("SET VARIABLE last_id = (SELECT max(id) FROM cut)")
-        with Passes(
-            self._work, self._cut_rows, {"cut": "id, source_fingerprint, attempts, row", "done": "*"}
-        ) as passes:
+        tables = {"cut": "id, source_fingerprint, attempts, row", "done": "*"}
+        with IdPasses(self._work, self._cut_rows, tables) as passes:
             passes.store("with_outcome", _WITH_OUTCOME)
         self._add_gone("SELECT id, row, file FROM with_outcome")
 
     @property
     def rows(self) -> int:
         """Records without an outcome that no other shard has."""
-        return sum(
-            count for query in self._remaining() for ((count,),) in [self._work.rows(f"SELECT count(*) FROM ({query})")]
-        )
+        counts = (self._work.rows(f"SELECT count(*) FROM ({query})") for query in self._remaining())
+        return sum(int(count) for [(count,)] in counts)
 
-    def beside(self, planned: Spool) -> Passes:
+    def beside(self, planned: Spool) -> IdPasses:
         """Passes over the records of a table of earlier plans, and over `REMAINING`."""
         tables = {
             planned.name: "id, source_fingerprint, shard",
             "cut": "id, source_fingerprint, row",
             "gone": "id, row",
         }
-        return Passes(self._work, max(self._cut_rows, planned.rows), tables)
+        return IdPasses(self._work, max(self._cut_rows, planned.rows), tables)
 
-    def leave_out(self, records: str, passes: Passes) -> None:
+    def leave_out(self, records: str, passes: IdPasses) -> None:
         """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
         passes.store("held", f"SELECT id, row FROM {REMAINING} SEMI JOIN ({records}) USING (id, source_fingerprint)")
         self._add_gone("SELECT id, row, NULL FROM held")

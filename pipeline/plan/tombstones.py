@@ -19,7 +19,7 @@ from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec
 from pipeline.vocabulary import Skip
@@ -47,7 +47,7 @@ def record(work: Workspace, dataset: Dataset, source: SourceSpec, run_id: str) -
         return 0
     [(rows,)] = work.rows("SELECT (SELECT count(*) FROM outcomes) + (SELECT count(*) FROM listing)")
     keys = "id, source_fingerprint"
-    with Passes(work, rows, {"outcomes": f"{keys}, place, kind", "listing": keys}) as passes:
+    with IdPasses(work, rows, {"outcomes": f"{keys}, place, kind", "listing": keys}) as passes:
         passes.store("presence", _PRESENCE)
         passes.store("changes", _CHANGES)
     [(live, gone)] = work.rows(

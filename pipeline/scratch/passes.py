@@ -1,8 +1,8 @@
 """Runs queries that join and group by `id` in several passes, each over one part of the ids, so that any number fits.
 
 In: tables of a workspace, and SQL whose joins and groups are all by `id`, alone or with further columns. Out: the
-results of all passes. DuckDB's sorts spill to disk without a limit, but its hash joins and aggregates do not: they fail
-once they hold many times the memory. So the rows are first divided by a hash of their id into files of a bounded number
+results of all passes. DuckDB's hash joins and aggregates spill to disk, but fail once they hold many times the memory,
+where its sorts go on. So the rows are first divided by a hash of their id into files of a bounded number
 of rows. Few rows are one pass over the tables themselves.
 
 The order of results is not defined: sort what must have one.
@@ -27,7 +27,7 @@ _BUFFER_BYTES = 64 * 2**20
 _PART = "((hash(id) >> 24) % {parts})::USMALLINT AS hanclip_part"
 
 
-class Passes:
+class IdPasses:
     """Use as a context manager; what `store` stored remains, everything else is removed at the end.
 
     Args:

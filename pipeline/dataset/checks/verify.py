@@ -24,7 +24,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import planned_runs, records
 from pipeline.dataset.layout import EMBEDDINGS, QUARANTINE, DataFile
 from pipeline.dataset.scan import choose, scan, scan_files
-from pipeline.scratch.passes import Passes
+from pipeline.scratch.passes import IdPasses
 from pipeline.scratch.workspace import Workspace
 
 _FILES_AT_ONCE = 4
@@ -162,7 +162,7 @@ def _count(dataset: Dataset, audits: list[Audit], work: Workspace) -> dict[str, 
         "quarantined": ", ".join([*keys, "attempts"]),
         "tombstones": "id, run",
     }
-    with Passes(work, rows, tables) as passes:
+    with IdPasses(work, rows, tables) as passes:
         passes.store("outcomes", _OUTCOMES)
     names = ["planned", "embedded", "quarantined", "missing", "replaced", "abandoned", "duplicated", "unplanned"]
     [row] = work.rows(
