@@ -58,12 +58,16 @@ def max_concurrent(jobs: list[dict[str, Any]]) -> int:
 
 
 @pytest.mark.slow
-def test_eight_days_on_a_cluster(tmp_path: Path, ray_head: RayHead, pictures: dict[str, list[bytes]]) -> None:
+def test_eight_days_on_a_cluster(
+    tmp_path: Path, ray_head: RayHead, pictures: dict[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two days are done already, one fails at first and one is empty; a second call does only what is missing."""
     where = ("--jobs-address", ray_head.dashboard, "--python", sys.executable, "--poll-s", "1")
     command = ("backfill", TEMPLATE, "out", "--start", DAYS[0], "--end", DAYS[-1], *ONE_ACTOR_EACH, *where)
     out = tmp_path / "out"
-    with Drivers(tmp_path, ray_head.client_env) as drivers:
+    for name, value in ray_head.client_env.items():
+        monkeypatch.setenv(name, value)
+    with Drivers(tmp_path, address=ray_head.address) as drivers:
         begun = drivers.run(*command, "--max-partitions", "2")
         assert begun["tally"] == {"done": 2, "later": 6}
         assert rows_visible(out) == 2 * EACH

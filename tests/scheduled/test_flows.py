@@ -99,14 +99,13 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
     assert flow_run["name"] == f"embed {tmp_path.name}/photos -> {tmp_path.name}/out"
     until(lambda: "embedded" in prefect_here.logs(flow_run_id), "the log of the job", 20)
 
-    for number in range(6):
-        (photos / f"broken-{number}.jpg").write_bytes(b"not a picture")
-    state = run(embed, settings)
+    strict = settings.output.model_copy(update={"max_quarantine": 0.01})
+    state = run(embed, settings.model_copy(update={"output": strict}))
     assert state.name == "Failed"
-    counts = "Too much in quarantine: rows in 31 = 0 embedded + 6 quarantined + 25 already done"
-    assert state.message.startswith(f"{counts}; 23 % of the dataset's records are in quarantine")
+    counts = "Too much in quarantine: rows in 25 = 0 embedded + 0 quarantined + 25 already done"
+    assert state.message.startswith(f"{counts}; 4 % of the dataset's records are in quarantine")
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))
-    assert shown["embed-summary"]["data"].startswith("# Too much in quarantine\n\n**Data:** Complete, except 6")
+    assert shown["embed-summary"]["data"].startswith("# Too much in quarantine\n\n**Data:** Complete: every row")
     assert "too much in quarantine" in shown["embed-report"]["data"]
 
 
