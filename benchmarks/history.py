@@ -52,9 +52,14 @@ def write_catalog(path: Path, rows: int, night: int, step: int) -> None:
         for first in range(0, rows, _BATCH):
             numbers = range(first, min(first + _BATCH, rows))
             ids = [f"item-{number:09d}" for number in numbers]
-            etags = [f"etag-{max(0, night - (number * 7919 - night) % step if step else 0)}" for number in numbers]
+            etags = [f"etag-{_changed(number * 7919, night, step)}" for number in numbers]
             urls = [f"https://images.example.com/{number}.jpg" for number in numbers]
             writer.write_table(pa.table([ids, urls, etags], schema=_CATALOG))
+
+
+def _changed(number: int, night: int, step: int) -> int:
+    """The last night in which a row changed; 0 if none."""
+    return max(0, night - (night - number) % step) if step else 0
 
 
 _CATALOG = pa.schema([("sku", pa.string()), ("url", pa.string()), ("etag", pa.string())])
