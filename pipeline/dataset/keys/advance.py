@@ -53,12 +53,13 @@ def advance(out: str, shards: Sequence[DataFile], quarantine: Sequence[DataFile]
     if len(files) < FEW_FILES:
         return
     found = list_blocks(out)
+    present = frozenset(storage.name(info.uri) for info in found)
     blocks = read_blocks(found)
     while True:
         covered, rest = KeyIndex(blocks).cover(files)
         try:
             with ScratchFolder() as folder, scratch_errors(folder):
-                _Extension(out, folder, embeddings).write([files[number] for number in rest], covered)
+                _Extension(out, folder, embeddings, present).write([files[number] for number in rest], covered)
             break
         except DamagedBlockError as error:
             logger.info("%s: it is made again.", error)
@@ -73,10 +74,13 @@ class _Extension:
         out: URI of the dataset.
         folder: a local folder.
         embeddings: the embeddings files of the dataset.
+        present: names of the objects of the index.
     """
 
-    def __init__(self, out: str, folder: Path, embeddings: dict[FileVersion, DataFile]) -> None:
-        self._out, self._folder, self._embeddings = out, folder, embeddings
+    def __init__(
+        self, out: str, folder: Path, embeddings: dict[FileVersion, DataFile], present: frozenset[str]
+    ) -> None:
+        self._out, self._folder, self._embeddings, self._present = out, folder, embeddings, present
 
     def write(self, new: Sequence[FileVersion], covered: Sequence[Covered]) -> None:
         """Write blocks of the new files, and of the blocks that are merged with them. Raises DamagedBlockError."""
@@ -85,12 +89,12 @@ class _Extension:
             for facts, keys in storage.in_threads(self._read, new[first : first + _FILES_AT_ONCE], _FILES_AT_ONCE):
                 writer.add_file(facts, keys)
             if writer.rows >= _LARGE_ROWS:
-                writer.finish(self._out)
+                writer.finish(self._out, self._present)
                 writer = KeyBlockWriter(self._folder)
         merged = _merged(covered, writer.rows) if new else _mostly_unwanted(covered)
         for of in merged:
             writer.add_block(of)
-        writer.finish(self._out)
+        writer.finish(self._out, self._present)
 
     def _read(self, file: FileVersion) -> tuple[pa.Table, pa.Table]:
         keys = read_file(self._out, file)

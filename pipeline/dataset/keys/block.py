@@ -115,14 +115,20 @@ def written_at(uri: str) -> datetime | None:
 
 def read_blocks(infos: Sequence[storage.ObjectInfo]) -> list[KeyBlock]:
     """The blocks that can be used, largest first, without those that others were merged from."""
-    matches = [(match, info.uri) for info in infos if (match := _NAME.search(info.uri)) and match[4] == "files"]
+    found = [(match, info.uri) for info in infos if (match := _NAME.search(info.uri)) and match[4] == "files"]
     blocks: list[KeyBlock] = []
-    for _, uri in sorted(((int(match[1] or 0), uri) for match, uri in matches), reverse=True):
+    replaced = set[str]()
+    # The newest first: it names those that need not be read.
+    for _, _, uri in sorted(((match[2], int(match[1] or 0), uri) for match, uri in found), reverse=True):
+        if storage.name(uri) in replaced:
+            continue
         try:
             blocks.append(_read(uri))
         except DamagedBlockError as error:
             logger.info("%s: the files that it was of are read instead.", error)
-    replaced = frozenset[str]().union(*(block.replaces for block in blocks))
+        else:
+            replaced |= blocks[-1].replaces
+    blocks.sort(key=lambda block: (-block.rows, block.uri))
     return [block for block in blocks if storage.name(block.uri) not in replaced]
 
 

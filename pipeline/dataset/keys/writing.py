@@ -52,21 +52,24 @@ class KeyBlockWriter:
         numbers = np.full(covered.block.facts.num_rows, -1, np.int32)
         numbers[covered.files] = np.arange(self._files, self._files + len(covered.files))
         self._facts.append(covered.block.facts.take(covered.files))
-        self._replaces += map(storage.name, covered.block.uris)
+        self._replaces += [*map(storage.name, covered.block.uris), *covered.block.replaces]
         for table in covered.block.tables():
             new = numbers[table["file"].to_numpy()]
             at = KEYS.get_field_index("file")
             self._add(table.set_column(at, KEYS.field(at), pa.array(new)).filter(pa.array(new >= 0)))
 
-    def finish(self, out: str) -> None:
-        """Store the block in the dataset at `out`, if anything was added. Raises StorageError."""
+    def finish(self, out: str, present: frozenset[str]) -> None:
+        """Store the block in the dataset at `out`, if anything was added. Raises StorageError.
+
+        Of the objects that it replaces, directly or as those it is merged from did, it names those that are `present`.
+        """
         self._flush()
         self._writer.close()
         if not self._facts:
             return
         storage.upload(storage.join(out, layout.KEYS, self._path.name), self._path)
         self._path.unlink()
-        about = {"format": FORMAT, "keys": self._path.name, "replaces": self._replaces}
+        about = {"format": FORMAT, "keys": self._path.name, "replaces": sorted(present.intersection(self._replaces))}
         sink = pa.BufferOutputStream()
         facts = pa.concat_tables(self._facts).cast(FACTS)
         pq.write_table(
