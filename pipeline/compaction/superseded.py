@@ -10,6 +10,7 @@ was written since it planned.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -75,11 +76,10 @@ def find_kept(dataset: Dataset, files: Sequence[DataFile]) -> Kept:
             for start, some in zip(starts, np.split(rows, starts[1:]), strict=False):
                 if len(some):
                     kept[placed[numbers[start]].uri].append(some)
-        [(total,)] = work.rows("SELECT count(*) FROM outcomes")
+        totals = _totals(work, placed)
     found = {uri: np.sort(np.concatenate(some)) for uri, some in kept.items()}
-    return Kept(
-        found, frozenset(uri for uri, rows in _totals(placed, int(total)).items() if _is_thin(found, uri, rows))
-    )
+    thin = (uri for uri, rows in found.items() if len(rows) < (1 - _SUPERSEDED_SHARE) * totals[uri])
+    return Kept(found, frozenset(thin))
 
 
 def known_changes(dataset: Dataset) -> str:
@@ -93,14 +93,13 @@ def _names(file: OutcomeFile, names: Mapping[tuple[str, str], str]) -> bool:
     return (folder.rpartition("run_date=")[2], name[:32]) in names
 
 
-def _totals(placed: Sequence[OutcomeFile], total: int) -> dict[str, int]:
+def _totals(work: Workspace, placed: Sequence[OutcomeFile]) -> Counter[str]:
     """Rows of each file."""
-    ends = [file.first for file in placed[1:]] + [total]
-    rows: dict[str, int] = {}
-    for file, end in zip(placed, ends, strict=True):
-        rows[file.uri] = rows.get(file.uri, 0) + end - file.first
-    return rows
-
-
-def _is_thin(kept: Mapping[str, npt.NDArray[np.int64]], uri: str, rows: int) -> bool:
-    return uri in kept and len(kept[uri]) < (1 - _SUPERSEDED_SHARE) * rows
+    rows = np.zeros(len(placed), np.int64)
+    for batch in work.batches("SELECT place FROM outcomes"):
+        numbers, _ = positions(batch["place"].to_numpy(), placed)
+        rows += np.bincount(numbers, minlength=len(placed))
+    totals: Counter[str] = Counter()
+    for file, count in zip(placed, rows.tolist(), strict=True):
+        totals[file.uri] += count
+    return totals
