@@ -117,7 +117,7 @@ class ToDo:
                     self._whole.append((cut.shard_id, cut.records.num_rows))
         self._skipped = KnownCuts(done=frozenset(skipped), relied=known.relied if skipped else frozenset())
         self._cut_rows, self._gone = spool.rows, list[str]()
-        self._add_gone("SELECT id, row, NULL::INTEGER AS file FROM cut WHERE false")
+        work.execute("CREATE VIEW gone AS SELECT '' AS id, 0::BIGINT AS row, 0::INTEGER AS file WHERE false")
         if files and self._whole:
             self._leave_out_done(dataset, files)
 
