@@ -150,7 +150,7 @@ class ToDo:
     def leave_out(self, records: str, passes: IdPasses) -> None:
         """Remove records that another shard has: the query `records` selects their id and source_fingerprint."""
         passes.store("held", f"SELECT id, row FROM {REMAINING} SEMI JOIN ({records}) USING (id, source_fingerprint)")
-        self._add_gone("SELECT id, row, NULL FROM held")
+        self._add_gone("SELECT id, row, NULL::INTEGER AS file FROM held")
 
     def _add_gone(self, rows: str) -> None:
         """Add rows to `gone`: `id`, `row`, and if an outcome is the reason, `file`, the number of its shard."""
