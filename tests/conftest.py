@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.fixtures.commands import hanclip  # noqa: F401
 from tests.fixtures.demo import Demo, run_demo
@@ -26,6 +27,10 @@ sys.dont_write_bytecode = False
 # Ray's workers import the toy actors of the tests by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
+
+# No example is judged by its time: a slow machine is not a failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 #: Folders by duration, longest first, so that parallel test processes finish at about the same time.
 ORDER = ("scheduled", "cluster", "kills", "s3", "ray", "commands", "web", "house", "unit")

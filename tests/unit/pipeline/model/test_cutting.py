@@ -76,7 +76,7 @@ def whole(texts: list[str]) -> list[list[int]]:
     return WHOLE(folded, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(TEXTS, st.sampled_from([1, 3, 51, 800]))
 def test_the_tokens_of_a_cut_text_are_the_first_of_the_whole(texts, most):
     assert OURS.words(texts, most) == [ids[:most] for ids in whole(texts)]

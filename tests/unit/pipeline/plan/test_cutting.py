@@ -34,7 +34,7 @@ def some_ids(seed: int, count: int) -> list[str]:
     return [f"{seed}-{i:06d}" for i in range(count)]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 12_000))
 def test_every_record_is_in_one_shard_in_order_and_within_bounds(seed: int, count: int) -> None:
     ids = some_ids(seed, count)
@@ -44,14 +44,14 @@ def test_every_record_is_in_one_shard_in_order_and_within_bounds(seed: int, coun
     assert len(shards[-1]) <= BOUNDS.max_rows
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 3000))
 def test_cuts_do_not_depend_on_the_batch_size(seed: int, batch: int) -> None:
     ids = some_ids(seed, 6000)
     assert shards_of(ids, batch=batch) == shards_of(ids, batch=len(ids))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(0, 19_999), st.integers(1, 50))
 def test_inserted_records_change_only_nearby_shards(seed: int, at: int, count: int) -> None:
     ids = some_ids(seed, 20_000)

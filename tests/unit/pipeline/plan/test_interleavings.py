@@ -252,7 +252,6 @@ def test_no_interleaving_of_planners_commits_kills_and_changes_loses_or_doubles_
         max_examples=_EXAMPLES or 5,
         stateful_step_count=30 if _EXAMPLES else 8,
         derandomize=not _EXAMPLES,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(partial(Nights), settings=chosen)  # type: ignore[no-untyped-call]
