@@ -24,6 +24,7 @@ COMMANDS = [name for name, command in typer.main.get_command(app).commands.items
 #: A non-default value for every option of `embed`: as typed, and as the configuration must hold it.
 GIVEN: dict[str, tuple[list[str], object]] = {
     "format": (["--format", "table"], "table"),
+    "inventory": (["--inventory", "s3://reports/shop/daily"], "s3://reports/shop/daily"),
     "split": (["--split", "valid"], "valid"),
     "records": (["--records", "pairs"], "pairs"),
     "id_column": (["--id-column", "sku"], "sku"),
