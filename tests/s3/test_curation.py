@@ -42,12 +42,13 @@ def files_there(bucket: str, s3: S3Server) -> dict[str, bytes]:
 
 
 def contents(files: dict[str, bytes], place: str) -> dict[str, object]:
-    """The contents of files, with `place` replaced by `@`; without the files whose names differ from run to run."""
+    """The contents of files, with `place` replaced by `@`; without files that name runs or states of a store."""
 
     def value(content: bytes) -> object:
         return pq.read_table(io.BytesIO(content)) if content[:4] == b"PAR1" else content.replace(place.encode(), b"@")
 
-    return {name: value(content) for name, content in files.items() if not name.startswith(("clean/", "lance/"))}
+    own = ("clean/", "lance/", "out/_held.parquet")
+    return {name: value(content) for name, content in files.items() if not name.startswith(own)}
 
 
 def lance(uri: str) -> pa.Table:
