@@ -141,10 +141,19 @@ def read_footer(file: DataFile) -> Footer:
     """The footer of one embeddings file, read from its end in one or two requests. Raises RunError, StorageError."""
     try:
         return _parse(_read_tail(file))
+    except NotFoundError as error:
+        raise gone(file.uri) from error
     except (pa.ArrowException, struct.error, KeyError, ValueError) as error:
         raise RunError(
             f"{file.uri} is damaged or no embeddings file of hanclip ({error}): delete it and run the same command."
         ) from error
+
+
+def gone(uri: str) -> RunError:
+    """The error for a file of a dataset that was listed, and does not exist any more."""
+    return RunError(
+        f"{uri} is gone: a compaction may have replaced it while this command read it. Run the same command again."
+    )
 
 
 @contextmanager
@@ -154,9 +163,7 @@ def opened(uri: str) -> Iterator[pq.ParquetFile]:
         with storage.open_seekable(uri) as source:
             yield pq.ParquetFile(source)
     except NotFoundError as error:
-        raise RunError(
-            f"{uri} is gone: a compaction may have replaced it while this command read it. Run the same command again."
-        ) from error
+        raise gone(uri) from error
     except (pa.ArrowException, KeyError, OSError) as error:
         raise RunError(f"{uri} cannot be read ({error}): audit its dataset with `hanclip verify`.") from error
 

@@ -125,8 +125,9 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
             raise known from error
         first = str(error).partition("\n")[0]  # then DuckDB advises on settings that users cannot reach
         raise RunError(
-            f"A query over the records failed: {first}. Check the free space in the temporary folder "
-            f"({folder or 'TMPDIR'}; TMPDIR moves it), and the dataset with `hanclip verify`."
+            f"A query over the records failed: {first}. If a compaction deleted a file meanwhile, run the same command "
+            f"again; else check the free space in the temporary folder ({folder or 'TMPDIR'}; TMPDIR moves it), and "
+            "the dataset with `hanclip verify`."
         ) from error
 
 

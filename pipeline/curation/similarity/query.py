@@ -18,7 +18,8 @@ from pipeline.curation.similarity.chance import Chance, sample_chance
 from pipeline.curation.similarity.table import Survey, logit_scale, survey
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import UsageError
+from pipeline.dataset.shard_file import gone
+from pipeline.errors import NotFoundError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,11 @@ def stored(dataset: Dataset, id_: str, fingerprint: str, vector: str) -> tuple[V
     require_vectors(dataset, vector)
     has_texts = dataset.identity.has_texts
     state = (pads.field("id") == id_) & (pads.field("source_fingerprint") == fingerprint)
-    with storage.translated(dataset.uri):
-        rows = dataset.embeddings([*KEY, vector, *(["text"] if has_texts else [])]).to_table(filter=state)
+    try:
+        with storage.translated(dataset.uri):
+            rows = dataset.embeddings([*KEY, vector, *(["text"] if has_texts else [])]).to_table(filter=state)
+    except NotFoundError as error:
+        raise gone(f"A file of {dataset.uri}") from error
     rows = rows.filter(rows[vector].is_valid())
     if not rows.num_rows:
         cure = "name a record that has one" + (", or give the text with --text." if vector == TEXT else ".")

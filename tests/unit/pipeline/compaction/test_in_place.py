@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,45 +12,21 @@ from pipeline import storage
 from pipeline.compaction import in_place
 from pipeline.compaction.in_place import compact_in_place, dry_compaction
 from pipeline.compaction.settings import CompactSettings
-from pipeline.dataset import Dataset, latest
+from pipeline.curation.filter.run import filter_rows
+from pipeline.curation.filter.settings import FilterSettings
+from pipeline.dataset import Dataset
 from pipeline.dataset.checks.held import count_held
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.plan_files import read_records
 from pipeline.errors import CommittedError
+from pipeline.phases import ignore
 from pipeline.snapshot.compact import compact
-from pipeline.storage.backends.local import LocalBackend
 from tests.fixtures.datasets import carry_out
-from tests.fixtures.nights import Shop, skus, states
+from tests.fixtures.nights import Shop, outcomes, rows, skus, states
 
 NOW = CompactSettings(leave_days=0, grace_hours=0)
 LATER = CompactSettings(leave_days=0, grace_hours=24)
 DROP = CompactSettings(leave_days=0, grace_hours=0, drop_superseded=True)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """Six nights with changes, failures, ids that go and come back, and a shard that is pending."""
-    shop = Shop(tmp_path)
-    goods = skus(60)
-    shop.night(goods, failing=("sku-00003", "sku-00004"))
-    shop.night(goods | {"sku-00001": "B", "sku-00002": "B"}, failing=("sku-00002",))
-    goods["sku-00004"] = "B"
-    shop.night({id_: etag for id_, etag in goods.items() if id_ != "sku-00005"})
-    shop.night(goods | {"new-1": "A"})
-    shop.night(goods | {"new-1": "A", "sku-00006": "C"}, shards=slice(0))
-    shop.night(goods | {"new-1": "A", "new-2": "A", "sku-00006": "D"})
-    return shop
-
-
-def rows(out: str) -> list[dict[str, object]]:
-    return latest(out).read_all().sort_by("id").to_pylist()
-
-
-def outcomes(out: str) -> list[tuple[str, str]]:
-    """Every row of both kinds, as a reader that lists the folder sees them."""
-    dataset = Dataset.open(out)
-    tables = (dataset.embeddings(["id", "source_fingerprint"]), dataset.quarantine(["id", "source_fingerprint"]))
-    return sorted((row["id"], row["source_fingerprint"]) for table in tables for row in table.to_table().to_pylist())
 
 
 def test_the_rows_stay_and_the_files_become_few(shop: Shop) -> None:
@@ -75,13 +49,22 @@ def test_the_rows_stay_and_the_files_become_few(shop: Shop) -> None:
     assert [row["id"] for row in rows(f"{shop.out}-snapshot")] == [row["id"] for row in before]
 
 
-def test_files_are_in_the_partition_of_their_newest_row_and_segments_have_the_exact_dates(shop: Shop) -> None:
-    config = shop.config()
-    assert config.output.run_date is None
+def test_every_row_keeps_its_date(shop: Shop) -> None:
+    """A new file is in the partition of its newest row; `latest` and filters have the date of each row."""
+    recent = CompactSettings(leave_days=(datetime.now(UTC).date() - date(2026, 11, 4)).days, grace_hours=0)
+    before = {row["id"]: row["run_date"] for row in rows(shop.out)}
+    assert len(set(before.values())) == 4
+    assert compact_in_place(shop.out, recent).written == 1
+    assert sorted(file.run_date for file in Dataset.open(shop.out).files()) == ["2026-11-04", "2026-11-06"]
     compact_in_place(shop.out, NOW)
     [file] = Dataset.open(shop.out).files()
-    assert {row["run_date"] for row in rows(shop.out)} == {date.fromisoformat(file.run_date)}
-    assert compact_in_place(shop.out, CompactSettings()).written == 0
+    assert file.run_date == "2026-11-06"
+    assert {row["id"]: row["run_date"] for row in rows(shop.out)} == before
+    assert set(Dataset.open(shop.out).embeddings(["id"]).to_table()["run_date"].to_pylist()) == {date(2026, 11, 6)}
+    wanted = {id_ for id_, day in before.items() if day == date(2026, 11, 3)}
+    filter_rows(shop.out, FilterSettings(where="run_date = DATE '2026-11-03'"), ignore)
+    assert set(pq.read_table(f"{shop.out}/filter/default/kept.parquet")["id"].to_pylist()) == wanted != set()
+    assert shop.plan().rows == 0
 
 
 def test_runs_go_on_as_if_nothing_had_happened(shop: Shop) -> None:
@@ -118,70 +101,6 @@ def test_a_driver_that_planned_earlier_cannot_commit_a_replaced_shard_again(shop
     assert not path.exists()
 
 
-class _Killed(BaseException):
-    """As a kill: no handler of errors sees it."""
-
-
-class _Disk:
-    """Counts the changes of the disk, calls `after` after each, and dies after number `kill_at`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.changes, self.kill_at, self.after = 0, -1, lambda: None
-        for name in ("put", "delete"):
-            self._watch(monkeypatch, name, getattr(LocalBackend, name))
-
-    def _watch(self, monkeypatch: pytest.MonkeyPatch, name: str, real: Callable[..., None]) -> None:
-        def changed(backend: object, *arguments: object) -> None:
-            real(backend, *arguments)
-            self.changes += 1
-            self.after()
-            if self.changes == self.kill_at:
-                raise _Killed
-
-        monkeypatch.setattr(LocalBackend, name, changed)
-
-
-def test_killed_after_any_change_it_goes_on_and_readers_see_each_row_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = Shop(tmp_path / "shop")
-    for night in range(2):
-        shop.night(skus(8) | {f"sku-{night:05d}": "B"}, failing=("sku-00007",))
-    before, every = rows(shop.out), outcomes(shop.out)
-    disk = _Disk(monkeypatch)
-
-    def looked(out: str) -> None:
-        found = outcomes(out)
-        assert len(found) == len(set(found)) or found == every
-        assert set(found) <= set(every)
-        assert rows(out) == before
-
-    def compacted_twice(out: str) -> None:
-        compact_in_place(out, DROP)
-        compact_in_place(out, DROP)
-
-    out = str(tmp_path / "undisturbed")
-    shutil.copytree(shop.out, out)
-    disk.after = lambda: looked(out)
-    compacted_twice(out)
-    disk.after = lambda: None
-    changes, disk.changes = disk.changes, 0
-    assert changes > 8
-    for disk.kill_at in range(1, changes + 1):
-        killed = str(tmp_path / f"killed-{disk.kill_at}")
-        shutil.copytree(shop.out, killed)
-        disk.changes = 0
-        with pytest.raises(_Killed):
-            compacted_twice(killed)
-        looked(killed)
-        disk.changes = changes
-        compacted_twice(killed)
-        looked(killed)
-        files = Dataset.open(killed).committed()
-        assert (len(files.files), files.missing) == (1, frozenset())
-        assert len(list(Path(killed, "embeddings").rglob("*.parquet"))) == 1
-
-
 def test_superseded_rows_are_dropped_and_states_that_come_back_are_embedded_again(shop: Shop) -> None:
     before = rows(shop.out)
     done = compact_in_place(shop.out, DROP)
@@ -200,7 +119,7 @@ def test_superseded_rows_are_dropped_and_states_that_come_back_are_embedded_agai
 
 def test_full_files_are_never_rewritten(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    shop.night(skus(1500))
+    shop.night(skus(600))
     full = {file.uri for file in Dataset.open(shop.out).files() if pq.read_metadata(file.uri).num_rows >= 256}
     for night in range(3):
         shop.night(shop.goods | {f"new-{night}": "A"})
