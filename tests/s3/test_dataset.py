@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
+from pipeline.compaction.in_place import compact_in_place
+from pipeline.compaction.settings import CompactSettings
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset.checks.status import status
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
 from pipeline.errors import AlreadyExistsError, UnavailableError
 from pipeline.plan.draft import Plan
 from pipeline.plan.make import make_plan, make_retry_plan
@@ -53,6 +57,26 @@ def test_a_catalog_is_planned_committed_retried_and_verified_in_a_bucket(s3: S3S
     assert report.ok
     assert report.leftovers == ()
     assert status(out).rows == 1200
+
+
+def test_a_dataset_in_a_bucket_is_compacted_in_place(s3: S3Server, tmp_path: Path) -> None:
+    out = f"{s3.bucket()}/out"
+    catalog = Catalog(tmp_path)
+    config = RunConfig(source=catalog.config().source, output=OutputConfig(uri=out))
+    for night in range(4):
+        catalog.write(f"part-{night}", {f"night-{night}-{number}": "A" for number in range(30)})
+        carry_out(make_plan(config, FakeModel(), new_run_id(), 2), {f"night-{night}-7": "timeout"})
+    before = sorted(latest(out, ["id", "similarity"]).read_all().to_pylist(), key=itemgetter("id"))
+    settings = CompactSettings(leave_days=0, grace_hours=0)
+    done = compact_in_place(out, settings)
+    assert (done.files, done.files_after, done.waiting) == (4, 1, 4)
+    assert sorted(latest(out, ["id", "similarity"]).read_all().to_pylist(), key=itemgetter("id")) == before
+    assert compact_in_place(out, settings).deleted == 8, "four shards with their quarantine"
+    report = verify(out)
+    assert (report.shards, report.planned, report.embedded, report.quarantined, report.missing) == (1, 120, 116, 4, 0)
+    assert report.ok
+    assert report.leftovers == ()
+    assert make_plan(config, FakeModel(), new_run_id(), 2).rows == 0
 
 
 def test_one_of_several_racing_writers_wins_in_a_bucket(s3: S3Server) -> None:
