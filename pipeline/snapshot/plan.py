@@ -34,7 +34,7 @@ from pipeline.plan.run_ids import new_run_id
 from pipeline.plan.shards import Cut, Origin, shard_id
 from pipeline.records import RECORDS, Shard
 from pipeline.scratch.workspace import Workspace
-from pipeline.storage import claim_folder, read_claim, require_empty
+from pipeline.storage import claim_folder, claim_or_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,12 @@ def _check_target(out: str, uri: str, only: Selection | None = None) -> None:
     nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
     if nested:
         raise UsageError(f"The snapshot {uri} and the dataset {out} overlap: choose another folder.")
-    claim = read_claim(storage.join(uri, layout.SNAPSHOT))
+    claim = claim_or_empty(storage.join(uri, layout.SNAPSHOT), f"snapshot of {out}")
     if claim is None:
-        require_empty(uri, f"snapshot of {out}")
-    elif claim["source"] != out:
+        return
+    if claim["source"] != out:
         raise UsageError(f"{uri} is a snapshot of {claim['source']}, not of {out}: choose another folder.")
-    elif claim.get("selection") != (only.digest if only else None):
+    if claim.get("selection") != (only.digest if only else None):
         raise UsageError(f"{uri} is a snapshot of other rows of {out}: choose another folder.")
 
 

@@ -9,7 +9,7 @@ This is the only door: code outside imports from here, never from a module below
 
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import arrow_filesystem
-from pipeline.storage.claim import claim_folder, read_claim, require_empty
+from pipeline.storage.claim import claim_folder, claim_or_empty, read_claim
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
 from pipeline.storage.lines import json_bytes, write_lines
@@ -60,6 +60,7 @@ __all__ = [
     "arrow_filesystem",
     "check_writable",
     "claim_folder",
+    "claim_or_empty",
     "create",
     "delete",
     "exists",
@@ -87,7 +88,6 @@ __all__ = [
     "read_spans",
     "relative",
     "remove_abandoned",
-    "require_empty",
     "scheme",
     "stat",
     "storable",

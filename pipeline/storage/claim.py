@@ -35,17 +35,26 @@ def claim_folder(uri: str, claim: Mapping[str, Any], content: str) -> dict[str, 
     Raises:
         UsageError: the folder is not empty and has no claim.
     """
-    found = read_claim(uri)
+    found = claim_or_empty(uri, content)
     if found is None:
-        require_empty(parent(uri), content)
         with suppress(AlreadyExistsError):
             create(uri, json_bytes(claim))
         found = json.loads(read_bytes(uri))
     return found
 
 
-def require_empty(uri: str, content: str) -> None:
-    """Raise UsageError unless the folder `uri` holds nothing; `content` is what it should have held."""
+def claim_or_empty(uri: str, content: str) -> dict[str, Any] | None:
+    """The claim at `uri`; None when its folder is empty. `content` is what the folder would hold, for the error.
+
+    The folder is listed before the claim is read: whoever claims it writes the claim before anything else.
+
+    Raises:
+        UsageError: the folder is not empty and has no claim.
+    """
+    used = False
     with suppress(NotFoundError):
-        if next(iter(list_objects(uri)), None):
-            raise UsageError(f"{uri} is not empty and holds no {content}: choose another folder.")
+        used = next(iter(list_objects(parent(uri))), None) is not None
+    found = read_claim(uri)
+    if found is None and used:
+        raise UsageError(f"{parent(uri)} is not empty and holds no {content}: choose another folder.")
+    return found
