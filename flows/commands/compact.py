@@ -5,7 +5,7 @@ In: the URIs. Out: fewer files, or the snapshot; a bar on stderr, the result on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 from rich.console import Console
@@ -28,11 +28,8 @@ def compact_dataset(out: str, settings: CompactSettings, dry_run: bool, as_json:
     else:
         with phase_bar("Reading the footers", transient=False, silent=as_json) as on_phase:
             ended = compact_in_place(out, settings, on_phase)
-    if as_json:
-        write_json("compact", {"dry_run": dry_run, **asdict(ended)})
-    else:
-        title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, compact_facts(asdict(ended))))
+    result = asdict(ended)
+    _show(result, compact_facts(result), dry_run, as_json)
 
 
 def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> None:
@@ -43,11 +40,16 @@ def write_snapshot(out: str, snapshot: str, dry_run: bool, as_json: bool) -> Non
     else:
         with phase_bar("Reading the keys", transient=False, silent=as_json) as on_phase:
             ended = compact(out, snapshot, on_phase)
+    _show({"complete": ended.complete, **asdict(ended)}, _facts(ended, dry_run), dry_run, as_json)
+
+
+def _show(result: Mapping[str, object], facts: Iterable[tuple[str, object]], dry_run: bool, as_json: bool) -> None:
+    """Write the result as a line of JSON, or its facts in a panel."""
     if as_json:
-        write_json("compact", {"dry_run": dry_run, "complete": ended.complete, **asdict(ended)})
+        write_json("compact", {"dry_run": dry_run, **result})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, _facts(ended, dry_run)))
+        Console(highlight=False).print(panel(title, facts))
 
 
 def _facts(ended: Compaction, dry_run: bool) -> Iterator[tuple[str, object]]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline import storage
 from pipeline.compaction.pieces import CompactionPlan, read_plan, write_plan
-from pipeline.compaction.plan import Drafted, draft
+from pipeline.compaction.plan import Drafted, draft, sizes_of
 from pipeline.compaction.settings import CompactSettings
 from pipeline.compaction.superseded import known_changes
 from pipeline.compaction.write import OutdatedPlanError, write_shards
@@ -213,7 +213,7 @@ def _result(
 ) -> InPlace:
     """The result; without a draft a stored plan was carried out."""
     replaced, written = (len(plan.replaced), len(plan.shards)) if plan else (0, 0)
-    sizes = (planned or draft(dataset, CompactSettings())).sizes
+    sizes = planned.sizes if planned else sizes_of(dataset, dataset.files())
     before = sizes.files if planned else sizes.files + replaced - written
     return InPlace(
         out=dataset.uri,

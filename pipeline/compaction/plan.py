@@ -64,7 +64,7 @@ def draft(dataset: Dataset, settings: CompactSettings) -> Drafted:
     """Plan a compaction of `dataset`. Raises StorageError, RunError."""
     changes = known_changes(dataset) if settings.drop_superseded else ""
     files = dataset.files()
-    sizes = _sizes(dataset, files)
+    sizes = sizes_of(dataset, files)
     if not files or (sizes.files <= settings.compact_above * sizes.ideal_files and not settings.drop_superseded):
         return Drafted(sizes, None)
     old = [file for file in files if file.run_date <= _last_date(settings)]
@@ -97,7 +97,8 @@ def _last_date(settings: CompactSettings) -> str:
     return (datetime.now(UTC).date() - timedelta(days=settings.leave_days)).isoformat()
 
 
-def _sizes(dataset: Dataset, files: list[DataFile]) -> Sizes:
+def sizes_of(dataset: Dataset, files: list[DataFile]) -> Sizes:
+    """The size of `dataset`, whose files that count are `files`. Raises StorageError, RunError."""
     sample = files[:: -(-len(files) // _MOST_FOOTERS)] if files else []
     rows = sum(footer.rows_planned for footer in read_footers(sample))
     row_bytes = sum(file.size_bytes for file in sample) / max(1, rows)
