@@ -114,7 +114,12 @@ class ChineseClip:
     @property
     def libraries(self) -> dict[str, str]:
         """What computes the vectors: versions of torch, of the towers, which are hanclip's own, and of tokenizers."""
-        return {"torch": torch.__version__, "towers": f"hanclip {__version__}", "tokenizers": tokenizers.__version__}
+        # Plain strings: torch's version has a class of its own, and a driver that unpickles one would import torch.
+        return {
+            "torch": str(torch.__version__),
+            "towers": f"hanclip {__version__}",
+            "tokenizers": tokenizers.__version__,
+        }
 
     @property
     def batch_size(self) -> int:

@@ -163,6 +163,8 @@ def test_attributes_describe_the_loaded_model(tiny: Path) -> None:
     assert (clip.dim, clip.image_size, clip.batch_size) == (16, 32, 7)
     assert (clip.dtype, clip.device, clip.device_name) == (torch.bfloat16, torch.device("cpu"), "cpu")
     assert clip.logit_scale == pytest.approx(np.exp(4.6052), rel=1e-6)  # read before bf16 could round it
+    # A subclass of str, as torch has for its version, would make a driver import torch.
+    assert {type(version) for version in clip.libraries.values()} == {str}
 
 
 def test_auto_selects_bf16_only_on_cpus_that_support_it(tiny: Path) -> None:
