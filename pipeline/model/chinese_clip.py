@@ -27,6 +27,8 @@ from pipeline.model.towers.build import Towers, load_towers
 from pipeline.vocabulary import TextOverflow
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
+#: Normalised at once on a CPU: as floats they take 0.6 MB at 224 x 224, which its caches hold for the three steps.
+_IMAGES_IN_CACHE = 1
 
 # Pixels in shared memory are read-only, and are only read here.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -78,8 +80,10 @@ class ChineseClip:
             Passes(batch_size * texts_per_image(spec.context_length)),
         )
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in (spec.image_mean, spec.image_std))
-        self._scale = (1 / (255 * std)).view(1, 3, 1, 1).to(self.device)
-        self._shift = (mean / std).view(1, 3, 1, 1).to(self.device)
+        # For a row of pixels: along a dimension of 3, torch does not use the processor's vectors.
+        self._scale, self._shift = (
+            values.repeat(spec.image_size).to(self.device) for values in (1 / (255 * std), mean / std)
+        )
 
     @classmethod
     def load(
@@ -172,10 +176,14 @@ class ChineseClip:
 
     def _normalised(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
         """(B, N, N, 3) uint8 -> (B, 3, N, N) in the model's dtype on its device: (value / 255 - mean) / std."""
-        levels = torch.from_numpy(pixels)
+        levels = torch.from_numpy(pixels).flatten(2)
+        at_once = _IMAGES_IN_CACHE
         if self.device.type == "cuda":
-            levels = levels.pin_memory().to(self.device, non_blocking=True)
-        return levels.permute(0, 3, 1, 2).float().mul_(self._scale).sub_(self._shift).to(self.dtype)
+            levels, at_once = levels.pin_memory().to(self.device, non_blocking=True), len(levels)
+        found = torch.empty(levels.shape, dtype=self.dtype, device=self.device)
+        for some, place in zip(levels.split(at_once), found.split(at_once), strict=True):
+            place.copy_(some.float().mul_(self._scale).sub_(self._shift))
+        return found.view(pixels.shape).permute(0, 3, 1, 2)
 
     def _tokens(self, words: Sequence[Sequence[int]]) -> Tokens:
         ids, mask = self._tokenizer.tokens(words)

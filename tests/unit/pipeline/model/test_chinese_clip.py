@@ -252,6 +252,24 @@ def fake_clip(towers: FakeTowers, folder: Path, batch_size: int) -> ChineseClip:
     return ChineseClip(towers, Tokenizer.load(folder / "vocab.txt", Rules(), 52), spec, batch_size)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_are_normalised_in_float32_and_stay_channels_last(tiny: Path, dtype: torch.dtype) -> None:
+    class Keeping(FakeTowers):
+        def images(self, pixels: torch.Tensor) -> torch.Tensor:
+            self.seen = pixels
+            return super().images(pixels)
+
+    towers = Keeping(fits=9)
+    towers.dtype = dtype
+    spec = replace(spec_of(tiny), image_size=16, dim=3)
+    pixels = np.arange(3 * 16 * 16 * 3, dtype=np.uint32).astype(np.uint8).reshape(3, 16, 16, 3)
+    ChineseClip(towers, Tokenizer.load(tiny / "vocab.txt", Rules(), 52), spec, 9).encode_images(pixels)
+    mean, std = (np.array(values, np.float32) for values in (spec.image_mean, spec.image_std))
+    expected = torch.from_numpy(pixels.astype(np.float32) * (1 / (255 * std)) - mean / std).to(dtype)
+    assert torch.equal(towers.seen, expected.permute(0, 3, 1, 2))
+    assert towers.seen.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_out_of_memory_halves_the_batch_size_permanently(tiny: Path) -> None:
     towers = FakeTowers(fits=3)
     clip = fake_clip(towers, tiny, batch_size=16)
