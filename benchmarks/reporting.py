@@ -18,6 +18,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _REPOSITORY = Path(__file__).parent.parent
+_PLACES = ("--work", "--daft-python")
 _PACKAGES = ("hanclip", "ray", "torch", "transformers", "pyarrow", "pillow", "numpy", "duckdb", "obstore")
 
 Row = dict[str, Any]
@@ -93,7 +94,7 @@ def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Ro
         "name": name,
         "machine": about,
         "commit": commit(),
-        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *_without_work(sys.argv[1:])]),
+        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *_without_places(sys.argv[1:])]),
         "versions": {package: version(package) for package in _PACKAGES},
         "finished": now.isoformat(timespec="seconds"),
         "load_average_before": load_before,
@@ -122,9 +123,7 @@ def _cell(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _without_work(arguments: list[str]) -> list[str]:
-    """The arguments without `--work FOLDER`, which does not affect the figures."""
-    if "--work" not in arguments:
-        return arguments
-    at = arguments.index("--work")
-    return arguments[:at] + arguments[at + 2 :]
+def _without_places(arguments: list[str]) -> list[str]:
+    """The arguments without paths of this machine, which do not affect the figures."""
+    named = [at for at, argument in enumerate(arguments) if argument in _PLACES]
+    return [argument for at, argument in enumerate(arguments) if at not in named and at - 1 not in named]

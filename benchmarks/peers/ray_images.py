@@ -14,7 +14,7 @@ import ray
 from PIL import Image
 
 from benchmarks.case import parse
-from benchmarks.ray_data import embed_and_write, start
+from benchmarks.peers.ray_data import embed_and_write, start
 from benchmarks.watching import Marks
 
 
