@@ -68,6 +68,7 @@ QUIET = {
     "NODE_STATS_UPDATE_INTERVAL_SECONDS": "60",
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "5",
     "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "60",
+    "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
 }
@@ -95,18 +96,21 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     import ray
 
+    from actors.machine.local_ray import fewer_processes
+
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:
         for name, value in storage.items():
             environment.setenv(name, value)
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=200 * 2**20,
-            _system_config={"metrics_report_interval_ms": 2000},
-        )
+        with fewer_processes():
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=200 * 2**20,
+                _system_config={"metrics_report_interval_ms": 2000},
+            )
     yield
     ray.shutdown()
 

@@ -124,7 +124,7 @@ def start(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with subdued_ray(), _patience(folder.path), _fewer_processes():
+            with subdued_ray(), _patience(folder.path), fewer_processes():
                 return interruptible(init, stop, _START_S, ended, _HeadAlive(folder.path))
         except SystemExit:
             abandon()
@@ -201,7 +201,7 @@ def _patience(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _fewer_processes() -> Iterator[None]:
+def fewer_processes() -> Iterator[None]:
     """Let a node start without `_UNUSED`; `ray start` has options for them, `ray.init` has none."""
     originals = {name: getattr(Node, name) for name in _UNUSED}
     for name in _UNUSED:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
-from transformers import ChineseCLIPModel
 
 from flows.cli import main
 from tests.fixtures.checkpoints import vocabulary, write_checkpoint
@@ -46,6 +44,9 @@ def vectors(out: Path) -> dict[str, np.ndarray]:
 
 def reference(model: Path, *windows: str) -> np.ndarray:
     """The normalised mean of the windows' normalised vectors, computed with transformers alone."""
+    import torch
+    from transformers import ChineseCLIPModel  # Takes seconds, also in processes that collect this file and run others.
+
     place = {word: number for number, word in enumerate(vocabulary())}
     clip = ChineseCLIPModel.from_pretrained(model).eval()
     total = torch.zeros(clip.config.projection_dim)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -15,7 +16,12 @@ from tests.fixtures.places import ROOT
 PACKAGES = ("pipeline", "actors", "flows")
 MODULE_LINES, FUNCTION_LINES, FLAT_MODULES = 250, 40, 12
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+@cache
+def trees() -> Mapping[Path, ast.Module]:
+    """Parsed once, and only where these tests run."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def name_of(path: Path) -> str:
@@ -23,7 +29,7 @@ def name_of(path: Path) -> str:
 
 
 def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield path, node
@@ -46,7 +52,7 @@ def test_folders_stay_within_the_module_limit() -> None:
 
 def test_every_folder_is_a_package_with_a_docstring() -> None:
     for folder in {path.parent for path in FILES}:
-        assert ast.get_docstring(TREES[folder / "__init__.py"]), name_of(folder)
+        assert ast.get_docstring(trees()[folder / "__init__.py"]), name_of(folder)
 
 
 def public_types(tree: ast.Module) -> Iterator[str]:
@@ -63,7 +69,7 @@ def public_types(tree: ast.Module) -> Iterator[str]:
 
 def test_public_type_names_are_unique() -> None:
     homes = defaultdict(list)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for name in public_types(tree):
             homes[name].append(name_of(path))
     assert len(homes) > 100

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
+from actors.machine.local_ray import fewer_processes
 from tests.fixtures.driving import Drivers, assert_adds_up, committed, rows_visible
 from tests.fixtures.pictures import write_tars
 
@@ -25,7 +26,8 @@ def cluster() -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+    with fewer_processes():
+        cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     yield cluster
     cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

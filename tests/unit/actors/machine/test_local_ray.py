@@ -131,6 +131,6 @@ def test_processes_that_a_local_ray_does_not_need_are_left_out_during_its_start_
     node = object.__new__(Node)
     names = ("start_monitor", "start_api_server", "start_log_monitor")
     originals = {name: getattr(Node, name) for name in names}
-    with local_ray._fewer_processes():
+    with local_ray.fewer_processes():
         assert [getattr(node, name)(include_dashboard=False, raise_on_failure=True) for name in names] == [None] * 3
     assert {name: getattr(Node, name) for name in names} == originals

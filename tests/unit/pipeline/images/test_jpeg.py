@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from pipeline.images.resizing import squash
 from tests.fixtures.pictures import noise
 
 LIMIT = 10**8
-KERNELS = squash.started_kernels()
 _YCBCR_LAYERS = b"\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01"
 
 
@@ -87,11 +87,15 @@ def faults() -> dict[str, bytes]:
     }
 
 
+#: Compiled once.
+kernels = cache(squash.started_kernels)
+
+
 @pytest.fixture(autouse=True)
 def warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels run, as after two megapixels; without them Pillow decodes everything."""
     late = squash._LateKernels()
-    late._left, late._kernels = 0, KERNELS
+    late._left, late._kernels = 0, kernels()
     monkeypatch.setattr(squash, "_fast", late)
 
 

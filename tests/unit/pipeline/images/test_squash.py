@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -16,7 +17,8 @@ from pipeline.images.resizing.kernels import Kernels
 from pipeline.images.resizing.levels import is_vertical_first
 from tests.fixtures.pictures import noise
 
-KERNELS = squash.started_kernels()
+#: Compiled once, and not where this file is only collected.
+kernels = cache(squash.started_kernels)
 #: Width, height and side next to the border between the two orders, and around the 16 bytes of a vector.
 BORDER = [
     (w, h, s)
@@ -44,9 +46,9 @@ def as_pillow_13_does(image: Image.Image, side: int) -> Image.Image:
 
 @pytest.fixture(params=["Pillow", "kernels"])
 def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert KERNELS is not None
+    assert kernels() is not None
     late = squash._LateKernels()
-    late._left, late._kernels = (10**12, None) if request.param == "Pillow" else (0, KERNELS)
+    late._left, late._kernels = (10**12, None) if request.param == "Pillow" else (0, kernels())
     monkeypatch.setattr(squash, "_fast", late)
 
 
@@ -68,15 +70,15 @@ def test_pixels_that_pillow_cannot_show_in_one_piece_are_copied() -> None:
     levels = squash._levels(image)
     assert levels.shape == (2049, 2048, 3)
     assert squash._levels(image.crop((0, 0, 40, 30))).shape == (30, 40, 4)
-    assert KERNELS is not None
-    np.testing.assert_array_equal(KERNELS.squash(levels, 32, 3), as_pillow_13_does(image, 32))
+    assert kernels() is not None
+    np.testing.assert_array_equal(kernels().squash(levels, 32, 3), as_pillow_13_does(image, 32))
 
 
 def test_kernels_start_once_enough_pixels_came(monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[int] = []
-    monkeypatch.setattr(squash, "started_kernels", lambda: starts.append(1) or KERNELS)
+    monkeypatch.setattr(squash, "started_kernels", lambda: starts.append(1) or kernels())
     late = squash._LateKernels()
-    assert [late.after(900_000) for _ in range(4)] == [None, None, KERNELS, KERNELS]
+    assert [late.after(900_000) for _ in range(4)] == [None, None, kernels(), kernels()]
     assert len(starts) == 1
 
 
