@@ -8,6 +8,7 @@ assembly already, so LLVM only has to translate it, which costs a third of what 
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +26,14 @@ class Kernels:
     """The compiled functions. Calls release the GIL.
 
     Raises:
-        ImportError, OSError: llvmlite is missing or cannot be loaded.
+        ImportError, OSError: llvmlite is missing or cannot be loaded, or new code may not run on this system.
         RuntimeError, AttributeError: this llvmlite is too old, or does not know this processor.
     """
 
     def __init__(self) -> None:
         from llvmlite import binding
 
+        _require_executable_memory()
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
         target = binding.Target.from_triple(binding.get_process_triple())
@@ -74,6 +76,15 @@ class Kernels:
         where = _at(out, levels, scratch, by.bounds, by.values)
         self._across(*where, side, by.values.shape[1], height, width * in_channels, in_channels, channels)
         return out
+
+
+def _require_executable_memory() -> None:
+    """Raise OSError where the system runs no code that a process has written, since LLVM would end the process then."""
+    with mmap.mmap(-1, mmap.PAGESIZE) as page:
+        system = ctypes.CDLL(None, use_errno=True)
+        start = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+        if system.mprotect(start, ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC):
+            raise OSError(ctypes.get_errno(), "this system does not let a process run code that it compiled")
 
 
 def _at(*arrays: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
@@ -16,6 +18,7 @@ from pipeline.images.resizing import squash
 from pipeline.images.resizing.kernels import Kernels
 from pipeline.images.resizing.levels import is_vertical_first
 from tests.fixtures.pictures import noise
+from tests.fixtures.places import ROOT
 
 #: Compiled once, and not where this file is only collected.
 kernels = cache(squash.started_kernels)
@@ -101,6 +104,24 @@ def test_kernels_that_fail_or_give_other_pixels_are_not_used(
     with caplog.at_level(logging.WARNING):
         assert squash.started_kernels() is None
     assert logged in caplog.text
+
+
+_CODE = """
+import ctypes, logging
+from pipeline.images.resizing.squash import started_kernels
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE: memory that was writable cannot become executable
+    raise SystemExit(77)
+logging.basicConfig()
+assert started_kernels() is None
+"""
+
+
+def test_where_new_code_may_not_run_pillow_does_the_work() -> None:
+    found = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, cwd=ROOT, check=False)
+    if found.returncode == 77:
+        pytest.skip("needs Linux 6.3")
+    assert (found.returncode, found.stdout) == (0, "")
+    assert "does not let a process run code that it compiled" in found.stderr
 
 
 def test_without_llvmlite_pillow_does_the_work_in_silence(
