@@ -30,10 +30,10 @@ def damage(data: bytes, known: FileFormat | None, error: Exception) -> ImageErro
     message, origin = f"{error or type(error).__name__}", error.__cause__ or error
     if name == "JPEG" and (variant := _jpeg_variant(data)):
         reason, message = Reason.UNSUPPORTED_FORMAT, f"{variant}, which is not read: convert the image to 8-bit RGB"
-    elif name == "TIFF" and isinstance(origin, KeyError):  # Pillow looks compressions and layouts up in tables
-        reason, message = Reason.UNSUPPORTED_FORMAT, f"unknown compression or layout {origin}: convert the image"
     elif isinstance(origin, EOFError) or _ENDS_EARLY.get(name, _never)(data) or _CUT.search(message):
         reason = Reason.TRUNCATED
+    elif name == "TIFF" and isinstance(origin, KeyError):  # Pillow looks compressions and layouts up in tables
+        reason, message = Reason.UNSUPPORTED_FORMAT, f"unknown compression or layout {origin}: convert the image"
     else:
         reason = Reason.UNSUPPORTED_FORMAT if _UNSUPPORTED.search(message) else Reason.UNREADABLE
     return ImageError(reason, f"{name} of {len(data)} bytes: {message}")
@@ -74,11 +74,12 @@ def _jpeg_2000_ends_early(data: bytes) -> bool:
 
 
 _OFFSETS_AND_SIZES = {273: 279, 324: 325}  # tags of strips and of tiles
-_NUMBERS = {3: "H", 4: "I", 16: "Q"}  # types of values
+_NUMBERS = {3: "H", 4: "I", 16: "Q"}  # types of offsets and sizes
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 def _tiff_ends_early(data: bytes) -> bool:
-    """The directory, or pixels that it points to, are beyond the file."""
+    """The directory, or values or pixels that it points to, are beyond the file."""
     try:
         tags = dict(_tiff_tags(data))
     except struct.error:
@@ -96,7 +97,7 @@ def _unpack(layout: str, data: bytes, at: int) -> tuple[int, ...]:
 
 
 def _tiff_tags(data: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The integer tags of the first directory. Raises struct.error if it is beyond the file."""
+    """The offsets and sizes in the first directory. Raises struct.error if it or a value of it is beyond the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
     number, at = ("Q", 8) if is_big else ("I", 4)
@@ -106,13 +107,15 @@ def _tiff_tags(data: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
     width = struct.calcsize(order + number)
     for _ in range(min(count, 0xFFFF)):
         tag, kind, length = _unpack(f"{order}HH{number}", data, at)
+        place, n_bytes = at + 4 + width, length * _TYPE_BYTES.get(kind, 0)
+        if n_bytes > width:
+            [place] = _unpack(order + number, data, place)
+        if place + n_bytes > len(data):
+            raise struct.error(f"the value of tag {tag} is beyond the file")
         if kind in _NUMBERS and tag in (*_OFFSETS_AND_SIZES, *_OFFSETS_AND_SIZES.values()):
-            values = f"{order}{min(length, len(data))}{_NUMBERS[kind]}"
-            place = at + 4 + width
-            if struct.calcsize(values) > width:
-                [place] = _unpack(order + number, data, place)
-            yield tag, _unpack(values, data, place)
+            yield tag, _unpack(f"{order}{length}{_NUMBERS[kind]}", data, place)
         at += 4 + 2 * width
+    _unpack(order + number, data, at)  # where the next directory is
 
 
 _ENDS_EARLY: dict[str, Callable[[bytes], bool]] = {

@@ -64,6 +64,14 @@ def test_a_cut_file_is_truncated(name: str, share: float) -> None:
     assert detail.startswith(name.partition(",")[0])
 
 
+@pytest.mark.parametrize("missing", [1, 3, 30])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits", "jpeg", "zstd"])
+def test_a_tiff_cut_in_its_directory_or_values_at_the_end_is_truncated(compression: str, missing: int) -> None:
+    whole = encoded("TIFF", compression=compression)
+    reason, detail = refusal(whole[:-missing])
+    assert reason == Reason.TRUNCATED, detail
+
+
 def test_every_format_that_is_read_is_cut_above() -> None:
     assert {known.name for known in FORMATS if known.decoder} == {name.partition(",")[0] for name in WHOLE}
 
@@ -95,6 +103,12 @@ def test_pictures_that_no_decoder_reads_are_named(data: bytes, named: str) -> No
 
 def test_a_directory_far_beyond_the_file_is_a_cut_file() -> None:
     assert refusal(b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(40))[0] == Reason.TRUNCATED
+
+
+def test_a_tiff_cut_before_its_colours_is_truncated() -> None:
+    file = io.BytesIO()
+    PICTURE.quantize(16).save(file, "TIFF")
+    assert refusal(file.getvalue()[:300])[0] == Reason.TRUNCATED
 
 
 def test_tiffs_of_unread_kinds_are_named() -> None:
