@@ -5,6 +5,8 @@
 Pictures have sides of 1 to 4,000 pixels, so ratios up to 4,000, and are JPEGs of all kinds, PNGs, WebPs and TIFFs in
 RGB, grey and CMYK. The reference is one call of Pillow's `resize`, which chooses the order of its passes itself, so it
 needs Pillow 13. Damaged files are such pictures with bytes changed, left out, repeated, zeroed or cut off.
+
+It may be done in parts, each with its own `--seed` and all but the first with `--add`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.images import photo_like
-from benchmarks.reporting import Goal, save
+from benchmarks.reporting import Goal, save, stored
 from pipeline.errors import ImageError
 from pipeline.images.decode import decode
 from pipeline.images.jpeg import fast_decoder
@@ -162,23 +164,29 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=600, help="compare no more files after that, half for each sort"
     )
+    parser.add_argument("--add", action="store_true", help="add to today's result, which other seeds gave")
     given = parser.parse_args()
     load = os.getloadavg()[0]
     if started_kernels() is None or fast_decoder() is None:
         raise SystemExit("the fast code cannot be used here: install the extra fast")
     decode(_megapixels(), 16, _MAX_PIXELS)  # enough pixels for the kernels to start
-    pictures = Pictures(given.seed)
-    rows, differences = [], []
+    pictures, before = Pictures(given.seed), stored("pixels") if given.add else {}
+    if given.seed in before.get("seeds", ()):
+        parser.error(f"seed {given.seed} is in the result already")
+    counts = Counter({(row["files"], row["kind"]): row["count"] for row in before.get("rows", ())})
+    differences: list[str] = before.get("different", [])
     for name, make, count in (
         ("damaged", pictures.damaged, given.damaged),
         ("whole", pictures.make, given.pictures),
     ):
         until_s = time.monotonic() + given.minutes * 60 / 2
         found, different = compare(make, count, random.Random(given.seed), until_s)
-        rows += [{"files": name, "kind": kind, "count": number} for kind, number in sorted(found.items())]
-        differences += different
+        counts.update({(name, kind): number for kind, number in found.items()})
+        differences += [f"seed {given.seed}, {one}" for one in different]
     print("\n".join(differences[:_SHOWN]))
-    save("pixels", load, [Goal("files that differ", len(differences), at_most=0)], rows, different=differences)
+    rows = [{"files": files, "kind": kind, "count": counts[files, kind]} for files, kind in sorted(counts)]
+    goals = [Goal("files that differ", len(differences), at_most=0)]
+    save("pixels", load, goals, rows, different=differences, seeds=[*before.get("seeds", ()), given.seed])
 
 
 def _megapixels() -> bytes:

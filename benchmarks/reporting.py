@@ -71,12 +71,14 @@ def gpu_name() -> str | None:
 
 
 def commit() -> str:
-    """The commit, with `-dirty` if files differ from it."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=_REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return asked.stdout.strip() or "uncommitted"
+    """The commit, with `-dirty` if files other than results differ from it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return f"{_git('rev-parse', '--short=12', 'HEAD') or 'uncommitted'}{'-dirty' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    asked = subprocess.run(["git", *arguments], cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
 
 
 def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Row], **details: object) -> Path:
@@ -102,14 +104,26 @@ def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Ro
         "rows": list(rows),
         **details,
     }
-    where = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
-    path = RESULTS / f"{name}-{where}-{now.date()}.json"
+    path = _path(name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{markdown(rows)}\n")
     print("\n".join(str(goal) for goal in goals))
     print(f"written to {path.relative_to(_REPOSITORY)}")
     return path
+
+
+def stored(name: str) -> Row:
+    """Today's result of a benchmark on this machine; empty if there is none."""
+    path = _path(name)
+    found: Row = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _path(name: str) -> Path:
+    about = machine()
+    where = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
+    return RESULTS / f"{name}-{where}-{datetime.now(UTC).date()}.json"
 
 
 def markdown(rows: Sequence[Row]) -> str:
