@@ -1,13 +1,12 @@
 """The Chinese CLIP encoder that an embedder runs: pixels and texts in, unit vectors out.
 
-Pixels are normalised here and not by the decoder, so that one byte per value is transferred and not four. They are
-normalised in float32 and then cast to the model's dtype; vectors are cast to float32 and then L2-normalised.
+Texts are tokenized here; an engine computes features, which are L2-normalised here in float32. Several threads may
+encode at once.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,19 +18,15 @@ import torch
 
 from pipeline import __version__
 from pipeline.errors import ModelError
-from pipeline.model.batching import Passes
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.memory import default_rows, texts_per_image
-from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer, Tokens
-from pipeline.model.towers.build import Towers, load_towers
+from pipeline.model.engine.contract import Device, Features, InputRows, Kind
+from pipeline.model.engine.open import device_for, engine_for
+from pipeline.model.memory import default_rows
+from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer
+from pipeline.model.towers.build import TowerFacts, load_towers
 from pipeline.vocabulary import TextOverflow
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
-#: Normalised at once on a CPU: as floats they take 0.6 MB at 224 x 224, which its caches hold for the three steps.
-_IMAGES_IN_CACHE = 1
-
-# Pixels in shared memory are read-only, and are only read here.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 class TextVectors(NamedTuple):
@@ -62,10 +57,10 @@ class ChineseClip:
 
     def __init__(
         self,
-        towers: Towers,
+        towers: TowerFacts,
+        device: Device,
         tokenizer: Tokenizer,
         spec: ModelSpec,
-        batch_size: int,
         text_overflow: TextOverflow = "truncate",
     ) -> None:
         self.text_overflow = text_overflow
@@ -73,17 +68,7 @@ class ChineseClip:
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
         self.parameters = towers.parameters
         self.device_name = device_name(towers.device)
-        self._towers = towers
-        self._tokenizer = tokenizer
-        self._image_passes, self._text_passes = (
-            Passes(batch_size),
-            Passes(batch_size * texts_per_image(spec.context_length)),
-        )
-        mean, std = (torch.tensor(values, dtype=torch.float32) for values in (spec.image_mean, spec.image_std))
-        # For a row of pixels: along a dimension of 3, torch does not use the processor's vectors.
-        self._scale, self._shift = (
-            values.repeat(spec.image_size).to(self.device) for values in (1 / (255 * std), mean / std)
-        )
+        self._device, self._engine, self._tokenizer = device, engine_for(device), tokenizer
 
     @classmethod
     def load(
@@ -113,7 +98,8 @@ class ChineseClip:
         towers = load_towers(spec, where, choose_dtype(dtype, where))
         if compile:
             towers.compile()
-        return cls(towers, tokenizer, spec, batch_size or default_batch_size(spec, str(where)), text_overflow)
+        rows = batch_size or default_batch_size(spec, str(where))
+        return cls(towers, device_for(towers, spec, rows), tokenizer, spec, text_overflow)
 
     @property
     def libraries(self) -> dict[str, str]:
@@ -128,15 +114,13 @@ class ChineseClip:
     @property
     def batch_size(self) -> int:
         """Images in one forward pass; reduced when the device ran out of memory."""
-        return self._image_passes.rows
+        return self._device.capacity("image")
 
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(B, N, N, 3) uint8 RGB -> (B, D) float32 of norm 1. Rows that are not finite stay so."""
         if not len(pixels):
             return np.empty((0, self.dim), dtype=np.float32)
-        return self._unit_rows(
-            self._image_passes.run(len(pixels), lambda part: self._towers.images(self._normalised(pixels[part])))
-        )
+        return _unit_rows(self._features("image", pixels))
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """T texts -> (T, D) float32 of norm 1, in the same order. Rows that are not finite stay so."""
@@ -159,40 +143,25 @@ class ChineseClip:
         starts = np.cumsum([0, *(len(some) for some in windows[:-1])])
         # The windows of a text have equal lengths, so they have equal weights.
         means = np.add.reduceat(vectors, starts) / np.array([[len(some)] for some in windows], dtype=np.float32)
-        return self._unit_rows(torch.from_numpy(means))
+        return _unit_rows(means.astype(np.float32, copy=False))
 
     def _encode_words(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         """T texts as token ids -> (T, D) float32 of norm 1."""
         if not words:
             return np.empty((0, self.dim), dtype=np.float32)
         order = np.argsort([len(ids) for ids in words], kind="stable")  # similar lengths together: less padding
-        ordered = [words[i] for i in order]
-        rows = self._unit_rows(
-            self._text_passes.run(len(words), lambda part: self._towers.texts(self._tokens(ordered[part])))
-        )
+        rows = _unit_rows(self._features("text", self._tokenizer.rows([words[i] for i in order])))
         vectors = np.empty_like(rows)
         vectors[order] = rows
         return vectors
 
-    def _normalised(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """(B, N, N, 3) uint8 -> (B, 3, N, N) in the model's dtype on its device: (value / 255 - mean) / std."""
-        levels = torch.from_numpy(pixels).flatten(2)
-        at_once = _IMAGES_IN_CACHE
-        if self.device.type == "cuda":
-            levels, at_once = levels.pin_memory().to(self.device, non_blocking=True), len(levels)
-        found = torch.empty(levels.shape, dtype=self.dtype, device=self.device)
-        for some, place in zip(levels.split(at_once), found.split(at_once), strict=True):
-            place.copy_(some.float().mul_(self._scale).sub_(self._shift))
-        return found.view(pixels.shape).permute(0, 3, 1, 2)
+    def _features(self, kind: Kind, rows: InputRows) -> Features:
+        return self._engine.submit(kind, rows).result()
 
-    def _tokens(self, words: Sequence[Sequence[int]]) -> Tokens:
-        ids, mask = self._tokenizer.tokens(words)
-        return Tokens(ids.to(self.device), mask.to(self.device))
 
-    @staticmethod
-    def _unit_rows(vectors: torch.Tensor) -> npt.NDArray[np.float32]:
-        rows: npt.NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
-        return rows
+def _unit_rows(features: Features) -> npt.NDArray[np.float32]:
+    rows: npt.NDArray[np.float32] = torch.nn.functional.normalize(torch.from_numpy(features), dim=1).numpy()
+    return rows
 
 
 def default_batch_size(spec: ModelSpec, device: str) -> int:

@@ -13,13 +13,13 @@ split into windows, whose vectors are averaged. Either way only the beginning of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
-import torch
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -33,11 +33,35 @@ _CHARACTERS_PER_TOKEN, _GROWTH = 4, 4
 MAX_WINDOWS = 16
 
 
-class Tokens(NamedTuple):
-    """(T, L) int64 ids and mask on the CPU, L the longest text's number of tokens."""
+@dataclass(frozen=True, slots=True)
+class TextRows:
+    """The text tower's input for T texts.
 
-    ids: torch.Tensor
-    mask: torch.Tensor
+    Attributes:
+        ids: (T, L) int64 token ids with [CLS] and [SEP], padded.
+        lengths: (T,) int64 number of tokens of each, at most L.
+    """
+
+    ids: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, part: slice) -> TextRows:
+        """Some of them, without padding that none of them needs."""
+        lengths = self.lengths[part]
+        return TextRows(self.ids[part, : lengths.max(initial=0)], lengths)
+
+    @property
+    def padded(self) -> bool:
+        """Whether a text is shorter than another."""
+        return bool((self.lengths < self.ids.shape[1]).any())
+
+    @property
+    def mask(self) -> npt.NDArray[np.int64]:
+        """(T, L) with 0 for padding, else 1."""
+        return (np.arange(self.ids.shape[1]) < self.lengths[:, None]).astype(np.int64)
 
 
 class Tokenizer:
@@ -88,14 +112,14 @@ class Tokenizer:
     def _encoded(self, texts: list[str]) -> list[list[int]]:
         return [found.ids for found in self._bert.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def tokens(self, texts: Sequence[Sequence[int]]) -> Tokens:
+    def rows(self, texts: Sequence[Sequence[int]]) -> TextRows:
         """The tower's input for one or more results of `words`: truncated, with [CLS] and [SEP], padded."""
         framed = [[self._cls, *words[: self.room], self._sep] for words in texts]
-        ids = np.full((len(framed), max(map(len, framed))), self._pad, dtype=np.int64)
-        mask = np.zeros_like(ids)
+        lengths = np.array([len(words) for words in framed], dtype=np.int64)
+        ids = np.full((len(framed), lengths.max()), self._pad, dtype=np.int64)
         for row, words in enumerate(framed):
-            ids[row, : len(words)], mask[row, : len(words)] = words, 1
-        return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
+            ids[row, : len(words)] = words
+        return TextRows(ids, lengths)
 
     def windows(self, words: Sequence[int]) -> list[Sequence[int]]:
         """Split a long text into as few windows of nearly equal length as possible, at most `MAX_WINDOWS`."""

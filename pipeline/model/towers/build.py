@@ -7,13 +7,12 @@ model is loaded, and its weights must match exactly. Its tensors are those that 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
 from pipeline.errors import ModelError
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.tokenizer import Tokens
 from pipeline.model.towers.model import TwoTowers
 from pipeline.model.weights.adapter import read_adapter
 from pipeline.model.weights.tensors import unreadable
@@ -25,8 +24,15 @@ Tensors = dict[str, torch.Tensor]
 _VISUAL = ("vision_model.", "visual_projection.")
 
 
-class Towers(Protocol):
-    """What `ChineseClip` needs of a model. Vectors are not normalised, in the model's dtype, on its device."""
+class Tokens(NamedTuple):
+    """(T, L) token ids, and a mask with 0 for padding; None where no text has any."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class TowerFacts(Protocol):
+    """What `ChineseClip` says of a model."""
 
     @property
     def device(self) -> torch.device:
@@ -43,6 +49,10 @@ class Towers(Protocol):
     @property
     def parameters(self) -> tuple[int, int]:
         """Number of trained values of the whole model, and of its image tower with its projection."""
+
+
+class Towers(TowerFacts, Protocol):
+    """A model for inference. Vectors are not normalised, in the model's dtype, on its device."""
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, N, N) normalised pixels -> (B, D)."""
@@ -76,9 +86,9 @@ class LoadedTowers:
         return vectors
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
-        """See `Towers`. The mask is required: unmasked padding changes the vectors."""
-        # Without padding no mask is needed, and attention is faster.
-        vectors: torch.Tensor = self._text_features(tokens.ids, None if tokens.mask.all() else tokens.mask)
+        """See `Towers`. Padding needs the mask: without it, it changes the vectors."""
+        # Attention is faster without a mask.
+        vectors: torch.Tensor = self._text_features(tokens.ids, tokens.mask)
         return vectors
 
 

@@ -24,9 +24,11 @@ from pipeline.errors import HanclipError, ModelError
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.model.chinese_clip import ChineseClip, default_batch_size
+from pipeline.model.engine.open import device_for
 from pipeline.model.files.find import demo_folder
 from pipeline.model.local.wordpiece import Rules
-from pipeline.model.tokenizer import Tokenizer, Tokens
+from pipeline.model.tokenizer import TextRows, Tokenizer
+from pipeline.model.towers.build import Tokens
 from tests.fixtures.checkpoints import random_model, vocabulary, write_checkpoint
 
 TEXTS = [
@@ -192,8 +194,8 @@ def test_texts_of_nothing_that_the_vocabulary_has_are_flagged(tiny: Path) -> Non
     assert found.too_long.tolist() == [False, False, False, True]
 
 
-def encode(tokenizer: Tokenizer, texts: list[str]) -> Tokens:
-    return tokenizer.tokens(tokenizer.words(texts, tokenizer.room + 1))
+def encode(tokenizer: Tokenizer, texts: list[str]) -> TextRows:
+    return tokenizer.rows(tokenizer.words(texts, tokenizer.room + 1))
 
 
 def test_tokens_equal_the_plain_tokenizer(tiny: Path) -> None:
@@ -205,13 +207,18 @@ def test_tokens_equal_the_plain_tokenizer(tiny: Path) -> None:
         assert found.ids.shape == found.mask.shape == (1, length)
         assert found.ids.tolist() == expected["input_ids"][:, :length].tolist()
         assert found.mask.all()
+        assert not found.padded
 
 
 def test_tokens_of_several_texts_are_padded_and_masked(tiny: Path) -> None:
     tokenizer = Tokenizer.load(tiny / "vocab.txt", Rules(), 52)
-    ids, mask = encode(tokenizer, ["红", "红色连衣裙", "很长" * 60])
+    rows = encode(tokenizer, ["红", "红色连衣裙", "很长" * 60])
+    ids = rows.ids
     assert ids.shape == (3, 52)
-    assert mask.sum(dim=1).tolist() == [3, 7, 52]
+    assert rows.mask.sum(axis=1).tolist() == rows.lengths.tolist() == [3, 7, 52]
+    assert rows.padded
+    assert rows[:2].ids.tolist() == ids[:2, :7].tolist()
+    assert not rows[2:].padded
     assert ids[0].tolist()[:4] == [101, vocabulary().index("红"), 102, 0]
     assert ids[2, -1] == 102
 
@@ -249,7 +256,8 @@ class FakeTowers:
 
 def fake_clip(towers: FakeTowers, folder: Path, batch_size: int) -> ChineseClip:
     spec = replace(spec_of(folder), image_size=4, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), dim=3)
-    return ChineseClip(towers, Tokenizer.load(folder / "vocab.txt", Rules(), 52), spec, batch_size)
+    tokenizer = Tokenizer.load(folder / "vocab.txt", Rules(), 52)
+    return ChineseClip(towers, device_for(towers, spec, batch_size), tokenizer, spec)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -263,7 +271,8 @@ def test_pixels_are_normalised_in_float32_and_stay_channels_last(tiny: Path, dty
     towers.dtype = dtype
     spec = replace(spec_of(tiny), image_size=16, dim=3)
     pixels = np.arange(3 * 16 * 16 * 3, dtype=np.uint32).astype(np.uint8).reshape(3, 16, 16, 3)
-    ChineseClip(towers, Tokenizer.load(tiny / "vocab.txt", Rules(), 52), spec, 9).encode_images(pixels)
+    tokenizer = Tokenizer.load(tiny / "vocab.txt", Rules(), 52)
+    ChineseClip(towers, device_for(towers, spec, 9), tokenizer, spec).encode_images(pixels)
     mean, std = (np.array(values, np.float32) for values in (spec.image_mean, spec.image_std))
     expected = torch.from_numpy(pixels.astype(np.float32) * (1 / (255 * std)) - mean / std).to(dtype)
     assert torch.equal(towers.seen, expected.permute(0, 3, 1, 2))

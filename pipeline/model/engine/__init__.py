@@ -1,0 +1,1 @@
+"""Runs a model's forward passes: rows of images and texts in from several threads, features out, in order."""

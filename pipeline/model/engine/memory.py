@@ -1,0 +1,54 @@
+"""The largest passes of a device, which only shrink.
+
+A GPU is often shared, and how much memory a model needs is known only when it runs. So a pass that runs out of memory
+is tried again with half the rows, and later passes are as small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from pipeline.errors import HanclipError
+from pipeline.model.engine.contract import Kind, Pass, PassTooLargeError
+
+_T = TypeVar("_T")
+
+
+class Capacity:
+    """Most rows in one pass.
+
+    Args:
+        images, texts: at first.
+    """
+
+    def __init__(self, images: int, texts: int) -> None:
+        self._rows: dict[Kind, int] = {"image": images, "text": texts}
+
+    def of(self, kind: Kind) -> int:
+        """InputRows of this kind."""
+        return self._rows[kind]
+
+    def within(self, work: Pass, compute: Callable[[], _T]) -> _T:
+        """The result of `compute`, which computes `work`.
+
+        Raises:
+            PassTooLargeError: it ran out of memory, and the capacity is halved.
+            HanclipError: a single row does not fit.
+        """
+        try:
+            with torch.inference_mode():
+                return compute()
+        except torch.OutOfMemoryError as error:
+            if work.rows == 1:
+                raise HanclipError(
+                    "A single record does not fit in the device's memory: use --dtype bf16, a smaller model, or a "
+                    "device with more free memory."
+                ) from error
+        # Outside the handler, where the error no longer keeps the failed pass's tensors alive.
+        self._rows[work.kind] = work.rows // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise PassTooLargeError(f"A pass of {work.rows} rows does not fit into the device's memory.")
