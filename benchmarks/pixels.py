@@ -35,7 +35,6 @@ from pipeline.images.resizing.squash import started_kernels
 
 _MAX_PIXELS = 10**8
 _SIDES = (16, 17, 33, 64, 64, 96, 224)
-_LONGEST = 4000
 #: Most pictures are small, since the code knows sizes only by rows and vectors; one in a hundred may be large.
 _AREA, _LARGE_AREA = 60_000, 4_000_000
 _SHOWN = 5
@@ -44,11 +43,12 @@ Outcome = tuple[Any, ...]
 
 
 class Pictures:
-    """Random encoded pictures, cut out of a large one."""
+    """Random encoded pictures, cut out of a large one of `tiles` x 1,000 pixels a side."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, tiles: int = 4) -> None:
         self.random = random.Random(seed)
-        photo = np.tile(np.asarray(photo_like(seed, 1000, 1000)), (4, 4, 1))
+        self._longest = tiles * 1000
+        photo = np.tile(np.asarray(photo_like(seed, 1000, 1000)), (tiles, tiles, 1))
         noise = np.random.default_rng(seed).integers(0, 256, photo.shape, dtype=np.uint8)
         self._sheets = {"photo": photo, "noise": noise, "lines": np.where(noise > 127, np.uint8(255), np.uint8(0))}
 
@@ -56,7 +56,7 @@ class Pictures:
         """Width and height."""
         area = _LARGE_AREA if self.random.random() < 0.01 else _AREA
         while True:
-            width, height = (int(_LONGEST ** self.random.random()) for _ in range(2))
+            width, height = (int(self._longest ** self.random.random()) for _ in range(2))
             if width * height <= area:
                 return width, height
 
@@ -64,7 +64,7 @@ class Pictures:
         """A kind of picture and its bytes."""
         width, height = self.size()
         sheet = self.random.choice(list(self._sheets))
-        left, top = self.random.randint(0, _LONGEST - width), self.random.randint(0, _LONGEST - height)
+        left, top = (self.random.randint(0, self._longest - side) for side in (width, height))
         image = Image.fromarray(self._sheets[sheet][top : top + height, left : left + width])
         mode = self.random.choices(("RGB", "L", "CMYK"), (8, 2, 1))[0]
         kinds: list[tuple[str, dict[str, Any]]] = [("JPEG", self._jpeg())] * 6
