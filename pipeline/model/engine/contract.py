@@ -20,7 +20,7 @@ Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")
 #: (B, N, N, 3) uint8 pixels, or texts.
 InputRows = npt.NDArray[np.uint8] | TextRows
-#: (B, D) float32, not normalised. InputRows may be not finite.
+#: (B, D) float32, not normalised. Rows may be not finite.
 Features = npt.NDArray[np.float32]
 
 
@@ -34,7 +34,7 @@ class DeviceLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """InputRows of one forward pass.
+    """Rows of one forward pass.
 
     Attributes:
         kind: of all of its rows.

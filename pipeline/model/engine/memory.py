@@ -28,7 +28,7 @@ class Capacity:
         self._rows: dict[Kind, int] = {"image": images, "text": texts}
 
     def of(self, kind: Kind) -> int:
-        """InputRows of this kind."""
+        """Rows of this kind."""
         return self._rows[kind]
 
     def within(self, work: Pass, compute: Callable[[], _T]) -> _T:

@@ -7,6 +7,7 @@ from pipeline.model.engine.contract import Device, Engine
 from pipeline.model.engine.cpu import CpuDevice
 from pipeline.model.engine.direct import DirectEngine
 from pipeline.model.engine.memory import Capacity
+from pipeline.model.engine.overlapping import OverlappingEngine
 from pipeline.model.memory import texts_per_image
 from pipeline.model.towers.build import Towers
 
@@ -19,4 +20,4 @@ def device_for(towers: Towers, spec: ModelSpec, batch_size: int) -> Device:
 
 def engine_for(device: Device) -> Engine:
     """The engine that suits a device."""
-    return DirectEngine(device)
+    return OverlappingEngine(device) if device.joins else DirectEngine(device)
