@@ -8,15 +8,8 @@
     filter     the rows of a dataset that pass every rule
     reap       starts flow runs again whose process is gone; stops jobs whose flow run has ended or is gone
 
+Each is a function in the module of its name, and this package imports none of them: the process of a flow run needs
+one, and Prefect takes 0.1 s of CPU to describe the parameters of each.
+
 The command line imports none of this, so it starts without Prefect.
 """
-
-from flows.scheduled.backfill import backfill
-from flows.scheduled.compact import compact
-from flows.scheduled.dedup import dedup
-from flows.scheduled.embed import embed
-from flows.scheduled.filter import filter  # noqa: A004 - flow and command have one name
-from flows.scheduled.nightly import nightly
-from flows.scheduled.reap import reap
-
-__all__ = ["backfill", "compact", "dedup", "embed", "filter", "nightly", "reap"]

@@ -12,7 +12,7 @@ import pytest
 from prefect.schedules import Schedule
 
 from flows.deployments.deployment import KeepingDeployment
-from flows.scheduled import nightly
+from flows.scheduled.nightly import nightly
 from tests.fixtures.servers.prefect import PrefectServer
 
 NIGHTLY = Schedule(cron="30 4 * * *", timezone="Asia/Shanghai", active=False, slug="nightly")

@@ -222,7 +222,7 @@ def called_here(site: FlowSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 def assert_reaped(site: FlowSite, orphan: str, others: list[str]) -> None:
     """`reap` without a grace period, called here, stops this job and leaves the others alone."""
     from flows.jobs.target import TargetConfig
-    from flows.scheduled import reap
+    from flows.scheduled.reap import reap
 
     for dry_run, action, summary, status in (
         (True, "would stop", "to stop", "RUNNING"),

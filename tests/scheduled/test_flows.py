@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,7 @@ def test_the_form_of_every_flow_is_complete(name):
     """Every parameter and field has a description."""
     from prefect.utilities.callables import parameter_schema
 
-    import flows.scheduled
-
-    flow = getattr(flows.scheduled, name)
+    flow = getattr(import_module(f"flows.scheduled.{name}"), name)
     schema = parameter_schema(flow.fn).model_dump()
     fields = [*schema["properties"].items()]
     for definition in schema["definitions"].values():
@@ -52,9 +51,9 @@ def test_the_form_of_every_flow_is_complete(name):
 
 
 def test_the_server_rejects_invalid_parameters_when_a_run_is_created(prefect_here):
-    import flows.scheduled
+    from flows.scheduled.nightly import nightly
 
-    deployment_id = flows.scheduled.nightly.to_deployment("form").apply()
+    deployment_id = nightly.to_deployment("form").apply()
     good = {"config": {"source": {"uris": ["a/"]}, "output": {"uri": "b"}}}
 
     def create(**parameters: object) -> int:
@@ -78,7 +77,7 @@ def run(flow, *arguments: object, **parameters: object):
 
 
 def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path):
-    from flows.scheduled import embed
+    from flows.scheduled.embed import embed
 
     (photos / "broken.jpg").write_bytes(b"not a picture")
     settings = config(photos, tmp_path / "out")
@@ -110,7 +109,7 @@ def test_embed_plans_runs_and_reports(prefect_here, local_ray, photos, tmp_path)
 
 
 def test_nightly_runs_the_days_up_to_the_scheduled_one(prefect_here, local_ray, tmp_path):
-    from flows.scheduled import nightly
+    from flows.scheduled.nightly import nightly
 
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=back) for back in (2, 0)]
@@ -128,7 +127,7 @@ def test_nightly_runs_the_days_up_to_the_scheduled_one(prefect_here, local_ray, 
 
 
 def test_backfill_runs_missing_partitions_and_shows_its_grid(prefect_here, local_ray, tmp_path):
-    from flows.scheduled import backfill
+    from flows.scheduled.backfill import backfill
 
     for name in ("a", "b"):
         for picture in write_folder(tmp_path / name, 4).iterdir():
@@ -153,7 +152,8 @@ def test_backfill_runs_missing_partitions_and_shows_its_grid(prefect_here, local
 
 
 def test_invalid_parameters_fail_before_a_job_is_made(prefect_here, photos, tmp_path):
-    from flows.scheduled import embed, nightly
+    from flows.scheduled.embed import embed
+    from flows.scheduled.nightly import nightly
 
     for state, message in (
         (run(embed, config(photos, Path())), "config.output.uri is empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -36,9 +37,7 @@ def run(flow, *arguments: object, **parameters: object):
 def test_the_form_of_every_flow_is_complete(name):
     from prefect.utilities.callables import parameter_schema
 
-    import flows.scheduled
-
-    schema = parameter_schema(getattr(flows.scheduled, name).fn).model_dump()
+    schema = parameter_schema(getattr(import_module(f"flows.scheduled.{name}"), name).fn).model_dump()
     fields = [*schema["properties"].items()]
     for definition in schema["definitions"].values():
         fields += definition.get("properties", {}).items()
@@ -49,7 +48,10 @@ def test_the_form_of_every_flow_is_complete(name):
 
 
 def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_path):
-    from flows.scheduled import compact, dedup, filter, nightly  # noqa: A004
+    from flows.scheduled.compact import compact
+    from flows.scheduled.dedup import dedup
+    from flows.scheduled.filter import filter  # noqa: A004
+    from flows.scheduled.nightly import nightly
 
     photos, out = write_folder(tmp_path / "photos", ROWS), tmp_path / "out"
     (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
@@ -102,9 +104,10 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
 
 
 def test_the_server_rejects_invalid_parameters_when_a_run_is_created(prefect_here):
-    import flows.scheduled
+    from flows.scheduled.dedup import dedup
+    from flows.scheduled.filter import filter  # noqa: A004
 
-    deployments = {name: getattr(flows.scheduled, name).to_deployment("form").apply() for name in ("dedup", "filter")}
+    deployments = {flow.name: flow.to_deployment("form").apply() for flow in (dedup, filter)}
 
     def create(name: str, **parameters: object) -> int:
         path = f"/deployments/{deployments[name]}/create_flow_run"

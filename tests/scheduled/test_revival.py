@@ -23,9 +23,9 @@ PENDING = ("PENDING", "Pending", "")
 @pytest.fixture
 def runs(prefect_here) -> Iterator[WrittenRuns]:
     """Runs of a deployment that nobody serves."""
-    import flows.scheduled
+    from flows.scheduled.embed import embed
 
-    made = flows.scheduled.embed.to_deployment(f"revival-{uuid4().hex[:6]}", tags=["hanclip"])
+    made = embed.to_deployment(f"revival-{uuid4().hex[:6]}", tags=["hanclip"])
     deployment_id = str(made.apply())
     yield WrittenRuns(prefect_here, deployment_id)
     for flow_run in prefect_here.flow_runs(deployment_id={"any_": [deployment_id]}):
@@ -159,9 +159,9 @@ def test_without_stored_events_no_silent_run_is_judged_but_crashes_are(runs: Wri
 
 
 def test_a_run_without_a_deployment_is_ended_and_not_restarted(prefect_here):
-    import flows.scheduled
+    from flows.scheduled.embed import embed
 
-    flow_id = prefect_here.call("POST", "/flows/", {"name": flows.scheduled.embed.name})["id"]
+    flow_id = prefect_here.call("POST", "/flows/", {"name": embed.name})["id"]
     made = {"flow_id": flow_id, "tags": ["hanclip"], "state": {"type": "RUNNING"}}
     flow_run_id = prefect_here.call("POST", "/flow_runs/", made)["id"]
     WrittenRuns(prefect_here).outlast(flow_run_id, LONG_S)
@@ -172,14 +172,14 @@ def test_a_run_without_a_deployment_is_ended_and_not_restarted(prefect_here):
 
 
 def test_reap_lists_what_it_did_and_leaves_its_own_dead_runs_to_the_schedule(runs: WrittenRuns, prefect_here):
-    import flows.scheduled
     from flows.jobs.target import TargetConfig
+    from flows.scheduled.reap import reap
 
-    mine = flows.scheduled.reap.to_deployment(f"revival-{uuid4().hex[:6]}", tags=["hanclip"])
+    mine = reap.to_deployment(f"revival-{uuid4().hex[:6]}", tags=["hanclip"])
     watching = WrittenRuns(prefect_here, str(mine.apply()))
     dead = watching.make(RUNNING, ("CRASHED", "Crashed", KILLED))
     crashed = runs.make(RUNNING, ("CRASHED", "Crashed", KILLED))
-    state = flows.scheduled.reap(TargetConfig(), revival=QUICK, return_state=True)
+    state = reap(TargetConfig(), revival=QUICK, return_state=True)
     assert state.name == "Completed"
     assert "started again; 0 jobs alive, 0 stopped" in state.message
     shown = prefect_here.artifacts(str(state.state_details.flow_run_id))["reap-runs"]["data"]
