@@ -8,6 +8,9 @@ Image number i is the same on every machine with the same Pillow and NumPy. Exis
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +45,22 @@ def _field(random: np.random.Generator, cells: int, width: int, height: int) -> 
 
 
 def make(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """Write `count` JPEGs below `folder`, a thousand to a subfolder, and return their paths."""
+    """Write `count` JPEGs below `folder`, a thousand to a subfolder, in all cores, and return their paths."""
     paths = [folder / f"{number // _PER_FOLDER:03d}" / f"{number:06d}.jpg" for number in range(count)]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whole = path.with_suffix(".part")
-            image = photo_like(number, width, height)
-            image.save(whole, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING_420)
-            whole.rename(path)
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    for parent in {paths[number].parent for number in missing}:
+        parent.mkdir(parents=True, exist_ok=True)
+    if missing:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            wanted = ([values[number] for number in missing] for values in (range(count), paths))
+            list(pool.map(_write, *wanted, repeat(width), repeat(height), chunksize=16))
     return paths
+
+
+def _write(number: int, path: Path, width: int, height: int) -> None:
+    whole = path.with_suffix(".part")
+    photo_like(number, width, height).save(whole, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING_420)
+    whole.rename(path)
 
 
 def repeated(folder: Path, distinct: int, count: int, width: int, height: int) -> Path:

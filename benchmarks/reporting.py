@@ -16,10 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline import __version__
+
 RESULTS = Path(__file__).parent / "results"
 _REPOSITORY = Path(__file__).parent.parent
 _PLACES = ("--work", "--daft-python")
-_PACKAGES = ("hanclip", "ray", "torch", "transformers", "pyarrow", "pillow", "numpy", "duckdb", "obstore")
+_PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pillow", "numpy", "duckdb", "obstore")
 
 Row = dict[str, Any]
 
@@ -71,7 +73,9 @@ def gpu_name() -> str | None:
 
 
 def commit() -> str:
-    """The commit, with `-dirty` if files other than results differ from it."""
+    """The commit, with `-dirty` if files other than results differ from it; a tree without .git names it in COMMIT."""
+    if named := os.environ.get("COMMIT"):
+        return named
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     return f"{_git('rev-parse', '--short=12', 'HEAD') or 'uncommitted'}{'-dirty' if changed else ''}"
 
@@ -96,8 +100,8 @@ def save(name: str, load_before: float, goals: Sequence[Goal], rows: Sequence[Ro
         "name": name,
         "machine": about,
         "commit": commit(),
-        "command": " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *_without_places(sys.argv[1:])]),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "command": " ".join(["python -m", _module(Path(sys.argv[0])), *_without_places(sys.argv[1:])]),
+        "versions": {"hanclip": __version__, **{package: version(package) for package in _PACKAGES}},
         "finished": now.isoformat(timespec="seconds"),
         "load_average_before": load_before,
         "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
@@ -135,6 +139,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _module(script: Path) -> str:
+    """Name of the benchmark's module; a package's script is `__main__.py`."""
+    return f"benchmarks.{script.parent.name if script.stem == '__main__' else script.stem}"
 
 
 def _without_places(arguments: list[str]) -> list[str]:

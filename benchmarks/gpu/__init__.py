@@ -1,0 +1,1 @@
+"""A whole run against the bare forward pass, on one NVIDIA GPU."""
