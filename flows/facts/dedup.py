@@ -17,8 +17,12 @@ def dedup_facts(found: Mapping[str, Any]) -> Facts:
     if found["largest"]:
         yield "largest", ", ".join(f"{size:,} rows ({name})" for name, size in found["largest"])
     if found["lowest_cosine"] is not None:
-        yield "least alike", f"cosine {found['lowest_cosine']:.3f} with the row that stays; groups may be chains"
+        yield "least alike", f"cosine {found['lowest_cosine']:.3f} with the row that it duplicates"
     if found["vectors"]:
         compared = f"{found['compared']:,} pairs compared"
         yield "vectors", f"{found['vectors']:,}, {found['new_vectors']:,} of them new; {compared}"
     yield "table", Marked(Code(found["uri"]))
+    if found.get("pairs_uri"):  # jobs of earlier versions reported neither
+        yield "pairs", Marked(Code(found["pairs_uri"]))
+    for note in found.get("notes", ()):
+        yield "note", f"{note}."

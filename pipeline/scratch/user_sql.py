@@ -102,6 +102,12 @@ def require_order(sql: str, option: str, schema: pa.Schema) -> None:
         )
 
 
+def sorts_ascending(sql: str) -> bool:
+    """Whether the first part of an ORDER BY sorts ascending without saying so."""
+    with locked() as work:
+        return bool(parse(sql, _ORDER, work).parts[0]["orders"][0]["type"] == "ORDER_DEFAULT")
+
+
 def locked(json_errors: bool = False) -> Workspace:
     """A workspace whose queries reach what is registered in it, and neither files nor settings.
 

@@ -98,7 +98,7 @@ def test_each_rung_links_its_duplicates_and_a_row_records_the_strongest(tmp_path
     def rungs(*names: str, **options: object) -> dict[str, str]:
         chosen = [word for name in names for word in ("--rung", name)]
         more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-        dedup(tmp_path / "out", *chosen, *more, "--keep", "first")
+        dedup(tmp_path / "out", *chosen, *more, "--keep", "first", "--reconsider")
         return {id_: row["rung"] for id_, row in rows_of(tmp_path / "out").items() if not row["keep"]}
 
     assert rungs("bytes") == {"a2": "bytes"}
@@ -135,7 +135,7 @@ def test_the_keep_rule_picks_the_row_and_ties_go_to_the_smaller_id(tmp_path: Pat
         (("--keep-sql", "length(text) DESC"), "d"),
         (("--keep-sql", "image_width > 60 DESC, similarity"), "a"),
     ]:
-        dedup(out, *options)
+        dedup(out, *options, "--reconsider")
         assert [id_ for id_, row in rows_of(out).items() if row["keep"]] == [kept_id]
         assert {row["group"] for row in rows_of(out).values()} == {"a"}
     before = rows_of(out)
@@ -188,7 +188,7 @@ def test_a_dataset_without_the_columns_of_a_rung_is_refused(tmp_path: Path, dedu
 
 
 def test_the_documented_columns_match_the_table() -> None:
-    from pipeline.curation.dedup.run import SCHEMA
+    from pipeline.curation.dedup.tables import SCHEMA
 
     page = (ROOT / "docs" / "dedup.md").read_text()
     lines = page.partition("<!-- columns: dedup -->\n")[2].partition("\n\n")[0].splitlines()[2:]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.curation.dedup.keep import needed_columns
+from pipeline.curation.dedup.choice.keep import needed_columns
+from pipeline.curation.dedup.links.rungs import require_columns, rungs_of, searches
 from pipeline.curation.dedup.pairs.cells import cells_for
 from pipeline.curation.dedup.pairs.projections import LENGTHS
 from pipeline.curation.dedup.pairs.state import stored_count
-from pipeline.curation.dedup.rungs import rungs_of, searches
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
@@ -45,10 +45,11 @@ def plan(out: str, settings: DedupSettings) -> DedupPlan:
     dataset = Dataset.open(out)
     rungs = rungs_of(settings, dataset.identity)
     needed_columns(settings, dataset.identity)
+    require_columns(settings, dataset.identity)
     rows = count(out)
     known = {search.vector: stored_count(dataset.uri, search.name) for search in searches(settings, rungs).values()}
     met = min(rows, _CELLS_MET * rows // cells_for(rows))
     pairs = sum(max(0, rows - compared) * met for compared in known.values())
     length = dataset.identity.dim + 2 * min(dataset.identity.dim, LENGTHS[0])
     scratch_bytes = len(known) * rows * length * _FLOAT_BYTES
-    return DedupPlan(layout.dedup_uri(dataset.uri), tuple(map(str, rungs)), rows, known, pairs, scratch_bytes)
+    return DedupPlan(layout.dedup_uri(dataset.uri), rungs, rows, known, pairs, scratch_bytes)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
-from pipeline.dataset.scan import choose
+from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.phases import OnRows
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
@@ -41,14 +41,16 @@ class Rows:
     Attributes:
         work: the workspace with the table `rows`.
         count: N.
-        columns: names of the table's columns.
+        own: how many of them, the first ones, are of the dataset; the others are of references.
+        schema: the table's columns.
         vectors: by vector column, the path of a file of (N, D) float32; rows without that vector are zero.
         dim: D.
     """
 
     work: Workspace
     count: int
-    columns: tuple[str, ...]
+    own: int
+    schema: pa.Schema
     vectors: dict[str, str]
     dim: int
 
@@ -92,7 +94,8 @@ def gather_rows(
         on_rows: called with the rows read since the last call.
     """
     stored = [*dict.fromkeys([*KEY, *("text" if name == PLAIN_TEXT else name for name in columns)])]
-    schema = choose(dataset.identity.schema, stored)
+    schema = choose(dataset.identity.schema.append(RUN_DATE), stored)
+    read = [name for name in dict.fromkeys([*stored, *vectors]) if name != RUN_DATE.name]
     if PLAIN_TEXT in columns:
         schema = schema.append(pa.field(PLAIN_TEXT, pa.string()))
     files = {name: work.path(f"{name}.f32") for name in vectors}
@@ -100,7 +103,7 @@ def gather_rows(
     spool = Spool(work, "rows", schema.append(pa.field("row", pa.int64())))
     try:
         with spool:
-            for batch in latest(dataset.uri, [*stored, *vectors]):
+            for batch in latest(dataset.uri, read):
                 if batch.num_rows:
                     table = pa.Table.from_batches([batch])
                     spool.add(_with_plain_text(table.select(stored), schema))
@@ -110,7 +113,7 @@ def gather_rows(
     finally:
         for file in opened.values():
             file.close()
-    return Rows(work, spool.rows, tuple(schema.names), files, dataset.identity.dim)
+    return Rows(work, spool.rows, spool.rows, schema, files, dataset.identity.dim)
 
 
 def mapped(path: str, rows: int, dim: int) -> Vectors:

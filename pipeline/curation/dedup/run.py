@@ -1,47 +1,43 @@
 """Runs all steps of `hanclip dedup`, from a dataset to its table of duplicates.
 
 In: a dataset and settings. Out: `OUT/dedup/dedup.parquet`, one row for each of the latest rows, and a summary. The
-table depends only on the latest rows and the settings; the state under `OUT/_dedup/` only saves time.
+table depends on the latest rows, on the settings, and on which rows the previous table kept; the state under
+`OUT/_dedup/` only saves time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.curation.dedup.decisions import DedupDecisions, decide
-from pipeline.curation.dedup.keep import needed_columns
+from pipeline import storage
+from pipeline.curation.dedup.choice.decisions import DedupDecisions, decide
+from pipeline.curation.dedup.choice.earlier import read_earlier
+from pipeline.curation.dedup.choice.keep import needed_columns
+from pipeline.curation.dedup.links.ladder import build_ladder
+from pipeline.curation.dedup.links.pairs import EQUAL
+from pipeline.curation.dedup.links.rungs import needs, parts_in, require_columns, rungs_of, searches
+from pipeline.curation.dedup.never import read_never
+from pipeline.curation.dedup.notes import notes_of
 from pipeline.curation.dedup.pairs.incremental import NearVectors, find_near_vectors
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
-from pipeline.curation.dedup.rows import Rows, gather_rows
-from pipeline.curation.dedup.rung_pairs import EQUAL, RungPairs, equal_pairs, phash_pairs, vector_pairs
-from pipeline.curation.dedup.rungs import needs, rungs_of, searches
+from pipeline.curation.dedup.rows import gather_rows
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.tables import write_table
-from pipeline.curation.vectors import IMAGE, KEY, TEXT
+from pipeline.curation.dedup.tables import pairs_uri, write_decisions, write_pairs
+from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.identity import Identity
 from pipeline.phases import OnPhase, counted, ignore
-from pipeline.scratch.workspace import BATCH_ROWS, Workspace
+from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import Rung
 
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("source_fingerprint", pa.string(), nullable=False),
-        pa.field("group", pa.string()),
-        pa.field("rung", pa.string()),
-        pa.field("duplicate_of", pa.string()),
-        pa.field("cosine", pa.float32()),
-        pa.field("keep", pa.bool_(), nullable=False),
-    ]
-)
 _LARGEST = 5
+#: Since 2, a row is dropped only for a kept row that it is a duplicate of; before, all but one of a group were.
+_RULE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +51,11 @@ class Deduplication:
         groups: groups of two rows or more.
         by_rung: dropped rows by the rung on which they were dropped.
         largest: the largest groups: smallest id, and size.
-        lowest_cosine: smallest cosine of a dropped row with the kept one; low if other rows connect the two.
+        lowest_cosine: smallest cosine of a dropped row with the row that it duplicates.
         vectors, new_vectors: distinct vectors, and those that no earlier run has compared.
         compared: pairs of vectors that were compared.
+        pairs_uri: the table of pairs, if one was asked for.
+        notes: what a user may not expect.
     """
 
     uri: str
@@ -72,6 +70,8 @@ class Deduplication:
     vectors: int
     new_vectors: int
     compared: int
+    pairs_uri: str | None
+    notes: tuple[str, ...]
 
 
 def dedup(
@@ -91,56 +91,55 @@ def dedup(
         StorageError, RunError: it cannot be read or written; calling again resumes.
     """
     dataset = Dataset.open(out)
-    rungs = rungs_of(settings, dataset.identity)
+    uri, rungs = layout.dedup_uri(dataset.uri), rungs_of(settings, dataset.identity)
     by_rung = searches(settings, rungs)
-    columns = {name for rung in rungs for name in (needs(rung) - {IMAGE, TEXT}) | {EQUAL.get(rung, "id")}}
-    columns |= set(needed_columns(settings, dataset.identity))
+    columns, never = _columns(settings, rungs, dataset.identity), read_never(settings.not_duplicates)
     vectors = [search.vector for search in by_rung.values()]
     with Workspace() as work:
-        rows = gather_rows(dataset, work, sorted(columns), vectors, counted(on_phase, "Reading rows"))
+        rows = gather_rows(dataset, work, columns, vectors, counted(on_phase, "Reading rows"))
         found = {rung: find_near_vectors(out, rows, search, pmap, on_phase) for rung, search in by_rung.items()}
         on_phase("Grouping", 0, None)
-        ladder = [
-            vector_pairs(rows, rung, by_rung[rung], found[rung]) if rung in found else _pairs(rows, rung, settings)
-            for rung in rungs
-        ]
+        before = read_earlier(uri, rows, settings.reconsider)
+        ladder = build_ladder(rows, rungs, settings, {rung: (by_rung[rung], found[rung]) for rung in found}, never)
         decisions = decide(rows, ladder, settings, dataset.identity)
-        uri = layout.dedup_uri(dataset.uri)
         on_phase("Writing the table", 0, None)
-        footer = {"settings": settings.model_dump(mode="json"), "rungs": list(rungs)}
-        write_table(uri, SCHEMA, _tables(rows, decisions), footer)
-        return _summary(uri, decisions, found)
+        facts = {"settings": settings.model_dump(mode="json"), "rungs": list(rungs), "rule": _RULE}
+        if settings.pairs:
+            write_pairs(pairs_uri(dataset.uri), rows, ladder, facts)
+        else:
+            storage.delete(pairs_uri(dataset.uri))  # of an earlier run, about other groups
+        write_decisions(uri, rows, decisions, facts)
+        notes = notes_of(settings, before, decisions)
+        return _summary(uri, decisions, found, pairs_uri(dataset.uri) if settings.pairs else None, notes)
 
 
-def _pairs(rows: Rows, rung: Rung, settings: DedupSettings) -> RungPairs:
-    return phash_pairs(rows, settings.phash_radius) if rung is Rung.PHASH else equal_pairs(rows, rung)
+def _columns(settings: DedupSettings, rungs: tuple[str, ...], identity: Identity) -> list[str]:
+    """The columns to read, besides the key and the vectors."""
+    columns = {name for rung in parts_in(rungs) for name in (needs(rung) - {IMAGE, TEXT}) | {EQUAL.get(rung, "id")}}
+    return sorted(columns | set(needed_columns(settings, identity)) | set(require_columns(settings, identity)))
 
 
-def _tables(rows: Rows, decisions: DedupDecisions) -> Iterator[pa.Table]:
-    start = 0
-    for batch in pq.ParquetFile(rows.work.path("rows.parquet")).iter_batches(BATCH_ROWS, columns=list(KEY)):
-        block = slice(start, start + batch.num_rows)
-        yield pa.table({**dict(zip(KEY, batch.columns, strict=True)), **decisions.columns(block)})
-        start += batch.num_rows
-
-
-def _summary(uri: str, decisions: DedupDecisions, found: Mapping[Rung, NearVectors]) -> Deduplication:
+def _summary(
+    uri: str, decisions: DedupDecisions, found: Mapping[Rung, NearVectors], pairs: str | None, notes: tuple[str, ...]
+) -> Deduplication:
     dropped = int((~decisions.keep).sum())
     counts = Counter(decisions.rung[~decisions.keep].tolist())
-    sizes = np.bincount(decisions.group[decisions.group >= 0])
+    sizes = decisions.sizes
     largest = np.lexsort((np.arange(len(sizes)), -sizes))[:_LARGEST]
-    cosines = decisions.cosine[~np.isnan(decisions.cosine)]
+    cosines = decisions.distances.cosine[~np.isnan(decisions.distances.cosine)]
     return Deduplication(
         uri=uri,
-        rungs=tuple(map(str, decisions.rungs)),
+        rungs=decisions.rungs,
         rows=len(decisions.keep),
         kept=len(decisions.keep) - dropped,
         dropped=dropped,
         groups=len(sizes),
-        by_rung={str(rung): counts[position] for position, rung in enumerate(decisions.rungs) if counts[position]},
+        by_rung={rung: counts[position] for position, rung in enumerate(decisions.rungs) if counts[position]},
         largest=[(decisions.names[int(group)].as_py(), int(sizes[group])) for group in largest],
         lowest_cosine=float(cosines.min()) if len(cosines) else None,
         vectors=sum(one.vectors for one in found.values()),
         new_vectors=sum(one.new for one in found.values()),
         compared=sum(one.compared for one in found.values()),
+        pairs_uri=pairs,
+        notes=notes,
     )

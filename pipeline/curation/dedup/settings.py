@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.validation import Options
 from pipeline.vocabulary import Keep, Rung
@@ -17,10 +17,21 @@ TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
 class DedupSettings(Options):
     """What counts as a duplicate, and which row of a group stays."""
 
-    rungs: tuple[Rung, ...] = Field(
+    rungs: tuple[str, ...] = Field(
         default=(),
         description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
-        "text, near-text. If not given: bytes, pixels and image; in a dataset without images text and near-text.",
+        "text, near-text; image+text where both must hold. If not given: bytes, pixels and image; in a dataset without "
+        "images text and near-text.",
+    )
+    same: tuple[str, ...] = Field(
+        default=(),
+        description="Column of the dataset in which duplicates must agree, such as a size; several if given several "
+        "times.",
+    )
+    not_duplicates: str | None = Field(
+        default=None,
+        description="File with pairs of ids that are no duplicates of each other: Parquet with the columns id and "
+        "other, or CSV with two ids in each line.",
     )
     phash_radius: int = Field(
         default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most this many of 64 bits."
@@ -40,14 +51,43 @@ class DedupSettings(Options):
     )
     keep: Keep | None = Field(
         default=None,
-        description="Which row of a group stays: that of the highest similarity, of the largest image, or of the first "
+        description="Which of duplicates stays: that of the highest similarity, of the largest image, or of the first "
         "id. If not given: similarity if the dataset has it, else largest, else first.",
+    )
+    keep_margin: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Similarities this near to the best of a group count as equal; then pixels, bytes, format and date "
+        "decide.",
     )
     keep_sql: str | None = Field(
         default=None,
         min_length=1,
-        description="The same as an ORDER BY of DuckDB over the dataset's columns; its first row stays.",
+        description="The same as an ORDER BY of DuckDB over the dataset's columns, format, bytes and run_date; its "
+        "first row stays.",
     )
+    reconsider: bool = Field(
+        default=False,
+        description="Decide all rows anew. Else what an earlier run kept stays kept, and groups keep their names.",
+    )
+    pairs: bool = Field(
+        default=False,
+        description="Also write OUT/dedup/pairs.parquet: the pairs that link the groups, with rung and distance.",
+    )
+
+    @field_validator("rungs")
+    @classmethod
+    def _known_rungs(cls, rungs: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple("+".join(map(str, parts_of(name))) for name in rungs)
+
+
+def parts_of(rung: str) -> tuple[Rung, ...]:
+    """The parts of `image+text`, strongest first. Raises ValueError."""
+    parts = {part.strip() for part in rung.split("+")}
+    if unknown := sorted(parts - set(Rung)):
+        raise ValueError(f"{unknown[0]!r} is no rung: choose among {', '.join(Rung)}, or join some of them with +")
+    return tuple(known for known in Rung if known in parts)
 
 
 def digest(**values: object) -> str:

@@ -24,7 +24,7 @@ from pipeline.scratch.workspace import widened
 #: The commands that make the tables, and the columns that each table has at least.
 _MADE_BY = {"dedup": "dedup", "similarity": "similarity", "classes": "classify"}
 _KNOWN = {
-    "dedup": ("group", "rung", "duplicate_of", "cosine", "keep"),
+    "dedup": ("group", "group_size", "rung", "duplicate_of", "cosine", "bits", "keep"),
     "similarity": ("logit", "percentile", "chance"),
     "classes": ("label", "label_index", "probability", "margin"),
 }
@@ -98,7 +98,7 @@ class FilterColumns:
         """The command that makes the column `name`; None if unknown."""
         for table, known in _KNOWN.items():
             plain = name.lower().removeprefix(f"{table}_")
-            if table not in self.tables and plain in known:
+            if plain in known:  # the table is missing, or of a version that lacked the column
                 return f"hanclip {_MADE_BY[table]} {self.out}"
         return None
 

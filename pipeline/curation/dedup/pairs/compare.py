@@ -16,7 +16,7 @@ from pipeline.curation.dedup.union_find import UnionFind
 from pipeline.curation.vectors import Vectors
 
 #: Largest float32 error of a product. Scores this close to the threshold are computed again in float64.
-_SLACK = 1e-5
+SLACK = 1e-5
 _EXACT_AT_ONCE = 8192
 #: A tile with more candidates than both this count and this share of its pairs is compared in full.
 _FEW, _MANY = 4096, 0.005
@@ -84,29 +84,30 @@ def select(candidates: Candidates, near: Mask) -> TilePairs:
     """The candidates that turned out to be `near`."""
     assert candidates.i is not None
     assert candidates.j is not None
-    return _thinned(candidates.first, candidates.second, candidates.i[near], candidates.j[near])
+    return thinned(candidates.first, candidates.second, candidates.i[near], candidates.j[near])
 
 
 def compare(threshold: float, tile: Tile) -> TilePairs:
     """The pairs of a tile of vectors whose cosine is at least `threshold`. How blocks are cut makes no difference."""
     i, j, scores = _hits(threshold, tile)
-    near = scores >= threshold + _SLACK
+    near = scores >= threshold + SLACK
     doubtful = np.flatnonzero(~near)
     near[doubtful] = cosines(tile.one, i[doubtful], tile.other, j[doubtful]) >= threshold
-    return _thinned(tile.first, tile.second, i[near], j[near])
+    return thinned(tile.first, tile.second, i[near], j[near])
 
 
 def _hits(threshold: float, tile: Tile) -> tuple[Indices, Indices, Vectors]:
     """Positions and scores of the pairs at or just below the threshold, sorted by the first position."""
     scores = tile.one @ tile.other.T
-    i, j = np.divmod(np.flatnonzero(scores >= threshold - _SLACK), len(tile.other))
+    i, j = np.divmod(np.flatnonzero(scores >= threshold - SLACK), len(tile.other))
     if tile.same:
         once = i < j
         i, j = i[once], j[once]
     return i, j, scores[i, j]
 
 
-def _thinned(first: Indices, second: Indices, i: Indices, j: Indices) -> TilePairs:
+def thinned(first: Indices, second: Indices, i: Indices, j: Indices) -> TilePairs:
+    """The pairs `first[i]`, `second[j]`, sorted by i, without those that a dense cluster does not need."""
     kept = _spanning(i, j, len(first), len(second))
     crowded = np.concatenate([first[np.unique(i[~kept])], second[np.unique(j[~kept])]])
     return TilePairs(first[i[kept]], second[j[kept]], np.unique(crowded))

@@ -1,0 +1,1 @@
+"""Which rows are duplicates of each other, rung by rung, and under which further conditions."""

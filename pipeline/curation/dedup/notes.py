@@ -1,0 +1,44 @@
+"""What a user may not expect of a result, in sentences.
+
+In: the settings, the facts of the previous table, and the decisions. Out: notes, shown at the end and in `--json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.curation.dedup.choice.decisions import DedupDecisions
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.scratch.user_sql import sorts_ascending
+
+_RULE = ("keep", "keep_sql", "keep_margin")
+
+
+def notes_of(settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions) -> tuple[str, ...]:
+    """The notes; `before` has the facts of the previous table."""
+    return tuple(_notes(settings, before, decisions))
+
+
+def _notes(settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions) -> Iterator[str]:
+    if settings.keep_sql and sorts_ascending(settings.keep_sql):
+        yield (
+            f"--keep-sql {settings.keep_sql!r} sorts ascending: the row with the smallest value stays; write DESC for "
+            "the largest, or ASC to confirm"
+        )
+    if before is None or settings.reconsider:
+        return
+    if decisions.both:
+        yield (
+            f"{decisions.both:,} rows are duplicates by these settings but stay, since an earlier run kept them and "
+            "their counterparts; --reconsider decides anew"
+        )
+    default = DedupSettings().model_dump(mode="json")
+    then, now = {**default, **before.get("settings", {})}, settings.model_dump(mode="json")
+    if any(then[name] != now[name] for name in _RULE):
+        yield "the keep rule has changed; rows that an earlier run kept stay, and --reconsider applies the rule to all"
+    if "rule" not in before:
+        yield (
+            "the earlier table is of a version that kept one row of each group; what it kept stays, and rows without a "
+            "near row that stays are kept again"
+        )
