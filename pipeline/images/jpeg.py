@@ -47,9 +47,11 @@ def _is_ordinary(image: Image.Image) -> bool:
     layers = [tuple(layer[:3]) for layer in image.layer]
     if image.mode == "L":
         return layers == [(1, 1, 1)]
-    first, *others = layers
-    is_ycbcr = first[0] == 1 and others == [(2, 1, 1), (3, 1, 1)]
-    return is_ycbcr and first[1:] in _SAMPLINGS and image.info.get("adobe_transform", _YCBCR) == _YCBCR
+    if layers[1:] != [(2, 1, 1), (3, 1, 1)]:  # a damaged header may have none
+        return False
+    number, *sampling = layers[0]
+    is_ycbcr = number == 1 and image.info.get("adobe_transform", _YCBCR) == _YCBCR
+    return is_ycbcr and tuple(sampling) in _SAMPLINGS
 
 
 @cache

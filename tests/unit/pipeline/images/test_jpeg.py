@@ -82,6 +82,7 @@ def faults() -> dict[str, bytes]:
         "one bit": whole[:scan] + bytes([whole[scan] ^ 8]) + whole[scan + 1 :],
         "no tables": whole.replace(b"\xff\xc4", b"\xff\xe9"),
         "height 0": whole.replace(b"\x08\x00\x2f\x00\x3d", b"\x08\x00\x00\x00\x3d"),
+        "header without components": whole.replace(b"\xff\xc0\x00\x11", b"\xff\xc0\x00\x08"),
         "12 bits": whole.replace(b"\x08\x00\x2f\x00\x3d", b"\x0c\x00\x2f\x00\x3d"),
         "taller than its data": whole.replace(b"\x08\x00\x2f\x00\x3d", b"\x08\x00\x6f\x00\x3d"),
     }
