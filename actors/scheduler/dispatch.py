@@ -24,7 +24,7 @@ from ray.exceptions import OutOfMemoryError, RayError
 
 from actors.scheduler.backlog import Backlog, Limits
 from actors.scheduler.chunks import Chunk, OpenShard
-from actors.scheduler.failures import FailureBudget, FailureCause, cause_of, describe
+from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, describe
 from actors.scheduler.meter import Meter
 from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Pool, Pools, Worker
@@ -52,7 +52,7 @@ class Call:
 
 
 class Dispatcher:
-    """Feeds the pools until every shard is committed, or until the time given to `stop_within` is over.
+    """Feeds the pools until every shard of its `backlog` is committed, or until `stop_within` is over.
 
     Args:
         pools: a pool for each kind of call.
@@ -73,7 +73,7 @@ class Dispatcher:
         self._pools = pools
         self._limits = limits
         self._meter = meter
-        self._backlog = Backlog(shards, limits)
+        self.backlog = Backlog(shards, limits)
         self._failures = FailureBudget(oom_kills)
         self._placement = Placement(pools.values(), limits.placement_timeout_s)
         self._calls: dict[Any, Call] = {}
@@ -84,7 +84,7 @@ class Dispatcher:
         """Commit all shards.
 
         Args:
-            poll: called at least twice a second.
+            poll: called at least twice a second; may change the pools' sizes, and which workers leave.
             head_answers: whether Ray's head answers; may raise a RunError to end the run.
 
         Raises:
@@ -93,7 +93,7 @@ class Dispatcher:
         for pool in self._pools.values():
             for worker in pool.start():
                 self._set_up(pool, worker)
-        while not self._backlog.done:
+        while not self.backlog.done:
             self._feed()
             self._wait()
             poll()
@@ -104,7 +104,7 @@ class Dispatcher:
                 return
 
     def _fill(self) -> None:
-        """Start the actors that had to wait for a reserved place."""
+        """Start the actors that had to wait for a reserved place, or that the pools need since."""
         for pool in self._pools.values():
             for worker in pool.fill():
                 self._set_up(pool, worker)
@@ -122,12 +122,12 @@ class Dispatcher:
         """Open no more shards, and continue for `grace_s` with those that are at least half embedded."""
         if self._stop_at_s is None:
             self._stop_at_s = time.monotonic() + grace_s
-            self._backlog.wind_down()
+            self.backlog.wind_down()
 
     # --- feeding: the last stage first, so that nearly finished work leaves before more comes in --------------------
 
     def _feed(self) -> None:
-        backlog = self._backlog
+        backlog = self.backlog
         for pool in self._pools.values():
             pool.unreserve()
         _drain(backlog.full, self._write)
@@ -150,7 +150,7 @@ class Dispatcher:
     def _decode(self, chunk: Chunk, worker: Worker) -> None:
         method = worker.handle.decode.options(num_returns=2)
         payload, report = method.remote(chunk.shard, chunk.start, chunk.stop)
-        self._backlog.admit(chunk)
+        self.backlog.admit(chunk)
         self._submit("decode", worker, chunk, report, payload)
 
     def _embed(self, decoded: tuple[Chunk, Any]) -> bool:
@@ -198,35 +198,38 @@ class Dispatcher:
             call.worker.ready = True
             self._failures.setup_done()
         elif call.kind == "write":
-            self._backlog.close(call.work)
+            self.backlog.close(call.work)
             self._meter.committed(call.work.shard, report)
         else:
             self._meter.chunk_done(call.kind, call.work.rows, report)
             if call.kind == "decode":
-                self._backlog.chunk_decoded(call.work, call.payload)
-            elif self._backlog.chunk_embedded(call.work, call.payload):
+                self.backlog.chunk_decoded(call.work, call.payload)
+            elif self.backlog.chunk_embedded(call.work, call.payload):
                 self._failures.chunk_done()
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
     def _failed(self, call: Call, error: RayError) -> None:
         cause, message = cause_of(error), describe(error)
+        if call.worker.leaving and cause is FailureCause.DEATH:
+            cause = FailureCause.LEFT
         self._failures.failed(call.pool.role, call.kind, cause, message, isinstance(error, OutOfMemoryError))
         died = cause is FailureCause.DEATH or call.kind == "setup"
-        if died and (replacement := call.pool.replace(call.worker, message)):
+        if cause is FailureCause.LEFT:
+            call.pool.discard(call.worker)
+        elif died and (replacement := call.pool.replace(call.worker, message)):
             self._set_up(call.pool, replacement)
             self._meter.replaced()
         if call.kind == "write":
             self._write_failed(call.work, cause, message)
         elif call.kind != "setup":
-            blameless = cause in (FailureCause.LOST, FailureCause.OUTAGE)
-            self._backlog.chunk_failed(call.work, message, costs_attempt=not blameless)
+            self.backlog.chunk_failed(call.work, message, costs_attempt=cause not in BLAMELESS)
 
     def _write_failed(self, shard: OpenShard, cause: FailureCause, message: str) -> None:
         if cause is FailureCause.LOST:
             shard.start_over()
-        elif cause is FailureCause.OUTAGE or shard.write_failed():
-            self._backlog.full.append(shard)
+        elif cause in BLAMELESS or shard.write_failed():
+            self.backlog.full.append(shard)
         else:
             raise RunError(f"Shard {shard.shard.shard_id} cannot be written: {message}")
 

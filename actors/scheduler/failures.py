@@ -25,6 +25,8 @@ from pipeline.errors import HanclipError, RunError, UnavailableError
 #: More failures in a row, with no chunk embedded in between, than it takes to isolate one poison record in a chunk:
 #: beyond this, the fault is not in the records.
 _MAX_FAILURES_IN_A_ROW = 40
+#: Inputs that may be lost in a row: a large node takes many with it, and none of them is a fault of the work.
+_MAX_LOSSES = 1000
 #: Set-ups that may fail in a row.
 _MAX_FAILED_SETUPS = 6
 #: Chunks in a row that may find the store down after all their retries.
@@ -42,6 +44,7 @@ class FailureCause(Enum):
     DEATH = "the worker died"
     RAISED = "the worker raised"
     LOST = "an input was lost with its node"
+    LEFT = "the worker left with its node, which was announced"
     OUTAGE = "the object store is down"
     FATAL = "retrying cannot help"
 
@@ -52,6 +55,8 @@ def cause_of(error: RayError) -> FailureCause:
         return _raised(error.cause if error.cause is not None else error)
     if isinstance(error, (ObjectLostError, OwnerDiedError)):
         return FailureCause.LOST
+    if isinstance(error, RayActorError) and error.preempted:
+        return FailureCause.LEFT
     if isinstance(error, (RayActorError, OutOfMemoryError, WorkerCrashedError)):
         return FailureCause.DEATH
     return FailureCause.FATAL
@@ -95,6 +100,10 @@ def ray_errors_translated() -> Iterator[None]:
         ) from error
 
 
+#: Causes that cost a chunk no attempt.
+BLAMELESS = frozenset({FailureCause.LOST, FailureCause.LEFT, FailureCause.OUTAGE})
+
+
 class FailureBudget:
     """Counts failures in a row, and ends a run in which every call fails.
 
@@ -103,7 +112,7 @@ class FailureBudget:
     """
 
     def __init__(self, oom_kills: Callable[[], int] = lambda: 0) -> None:
-        self._in_a_row = self._setups = self._outages = self._killed_by_ray = 0
+        self._in_a_row = self._losses = self._setups = self._outages = self._killed_by_ray = 0
         self._oom_kills, self._kills_before = oom_kills, oom_kills()
 
     def setup_done(self) -> None:
@@ -112,7 +121,7 @@ class FailureBudget:
 
     def chunk_done(self) -> None:
         """A chunk was embedded, so all stages work."""
-        self._in_a_row = self._setups = self._outages = 0
+        self._in_a_row = self._losses = self._setups = self._outages = 0
 
     def memory_note(self) -> str:
         """How many processes were killed for lack of memory since the beginning, with the cure; empty if none."""
@@ -125,10 +134,15 @@ class FailureBudget:
     def failed(self, role: str, kind: str, cause: FailureCause, message: str, out_of_memory: bool = False) -> None:
         """Count a failed call on an actor of `role`; `out_of_memory`: Ray killed it because its node ran out of memory.
 
+        A call that ended because its node left costs nothing.
+
         Raises:
             RunError: the budget is used up, or retrying cannot help.
         """
-        self._in_a_row += 1
+        if cause is FailureCause.LEFT:
+            return
+        self._losses += cause is FailureCause.LOST
+        self._in_a_row += cause is not FailureCause.LOST
         self._killed_by_ray += out_of_memory
         self._setups += kind == "setup"
         self._outages += cause is FailureCause.OUTAGE
@@ -136,6 +150,7 @@ class FailureBudget:
             raise RunError(f"The object store is down: {message} Run the same command again when it is back.")
         if cause is FailureCause.FATAL or (kind == "setup" and cause is FailureCause.RAISED):
             raise RunError(f"The {role}s cannot continue: {message}")
-        if self._in_a_row > _MAX_FAILURES_IN_A_ROW or self._setups > _MAX_FAILED_SETUPS:
+        too_many = self._in_a_row > _MAX_FAILURES_IN_A_ROW or self._losses > _MAX_LOSSES
+        if too_many or self._setups > _MAX_FAILED_SETUPS:
             why = self.memory_note() or (_MAYBE_MEMORY if cause is FailureCause.DEATH else "")
             raise RunError(f"The {role}s keep failing, last with: {message} {why}".rstrip())

@@ -6,16 +6,14 @@ minutes, so the run waits; if there is none and no node can ever hold the actor,
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import ray
-from ray._private.worker import global_worker
 
+from actors.nodes.alive import alive_nodes
+from actors.nodes.autoscaler import autoscales
 from actors.scheduler.pool import Pool
 from pipeline import units
 from pipeline.errors import RunError
@@ -26,8 +24,6 @@ _LOG_EVERY_S = 60.0
 _CHECK_EVERY_S = 2.0
 #: Nodes that are started by hand, after the head, need a moment.
 _JOINING_S = 30.0
-#: Ray's name for the type of a node that no autoscaler started.
-_BY_HAND = re.compile(r"node_[0-9a-f]{56}")
 
 
 class Placement:
@@ -105,20 +101,11 @@ def _amount(name: str, value: float) -> str:
 
 
 def _nodes() -> list[Mapping[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node.resources for node in alive_nodes() if not node.leaving]
 
 
 def _may_fit(asks: Mapping[str, float]) -> bool:
     """Whether a node can hold the actor once it is idle, or may be added. Without any node, not even a head is left."""
     nodes = _nodes()
     fits = any(all(node.get(name, 0) >= value for name, value in asks.items()) for node in nodes)
-    return fits or (bool(nodes) and _autoscales())
-
-
-def _autoscales() -> bool:
-    """Whether nodes may be added by an autoscaler; assumed unless its own report shows that there is none."""
-    # The worker's client: the one of ray.experimental.internal_kv can be reset while this process stays connected.
-    raw = global_worker.gcs_client.internal_kv_get(b"__autoscaling_status", None)
-    report: dict[str, Any] = (json.loads(raw) if raw else {}).get("autoscaler_report") or {}
-    types = {*(report.get("active_nodes") or {}), *(report.get("idle_nodes") or {})}
-    return not types or not all(_BY_HAND.fullmatch(name) for name in types)
+    return fits or (bool(nodes) and autoscales() is not False)

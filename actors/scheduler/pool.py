@@ -7,11 +7,12 @@ reserved place; the others then follow once that is held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors.scheduler.reserved import ReservedPlace
 from actors.scheduler.stages import CallKind
@@ -25,11 +26,13 @@ class Worker:
 
     Attributes:
         setup: reference of its set-up call.
-        placed: reference that is ready when the actor runs on a node.
+        placed: reference to the id of its node, ready when the actor runs there.
+        node: that id, once it is known.
         calls: number of calls in flight on it.
         ready: whether its set-up returned.
         exclusive: whether a suspect call runs on it.
         reserved: whether it goes to the pool's reserved place.
+        leaving: whether it gets no more calls and ends with those that it has.
     """
 
     handle: Any
@@ -39,7 +42,9 @@ class Worker:
     ready: bool = False
     exclusive: bool = False
     reserved: bool = False
+    leaving: bool = False
     dead: bool = False
+    node: str = ""
 
 
 class Pool:
@@ -53,6 +58,9 @@ class Pool:
         slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
         asks: what an actor asks of a node, by Ray's names of resources; for messages.
         place: reserved for one of the actors.
+
+    Attributes:
+        leaving: ids of the nodes that announced their end.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class Pool:
         self._place = place
         self.size = size
         self._reserved: Worker | None = None
+        self.leaving: frozenset[str] = frozenset()
         self.workers: list[Worker] = []
 
     def start(self) -> list[Worker]:
@@ -80,18 +89,20 @@ class Pool:
 
     def fill(self) -> list[Worker]:
         """Create the missing actors, only one until its reserved place is held; returns the new workers."""
-        missing = max(0, self.size - len(self.workers))
+        staying = sum(not worker.leaving for worker in self.workers)
+        missing = max(0, self.size - staying)
         if missing and self._place and not self._place.granted:
-            missing = 0 if self.workers else 1
+            missing = 0 if staying else 1
         if missing:
             logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
         return [self._add() for _ in range(missing)]
 
     def _add(self) -> Worker:
-        reserved = self._place is not None and not any(worker.reserved for worker in self.workers)
-        handle = self._make(**self._place.options) if self._place and reserved else self._make()
-        placed = handle.__ray_ready__.remote()  # before the set-up, which may take minutes
-        worker = Worker(handle, handle.setup.remote(), placed, reserved=reserved)
+        taken = any(worker.reserved for worker in self.workers)
+        place = None if taken or (self.leaving and self._place and self._place.node in self.leaving) else self._place
+        handle = self._make(**place.options) if place else self._make()
+        placed = handle.__ray_call__.remote(_node_of)  # before the set-up, which may take minutes
+        worker = Worker(handle, handle.setup.remote(), placed, reserved=place is not None)
         self.workers.append(worker)
         return worker
 
@@ -118,7 +129,7 @@ class Pool:
         A suspect call needs an idle worker. If there is none, the least loaded one is reserved: it gets no new calls
         until it is idle.
         """
-        usable = [worker for worker in self.workers if worker.ready and not worker.exclusive]
+        usable = [worker for worker in self.workers if worker.ready and not worker.exclusive and not worker.leaving]
         if suspect:
             self._reserved = min(usable, key=lambda worker: worker.calls, default=None)
             return self._reserved if self._reserved is not None and self._reserved.calls == 0 else None
@@ -137,20 +148,49 @@ class Pool:
             self._reserved = None
 
     def release(self, worker: Worker) -> None:
-        """Count a call on `worker` as ended, successfully or not."""
+        """Count a call on `worker` as ended, successfully or not; a worker that leaves ends with its last call."""
         worker.calls -= 1
         if worker.calls == 0:
             worker.exclusive = False
+            if worker.leaving:
+                self.discard(worker)
 
     def replace(self, worker: Worker, reason: str) -> Worker | None:
         """Replace a dead actor by a new one; None if that was already done."""
         if worker.dead:
             return None
-        if worker is self._reserved:
-            self._reserved = None
-        self._end(worker)
+        self.discard(worker)
         logger.warning("Replacing a %s: %s", self.role, reason)
         return self._add()
+
+    def discard(self, worker: Worker) -> None:
+        """End an actor unless it is dead; `fill` starts another one if the pool is then too small."""
+        if not worker.dead:
+            self._end(worker)
+
+    def leave_nodes(self, nodes: frozenset[str]) -> None:
+        """Let all workers on these nodes leave, and start none there."""
+        self.leaving = nodes
+        if nodes:
+            self._locate()
+            self.leave([worker for worker in self.workers if worker.node in nodes and not worker.leaving])
+
+    def leave(self, workers: Iterable[Worker]) -> None:
+        """Give these no more calls, and end each when it has none in flight."""
+        for worker in workers:
+            worker.leaving = True
+            if worker.calls == 0:
+                self.discard(worker)
+
+    def _locate(self) -> None:
+        """Note the nodes of the workers that were placed since the last time."""
+        unknown = {worker.placed: worker for worker in self.workers if not worker.node}
+        placed = ray.wait(list(unknown), num_returns=len(unknown), timeout=0)[0] if unknown else []
+        for reference in placed:
+            try:
+                unknown[reference].node = ray.get(reference)
+            except RayError as error:  # It died, which its set-up reports, too.
+                logger.debug("A %s has no node: %s", self.role, error)
 
     def rest(self) -> None:
         """Keep the actors for another run, except those with abandoned calls in flight."""
@@ -164,9 +204,16 @@ class Pool:
             self._end(worker)
 
     def _end(self, worker: Worker) -> None:
+        if worker is self._reserved:
+            self._reserved = None
         worker.dead = True
         self.workers.remove(worker)
         ray.kill(worker.handle, no_restart=True)
+
+
+def _node_of(_: object) -> str:
+    """The id of the node on which an actor calls this."""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 #: A pool for each kind of call, in the order of the work.

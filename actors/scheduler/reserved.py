@@ -39,7 +39,11 @@ class Reservation:
     def place(self, role: str) -> ReservedPlace:
         """The place of an actor of this role, which waits there until the place is held and empty."""
         strategy = PlacementGroupSchedulingStrategy(self._group, self._roles.index(role))
-        return ReservedPlace(self, {"scheduling_strategy": strategy})
+        return ReservedPlace(self, self._roles.index(role), {"scheduling_strategy": strategy})
+
+    def node(self, index: int) -> str:
+        """The id of the node that holds a place; empty until one does."""
+        return str(placement_group_table(self._group)["bundles_to_node_id"].get(index, ""))
 
     def release(self) -> None:
         """Give the places back; actors that are still there end."""
@@ -51,12 +55,18 @@ class ReservedPlace:
     """A place for one actor, which is created with `options`."""
 
     reservation: Reservation
+    index: int
     options: Mapping[str, Any]
 
     @property
     def granted(self) -> bool:
         """Whether the place is held, with all others of its reservation."""
         return self.reservation.granted
+
+    @property
+    def node(self) -> str:
+        """The id of its node; Ray looks for another one when that is gone."""
+        return self.reservation.node(self.index)
 
 
 def _positive(asked: Mapping[str, float]) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ray.exceptions import ObjectStoreFullError, RayTaskError
+from ray.exceptions import ObjectStoreFullError, RayActorError, RayTaskError
 
-from actors.scheduler.failures import FailureBudget, FailureCause, ray_errors_translated
+from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, ray_errors_translated
 from pipeline.errors import NotFoundError, RunError
 
 
@@ -49,3 +49,15 @@ def test_errors_of_ray_become_our_own_and_those_of_a_call_stay() -> None:
     with pytest.raises(NotFoundError, match="no such object") as caught, ray_errors_translated():
         raise RayTaskError("task", "its traceback", raised).as_instanceof_cause()
     assert str(caught.value) == "no such object"
+
+
+def test_a_node_that_leaves_costs_no_chunk_an_attempt_and_ends_no_run() -> None:
+    left, died = (cause_of(RayActorError(preempted=announced)) for announced in (True, False))
+    assert (left, died) == (FailureCause.LEFT, FailureCause.DEATH)
+    assert left in BLAMELESS
+    assert died not in BLAMELESS
+    budget = FailureBudget()
+    for cause in (FailureCause.LEFT, FailureCause.LOST):
+        for _ in range(100):
+            budget.failed("embedder", "embed", cause, "its node left")
+    assert "keep failing" in fail_until_the_end(budget, FailureCause.RAISED)
