@@ -31,13 +31,14 @@ _EMBEDDER_BYTES = 600 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run may use."""
+    """What a run may use now. `autoscaled`: an autoscaler adds nodes for actors that find no place."""
 
     cpus: float
     gpus: float
     memory_bytes: float
     object_store_bytes: float
     gpus_by_node: tuple[float, ...] = ()
+    autoscaled: bool = False
 
     def places(self, gpus_each: float) -> int:
         """How many actors with `gpus_each` GPUs fit: a share of a GPU never spans two, nor an actor two nodes."""
@@ -101,22 +102,46 @@ def size_crew(
     cpus = max(1, int(resources.cpus))
     gpus_each = _gpus_per_embedder(resources, cluster)
     if gpus_each:
-        shares = _gpu_shares(cpus, resources, gpus_each, cluster)
-    else:
-        shares = _cpu_shares(cpus, resources.memory_bytes, weights_bytes, cluster)
+        _require_gpus(resources, gpus_each, cluster)
+    shares = _shares(resources, gpus_each, weights_bytes, cluster)
     asked = shares.decoders * shares.cpus_per_decoder + shares.embedders * shares.cpus_per_embedder
-    shrink = min(1.0, cpus / asked)
+    # An actor that asks for its full share makes an autoscaler add a node.
+    shrink = 1.0 if resources.autoscaled else min(1.0, cpus / asked)
     return CrewSize(
         decoders=shares.decoders,
         embedders=shares.embedders,
-        writers=-(-shares.decoders // _DECODERS_PER_WRITER),
+        writers=writers_for(shares.decoders),
         cpus_per_decoder=_rounded_down(shares.cpus_per_decoder * shrink),
         cpus_per_embedder=_rounded_down(shares.cpus_per_embedder * shrink),
         gpus_per_embedder=gpus_each,
         embedder_threads=max(1, cpus // shares.embedders),
         chunk_rows=max(model.batch_size or 0, _chunk_rows(image_size, *shares.chunk_rows)),
-        inflight_bytes=cluster.inflight_bytes or int(resources.object_store_bytes * OBJECT_STORE_SHARE),
+        inflight_bytes=_inflight_bytes(resources, cluster),
     )
+
+
+def resize_crew(size: CrewSize, resources: Resources, cluster: ClusterConfig, weights_bytes: int) -> CrewSize:
+    """The crew for a cluster whose nodes have changed: each actor asks for the same, and as many as fit.
+
+    Args:
+        size: the crew so far.
+        resources: of the cluster now.
+        cluster: the user's settings; numbers of actors in it stay.
+        weights_bytes: as for `size_crew`.
+    """
+    shares = _shares(resources, size.gpus_per_embedder, weights_bytes, cluster)
+    return replace(
+        size,
+        decoders=shares.decoders,
+        embedders=shares.embedders,
+        writers=writers_for(shares.decoders),
+        inflight_bytes=_inflight_bytes(resources, cluster),
+    )
+
+
+def writers_for(decoders: int) -> int:
+    """How many writers keep up with `decoders`."""
+    return -(-decoders // _DECODERS_PER_WRITER)
 
 
 def weights_bytes(model: ModelSpec) -> int:
@@ -127,37 +152,53 @@ def weights_bytes(model: ModelSpec) -> int:
 
 def _gpus_per_embedder(resources: Resources, cluster: ClusterConfig) -> float:
     gpus_each = cluster.gpus_per_embedder
+    if gpus_each is None and resources.gpus < 1 and resources.autoscaled:
+        raise ConfigError(
+            "The cluster has no GPU now, and its autoscaler may or may not be able to add one, which Ray does not say:"
+            " give --gpus-per-embedder 1 to wait for a node with a GPU, or --gpus-per-embedder 0 to compute on CPUs."
+        )
     if gpus_each is None:
         return 1.0 if resources.gpus >= 1 else 0.0
     if gpus_each > 1 and gpus_each != int(gpus_each):
         raise ConfigError(f"--gpus-per-embedder {gpus_each:g}: give a share of one GPU, or a whole number of GPUs.")
-    if gpus_each and not resources.places(gpus_each):
+    return gpus_each
+
+
+def _require_gpus(resources: Resources, gpus_each: float, cluster: ClusterConfig) -> None:
+    """Refuse embedders that do not fit, unless an autoscaler may add the GPUs."""
+    fitting = resources.places(gpus_each)
+    if resources.autoscaled:
+        return
+    if not fitting:
         raise ConfigError(
             f"An embedder asks for {gpus_each:g} GPUs on one node, and the cluster has {resources.gpus:g} in all: "
             "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
         )
-    return gpus_each
-
-
-def _gpu_shares(cpus: int, resources: Resources, gpus_each: float, cluster: ClusterConfig) -> _Shares:
-    """Embedders get GPUs and no CPU, so that decoders that were placed first cannot keep one from its GPU."""
-    fitting = resources.places(gpus_each)
-    embedders = cluster.embedders or fitting
-    if embedders > fitting:
+    if cluster.embedders and cluster.embedders > fitting:
         raise ConfigError(
-            f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs, which hold"
-            f" {fitting}: lower --embedders or --gpus-per-embedder."
+            f"{cluster.embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs, which"
+            f" hold {fitting}: lower --embedders or --gpus-per-embedder."
         )
-    decoders = min(max(1, cpus - embedders), int(resources.memory_bytes / _DECODER_BYTES) or 1)
-    return _Shares(cluster.decoders or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
 
 
-def _cpu_shares(cpus: int, memory_bytes: float, weights_bytes: int, cluster: ClusterConfig) -> _Shares:
-    """A decoder and an embedder per CPU, unless fewer fit into memory."""
+def _shares(resources: Resources, gpus_each: float, weights_bytes: int, cluster: ClusterConfig) -> _Shares:
+    """Embedders get GPUs and no CPU, so that decoders that were placed first cannot keep one from its GPU.
+
+    Without GPUs: a decoder and an embedder per CPU, unless fewer fit into memory.
+    """
+    cpus, memory_bytes = max(1, int(resources.cpus)), resources.memory_bytes
+    if gpus_each:
+        embedders = cluster.embedders or max(1, resources.places(gpus_each))
+        decoders = min(max(1, cpus - embedders), int(memory_bytes / _DECODER_BYTES) or 1)
+        return _Shares(cluster.decoders or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
     each = _EMBEDDER_BYTES + _MODEL_COPIES * weights_bytes
     embedders = cluster.embedders or min(cpus, int(memory_bytes / (each + _DECODER_BYTES)) or 1)
     decoders = min(cpus, max(1, int((memory_bytes - embedders * each) / _DECODER_BYTES)))
     return _Shares(cluster.decoders or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
+
+
+def _inflight_bytes(resources: Resources, cluster: ClusterConfig) -> int:
+    return cluster.inflight_bytes or int(resources.object_store_bytes * OBJECT_STORE_SHARE)
 
 
 def _chunk_rows(image_size: int, least: int, most: int) -> int:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.crew import limits
-from actors.crew_size import CrewSize
+from actors.crew_size import CrewSize, Resources, resize_crew, weights_bytes
+from actors.elastic.elastic_crew import CrewRules, ElasticCrew
 from actors.exiting import stop_message
 from actors.machine.cgroups import Cgroups
 from actors.reporting.bottleneck import find_bottleneck
 from actors.reporting.files import Reporter
+from actors.scheduler.backlog import Limits
 from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.failures import ray_errors_translated
 from actors.scheduler.meter import Meter
+from actors.scheduler.stages import CallKind
 from actors.session import Session
 from actors.stopping import StopRequest, StopSignal, signal_of
 from pipeline.config import RunConfig
@@ -112,10 +115,11 @@ class _PlannedRun:
             return self._stopped(self.stop.number)
         try:
             with session.crew(self.config, self.plan, self.model, self.crew) as pools:
-                bounds = limits(self.config, self.plan, self.model, self.crew)
+                bounds = self._limits(self.crew)
                 oom_kills = Cgroups().oom_kills
                 dispatcher = Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills)
-                notes = self._dispatch(dispatcher, session)
+                elastic = ElasticCrew(self._rules(session), pools, dispatcher.backlog, self.meter, session.cluster)
+                notes = self._dispatch(dispatcher, session, elastic)
         except (KeyboardInterrupt, SystemExit) as early:  # A signal while Ray started, or a second Ctrl-C.
             self.stop.record(signal_of(early))
             return self._stopped(self.stop.number or signal_of(early))
@@ -129,13 +133,28 @@ class _PlannedRun:
         # A signal now waits for the summary: everything is committed.
         return self.end("complete", notes=notes)
 
-    def _dispatch(self, dispatcher: Dispatcher, session: Session) -> tuple[str, ...]:
+    def _limits(self, crew: CrewSize) -> Limits:
+        return limits(self.config, self.plan, self.model, crew)
+
+    def _rules(self, session: Session) -> CrewRules:
+        cluster, size = self.config.cluster, self.crew
+
+        def resize(resources: Resources) -> CrewSize:
+            return resize_crew(size, resources, cluster, weights_bytes(self.model))
+
+        chosen: dict[CallKind, int | None] = {"decode": cluster.decoders, "embed": cluster.embedders}
+        fixed = frozenset(call for call, number in chosen.items() if number is not None)
+        return CrewRules(size, resize, self._limits, session.sized_for, fixed)
+
+    def _dispatch(self, dispatcher: Dispatcher, session: Session, elastic: ElasticCrew) -> tuple[str, ...]:
         """Commit the shards; returns notes for the summary."""
 
         def poll() -> None:
             if self.stop.number is not None:
                 self.meter.state("stopping")
                 dispatcher.stop_within(self.config.cluster.grace_s)
+            if session.head_answers():
+                elastic.adjust(time.monotonic())
             self.reporter.report_if_due()
 
         with ray_errors_translated():
@@ -190,7 +209,7 @@ class _PlannedRun:
             seconds=seconds,
             actors_replaced=progress.actors_replaced,
             startup_s=seconds - meter.flowing_s(),
-            bottleneck=find_bottleneck(meter.busy(), meter.working_s(), self.crew),
+            bottleneck=find_bottleneck(meter.busy(), meter.working_s(), self._crew_at_last()),
             exit_code=exit_code,
             message=message,
             rows_in_source=plan.rows_in_source,
@@ -199,7 +218,14 @@ class _PlannedRun:
             notes=(*plan.source.notes, *notes),
             examples=_examples(held, progress.stats.quarantined) if held else {},
             skipped=plan.source.skipped,
+            crew_changes=progress.crew_changes,
         )
+
+    def _crew_at_last(self) -> CrewSize:
+        """The crew as it is now."""
+        actors = self.meter.actors
+        decoders, embedders = actors.get("decode") or self.crew.decoders, actors.get("embed") or self.crew.embedders
+        return replace(self.crew, decoders=decoders, embedders=embedders)
 
 
 def _examples(held: HeldCount, reasons: Iterable[str]) -> dict[str, str]:

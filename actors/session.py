@@ -19,8 +19,9 @@ from pydantic import BaseModel
 
 from actors import crew
 from actors.crew_size import CrewSize, size_crew, weights_bytes
-from actors.machine.cluster import Connection, address_of, cluster_resources, connected
+from actors.machine.cluster import Connection, address_of, cluster_now, connected, resources_of
 from actors.machine.local_ray import local_resources
+from actors.nodes.watch import ClusterState
 from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.reserved import Reservation
 from actors.stopping import StopSignal
@@ -52,6 +53,7 @@ class Session:
         self._kept_logs = ""
         self._kept: _KeptEmbedders | None = None
         self._models: dict[ModelConfig, ModelSpec] = {}
+        self._sized_for: ClusterState | None = None
 
     def __enter__(self) -> Self:
         """Join the cluster, if one is configured.
@@ -78,7 +80,10 @@ class Session:
         """How many actors a run gets: as for the previous run if it asks for the same, else by the resources now."""
         if self._kept is not None and self._kept.sections == _sections(config):
             return self._kept.size
-        resources = cluster_resources() if self._connection else local_resources()
+        resources = local_resources()
+        if self._connection:
+            self._sized_for = cluster_now()
+            resources = resources_of(self._sized_for)
         return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
     @contextmanager
@@ -115,6 +120,15 @@ class Session:
             return True
         self._connection.require_head()
         return self._connection.answers
+
+    @property
+    def sized_for(self) -> ClusterState | None:
+        """The cluster for which the last crew was sized; None before there is a Ray."""
+        return self._sized_for
+
+    def cluster(self) -> ClusterState | None:
+        """The cluster as it was last seen; None before that."""
+        return self._connection.nodes.latest if self._connection else None
 
     def _leave_lost_cluster(self) -> None:
         """Disconnect from a cluster whose head is gone, before Ray ends the process; the next run connects again."""

@@ -21,6 +21,8 @@ from actors.machine.interruptible import interruptible
 from actors.machine.local_ray import local_ray
 from actors.machine.ray_folder import RayFolder
 from actors.machine.starting import abandon, quiet_ray, shut_down, subdued_ray
+from actors.nodes.watch import ClusterState, NodeWatch, cluster_state, nodes_watched
+from actors.scheduler.failures import ray_errors_translated
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig
 from pipeline.errors import RunError
@@ -48,14 +50,19 @@ class Connection:
     """A connection to Ray.
 
     Attributes:
-        resources: of the cluster when it was joined.
+        nodes: the nodes of the cluster, looked at every second.
         folder: of a local Ray which ends with the connection.
         watch: over the head; None if the connection is someone else's.
     """
 
-    resources: Resources
+    nodes: NodeWatch
     folder: RayFolder | None = None
     watch: HeadWatch | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """Of the cluster right now. Raises RunError if its head does not answer."""
+        return resources_of(cluster_now())
 
     @property
     def answers(self) -> bool:
@@ -86,7 +93,8 @@ def connected(cluster: ClusterConfig) -> Iterator[Connection]:
         SystemExit: a signal to stop arrived meanwhile.
     """
     if ray.is_initialized():
-        yield Connection(cluster_resources())
+        with nodes_watched() as nodes:
+            yield Connection(nodes)
         return
     # The scheduler reads the error from a failed call's report; Ray would print a traceback for its other result.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -95,8 +103,9 @@ def connected(cluster: ClusterConfig) -> Iterator[Connection]:
         local_ray() if address is None else _joined(address) as folder,
         head_watched(str(ray.get_runtime_context().gcs_address)) as watch,
         quiet_ray(),
+        nodes_watched() as nodes,
     ):
-        yield Connection(cluster_resources(), folder, watch)
+        yield Connection(nodes, folder, watch)
 
 
 @contextmanager
@@ -164,13 +173,24 @@ def _require_node(address: str, stop: StopSignal) -> None:
         time.sleep(0.5)
 
 
-def cluster_resources() -> Resources:
-    """Resources of the connected cluster right now."""
-    total = ray.cluster_resources()
+def cluster_now() -> ClusterState:
+    """The connected cluster right now. Raises RunError if its head does not answer."""
+    with ray_errors_translated():
+        return cluster_state()
+
+
+def resources_of(state: ClusterState) -> Resources:
+    """Resources of those nodes that do not leave."""
+    there = [node.resources for node in state.staying]
+
+    def total(name: str) -> float:
+        return sum(resources.get(name, 0.0) for resources in there)
+
     return Resources(
-        cpus=total.get("CPU", 1.0),
-        gpus=total.get("GPU", 0.0),
-        memory_bytes=total.get("memory", 4 * 2**30),
-        object_store_bytes=total.get("object_store_memory", 2**30),
-        gpus_by_node=tuple(node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]),
+        cpus=total("CPU"),
+        gpus=total("GPU"),
+        memory_bytes=total("memory") or 4 * 2**30,
+        object_store_bytes=total("object_store_memory") or 2**30,
+        gpus_by_node=tuple(resources.get("GPU", 0.0) for resources in there),
+        autoscaled=state.autoscaled,
     )

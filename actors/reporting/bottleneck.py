@@ -27,7 +27,7 @@ def find_bottleneck(busy: Mapping[str, float], seconds: float, crew: CrewSize) -
     """
     if not busy:
         return None
-    stage = _busiest(busy)
+    stage = busiest(busy)
     if seconds < _SHORT_S or busy[stage.name] < _BUSY:
         return Bottleneck(None, dict(busy), "no stage was busy for long: too few records to tell")
     share = f"{busy[stage.name]:.0%}".replace("%", " % of the time")
@@ -37,8 +37,11 @@ def find_bottleneck(busy: Mapping[str, float], seconds: float, crew: CrewSize) -
     )
 
 
-def _busiest(busy: Mapping[str, float]) -> StageSpec:
-    """A decoder reads one chunk while it decodes another, so reading is the limit only if decoders are mostly idle."""
+def busiest(busy: Mapping[str, float]) -> StageSpec:
+    """The stage that sets the pace: by name, the share of time that the actors of each stage worked.
+
+    A decoder reads one chunk while it decodes another, so reading is the limit only if decoders are mostly idle.
+    """
     stage = max((stage for stage in STAGES if stage is not READ), key=lambda stage: busy[stage.name])
     if busy[READ.name] > busy[stage.name] and busy[DECODE.name] < _BUSY:
         return READ

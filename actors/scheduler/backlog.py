@@ -46,6 +46,7 @@ class Backlog:
         suspects: chunks to decode again, each alone on its actor.
         decoded: chunks with the reference of their batch, waiting for an embedder.
         full: shards with all results, waiting for a writer.
+        limits: what may be in flight; larger ones may replace them at any time.
     """
 
     def __init__(self, shards: Iterator[Shard], limits: Limits) -> None:
@@ -55,7 +56,7 @@ class Backlog:
         self.full: deque[OpenShard] = deque()
         self._planned = shards
         self._more = True
-        self._limits = limits
+        self.limits = limits
         self._inflight_rows = 0
 
     @property
@@ -64,9 +65,14 @@ class Backlog:
         return not self._more and not self.shards
 
     @property
+    def fresh(self) -> bool:
+        """Whether records are left that no decoder has been given yet."""
+        return self._more or any(shard.rows_uncut for shard in self.shards.values())
+
+    @property
     def inflight_bytes(self) -> int:
         """Bytes of records between admission and the end of embedding."""
-        return self._inflight_rows * self._limits.bytes_per_row
+        return self._inflight_rows * self.limits.bytes_per_row
 
     def waiting(self, call: CallKind) -> int:
         """Chunks, or for `write` shards, that wait for such a call; fresh chunks are not counted."""
@@ -75,9 +81,9 @@ class Backlog:
 
     def admits(self) -> bool:
         """Whether one more chunk fits the limits; the first always fits the limit on bytes."""
-        n_bytes = self.inflight_bytes + self._limits.chunk_rows * self._limits.bytes_per_row
-        fits = n_bytes <= self._limits.inflight_bytes or self._inflight_rows == 0
-        waiting = len(self.decoded) > self._limits.waiting_chunks or len(self.full) > self._limits.waiting_shards
+        n_bytes = self.inflight_bytes + self.limits.chunk_rows * self.limits.bytes_per_row
+        fits = n_bytes <= self.limits.inflight_bytes or self._inflight_rows == 0
+        waiting = len(self.decoded) > self.limits.waiting_chunks or len(self.full) > self.limits.waiting_shards
         return fits and not waiting
 
     def admit(self, chunk: Chunk) -> None:
@@ -106,7 +112,7 @@ class Backlog:
         if shard is None:
             self._more = False
             return None
-        opened = self.shards[shard.shard_id] = OpenShard(shard, self._limits.chunk_rows, decoder=decoder)
+        opened = self.shards[shard.shard_id] = OpenShard(shard, self.limits.chunk_rows, decoder=decoder)
         return opened
 
     def chunk_decoded(self, chunk: Chunk, batch: Any) -> None:

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 
 from actors.scheduler.metrics import Metrics
 from actors.scheduler.pool import Pools
-from actors.scheduler.stages import STAGES, WAITING_FOR, CallKind
+from actors.scheduler.stages import CALLS, STAGES, WAITING_FOR, CallKind, Labour
 from pipeline.jobs.progress import Progress, StageProgress, State, utc_now
 from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
@@ -23,6 +23,7 @@ _WORK_FIELDS = tuple(count.name for count in fields(Stats) if count.name not in 
 _WINDOW_S = 30.0
 #: Shortest span of a rate, so that the first chunk does not show as a peak.
 _MIN_SPAN_S = 2.0
+_CREW_CHANGES = 20
 #: Seconds of embedding before an ETA is reported: the rate of the first chunks is not representative.
 _STEADY_S = 10.0
 
@@ -51,7 +52,7 @@ class Meter:
     """Counts of one run.
 
     The progress' counts of records hold what is committed, never more than the dataset; `work` also holds the seconds
-    and bytes of open shards.
+    and bytes of open shards. `actors` are those that are ready, by kind of call.
     """
 
     def __init__(self, run_id: str, rows_planned: int, rows_already_done: int, shards_planned: int) -> None:
@@ -72,7 +73,9 @@ class Meter:
         self.rows_elsewhere = 0
         self.rows_done = 0
         self.work = Stats()
-        self._actors: Mapping[CallKind, int] = {}
+        self.actors: Mapping[CallKind, int] = {}
+        self._actor_s: dict[CallKind, float] = defaultdict(float)
+        self._levels_s = 0.0
         self._queued: Mapping[CallKind, int] = {}
 
     @property
@@ -87,7 +90,7 @@ class Meter:
     def chunk_done(self, call: CallKind, rows: int, stats: Stats) -> None:
         """Count a finished decode or embed call over `rows` records."""
         if self._first_work_s is None:
-            self._first_work_s = time.monotonic() - stats.read_s - stats.decode_s
+            self._levels_s = self._first_work_s = time.monotonic() - stats.read_s - stats.decode_s
         if call == "embed" and self._embedding_s is None:
             self._embedding_s = time.monotonic() - stats.embed_s
         self.work += stats
@@ -113,17 +116,23 @@ class Meter:
         self._progress = replace(self._progress, actors_replaced=self._progress.actors_replaced + 1)
         self._metrics.replaced()
 
+    def crew_changed(self, change: str) -> None:
+        """Keep what changed in the number of actors, for displays."""
+        changes = (*self._progress.crew_changes, change)[-_CREW_CHANGES:]
+        self._progress = replace(self._progress, crew_changes=changes)
+
     def levels(self, queued: Mapping[CallKind, int], inflight_bytes: int, pools: Pools) -> None:
         """Record the queues, the bytes in flight and the actors that are ready."""
         self._queued = queued
-        self._actors = {call: pool.ready for call, pool in pools.items()}
-        waiting_for = next((WAITING_FOR[call] for call, ready in self._actors.items() if not ready), "")
+        self._count_actor_time()
+        self.actors = {call: pool.ready for call, pool in pools.items()}
+        waiting_for = next((WAITING_FOR[call] for call, ready in self.actors.items() if not ready), "")
         self._progress = replace(self._progress, inflight_bytes=inflight_bytes, waiting_for=waiting_for)
         if self._progress.state == "starting" and not waiting_for:
             self.state("running")
         if time.monotonic() - self._levels_sent_s >= 1.0:
             self._levels_sent_s = time.monotonic()
-            self._metrics.levels(queued, inflight_bytes, self._actors)
+            self._metrics.levels(queued, inflight_bytes, self.actors)
 
     def close(self) -> None:
         """Set the gauges to zero: the process may outlive the run, and its actors are gone."""
@@ -133,20 +142,28 @@ class Meter:
 
     def progress(self) -> Progress:
         """The run right now."""
-        rate = self._rates["embed"].per_s()
-        left = self._progress.rows_planned - self.rows_done
-        steady = self._progress.state == "running" and rate > 0 and self.flowing_s() >= _STEADY_S
         work = {name: getattr(self.work, name) for name in _WORK_FIELDS}
         return replace(
             self._progress,
             elapsed_s=time.monotonic() - self._began_s,
             stats=replace(self._progress.stats, **work),
             stages=tuple(self._stages()),
-            records_per_s=rate,
+            records_per_s=self._rates["embed"].per_s(),
             bytes_per_s=self._bytes.per_s(),
-            eta_s=left / rate if steady else None,
+            eta_s=self.eta_s(),
             at=utc_now(),
         )
+
+    @property
+    def rows_left(self) -> int:
+        """Records without an outcome."""
+        return self._progress.rows_planned - self.rows_done
+
+    def eta_s(self) -> float | None:
+        """Seconds left; None until the rate is steady."""
+        rate = self._rates["embed"].per_s()
+        steady = self._progress.state == "running" and rate > 0 and self.flowing_s() >= _STEADY_S
+        return self.rows_left / rate if steady else None
 
     def flowing_s(self) -> float:
         """Seconds since the first embed call began; the time before, such as loading the model, is start-up."""
@@ -158,20 +175,30 @@ class Meter:
 
     def busy(self) -> dict[str, float]:
         """Share of their time, 0 to 1, that each stage's actors worked since the first decode call, by stage name."""
+        return {name: labour.busy for name, labour in self.labour().items()}
+
+    def labour(self) -> dict[str, Labour]:
+        """What the actors of each stage have done since the first decode call, by stage name; empty before it."""
         if self._first_work_s is None:
             return {}
-        span_s = max(self.working_s(), 1e-3)
-        return {
-            stage.name: min(1.0, stage.seconds(self.work) / span_s / max(1, self._actors.get(stage.call, 1)))
-            for stage in STAGES
-        }
+        self._count_actor_time()
+        return {stage.name: Labour(stage.seconds(self.work), self._actor_s[stage.call]) for stage in STAGES}
+
+    def _count_actor_time(self) -> None:
+        """Add the time since the last call: the number of actors may change at any time."""
+        if self._first_work_s is None:
+            return
+        now_s = time.monotonic()
+        for call in CALLS:
+            self._actor_s[call] += (now_s - self._levels_s) * max(1, self.actors.get(call, 1))
+        self._levels_s = now_s
 
     def _stages(self) -> Iterable[StageProgress]:
         busy = self.busy()
         for stage in STAGES if busy else ():
             yield StageProgress(
                 stage.name,
-                actors=self._actors.get(stage.call, 0),
+                actors=self.actors.get(stage.call, 0),
                 busy=busy[stage.name],
                 records_per_s=self._rates[stage.call].per_s(),
                 queued=self._queued.get(stage.call, 0),

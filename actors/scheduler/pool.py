@@ -89,10 +89,9 @@ class Pool:
 
     def fill(self) -> list[Worker]:
         """Create the missing actors, only one until its reserved place is held; returns the new workers."""
-        staying = sum(not worker.leaving for worker in self.workers)
-        missing = max(0, self.size - staying)
+        missing = max(0, self.size - self._staying)
         if missing and self._place and not self._place.granted:
-            missing = 0 if staying else 1
+            missing = 0 if self._staying else 1
         if missing:
             logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
         return [self._add() for _ in range(missing)]
@@ -105,6 +104,10 @@ class Pool:
         worker = Worker(handle, handle.setup.remote(), placed, reserved=place is not None)
         self.workers.append(worker)
         return worker
+
+    @property
+    def _staying(self) -> int:
+        return sum(not worker.leaving for worker in self.workers)
 
     @property
     def calls(self) -> int:
@@ -156,10 +159,12 @@ class Pool:
                 self.discard(worker)
 
     def replace(self, worker: Worker, reason: str) -> Worker | None:
-        """Replace a dead actor by a new one; None if that was already done."""
+        """Replace a dead actor by a new one; None if that was already done, or if there are enough others."""
         if worker.dead:
             return None
         self.discard(worker)
+        if self._staying >= self.size:
+            return None
         logger.warning("Replacing a %s: %s", self.role, reason)
         return self._add()
 
@@ -167,6 +172,19 @@ class Pool:
         """End an actor unless it is dead; `fill` starts another one if the pool is then too small."""
         if not worker.dead:
             self._end(worker)
+
+    @property
+    def unplaced(self) -> int:
+        """Workers that wait for a place."""
+        self._locate()
+        return sum(not worker.node and not worker.ready for worker in self.workers)
+
+    def resize(self, size: int) -> None:
+        """Change the number of actors: those without a place leave first, the one at the reserved place last."""
+        self.size = size
+        staying = [worker for worker in self.workers if not worker.leaving]
+        staying.sort(key=lambda worker: (worker.reserved, worker.ready, bool(worker.node), worker.calls))
+        self.leave(staying[: max(0, len(staying) - size)])
 
     def leave_nodes(self, nodes: frozenset[str]) -> None:
         """Let all workers on these nodes leave, and start none there."""

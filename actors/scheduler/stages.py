@@ -7,7 +7,7 @@ of actors; a decode call covers two stages, reading and decoding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.stats import Stats
 
@@ -64,6 +64,30 @@ WRITE = StageSpec(
     advice="the writers worked {share}: write to faster storage, or use --embedding-dtype float16",
 )
 STAGES = (READ, DECODE, EMBED, WRITE)
+CALLS: tuple[CallKind, ...] = get_args(CallKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Labour:
+    """What the actors of a stage have done.
+
+    Attributes:
+        worked_s: seconds that they worked.
+        had_s: seconds that they had, all actors together.
+    """
+
+    worked_s: float
+    had_s: float
+
+    @property
+    def busy(self) -> float:
+        """Share of their time that they worked, 0 to 1."""
+        return min(1.0, self.worked_s / max(self.had_s, 1e-3))
+
+    def since(self, before: Labour) -> Labour:
+        """The part after `before`."""
+        return Labour(self.worked_s - before.worked_s, self.had_s - before.had_s)
+
 
 #: What a run waits for while no actor of a pool is ready.
 WAITING_FOR: dict[CallKind, str] = {

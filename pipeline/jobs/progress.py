@@ -49,6 +49,7 @@ class Progress:
         eta_s: seconds left; None until the rate is steady enough for an estimate.
         waiting_for: what blocks the run, such as actors that are not ready; empty when nothing does.
         at: when this was reported, an ISO time in UTC; it shows a reader of the file whether the run is alive.
+        crew_changes: the newest changes of the number of actors, each with its reason, oldest first.
     """
 
     run_id: str
@@ -67,6 +68,7 @@ class Progress:
     eta_s: float | None = None
     waiting_for: str = ""
     at: str = field(default_factory=utc_now)
+    crew_changes: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -75,8 +77,8 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, `stats` included."""
-        stages = [asdict(stage) for stage in self.stages]
-        return {**asdict(self), "stats": self.stats.to_json(), "stages": stages}
+        lists = {"stages": [asdict(stage) for stage in self.stages], "crew_changes": list(self.crew_changes)}
+        return {**asdict(self), "stats": self.stats.to_json(), **lists}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Progress:
@@ -111,6 +113,7 @@ class Summary:
         skipped: what the source holds besides records.
         startup_s: the part of `seconds` before the first record: planning, Ray, the actors, the model.
         examples: the id of one quarantined record for each reason.
+        crew_changes: as in `Progress`.
     """
 
     run_id: str
@@ -135,6 +138,7 @@ class Summary:
     startup_s: float = 0.0
     examples: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    crew_changes: tuple[str, ...] = ()
 
     @property
     def records_per_s(self) -> float:
@@ -161,7 +165,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Plain values, equal to what JSON reads back."""
         plain = asdict(self)
-        lists = {"notes": list(self.notes), "skipped": list(plain["skipped"])}
+        lists = {name: list(plain[name]) for name in ("notes", "skipped", "crew_changes")}
         return {**plain, "stats": self.stats.to_json(), **lists}
 
     @classmethod
