@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
@@ -139,6 +139,11 @@ def resize_crew(size: CrewSize, resources: Resources, cluster: ClusterConfig, we
     )
 
 
+def chosen_number(number: Literal["auto"] | int | None) -> int | None:
+    """The number of actors that the user chose; None for auto."""
+    return number if isinstance(number, int) else None
+
+
 def writers_for(decoders: int) -> int:
     """How many writers keep up with `decoders`."""
     return -(-decoders // _DECODERS_PER_WRITER)
@@ -174,9 +179,10 @@ def _require_gpus(resources: Resources, gpus_each: float, cluster: ClusterConfig
             f"An embedder asks for {gpus_each:g} GPUs on one node, and the cluster has {resources.gpus:g} in all: "
             "give --gpus-per-embedder 0 to compute on CPUs, or join a cluster that has GPUs."
         )
-    if cluster.embedders and cluster.embedders > fitting:
+    embedders = chosen_number(cluster.embedders)
+    if embedders and embedders > fitting:
         raise ConfigError(
-            f"{cluster.embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs, which"
+            f"{embedders} embedders with {gpus_each:g} GPUs each do not fit on {resources.gpus:g} GPUs, which"
             f" hold {fitting}: lower --embedders or --gpus-per-embedder."
         )
 
@@ -187,14 +193,15 @@ def _shares(resources: Resources, gpus_each: float, weights_bytes: int, cluster:
     Without GPUs: a decoder and an embedder per CPU, unless fewer fit into memory.
     """
     cpus, memory_bytes = max(1, int(resources.cpus)), resources.memory_bytes
+    chosen, chosen_embedders = chosen_number(cluster.decoders), chosen_number(cluster.embedders)
     if gpus_each:
-        embedders = cluster.embedders or max(1, resources.places(gpus_each))
+        embedders = chosen_embedders or max(1, resources.places(gpus_each))
         decoders = min(max(1, cpus - embedders), int(memory_bytes / _DECODER_BYTES) or 1)
-        return _Shares(cluster.decoders or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
+        return _Shares(chosen or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
     each = _EMBEDDER_BYTES + _MODEL_COPIES * weights_bytes
-    embedders = cluster.embedders or min(cpus, int(memory_bytes / (each + _DECODER_BYTES)) or 1)
+    embedders = chosen_embedders or min(cpus, int(memory_bytes / (each + _DECODER_BYTES)) or 1)
     decoders = min(cpus, max(1, int((memory_bytes - embedders * each) / _DECODER_BYTES)))
-    return _Shares(cluster.decoders or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
+    return _Shares(chosen or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
 
 
 def _inflight_bytes(resources: Resources, cluster: ClusterConfig) -> int:

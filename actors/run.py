@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from actors.crew import limits
-from actors.crew_size import CrewSize, Resources, resize_crew, weights_bytes
+from actors.crew_size import CrewSize, Resources, chosen_number, resize_crew, weights_bytes
 from actors.elastic.elastic_crew import CrewRules, ElasticCrew
 from actors.exiting import stop_message
 from actors.machine.cgroups import Cgroups
@@ -142,8 +142,11 @@ class _PlannedRun:
         def resize(resources: Resources) -> CrewSize:
             return resize_crew(size, resources, cluster, weights_bytes(self.model))
 
-        chosen: dict[CallKind, int | None] = {"decode": cluster.decoders, "embed": cluster.embedders}
-        fixed = frozenset(call for call, number in chosen.items() if number is not None)
+        numbers: dict[CallKind, int | None] = {
+            "decode": chosen_number(cluster.decoders),
+            "embed": chosen_number(cluster.embedders),
+        }
+        fixed = frozenset(call for call, number in numbers.items() if number)
         return CrewRules(size, resize, self._limits, session.sized_for, fixed)
 
     def _dispatch(self, dispatcher: Dispatcher, session: Session, elastic: ElasticCrew) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
 _PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
+#: Earlier versions wrote null for auto.
+_Actors = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, AfterValidator(lambda n: n or "auto")]
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
 
 
@@ -203,10 +205,8 @@ class ClusterConfig(_Section):
     address: Annotated[str | None, _PLAIN] = Field(
         default=None, description="Address of a Ray cluster; a local one starts if not given."
     )
-    decoders: int | None = Field(
-        default=None, ge=1, description="CPU actors that read and decode; chosen if not given."
-    )
-    embedders: int | None = Field(default=None, ge=1, description="Actors that run the model; chosen if not given.")
+    decoders: _Actors = Field(default="auto", description="CPU actors that read and decode; auto follows the run.")
+    embedders: _Actors = Field(default="auto", description="Actors that run the model; auto follows the cluster.")
     gpus_per_embedder: float | None = Field(
         default=None, ge=0, description="GPUs each embedder asks for: 1 if the cluster has any, else 0."
     )

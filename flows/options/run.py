@@ -28,7 +28,13 @@ RUN: ModelOptions[RunConfig] = ModelOptions(
         "output": "Output",
         "cluster": "Cluster",
     },
-    metavars={**METAVARS, bool: "", "source.http_headers": "HEADER"},
+    metavars={
+        **METAVARS,
+        bool: "",
+        "source.http_headers": "HEADER",
+        "cluster.decoders": "auto|N",
+        "cluster.embedders": "auto|N",
+    },
     switches=True,
     hidden=("source.uris", "output.uri"),  # the positional arguments: `hanclip embed SOURCE... OUT`
 )
