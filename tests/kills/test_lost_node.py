@@ -58,10 +58,10 @@ def site() -> Iterator[GatedSite]:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head node with one CPU; Ray detects within three seconds that another node is gone."""
+    """A head node, whose GPU is only a number; Ray detects within three seconds that another node is gone."""
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
-    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
+    head = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
     with fewer_processes():
         cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     yield cluster
@@ -95,7 +95,7 @@ def test_a_run_uses_nodes_that_join_and_loses_nothing_with_those_that_go(
         driver = drivers.start(*command, "--decoders", "auto", "--embedders", "auto")
         driver.until(lambda: committed(out))
         with fewer_processes():
-            first, second = cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)
+            first, second = (cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2))
         driver.until(lambda: decoders(driver) == 3)
         announce_the_end(cluster, first, 5.0)
         driver.until(lambda: decoders(driver) == 2)
