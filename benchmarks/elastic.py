@@ -177,11 +177,14 @@ def _pools(size: CrewSize) -> Iterator[Pools]:
 
     def pool(role: str, actors: int) -> Pool:
         asked = asks.get(role, {})
-        remote = ray.remote(StandIn).options(
-            num_cpus=asked.get("CPU", 0), num_gpus=asked.get("GPU", 0), max_restarts=0, max_task_retries=0
-        )
+        needs = {"num_cpus": asked.get("CPU", 0), "num_gpus": asked.get("GPU", 0)}
         place = places.place(role) if asked else None
-        return Pool(role, actors, lambda **options: remote.options(**options).remote(), 2, asked, place)
+
+        def make(**options: Any) -> Any:
+            chosen = {**needs, "max_restarts": 0, "max_task_retries": 0, **options}
+            return ray.remote(StandIn).options(**chosen).remote()
+
+        return Pool(role, actors, make, 2, asked, place)
 
     pools: Pools = {
         "decode": pool("decoder", size.decoders),

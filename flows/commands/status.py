@@ -127,3 +127,5 @@ def _progress(report: dict[str, Any]) -> Iterator[str]:
         yield f"{figures.rate(progress.records_per_s)} records/s"
     if progress.eta_s is not None:
         yield f"{figures.duration(progress.eta_s)} left"
+    if progress.crew_changes:
+        yield progress.crew_changes[-1]

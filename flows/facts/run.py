@@ -12,6 +12,8 @@ from pipeline.stats import Skipped
 
 TONES: dict[State, Tone] = {"complete": "good", "stopped": "warning", "failed": "error"}
 
+_CREW_CHANGES = 3
+
 
 def run_facts(summary: Summary) -> Facts:
     """Where every row went, and what set the pace. The first fact always adds up."""
@@ -34,6 +36,8 @@ def run_facts(summary: Summary) -> Facts:
         yield "speed", _speed(summary)
     if summary.bottleneck:
         yield "bottleneck", _pace(summary.bottleneck)
+    for change in summary.crew_changes[-_CREW_CHANGES:]:
+        yield "crew", change
     if summary.actors_replaced:
         yield "actors", f"{summary.actors_replaced} replaced after they died"
     yield "model", Marked(Code(summary.model))

@@ -184,6 +184,8 @@ def _footer(progress: Progress) -> RenderableType:
         parts.append(f"already done {progress.rows_already_done:,} records")
     if progress.actors_replaced:
         parts.append(f"actors replaced {progress.actors_replaced}")
+    if progress.crew_changes:
+        parts.append(progress.crew_changes[-1])
     text = Text("  ".join(parts), style="dim")
     if progress.stats.quarantined:
         reasons = figures.by_reason(progress.stats.quarantined)

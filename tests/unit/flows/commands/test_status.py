@@ -25,6 +25,14 @@ FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=
             False,
             "running at 2026-11-29 12:34:56 UTC, 50/200 records (25 %), 12.5 records/s, 12 s left",
         ),
+        (
+            RunStatus(
+                "r", "running", {**FLOWING, "crew_changes": ["4 decoders instead of 2: 2 nodes instead of 1"]}, AT
+            ),
+            False,
+            "running at 2026-11-29 12:34:56 UTC, 50/200 records (25 %), 12.5 records/s, 12 s left, 4 decoders instead"
+            " of 2: 2 nodes instead of 1",
+        ),
         (RunStatus("r", "planning", {}, AT), False, "planning at 2026-11-29 12:34:56 UTC"),
         (RunStatus("r", "stopped", {"rows_left": 40}), False, "stopped, 40 rows left"),
         (RunStatus("r", "stopped", {"rows_left": 40}), True, "stopped"),

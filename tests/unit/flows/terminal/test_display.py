@@ -30,6 +30,7 @@ RUNNING = Progress(
     inflight_bytes=48_000_000,
     actors_replaced=2,
     eta_s=3.6,
+    crew_changes=("2 decoders instead of 1: 2 nodes instead of 1",),
 )
 
 
@@ -47,6 +48,7 @@ def test_the_panel_shows_rows_rates_stages_and_quarantine():
     assert "quarantine 20: truncated 15, empty_text 5" in text
     assert "actors replaced 2" in text
     assert "already done 30" in text
+    assert "2 decoders instead of 1" in text
     stages = [words.split() for words in text.splitlines() if words.split()[:1] in (["decode"], ["embed"])]
     assert stages == [["decode", "2", "97", "%", "410", "3"], ["embed", "1", "40", "%", "406", "12"]]
 

@@ -40,6 +40,7 @@ DONE = Summary(
     exit_code=3,
     startup_s=2.0,
     examples={"truncated": "b.jpg", "timeout": "a.jpg"},
+    crew_changes=("3 decoders instead of 1: 3 nodes instead of 1",),
 )
 
 
@@ -73,6 +74,7 @@ def test_the_panel_shows_the_bottleneck_the_reasons_and_the_output():
     assert "decode (busy: read 10 %, decode 97 %, embed 40 %). add CPU cores" in text
     assert "/data/my out (run_date=2026-01-31)" in text
     assert "1 replaced after they died" in text
+    assert "3 decoders instead of 1: 3 nodes instead of 1" in text
     assert "vanished" not in text
     assert "1,234 ids that the catalog no longer holds" in drawn(replace(DONE, rows_vanished=1234))
 

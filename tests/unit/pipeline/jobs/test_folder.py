@@ -19,7 +19,14 @@ from pipeline.stats import Skipped, Stats
 from pipeline.vocabulary import Skip
 
 STATS = Stats(embedded=3, quarantined=Counter(truncated=2), bytes_read=10**6)
-PROGRESS = Progress("r", "running", rows_planned=9, stats=STATS, stages=(StageProgress("read", 2, 0.5, 7.5, 1),))
+PROGRESS = Progress(
+    "r",
+    "running",
+    rows_planned=9,
+    stats=STATS,
+    stages=(StageProgress("read", 2, 0.5, 7.5, 1),),
+    crew_changes=("2 decoders",),
+)
 SUMMARY = Summary(
     run_id="r",
     state="complete",
