@@ -18,6 +18,8 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 
+import ray
+
 from actors.crew_size import CrewSize, Resources, writers_for
 from actors.elastic.balance import CrewBalance
 from actors.elastic.moving import move_results
@@ -107,8 +109,11 @@ class ElasticCrew:
             pool.leave_nodes(leaving)
             for worker in [worker for worker in pool.workers if worker.node in over]:
                 pool.discard(worker)
-        if leaving and (moved := move_results(self._backlog.shards.values(), leaving)):
-            logger.info("Moved %d results off nodes that leave", moved)
+        if leaving:
+            here = str(ray.get_runtime_context().get_node_id())
+            moved = move_results(self._backlog.shards.values(), leaving, here)
+            if moved:
+                logger.info("Moved %d results off nodes that leave", moved)
 
     # --- nodes that join or are gone --------------------------------------------------------------------------------
 

@@ -24,12 +24,17 @@ logger = logging.getLogger(__name__)
 _AT_ONCE_S = 0.25
 
 
-def move_results(shards: Iterable[OpenShard], leaving: Collection[str]) -> int:
+def move_results(shards: Iterable[OpenShard], leaving: Collection[str], here: str) -> int:
     """Copy results that exist only on `leaving` nodes to this driver's node; returns the number of those moved.
 
-    What is not here yet is requested, and moved by a later call.
+    What is not here yet is requested, and moved by a later call. Small results are in the driver's memory anyway.
+
+    Args:
+        shards: open shards, whose parts are replaced.
+        leaving: ids of nodes.
+        here: id of the node of this driver.
     """
-    if ray.get_runtime_context().get_node_id() in leaving:
+    if here in leaving:
         return 0
     end_s, moved = time.monotonic() + _AT_ONCE_S, 0
     found = {part: (shard, start) for shard, start, part in _parts(shards)}
@@ -42,9 +47,9 @@ def move_results(shards: Iterable[OpenShard], leaving: Collection[str]) -> int:
         shard, start = found[part]
         try:
             shard.parts[start] = ray.put(ray.get(part))
+            moved += 1
         except RayError as error:  # It is lost: writing the shard finds that, and the shard starts over.
             logger.debug("A result is lost with its node: %s", error)
-        moved += 1
         if time.monotonic() > end_s:
             break
     return moved
