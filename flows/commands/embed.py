@@ -26,8 +26,6 @@ from flows.terminal.panels import STYLES, panel
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig, parse
 from pipeline.cost.prices import read_prices
-from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.history import latest_config
 from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
 
@@ -57,6 +55,10 @@ def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], 
 
 def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
     """The configuration of the latest run of `out`, except for `options`. Raises IdentityError without a dataset."""
+    # keeps `hanclip jobs` and `hanclip submit` light, which show their ends as a run does: these bring Arrow and DuckDB
+    from pipeline.dataset.dataset import Dataset
+    from pipeline.dataset.history import latest_config
+
     Dataset.open(out)
     tree = latest_config(out).model_dump()
     for section, values in RUN.given(options).items():

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from pipeline import storage
 from pipeline.config import RunConfig
-from pipeline.dataset.history import latest_config
 from pipeline.errors import ConfigError, UsageError
 from pipeline.partitions.manifests import PartitionState, newest_states
 from pipeline.partitions.template import PLACEHOLDER, Partition, partitions, same_places, spec_digest
@@ -69,6 +68,8 @@ def _led_to_files(state: PartitionState, template: RunConfig) -> bool:
 
 def _planned(template: RunConfig) -> bool:
     """Whether the newest run of the dataset read addresses of this template."""
+    from pipeline.dataset.history import latest_config  # keeps a backfill light: it brings Arrow's datasets
+
     try:
         found = latest_config(template.output.uri).source.uris
     except UsageError:

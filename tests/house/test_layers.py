@@ -46,12 +46,13 @@ print("loaded:", *sorted({heavy!r} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
-def test_scheduling_loads_neither_torch_nor_ray():
-    """A machine that only schedules has the extra `flows`, which does not bring them."""
+def test_scheduling_and_submitting_load_neither_a_model_nor_arrow():
+    """A machine that only schedules has the extra `flows`, which does not bring torch and Ray; Arrow takes time."""
     script = """
 import sys
+import flows.commands.jobs
 from flows.scheduled import backfill, compact, dedup, embed, filter, nightly, reap
-print("loaded:", *sorted({"torch", "ray", "transformers"} & set(sys.modules)))
+print("loaded:", *sorted({"duckdb", "numpy", "pyarrow", "ray", "torch", "transformers"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import pyarrow.fs as pafs
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.storage.policy import ReadPolicy
 from pipeline.vocabulary import Skip
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 #: Takes the kind and the address of each entry that a listing leaves out.
 OnSkip = Callable[[Skip, str], None]

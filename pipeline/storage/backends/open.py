@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pyarrow.fs as pafs
+from typing import TYPE_CHECKING
 
 from pipeline.storage.backends.contract import Backend
 from pipeline.storage.uris import HTTP_SCHEMES, is_bucket, is_local, normalise, scheme
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 
 def backend_for(uri: str) -> Backend:
