@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.engine.contract import Device, Engine
 from pipeline.model.engine.cpu import CpuDevice
+from pipeline.model.engine.cuda import CudaDevice
 from pipeline.model.engine.direct import DirectEngine
 from pipeline.model.engine.memory import Capacity
 from pipeline.model.engine.overlapping import OverlappingEngine
@@ -15,7 +16,7 @@ from pipeline.model.towers.build import Towers
 def device_for(towers: Towers, spec: ModelSpec, batch_size: int) -> Device:
     """The device on which `towers` are, with passes of at most `batch_size` images."""
     capacity = Capacity(batch_size, batch_size * texts_per_image(spec.context_length))
-    return CpuDevice(towers, spec, capacity)
+    return (CudaDevice if towers.device.type == "cuda" else CpuDevice)(towers, spec, capacity)
 
 
 def engine_for(device: Device) -> Engine:

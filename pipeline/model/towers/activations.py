@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
+QUICK_GELU_FACTOR = 1.702
 
 
 def activation(name: str) -> Activation:
@@ -23,8 +24,9 @@ def activation(name: str) -> Activation:
     return found
 
 
-def _quick_gelu(values: torch.Tensor) -> torch.Tensor:
-    return values * torch.sigmoid(1.702 * values)
+def quick_gelu(values: torch.Tensor) -> torch.Tensor:
+    """OpenAI's approximation of GELU."""
+    return values * torch.sigmoid(QUICK_GELU_FACTOR * values)
 
 
-_OWN: dict[str, Activation] = {"quick_gelu": _quick_gelu, "gelu": functional.gelu}
+_OWN: dict[str, Activation] = {"quick_gelu": quick_gelu, "gelu": functional.gelu}

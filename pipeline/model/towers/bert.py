@@ -11,7 +11,10 @@ from torch import nn
 
 from pipeline.model.architecture import Architecture
 from pipeline.model.towers.activations import activation
+from pipeline.model.towers.fused import joined
 from pipeline.model.towers.layers import attend, table
+
+_INPUTS = ("query", "key", "value")
 
 
 class Bert(nn.Module):  # type: ignore[misc]
@@ -59,16 +62,25 @@ class TextLayer(nn.Module):  # type: ignore[misc]
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()
         width, hidden, eps = sizes.text.width, sizes.text.hidden, sizes.text_eps
-        projections = nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")})
+        projections = nn.ModuleDict({name: nn.Linear(width, width) for name in _INPUTS})
         self.attention = nn.ModuleDict({"self": projections, "output": Addition(width, width, eps)})
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, hidden)})
         self.output = Addition(hidden, width, eps)
         self._activation = activation(sizes.text_activation)
         self._heads = sizes.text.heads
 
+    def fuse(self) -> None:
+        """See `pipeline.model.towers.fused`; for weights that are loaded, once."""
+        projections = self.attention["self"]
+        projections["inputs"] = joined([projections.pop(name) for name in _INPUTS])
+
     def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(T, L, width) and a mask as for `attend` -> (T, L, width)."""
-        query, key, value = (self.attention["self"][name](states) for name in ("query", "key", "value"))
+        projections = self.attention["self"]
+        if "inputs" in projections:
+            query, key, value = projections["inputs"](states).chunk(3, dim=2)
+        else:
+            query, key, value = (projections[name](states) for name in _INPUTS)
         states = self.attention["output"](attend(query, key, value, self._heads, mask), states)
         inner = self._activation(self.intermediate["dense"](states))
         changed: torch.Tensor = self.output(inner, states)

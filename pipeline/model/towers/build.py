@@ -71,6 +71,8 @@ class LoadedTowers:
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         visual = (size for name, size in sizes.items() if name.startswith(_VISUAL))
         self.parameters = (sum(sizes.values()), sum(visual))
+        if device.type == "cuda":
+            model.fuse()  # not on a CPU, where vectors keep their bits
         model.to(device=device, dtype=dtype)
         self._image_features = model.image_features
         self._text_features = model.text_features

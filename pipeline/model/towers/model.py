@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from pipeline.model.architecture import Architecture, ResNet
-from pipeline.model.towers.bert import Bert
+from pipeline.model.towers.bert import Bert, TextLayer
 from pipeline.model.towers.resnet import ModifiedResNet
-from pipeline.model.towers.vit import VisionTransformer
+from pipeline.model.towers.vit import ImageLayer, VisionTransformer
 
 
 class TwoTowers(nn.Module):  # type: ignore[misc]
@@ -30,6 +30,12 @@ class TwoTowers(nn.Module):  # type: ignore[misc]
             self.vision_model = VisionTransformer(sizes, image)
             self.visual_projection = nn.Linear(image.width, sizes.dim, bias=False)
         self.logit_scale = nn.Parameter(torch.empty(()))
+
+    def fuse(self) -> None:
+        """Change loaded weights so that a GPU needs fewer passes over its memory."""
+        for module in self.modules():
+            if isinstance(module, (ImageLayer, TextLayer)):
+                module.fuse()
 
     def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, N, N) normalised pixels -> (B, D)."""

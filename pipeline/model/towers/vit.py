@@ -11,7 +11,10 @@ from torch import nn
 
 from pipeline.model.architecture import Architecture, Transformer
 from pipeline.model.towers.activations import activation
+from pipeline.model.towers.fused import joined, with_one_kernel
 from pipeline.model.towers.layers import attend, table
+
+_INPUTS = ("q_proj", "k_proj", "v_proj")
 
 
 class VisionTransformer(nn.Module):  # type: ignore[misc]
@@ -57,18 +60,25 @@ class ImageLayer(nn.Module):  # type: ignore[misc]
     def __init__(self, tower: Transformer, activation_name: str, eps: float) -> None:
         super().__init__()
         width = tower.width
-        names = ("q_proj", "k_proj", "v_proj", "out_proj")
-        self.self_attn = nn.ModuleDict({name: nn.Linear(width, width) for name in names})
+        self.self_attn = nn.ModuleDict({name: nn.Linear(width, width) for name in (*_INPUTS, "out_proj")})
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, tower.hidden), "fc2": nn.Linear(tower.hidden, width)})
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
         self._activation = activation(activation_name)
         self._heads = tower.heads
 
+    def fuse(self) -> None:
+        """See `pipeline.model.towers.fused`; for weights that are loaded, once."""
+        self.self_attn["inputs"] = joined([self.self_attn.pop(name) for name in _INPUTS])
+        self._activation = with_one_kernel(self._activation, self.mlp["fc1"], self.mlp["fc2"])
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(B, L, width) -> (B, L, width)."""
         inner, attention = self.layer_norm1(states), self.self_attn
-        query, key, value = (attention[name](inner) for name in ("q_proj", "k_proj", "v_proj"))
+        if "inputs" in attention:
+            query, key, value = attention["inputs"](inner).chunk(3, dim=2)
+        else:
+            query, key, value = (attention[name](inner) for name in _INPUTS)
         states = states + attention["out_proj"](attend(query, key, value, self._heads))
         inner = self._activation(self.mlp["fc1"](self.layer_norm2(states)))
         changed: torch.Tensor = states + self.mlp["fc2"](inner)
