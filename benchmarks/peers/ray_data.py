@@ -52,7 +52,8 @@ def start(case: Case) -> int:
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
 
-    ray.init(num_cpus=max(_LOGICAL_CPUS, _cores()), include_dashboard=False)
+    # "local", since Ray would join any cluster that runs on this machine.
+    ray.init("local", num_cpus=max(_LOGICAL_CPUS, _cores()), include_dashboard=False)
     return resolve(ModelConfig(name=case.model)).image_size
 
 

@@ -44,22 +44,30 @@ class DecodedImage:
     """One image, ready for the model.
 
     Attributes:
-        pixels: (N, N, 3) uint8 RGB, C-contiguous, read-only.
+        pixels: (N, N, 3) uint8 RGB, C-contiguous.
         width, height: in pixels as stored, before resizing; an EXIF rotation is not applied.
-        phash: 64-bit perceptual hash of `pixels`, see `pipeline.images.phash`.
-        pixels_xxh128: XXH3 digest of `pixels`, 32 hex digits; equal for an image that was re-encoded without loss.
-        blank_rows: share of the rows of `pixels` in one block of one colour at the top or at the bottom, whichever is
-            larger; a file that was cut or partly zeroed has such a block.
         is_truncated: it ends too early, and what decodes was accepted.
     """
 
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
-    phash: int
-    pixels_xxh128: str
-    blank_rows: float
     is_truncated: bool = False
+
+    def phash(self) -> int:
+        """64-bit perceptual hash of `pixels`, see `pipeline.images.phash`."""
+        return phash(self.pixels)
+
+    def pixels_xxh128(self) -> str:
+        """XXH3 digest of `pixels`, 32 hex digits; equal for an image that was re-encoded without loss."""
+        return xxhash.xxh3_128_hexdigest(self.pixels.data)
+
+    def blank_rows(self) -> float:
+        """Share of the rows of `pixels` in one block of one colour at the top or at the bottom, whichever is larger.
+
+        A file that was cut or partly zeroed has such a block.
+        """
+        return max(_leading_blank(self.pixels), _leading_blank(self.pixels[::-1])) / len(self.pixels)
 
 
 def decode(data: bytes, size: int, max_pixels: int, accept_truncated: bool = False) -> DecodedImage:
@@ -89,11 +97,7 @@ def decode(data: bytes, size: int, max_pixels: int, accept_truncated: bool = Fal
 
 def _decoded(data: bytes, size: int, max_pixels: int, is_truncated: bool = False) -> DecodedImage:
     with opened(data, max_pixels) as image:
-        pixels, width, height = _squashed(image, data, size)
-        pixels.flags.writeable = False
-        digest = xxhash.xxh3_128_hexdigest(pixels.data)
-        blank = max(_leading_blank(pixels), _leading_blank(pixels[::-1])) / size
-        return DecodedImage(pixels, width, height, phash(pixels), digest, blank, is_truncated)
+        return DecodedImage(*_squashed(image, data, size), is_truncated)
 
 
 def _squashed(image: Image.Image, data: bytes, size: int) -> tuple[npt.NDArray[np.uint8], int, int]:

@@ -27,7 +27,7 @@ def scene(seed: int, width: int = 640, height: int = 480) -> Image.Image:
 def hashed(image: Image.Image, kind: str = "PNG", size: int = 224, **options: object) -> int:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
-    return decode(buffer.getvalue(), size, 10**8).phash
+    return decode(buffer.getvalue(), size, 10**8).phash()
 
 
 @pytest.mark.parametrize("seed", range(12))
