@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.reader import ReaderError
@@ -66,6 +67,29 @@ class YamlText:
                 )
             lines[path] = line
         return lines
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """A loader for YAML of other programs (Kubernetes, Prefect) that refuses a key which is there twice.
+
+    It raises yaml.MarkedYAMLError, as for other mistakes.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The values of a mapping; keys that a merge brings may be there again."""
+        seen: dict[str, yaml.Mark] = {}
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"{name} is there twice, first in line {seen[name].line + 1}: remove one of them"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen[name] = key.start_mark
+        return super().construct_mapping(node, deep)
+
+
+def load_unique(text: str) -> Any:
+    """The values of one YAML document. Raises yaml.YAMLError."""
+    return yaml.load(text, UniqueKeys)
 
 
 def read_yaml(path: str | Path, cure: str) -> YamlText:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import CallWebhook
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.validation import validated
+from pipeline.yaml_text import read_yaml
 
 VARIABLE = "HANCLIP_ALERT_WEBHOOK"
 #: Name of the block, and tag of our automations.
@@ -66,7 +66,7 @@ class AlertFile(BaseModel):
 
 def read_alerts(path: Path) -> AlertFile:
     """The alerts of the file; raises ConfigError for a wrong entry."""
-    return validated(AlertFile, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    return validated(AlertFile, read_yaml(path, "Give a file of alerts.").tree, str(path))
 
 
 def apply_alerts(path: Path, environment: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.schedules import Schedule
 from prefect.utilities.templating import apply_values
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from flows.deployments.deployment import KeepingDeployment
 from pipeline.credentials import refuse_credentials_in
 from pipeline.validation import validated
+from pipeline.yaml_text import read_yaml
 
 
 class _Section(BaseModel):
@@ -68,7 +68,7 @@ def read(path: Path, environment: Mapping[str, str]) -> list[KeepingDeployment]:
     Raises:
         ConfigError: an entry has a key that is unknown or missing.
     """
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree: Any = read_yaml(path, "Give a file of deployments.").tree
     entries: Any = apply_values(tree["deployments"], dict(environment), remove_notset=False)
     return [_deployment(validated(_Entry, entry, f"{path}: deployment {entry.get('name')}")) for entry in entries]
 

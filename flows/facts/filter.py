@@ -24,7 +24,10 @@ def filter_facts(found: Mapping[str, Any]) -> Facts:
     if any(rule["unknown"] for rule in found["rules"]):
         yield "unknown", "rows for which a rule is neither true nor false, as when a value is missing; dropped"
     if cut := found["threshold"]:
-        yield "threshold", Marked(Code(f"{cut['column']} >= {cut['value']!r}"), *_cut(cut))
+        yield (
+            "threshold",
+            Marked(Code(f"{cut['column']} {'<=' if cut.get('lowest') else '>='} {cut['value']!r}"), *_cut(cut)),
+        )
     yield from _written(found["kept"], found["written"])
 
 

@@ -8,7 +8,7 @@ workspace whose queries reach neither files nor settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,22 @@ from pipeline.scratch.workspace import Workspace, widened
 #: DuckDB's message when a statement other than a query follows the first.
 _OTHER_STATEMENT = "Only SELECT statements"
 _REFUSED_IN_ORDER = {"SUBQUERY": "a query", "WINDOW": "a window", "STAR": "a star", "PARAMETER": "a parameter"}
-_VOLATILE = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+#: What DuckDB takes as functions where no column has the name.
+_CLOCKS = frozenset(
+    {
+        *("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"),
+        *("current_localtime", "current_localtimestamp", "current_user", "current_role", "session_user", "user"),
+        *("current_catalog", "current_schema"),
+    }
+)
+_UNSTEADY = """
+WITH marked AS (
+    SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')
+)
+SELECT function_name FROM marked
+UNION SELECT f.function_name FROM duckdb_functions() AS f, marked
+    WHERE f.macro_definition IS NOT NULL AND contains(lower(f.macro_definition), marked.function_name || '(')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +109,27 @@ def require_order(sql: str, option: str, schema: pa.Schema) -> None:
     """Raise ConfigError unless `sql`, the value of `option`, orders rows of `schema` the same way every time."""
     with locked() as work:
         work.register("rows", pa.schema([(field.name, widened(field.type)) for field in schema]).empty_table())
-        why = _order_problem(sql, work)
+        why = _order_problem(sql, work, {name.lower() for name in schema.names})
     if why:
         columns = ", ".join(schema.names)
         raise ConfigError(
             f"{option} {sql!r} is no ORDER BY over the columns {columns}: {why.rstrip('.!')}. Correct it."
         )
+
+
+def unsteady_functions(work: Workspace) -> frozenset[str]:
+    """The functions whose result is not the same at every call, or at another time or place."""
+    return _CLOCKS | {str(name).lower() for (name,) in work.rows(_UNSTEADY)}
+
+
+def unsteady_name(part: dict[str, Any], unsteady: Container[str], columns: Container[str]) -> str:
+    """The name of such a function in a node of a syntax tree, else empty; `columns` are lower-case names."""
+    if part.get("class") == "COLUMN_REF":
+        name = str(part["column_names"][-1]).lower()
+        return name if len(part["column_names"]) == 1 and name in _CLOCKS and name not in columns else ""
+    name = str(part.get("function_name", "")).lower()
+    since_today = name == "age" and len(part.get("arguments", ())) == 1
+    return name if since_today or name in unsteady else ""
 
 
 def sorts_ascending(sql: str) -> bool:
@@ -135,19 +165,19 @@ def complaint(error: RunError) -> dict[str, Any]:
     return found
 
 
-def _order_problem(sql: str, work: Workspace) -> str:
+def _order_problem(sql: str, work: Workspace, columns: Container[str]) -> str:
     """Why `sql` cannot order the table `rows`; empty when it can."""
     found = parse(sql, _ORDER, work)
     if found.escapes:
         return "it is more than that"
     if found.error:
         return found.error
-    volatile = {name for (name,) in work.rows(_VOLATILE)}
+    unsteady = unsteady_functions(work)
     for part in nodes(found.parts):
         if part.get("class") in _REFUSED_IN_ORDER:
             return f"it holds {_REFUSED_IN_ORDER[part['class']]}"
-        if (name := str(part.get("function_name", "")).lower()) in volatile:
-            return f"{name} gives another value at every call"
+        if name := unsteady_name(part, unsteady, columns):
+            return f"{name} gives another value at every call, or at another time"
     try:
         work.rows(f"SELECT id, row_number() OVER (ORDER BY {sql}\n) FROM rows")
     except RunError as error:

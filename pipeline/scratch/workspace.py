@@ -7,6 +7,7 @@ Data beyond `memory_mb` spills to the folder, which is removed at the end. Joins
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline.errors import RunError
+from pipeline.errors import HanclipError, RunError
 from pipeline.faults import explained
 from pipeline.scratch.folder import ScratchFolder
 
@@ -108,6 +109,29 @@ class Workspace:
         """A large result as a stream of batches."""
         with scratch_errors(self.folder):
             yield from self.reader(sql)
+
+    @contextmanager
+    def within(self, limit_s: float, too_slow: HanclipError) -> Iterator[None]:
+        """Interrupt queries that still run after `limit_s` seconds, and raise `too_slow` then."""
+        expired = threading.Event()
+
+        def stop() -> None:
+            expired.set()
+            self._duck.interrupt()
+
+        timer = threading.Timer(limit_s, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except HanclipError as error:
+            if not expired.is_set():
+                raise
+            raise too_slow from error
+        finally:
+            timer.cancel()
+        if expired.is_set():  # a query of one long call ends before it can be interrupted
+            raise too_slow
 
     def reader(self, sql: str) -> pa.RecordBatchReader:
         """A large result as a reader, which raises the errors of DuckDB and Arrow: see `scratch_errors`."""

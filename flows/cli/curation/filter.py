@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
             "hanclip filter out/ --where 'similarity >= 0.28 and image_width >= 200 and keep'",
             "hanclip filter out/ --rules rules.yaml --dry-run",
             "hanclip filter out/ --where keep --threshold-for 'keep=30%'",
+            "hanclip filter out/ --where 'group_size < 100' --threshold-for 'chance keep=30%'",
             "hanclip filter out/ clean/ --as dataset --where 'keep and percentile > 20'",
             "hanclip filter out/ s3://bucket/tars --as tars --where keep --tar-rows 5000",
         ),

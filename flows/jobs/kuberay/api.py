@@ -16,6 +16,7 @@ import yaml
 from flows.jobs.http_call import Http
 from flows.jobs.kuberay.access import TokenFile, user_access
 from pipeline.errors import ConfigError
+from pipeline.yaml_text import load_unique
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 UNREACHABLE = "Check the API server's address in the kubeconfig, and that this machine may reach it."
@@ -44,7 +45,7 @@ def connect() -> Http:
 
 def _of_kubeconfig(path: Path) -> Http:
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = load_unique(path.read_text())
         context = _named(tree, "contexts", "context", tree["current-context"])
         cluster = _named(tree, "clusters", "cluster", context["cluster"])
         user = _named(tree, "users", "user", context["user"])

@@ -19,6 +19,7 @@ from flows.jobs.driver import entrypoint, runtime_env
 from flows.jobs.ids import is_job_id
 from flows.jobs.target import TargetConfig
 from pipeline.errors import ConfigError
+from pipeline.yaml_text import UniqueKeys, load_unique
 
 PREFIX = "hanclip/"
 ANNOTATION = f"{PREFIX}metadata"
@@ -34,7 +35,7 @@ def template(path: str | None) -> dict[str, Any]:
     if not path:
         raise ConfigError("The backend kuberay needs a rayjob_template: the YAML file of a RayJob.")
     try:
-        documents = [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
+        documents = [d for d in yaml.load_all(Path(path).read_text(encoding="utf-8"), UniqueKeys) if d]
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"The RayJob template {path}{line} is not YAML: {error.problem}. Correct it.") from error
@@ -95,5 +96,5 @@ def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _runtime_env(template: str | None, stop_wait_s: float) -> str:
     own = runtime_env(stop_wait_s)
-    tree = yaml.safe_load(template or "") or {}
+    tree = load_unique(template or "") or {}
     return yaml.safe_dump({**tree, "env_vars": {**(tree.get("env_vars") or {}), **own["env_vars"]}})

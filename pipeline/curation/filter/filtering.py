@@ -75,6 +75,7 @@ def filtering(
     threshold: Threshold | None,
     on_phase: OnPhase,
     also: Sequence[str] = (),
+    limit_s: float = 600,
 ) -> Iterator[tuple[Filtered, Workspace]]:
     """Apply rules to the latest rows of `out`. Nothing is written to the dataset.
 
@@ -87,7 +88,7 @@ def filtering(
         StorageError, RunError: it cannot be read.
     """
     dataset = Dataset.open(out)
-    with Workspace() as work, Judge(dataset, work) as judge:
+    with Workspace() as work, Judge(dataset, work, limit_s) as judge:
         checked = judge.check(rules)
         column = column_of(threshold, judge) if threshold else None
         columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])

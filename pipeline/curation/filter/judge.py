@@ -44,14 +44,15 @@ class Judge:
     Args:
         dataset: the dataset.
         work: gets the tables `rows` and `judged`, both numbered by ROW.
+        limit_s: evaluating the rules may take this long.
 
     Attributes:
         columns: the columns that rules can name.
         total: number of rows.
     """
 
-    def __init__(self, dataset: Dataset, work: Workspace) -> None:
-        self._dataset, self._work = dataset, work
+    def __init__(self, dataset: Dataset, work: Workspace, limit_s: float) -> None:
+        self._dataset, self._work, self._limit_s = dataset, work, limit_s
         self._locked = locked(json_errors=True)
         self.columns = FilterColumns.of(dataset)
         self._checker = Checker(self._locked, self.columns)
@@ -85,7 +86,9 @@ class Judge:
         if tables:
             self._join(columns, tables)
         path = self._work.path("joined.parquet" if tables else "rows.parquet")
-        self._locked.register("loaded", pads.dataset(path, format="parquet"))
+        loaded = pads.dataset(path, format="parquet")
+        self._locked.register("hanclip_loaded", loaded)
+        self._locked.execute(f"CREATE OR REPLACE TEMP VIEW loaded AS SELECT {_without_nan(loaded.schema)}")
 
     def _join(self, columns: Sequence[FilterColumn], tables: Sequence[str]) -> None:
         """Make the table `joined`: each row with the tables' columns for it, under the names that rules use.
@@ -124,8 +127,13 @@ class Judge:
     @contextmanager
     def _naming_rule(self, rules: Sequence[FilterRule]) -> Iterator[None]:
         """Turn a RunError into a UsageError that names the rule, if one of the rules causes it."""
+        slow = UsageError(
+            f"The rules take longer than {self._limit_s:g} s over {self.total:,} rows: simplify them, or raise "
+            "--time-limit-s."
+        )
         try:
-            yield
+            with self._locked.within(self._limit_s, slow):
+                yield
         except RunError:
             for rule in rules:
                 self._checker.run(rule, "loaded")
@@ -179,6 +187,13 @@ def _refuse_alike(names: Sequence[str]) -> None:
                 f"The dataset has more than one column {name.lower()}, or it is reserved: rename it in the source."
             )
         seen.add(name.lower())
+
+
+def _without_nan(schema: pa.Schema) -> str:
+    """The columns with NULL in place of NaN, which SQL sorts above all numbers: it would pass `x > 5`."""
+    names = [f'"{_quoted(field.name)}"' for field in schema if pa.types.is_floating(field.type)]
+    replaced = [f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}" for name in names]
+    return f"* REPLACE ({', '.join(replaced)}) FROM hanclip_loaded" if replaced else "* FROM hanclip_loaded"
 
 
 def _quoted(name: str) -> str:

@@ -8,6 +8,7 @@ no query and no aggregate, and the connection has no access to files.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,16 +20,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
 from pipeline.errors import RunError, UsageError
-from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse
+from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse, unsteady_functions, unsteady_name
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
 from pipeline.yaml_text import read_yaml
 
 #: One bit per rule in an int64.
 MOST_RULES = 62
+#: For a rule without rows: DuckDB computes what depends on no column, such as the sum of a long range.
+_CHECK_S = 20.0
 WHERE = "where"
 #: The queries around a rule; they continue on a new line, so that a comment in the rule ends before.
 _RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_result AS {EXPRESSION.head}"
+_PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 _EXAMPLE = 'Write:\nrules:\n  matching: "similarity >= 0.28"\n  large: "image_width >= 200"'
 _PASS = "SELECT true FROM rows WHERE (\n"
 _ALONE = {
@@ -74,17 +78,23 @@ class Checker:
         self._functions = {
             str(name): str(kind)
             for name, kind in work.rows(
-                "SELECT function_name, CASE WHEN bool_or(stability = 'VOLATILE') THEN 'volatile' "
-                "WHEN bool_and(function_type = 'aggregate') THEN 'aggregate' ELSE 'scalar' END "
-                "FROM duckdb_functions() GROUP BY ALL"
+                "SELECT function_name, CASE WHEN bool_and(function_type = 'aggregate') THEN 'aggregate' "
+                "ELSE 'scalar' END FROM duckdb_functions() GROUP BY ALL"
             )
         }
+        self._keywords = {
+            str(name)
+            for (name,) in work.rows("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
+        }
+        self._unsteady = unsteady_functions(work)
 
     def check(self, rules: list[FilterRule]) -> list[FilterRule]:
         """The same rules, with their columns. Raises UsageError: a name is used twice, or an expression is wrong."""
         if len(rules) > MOST_RULES:
             raise UsageError(f"{len(rules)} rules are more than the limit of {MOST_RULES}: join some with `and`.")
         names = [rule.name for rule in rules]
+        if any(not name.strip() for name in names):
+            raise UsageError("A rule has no name: give it one, since the counts are by name.")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"More than one rule is named {twice[0]}: rename one.")
         return [self._checked(rule) for rule in rules]
@@ -94,7 +104,7 @@ class Checker:
             raise UsageError(f"The rule {rule.name} is empty: write a condition, such as `similarity >= 0.28`.")
         found = parse(rule.sql, EXPRESSION, self._work)
         if found.error:
-            raise mistake(rule, found.error, found.location)
+            raise mistake(rule, found.error, found.location, self._to_quote(rule))
         if len(found.parts) > 1:
             raise mistake(rule, "these are several expressions; join them with `and`", None)
         if found.escapes:
@@ -106,19 +116,24 @@ class Checker:
             if column is None and [name.lower() for name in part.get("column_names") or ()] == ["rows"]:
                 raise mistake(rule, _ALONE["STAR"], _place(part))
             columns |= {column.name: column} if column else {}
-        self._bind(rule)
+        slow = UsageError(f"The rule {rule.name} takes too long even without rows: simplify it.")
+        with self._work.within(_CHECK_S, slow):
+            self._bind(rule)
         return FilterRule(rule.name, rule.sql, tuple(columns.values()))
 
     def _refuse(self, rule: FilterRule, part: dict[str, Any]) -> None:
         """Raise UsageError for syntax that is not a function of one row."""
         place = _place(part)
+        if part.get("subquery_type") == "ANY":
+            cure = "List the values, or for a column that is a list write list_contains(tags, '红')."
+            raise mistake(rule, _ALONE["SUBQUERY"], place, cure)
         if part.get("class") in _ALONE:
             raise mistake(rule, _ALONE[part["class"]], place)
         kind = self._functions.get(str(part.get("function_name", "")).lower())
         if kind == "aggregate":
             raise mistake(rule, f"{part['function_name']} is an aggregate over many rows; a rule is about one", place)
-        if kind == "volatile":
-            raise mistake(rule, f"{part['function_name']} returns another value at every call", place)
+        if name := unsteady_name(part, self._unsteady, self._columns.by_name):
+            raise mistake(rule, f"{name} returns another value at every call, or at another time", place)
 
     def _bind(self, rule: FilterRule) -> None:
         self.run(rule, "rows")
@@ -127,6 +142,18 @@ class Checker:
             raise mistake(rule, f"it gives {kind}, not true or false; compare it with a value", None)
         # A macro may hide an aggregate, or a function that returns several rows.
         self._execute(rule, _PASS, "\n)")
+
+    def _to_quote(self, rule: FilterRule) -> str:
+        """A hint if the rule seems to name a column whose name needs double quotes, without them."""
+        text = rule.sql.lower()
+        for column in self._columns.by_name.values():
+            name = column.name.lower()
+            keyword = name in self._keywords and re.search(rf"(?<![\w\"'.]){re.escape(name)}(?![\w\"'(])", text)
+            odd = not _PLAIN_NAME.fullmatch(name) and name in text
+            if (odd or keyword) and f'"{name}"' not in text:
+                quoted = column.name.replace('"', '""')
+                return f'If you mean the column {column.name}, write it in double quotes: "{quoted}".'
+        return ""
 
     def run(self, rule: FilterRule, rows: str) -> None:
         """Evaluate a rule over all `rows`, a table or a query in brackets. Raises UsageError if it fails."""
@@ -144,8 +171,10 @@ class Checker:
         message = str(found["exception_message"]).partition("\n")[0]
         if found.get("error_subtype") != "COLUMN_NOT_FOUND":
             hint = str(found["exception_message"]).partition("\n")[2].replace('"', "").strip()
-            return mistake(rule, message, found.get("location"), hint, head)
+            return mistake(rule, message, found.get("location"), self._to_quote(rule) or hint, head)
         name = str(found["name"])
+        if quote := self._to_quote(rule):
+            return mistake(rule, f"there is no column {name}", found.get("location"), quote, head)
         if cure := self._columns.cure(name):
             return mistake(rule, f"there is no column {name} yet", found.get("location"), f"Run `{cure}` first.", head)
         names = [column.name for column in self._columns.by_name.values()]

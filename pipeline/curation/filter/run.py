@@ -63,7 +63,7 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
     rules = [FilterRule(one.name, one.sql) for one in settings.rules]
     rules += [FilterRule(WHERE, settings.where)] if settings.where else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
-    with filtering(out, rules, threshold, on_phase, _columns(out, settings)) as (filtered, work):
+    with filtering(out, rules, threshold, on_phase, _columns(out, settings), settings.time_limit_s) as (filtered, work):
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_phase))
 
 

@@ -31,7 +31,12 @@ class FilterSettings(Options):
         default=(), description="Named conditions (on the command line a YAML file); a row must pass all."
     )
     threshold_for: str | None = Field(
-        default=None, description="Find a cut-off: 'keep=30%' of the highest similarities, or 'COLUMN keep=30%'."
+        default=None,
+        description="Find a cut-off: 'keep=30%' of the highest similarities, 'COLUMN keep=30%', or 'COLUMN keep=30% "
+        "lowest'. Of chance and image_blank_rows the lowest are kept.",
+    )
+    time_limit_s: float = Field(
+        default=600, gt=0, description="End with an error if evaluating the rules takes longer than this."
     )
     form: Form = Field(default=Form.IDS, description="What to write of the kept rows.")
     dest: str | None = Field(

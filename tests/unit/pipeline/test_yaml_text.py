@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from actors.driver import main
 from pipeline.errors import ConfigError
-from pipeline.yaml_text import YamlText, read_yaml
+from pipeline.yaml_text import YamlText, load_unique, read_yaml
 
 
 def test_each_key_has_its_line_and_a_missing_one_that_of_its_section():
@@ -51,3 +52,9 @@ def test_the_driver_names_the_line_of_an_error_in_a_saved_run(tmp_path: Path, ca
     (tmp_path / name).write_text(text)
     assert main([str(tmp_path / name)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_yaml_of_other_programs_has_each_key_once() -> None:
+    assert load_unique("a: &x {b: 1}\nc: {<<: *x, b: 2}") == {"a": {"b": 1}, "c": {"b": 2}}
+    with pytest.raises(yaml.MarkedYAMLError, match="b is there twice, first in line 2"):
+        load_unique("a:\n  b: 1\n  'b': 2\n")

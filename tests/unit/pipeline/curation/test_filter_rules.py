@@ -1,0 +1,110 @@
+"""Test what rules of a filter may say, and what they mean for numbers that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.curation.filter.rules import read_rules
+from pipeline.curation.filter.run import FilterRun, filter_rows
+from pipeline.curation.filter.settings import FilterSettings, NamedRule
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.errors import ConfigError, UsageError
+from pipeline.phases import ignore
+from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
+
+ROWS = 20
+#: Takes some tenths of a second.
+SLOW = "levenshtein(repeat('abcde', 2500), repeat('bcdea', {}))"
+EXTRA = {
+    "price (元)": pa.array([float(n) for n in range(ROWS)]),
+    "a.b": pa.array(range(ROWS), pa.int32()),
+    "order": pa.array(range(ROWS), pa.int32()),
+    "score": pa.array([float("nan") if n % 2 else float(n) for n in range(ROWS)]),
+    "tags": pa.array([["红", "新"] if n < 5 else ["蓝"] for n in range(ROWS)]),
+}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> str:
+    schema = pa.schema([(name, values.type) for name, values in EXTRA.items()])
+    dataset = Dataset.open_or_create(str(tmp_path_factory.mktemp("filter") / "out"), an_identity(extra=schema))
+    table = embedded_rows(some_records(ROWS), an_identity())
+    for name, values in EXTRA.items():
+        table = table.append_column(name, values)
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(ROWS))
+    keys = {name: table[name] for name in ("id", "source_fingerprint")}
+    chance = pa.table({**keys, "chance": pa.array([(n + 1) / ROWS for n in range(ROWS)])})
+    (Path(dataset.uri) / "similarity").mkdir()
+    pq.write_table(chance, Path(dataset.uri) / "similarity" / "similarity.parquet")
+    return dataset.uri
+
+
+def kept(out: str, **settings: object) -> FilterRun:
+    return filter_rows(out, FilterSettings.model_validate(settings), ignore, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sql", "rows"),
+    [
+        ("chance keep=20%", '"chance" <= 0.2', 4),
+        ("chance keep=20% highest", '"chance" >= 0.85', 4),
+        ("price (元) keep=10%", '"price (元)" >= 18.0', 2),
+        ('"price (元)" keep=10% of the lowest', '"price (元)" <= 1.0', 2),
+        ("a.b keep=10%", '"a.b" >= 18', 2),
+        ("score keep=10%", '"score" >= 16.0', 2),
+    ],
+)
+def test_a_threshold_knows_the_direction_and_any_name(out: str, wanted: str, sql: str, rows: int) -> None:
+    found = kept(out, threshold_for=wanted)
+    assert found.filtered.counts.rules[-1].sql == sql
+    assert found.filtered.counts.kept == rows
+    assert kept(out, where=sql).filtered.counts.kept == rows
+
+
+def test_nan_is_a_missing_value(out: str) -> None:
+    [rule] = kept(out, where="score > 5").filtered.counts.rules
+    assert (rule.dropped, rule.unknown) == (ROWS - 7, ROWS // 2)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("run_date > now()", "now returns another value"),
+        ("run_date > today()", "today returns another value"),
+        ("run_date > current_date", "current_date returns another value"),
+        ("run_date::timestamp < current_localtimestamp()", "another value"),
+        ("age(run_date::timestamp) > interval 3 day", "age returns another value"),
+        ("id = current_setting('threads')", "another value"),
+        ("price (元) > 5", '"price (元)"'),
+        ("a.b > 5", 'write it in double quotes: "a.b"'),
+        ("order > 5", 'write it in double quotes: "order"'),
+        ("'红' = any(tags)", "list_contains"),
+        (f"{SLOW.format('2500')} > 0", "too long"),
+    ],
+)
+def test_a_wrong_rule_says_what_to_write(out: str, where: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.curation.filter.rules._CHECK_S", 0.1)
+    with pytest.raises(UsageError) as raised:
+        kept(out, where=where)
+    assert message in str(raised.value)
+
+
+def test_rules_that_run_too_long_are_ended(out: str) -> None:
+    with pytest.raises(UsageError, match="--time-limit-s"):
+        kept(out, where=SLOW.format('"order"::bigint + 60') + " > 0", time_limit_s=0.1)
+
+
+def test_names_of_rules_are_there_once_and_not_empty(out: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text('rules:\n  red: "true"\n  "red": "false"\n')
+    with pytest.raises(ConfigError, match=r"line 3: rules\.red is there twice"):
+        read_rules(path)
+    path.write_text('rules:\n  "": "true"\n')
+    [rule] = read_rules(path)
+    with pytest.raises(UsageError, match="no name"):
+        kept(out, rules=[NamedRule.model_construct(name=rule.name, sql=rule.sql)])
