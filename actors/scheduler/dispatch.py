@@ -74,7 +74,7 @@ class Dispatcher:
         self._limits = limits
         self._meter = meter
         self.backlog = Backlog(shards, limits)
-        self._failures = FailureBudget(oom_kills)
+        self._failures = FailureBudget(oom_kills, lambda: sum(pool.size * pool.slots for pool in pools.values()))
         self._placement = Placement(pools.values(), limits.placement_timeout_s)
         self._calls: dict[Any, Call] = {}
         self._stop_at_s: float | None = None
