@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 from pipeline.credentials import HEADER_WITHOUT_CREDENTIALS, WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.credentials.headers import header_lines
 from pipeline.errors import ConfigError
-from pipeline.validation import Options, validated
+from pipeline.validation import AutoOrNumber, Options, validated
 from pipeline.vocabulary import Captions, Dtype, SourceKind, TextOverflow, UniqueIds
 from pipeline.yaml_text import KeyPath, YamlText
 
@@ -29,8 +29,6 @@ _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
 _PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
-#: Earlier versions wrote null for auto.
-_Actors = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, AfterValidator(lambda n: n or "auto")]
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
 
 
@@ -205,8 +203,8 @@ class ClusterConfig(_Section):
     address: Annotated[str | None, _PLAIN] = Field(
         default=None, description="Address of a Ray cluster; a local one starts if not given."
     )
-    decoders: _Actors = Field(default="auto", description="CPU actors that read and decode; auto follows the run.")
-    embedders: _Actors = Field(default="auto", description="Actors that run the model; auto follows the cluster.")
+    decoders: AutoOrNumber = Field(default="auto", description="CPU actors that read and decode; auto follows the run.")
+    embedders: AutoOrNumber = Field(default="auto", description="Actors that run the model; auto follows the cluster.")
     gpus_per_embedder: float | None = Field(
         default=None, ge=0, description="GPUs each embedder asks for: 1 if the cluster has any, else 0."
     )

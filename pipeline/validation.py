@@ -10,9 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import ConfigError, HanclipError
@@ -40,6 +49,18 @@ class Options(BaseModel):
                 if isinstance(text, str):
                     _require_content(text)
         return value
+
+
+def _auto_or_number(value: object, check: Callable[[object], object]) -> object:
+    """As checked; null, which earlier versions wrote, is auto."""
+    try:
+        return check(value) or "auto"
+    except ValidationError as error:
+        raise ValueError("give auto, or a whole number of at least 1") from error
+
+
+#: A number that hanclip chooses unless it is given.
+AutoOrNumber = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, WrapValidator(_auto_or_number)]
 
 
 def _require_content(text: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.validation import validated
+from pipeline.validation import AutoOrNumber, validated
 
 
 class Inner(BaseModel):
@@ -52,3 +52,10 @@ def test_a_message_lists_a_limited_number_of_errors():
         validated(list[int], ["x"] * 1000, "It is not valid")
     assert len(str(caught.value).splitlines()) == 22
     assert str(caught.value).endswith("... and 980 more")
+
+
+def test_a_number_of_actors_may_be_auto_which_earlier_versions_wrote_as_null():
+    assert [validated(AutoOrNumber, value, "x") for value in ("auto", None, 3, "3")] == ["auto", "auto", 3, 3]
+    for wrong in (0, 2.5, "three"):
+        with pytest.raises(ConfigError, match="give auto, or a whole number of at least 1"):
+            validated(AutoOrNumber, wrong, "x")
