@@ -102,9 +102,9 @@ def measured(name: str, shards: int, change: Callable[[Cluster], None]) -> Row:
         with _pools(size) as pools:
             dispatcher = Dispatcher(pools, planned, _limits(size), meter)
             crew = ElasticCrew(rules, pools, dispatcher.backlog, meter, lambda: nodes.latest)
-            threading.Thread(target=change, args=(cluster,), daemon=True).start()
             began_s = time.monotonic()
-            dispatcher.run(lambda: crew.adjust(time.monotonic()))
+            with _changed(cluster, change):
+                dispatcher.run(lambda: crew.adjust(time.monotonic()))
             seconds = time.monotonic() - began_s
         progress = meter.progress()
     return {
@@ -116,6 +116,22 @@ def measured(name: str, shards: int, change: Callable[[Cluster], None]) -> Row:
         "actors_replaced": progress.actors_replaced,
         "crew_changes": list(progress.crew_changes),
     }
+
+
+@contextmanager
+def _changed(cluster: Cluster, change: Callable[[Cluster], None]) -> Iterator[None]:
+    """Change the cluster in a thread that lives as long as the block: the nodes that it starts end with it."""
+    ended = threading.Event()
+
+    def work() -> None:
+        change(cluster)
+        ended.wait()
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _stay(_: Cluster) -> None:
