@@ -5,6 +5,7 @@ which test processes take the files.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from tests.fixtures.servers.web import Site
 # A process compiles hanclip's modules in 0.35 s of CPU, and the tests start hundreds: keep what the first one compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Imports and collected tests stay until the end: the garbage collector would go through all of them again and again.
+gc.disable()
 
 # Ray's workers import the toy actors of the tests by name.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -44,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {name: number for number, name in enumerate(ORDER)}
     items.sort(key=lambda item: (place.get(item.path.relative_to(ROOT / "tests").parts[0], 0), item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
