@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import address_of, connected
-from actors.machine.local_ray import local_resources
+from actors.machine.local.local_ray import local_resources
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.cost.prices import Price, PriceTable, price

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from actors import crew
 from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import Connection, address_of, cluster_now, connected, resources_of
-from actors.machine.local_ray import local_resources
+from actors.machine.local.local_ray import local_resources
 from actors.nodes.watch import ClusterState
 from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.reserved import Reservation

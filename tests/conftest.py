@@ -105,7 +105,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     import ray
 
-    from actors.machine.local_ray import fewer_processes
+    from actors.machine.local.processes import fewer_processes
 
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:

@@ -18,8 +18,8 @@ from actors.machine import authentication
 from actors.machine.head import ASK_S, accepts
 from actors.machine.head_watch import HeadWatch, head_watched
 from actors.machine.interruptible import interruptible
-from actors.machine.local_ray import local_ray
-from actors.machine.ray_folder import RayFolder
+from actors.machine.local.local_ray import local_ray
+from actors.machine.local.ray_folder import RayFolder
 from actors.machine.starting import abandon, quiet_ray, shut_down, subdued_ray
 from actors.nodes.watch import ClusterState, NodeWatch, cluster_state, nodes_watched
 from actors.scheduler.failures import ray_errors_translated

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.machine.local_ray import local_resources
+from actors.machine.local.local_ray import local_resources
 from flows.dev import s3
 from flows.dev.ports import Ports
 from flows.dev.processes import MARK, SERVICE_MARK

@@ -20,7 +20,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
-from actors.machine.local_ray import fewer_processes
+from actors.machine.local.processes import fewer_processes
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, committed, rows_visible
 from tests.fixtures.servers.web import Site
 from tests.fixtures.tables import as_parquet

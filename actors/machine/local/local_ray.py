@@ -13,20 +13,28 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import services
-from ray._private.node import Node
 
 from actors.crew_size import OBJECT_STORE_SHARE, Resources
 from actors.machine.authentication import for_local_ray
 from actors.machine.interruptible import interruptible
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
-from actors.machine.ray_folder import RayFolder, make_ray_folder
+from actors.machine.local.processes import (
+    fewer_processes,
+    is_starting,
+    kill,
+    processes,
+    refusing_port,
+    without_agents,
+)
+from actors.machine.local.ray_folder import RayFolder, make_ray_folder
 from actors.machine.starting import abandon, end_with_process, shut_down, subdued_ray
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
@@ -42,21 +50,17 @@ _NODE_S = 180.0
 _START_S = 300.0
 _POLL_S = 0.5
 _CHECK_S = 1.0
-_KILLS = 5
-_KILL_EVERY_S = 0.1
 #: Of Ray's processes. The two limits in seconds are four times Ray's own, for a machine that is busy.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_worker_register_timeout_seconds": "240",
+    "RAY_enable_metrics_collection": "0",
     # Idle workers that Ray starts ahead would have to be started again for hanclip's actors.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
 }
-#: Processes for autoscaling, for a dashboard, and for workers' output in the driver, none of which a local Ray needs.
-#: Each would take one to two seconds of CPU to start.
-_UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 _CURE = "The machine may be overloaded, or out of memory or disk space: run the same command again when it is not."
 
 
@@ -84,30 +88,34 @@ def local_ray() -> Iterator[RayFolder]:
         folder = make_ray_folder()
         stack.callback(folder.remove)
         stack.enter_context(for_local_ray())
+        # Should an attempt fail, the next starts the agents, in case another version of Ray insists on them.
+        none = without_agents(stack.enter_context(refusing_port()))
+        agents: Iterator[AbstractContextManager[None]] = chain([none], repeat(nullcontext()))
         with StopSignal() as stop:
             ended = threading.Event()
             stack.callback(ended.set)
-            start(partial(_init, folder), shut_down, folder, stop, ended)
+            start(partial(_init, folder, agents), shut_down, folder, stop, ended)
             stack.callback(shut_down)
         stop.raise_if_stopped()
         yield folder
 
 
-def _init(folder: RayFolder) -> None:
+def _init(folder: RayFolder, agents: Iterator[AbstractContextManager[None]]) -> None:
     here = local_resources()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray.init(
-        address="local",  # Without it, Ray would join any cluster that runs on this machine.
-        num_cpus=int(here.cpus),
-        num_gpus=int(here.gpus),
-        object_store_memory=int(here.object_store_bytes),
-        object_spilling_directory=str(folder.spill) if folder.spill else None,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=str(folder.path),
-    )
+    with next(agents):
+        ray.init(
+            address="local",  # Without it, Ray would join any cluster that runs on this machine.
+            num_cpus=int(here.cpus),
+            num_gpus=int(here.gpus),
+            object_store_memory=int(here.object_store_bytes),
+            object_spilling_directory=str(folder.spill) if folder.spill else None,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder.path),
+        )
 
 
 def start(
@@ -128,21 +136,21 @@ def start(
                 return interruptible(init, stop, _START_S, ended, _HeadAlive(folder.path))
         except SystemExit:
             abandon()
-            if processes := list(_processes(folder.path)):
-                end_with_process(folder.path, processes, 128 + (stop.number or signal.SIGTERM))
+            if started := list(processes(folder.path)):
+                end_with_process(folder.path, started, 128 + (stop.number or signal.SIGTERM))
             else:
-                _kill(folder.path)
+                kill(folder.path)
             raise
         except RunError:
             abandon()
-            _kill(folder.path)
+            kill(folder.path)
             raise
         except TimeoutError as error:
             abandon()
-            _kill(folder.path)
+            kill(folder.path)
             raise RunError(f"Ray did not start within {_START_S:g} s. {_CURE}{_logs(folder)}") from error
         except Exception as error:  # Ray raises bare exceptions, too.
-            _kill(folder.path)
+            kill(folder.path)
             reset()
             if attempt == _ATTEMPTS or _is_final(error):
                 raise RunError(f"Ray cannot start on this machine: {error} {_CURE}{_logs(folder)}") from error
@@ -163,7 +171,7 @@ class _HeadAlive:
         if now_s - self._checked_s < _CHECK_S:
             return
         self._checked_s = now_s
-        runs = any("gcs_server" in command for command in _processes(self._path).values())
+        runs = any("gcs_server" in command for command in processes(self._path).values())
         if self._seen and not runs:
             raise RunError(f"Ray's head process was killed while it started, perhaps for lack of memory. {_CURE}")
         self._seen |= runs
@@ -189,7 +197,7 @@ def _patience(path: Path) -> Iterator[None]:
             try:
                 return look_up(*arguments)
             except RuntimeError:
-                if time.monotonic() > end_s or not _is_starting(path):
+                if time.monotonic() > end_s or not is_starting(path):
                     raise
             time.sleep(_POLL_S)
 
@@ -198,42 +206,3 @@ def _patience(path: Path) -> Iterator[None]:
         yield
     finally:
         services.get_node = look_up
-
-
-@contextmanager
-def fewer_processes() -> Iterator[None]:
-    """Let a node start without `_UNUSED`; `ray start` has options for them, `ray.init` has none."""
-    originals = {name: getattr(Node, name) for name in _UNUSED}
-    for name in _UNUSED:
-        setattr(Node, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(Node, name, original)
-
-
-def _is_starting(path: Path) -> bool:
-    return any("raylet/raylet" in command for command in _processes(path).values())
-
-
-def _kill(path: Path) -> None:
-    """End Ray's processes, and those that the abandoned start may still be about to start."""
-    for _ in range(_KILLS):
-        for pid in _processes(path):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_KILL_EVERY_S)
-
-
-def _processes(path: Path) -> dict[int, str]:
-    """Command lines of this process's children that use the folder, by pid."""
-    found: dict[int, str] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-                command = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if int(parent) == os.getpid() and f"{path}/" in command:
-                    found[int(entry.name)] = command
-    return found

@@ -5,21 +5,26 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 from ray._private import services
 from ray._private.node import Node
 
-from actors.machine import local_ray
-from actors.machine.local_ray import start
-from actors.machine.ray_folder import RayFolder, make_ray_folder
+from actors.machine.local import local_ray
+from actors.machine.local.local_ray import start
+from actors.machine.local.processes import fewer_processes, processes, refusing_port, without_agents
+from actors.machine.local.ray_folder import RayFolder, make_ray_folder
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
 from tests.fixtures.processes import until
@@ -95,7 +100,7 @@ def test_a_head_process_that_dies_during_the_start_is_named(folder: RayFolder, m
     hung = threading.Event()
     title = f"{folder.path}/gcs_server"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title]) as head:
-        until(lambda: head.pid in local_ray._processes(folder.path), "the process")
+        until(lambda: head.pid in processes(folder.path), "the process")
         threading.Timer(0.5, head.kill).start()
         threading.Timer(0.6, head.wait).start()
         with pytest.raises(RunError, match="head process was killed while it started"):
@@ -117,7 +122,7 @@ def test_a_node_that_is_still_starting_is_waited_for(folder: RayFolder, monkeypa
     monkeypatch.setattr(local_ray, "_POLL_S", 0.01)
     title = f"{folder.path}/raylet/raylet"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title]) as node:
-        until(lambda: title in (local_ray._processes(folder.path).get(node.pid) or ""), "the process")
+        until(lambda: title in (processes(folder.path).get(node.pid) or ""), "the process")
         with local_ray._patience(folder.path):
             assert services.get_node("n") == "registered"
             node.kill()
@@ -131,6 +136,31 @@ def test_processes_that_a_local_ray_does_not_need_are_left_out_during_its_start_
     node = object.__new__(Node)
     names = ("start_monitor", "start_api_server", "start_log_monitor")
     originals = {name: getattr(Node, name) for name in names}
-    with local_ray.fewer_processes():
+    with fewer_processes():
         assert [getattr(node, name)(include_dashboard=False, raise_on_failure=True) for name in names] == [None] * 3
     assert {name: getattr(Node, name) for name in names} == originals
+
+
+def test_in_place_of_the_agents_a_shell_waits_for_the_end_of_the_raylet(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def start_process(command: list[str], *_: Any, **__: Any) -> None:
+        started.append(command)
+
+    monkeypatch.setattr(services, "start_ray_process", start_process)
+    start_raylet = services.start_raylet
+    with refusing_port() as port:
+        with without_agents(port):
+            services.start_ray_process(
+                ["raylet", "--dashboard_agent_command=python agent.py", "--head"], "raylet", True
+            )
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+    assert (services.start_raylet, services.start_ray_process) == (start_raylet, start_process)
+    [[raylet, agent, head]] = started
+    option, _, command = agent.partition("=")
+    assert (raylet, option, head) == ("raylet", "--dashboard_agent_command", "--head")
+    quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"  # or it would keep this test's pipes open
+    parent = f"import subprocess; print(subprocess.Popen({shlex.split(command)}, {quiet}).pid)"
+    pid = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout.strip()
+    until(lambda: not Path("/proc", pid).exists(), "the end of the shell")

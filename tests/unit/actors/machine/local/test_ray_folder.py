@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.machine import ray_folder
-from actors.machine.ray_folder import make_ray_folder
+from actors.machine.local import ray_folder
+from actors.machine.local.ray_folder import make_ray_folder
 from pipeline.errors import RunError
 
 

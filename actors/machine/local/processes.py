@@ -1,0 +1,101 @@
+"""The processes of a local Ray: which of them start at all, which run, and how they are ended.
+
+A raylet insists on two agents in Python, one for metrics and one for the packages of `runtime_env`, neither of which a
+local Ray needs. It waits for the files in which they name their ports, which was most of Ray's start, and ends when one
+of them ends. In their place a shell waits for the raylet's end, and the files name a port where nobody listens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ray._private import services
+from ray._private.node import Node
+
+#: Processes for autoscaling, for a dashboard, and for workers' output in the driver, none of which a local Ray needs.
+#: Each would take one to two seconds of CPU to start.
+_UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
+_AGENTS = ("--dashboard_agent_command", "--runtime_env_agent_command")
+_WAITING = "sh -c 'while kill -0 $PPID 2>/dev/null; do sleep 1; done'"
+_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+_KILLS = 5
+_KILL_EVERY_S = 0.1
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port of this machine where nobody listens, nor will while the block runs."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@contextmanager
+def fewer_processes() -> Iterator[None]:
+    """Let a node start without `_UNUSED`; `ray start` has options for them, `ray.init` has none."""
+    originals = {name: getattr(Node, name) for name in _UNUSED}
+    for name in _UNUSED:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(Node, name, original)
+
+
+@contextmanager
+def without_agents(port: int) -> Iterator[None]:
+    """Let a node start without its agents, which would listen at `port`: see above."""
+    raylet, process = services.start_raylet, services.start_ray_process
+
+    def start_raylet(*positional: Any, **named: Any) -> Any:
+        given = inspect.signature(raylet).bind(*positional, **named).arguments
+        for name in _PORTS:
+            Path(given["session_dir"], f"{name}_{given['node_id']}").write_text(str(port))
+        return raylet(**given | dict.fromkeys(_PORTS, port))
+
+    def start_process(command: list[str], *positional: Any, **named: Any) -> Any:
+        names = [word.partition("=")[0] for word in command]
+        words = [f"{name}={_WAITING}" if name in _AGENTS else word for name, word in zip(names, command, strict=True)]
+        return process(words, *positional, **named)
+
+    services.start_raylet, services.start_ray_process = start_raylet, start_process
+    try:
+        yield
+    finally:
+        services.start_raylet, services.start_ray_process = raylet, process
+
+
+def is_starting(path: Path) -> bool:
+    """Whether a raylet that uses the folder runs."""
+    return any("raylet/raylet" in command for command in processes(path).values())
+
+
+def kill(path: Path) -> None:
+    """End Ray's processes, and those that the abandoned start may still be about to start."""
+    for _ in range(_KILLS):
+        for pid in processes(path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_KILL_EVERY_S)
+
+
+def processes(path: Path) -> dict[int, str]:
+    """Command lines of this process's children that use the folder, by pid."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+                command = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if int(parent) == os.getpid() and f"{path}/" in command:
+                    found[int(entry.name)] = command
+    return found
