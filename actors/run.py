@@ -31,13 +31,14 @@ from pipeline.dataset.checks.held import HeldCount, count_held
 from pipeline.errors import HanclipError, RunError
 from pipeline.jobs.progress import OnProgress, Progress, State, Summary
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.phases import OnWork
 from pipeline.plan.draft import Plan
 from pipeline.plan.make import make_plan, make_retry_plan
 from pipeline.plan.run_ids import new_run_id
 
 logger = logging.getLogger(__name__)
 
-_Planner = Callable[[RunConfig, ModelSpec, CrewSize], Plan]
+_Planner = Callable[[RunConfig, ModelSpec, CrewSize, OnWork], Plan]
 
 
 class Run:
@@ -66,7 +67,7 @@ class Run:
         """Embed everything in the source that has no outcome in the output yet."""
         return self._carry_out(
             session,
-            lambda config, model, crew: make_plan(config, model, self.run_id, crew.decoders),
+            lambda config, model, crew, on_work: make_plan(config, model, self.run_id, crew.decoders, on_work),
             "Nothing to do: every record has an outcome.",
         )
 
@@ -74,7 +75,7 @@ class Run:
         """Retry the quarantined records of `out` that have one of `reasons`."""
         return self._carry_out(
             session,
-            lambda config, model, _: make_retry_plan(config, model, self.run_id, out, reasons),
+            lambda config, model, *_: make_retry_plan(config, model, self.run_id, out, reasons),
             "Nothing to retry.",
         )
 
@@ -85,7 +86,7 @@ class Run:
         pinned = self._config.model.model_copy(update={"model_sha256": model.model_sha256})
         config = self._config.model_copy(update={"model": pinned})
         crew = session.crew_size(config, model)
-        plan = planner(config, model, crew)
+        plan = planner(config, model, crew, lambda: session.expect(config, crew))
         self.run_id = plan.run_id
         # From here on a signal is recorded and not raised: an exception between a thread's start and its registration
         # would leave a thread that nothing can end.

@@ -4,21 +4,24 @@
         Run(config).embed(session)
         Run(another).embed(session)
 
-The first run that has work to do starts the local Ray and the embedders. They stay while the following runs ask for the
-same; decoders and writers hold a plan and are made for each run.
+The first run that has work to do starts the local Ray and the embedders, while it plans. They stay while the following
+runs ask for the same; decoders and writers hold a plan and are made for each run.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from pydantic import BaseModel
 
 from actors import crew
 from actors.crew_size import CrewSize, size_crew, weights_bytes
+from actors.machine.ahead import Ahead
 from actors.machine.cluster import Connection, address_of, cluster_now, connected, resources_of
 from actors.machine.local.local_ray import local_resources
 from actors.nodes.watch import ClusterState
@@ -28,6 +31,8 @@ from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.plan.draft import Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Session:
         self._connection: Connection | None = None
         self._kept_logs = ""
         self._kept: _KeptEmbedders | None = None
+        self._ahead: Ahead | None = None
         self._models: dict[ModelConfig, ModelSpec] = {}
         self._sized_for: ClusterState | None = None
 
@@ -67,6 +73,8 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         with StopSignal():  # an interrupted shutdown of Ray would leave its processes and its folder
+            if self._ahead is not None:
+                self._ahead.wait()
             self._stop_embedders()
             self._stack.close()
 
@@ -78,6 +86,8 @@ class Session:
 
     def crew_size(self, config: RunConfig, model: ModelSpec) -> CrewSize:
         """How many actors a run gets: as for the previous run if it asks for the same, else by the resources now."""
+        if self._ahead is not None:
+            self._ahead.wait()  # of a run whose plan failed
         if self._kept is not None and self._kept.sections == _sections(config):
             return self._kept.size
         resources = local_resources()
@@ -86,9 +96,25 @@ class Session:
             resources = resources_of(self._sized_for)
         return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
+    def expect(self, config: RunConfig, size: CrewSize) -> None:
+        """Start the local Ray and one embedder in a thread: a run that is being planned is sure to need them.
+
+        Not on a cluster, whose places and nodes must not idle while a long source is listed.
+        """
+        if self._ahead is None and self._connection is None and address_of(self._cluster) is None:
+            logger.info("There are records to embed: starting Ray while the plan is made")
+            self._ahead = Ahead(partial(self._start, config, size))
+
+    def _start(self, config: RunConfig, size: CrewSize, stop: StopSignal) -> None:
+        self._connect(stop)
+        pool = self._embedders(config, size).pool
+        pool.size = 1  # the plan decides how many have work
+        pool.start()
+
     @contextmanager
     def crew(self, config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Iterator[Pools]:
         """The actors of a run. The embedders stay afterwards unless the run failed."""
+        self._settle()
         self._connect()
         kept = self._embedders(config, size)
         size = size.for_chunks(sum(-(-shard.rows // size.chunk_rows) for shard in plan.shards))
@@ -107,6 +133,8 @@ class Session:
 
     def release_embedders(self) -> bool:
         """Stop the embedders to free their CPUs and GPUs; returns whether the session is connected to a Ray."""
+        if self._ahead is not None:
+            self._ahead.wait()
         self._stop_embedders()
         return self._connection is not None
 
@@ -141,9 +169,16 @@ class Session:
         """Keep the logs of a local Ray; returns a sentence that says where, or an empty string."""
         return self._connection.keep_logs() if self._connection else self._kept_logs
 
-    def _connect(self) -> None:
+    def _settle(self) -> None:
+        """Wait for what was started ahead, and raise its error."""
+        if self._ahead is not None:
+            self._ahead.wait()  # if a second Ctrl-C interrupts this, the end of the session waits
+            ahead, self._ahead = self._ahead, None
+            ahead.result()
+
+    def _connect(self, stop: StopSignal | None = None) -> None:
         if self._connection is None:
-            self._connection = self._stack.enter_context(connected(self._cluster))
+            self._connection = self._stack.enter_context(connected(self._cluster, stop))
 
     def _embedders(self, config: RunConfig, size: CrewSize) -> _KeptEmbedders:
         if self._kept is None or self._kept.sections != _sections(config):

@@ -28,7 +28,7 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from actors.crew_size import CrewSize, Resources, resize_crew, size_crew
 from actors.elastic.elastic_crew import CrewRules, ElasticCrew
 from actors.machine.cluster import cluster_now, resources_of
-from actors.machine.local_ray import fewer_processes
+from actors.machine.local.processes import fewer_processes
 from actors.nodes.watch import nodes_watched
 from actors.scheduler.backlog import Limits
 from actors.scheduler.dispatch import Dispatcher

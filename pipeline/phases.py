@@ -1,7 +1,8 @@
 """Callbacks through which long work reports its progress: by rows, or by phases such as "Reading rows".
 
 `OnRows` is called with the number of rows (or of whatever is counted) done since the last call. `OnPhase` is called
-with what is being done, how much of it is done so far, and the total, None where that is not known.
+with what is being done, how much of it is done so far, and the total, None where that is not known. `OnWork` is called,
+perhaps repeatedly, once a plan that is being made is sure to have records to embed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 OnRows = Callable[[int], None]
 OnPhase = Callable[[str, int, int | None], None]
+OnWork = Callable[[], object]
 
 
 def ignore(doing: str, done: int, total: int | None) -> None:

@@ -85,8 +85,12 @@ class Connection:
 
 
 @contextmanager
-def connected(cluster: ClusterConfig) -> Iterator[Connection]:
+def connected(cluster: ClusterConfig, stop: StopSignal | None = None) -> Iterator[Connection]:
     """A connection to the cluster at `address_of(cluster)`, else to a local Ray that ends with the block.
+
+    Args:
+        cluster: the user's settings.
+        stop: ends the start of a local Ray; for another thread than the main one, which alone receives signals.
 
     Raises:
         RunError: the cluster cannot be joined, or Ray cannot start here.
@@ -100,7 +104,7 @@ def connected(cluster: ClusterConfig) -> Iterator[Connection]:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = address_of(cluster)
     with (
-        local_ray() if address is None else _joined(address) as folder,
+        local_ray(stop or StopSignal()) if address is None else _joined(address) as folder,
         head_watched(str(ray.get_runtime_context().gcs_address)) as watch,
         quiet_ray(),
         nodes_watched() as nodes,

@@ -96,6 +96,11 @@ class Draft:
         if newest is not None:
             self._pending.add_entry(newest)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a record has no outcome, so that the plan has a shard."""
+        return self._rows > 0
+
     def catch_up(self) -> bool:
         """Read the plans that were numbered since; returns whether they change this one."""
         changed = False

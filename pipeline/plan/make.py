@@ -30,6 +30,7 @@ from pipeline.errors import (
     SourceError,
     UsageError,
 )
+from pipeline.phases import OnWork
 from pipeline.plan import log, tombstones
 from pipeline.plan.cutting import target_rows
 from pipeline.plan.draft import Draft, Listed, Plan
@@ -47,7 +48,7 @@ from pipeline.vocabulary import Reason
 logger = logging.getLogger(__name__)
 
 
-def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -> Plan:
+def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int, on_work: OnWork = lambda: None) -> Plan:
     """Plan a run and store the plan; creates the dataset if there is none.
 
     Args:
@@ -55,6 +56,7 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
         model: the model that makes the vectors.
         run_id: from `new_run_id`; the plan's own is later if the clock is behind that of an earlier run.
         workers: actors that share the work; decides only the size of shards.
+        on_work: called at the first record for a new dataset, else when the records without an outcome are counted.
 
     Raises:
         SourceError: duplicate ids, no records (EmptySourceError), or an error of `sources.scan`.
@@ -63,9 +65,9 @@ def make_plan(config: RunConfig, model: ModelFacts, run_id: str, workers: int) -
     storage.check_writable(config.output.uri)
     storage.remove_abandoned(config.output.uri)
     with Workspace() as work:
-        listed = _list(config, model, workers, work)
+        listed = _list(config, model, workers, work, on_work)
         dataset = Dataset.open_or_create(config.output.uri, listed.identity)
-        return _store(listed, dataset, run_id, "full", work)
+        return _store(listed, dataset, run_id, "full", work, on_work)
 
 
 def dry_plan(config: RunConfig, model: ModelFacts, workers: int) -> Plan:
@@ -124,7 +126,9 @@ FROM listing JOIN failed USING (id, source_fingerprint) SEMI JOIN reasons USING 
 """
 
 
-def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -> Listed:
+def _list(
+    config: RunConfig, model: ModelFacts, workers: int, work: Workspace, on_work: OnWork = lambda: None
+) -> Listed:
     """List the source. Another model than the dataset's is refused before that."""
     if not config.output.uri:
         raise ConfigError("output.uri is not set: name the folder of the dataset.")
@@ -133,7 +137,13 @@ def _list(config: RunConfig, model: ModelFacts, workers: int, work: Workspace) -
     if existing is not None:
         check_model(existing.identity, model, existing.uri)
     with Listing(work) as listing, _naming_what_is_there(config):
-        source = sources.scan(config.source, listing.add, config.output.uri)
+
+        def add(rows: pa.RecordBatch) -> None:
+            if existing is None and rows.num_rows:
+                on_work()
+            listing.add(rows)
+
+        source = sources.scan(config.source, add, config.output.uri)
         if not listing.rows:
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
     if existing is not None:
@@ -169,12 +179,16 @@ def _refuse_unfinished_snapshot(out: str) -> None:
         )
 
 
-def _store(listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: Workspace) -> Plan:
+def _store(
+    listed: Listed, dataset: Dataset, run_id: str, kind: PlanKind, work: Workspace, on_work: OnWork = lambda: None
+) -> Plan:
     """Plan a listing, store the plan and take a number. `kind` is full, or retry for a selection."""
     _, newest = log.newest(dataset.uri)
     run_id = id_after(run_id, newest.run_id) if newest else run_id
     vanished = tombstones.record(work, dataset, listed.source, run_id) if kind == "full" else 0
     draft = Draft(listed, dataset, run_id, work)
+    if draft.has_work:
+        on_work()
     storage.overwrite(storage.join(draft.uri, layout.CONFIG), listed.config.model_dump_json(indent=2).encode())
     plan = _stored(draft, kind)
     while plan.shards:

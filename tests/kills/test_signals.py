@@ -35,6 +35,7 @@ BACKFILL = "backfill days/{date}/ new --model demo --start 2026-01-01 --end 2026
 START, PARSE, IMPORT, IMPORT_RAY = (("import", name) for name in ("typer", "pydantic", "pyarrow", "ray"))
 RESOLVE, LIST = ("open", "model/config.json"), ("os.scandir", "photos")
 SCRATCH, CLEAN_UP = ("tempfile.mkdtemp", "hanclip-"), ("shutil.rmtree", "hanclip-")
+RAY = ("tempfile.mkdtemp", "hc-ray-")  # while the plan is made
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,7 @@ def stop(
         (EMBED, [SCRATCH], TERM),
         (EMBED, [LIST], INT),
         (EMBED, [LIST, CLEAN_UP], INT),
+        (EMBED, [RAY], TERM),
         (DEDUP, [SCRATCH], INT),
         (EXPORT, [SCRATCH], TERM),
         (VERIFY, [SCRATCH], INT),

@@ -77,8 +77,8 @@ def local_resources() -> Resources:
 
 
 @contextmanager
-def local_ray() -> Iterator[RayFolder]:
-    """A Ray on this machine.
+def local_ray(stop: StopSignal) -> Iterator[RayFolder]:
+    """A Ray on this machine; `stop` ends its start.
 
     Raises:
         RunError: it does not start.
@@ -91,7 +91,7 @@ def local_ray() -> Iterator[RayFolder]:
         # Should an attempt fail, the next starts the agents, in case another version of Ray insists on them.
         none = without_agents(stack.enter_context(refusing_port()))
         agents: Iterator[AbstractContextManager[None]] = chain([none], repeat(nullcontext()))
-        with StopSignal() as stop:
+        with stop:
             ended = threading.Event()
             stack.callback(ended.set)
             start(partial(_init, folder, agents), shut_down, folder, stop, ended)

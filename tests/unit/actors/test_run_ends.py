@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from actors import driver
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.errors import SourceError
 from pipeline.jobs import folder as job_folder
 from pipeline.jobs.job import Job, JobRun
 from pipeline.model.checkpoints import resolve
@@ -28,6 +31,35 @@ def done(tmp_path: Path) -> Path:
     run_config = config(tmp_path)
     carry_out(make_plan(run_config, resolve(run_config.model), new_run_id(), 1), {"1.txt": "bad_text"})
     return tmp_path
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray cannot start here."""
+    monkeypatch.setenv("RAY_TMPDIR", "/no/目录")
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_run_without_work_does_not_start_ray(done: Path) -> None:
+    assert driver.run(config(done)).state == "complete"
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_run_whose_ray_cannot_start_fails_once_it_is_planned(tmp_path: Path) -> None:
+    run_config = config(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.txt").write_text("红色连衣裙")
+    summary = driver.run(run_config)
+    assert (summary.state, summary.rows_planned, summary.exit_code) == ("failed", 1, 1)
+    assert "Ray cannot use RAY_TMPDIR" in summary.message
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_an_error_of_the_plan_precedes_one_of_rays_start(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"id": ["a", "a"], "text": ["红", "红"]}), tmp_path / "in" / "rows.parquet")
+    with pytest.raises(SourceError, match="Ids must be unique"):
+        driver.run(config(tmp_path))
 
 
 def test_an_unknown_quarantine_share_adds_a_note_to_the_summary(done: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.dataset.history import latest_config, planned_runs
 from pipeline.dataset.plan_files import read_records, read_shards
 from pipeline.errors import AlreadyExistsError, ConfigError, IdentityError, SourceError
 from pipeline.plan.cuts.packing import Packing
+from pipeline.plan.draft import Plan
 from pipeline.plan.listing import Listing
 from pipeline.plan.make import dry_plan, make_plan
 from pipeline.plan.run_ids import new_run_id
@@ -68,6 +69,22 @@ def test_the_stored_plan_equals_the_returned_plan(catalog: Catalog) -> None:
     assert records.schema_arrow.equals(RECORDS)
     assert records.num_row_groups == len(plan.shards)
     assert latest_config(str(catalog.out)) == catalog.config()
+
+
+def test_work_is_announced_while_a_new_dataset_is_listed_and_later_only_if_there_is_some(catalog: Catalog) -> None:
+    announced: list[bool] = []
+
+    def plan() -> Plan:
+        announced.clear()
+        there = (catalog.out / layout.IDENTITY).exists
+        return make_plan(catalog.config(), MODEL, new_run_id(), 2, lambda: announced.append(there()))
+
+    first = plan()
+    assert announced[0] is False
+    carry_out(first)
+    assert (plan().rows, announced) == (0, [])
+    catalog.write("part-1", skus(5, "new"))
+    assert (plan().rows, announced) == (5, [True])
 
 
 def test_planning_again_gives_the_same_shards_for_any_number_of_workers(catalog: Catalog) -> None:
