@@ -1,7 +1,8 @@
 """A scratch folder with a DuckDB connection, to sort and join records in bounded memory.
 
 Data beyond `memory_mb` spills to the folder, which is removed at the end. Joins and groups of whole catalogs go through
-`passes`, since their hash tables spill only up to a limit.
+`passes`, since their hash tables spill only up to a limit. DuckDB is imported by the first workspace: decoders and
+writers import modules that use one, and use none themselves.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from pipeline.errors import HanclipError, RunError
 from pipeline.faults import explained
 from pipeline.scratch.folder import ScratchFolder
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 BATCH_ROWS = 65536
 _MEMORY_MB = 384
@@ -41,6 +43,8 @@ class Workspace:
     """
 
     def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
+        import duckdb  # see the module
+
         self.rows_at_once = memory_mb * _ROWS_PER_MB
         with scratch_errors():
             self._scratch = ScratchFolder()
@@ -141,6 +145,8 @@ class Workspace:
 @contextmanager
 def scratch_errors(folder: Path | None = None) -> Iterator[None]:
     """Raise RunError in place of the errors of DuckDB, Arrow and the disk while the scratch folder is used."""
+    import duckdb  # see the module
+
     try:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
