@@ -24,7 +24,8 @@ from ray._private.node import Node
 #: Each would take one to two seconds of CPU to start.
 _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 _AGENTS = ("--dashboard_agent_command", "--runtime_env_agent_command")
-_WAITING = "sh -c 'while kill -0 $PPID 2>/dev/null; do sleep 1; done'"
+#: A terminal sends Ctrl-C to the shell, too.
+_WAITING = "sh -c 'trap : INT; while kill -0 $PPID 2>/dev/null; do sleep 1; done'"
 _PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 _KILLS = 5
 _KILL_EVERY_S = 0.1

@@ -160,7 +160,17 @@ def test_in_place_of_the_agents_a_shell_waits_for_the_end_of_the_raylet(monkeypa
     [[raylet, agent, head]] = started
     option, _, command = agent.partition("=")
     assert (raylet, option, head) == ("raylet", "--dashboard_agent_command", "--head")
-    quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"  # or it would keep this test's pipes open
-    parent = f"import subprocess; print(subprocess.Popen({shlex.split(command)}, {quiet}).pid)"
-    pid = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout.strip()
-    until(lambda: not Path("/proc", pid).exists(), "the end of the shell")
+    parent = f"import subprocess; print(subprocess.Popen({shlex.split(command)}).pid, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        status = Path("/proc", str(pid), "status")
+        until(lambda: "SigCgt:\t0000000000000002" in status.read_text(), "the shell's readiness")
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert "State:\tZ" not in status.read_text()
+        process.kill()
+        process.wait()  # a dead parent is there until then
+        until(lambda: not status.exists(), "the end of the shell")
