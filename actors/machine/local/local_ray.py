@@ -27,6 +27,7 @@ from actors.machine.authentication import for_local_ray
 from actors.machine.interruptible import interruptible
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
 from actors.machine.local.processes import (
+    end_workers,
     fewer_processes,
     is_starting,
     kill,
@@ -87,6 +88,7 @@ def local_ray(stop: StopSignal) -> Iterator[RayFolder]:
     with ExitStack() as stack:
         folder = make_ray_folder()
         stack.callback(folder.remove)
+        stack.callback(end_workers, folder.path)
         stack.enter_context(for_local_ray())
         # Should an attempt fail, the next starts the agents, in case another version of Ray insists on them.
         none = without_agents(stack.enter_context(refusing_port()))

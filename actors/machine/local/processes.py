@@ -27,6 +27,7 @@ _AGENTS = ("--dashboard_agent_command", "--runtime_env_agent_command")
 #: A terminal sends Ctrl-C to the shell, too.
 _WAITING = "sh -c 'trap : INT; while kill -0 $PPID 2>/dev/null; do sleep 1; done'"
 _PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+_WORKER = "default_worker.py"
 _KILLS = 5
 _KILL_EVERY_S = 0.1
 
@@ -89,14 +90,27 @@ def kill(path: Path) -> None:
         time.sleep(_KILL_EVERY_S)
 
 
+def end_workers(path: Path) -> None:
+    """End the workers that were still starting when Ray ended: they would write to its folder."""
+    for pid, command in _using(path).items():
+        if _WORKER in command:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def processes(path: Path) -> dict[int, str]:
     """Command lines of this process's children that use the folder, by pid."""
+    return _using(path, os.getpid())
+
+
+def _using(path: Path, parent: int | None = None) -> dict[int, str]:
+    """Command lines of the processes, or only of the children of `parent`, that use the folder, by pid."""
     found: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+                its_parent = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
                 command = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if int(parent) == os.getpid() and f"{path}/" in command:
+                if parent in (None, its_parent) and f"{path}/" in command:
                     found[int(entry.name)] = command
     return found

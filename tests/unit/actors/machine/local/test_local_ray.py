@@ -23,7 +23,7 @@ from ray._private.node import Node
 
 from actors.machine.local import local_ray
 from actors.machine.local.local_ray import start
-from actors.machine.local.processes import fewer_processes, processes, refusing_port, without_agents
+from actors.machine.local.processes import end_workers, fewer_processes, processes, refusing_port, without_agents
 from actors.machine.local.ray_folder import RayFolder, make_ray_folder
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
@@ -167,10 +167,29 @@ def test_in_place_of_the_agents_a_shell_waits_for_the_end_of_the_raylet(monkeypa
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         status = Path("/proc", str(pid), "status")
-        until(lambda: "SigCgt:\t0000000000000002" in status.read_text(), "the shell's readiness")
+        until(lambda: int(status.read_text().partition("SigCgt:")[2].split()[0], 16) & 2, "the shell's readiness")
         os.kill(pid, signal.SIGINT)
         time.sleep(0.2)
         assert "State:\tZ" not in status.read_text()
         process.kill()
         process.wait()  # a dead parent is there until then
         until(lambda: not status.exists(), "the end of the shell")
+
+
+def test_workers_that_start_too_late_are_ended_whoever_started_them(folder: RayFolder) -> None:
+    wait = "import time; time.sleep(60)"
+    command = [
+        sys.executable,
+        "-c",
+        wait,
+        "default_worker.py",
+        f"--object-store-name={folder.path}/sockets/plasma_store",
+    ]
+    other = subprocess.Popen([*command[:3], f"{folder.path}/logs"])
+    parent = f"import subprocess; print(subprocess.Popen({command}, stdout=subprocess.DEVNULL).pid)"
+    pid = int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout)
+    end_workers(folder.path)
+    until(lambda: not Path("/proc", str(pid), "cmdline").exists(), "the end of the worker")
+    with other:
+        assert other.poll() is None
+        other.kill()
