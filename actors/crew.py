@@ -24,10 +24,11 @@ from pipeline.images.makers import pixel_makers
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
 
-#: Calls in flight per actor. A decoder runs both of its calls at once, so that one reads while the other decodes;
-#: embedders and writers run one call and queue the others.
+#: Calls in flight per actor. A decoder runs both of its calls at once, so that one reads while the other decodes. So
+#: does an embedder with a GPU: while it computes for some, others tokenize and make tables, and more wait to be joined.
+#: Embedders on CPUs, where all of that takes the same cores, and writers run one call and queue the others.
 _DECODER_CALLS = 2
-_EMBEDDER_CALLS = 3
+_EMBEDDER_CALLS, _GPU_EMBEDDER_CALLS = 3, 6
 _WRITER_CALLS = 2
 #: On top of the time for reads and their retries: decoding or embedding one chunk never takes longer.
 _CALL_TIMEOUT_S = 900.0
@@ -52,8 +53,14 @@ def embedders(model: ModelConfig, size: CrewSize, places: Reservation) -> Pool:
     """Actors that run the model, which must be pinned to a digest; independent of any plan."""
     device = None if size.gpus_per_embedder else "cpu"
     arguments = (model, size.embedder_threads, device)
-    make = _maker(Embedder, arguments, num_cpus=size.cpus_per_embedder, num_gpus=size.gpus_per_embedder)
-    return Pool("embedder", size.embedders, make, _EMBEDDER_CALLS, _embedder_asks(size), places.place("embedder"))
+    calls = _embedder_calls(size)
+    asks = {"num_cpus": size.cpus_per_embedder, "num_gpus": size.gpus_per_embedder}
+    make = _maker(Embedder, arguments, **asks, max_concurrency=calls if size.gpus_per_embedder else 1)
+    return Pool("embedder", size.embedders, make, calls, _embedder_asks(size), places.place("embedder"))
+
+
+def _embedder_calls(size: CrewSize) -> int:
+    return _GPU_EMBEDDER_CALLS if size.gpus_per_embedder else _EMBEDDER_CALLS
 
 
 def writers(plan: Plan, size: CrewSize) -> Pool:
@@ -77,7 +84,7 @@ def limits(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> L
         chunk_rows=size.chunk_rows,
         bytes_per_row=pixels + _ROW_BYTES,
         inflight_bytes=size.inflight_bytes,
-        waiting_chunks=size.embedders * _EMBEDDER_CALLS,
+        waiting_chunks=size.embedders * _embedder_calls(size),
         waiting_shards=size.writers * _WRITER_CALLS,
         call_timeout_s=_CALL_TIMEOUT_S + _longest_read_s(config, size.chunk_rows),
         placement_timeout_s=config.cluster.placement_timeout_s,

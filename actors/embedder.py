@@ -8,8 +8,9 @@ any rounding for storage.
 from __future__ import annotations
 
 import os
-import time
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from actors.machine.allocator import collection_paused, keep_freed_memory
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.schema import QUARANTINE, embeddings_schema, quarantine_row
-from pipeline.errors import ModelError
+from pipeline.errors import DeviceLostError, ModelError
 from pipeline.model.checkpoints import resolve
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
-from pipeline.stats import Stats
+from pipeline.stats import BusyClock, Stats
 from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
 
 if TYPE_CHECKING:
@@ -42,23 +43,32 @@ _NOT_FINITE = Failure(Stage.EMBED, Reason.NOT_FINITE, "the model gave a vector w
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts of B rows.
+    """The texts of B rows, whose distinct ones were submitted.
 
     Attributes:
-        vectors: (B, D) float32; zeros for rows without a text.
+        encoded: waits for the vectors of the distinct texts; None: there are none.
+        places: (B,) which of them a row has; any for rows without a text.
         present: (B,) whether a row has a text.
         too_long, unknown: (B,) whether it has more tokens than the model takes, and whether all of them are [UNK].
         distinct: number of distinct texts.
     """
 
-    vectors: npt.NDArray[np.float32]
+    encoded: Callable[[], npt.NDArray[np.float32]] | None
+    places: npt.NDArray[np.int64]
     present: npt.NDArray[np.bool_]
     too_long: npt.NDArray[np.bool_]
     unknown: npt.NDArray[np.bool_]
     distinct: int
 
     def only(self, rows: npt.NDArray[np.bool_]) -> _Texts:
-        return _Texts(self.vectors[rows], self.present[rows], self.too_long[rows], self.unknown[rows], self.distinct)
+        present, too_long, unknown = self.present[rows], self.too_long[rows], self.unknown[rows]
+        return _Texts(self.encoded, self.places[rows], present, too_long, unknown, self.distinct)
+
+    def vectors(self, dim: int) -> npt.NDArray[np.float32]:
+        """(B, D) float32; of any text for rows without one."""
+        if self.encoded is None:
+            return np.zeros((len(self.places), dim), dtype=np.float32)
+        return self.encoded()[self.places]
 
     def counted(self) -> Stats:
         return Stats(
@@ -82,6 +92,7 @@ class Embedder:
         self._model_config = model
         self._threads = threads
         self._device = device
+        self._busy = BusyClock()
 
     def setup(self) -> dict[str, str]:
         """Load the model; returns metadata for the footers: `compute_dtype`, `device`, `logit_scale`, libraries."""
@@ -110,12 +121,26 @@ class Embedder:
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         """Embed a batch. Records whose vectors are not finite go to quarantine with `attempts`.
 
+        Several calls may run at once: while the device computes for one, others tokenize and make tables.
+
         Raises:
             ModelError: no vector of a batch of some size is finite, which is the model's fault and not the records'.
         """
-        began = time.perf_counter()
+        self._busy.begin()
+        try:
+            embedded, stats = self._embedded(batch, attempts)
+        except DeviceLostError as error:
+            # Every later call would fail as well. The scheduler replaces an actor that died.
+            sys.stderr.write(f"The embedder ends: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
+        finally:
+            seconds = self._busy.end()
+        return embedded, stats + Stats(embed_s=seconds)
+
+    def _embedded(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         rows, pixels = batch.rows, batch.pixels
-        texts = self._encode_texts(rows) if "text" in rows.column_names else None
+        texts = self._begin_texts(rows) if "text" in rows.column_names else None
         stats = Stats() if texts is None else texts.counted()
         failed = rows.slice(0, 0)
         if self._model_config.text_overflow == "quarantine" and stats.texts_too_long and texts is not None:
@@ -125,7 +150,8 @@ class Embedder:
                 None if pixels is None else pixels[fits],
                 texts.only(fits),
             )
-        table, bad = self._assemble(rows, None if pixels is None else self._encode_images(pixels), texts)
+        images = None if pixels is None else self._clip.begin_images(pixels)
+        table, bad = self._assemble(rows, None if images is None else images(), texts)
         self._require_some_finite(table, bad)
         long_texts = _quarantined(failed, _TEXT_TOO_LONG, attempts)
         not_finite = _quarantined(bad, _NOT_FINITE, attempts)
@@ -133,7 +159,6 @@ class Embedder:
         stats += Stats(
             embedded=table.num_rows,
             quarantined=Counter((*long_texts["reason"].to_pylist(), *not_finite["reason"].to_pylist())),
-            embed_s=time.perf_counter() - began,
         )
         return EmbeddingBatch(table, quarantine), stats
 
@@ -149,21 +174,16 @@ class Embedder:
             f"{arithmetic}. The fault is in the model, not in the records: {cure}. None of them was quarantined."
         )
 
-    def _encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if not len(pixels):
-            return np.empty((0, self._clip.dim), dtype=np.float32)
-        return self._clip.encode_images(pixels)
-
-    def _encode_texts(self, rows: pa.Table) -> _Texts:
+    def _begin_texts(self, rows: pa.Table) -> _Texts:
         texts = rows["text"].to_pylist()
         place = {text: i for i, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
         present = np.array([text is not None for text in texts], dtype=bool)
+        places = np.array([place.get(text, 0) for text in texts], dtype=np.int64)
         if not place:
-            return _Texts(np.zeros((len(texts), self._clip.dim), dtype=np.float32), present, present, present, 0)
-        encoded = self._clip.embed_texts(list(place))
-        rows_of = [place.get(text, 0) for text in texts]
-        too_long, unknown = encoded.too_long[rows_of] & present, encoded.unknown[rows_of] & present
-        return _Texts(encoded.vectors[rows_of], present, too_long, unknown, len(place))
+            return _Texts(None, places, present, present, present, 0)
+        begun = self._clip.begin_texts(list(place))
+        too_long, unknown = begun.too_long[places] & present, begun.unknown[places] & present
+        return _Texts(begun.vectors, places, present, too_long, unknown, len(place))
 
     def _assemble(
         self, rows: pa.Table, images: npt.NDArray[np.float32] | None, texts: _Texts | None
@@ -175,7 +195,7 @@ class Embedder:
             columns["image_embedding"] = _vector_column(images)
             finite &= np.isfinite(images).all(axis=1)
         if texts is not None:
-            vectors, present = texts.vectors, texts.present
+            vectors, present = texts.vectors(self._clip.dim), texts.present
             columns["text_embedding"] = _vector_column(vectors, present)
             finite &= np.isfinite(vectors).all(axis=1) | ~present
             if images is not None:

@@ -170,3 +170,7 @@ class RunError(HanclipError):
 
 class InternalError(HanclipError):
     """A bug in hanclip or in a library that it calls."""
+
+
+class DeviceLostError(Exception):
+    """The device computes nothing any more until its process ends, as after an asynchronous CUDA error."""

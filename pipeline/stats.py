@@ -5,9 +5,11 @@ Plain Python: what shows a summary loads neither Arrow nor a source.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from threading import Lock
 from typing import Any
 
 from pipeline.vocabulary import Skip
@@ -25,7 +27,7 @@ class Stats:
         bytes_written: bytes of committed Parquet files.
         read_s: seconds a decoder waited for bytes.
         decode_s: seconds a decoder worked on pixels.
-        embed_s: seconds an embedder worked.
+        embed_s: seconds an embedder worked on one call or several at once.
         write_s: seconds a writer worked.
         texts: records that have a text.
         texts_too_long: of these, those with more tokens than the model takes, whatever their outcome.
@@ -59,6 +61,33 @@ class Stats:
         """Plain values for `progress.json` and `summary.json`."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**plain, "quarantined": dict(self.quarantined)}
+
+
+class BusyClock:
+    """Seconds in which at least one call runs in this process, divided among the calls that end.
+
+    Their sum is never more than the time that passed, however many calls run at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running = 0
+        self._counted_s = 0.0
+
+    def begin(self) -> None:
+        """A call begins."""
+        with self._lock:
+            if not self._running:
+                self._counted_s = time.monotonic()
+            self._running += 1
+
+    def end(self) -> float:
+        """A call ends; returns the busy seconds that no call has reported yet."""
+        with self._lock:
+            now = time.monotonic()
+            seconds, self._counted_s = now - self._counted_s, now
+            self._running -= 1
+            return seconds
 
 
 @dataclass(frozen=True, slots=True)

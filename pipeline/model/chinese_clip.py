@@ -7,7 +7,7 @@ encode at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,19 +26,21 @@ from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer
 from pipeline.model.towers.build import TowerFacts, load_towers
 from pipeline.vocabulary import TextOverflow
 
+_Vectors = npt.NDArray[np.float32]
+
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
 
 
-class TextVectors(NamedTuple):
-    """T texts.
+class BegunTexts(NamedTuple):
+    """T texts that were submitted.
 
     Attributes:
-        vectors: (T, D) float32 of norm 1.
+        vectors: waits for their (T, D) float32 of norm 1.
         too_long: (T,) whether a text has more tokens than the model takes.
         unknown: (T,) whether all of its tokens are [UNK].
     """
 
-    vectors: npt.NDArray[np.float32]
+    vectors: Callable[[], _Vectors]
     too_long: npt.NDArray[np.bool_]
     unknown: npt.NDArray[np.bool_]
 
@@ -116,51 +118,59 @@ class ChineseClip:
         """Images in one forward pass; reduced when the device ran out of memory."""
         return self._device.capacity("image")
 
-    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> _Vectors:
         """(B, N, N, 3) uint8 RGB -> (B, D) float32 of norm 1. Rows that are not finite stay so."""
-        if not len(pixels):
-            return np.empty((0, self.dim), dtype=np.float32)
-        return _unit_rows(self._features("image", pixels))
+        return self.begin_images(pixels)()
 
-    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], _Vectors]:
+        """The same in two steps: submit the pixels, and what waits for their vectors."""
+        return self._begin("image", pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> _Vectors:
         """T texts -> (T, D) float32 of norm 1, in the same order. Rows that are not finite stay so."""
-        return self.embed_texts(texts).vectors
+        return self.begin_texts(texts).vectors()
 
-    def embed_texts(self, texts: Sequence[str]) -> TextVectors:
-        """The same, with what the tokenizer found."""
+    def begin_texts(self, texts: Sequence[str]) -> BegunTexts:
+        """The same in two steps, with what the tokenizer found."""
         room, unknown_id = self._tokenizer.room, self._tokenizer.unknown
         in_windows = self.text_overflow == "mean-of-windows"
         words = self._tokenizer.words(texts, room * MAX_WINDOWS if in_windows else room + 1) if texts else []
         too_long = np.array([len(ids) > room for ids in words], dtype=bool)
         unknown = np.array([set(ids) == {unknown_id} for ids in words], dtype=bool)
-        vectors = self._encode_windows(words) if in_windows and too_long.any() else self._encode_words(words)
-        return TextVectors(vectors, too_long, unknown)
+        begin = self._begin_windows if in_windows and too_long.any() else self._begin_words
+        return BegunTexts(begin(words), too_long, unknown)
 
-    def _encode_windows(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def _begin_windows(self, words: Sequence[Sequence[int]]) -> Callable[[], _Vectors]:
         """T texts as token ids -> (T, D), the mean of the windows of each."""
         windows = [self._tokenizer.windows(ids) for ids in words]
-        vectors = self._encode_words([window for some in windows for window in some])
+        take = self._begin_words([window for some in windows for window in some])
         starts = np.cumsum([0, *(len(some) for some in windows[:-1])])
+        counts = np.array([[len(some)] for some in windows], dtype=np.float32)
         # The windows of a text have equal lengths, so they have equal weights.
-        means = np.add.reduceat(vectors, starts) / np.array([[len(some)] for some in windows], dtype=np.float32)
-        return _unit_rows(means.astype(np.float32, copy=False))
+        return lambda: _unit_rows((np.add.reduceat(take(), starts) / counts).astype(np.float32, copy=False))
 
-    def _encode_words(self, words: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def _begin_words(self, words: Sequence[Sequence[int]]) -> Callable[[], _Vectors]:
         """T texts as token ids -> (T, D) float32 of norm 1."""
-        if not words:
-            return np.empty((0, self.dim), dtype=np.float32)
         order = np.argsort([len(ids) for ids in words], kind="stable")  # similar lengths together: less padding
-        rows = _unit_rows(self._features("text", self._tokenizer.rows([words[i] for i in order])))
-        vectors = np.empty_like(rows)
-        vectors[order] = rows
-        return vectors
+        take = self._begin("text", self._tokenizer.rows([words[i] for i in order]) if words else ())
 
-    def _features(self, kind: Kind, rows: InputRows) -> Features:
-        return self._engine.submit(kind, rows).result()
+        def in_order() -> _Vectors:
+            rows = take()
+            vectors = np.empty_like(rows)
+            vectors[order] = rows
+            return vectors
+
+        return in_order
+
+    def _begin(self, kind: Kind, rows: InputRows | tuple[()]) -> Callable[[], _Vectors]:
+        if isinstance(rows, tuple) or not len(rows):
+            return lambda: np.empty((0, self.dim), dtype=np.float32)
+        future = self._engine.submit(kind, rows)
+        return lambda: _unit_rows(future.result())
 
 
-def _unit_rows(features: Features) -> npt.NDArray[np.float32]:
-    rows: npt.NDArray[np.float32] = torch.nn.functional.normalize(torch.from_numpy(features), dim=1).numpy()
+def _unit_rows(features: Features) -> _Vectors:
+    rows: _Vectors = torch.nn.functional.normalize(torch.from_numpy(features), dim=1).numpy()
     return rows
 
 

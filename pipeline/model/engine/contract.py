@@ -28,10 +28,6 @@ class PassTooLargeError(Exception):
     """The pass did not fit into the device's memory, whose `capacity` is smaller now: its rows may be tried again."""
 
 
-class DeviceLostError(Exception):
-    """The device computes nothing any more until its process ends, as after an asynchronous CUDA error."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """Rows of one forward pass.

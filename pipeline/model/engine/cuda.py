@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import torch
 
-from pipeline.errors import HanclipError
+from pipeline.errors import DeviceLostError, HanclipError
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.engine.contract import DeviceLostError, Features, Kind, Pass, PassTooLargeError
+from pipeline.model.engine.contract import Features, Kind, Pass, PassTooLargeError
 from pipeline.model.engine.cpu import Normalisation
 from pipeline.model.engine.memory import Capacity
 from pipeline.model.engine.staging import SlotSizes, Staged, StagingSlot

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.errors import DeviceLostError
 from pipeline.model.engine.contract import (
     Device,
-    DeviceLostError,
     Features,
     InputRows,
     Kind,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from actors.embedder import Embedder
 from pipeline.config import ModelConfig
 from pipeline.dataset.schema import QUARANTINE, rows_schema
-from pipeline.errors import ModelError
+from pipeline.errors import DeviceLostError, ModelError
 from pipeline.records import ImageBatch
 from tests.fixtures.datasets import filled
 
@@ -23,10 +25,10 @@ class BrokenClip:
 
     dim, dtype, device_name, logit_scale, libraries = 3, torch.bfloat16, "cpu", 100.0, MappingProxyType({})
 
-    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], npt.NDArray[np.float32]]:
         vectors = np.tile(np.array([1, 0, 0], np.float32), (len(pixels), 1))
         vectors[pixels[:, 0, 0, 0] == 0] = np.nan
-        return vectors
+        return lambda: vectors
 
 
 class BrokenEmbedder(Embedder):
@@ -55,3 +57,21 @@ def test_a_chunk_without_a_finite_vector_is_the_models_fault() -> None:
         ModelError, match=r"model mine gave no finite vector for any of 8 records in bfloat16\. The fau"
     ):
         embed(broken=8, sound=0)
+
+
+def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    class Ended(BaseException):
+        pass
+
+    class LostClip(BrokenClip):
+        def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], npt.NDArray[np.float32]]:
+            raise DeviceLostError("The GPU failed")
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(BrokenEmbedder, "_load", lambda self: LostClip())
+    with pytest.raises(Ended, match="1"):
+        embed(broken=0, sound=2)
+    assert "The embedder ends: The GPU failed" in capfd.readouterr().err

@@ -189,7 +189,7 @@ def test_empty_input_gives_empty_output(tiny: Path) -> None:
 
 
 def test_texts_of_nothing_that_the_vocabulary_has_are_flagged(tiny: Path) -> None:
-    found = load(tiny).embed_texts(["红", "……", "红…", "…" * 60])
+    found = load(tiny).begin_texts(["红", "……", "红…", "…" * 60])
     assert found.unknown.tolist() == [False, True, False, True]
     assert found.too_long.tolist() == [False, False, False, True]
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from pipeline.errors import HanclipError
-from pipeline.model.engine.contract import DeviceLostError, Features, InputRows, Kind, Pass
+from pipeline.errors import DeviceLostError, HanclipError
+from pipeline.model.engine.contract import Features, InputRows, Kind, Pass
 from pipeline.model.engine.cuda import CudaDevice
 from pipeline.model.engine.open import device_for, engine_for
 from pipeline.model.tokenizer import TextRows

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import HanclipError
-from pipeline.model.engine.contract import DeviceLostError, Features, InputRows, Kind, Pass, PassTooLargeError
+from pipeline.errors import DeviceLostError, HanclipError
+from pipeline.model.engine.contract import Features, InputRows, Kind, Pass, PassTooLargeError
 from pipeline.model.engine.open import engine_for
 from pipeline.model.tokenizer import TextRows
 
