@@ -186,7 +186,8 @@ def test_workers_that_start_too_late_are_ended_whoever_started_them(folder: RayF
         f"--object-store-name={folder.path}/sockets/plasma_store",
     ]
     other = subprocess.Popen([*command[:3], f"{folder.path}/logs"])
-    parent = f"import subprocess; print(subprocess.Popen({command}, stdout=subprocess.DEVNULL).pid)"
+    quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"  # or it would keep this test's pipes open
+    parent = f"import subprocess; print(subprocess.Popen({command}, {quiet}).pid)"
     pid = int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout)
     end_workers(folder.path)
     until(lambda: not Path("/proc", str(pid), "cmdline").exists(), "the end of the worker")
