@@ -14,6 +14,8 @@ def dedup_facts(found: Mapping[str, Any]) -> Facts:
     yield "rows", f"{found['rows']:,} = {found['kept']:,} kept + {found['dropped']:,} dropped"
     yield "groups", f"{found['groups']:,}"
     yield "dropped by", figures.by_reason(found["by_rung"]) or f"nothing ({', '.join(found['rungs'])})"
+    if found.get("elsewhere"):
+        yield "elsewhere", f"{found['elsewhere']:,} of them duplicate rows of other datasets (--against)"
     if found["largest"]:
         yield "largest", ", ".join(f"{size:,} rows ({name})" for name, size in found["largest"])
     if found["lowest_cosine"] is not None:

@@ -20,7 +20,14 @@ DEDUP: ModelOptions[DedupSettings] = ModelOptions(
     "pipeline.curation.dedup.settings:DedupSettings",
     command="dedup",
     names={"rungs": "rung"},
-    metavars={**METAVARS, "rungs": "RUNG", "keep_sql": "ORDER"},
+    metavars={
+        **METAVARS,
+        "rungs": "RUNG",
+        "same": "COLUMN",
+        "not_duplicates": "FILE",
+        "against": "OUT",
+        "keep_sql": "ORDER",
+    },
     limits=False,
 )
 EXPORT: ModelOptions[ExportOptions] = ModelOptions(

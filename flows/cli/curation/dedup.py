@@ -23,6 +23,8 @@ def register(app: typer.Typer) -> None:
             "hanclip dedup out/ --image-cosine 0.97 --keep largest",
             "hanclip dedup out/ --rung bytes --rung phash --phash-radius 2",
             "hanclip dedup out/ --rung text --rung near-text --keep-sql 'length(text) DESC'",
+            "hanclip dedup out/ --rung bytes --rung image+text --same brand",
+            "hanclip dedup out/ --against testset/ --against published/",
             "hanclip dedup s3://bucket/embeddings --address auto",
         ),
     )(dedup)

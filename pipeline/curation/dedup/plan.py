@@ -9,6 +9,7 @@ from pipeline.curation.dedup.links.rungs import require_columns, rungs_of, searc
 from pipeline.curation.dedup.pairs.cells import cells_for
 from pipeline.curation.dedup.pairs.projections import LENGTHS
 from pipeline.curation.dedup.pairs.state import stored_count
+from pipeline.curation.dedup.references import open_references
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
@@ -45,6 +46,7 @@ def plan(out: str, settings: DedupSettings) -> DedupPlan:
     dataset = Dataset.open(out)
     rungs = rungs_of(settings, dataset.identity)
     needed_columns(settings, dataset.identity)
+    open_references(dataset, settings, rungs)
     require_columns(settings, dataset.identity)
     rows = count(out)
     known = {search.vector: stored_count(dataset.uri, search.name) for search in searches(settings, rungs).values()}

@@ -7,7 +7,7 @@ vectors need space in the temporary folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,19 +40,28 @@ class Rows:
 
     Attributes:
         work: the workspace with the table `rows`.
-        count: N.
-        own: how many of them, the first ones, are of the dataset; the others are of references.
+        sources: the address of each dataset that was read, and how many rows there are up to its last one. The first is
+            the dataset itself, the others are references.
         schema: the table's columns.
         vectors: by vector column, the path of a file of (N, D) float32; rows without that vector are zero.
         dim: D.
     """
 
     work: Workspace
-    count: int
-    own: int
+    sources: tuple[tuple[str, int], ...]
     schema: pa.Schema
     vectors: dict[str, str]
     dim: int
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.sources[-1][1]
+
+    @property
+    def own(self) -> int:
+        """How many of the rows, the first ones, are of the dataset itself."""
+        return self.sources[0][1]
 
     def matrix(self, vector: str) -> Vectors:
         """The (N, D) vectors, memory-mapped."""
@@ -83,8 +92,9 @@ def gather_rows(
     columns: Sequence[str],
     vectors: Sequence[str],
     on_rows: OnRows = lambda _: None,
+    references: Sequence[Dataset] = (),
 ) -> Rows:
-    """Copy the latest rows of `dataset` into `work`.
+    """Copy the latest rows of `dataset` into `work`, and after them those of the `references`.
 
     Args:
         dataset: what to read.
@@ -92,6 +102,7 @@ def gather_rows(
         columns: columns besides the key; `PLAIN_TEXT` is computed from the text.
         vectors: vector columns.
         on_rows: called with the rows read since the last call.
+        references: their rows have nulls in columns that they lack, or have with another type.
     """
     stored = [*dict.fromkeys([*KEY, *("text" if name == PLAIN_TEXT else name for name in columns)])]
     schema = choose(dataset.identity.schema.append(RUN_DATE), stored)
@@ -100,20 +111,35 @@ def gather_rows(
         schema = schema.append(pa.field(PLAIN_TEXT, pa.string()))
     files = {name: work.path(f"{name}.f32") for name in vectors}
     opened = {name: open(path, "wb") for name, path in files.items()}  # noqa: SIM115
-    spool = Spool(work, "rows", schema.append(pa.field("row", pa.int64())))
+    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    spool, sources = Spool(work, "rows", nullable.append(pa.field("row", pa.int64()))), []
     try:
         with spool:
-            for batch in latest(dataset.uri, read):
-                if batch.num_rows:
-                    table = pa.Table.from_batches([batch])
+            for one in (dataset, *references):
+                for table in _read(one, dataset, read):
                     spool.add(_with_plain_text(table.select(stored), schema))
                     for name, file in opened.items():
                         file.write(unit_vectors(table[name]).tobytes())
-                    on_rows(batch.num_rows)
+                    on_rows(table.num_rows)
+                sources.append((one.uri, spool.rows))
     finally:
         for file in opened.values():
             file.close()
-    return Rows(work, spool.rows, spool.rows, schema, files, dataset.identity.dim)
+    return Rows(work, tuple(sources), schema, files, dataset.identity.dim)
+
+
+def _read(one: Dataset, dataset: Dataset, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The latest rows of `one`, with nulls in columns that it lacks or has with another type than `dataset`."""
+    here, there = dataset.identity.schema, one.identity.schema
+    shared = [name for name in columns if name in there.names]
+    shared = [name for name in shared if name in (IMAGE, TEXT) or here.field(name).type == there.field(name).type]
+    for batch in latest(one.uri, shared):
+        if batch.num_rows:
+            table = pa.Table.from_batches([batch])
+            for name in columns:
+                if name not in shared:
+                    table = table.append_column(name, pa.nulls(table.num_rows, here.field(name).type))
+            yield table
 
 
 def mapped(path: str, rows: int, dim: int) -> Vectors:

@@ -24,6 +24,7 @@ from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.notes import notes_of
 from pipeline.curation.dedup.pairs.incremental import NearVectors, find_near_vectors
 from pipeline.curation.dedup.parallel import ParallelMap, serial_map
+from pipeline.curation.dedup.references import open_references
 from pipeline.curation.dedup.rows import gather_rows
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.dedup.tables import pairs_uri, write_decisions, write_pairs
@@ -50,6 +51,7 @@ class Deduplication:
         rows: latest rows: kept + dropped.
         groups: groups of two rows or more.
         by_rung: dropped rows by the rung on which they were dropped.
+        elsewhere: dropped rows whose kept one is in a dataset of `--against`.
         largest: the largest groups: smallest id, and size.
         lowest_cosine: smallest cosine of a dropped row with the row that it duplicates.
         vectors, new_vectors: distinct vectors, and those that no earlier run has compared.
@@ -65,6 +67,7 @@ class Deduplication:
     dropped: int
     groups: int
     by_rung: dict[str, int]
+    elsewhere: int
     largest: list[tuple[str, int]]
     lowest_cosine: float | None
     vectors: int
@@ -92,11 +95,12 @@ def dedup(
     """
     dataset = Dataset.open(out)
     uri, rungs = layout.dedup_uri(dataset.uri), rungs_of(settings, dataset.identity)
+    references = open_references(dataset, settings, rungs)
     by_rung = searches(settings, rungs)
     columns, never = _columns(settings, rungs, dataset.identity), read_never(settings.not_duplicates)
     vectors = [search.vector for search in by_rung.values()]
     with Workspace() as work:
-        rows = gather_rows(dataset, work, columns, vectors, counted(on_phase, "Reading rows"))
+        rows = gather_rows(dataset, work, columns, vectors, counted(on_phase, "Reading rows"), references)
         found = {rung: find_near_vectors(out, rows, search, pmap, on_phase) for rung, search in by_rung.items()}
         on_phase("Grouping", 0, None)
         before = read_earlier(uri, rows, settings.reconsider)
@@ -135,6 +139,7 @@ def _summary(
         dropped=dropped,
         groups=len(sizes),
         by_rung={rung: counts[position] for position, rung in enumerate(decisions.rungs) if counts[position]},
+        elsewhere=int((decisions.kept_row >= len(decisions.keep)).sum()),
         largest=[(decisions.names[int(group)].as_py(), int(sizes[group])) for group in largest],
         lowest_cosine=float(cosines.min()) if len(cosines) else None,
         vectors=sum(one.vectors for one in found.values()),

@@ -7,6 +7,7 @@ import json
 
 from pydantic import Field, field_validator
 
+from pipeline.credentials import refuse_credentials
 from pipeline.validation import Options
 from pipeline.vocabulary import Keep, Rung
 
@@ -49,6 +50,11 @@ class DedupSettings(Options):
         description="Compare a vector across the border of its cell if it is this near, as a part of the distance that "
         "duplicates may have. At 0.5 no pair can be missed; less is faster, and misses one in some thousands.",
     )
+    against: tuple[str, ...] = Field(
+        default=(),
+        description="Another dataset, such as a test set: rows that duplicate one of its rows are dropped. It is only "
+        "read; several if given several times.",
+    )
     keep: Keep | None = Field(
         default=None,
         description="Which of duplicates stays: that of the highest similarity, of the largest image, or of the first "
@@ -75,6 +81,16 @@ class DedupSettings(Options):
         default=False,
         description="Also write OUT/dedup/pairs.parquet: the pairs that link the groups, with rung and distance.",
     )
+
+    @field_validator("against")
+    @classmethod
+    def _without_credentials(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(refuse_credentials, uris))
+
+    @field_validator("not_duplicates")
+    @classmethod
+    def _file_without_credentials(cls, uri: str | None) -> str | None:
+        return uri and refuse_credentials(uri)
 
     @field_validator("rungs")
     @classmethod

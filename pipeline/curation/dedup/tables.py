@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("group_size", pa.int64(), nullable=False),
         pa.field("rung", pa.string()),
         pa.field("duplicate_of", pa.string()),
+        pa.field("duplicate_in", pa.string()),
         pa.field("cosine", pa.float32()),
         pa.field("bits", pa.int8()),
         pa.field("keep", pa.bool_(), nullable=False),
@@ -76,6 +77,8 @@ def _pairs(rows: Rows, ladder: Sequence[RungPairs]) -> Iterator[pa.Table]:
     rungs = [pairs.rung for pairs in ladder]
     for position, pairs in enumerate(ladder):
         first, second = pairs.linked()
+        within = (first < rows.own) & (second < rows.own)
+        first, second = first[within], second[within]
         order = np.lexsort((second, first))
         for block in block_slices(len(first), BATCH_ROWS):
             one, other = first[order[block]], second[order[block]]

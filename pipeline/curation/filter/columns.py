@@ -24,7 +24,7 @@ from pipeline.scratch.workspace import widened
 #: The commands that make the tables, and the columns that each table has at least.
 _MADE_BY = {"dedup": "dedup", "similarity": "similarity", "classes": "classify"}
 _KNOWN = {
-    "dedup": ("group", "group_size", "rung", "duplicate_of", "cosine", "bits", "keep"),
+    "dedup": ("group", "group_size", "rung", "duplicate_of", "duplicate_in", "cosine", "bits", "keep"),
     "similarity": ("logit", "percentile", "chance"),
     "classes": ("label", "label_index", "probability", "margin"),
 }

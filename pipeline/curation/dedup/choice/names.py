@@ -13,8 +13,10 @@ from pipeline.curation.dedup.rows import Rows
 
 def group_names(rows: Rows) -> pa.Array:
     """The name of each group, in the order of their numbers."""
-    rows.work.store("named", _NAMED)
-    found = pa.Table.from_batches(rows.work.batches(_NAMES), pa.schema([("least", pa.string()), ("name", pa.string())]))
+    rows.work.store("named", _NAMED.format(own=rows.own))
+    found = pa.Table.from_batches(
+        rows.work.batches(_NAMES.format(own=rows.own)), pa.schema([("least", pa.string()), ("name", pa.string())])
+    )
     names = found["name"].to_pylist()
     if None not in names:
         return found["name"].combine_chunks()
@@ -31,7 +33,8 @@ def group_names(rows: Rows) -> pa.Array:
 
 _NAMED = """
 WITH counted AS (
-    SELECT _group, _name, count(*) AS n, min(id) AS least FROM members WHERE _name IS NOT NULL GROUP BY ALL
+    SELECT _group, _name, count(*) AS n, min(id) AS least FROM members
+    WHERE row < {own} AND _name IS NOT NULL GROUP BY ALL
 ), won AS (
     SELECT * FROM counted QUALIFY row_number() OVER (PARTITION BY _name ORDER BY n DESC, least) = 1
 )
@@ -41,5 +44,5 @@ _NAMES = """
 SELECT min(members.id) AS least, coalesce(
     any_value(named._name), min(members.id) FILTER (members.id NOT IN (SELECT _name FROM named))
 ) AS name
-FROM members LEFT JOIN named USING (_group) GROUP BY _group ORDER BY _group
+FROM members LEFT JOIN named USING (_group) WHERE members.row < {own} GROUP BY _group ORDER BY _group
 """

@@ -54,8 +54,8 @@ def needs(rung: Rung) -> set[str]:
 def searches(settings: DedupSettings, rungs: Sequence[str]) -> dict[Rung, VectorSearch]:
     """The searches for near vectors, for those of the rungs that need one."""
     available = {
-        Rung.IMAGE: VectorSearch(IMAGE, settings.image_cosine, settings.border),
-        Rung.NEAR_TEXT: VectorSearch(TEXT, settings.text_cosine, settings.border),
+        Rung.IMAGE: VectorSearch(IMAGE, settings.image_cosine, settings.border, settings.against),
+        Rung.NEAR_TEXT: VectorSearch(TEXT, settings.text_cosine, settings.border, settings.against),
     }
     return {rung: search for rung, search in available.items() if rung in parts_in(rungs)}
 

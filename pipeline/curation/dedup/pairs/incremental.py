@@ -45,16 +45,21 @@ class VectorSearch:
         vector: name of the column.
         threshold: least cosine.
         border: see `DedupSettings.border`.
+        against: the references whose vectors are also searched.
     """
 
     vector: str
     threshold: float
     border: float
+    against: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of its state."""
-        return f"{self.vector}-{digest(threshold=self.threshold, border=self.border, format=_FORMAT)}"
+        also = (
+            {"against": sorted(self.against)} if self.against else {}
+        )  # names without any are those of earlier versions
+        return f"{self.vector}-{digest(threshold=self.threshold, border=self.border, format=_FORMAT, **also)}"
 
     @property
     def margin(self) -> float:

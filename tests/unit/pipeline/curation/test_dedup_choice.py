@@ -222,3 +222,28 @@ def test_witnesses_hold_within_a_dense_cluster(tmp_path: Path, monkeypatch: pyte
     assert min(pair["cosine"] for pair in pairs) >= COSINE
     dedup(out, DedupSettings())
     assert not Path(str(summary.pairs_uri)).exists()
+
+
+def test_rows_of_another_dataset_are_dropped_and_that_dataset_is_left_alone(tmp_path: Path) -> None:
+    draw = np.random.default_rng(12)
+    goods = {f"sku-{n:02d}": p for n, p in enumerate(pictures(30, 7, near=0))}
+    near = {id_: Picture(unit(p.vector + 0.003 * draw.standard_normal(DIM))) for id_, p in goods.items()}
+    out, other = EmbeddedCatalog(tmp_path / "out"), EmbeddedCatalog(tmp_path / "other")
+    out.night(goods)
+    other.night({"sku-00": near["sku-05"], "other": near["sku-06"], "again": near["sku-06"]}, shards=1)
+    assert dedup(out.out, DedupSettings()).kept == 30
+    before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+    settings = DedupSettings(against=(other.out,))
+    summary = dedup(out.out, settings)
+    rows = table(out.out)
+    assert (summary.rows, summary.kept, summary.elsewhere) == (30, 28, 2)
+    assert (rows["sku-05"]["duplicate_of"], rows["sku-05"]["duplicate_in"]) == ("sku-00", other.out)
+    assert (rows["sku-05"]["group"], rows["sku-05"]["group_size"], rows["sku-00"]["keep"]) == ("sku-05", 1, True)
+    assert rows["sku-06"]["cosine"] == pytest.approx(float(goods["sku-06"].vector @ near["sku-06"].vector), abs=1e-6)
+    assert dedup(out.out, settings).new_vectors == 0
+    assert table(out.out) == rows
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "other" / "dedup").exists()
+    assert dedup(out.out, DedupSettings()).kept == 30
+    with pytest.raises(UsageError, match="the dataset itself"):
+        dedup(out.out, DedupSettings(against=(out.out,)))

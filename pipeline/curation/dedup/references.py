@@ -1,0 +1,51 @@
+"""Opens the datasets against which rows are compared: test sets, or what was published.
+
+In: their addresses, and the dataset that is deduplicated. Out: the datasets, which are only read. Vectors and pixels of
+another model are not comparable, so such a dataset is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.curation.dedup.links.rungs import needs, parts_in
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.dataset.dataset import Dataset
+from pipeline.errors import UsageError
+from pipeline.vocabulary import Rung
+
+#: Rungs that compare what was in the files, whatever the model.
+_ANY_MODEL = {Rung.BYTES, Rung.TEXT}
+
+
+def open_references(dataset: Dataset, settings: DedupSettings, rungs: Sequence[str]) -> tuple[Dataset, ...]:
+    """The datasets of `settings.against`.
+
+    Raises:
+        UsageError: one is the dataset itself, lacks a column that is compared, or was made by another model.
+        IdentityError: there is no dataset.
+    """
+    found = tuple(Dataset.open(uri) for uri in settings.against)
+    for other in found:
+        if other.uri == dataset.uri:
+            raise UsageError(f"--against {other.uri} is the dataset itself: give another one.")
+        _refuse_incomparable(dataset, other, settings, rungs)
+    return found
+
+
+def _refuse_incomparable(dataset: Dataset, other: Dataset, settings: DedupSettings, rungs: Sequence[str]) -> None:
+    compared = {name for rung in parts_in(rungs) for name in needs(rung)} | set(settings.same)
+    if missing := sorted(compared - set(other.identity.schema.names)):
+        raise UsageError(
+            f"--against {other.uri}: that dataset has no {' and no '.join(missing)}. Choose rungs that it has, such as "
+            "--rung bytes."
+        )
+    if set(parts_in(rungs)) <= _ANY_MODEL:
+        return
+    mine, theirs = dataset.identity, other.identity
+    for name in ("weights_sha256", "preprocessing", "dim"):
+        if getattr(mine, name) != getattr(theirs, name):
+            raise UsageError(
+                f"--against {other.uri} was made with another model or preprocessing ({name} {getattr(theirs, name)} "
+                f"and not {getattr(mine, name)}): embed it with {mine.model}, or compare files with --rung bytes."
+            )
