@@ -17,6 +17,7 @@ from actors.embedder import Embedder
 from actors.scheduler.backlog import Limits
 from actors.scheduler.pool import Pool
 from actors.scheduler.reserved import Reservation
+from actors.scheduler.worker import Depth
 from actors.writer import Writer
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.credentials.headers import HeaderVariables
@@ -24,12 +25,16 @@ from pipeline.images.makers import pixel_makers
 from pipeline.model.checkpoints import ModelSpec
 from pipeline.plan.draft import Plan
 
-#: Calls in flight per actor. A decoder runs both of its calls at once, so that one reads while the other decodes. So
-#: does an embedder with a GPU: while it computes for some, others tokenize and make tables, and more wait to be joined.
-#: Embedders on CPUs, where all of that takes the same cores, and writers run one call and queue the others.
+#: Calls in flight per actor. A decoder runs both of its calls at once, so that one reads while the other decodes; a
+#: writer runs one call and queues the other.
 _DECODER_CALLS = 2
-_EMBEDDER_CALLS, _GPU_EMBEDDER_CALLS = 3, 6
 _WRITER_CALLS = 2
+#: Full chunks that an embedder has at hand, as rows; how much work that is at least; and the calls that it may be cut
+#: into, since small shards make small chunks. With a GPU all of them run at once: while it computes for some, others
+#: tokenize and make tables, and more wait to be joined. On CPUs, where all of that takes the same cores, they queue.
+_EMBEDDER_CHUNKS = 3
+_EMBEDDER_AT_HAND_S = 0.25
+_EMBEDDER_CALLS = 16
 #: On top of the time for reads and their retries: decoding or embedding one chunk never takes longer.
 _CALL_TIMEOUT_S = 900.0
 #: Approximate size of a record's id, text, hashes and other columns.
@@ -46,27 +51,23 @@ def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, pl
     variables = HeaderVariables.of(config.source.http_headers)
     arguments = (plan.source, config.image, model.image_size, variables, pixel_makers())
     make = _maker(Decoder, arguments, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
-    return Pool("decoder", size.decoders, make, _DECODER_CALLS, _decoder_asks(size), places.place("decoder"))
+    return Pool("decoder", size.decoders, make, Depth(_DECODER_CALLS), _decoder_asks(size), places.place("decoder"))
 
 
 def embedders(model: ModelConfig, size: CrewSize, places: Reservation) -> Pool:
     """Actors that run the model, which must be pinned to a digest; independent of any plan."""
     device = None if size.gpus_per_embedder else "cpu"
     arguments = (model, size.embedder_threads, device)
-    calls = _embedder_calls(size)
     asks = {"num_cpus": size.cpus_per_embedder, "num_gpus": size.gpus_per_embedder}
-    make = _maker(Embedder, arguments, **asks, max_concurrency=calls if size.gpus_per_embedder else 1)
-    return Pool("embedder", size.embedders, make, calls, _embedder_asks(size), places.place("embedder"))
-
-
-def _embedder_calls(size: CrewSize) -> int:
-    return _GPU_EMBEDDER_CALLS if size.gpus_per_embedder else _EMBEDDER_CALLS
+    make = _maker(Embedder, arguments, **asks, max_concurrency=_EMBEDDER_CALLS if size.gpus_per_embedder else 1)
+    depth = Depth(_EMBEDDER_CALLS, _EMBEDDER_CHUNKS * size.chunk_rows, _EMBEDDER_AT_HAND_S)
+    return Pool("embedder", size.embedders, make, depth, _embedder_asks(size), places.place("embedder"))
 
 
 def writers(plan: Plan, size: CrewSize) -> Pool:
     """Actors that commit the plan's shards; not started yet."""
     make = _maker(Writer, (plan.dataset, plan.run_id), num_cpus=0)
-    return Pool("writer", size.writers, make, _WRITER_CALLS)
+    return Pool("writer", size.writers, make, Depth(_WRITER_CALLS))
 
 
 def _decoder_asks(size: CrewSize) -> dict[str, float]:
@@ -84,7 +85,7 @@ def limits(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> L
         chunk_rows=size.chunk_rows,
         bytes_per_row=pixels + _ROW_BYTES,
         inflight_bytes=size.inflight_bytes,
-        waiting_chunks=size.embedders * _embedder_calls(size),
+        waiting_chunks=size.embedders * _EMBEDDER_CHUNKS,
         waiting_shards=size.writers * _WRITER_CALLS,
         call_timeout_s=_CALL_TIMEOUT_S + _longest_read_s(config, size.chunk_rows),
         placement_timeout_s=config.cluster.placement_timeout_s,

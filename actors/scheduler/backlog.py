@@ -23,7 +23,7 @@ class Limits:
         chunk_rows: records per chunk.
         bytes_per_row: bytes of a decoded record.
         inflight_bytes: decoded bytes between admission and the end of embedding.
-        waiting_chunks: decoded chunks that wait for an embedder; more would only use memory.
+        waiting_chunks: decoded chunks that wait for an embedder, as rows of full chunks; more would only use memory.
         waiting_shards: embedded shards that wait for a writer and hold their vectors meanwhile.
         call_timeout_s: a call that takes longer is killed with its actor.
         placement_timeout_s: how long actors may wait for a place on the cluster.
@@ -44,7 +44,7 @@ class Backlog:
     Attributes:
         shards: open shards by id.
         suspects: chunks to decode again, each alone on its actor.
-        decoded: chunks with the reference of their batch, waiting for an embedder.
+        decoded, decoded_suspects: chunks with the reference of their batch, waiting for an embedder.
         full: shards with all results, waiting for a writer.
         limits: what may be in flight; larger ones may replace them at any time.
     """
@@ -53,6 +53,7 @@ class Backlog:
         self.shards: dict[str, OpenShard] = {}
         self.suspects: deque[Chunk] = deque()
         self.decoded: deque[tuple[Chunk, Any]] = deque()
+        self.decoded_suspects: deque[tuple[Chunk, Any]] = deque()
         self.full: deque[OpenShard] = deque()
         self._planned = shards
         self._more = True
@@ -77,13 +78,15 @@ class Backlog:
     def waiting(self, call: CallKind) -> int:
         """Chunks, or for `write` shards, that wait for such a call; fresh chunks are not counted."""
         queues: dict[CallKind, Sized] = {"decode": self.suspects, "embed": self.decoded, "write": self.full}
-        return len(queues[call])
+        return len(queues[call]) + (len(self.decoded_suspects) if call == "embed" else 0)
 
     def admits(self) -> bool:
         """Whether one more chunk fits the limits; the first always fits the limit on bytes."""
         n_bytes = self.inflight_bytes + self.limits.chunk_rows * self.limits.bytes_per_row
         fits = n_bytes <= self.limits.inflight_bytes or self._inflight_rows == 0
-        waiting = len(self.decoded) > self.limits.waiting_chunks or len(self.full) > self.limits.waiting_shards
+        rows = sum(chunk.rows for chunk, _ in self.decoded)
+        most_rows = self.limits.waiting_chunks * self.limits.chunk_rows
+        waiting = rows > most_rows or len(self.full) > self.limits.waiting_shards
         return fits and not waiting
 
     def admit(self, chunk: Chunk) -> None:
@@ -120,7 +123,7 @@ class Backlog:
         if self._shard_of(chunk) is None:
             self._release(chunk)
         else:
-            self.decoded.append((chunk, batch))
+            (self.decoded_suspects if chunk.suspect else self.decoded).append((chunk, batch))
 
     def chunk_embedded(self, chunk: Chunk, part: Any) -> bool:
         """Record the result of a chunk; False if its shard was abandoned."""
@@ -154,10 +157,11 @@ class Backlog:
         for shard_id, shard in list(self.shards.items()):
             if shard.rows_settled * 2 < shard.shard.rows:
                 del self.shards[shard_id]
-        for chunk, _ in self.decoded:
-            if self._shard_of(chunk) is None:
-                self._release(chunk)
-        self.decoded = deque(pair for pair in self.decoded if self._shard_of(pair[0]) is not None)
+        for queue in (self.decoded, self.decoded_suspects):
+            for pair in list(queue):
+                if self._shard_of(pair[0]) is None:
+                    self._release(pair[0])
+                    queue.remove(pair)
         self.suspects = deque(chunk for chunk in self.suspects if self._shard_of(chunk) is not None)
 
     def _shard_of(self, chunk: Chunk) -> OpenShard | None:

@@ -16,8 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
@@ -27,28 +26,19 @@ from actors.scheduler.chunks import Chunk, OpenShard
 from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, describe
 from actors.scheduler.meter import Meter
 from actors.scheduler.placement import Placement
-from actors.scheduler.pool import Pool, Pools, Worker
+from actors.scheduler.pool import Call, Pool, Pools
 from actors.scheduler.stages import CallKind
+from actors.scheduler.worker import Worker
 from pipeline.errors import RunError
 from pipeline.records import Shard
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+#: Adding up the levels takes longer than a call, and displays are less frequent.
+_LEVELS_EVERY_S = 0.1
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call in flight: its kind, the actor, the chunk or shard, the reference of the large result, the deadline."""
-
-    kind: CallKind | Literal["setup"]
-    pool: Pool
-    worker: Worker
-    work: Any = None
-    payload: Any = None
-    deadline_s: float = float("inf")
 
 
 class Dispatcher:
@@ -74,11 +64,12 @@ class Dispatcher:
         self._limits = limits
         self._meter = meter
         self.backlog = Backlog(shards, limits)
-        self._failures = FailureBudget(oom_kills, lambda: sum(pool.size * pool.slots for pool in pools.values()))
+        self._failures = FailureBudget(oom_kills, lambda: sum(pool.size for pool in pools.values()))
         self._placement = Placement(pools.values(), limits.placement_timeout_s)
         self._calls: dict[Any, Call] = {}
         self._stop_at_s: float | None = None
         self._checked_s = time.monotonic()
+        self._levels_s = 0.0
 
     def run(self, poll: Callable[[], None], head_answers: Callable[[], bool] = lambda: True) -> None:
         """Commit all shards.
@@ -94,14 +85,15 @@ class Dispatcher:
             for worker in pool.start():
                 self._set_up(pool, worker)
         while not self.backlog.done:
-            self._feed()
+            self.feed()
             self._wait()
             poll()
             if head_answers():
                 self._placement.check()
                 self._fill()
             if self._stop_at_s is not None and time.monotonic() >= self._stop_at_s:
-                return
+                break
+        self._report_levels()
 
     def _fill(self) -> None:
         """Start the actors that had to wait for a reserved place, or that the pools need since."""
@@ -126,11 +118,14 @@ class Dispatcher:
 
     # --- feeding: the last stage first, so that nearly finished work leaves before more comes in --------------------
 
-    def _feed(self) -> None:
+    def feed(self) -> None:
+        """Hand over what is ready and finds an actor; `run` calls it whenever a call has ended."""
         backlog = self.backlog
         for pool in self._pools.values():
             pool.unreserve()
         _drain(backlog.full, self._write)
+        # A suspect waits for an idle embedder; the others must not wait behind it.
+        _drain(backlog.decoded_suspects, self._embed)
         _drain(backlog.decoded, self._embed)
         _drain(backlog.suspects, self._decode_alone)
         while backlog.admits() and (worker := self._pools["decode"].pick(suspect=False)):
@@ -138,8 +133,13 @@ class Dispatcher:
             if chunk is None:
                 break
             self._decode(chunk, worker)
-        queued = {kind: pool.calls + backlog.waiting(kind) for kind, pool in self._pools.items()}
-        self._meter.levels(queued, backlog.inflight_bytes, self._pools)
+        if time.monotonic() - self._levels_s >= _LEVELS_EVERY_S:
+            self._report_levels()
+
+    def _report_levels(self) -> None:
+        self._levels_s = time.monotonic()
+        queued = {kind: pool.calls + self.backlog.waiting(kind) for kind, pool in self._pools.items()}
+        self._meter.levels(queued, self.backlog.inflight_bytes, self._pools)
 
     def _decode_alone(self, chunk: Chunk) -> bool:
         worker = self._pools["decode"].pick(suspect=True)
@@ -148,8 +148,7 @@ class Dispatcher:
         return worker is not None
 
     def _decode(self, chunk: Chunk, worker: Worker) -> None:
-        method = worker.handle.decode.options(num_returns=2)
-        payload, report = method.remote(chunk.shard, chunk.start, chunk.stop)
+        payload, report = worker.method("decode").remote(chunk.shard, chunk.start, chunk.stop)
         self.backlog.admit(chunk)
         self._submit("decode", worker, chunk, report, payload)
 
@@ -158,8 +157,7 @@ class Dispatcher:
         worker = self._pools["embed"].pick(chunk.suspect)
         if worker is None:
             return False
-        method = worker.handle.embed.options(num_returns=2)
-        payload, report = method.remote(batch, chunk.shard.attempts + chunk.attempts + 1)
+        payload, report = worker.method("embed").remote(batch, chunk.shard.attempts + chunk.attempts + 1)
         self._submit("embed", worker, chunk, report, payload)
         return True
 
@@ -173,9 +171,9 @@ class Dispatcher:
 
     def _submit(self, kind: CallKind, worker: Worker, work: Any, report: Any, payload: Any = None) -> None:
         pool = self._pools[kind]
-        pool.take(worker, suspect=isinstance(work, Chunk) and work.suspect)
-        deadline_s = time.monotonic() + self._limits.call_timeout_s
-        self._calls[report] = Call(kind, pool, worker, work, payload, deadline_s)
+        call = Call(kind, pool, worker, work, payload, time.monotonic() + self._limits.call_timeout_s)
+        pool.take(worker, isinstance(work, Chunk) and work.suspect, call.rows)
+        self._calls[report] = call
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -185,11 +183,11 @@ class Dispatcher:
         for reference in ready:
             call = self._calls.pop(reference)
             if call.kind != "setup":
-                call.pool.release(call.worker)
+                call.pool.release(call.worker, call.rows)
             try:
                 report = ray.get(reference)
             except RayError as error:
-                self._failed(call, error)
+                self.failed(call, error)
             else:
                 self._finished(call, report)
 
@@ -209,11 +207,13 @@ class Dispatcher:
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
-    def _failed(self, call: Call, error: RayError) -> None:
+    def failed(self, call: Call, error: RayError) -> None:
+        """Replace the actor if it died, and retry the work of the call, which is in flight no longer."""
         cause, message = cause_of(error), describe(error)
         if call.worker.leaving and cause is FailureCause.DEATH:
             cause = FailureCause.LEFT
-        self._failures.failed(call.pool.role, call.kind, cause, message, isinstance(error, OutOfMemoryError))
+        if not call.worker.dead:  # All calls in flight on an actor fail when it dies, which is one failure.
+            self._failures.failed(call.pool.role, call.kind, cause, message, isinstance(error, OutOfMemoryError))
         died = cause is FailureCause.DEATH or call.kind == "setup"
         if cause is FailureCause.LEFT:
             call.pool.discard(call.worker)

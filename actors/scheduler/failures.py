@@ -23,7 +23,7 @@ from ray.exceptions import (
 from pipeline.errors import HanclipError, RunError, UnavailableError
 
 #: More failures in a row, with no chunk embedded in between, than it takes to isolate one poison record in a chunk:
-#: beyond this and the calls that one event may end, the fault is not in the records.
+#: beyond this and the actors that one event may end, the fault is not in the records.
 _MAX_FAILURES_IN_A_ROW = 40
 #: Inputs that may be lost in a row: a large node takes many with it, and none of them is a fault of the work.
 _MAX_LOSSES = 1000
@@ -109,11 +109,11 @@ class FailureBudget:
 
     Args:
         oom_kills: number of processes here that the kernel has killed for lack of memory.
-        calls: number of calls that may be in flight: a node that is gone ends all of its own at once.
+        actors: number of actors that there may be: a node that is gone ends all of its own at once.
     """
 
-    def __init__(self, oom_kills: Callable[[], int] = lambda: 0, calls: Callable[[], int] = lambda: 0) -> None:
-        self._calls = calls
+    def __init__(self, oom_kills: Callable[[], int] = lambda: 0, actors: Callable[[], int] = lambda: 0) -> None:
+        self._actors = actors
         self._in_a_row = self._losses = self._setups = self._outages = self._killed_by_ray = 0
         self._oom_kills, self._kills_before = oom_kills, oom_kills()
 
@@ -152,7 +152,7 @@ class FailureBudget:
             raise RunError(f"The object store is down: {message} Run the same command again when it is back.")
         if cause is FailureCause.FATAL or (kind == "setup" and cause is FailureCause.RAISED):
             raise RunError(f"The {role}s cannot continue: {message}")
-        too_many = self._in_a_row > _MAX_FAILURES_IN_A_ROW + self._calls() or self._losses > _MAX_LOSSES
+        too_many = self._in_a_row > _MAX_FAILURES_IN_A_ROW + self._actors() or self._losses > _MAX_LOSSES
         if too_many or self._setups > _MAX_FAILED_SETUPS:
             why = self.memory_note() or (_MAYBE_MEMORY if cause is FailureCause.DEATH else "")
             raise RunError(f"The {role}s keep failing, last with: {message} {why}".rstrip())

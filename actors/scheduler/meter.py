@@ -33,19 +33,21 @@ class Rate:
 
     def __init__(self) -> None:
         self._events: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
         self._began_s = time.monotonic()
 
     def add(self, amount: float) -> None:
         """Count `amount` now."""
         self._events.append((time.monotonic(), amount))
+        self._sum += amount
 
     def per_s(self) -> float:
         """The rate; until the window is full, over the whole time so far."""
         now = time.monotonic()
         while self._events and now - self._events[0][0] > _WINDOW_S:
-            self._events.popleft()
+            self._sum -= self._events.popleft()[1]
         span_s = min(_WINDOW_S, max(now - self._began_s, _MIN_SPAN_S))
-        return sum(amount for _, amount in self._events) / span_s
+        return self._sum / span_s
 
 
 class Meter:

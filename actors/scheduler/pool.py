@@ -7,44 +7,20 @@ reserved place; the others then follow once that is held.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
 
+from actors.scheduler.chunks import Chunk
 from actors.scheduler.reserved import ReservedPlace
 from actors.scheduler.stages import CallKind
+from actors.scheduler.worker import Depth, Worker
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class Worker:
-    """One actor.
-
-    Attributes:
-        setup: reference of its set-up call.
-        placed: reference to the id of its node, ready when the actor runs there.
-        node: that id, once it is known.
-        calls: number of calls in flight on it.
-        ready: whether its set-up returned.
-        exclusive: whether a suspect call runs on it.
-        reserved: whether it goes to the pool's reserved place.
-        leaving: whether it gets no more calls and ends with those that it has.
-    """
-
-    handle: Any
-    setup: Any
-    placed: Any
-    calls: int = 0
-    ready: bool = False
-    exclusive: bool = False
-    reserved: bool = False
-    leaving: bool = False
-    dead: bool = False
-    node: str = ""
 
 
 class Pool:
@@ -55,7 +31,7 @@ class Pool:
         size: number of actors; a later run may need another, and keeps those that there are.
         make: creates one actor with options of Ray; its class has a `setup()` method, which is called once before any
             other.
-        slots: calls in flight per actor; two or more, so that the next call already waits at the actor.
+        depth: how much each actor has at hand.
         asks: what an actor asks of a node, by Ray's names of resources; for messages.
         place: reserved for one of the actors.
 
@@ -68,13 +44,13 @@ class Pool:
         role: str,
         size: int,
         make: Callable[..., Any],
-        slots: int,
+        depth: Depth,
         asks: Mapping[str, float] | None = None,
         place: ReservedPlace | None = None,
     ) -> None:
         self.role = role
         self.asks = {name: value for name, value in (asks or {}).items() if value}
-        self.slots = slots
+        self._depth = depth
         self._make = make
         self._place = place
         self.size = size
@@ -127,7 +103,7 @@ class Pool:
         return bool(ray.wait([worker.placed for worker in self.workers], timeout=0)[0])
 
     def pick(self, suspect: bool) -> Worker | None:
-        """The least loaded worker for the next call; None if all are full.
+        """The worker with the fewest rows in flight for the next call; None if all have enough.
 
         A suspect call needs an idle worker. If there is none, the least loaded one is reserved: it gets no new calls
         until it is idle.
@@ -136,23 +112,27 @@ class Pool:
         if suspect:
             self._reserved = min(usable, key=lambda worker: worker.calls, default=None)
             return self._reserved if self._reserved is not None and self._reserved.calls == 0 else None
-        free = [worker for worker in usable if worker.calls < self.slots and worker is not self._reserved]
-        return min(free, key=lambda worker: worker.calls, default=None)
+        takes = self._depth.takes
+        free = [one for one in usable if one is not self._reserved and takes(one.calls, one.rows, one.pace)]
+        return min(free, key=lambda worker: (worker.rows, worker.calls), default=None)
 
     def unreserve(self) -> None:
         """Drop the reservation; the next waiting suspect call reserves again."""
         self._reserved = None
 
-    def take(self, worker: Worker, suspect: bool) -> None:
+    def take(self, worker: Worker, suspect: bool, rows: int = 0) -> None:
         """Count a call that was submitted to `worker`."""
         worker.calls += 1
+        worker.rows += rows
         worker.exclusive = suspect
         if worker is self._reserved:
             self._reserved = None
 
-    def release(self, worker: Worker) -> None:
+    def release(self, worker: Worker, rows: int = 0) -> None:
         """Count a call on `worker` as ended, successfully or not; a worker that leaves ends with its last call."""
         worker.calls -= 1
+        worker.rows -= rows
+        worker.pace.ended(time.monotonic(), rows, more=worker.calls > 0)
         if worker.calls == 0:
             worker.exclusive = False
             if worker.leaving:
@@ -236,3 +216,20 @@ def _node_of(_: object) -> str:
 
 #: A pool for each kind of call, in the order of the work.
 Pools = Mapping[CallKind, Pool]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call in flight: its kind, the actor, the chunk or shard, the reference of the large result, the deadline."""
+
+    kind: CallKind | Literal["setup"]
+    pool: Pool
+    worker: Worker
+    work: Any = None
+    payload: Any = None
+    deadline_s: float = float("inf")
+
+    @property
+    def rows(self) -> int:
+        """Rows of its chunk; 0 if it is about none."""
+        return self.work.rows if isinstance(self.work, Chunk) else 0

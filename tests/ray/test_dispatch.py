@@ -15,6 +15,7 @@ from actors.scheduler.backlog import Limits
 from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Pool, Pools
+from actors.scheduler.worker import Depth
 from pipeline.errors import RunError
 from pipeline.records import Shard
 from pipeline.stats import Stats
@@ -51,7 +52,7 @@ class Toy:
 
     def _pool(self, role: str, actor: type, faults: Faults) -> Pool:
         remote = ray.remote(actor).options(num_cpus=0, max_restarts=0)
-        return Pool(role, self.actors, lambda: remote.remote(faults), 2)
+        return Pool(role, self.actors, lambda: remote.remote(faults), Depth(2))
 
     def rows(self, shard: str) -> tuple[list[int], list[int]]:
         embedded, _, crashed = (self.marks / f"{shard}.rows").read_text().partition("|")

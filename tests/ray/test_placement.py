@@ -13,6 +13,7 @@ import ray
 from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Pool
 from actors.scheduler.reserved import Reservation
+from actors.scheduler.worker import Depth
 from pipeline.errors import RunError
 from tests.fixtures.processes import until
 from tests.fixtures.toy_actors import Faults, ToyDecoder
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 def pool(role: str, cpus: float) -> Iterator[Pool]:
     """One actor that asks for `cpus`."""
     remote = ray.remote(ToyDecoder).options(num_cpus=cpus, max_restarts=0)
-    pool = Pool(role, 1, lambda: remote.remote(Faults("")), 2, {"CPU": cpus})
+    pool = Pool(role, 1, lambda: remote.remote(Faults("")), Depth(2), {"CPU": cpus})
     pool.start()
     try:
         yield pool
@@ -85,7 +86,7 @@ class Sharing:
         def make(**place: Any) -> Any:
             return ray.remote(ToyDecoder).options(num_cpus=1, max_restarts=0, **place).remote(Faults(""))
 
-        return Pool(role, size, make, 2, asks, self.places.place(role))
+        return Pool(role, size, make, Depth(2), asks, self.places.place(role))
 
     @property
     def placed(self) -> bool:

@@ -64,7 +64,7 @@ def test_a_node_that_leaves_costs_no_chunk_an_attempt_and_ends_no_run() -> None:
 
 
 def test_the_loss_of_a_large_node_ends_no_run() -> None:
-    budget = FailureBudget(calls=lambda: 130)
+    budget = FailureBudget(actors=lambda: 130)
     for _ in range(130):
         budget.failed("decoder", "decode", FailureCause.DEATH, "its node is gone")
     assert "keep failing" in fail_until_the_end(budget, FailureCause.DEATH)
