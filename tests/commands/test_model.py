@@ -25,6 +25,7 @@ from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
 from pipeline.model.chinese_clip import ChineseClip
 from tests.fixtures.checkpoints import vocabulary
+from tests.fixtures.commands import Run
 from tests.fixtures.originals import LOGIT_SCALE, SMALL, TEXTS, tensors, write_original, write_pictures
 from tests.fixtures.places import DATA
 
@@ -221,16 +222,17 @@ def test_a_killed_conversion_leaves_no_partial_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_an_original_checkpoint_writes_the_authors_vectors(tmp_path: Path) -> None:
+def test_a_run_with_an_original_checkpoint_writes_the_authors_vectors(
+    local_ray: None, hanclip: Run, tmp_path: Path
+) -> None:
     (tmp_path / "model").mkdir()
     path = write(tmp_path / "model", "rn50")
     pictures = write_pictures(tmp_path / "photos")
     texts = [TEXTS[i] for i in (0, 2, 3, 4, 5, 6)]
     for picture, text in zip(pictures, texts, strict=True):
         picture.with_suffix(".txt").write_text(text, encoding="utf-8")
-    command = [*HANCLIP, "embed", str(tmp_path / "photos"), str(tmp_path / "out"), "--model", str(path)]
-    run = subprocess.run([*command, "--dtype", "fp32", "--json"], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
+    options = ("--dtype", "fp32", "--decoders", 1, "--embedders", 1)
+    hanclip("embed", tmp_path / "photos", tmp_path / "out", "--model", path, *options)
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "out" / "embeddings").to_pylist()}
     found = [rows[picture.name] for picture in pictures]
     for part, expected in (
