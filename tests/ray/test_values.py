@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPModel
 
 from actors import driver
 from pipeline.config import parse
@@ -70,9 +70,9 @@ def straighten_quotes(text: str) -> str:
 
 def reference(folder: Path, ids: list[str]) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]]:
     """Unit vectors of each record's image and text, in float32."""
-    processor = ChineseCLIPImageProcessorPil.from_pretrained(folder)
-    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
-    model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = transformers.ChineseCLIPImageProcessorPil.from_pretrained(folder)
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    model = transformers.ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     found = sorted(members(set(ids)))
     vectors: dict[str, Any] = {}
     torch.set_num_threads(2)

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import BertTokenizer, ChineseCLIPModel
-from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
 from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
@@ -83,8 +82,8 @@ def pixels_of(pictures: list[bytes], size: int) -> np.ndarray:
 @torch.no_grad()
 def reference_images(folder: Path, pictures: list[bytes]) -> np.ndarray:
     """One picture at a time through transformers' processor and model, in float32."""
-    model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
-    processor = ChineseCLIPImageProcessorPil.from_pretrained(folder)
+    model = transformers.ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = transformers.ChineseCLIPImageProcessorPil.from_pretrained(folder)
     rows = [processor(Image.open(io.BytesIO(data)), return_tensors="pt") for data in pictures]
     return unit([model.get_image_features(**row).pooler_output[0].numpy() for row in rows])
 
@@ -92,14 +91,14 @@ def reference_images(folder: Path, pictures: list[bytes]) -> np.ndarray:
 @torch.no_grad()
 def reference_texts(folder: Path, texts: list[str]) -> np.ndarray:
     """One text at a time, padded to 52 tokens as the reference does."""
-    model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+    model = transformers.ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     rows = [reference_tokens(folder, text) for text in texts]
     return unit([model.get_text_features(**row).pooler_output[0].numpy() for row in rows])
 
 
 @cache
 def plain_tokenizer(folder: Path) -> Any:
-    return BertTokenizer.from_pretrained(folder)
+    return transformers.BertTokenizer.from_pretrained(folder)
 
 
 def reference_tokens(folder: Path, text: str) -> Any:
@@ -155,7 +154,7 @@ def test_every_released_format_gives_the_same_vectors(tiny: Path, tmp_path: Path
 def test_the_vocabulary_inside_a_tokenizer_json_is_used(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "saved"
     shutil.copytree(tiny, folder)
-    BertTokenizer.from_pretrained(tiny).save_pretrained(folder)
+    transformers.BertTokenizer.from_pretrained(tiny).save_pretrained(folder)
     (folder / "vocab.txt").unlink()
     np.testing.assert_array_equal(load(folder).encode_texts(TEXTS), load(tiny).encode_texts(TEXTS))
 

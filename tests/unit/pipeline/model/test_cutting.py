@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
 
 import pytest
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertTokenizer
 
 from pipeline.model import vocabulary
 from pipeline.model.local.wordpiece import Rules
@@ -16,7 +17,6 @@ from pipeline.model.tokenizer import Tokenizer
 
 FOLDER = Path(str(vocabulary.__path__[0]))
 OURS = Tokenizer.load(FOLDER / "vocab.txt", Rules(), 52)
-WHOLE = BertTokenizer(vocab=str(FOLDER / "vocab.txt"), do_lower_case=True)
 
 #: What a cut could separate or drop: long words, marks, folding that depends on the next letter, what vanishes.
 PIECES = [
@@ -71,9 +71,14 @@ TEXTS = st.lists(
 )
 
 
+@cache
+def reference() -> transformers.BertTokenizer:
+    return transformers.BertTokenizer(vocab=str(FOLDER / "vocab.txt"), do_lower_case=True)
+
+
 def whole(texts: list[str]) -> list[list[int]]:
     folded = [text.lower().replace("“", '"').replace("”", '"') for text in texts]
-    return WHOLE(folded, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return reference()(folded, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 @settings(max_examples=60, derandomize=True)
@@ -96,7 +101,7 @@ def test_the_same_for_long_mixtures():
 )
 def test_other_rules_are_those_of_the_reference(rules):
     ours = Tokenizer.load(FOLDER / "vocab.txt", rules, 52)
-    theirs = BertTokenizer(
+    theirs = transformers.BertTokenizer(
         vocab=str(FOLDER / "vocab.txt"),
         do_lower_case=rules.lower_case,
         strip_accents=rules.strip_accents,

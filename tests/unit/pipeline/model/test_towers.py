@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
-from transformers import ChineseCLIPConfig, ChineseCLIPModel
-from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTextModel
 
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
@@ -44,7 +43,9 @@ def original(folder: Path, name: str) -> ModelSpec:
 @torch.inference_mode()
 def assert_equal_bits(spec: ModelSpec) -> None:
     ours = load_model(spec)
-    theirs = ChineseCLIPModel(ChineseCLIPConfig(**spec.sizes.config(), attn_implementation="sdpa")).eval()
+    theirs = transformers.ChineseCLIPModel(
+        transformers.ChineseCLIPConfig(**spec.sizes.config(), attn_implementation="sdpa")
+    ).eval()
     assert not any(theirs.load_state_dict(ours.state_dict()))
     size = (3, 3, spec.image_size, spec.image_size)
     pixels = torch.randn(size, generator=torch.Generator().manual_seed(2))
@@ -72,8 +73,8 @@ def test_the_vectors_equal_those_of_transformers(name: str, tmp_path: Path) -> N
 def test_the_text_tower_beside_a_resnet_does_too(tmp_path: Path) -> None:
     spec = original(tmp_path, "rn50")
     ours = load_model(spec)
-    config = ChineseCLIPConfig(**{**spec.sizes.config(), "vision_config": {}}, attn_implementation="sdpa")
-    theirs = ChineseCLIPTextModel(config.text_config, add_pooling_layer=False).eval()
+    config = transformers.ChineseCLIPConfig(**{**spec.sizes.config(), "vision_config": {}}, attn_implementation="sdpa")
+    theirs = transformers.ChineseCLIPTextModel(config.text_config, add_pooling_layer=False).eval()
     assert not any(theirs.load_state_dict(ours.text_model.state_dict()))
     for dtype in DTYPES:
         ours.to(dtype)
