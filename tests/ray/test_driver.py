@@ -6,13 +6,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 from PIL import Image
 
 from actors import driver
 from actors.dry_run import dry_run
+from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs.progress import Progress, Summary
+from pipeline.vocabulary import RESERVED_COLUMNS
+from tests.fixtures.driving import rows_visible
 from tests.fixtures.runs import config
 
 
@@ -54,6 +58,16 @@ def test_progress_starts_with_planning_and_ends_complete_with_every_row(first: F
     assert first.progress[-1].stats.records == first.summary.rows_planned == 12
     assert first.summary.bottleneck is not None
     assert set(first.summary.bottleneck.busy) == {"read", "decode", "embed", "write"}
+
+
+def test_a_folder_of_images_has_no_text_columns(first: FirstRun) -> None:
+    images = {name for name in RESERVED_COLUMNS if name.startswith("image_")}
+    found = duckdb.sql(f"SELECT * FROM '{first.folder}/out/embeddings/**/*.parquet'")
+    assert set(found.columns) == {"id", "source_fingerprint", "run_date"} | images
+    assert first.summary.stats.texts_encoded == 0
+    assert rows_visible(first.folder / "out") == 10
+    report = verify(str(first.folder / "out"))
+    assert (report.ok, report.complete, report.planned, report.embedded, report.quarantined) == (True, True, 12, 10, 2)
 
 
 def test_a_dry_run_returns_the_plan_and_writes_nothing(first: FirstRun, tmp_path: Path) -> None:

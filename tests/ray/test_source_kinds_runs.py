@@ -1,4 +1,4 @@
-"""Test image-only and text-only sources, from the command to the columns of the dataset."""
+"""Test a text-only source, from the command to the columns of the dataset. `test_driver` has an image-only one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.vocabulary import RESERVED_COLUMNS
-from tests.fixtures.driving import Drivers, assert_adds_up, rows_visible
-from tests.fixtures.pictures import write_folder
+from tests.fixtures.driving import Drivers, assert_adds_up
 
 pytestmark = pytest.mark.slow
 
-IMAGE_COLUMNS = {name for name in RESERVED_COLUMNS if name.startswith("image_")}
 TEXT_COLUMNS = {"text", "text_embedding"}
 
 
@@ -26,15 +23,6 @@ def drivers(tmp_path: Path, local_ray_address: str) -> Iterator[Drivers]:
 
 def columns(out: Path) -> set[str]:
     return set(duckdb.sql(f"SELECT * FROM '{out}/embeddings/**/*.parquet' LIMIT 0").columns)
-
-
-def test_a_folder_of_images_has_no_text_columns(drivers, tmp_path):
-    photos, out = write_folder(tmp_path / "photos", 50), tmp_path / "out"
-    summary = drivers.run("embed", str(photos), str(out), "--model", "demo")
-    assert (summary["stats"]["embedded"], summary["stats"]["texts_encoded"]) == (50, 0)
-    assert columns(out) == {"id", "source_fingerprint", "run_date"} | IMAGE_COLUMNS
-    assert rows_visible(out) == 50
-    assert_adds_up(drivers, str(out), 50)
 
 
 def test_a_table_of_texts_has_no_image_columns_and_encodes_equal_texts_once(drivers, tmp_path):
