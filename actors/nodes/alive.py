@@ -14,7 +14,7 @@ from ray._private.worker import global_worker
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 
 #: `ray.nodes()` and its like wait for a head that is gone for as long as Ray does, which then ends the process.
-_ANSWER_S = 5.0
+ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ def alive_nodes() -> list[Node]:
     """All nodes right now: three requests to the head, which take milliseconds; RayError if it does not answer."""
     # The worker's client: the one of ray.experimental.internal_kv can be reset while this process stays connected.
     client: Any = global_worker.gcs_client
-    ends_ms: dict[str, int] = client.get_draining_nodes(timeout=_ANSWER_S)
-    usage = client.get_all_resource_usage(timeout=_ANSWER_S).resource_usage_data.batch
+    ends_ms: dict[str, int] = client.get_draining_nodes(timeout=ANSWER_S)
+    usage = client.get_all_resource_usage(timeout=ANSWER_S).resource_usage_data.batch
     free = {one.node_id.hex(): dict(one.resources_available) for one in usage}
-    nodes = {key.hex(): info for key, info in client.get_all_node_info(timeout=_ANSWER_S).items()}
+    nodes = {key.hex(): info for key, info in client.get_all_node_info(timeout=ANSWER_S).items()}
     return [
         _node(node_id, info.resources_total, free.get(node_id, {}), ends_ms.get(node_id))
         for node_id, info in nodes.items()

@@ -12,6 +12,8 @@ from typing import Any
 
 from ray._private.worker import global_worker
 
+from actors.nodes.alive import ANSWER_S
+
 #: Ray's name for the type of a node that no autoscaler started.
 _BY_HAND = re.compile(r"node_[0-9a-f]{56}")
 
@@ -21,12 +23,13 @@ _NAMESPACE, _SECOND_VERSION = b"__autoscaler", b"__autoscaler_v2_enabled"
 
 def autoscales() -> bool | None:
     """Whether nodes may be added by an autoscaler; None if it has not reported yet, or if there is no report at all."""
-    client = global_worker.gcs_client
-    raw = client.internal_kv_get(b"__autoscaling_status", None)
+    client: Any = global_worker.gcs_client
+    raw = client.internal_kv_get(b"__autoscaling_status", None, timeout=ANSWER_S)
     types = _types(json.loads(raw) if raw else {})
     if types:
         return not all(_BY_HAND.fullmatch(name) for name in types)
-    return True if client.internal_kv_get(_SECOND_VERSION, _NAMESPACE) == b"1" else None
+    second = client.internal_kv_get(_SECOND_VERSION, _NAMESPACE, timeout=ANSWER_S)
+    return True if second == b"1" else None
 
 
 def _types(status: dict[str, Any]) -> set[str]:
