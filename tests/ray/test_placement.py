@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private.worker import global_worker
 
+from actors.nodes.autoscaler import autoscales
 from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Pool
 from actors.scheduler.reserved import Reservation
@@ -56,8 +59,30 @@ def test_actors_that_never_get_a_place_end_the_run_and_what_they_asked_for_is_na
         assert "lower --decoders or --embedders; --placement-timeout-s" in error
 
 
+@contextmanager
+def reported(*types: str) -> Iterator[None]:
+    """What Ray's monitor, which the tests' Ray does not start, reports about nodes of these types."""
+    client, key = global_worker.gcs_client, b"__autoscaling_status"
+    status = json.dumps({"autoscaler_report": {"active_nodes": dict.fromkeys(types, 1)}})
+    client.internal_kv_put(key, status.encode(), True, None)
+    try:
+        yield
+    finally:
+        client.internal_kv_del(key, False, None)
+
+
+BY_HAND = f"node_{'0' * 56}"
+
+
+def test_whether_nodes_may_be_added_is_known_from_the_types_of_those_that_there_are() -> None:
+    assert autoscales() is None
+    for types, answer in (((BY_HAND,), False), ((BY_HAND, "gpu-group"), True), ((), None)):
+        with reported(*types):
+            assert autoscales() is answer
+
+
 def test_an_actor_that_no_node_can_hold_ends_the_run_early() -> None:
-    with pool("embedder", 64) as large:
+    with pool("embedder", 64) as large, reported(BY_HAND):
         error = watch([large], 4.0)
     assert "No node of the Ray cluster can hold an embedder, and the cluster does not autoscale." in error
     assert "asks for 64 CPU; free on 1 node" in error
