@@ -54,7 +54,7 @@ def similarity(
         raise ConfigError("A question writes nothing: leave --dry-run out.")
     # keeps --help light
     if request.is_question:
-        from flows.commands.curation import similarity_question as question
+        from flows.commands.curation.questions import similarity as question
 
         question.answer(out, request, as_json)
     else:

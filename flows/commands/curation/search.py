@@ -31,6 +31,7 @@ from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.texts import is_blank
 
 if TYPE_CHECKING:
+    from pipeline.images.decode import DecodedImage
     from pipeline.model.chinese_clip import ChineseClip
 
 _MAX_IMAGE_BYTES, _MAX_PIXELS = 64 * 2**20, 2**28
@@ -111,7 +112,7 @@ def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None)
     if ids := [query for query in queries if query.kind == "id"]:
         found |= dict(zip(ids, vectors_of(out, [query.value for query in ids], vector), strict=True))
     if others := [query for query in queries if query.kind != "id"]:
-        images = {query: _read_image(query.value) for query in others if query.kind == "image"}
+        images = {query: read_image(query.value) for query in others if query.kind == "image"}
         encoder = encoder_of(out, model, "fp32")
         texts = [query for query in others if query.kind == "text"]
         found |= dict(zip(texts, encoder.encode_texts([query.value for query in texts]), strict=True))
@@ -119,7 +120,8 @@ def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None)
     return np.stack([found[query] for query in queries])
 
 
-def _read_image(address: str) -> bytes:
+def read_image(address: str) -> bytes:
+    """The bytes of an image that a user named. Raises UsageError, StorageError."""
     try:
         return storage.read_bytes(address, max_bytes=_MAX_IMAGE_BYTES)
     except NotFoundError as error:
@@ -128,14 +130,18 @@ def _read_image(address: str) -> bytes:
         ) from error
 
 
-def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
+def decoded(encoder: ChineseClip, data: bytes, address: str) -> DecodedImage:
+    """The image as the model sees it. Raises UsageError."""
     from pipeline.images.decode import decode  # only image queries decode
 
     try:
-        pixels = decode(data, encoder.image_size, _MAX_PIXELS).pixels
+        return decode(data, encoder.image_size, _MAX_PIXELS)
     except ImageError as error:
         raise UsageError(f"{address} is not a readable image ({error}): choose another.") from error
-    return encoder.encode_images(pixels[None])[0]
+
+
+def _encode_image(encoder: ChineseClip, data: bytes, address: str) -> Any:
+    return encoder.encode_images(decoded(encoder, data, address).pixels[None])[0]
 
 
 def _search(out: str, vectors: Vectors, vector: str, wanted: SearchOptions, own: list[str | None]) -> SearchResult:

@@ -12,6 +12,7 @@ from pipeline.curation.dedup.links.rungs import needs, parts_in
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
+from pipeline.images.preprocessing import may_continue
 from pipeline.vocabulary import Rung
 
 #: Rungs that compare what was in the files, whatever the model.
@@ -44,8 +45,10 @@ def _refuse_incomparable(dataset: Dataset, other: Dataset, settings: DedupSettin
         return
     mine, theirs = dataset.identity, other.identity
     for name in ("weights_sha256", "preprocessing", "dim"):
-        if getattr(mine, name) != getattr(theirs, name):
+        here, there = getattr(mine, name), getattr(theirs, name)
+        alike = name == "preprocessing" and (may_continue(here, there) or may_continue(there, here))
+        if here != there and not alike:
             raise UsageError(
-                f"--against {other.uri} was made with another model or preprocessing ({name} {getattr(theirs, name)} "
-                f"and not {getattr(mine, name)}): embed it with {mine.model}, or compare files with --rung bytes."
+                f"--against {other.uri} was made with another model or preprocessing ({name} {there} "
+                f"and not {here}): embed it with {mine.model}, or compare files with --rung bytes."
             )

@@ -12,6 +12,7 @@ import pytest
 from pipeline.curation.dedup.pairs import compare
 from pipeline.curation.dedup.run import Deduplication, dedup
 from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.find.picture import SoughtPicture, find_picture
 from pipeline.curation.tables import read_facts
 from pipeline.errors import UsageError
 from pipeline.vocabulary import Keep
@@ -247,3 +248,23 @@ def test_rows_of_another_dataset_are_dropped_and_that_dataset_is_left_alone(tmp_
     assert dedup(out.out, DedupSettings()).kept == 30
     with pytest.raises(UsageError, match="the dataset itself"):
         dedup(out.out, DedupSettings(against=(out.out,)))
+
+
+def test_a_picture_is_found_by_its_bytes_pixels_hash_or_vector(tmp_path: Path) -> None:
+    here, far = pictures(2, 3, near=0)
+    near = Picture(unit(here.vector + 0.003 * np.random.default_rng(1).standard_normal(DIM)), phash=0xFF)
+    hashed = Picture(pictures(1, 4, near=0)[0].vector, phash=0b11)
+    goods = {"same": here, "near": near, "hashed": hashed, "far": Picture(far.vector, phash=2**63 - 1)}
+    EmbeddedCatalog(tmp_path / "out").night(goods, shards=2)
+    out = str(tmp_path / "out")
+
+    def found(sha256: str, pixels: str) -> list[tuple[str, str]]:
+        rows = find_picture(out, SoughtPicture(sha256, pixels, 0, here.vector), DedupSettings())
+        return [(row.id, row.rung) for row in rows]
+
+    others = [("hashed", "phash"), ("near", "image")]
+    assert found(here.digest, here.digest[:32]) == [("same", "bytes"), *others]
+    assert found("", here.digest[:32]) == [("same", "pixels"), *others]
+    assert found("", "") == [("same", "phash"), *others]
+    nowhere = SoughtPicture("", "", 2**32 - 1, -here.vector)
+    assert find_picture(out, nowhere, DedupSettings()) == []

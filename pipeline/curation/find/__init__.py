@@ -1,0 +1,1 @@
+"""Answers whether a picture is in a dataset already."""
