@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,9 @@ class StandInClip:
         self.libraries: dict[str, str] = {}
         self._engine = OverlappingEngine(StandInDevice())
 
-    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], Features]:
         """See `ChineseClip`."""
-        return self._engine.submit("image", pixels).result()
+        return self._engine.submit("image", pixels).result
 
 
 class StandInEmbedder(Embedder):
