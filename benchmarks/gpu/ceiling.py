@@ -46,11 +46,13 @@ def main() -> None:
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import choose_dtype, default_batch_size
+    from pipeline.model.engine.choices import choose_kernels
     from pipeline.model.towers.build import load_towers
 
     spec, device = resolve(ModelConfig(name=given.model)), torch.device("cuda")
     towers = load_towers(spec, device, choose_dtype(given.dtype, device))
     batch = default_batch_size(spec, "cuda")
+    choose_kernels(towers, spec, batch)
     pixels = torch.randn(batch, 3, spec.image_size, spec.image_size, device=device, dtype=towers.dtype)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():

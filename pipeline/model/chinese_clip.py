@@ -19,6 +19,7 @@ import torch
 from pipeline import __version__
 from pipeline.errors import ModelError
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.engine.choices import choose_kernels
 from pipeline.model.engine.contract import Device, Features, InputRows, Kind
 from pipeline.model.engine.open import device_for, engine_for
 from pipeline.model.memory import default_rows
@@ -70,6 +71,7 @@ class ChineseClip:
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
         self.parameters = towers.parameters
         self.device_name = device_name(towers.device)
+        self._kernels = towers.kernels
         self._device, self._engine, self._tokenizer = device, engine_for(device), tokenizer
 
     @classmethod
@@ -98,9 +100,11 @@ class ChineseClip:
         where = choose_device(device)
         tokenizer = Tokenizer.load(Path(spec.vocabulary), spec.rules, spec.context_length)
         towers = load_towers(spec, where, choose_dtype(dtype, where))
+        rows = batch_size or default_batch_size(spec, str(where))
+        if where.type == "cuda":
+            choose_kernels(towers, spec, rows)
         if compile:
             towers.compile()
-        rows = batch_size or default_batch_size(spec, str(where))
         return cls(towers, device_for(towers, spec, rows), tokenizer, spec, text_overflow)
 
     @property
@@ -109,7 +113,7 @@ class ChineseClip:
         # Plain strings: torch's version has a class of its own, and a driver that unpickles one would import torch.
         return {
             "torch": str(torch.__version__),
-            "towers": f"hanclip {__version__}",
+            "towers": f"hanclip {__version__}" + (f" ({self._kernels})" if self._kernels else ""),
             "tokenizers": tokenizers.__version__,
         }
 

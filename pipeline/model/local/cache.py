@@ -45,11 +45,11 @@ def cached(kind: str, files: Sequence[Path], of: str, compute: Callable[[], str]
         return place.read_text(encoding="ascii")
     found = compute()
     with suppress(OSError):
-        _write_atomically(place, found)
+        write_atomically(place, found)
     return found
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write and rename, because other processes may read it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent, delete=False) as file:

@@ -6,6 +6,8 @@ model is loaded, and its weights must match exactly. Its tensors are those that 
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,11 +15,14 @@ import torch
 
 from pipeline.errors import ModelError
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.local.cache import cache_folder
+from pipeline.model.towers.kernels import GpuKernels
 from pipeline.model.towers.model import TwoTowers
 from pipeline.model.weights.adapter import read_adapter
 from pipeline.model.weights.tensors import unreadable
 from pipeline.model.weights.weights import open_weights
 
+_TEXT_AXES = 2
 Tensors = dict[str, torch.Tensor]
 
 #: Names of the image tower's parameters.
@@ -50,6 +55,10 @@ class TowerFacts(Protocol):
     def parameters(self) -> tuple[int, int]:
         """Number of trained values of the whole model, and of its image tower with its projection."""
 
+    @property
+    def kernels(self) -> str:
+        """What decides the last bits of vectors besides the dtype, without commas; empty on a CPU."""
+
 
 class Towers(TowerFacts, Protocol):
     """A model for inference. Vectors are not normalised, in the model's dtype, on its device."""
@@ -74,24 +83,50 @@ class LoadedTowers:
         if device.type == "cuda":
             model.fuse()  # not on a CPU, where vectors keep their bits
         model.to(device=device, dtype=dtype)
+        self._model, self.compiled = model, False
+        self._kernels: GpuKernels | None = None
         self._image_features = model.image_features
         self._text_features = model.text_features
 
+    def use(self, kernels: GpuKernels) -> None:
+        """Compute with these kernels from now on; for a GPU."""
+        layout = torch.channels_last if kernels.channels_last else torch.contiguous_format
+        self._model.to(memory_format=layout)
+        self._kernels = kernels
+
     def compile(self) -> None:
-        """Run both towers through torch.compile; the first passes take a minute."""
+        """Run both towers through torch.compile; the first passes take a minute, unless the cache folder has them."""
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
         self._image_features = torch.compile(self._image_features)
         self._text_features = torch.compile(self._text_features)
+        self.compiled = True
+
+    @property
+    def kernels(self) -> str:
+        """See `TowerFacts`."""
+        chosen = "" if self._kernels is None else str(self._kernels)
+        return "; ".join(filter(None, (chosen, "compiled" if self.compiled else "")))
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `Towers`."""
-        vectors: torch.Tensor = self._image_features(pixels)
+        self._let_shapes_vary(pixels)
+        with nullcontext() if self._kernels is None else self._kernels.preferred():
+            vectors: torch.Tensor = self._image_features(pixels)
         return vectors
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
         """See `Towers`. Padding needs the mask: without it, it changes the vectors."""
         # Attention is faster without a mask.
-        vectors: torch.Tensor = self._text_features(tokens.ids, tokens.mask)
+        self._let_shapes_vary(*tokens)
+        vectors: torch.Tensor = self._text_features(*tokens)
         return vectors
+
+    def _let_shapes_vary(self, *inputs: torch.Tensor | None) -> None:
+        """Compile for any number of rows, and of tokens: else the second size is compiled again, during a run."""
+        for values in inputs if self.compiled else ():
+            if values is not None:
+                for axis in (0, 1) if values.ndim == _TEXT_AXES else (0,):
+                    torch._dynamo.maybe_mark_dynamic(values, axis)
 
 
 def load_towers(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> LoadedTowers:

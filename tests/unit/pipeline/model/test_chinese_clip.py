@@ -234,6 +234,7 @@ class FakeTowers:
     """Runs out of memory above `fits` rows. An image's vector is its mean colour, a text's is its first token."""
 
     device, dtype, logit_scale, parameters = torch.device("cpu"), torch.float32, 100.0, (0, 0)
+    kernels = ""
 
     def __init__(self, fits: int) -> None:
         self.fits = fits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from pipeline.errors import DeviceLostError, HanclipError
+from pipeline.model.engine.choices import choose_kernels
 from pipeline.model.engine.contract import Features, InputRows, Kind, Pass
 from pipeline.model.engine.cuda import CudaDevice
 from pipeline.model.engine.open import device_for, engine_for
 from pipeline.model.tokenizer import TextRows
 from pipeline.model.towers.build import LoadedTowers, Tokens, Towers
+from pipeline.model.towers.kernels import ATTENTIONS, GpuKernels
 from tests.fixtures.random_towers import SMALL_SIZES, random_weights, spec_for
 
 pytestmark = [
@@ -103,7 +106,7 @@ class Slowed:
     def __init__(self, towers: Towers) -> None:
         self._towers = towers
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
-        self.parameters = towers.parameters
+        self.parameters, self.kernels = towers.parameters, towers.kernels
 
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         torch.cuda._sleep(20_000_000)
@@ -183,6 +186,41 @@ def test_rows_that_are_not_finite_stay_so_and_affect_no_others() -> None:
     found = engine.submit("image", images(4)).result(60)
     assert np.isfinite(found).all(axis=1).tolist() == [True, False, True, True]
     engine.close()
+
+
+@pytest.mark.parametrize("kernels", [GpuKernels(one, last) for one in ATTENTIONS for last in (True, False)], ids=str)
+def test_kernels_change_vectors_by_rounding_only(kernels: GpuKernels) -> None:
+    expected = unit(one_by_one(device_for(towers(CPU), spec_for(), ROWS), "image", images(70)))
+    chosen = towers(CUDA, torch.bfloat16)
+    chosen.use(kernels)
+    found = unit(one_by_one(device_for(chosen, spec_for(), ROWS), "image", images(70)))
+    assert (found * expected).sum(axis=1).min() > 0.999
+
+
+def test_the_choice_of_kernels_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path))
+    first = towers(CUDA, torch.bfloat16)
+    chosen = choose_kernels(first, spec_for(), ROWS)
+    assert first.kernels == str(chosen)
+    (kept,) = [path for path in (tmp_path / "kernels").iterdir() if not path.suffix]
+    other = GpuKernels("efficient", not chosen.channels_last)
+    kept.write_text(str(other))
+    assert choose_kernels(towers(CUDA, torch.bfloat16), spec_for(), ROWS) == other  # nothing was measured
+    kept.write_text("damaged")
+    assert choose_kernels(towers(CUDA, torch.bfloat16), spec_for(), ROWS).attention in ATTENTIONS
+
+
+@pytest.mark.slow
+def test_compiled_towers_change_vectors_by_rounding_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain, compiled = towers(CUDA, torch.bfloat16), towers(CUDA, torch.bfloat16)
+    compiled.compile()
+    for kind, rows in (("image", images(70)), ("text", texts(300))):
+        expected = unit(one_by_one(device_for(plain, spec_for(), ROWS), kind, rows))
+        engine = engine_for(device_for(compiled, spec_for(), ROWS))  # compiled in the engine's thread, as in a run
+        found = unit(engine.submit(kind, rows).result(300))
+        engine.close()
+        assert (found * expected).sum(axis=1).min() > 0.999
 
 
 _LOSE = """
