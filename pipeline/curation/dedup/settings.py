@@ -64,13 +64,13 @@ class DedupSettings(Options):
         default=0.01,
         ge=0,
         le=1,
-        description="Similarities this near to the best of a group count as equal; then pixels, bytes, format and date "
+        description="Similarities this near to the best of a group count as equal; then pixels, format and date "
         "decide.",
     )
     keep_sql: str | None = Field(
         default=None,
         min_length=1,
-        description="The same as an ORDER BY of DuckDB over the dataset's columns, format, bytes and run_date; its "
+        description="The same as an ORDER BY of DuckDB over the dataset's columns, format and run_date; its "
         "first row stays.",
     )
     reconsider: bool = Field(
