@@ -17,6 +17,8 @@ from pipeline.model.checkpoints import ModelSpec
 from pipeline.model.weights.weights import open_weights
 
 OBJECT_STORE_SHARE = 0.3
+#: Ray's resource by which the head of a cluster declares that its autoscaler never adds a GPU.
+CPU_ONLY = "hanclip_cpu_only"
 #: Decoded bytes per call: enough that the overhead of a call does not matter, few enough that all actors have work.
 _CHUNK_BYTES = 4 * 2**20
 _CPU_CHUNK_ROWS = (64, 256)
@@ -31,7 +33,12 @@ _EMBEDDER_BYTES = 600 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run may use now. `autoscaled`: an autoscaler adds nodes for actors that find no place."""
+    """What a run may use now.
+
+    Attributes:
+        autoscaled: whether an autoscaler adds nodes for actors that find no place.
+        cpu_only: whether the cluster declares with the resource `CPU_ONLY` that none of its nodes will have a GPU.
+    """
 
     cpus: float
     gpus: float
@@ -39,6 +46,7 @@ class Resources:
     object_store_bytes: float
     gpus_by_node: tuple[float, ...] = ()
     autoscaled: bool = False
+    cpu_only: bool = False
 
     def places(self, gpus_each: float) -> int:
         """How many actors with `gpus_each` GPUs fit: a share of a GPU never spans two, nor an actor two nodes."""
@@ -157,10 +165,11 @@ def weights_bytes(model: ModelSpec) -> int:
 
 def _gpus_per_embedder(resources: Resources, cluster: ClusterConfig) -> float:
     gpus_each = cluster.gpus_per_embedder
-    if gpus_each is None and resources.gpus < 1 and resources.autoscaled:
+    if gpus_each is None and resources.gpus < 1 and resources.autoscaled and not resources.cpu_only:
         raise ConfigError(
             "The cluster has no GPU now, and its autoscaler may or may not be able to add one, which Ray does not say:"
             " give --gpus-per-embedder 1 to wait for a node with a GPU, or --gpus-per-embedder 0 to compute on CPUs."
+            f" A head with the resource {CPU_ONLY} declares that no node has GPUs."
         )
     if gpus_each is None:
         return 1.0 if resources.gpus >= 1 else 0.0

@@ -13,7 +13,7 @@ from functools import partial
 import ray
 from ray._private import services
 
-from actors.crew_size import Resources
+from actors.crew_size import CPU_ONLY, Resources
 from actors.machine import authentication
 from actors.machine.head import ASK_S, accepts
 from actors.machine.head_watch import HeadWatch, head_watched
@@ -197,4 +197,5 @@ def resources_of(state: ClusterState) -> Resources:
         object_store_bytes=total("object_store_memory") or 2**30,
         gpus_by_node=tuple(resources.get("GPU", 0.0) for resources in there),
         autoscaled=state.autoscaled,
+        cpu_only=total(CPU_ONLY) > 0,
     )

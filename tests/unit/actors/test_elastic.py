@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.crew_size import CrewSize, Resources, resize_crew, size_crew
+from actors.crew_size import CPU_ONLY, CrewSize, Resources, resize_crew, size_crew
 from actors.elastic.balance import CrewBalance
 from actors.elastic.elastic_crew import CrewRules, ElasticCrew
 from actors.machine.cluster import resources_of
@@ -174,6 +174,8 @@ def test_more_decoders_only_where_cores_are_free_or_an_autoscaler_adds_them() ->
 def test_a_cluster_without_a_gpu_that_autoscales_needs_the_user_to_say_what_to_compute_on() -> None:
     with pytest.raises(ConfigError, match="--gpus-per-embedder 1 to wait for a node with a GPU"):
         Run(node("head", 0), autoscaled=True)
+    declared = Run(Node("head", {"CPU": 2.0, CPU_ONLY: 1.0}, {"CPU": 2.0}), autoscaled=True)
+    assert declared.size.gpus_per_embedder == 0
     waiting = Run(node("head", 0), autoscaled=True, gpus_per_embedder=1)
     assert (waiting.size.embedders, waiting.size.gpus_per_embedder, waiting.size.decoders) == (1, 1.0, 1)
     assert waiting.on(node("head", 0), node("gpu", 8, 4)) == (4, 4, 1)
