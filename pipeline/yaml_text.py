@@ -15,6 +15,7 @@ from yaml.reader import ReaderError
 from pipeline.errors import ConfigError
 
 KeyPath = tuple[str, ...]
+_MERGE = "<<"
 
 
 class YamlText:
@@ -36,8 +37,9 @@ class YamlText:
         try:
             loader = yaml.SafeLoader(text)
             root = loader.get_single_node()
+            self._require_unique(root)
             self.tree: object = None if root is None else loader.construct_document(root)
-            self._lines = self._lines_of(root)
+            self._lines = dict(_keys(root, (), frozenset()))  # with those that a merge brings, before a mapping's own
         except ReaderError as error:
             line = text[: error.position].count("\n") + 1
             raise ConfigError(f"{name}, line {line}: this is not YAML: {error.reason}. Correct it.") from error
@@ -56,17 +58,16 @@ class YamlText:
         place = f"{self._name}, line {self._lines[known]}" if known else self._name
         return f"{place}: {'.'.join(path)}" if path else place
 
-    def _lines_of(self, root: yaml.Node | None) -> dict[KeyPath, int]:
-        """The line of each key; YAML itself would let the last of two equal keys win."""
+    def _require_unique(self, root: yaml.Node | None) -> None:
+        """Raise ConfigError for a key that is there twice; YAML itself would let the last of them win."""
         lines: dict[KeyPath, int] = {}
         for path, line in _keys(root, (), frozenset()):
-            if path in lines:
+            if path in lines and _MERGE not in path:
                 raise ConfigError(
                     f"{self._name}, line {line}: {'.'.join(path)} is there twice, first in line {lines[path]}: "
                     "remove one of them."
                 )
             lines[path] = line
-        return lines
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -75,8 +76,9 @@ class UniqueKeys(yaml.SafeLoader):
     It raises yaml.MarkedYAMLError, as for other mistakes.
     """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The values of a mapping; keys that a merge brings may be there again."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written: constructing values puts merged keys among its own, also in anchors."""
+        node = super().compose_mapping_node(anchor)
         seen: dict[str, yaml.Mark] = {}
         for key, _ in node.value:
             name = str(key.value)
@@ -84,7 +86,7 @@ class UniqueKeys(yaml.SafeLoader):
                 problem = f"{name} is there twice, first in line {seen[name].line + 1}: remove one of them"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[name] = key.start_mark
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def load_unique(text: str) -> Any:

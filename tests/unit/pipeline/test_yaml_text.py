@@ -58,3 +58,21 @@ def test_yaml_of_other_programs_has_each_key_once() -> None:
     assert load_unique("a: &x {b: 1}\nc: {<<: *x, b: 2}") == {"a": {"b": 1}, "c": {"b": 2}}
     with pytest.raises(yaml.MarkedYAMLError, match="b is there twice, first in line 2"):
         load_unique("a:\n  b: 1\n  'b': 2\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("b: &b {x: 0}\nbase: {deep: &a {<<: *b, x: 1}}\nc: {<<: *a}", 2),
+        ("b: &b {x: 0}\nd: &d {y: 0}\nc: {<<: [*b, *d], x: 1, y: 2}", 3),
+        ("b: &b {x: 0}\nd: &d {x: 1}\nc: {<<: *b, <<: *d}", 2),
+    ],
+)
+def test_keys_that_a_merge_brings_may_be_there_again(text: str, line: int) -> None:
+    assert load_unique(text) == YamlText("run.yaml", text).tree == yaml.safe_load(text)
+    assert YamlText("run.yaml", text).label(("c", "x")) == f"run.yaml, line {line}: c.x"
+    for twice in ("&e {x: 0, x: 1}", "{<<: *b, y: 1, y: 2}"):
+        with pytest.raises(ConfigError, match=r"line 4: e\.. is there twice"):
+            YamlText("run.yaml", f"{text}\ne: {twice}")
+        with pytest.raises(yaml.MarkedYAMLError, match="is there twice"):
+            load_unique(f"{text}\ne: {twice}")
