@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flows.options.field import METAVARS
@@ -30,6 +31,7 @@ DEDUP: ModelOptions[DedupSettings] = ModelOptions(
     },
     limits=False,
 )
+FIND = replace(DEDUP.only("phash_radius", "image_cosine"), command="find")
 EXPORT: ModelOptions[ExportOptions] = ModelOptions(
     "pipeline.curation.export.options:ExportOptions",
     command="export",

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
+from PIL import Image
 
 from flows.cli import main
 from pipeline.dataset.dataset import Dataset
@@ -116,6 +117,20 @@ def test_queries_by_text_image_and_row_match_brute_force(demo: Path, photo: Path
     texts = dict(pads.dataset(demo / "embeddings").to_table(columns=["id", "text"]).to_pandas().values)
     assert all(hit["text"] == texts[hit["id"]] for query in found["queries"] for hit in query["hits"])
     assert found["queries"][1]["hits"][0]["similarity"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_picture_is_found_by_the_command_and_another_is_not(demo: Path, photo: Path, run: Run, capsys) -> None:
+    Image.effect_noise((64, 64), 90).save(photo.with_name("noise.png"))
+    there, other = run("find", demo, photo, photo.with_name("noise.png"))["pictures"]
+    assert there["image"] == str(photo)
+    assert (there["rows"][0]["rung"], there["rows"][0]["bits"]) == ("bytes", 0)
+    assert there["rows"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+    assert other["rows"] == []
+    with pytest.raises(SystemExit):
+        main(["find", str(demo), str(photo), str(photo.with_name("noise.png"))])
+    out = capsys.readouterr().out
+    assert there["rows"][0]["id"] in out
+    assert "noise.png: not in the dataset" in " ".join(out.split())
 
 
 def test_searches_texts(demo: Path, run: Run) -> None:

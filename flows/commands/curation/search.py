@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
 
 _MAX_IMAGE_BYTES, _MAX_PIXELS = 64 * 2**20, 2**28
+_CURE = "check its name, or search for the words with --text."
 _SHOWN_ID, _SHOWN_TEXT = 48, 200
 
 
@@ -112,7 +113,7 @@ def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None)
     if ids := [query for query in queries if query.kind == "id"]:
         found |= dict(zip(ids, vectors_of(out, [query.value for query in ids], vector), strict=True))
     if others := [query for query in queries if query.kind != "id"]:
-        images = {query: read_image(query.value) for query in others if query.kind == "image"}
+        images = {query: read_image(query.value, _CURE) for query in others if query.kind == "image"}
         encoder = encoder_of(out, model, "fp32")
         texts = [query for query in others if query.kind == "text"]
         found |= dict(zip(texts, encoder.encode_texts([query.value for query in texts]), strict=True))
@@ -120,14 +121,12 @@ def _vectors(out: str, queries: Sequence[Query], vector: str, model: str | None)
     return np.stack([found[query] for query in queries])
 
 
-def read_image(address: str) -> bytes:
-    """The bytes of an image that a user named. Raises UsageError, StorageError."""
+def read_image(address: str, cure: str = "check its name.") -> bytes:
+    """The bytes of an image that a user named. Raises UsageError with `cure` if there is none, StorageError."""
     try:
         return storage.read_bytes(address, max_bytes=_MAX_IMAGE_BYTES)
     except NotFoundError as error:
-        raise UsageError(
-            f"There is no image {address}: check its name, or search for the words with --text."
-        ) from error
+        raise UsageError(f"There is no image {address}: {cure}") from error
 
 
 def decoded(encoder: ChineseClip, data: bytes, address: str) -> DecodedImage:
