@@ -24,10 +24,7 @@ def filter_facts(found: Mapping[str, Any]) -> Facts:
     if any(rule["unknown"] for rule in found["rules"]):
         yield "unknown", "rows for which a rule is neither true nor false, as when a value is missing; dropped"
     if cut := found["threshold"]:
-        yield (
-            "threshold",
-            Marked(Code(f"{cut['column']} {'<=' if cut.get('lowest') else '>='} {cut['value']!r}"), *_cut(cut)),
-        )
+        yield "threshold", Marked(Code(rule_sql(found["rules"][-1])), *_cut(cut))  # the last rule is the cut-off
     yield from _written(found["kept"], found["written"])
 
 

@@ -194,3 +194,6 @@ def test_the_documented_columns_match_the_table() -> None:
     lines = page.partition("<!-- columns: dedup -->\n")[2].partition("\n\n")[0].splitlines()[2:]
     documented = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
     assert documented == [(f.name, str(f.type), "yes" if f.nullable else "no") for f in SCHEMA]
+    names = {f"`{name}`" for name in SCHEMA.names} - {"`id`", "`source_fingerprint`"}
+    line = next(line for line in (ROOT / "docs" / "filter.md").read_text().splitlines() if "| `dedup/` |" in line)
+    assert {name.strip() for name in line.split("|")[1].split(",")} == names

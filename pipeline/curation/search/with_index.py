@@ -85,7 +85,8 @@ def _search(dataset: Dataset, facts: IndexFacts, hits: TopHits, queries: Vectors
     _merge(hits, map_uri(dataset.uri, facts), similarities, found, changes.stale)
     for rows, vectors in changes.added:
         hits.add(rows, vectors)
-    notes = (f"{hits.rows:,} rows are not in the index yet: run `hanclip index {dataset.uri}`",) if hits.rows else ()
+    newer = "row is" if hits.rows == 1 else "rows are"
+    notes = (f"{hits.rows:,} {newer} not in the index yet: run `hanclip index {dataset.uri}`",) if hits.rows else ()
     covered = facts.rows - len(changes.stale)
     return SearchResult(hits.hits, covered + hits.rows, covered, notes)
 

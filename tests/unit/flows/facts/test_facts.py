@@ -18,9 +18,9 @@ FILTERED = {
     "rows": 10,
     "kept": 5,
     "dropped": 5,
-    "rules": [RULE],
+    "rules": [RULE, {**RULE, "name": "threshold", "sql": '"price (元)" <= 0.25'}],
     "together": [{"rules": ("size", "threshold"), "dropped": 1}],
-    "threshold": {"column": "similarity", "value": 0.25, "rows": 6, "without_value": 1, "above": 3, "equal": 2},
+    "threshold": {"column": "price (元)", "value": 0.25, "rows": 6, "without_value": 1, "above": 3, "equal": 2},
     "written": {
         "tables": "out/filter/clean",
         "uri": "out|tars",
@@ -62,9 +62,9 @@ def test_filter_facts_are_the_same_on_a_terminal_and_on_a_page():
         assert "size and threshold 1" in text
         assert "keeps 5 of 6 rows that the other rules keep; 2 rows have this very value" in text
         assert "5 kept = 4 written + 1 failed (timeout 1)" in text
-    assert "similarity >= 0.25 keeps" in terminal
+    assert '"price (元)" <= 0.25 keeps' in terminal
     assert "1 tar, 2.0 kB: out|tars" in terminal
-    assert "`similarity >= 0.25` keeps" in page
+    assert '`"price (元)" <= 0.25` keeps' in page
     assert "1 tar, 2.0 kB: `out\\|tars`" in page
 
 
