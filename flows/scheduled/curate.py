@@ -23,8 +23,8 @@ from pipeline.vocabulary import Form
 def carry_out(step: Step, target: TargetConfig) -> State[None]:
     """Run `step` as a job of its own."""
     check_absolute(step.out, "out")
+    _require_whole_paths(step.settings, "settings")
     if isinstance(step, FilterStep):
-        check_absolute(step.settings.dest or "/", "settings.dest")
         step.settings.check(step.out)
     spec = job_spec(storage.name(step.out), step.out, (), (step,))
     return conclude(spec, run_job(spec, target), target)
@@ -36,14 +36,16 @@ def nightly_steps(
     """The steps after the runs: full files first, then duplicates, because a filter's rules may use their table.
 
     Raises:
-        ConfigError: the filter's settings conflict, or every night would write to the same place.
+        ConfigError: the filter's settings conflict, a path is relative, or every night would write to the same place.
     """
+    if dedup is not None:
+        _require_whole_paths(dedup, "dedup")
     steps: list[Step] = [CompactStep(out=out, settings=compact)] if compact is not None else []
     steps += [DedupStep(out=out, settings=dedup)] if dedup is not None else []
     if kept is None:
         return tuple(steps)
     kept.check(out)
-    check_absolute(kept.dest or "/", "filter.dest")
+    _require_whole_paths(kept, "filter")
     dest = kept.dest and fill(kept.dest, day)
     if kept.form != Form.IDS and dest == kept.dest:
         raise ConfigError(
@@ -51,3 +53,15 @@ def nightly_steps(
             "s3://bucket/clean-{date}."
         )
     return (*steps, FilterStep(out=out, settings=kept.model_copy(update={"dest": dest})))
+
+
+def _require_whole_paths(settings: CompactSettings | DedupSettings | FilterSettings, name: str) -> None:
+    """Raise ConfigError if one of the settings, which are the parameter `name`, is a relative path."""
+    paths: dict[str, tuple[str | None, ...]] = {}
+    if isinstance(settings, FilterSettings):
+        paths = {"dest": (settings.dest,)}
+    elif isinstance(settings, DedupSettings):
+        paths = {"against": settings.against, "not_duplicates": (settings.not_duplicates,)}
+    for field, uris in paths.items():
+        for uri in filter(None, uris):
+            check_absolute(uri, f"{name}.{field}")

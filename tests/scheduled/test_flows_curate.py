@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.jobs.target import TargetConfig
-from flows.scheduled.curate import nightly_steps
+from flows.scheduled.curate import carry_out, nightly_steps
 from flows.scheduled.pages.curate import commands, section
 from pipeline.compaction.settings import CompactSettings
 from pipeline.config import parse
@@ -128,6 +128,23 @@ def test_the_destination_of_kept_rows_has_the_date_of_the_night():
     with pytest.raises(ConfigError, match=r"put \{date\} into it"):
         nightly_steps("s3://shop/vectors", DAY, None, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
     assert nightly_steps("s3://shop/vectors", DAY, None, None, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("against", DedupSettings(against=("/data/one", "testset"))),
+        ("not_duplicates", DedupSettings(not_duplicates="pairs.csv")),
+        ("dest", FilterSettings(where="keep", dest="clean-{date}")),
+    ],
+)
+def test_flows_refuse_relative_paths_in_the_settings_of_steps(field: str, settings: DedupSettings | FilterSettings):
+    both = (settings, None) if isinstance(settings, DedupSettings) else (None, settings)
+    step = (DedupStep if both[0] else FilterStep)(out="/out", settings=settings)
+    with pytest.raises(ConfigError, match=rf"^settings\.{field} has the relative path"):
+        carry_out(step, TargetConfig())
+    with pytest.raises(ConfigError, match=rf"^{step.kind}\.{field} has the relative path"):
+        nightly_steps("/out", DAY, None, *both)
 
 
 def test_the_commands_in_a_report_are_accepted_by_the_command_line(tmp_path: Path):
