@@ -2,7 +2,8 @@
 
 In: the duplicates on each rung. Out: those that meet every condition, again as classes and near pairs. Two rows can
 only be duplicates if they are connected on every part and agree in the columns, so that small buckets of rows are left,
-in which all pairs are compared. That also covers dense clusters, whose near pairs are not all listed.
+in which all pairs are compared. That also covers dense clusters, whose near pairs are not all listed. If pairs that are
+none are the only condition of a rung, only their rows are compared again, each with those of its bucket.
 """
 
 from __future__ import annotations
@@ -78,8 +79,28 @@ def under_conditions(rung: str, parts: Sequence[RungPairs], conditions: Conditio
         _first_score(parts),
         (lambda one, other: np.logical_and.reduce([near(one, other) for near in maybe])) if maybe else None,
     )
-    pairs = NearPairs.of(_near(np.unique(firsts[firsts >= 0]), buckets, likeness))
+    if len(parts) == 1 and conditions.agree is None:
+        pairs = _without_some(parts[0], conditions.apart, firsts, buckets, likeness)
+    else:
+        pairs = NearPairs.of(_near(firsts, buckets, np.ones(count, bool), likeness))
     return RungPairs(rung, firsts, pairs.first, pairs.second, pairs.crowded, likeness)
+
+
+def _without_some(part: RungPairs, apart: Indices, firsts: Indices, buckets: Indices, likeness: Likeness) -> NearPairs:
+    """The near pairs of the classes `firsts`, which are those of `part` with the rows `apart` as classes of their own.
+
+    Pairs of other classes are the same as before. Those that are listed may no longer connect a dense cluster, if they
+    did so through a pair that is none; then all of its pairs are compared.
+    """
+    split = np.isin(part.firsts, part.firsts[apart]) & (part.firsts >= 0)
+    whole = ~split[part.first] & ~split[part.second]
+    known = TilePairs(part.first[whole], part.second[whole], part.crowded[~split[part.crowded]])
+    found = NearPairs.of([known, *_near(firsts, buckets, split, likeness)])
+    groups = UnionFind(len(firsts))
+    groups.join(found.first, found.second)
+    numbers, counts = np.unique(buckets[np.unique(groups.roots[firsts[firsts >= 0]])], return_counts=True)
+    torn = np.intersect1d(numbers[counts > 1], buckets[part.crowded])
+    return NearPairs.of([found.as_tile(), *_near(firsts, buckets, np.isin(buckets, torn), likeness)])
 
 
 def _first_score(parts: Sequence[RungPairs]) -> Callable[[Indices, Indices], Scores]:
@@ -107,16 +128,19 @@ def _roots(part: RungPairs) -> Indices:
     return groups.roots
 
 
-def _near(classes: Indices, buckets: Indices, likeness: Likeness) -> Iterator[TilePairs]:
-    """The near pairs of classes in the same bucket."""
-    ordered = classes[np.argsort(buckets[classes], kind="stable")]
+def _near(firsts: Indices, buckets: Indices, sought: Mask, likeness: Likeness) -> Iterator[TilePairs]:
+    """The near pairs of classes in the same bucket, at least one of which is sought."""
+    classes = np.unique(firsts[firsts >= 0])
+    classes = classes[np.isin(buckets[classes], buckets[classes[sought[classes]]])]
+    ordered = classes[np.lexsort((~sought[classes], buckets[classes]))]
     starts = np.flatnonzero(np.diff(buckets[ordered], prepend=-1))
     ends = np.append(starts[1:], len(ordered))
     for bucket in np.flatnonzero(ends - starts > 1):
         rows = ordered[starts[bucket] : ends[bucket]]
-        blocks = list(block_slices(len(rows), _TILE_ROWS))
-        for place, block in enumerate(blocks):
-            yield from (_tile(rows[block], rows[other], likeness) for other in blocks[place:])
+        for block in block_slices(int(sought[rows].sum()), _TILE_ROWS):
+            yield _tile(rows[block], rows[block], likeness)
+            later = rows[block.stop :]
+            yield from (_tile(rows[block], later[other], likeness) for other in block_slices(len(later), _TILE_ROWS))
 
 
 def _tile(first: Indices, second: Indices, likeness: Likeness) -> TilePairs:
