@@ -37,13 +37,16 @@ def _lines(uri: str, data: bytes) -> list[dict[str, str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"--not-duplicates {uri} is neither Parquet nor text in UTF-8. {_CURE}") from error
-    tabs = "\t" in text.partition("\n")[0]
+    lines = io.StringIO(text, newline=None)  # programs end lines with any of \n, \r\n and \r
+    tabs = "\t" in lines.readline()
+    lines.seek(0)
     pairs = []
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if tabs else ",", skipinitialspace=True)
-    for fields in reader:
-        if not fields:
-            continue
-        if len(fields) != 2:
-            raise ConfigError(f"--not-duplicates {uri}, line {reader.line_num}: {len(fields)} fields. {_CURE}")
-        pairs.append({"id": fields[0].strip(), "other": fields[1].strip()})
+    reader = csv.reader(lines, delimiter="\t" if tabs else ",", skipinitialspace=True)
+    try:
+        for fields in filter(None, reader):
+            if len(fields) != 2:
+                raise ConfigError(f"--not-duplicates {uri}, line {reader.line_num}: {len(fields)} fields. {_CURE}")
+            pairs.append({"id": fields[0].strip(), "other": fields[1].strip()})
+    except csv.Error as error:
+        raise ConfigError(f"--not-duplicates {uri}, line {reader.line_num}: {error}. {_CURE}") from error
     return pairs

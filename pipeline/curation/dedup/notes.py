@@ -29,9 +29,10 @@ def _notes(settings: DedupSettings, before: Mapping[str, Any] | None, decisions:
     if before is None or settings.reconsider:
         return
     if decisions.both:
+        are = "is a duplicate" if decisions.both == 1 else "are duplicates"
         yield (
-            f"{decisions.both:,} rows are duplicates by these settings but stay, since an earlier run kept them and "
-            "their counterparts; --reconsider decides anew"
+            f"{decisions.both:,} of the rows that stay {are} by these settings: what an earlier run kept stays, and "
+            "--reconsider decides anew"
         )
     default = DedupSettings().model_dump(mode="json")
     then, now = {**default, **before.get("settings", {})}, settings.model_dump(mode="json")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.curation.dedup.choice.keep import needed_columns
 from pipeline.curation.dedup.links.rungs import require_columns, rungs_of, searches
+from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.pairs.cells import cells_for
 from pipeline.curation.dedup.pairs.projections import LENGTHS
 from pipeline.curation.dedup.pairs.state import stored_count
@@ -27,8 +28,8 @@ class DedupPlan:
     Attributes:
         uri: the table that would be written.
         rungs: strongest first.
-        rows: latest rows.
-        known: by vector column, how many distinct vectors earlier runs have compared.
+        rows: latest rows, without those of references.
+        known: by vector column, how many distinct vectors earlier runs have compared, those of references included.
         pairs: rough estimate of the pairs of vectors to compare.
         scratch_bytes: approximate space of vectors and projections in the temporary folder.
     """
@@ -46,12 +47,14 @@ def plan(out: str, settings: DedupSettings) -> DedupPlan:
     dataset = Dataset.open(out)
     rungs = rungs_of(settings, dataset.identity)
     needed_columns(settings, dataset.identity)
-    open_references(dataset, settings, rungs)
     require_columns(settings, dataset.identity)
+    read_never(settings.not_duplicates)
+    references = open_references(dataset, settings, rungs)
     rows = count(out)
+    read = rows + sum(count(one.uri) for one in references)
     known = {search.vector: stored_count(dataset.uri, search.name) for search in searches(settings, rungs).values()}
-    met = min(rows, _CELLS_MET * rows // cells_for(rows))
-    pairs = sum(max(0, rows - compared) * met for compared in known.values())
+    met = min(read, _CELLS_MET * read // cells_for(read))
+    pairs = sum(max(0, read - compared) * met for compared in known.values())
     length = dataset.identity.dim + 2 * min(dataset.identity.dim, LENGTHS[0])
-    scratch_bytes = len(known) * rows * length * _FLOAT_BYTES
+    scratch_bytes = len(known) * read * length * _FLOAT_BYTES
     return DedupPlan(layout.dedup_uri(dataset.uri), rungs, rows, known, pairs, scratch_bytes)

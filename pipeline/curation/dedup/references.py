@@ -23,7 +23,8 @@ def open_references(dataset: Dataset, settings: DedupSettings, rungs: Sequence[s
     """The datasets of `settings.against`.
 
     Raises:
-        UsageError: one is the dataset itself, lacks a column that is compared, or was made by another model.
+        UsageError: one is the dataset itself, was made by another model, or lacks a column that is compared, or has it
+            with another type.
         IdentityError: there is no dataset.
     """
     found = tuple(Dataset.open(uri) for uri in settings.against)
@@ -41,9 +42,17 @@ def _refuse_incomparable(dataset: Dataset, other: Dataset, settings: DedupSettin
             f"--against {other.uri}: that dataset has no {' and no '.join(missing)}. Choose rungs that it has, such as "
             "--rung bytes."
         )
+    mine, theirs = dataset.identity, other.identity
+    for name in sorted(compared - {*mine.vector_columns}):
+        here, there = mine.schema.field(name).type, theirs.schema.field(name).type
+        if here != there:
+            raise UsageError(
+                f"--against {other.uri}: its column {name} is of type {there}, and that of the dataset of type {here}, "
+                "so that no values would be equal. Leave out --same for this column, or embed one of them anew with "
+                "the other's type."
+            )
     if set(parts_in(rungs)) <= _ANY_MODEL:
         return
-    mine, theirs = dataset.identity, other.identity
     for name in ("weights_sha256", "preprocessing", "dim"):
         here, there = getattr(mine, name), getattr(theirs, name)
         alike = name == "preprocessing" and (may_continue(here, there) or may_continue(there, here))

@@ -31,6 +31,8 @@ Mask = npt.NDArray[np.bool_]
 
 #: Name of the column with the texts as rung `text` compares them.
 PLAIN_TEXT = "plain_text"
+#: Columns that dedup adds to those of the dataset.
+ADDED = frozenset({"row", PLAIN_TEXT, "_group", "_kept", "_name", "_best"})
 _SPACE = r"[\s\p{Z}]+"
 
 
@@ -84,6 +86,12 @@ class Rows:
         return self.numbers(
             f"SELECT row, min(row) OVER (PARTITION BY {expression}) AS value FROM rows WHERE {expression} IS NOT NULL"
         )
+
+
+def usable(schema: pa.Schema) -> list[str]:
+    """The columns that SQL can tell from others, and from those that are added, by their names without case."""
+    first = {name.lower(): name for name in reversed(schema.names)}
+    return [name for name in schema.names if first[name.lower()] == name and name.lower() not in ADDED]
 
 
 def gather_rows(

@@ -49,10 +49,10 @@ class Deduplication:
         uri: the table.
         rungs: strongest first.
         rows: latest rows: kept + dropped.
-        groups: groups of two rows or more.
+        groups: groups of two rows or more, not counting those of `--against`.
         by_rung: dropped rows by the rung on which they were dropped.
         elsewhere: dropped rows whose kept one is in a dataset of `--against`.
-        largest: the largest groups: smallest id, and size.
+        largest: the largest of them: name, and size.
         lowest_cosine: smallest cosine of a dropped row with the row that it duplicates.
         vectors, new_vectors: distinct vectors, and those that no earlier run has compared.
         compared: pairs of vectors that were compared.
@@ -95,9 +95,9 @@ def dedup(
     """
     dataset = Dataset.open(out)
     uri, rungs = layout.dedup_uri(dataset.uri), rungs_of(settings, dataset.identity)
-    references = open_references(dataset, settings, rungs)
     by_rung = searches(settings, rungs)
     columns, never = _columns(settings, rungs, dataset.identity), read_never(settings.not_duplicates)
+    references = open_references(dataset, settings, rungs)
     vectors = [search.vector for search in by_rung.values()]
     with Workspace() as work:
         rows = gather_rows(dataset, work, columns, vectors, counted(on_phase, "Reading rows"), references)
@@ -129,7 +129,8 @@ def _summary(
     dropped = int((~decisions.keep).sum())
     counts = Counter(decisions.rung[~decisions.keep].tolist())
     sizes = decisions.sizes
-    largest = np.lexsort((np.arange(len(sizes)), -sizes))[:_LARGEST]
+    several = np.flatnonzero(sizes > 1)  # a duplicate of a row elsewhere may be alone here
+    largest = several[np.argsort(-sizes[several], kind="stable")][:_LARGEST]
     cosines = decisions.distances.cosine[~np.isnan(decisions.distances.cosine)]
     return Deduplication(
         uri=uri,
@@ -137,7 +138,7 @@ def _summary(
         rows=len(decisions.keep),
         kept=len(decisions.keep) - dropped,
         dropped=dropped,
-        groups=len(sizes),
+        groups=len(several),
         by_rung={rung: counts[position] for position, rung in enumerate(decisions.rungs) if counts[position]},
         elsewhere=int((decisions.kept_row >= len(decisions.keep)).sum()),
         largest=[(decisions.names[int(group)].as_py(), int(sizes[group])) for group in largest],

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from pydantic import Field, field_validator
+from pydantic.config import JsonDict
 
 from pipeline.credentials import refuse_credentials
 from pipeline.validation import Options
@@ -13,6 +14,9 @@ from pipeline.vocabulary import Keep, Rung
 
 #: Rungs that compare texts; the others compare images.
 TEXT_RUNGS = (Rung.TEXT, Rung.NEAR_TEXT)
+_ANY_RUNG = rf"\s*({'|'.join(Rung)})\s*"
+#: For forms and servers that check a schema alone.
+_RUNGS: JsonDict = {"items": {"type": "string", "pattern": rf"^{_ANY_RUNG}(\+{_ANY_RUNG})*$"}}
 
 
 class DedupSettings(Options):
@@ -23,6 +27,7 @@ class DedupSettings(Options):
         description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
         "text, near-text; image+text where both must hold. If not given: bytes, pixels and image; in a dataset without "
         "images text and near-text.",
+        json_schema_extra=_RUNGS,
     )
     same: tuple[str, ...] = Field(
         default=(),
@@ -38,10 +43,10 @@ class DedupSettings(Options):
         default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most this many of 64 bits."
     )
     image_cosine: float = Field(
-        default=0.985, ge=0.5, lt=1, description="Rung image: image vectors with at least this cosine."
+        default=0.985, ge=0.5, lt=1, description="Rung image: image vectors with at least this cosine, below 1."
     )
     text_cosine: float = Field(
-        default=0.985, ge=0.5, lt=1, description="Rung near-text: text vectors with at least this cosine."
+        default=0.985, ge=0.5, lt=1, description="Rung near-text: text vectors with at least this cosine, below 1."
     )
     border: float = Field(
         default=0.35,

@@ -24,8 +24,8 @@ _SCHEMA = pa.schema(
 )
 _NOTHING = "SELECT 0::BIGINT AS row, false AS _kept, NULL::VARCHAR AS _name WHERE false"
 _HERE = (
-    'SELECT row, keep AS _kept, "group" AS _name FROM rows JOIN decided USING (id, source_fingerprint) '
-    "WHERE row < {own}"
+    'SELECT rows.row, decided.keep AS _kept, decided."group" AS _name '
+    "FROM rows JOIN decided USING (id, source_fingerprint) WHERE rows.row < {own}"
 )
 
 

@@ -4,7 +4,7 @@ In: the members of all groups with their columns, and a rule. Out: the members i
 kept first. A user-supplied order runs in a DuckDB that sees only these rows.
 
 Similarity decides only beyond `--keep-margin`: versions of one picture differ by less, for reasons that say nothing of
-their quality. Then come pixels, bytes, the format, the date of the run, and the id.
+their quality. Then come pixels, the format, the date of the run, and the id.
 """
 
 from __future__ import annotations
@@ -14,26 +14,23 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline.curation.dedup.choice.properties import FORMAT, SIZE, properties
-from pipeline.curation.dedup.rows import Indices, Rows
+from pipeline.curation.dedup.choice.properties import FORMAT, properties
+from pipeline.curation.dedup.rows import Indices, Rows, usable
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.errors import ConfigError, RunError
 from pipeline.scratch.user_sql import locked, require_order
-from pipeline.vocabulary import Keep
+from pipeline.vocabulary import RESERVED_COLUMNS, Keep
 
 _PIXELS = ("image_width", "image_height")
 _NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: _PIXELS, Keep.FIRST: ()}
 #: What decides between rows that the rule calls equal, and the column that each needs.
 _NEXT = {
     "image_width": "image_width::BIGINT * image_height DESC",
-    SIZE: f"{SIZE} DESC NULLS LAST",
     FORMAT: f"array_position(['png', 'tiff', 'bmp', 'jpeg', 'webp', 'avif', 'heic', 'gif'], {FORMAT}) NULLS LAST",
     RUN_DATE.name: RUN_DATE.name,
 }
-#: Columns added to those of the dataset. A dataset column of the same name cannot be used in an order.
-_ADDED = ("row", "_group", "_kept", "_name", "_best")
 _ORDERED = pa.schema([("_group", pa.int64()), ("row", pa.int64()), ("id", pa.string()), ("_kept", pa.bool_())])
 
 
@@ -51,14 +48,14 @@ def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     """The columns that the order may use; for an order in SQL, all but the vectors. Raises ConfigError."""
     stored = identity.schema.append(RUN_DATE)
     if settings.keep_sql:
-        names = [name for name in stored.names if name not in (*identity.vector_columns, *_ADDED)]
+        names = [name for name in usable(stored) if name not in identity.vector_columns]
         known = choose(stored, names)
         require_order(settings.keep_sql, "--keep-sql", pa.schema([*known, *properties(known)]))
         return names
     keep = keep_of(settings, identity)
     if keep is Keep.FIRST:
         return []
-    names = [*_NEEDED[keep], *_PIXELS, "image_uri", "image_bytes", "image_format", RUN_DATE.name]
+    names = [*_NEEDED[keep], *_PIXELS, "image_uri", RUN_DATE.name]
     return [name for name in dict.fromkeys(names) if name in stored.names]
 
 
@@ -91,6 +88,8 @@ def in_keep_order(
         try:
             return pa.Table.from_batches(work.batches(_IN_ORDER.format(order=order)), _ORDERED)
         except RunError as error:
+            if not settings.keep_sql:
+                raise
             raise ConfigError(
                 f"--keep-sql {order!r} is not an ORDER BY over the columns {', '.join(rows.schema.names)}: "
                 f"{error.__cause__}\nCorrect it."
@@ -101,7 +100,8 @@ def _order(rows: Rows, settings: DedupSettings, identity: Identity) -> Sequence[
     keep = keep_of(settings, identity)
     if keep is Keep.FIRST:
         return ["id"]
-    known = {*rows.schema.names, *(field.name for field in properties(rows.schema))}
+    # The dataset's columns of these names; of others, such as `format`, those of the source mean what they like.
+    known = {*RESERVED_COLUMNS} & {*rows.schema.names} | {field.name for field in properties(rows.schema)}
     then = [sql for needed, sql in _NEXT.items() if needed in known]
     if keep is Keep.LARGEST:
         return then
@@ -111,5 +111,5 @@ def _order(rows: Rows, settings: DedupSettings, identity: Identity) -> Sequence[
 
 _IN_ORDER = """
 SELECT _group, row, id, _kept FROM members ORDER BY _group, _kept DESC, {order}
-, id
+, id, row
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.curation.dedup.pairs.incremental import VectorSearch
+from pipeline.curation.dedup.rows import usable
 from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, parts_of
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset.identity import Identity
@@ -27,10 +28,10 @@ def rungs_of(settings: DedupSettings, identity: Identity) -> tuple[str, ...]:
     return tuple(sorted(set(settings.rungs), key=_strength))
 
 
-def _strength(name: str) -> tuple[int, int]:
-    """Sorts the strongest first: by the strongest part, then by how many parts must agree."""
-    parts = parts_of(name)
-    return list(Rung).index(parts[0]), -len(parts)
+def _strength(name: str) -> tuple[int, int, tuple[int, ...]]:
+    """Sorts the strongest first: by the strongest part, then by how many parts must agree, then by the other parts."""
+    places = tuple(list(Rung).index(part) for part in parts_of(name))
+    return places[0], -len(places), places
 
 
 def parts_in(rungs: Sequence[str]) -> tuple[Rung, ...]:
@@ -62,8 +63,11 @@ def searches(settings: DedupSettings, rungs: Sequence[str]) -> dict[Rung, Vector
 
 def require_columns(settings: DedupSettings, identity: Identity) -> tuple[str, ...]:
     """The columns in which duplicates must agree. Raises UsageError for one that the dataset lacks."""
-    names = [name for name in identity.schema.names if name not in identity.vector_columns]
+    names = [name for name in usable(identity.schema) if name not in identity.vector_columns]
     for name in settings.same:
         if name not in names:
-            raise UsageError(f"--same {name}: the dataset has no such column. Choose among {', '.join(names)}.")
+            why = "the dataset has no such column"
+            if name in identity.schema.names:
+                why = "SQL ignores case and takes it for another column, or for one that dedup adds"
+            raise UsageError(f"--same {name}: {why}. Choose among {', '.join(names)}.")
     return settings.same
