@@ -223,6 +223,7 @@ class _PlannedRun:
             examples=_examples(held, progress.stats.quarantined) if held else {},
             skipped=plan.source.skipped,
             crew_changes=progress.crew_changes,
+            computing=progress.computing,
         )
 
     def _crew_at_last(self) -> CrewSize:

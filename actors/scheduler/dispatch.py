@@ -193,7 +193,7 @@ class Dispatcher:
 
     def _finished(self, call: Call, report: Any) -> None:
         if call.kind == "setup":
-            call.worker.ready = True
+            call.worker.ready, call.worker.facts = True, report
             self._failures.setup_done()
         elif call.kind == "write":
             self.backlog.close(call.work)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 
 from actors.scheduler.metrics import Metrics
-from actors.scheduler.pool import Pools
+from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.stages import CALLS, STAGES, WAITING_FOR, CallKind, Labour
 from pipeline.jobs.progress import Progress, StageProgress, State, utc_now
 from pipeline.records import CommittedShard, Shard
@@ -129,7 +129,12 @@ class Meter:
         self._count_actor_time()
         self.actors = {call: pool.ready for call, pool in pools.items()}
         waiting_for = next((WAITING_FOR[call] for call, ready in self.actors.items() if not ready), "")
-        self._progress = replace(self._progress, inflight_bytes=inflight_bytes, waiting_for=waiting_for)
+        self._progress = replace(
+            self._progress,
+            inflight_bytes=inflight_bytes,
+            waiting_for=waiting_for,
+            computing=_computing(pools["embed"]),
+        )
         if self._progress.state == "starting" and not waiting_for:
             self.state("running")
         if time.monotonic() - self._levels_sent_s >= 1.0:
@@ -205,3 +210,9 @@ class Meter:
                 records_per_s=self._rates[stage.call].per_s(),
                 queued=self._queued.get(stage.call, 0),
             )
+
+
+def _computing(embedders: Pool) -> tuple[str, ...]:
+    """What computes the vectors, once for embedders that do it alike."""
+    facts = (worker.facts for worker in embedders.workers if worker.facts)
+    return tuple(dict.fromkeys(f"{one['device']}, {one['compute_dtype']}, {one['towers']}" for one in facts))

@@ -71,6 +71,7 @@ class Worker:
         exclusive: whether a suspect call runs on it.
         reserved: whether it goes to the pool's reserved place.
         leaving: whether it gets no more calls and ends with those that it has.
+        facts: what its set-up returned: of an embedder, metadata for the footers.
     """
 
     handle: Any
@@ -86,6 +87,7 @@ class Worker:
     rows: int = 0
     pace: Pace = field(default_factory=Pace)
     methods: dict[str, Any] = field(default_factory=dict)
+    facts: Any = None
 
     def method(self, name: str) -> Any:
         """A method whose calls return a large result and a report."""

@@ -106,8 +106,15 @@ def _run(run: RunStatus, completed_since: bool) -> str:
     """One run in a line. Rows left by an ended run count only until a later run was complete."""
     if not run.reported_at:
         left = run.report.get("rows_left")
-        return f"{run.state}, {left:,} rows left" if left and not completed_since else run.state
-    return ", ".join([f"{run.state} at {_clock(run.reported_at)}", *_progress(run.report)])
+        rest = [f"{left:,} rows left"] if left and not completed_since else []
+        return ", ".join([run.state, *rest, *_computing(run.report)])
+    return ", ".join([f"{run.state} at {_clock(run.reported_at)}", *_progress(run.report), *_computing(run.report)])
+
+
+def _computing(report: dict[str, Any]) -> Iterator[str]:
+    """What computed the vectors; nothing for a run without embedders, or of an earlier version."""
+    if found := report.get("computing"):
+        yield f"on {'; '.join(found)}"
 
 
 def _clock(moment: str) -> str:

@@ -40,7 +40,7 @@ def run_facts(summary: Summary) -> Facts:
         yield "crew", change
     if summary.actors_replaced:
         yield "actors", f"{summary.actors_replaced} replaced after they died"
-    yield "model", Marked(Code(summary.model))
+    yield "model", Marked(Code(summary.model), f" on {'; '.join(summary.computing)}" if summary.computing else "")
     yield "output", Marked(Code(summary.output), f" (run_date={summary.run_date})" if summary.run_date else "")
 
 

@@ -50,6 +50,8 @@ class Progress:
         waiting_for: what blocks the run, such as actors that are not ready; empty when nothing does.
         at: when this was reported, an ISO time in UTC; it shows a reader of the file whether the run is alive.
         crew_changes: the newest changes of the number of actors, each with its reason, oldest first.
+        computing: what computes the vectors: device, arithmetic, and the towers with their kernels; empty before the
+            first embedder is ready.
     """
 
     run_id: str
@@ -69,6 +71,7 @@ class Progress:
     waiting_for: str = ""
     at: str = field(default_factory=utc_now)
     crew_changes: tuple[str, ...] = ()
+    computing: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -77,7 +80,8 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, `stats` included."""
-        lists = {"stages": [asdict(stage) for stage in self.stages], "crew_changes": list(self.crew_changes)}
+        lists = {name: list(getattr(self, name)) for name in ("crew_changes", "computing")}
+        lists["stages"] = [asdict(stage) for stage in self.stages]
         return {**asdict(self), "stats": self.stats.to_json(), **lists}
 
     @classmethod
@@ -113,7 +117,7 @@ class Summary:
         skipped: what the source holds besides records.
         startup_s: the part of `seconds` before the first record: planning, Ray, the actors, the model.
         examples: the id of one quarantined record for each reason.
-        crew_changes: as in `Progress`.
+        crew_changes, computing: as in `Progress`.
     """
 
     run_id: str
@@ -139,6 +143,7 @@ class Summary:
     examples: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     crew_changes: tuple[str, ...] = ()
+    computing: tuple[str, ...] = ()
 
     @property
     def records_per_s(self) -> float:
@@ -165,7 +170,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Plain values, equal to what JSON reads back."""
         plain = asdict(self)
-        lists = {name: list(plain[name]) for name in ("notes", "skipped", "crew_changes")}
+        lists = {name: list(plain[name]) for name in ("notes", "skipped", "crew_changes", "computing")}
         return {**plain, "stats": self.stats.to_json(), **lists}
 
     @classmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from actors.reporting.files import Reporter
@@ -19,6 +20,7 @@ class StubPool:
     """A pool as the meter sees it."""
 
     ready: int = 0
+    workers: list[Any] = field(default_factory=list)
 
 
 def test_a_run_is_starting_until_the_embedders_are_ready() -> None:
@@ -32,6 +34,16 @@ def test_a_run_is_starting_until_the_embedders_are_ready() -> None:
     meter.levels({}, 0, pools)
     progress = meter.progress()
     assert (progress.state, progress.waiting_for) == ("running", "")
+
+
+def test_what_computes_the_vectors_is_reported_once_for_embedders_that_do_it_alike() -> None:
+    gpu = {"device": "NVIDIA H200", "compute_dtype": "bfloat16", "towers": "hanclip 1.0 (attention cudnn)"}
+    workers = [SimpleNamespace(facts=facts) for facts in (gpu, None, gpu, {**gpu, "device": "NVIDIA A10"})]
+    meter, embedders = Meter("r", 1000, 0, 1), StubPool(3, workers)
+    meter.levels({}, 0, {"decode": StubPool(1), "embed": embedders, "write": StubPool(1)})  # type: ignore[dict-item]
+    assert meter.progress().computing == tuple(
+        f"{name}, bfloat16, hanclip 1.0 (attention cudnn)" for name in ("NVIDIA H200", "NVIDIA A10")
+    )
 
 
 def test_the_first_chunk_gives_a_damped_rate_and_no_eta() -> None:

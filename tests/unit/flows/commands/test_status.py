@@ -37,6 +37,11 @@ FLOWING = Progress("r", "running", rows_planned=200, stats=STATS, records_per_s=
         (RunStatus("r", "stopped", {"rows_left": 40}), False, "stopped, 40 rows left"),
         (RunStatus("r", "stopped", {"rows_left": 40}), True, "stopped"),
         (RunStatus("r", "complete", {"rows_left": 0}), False, "complete"),
+        (
+            RunStatus("r", "complete", {"rows_left": 0, "computing": ["cpu, float32, hanclip 1.0"]}),
+            False,
+            "complete, on cpu, float32, hanclip 1.0",
+        ),
     ],
 )
 def test_a_run_is_described_in_one_line(run, completed_since, text):

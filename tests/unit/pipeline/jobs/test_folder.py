@@ -26,6 +26,7 @@ PROGRESS = Progress(
     stats=STATS,
     stages=(StageProgress("read", 2, 0.5, 7.5, 1),),
     crew_changes=("2 decoders",),
+    computing=("cpu, float32, hanclip 1.0",),
 )
 SUMMARY = Summary(
     run_id="r",
