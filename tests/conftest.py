@@ -84,7 +84,7 @@ QUIET = {
     "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "60",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
-    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+    "REPORTER_UPDATE_INTERVAL_MS": "5000",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
 }
 

@@ -41,7 +41,7 @@ def test_cleans_a_folder_into_tars(photos: Path, monkeypatch: pytest.MonkeyPatch
     commands = readme_commands()
     assert [line.split()[1] for line in commands[:5]] == ["embed", "dedup", "similarity", "report", "filter"]
     for line in commands:
-        argv = shlex.split(line.replace("--model vit-b-16", "--model demo"))[1:]
+        argv = shlex.split(line.replace("--model vit-b-16", "--model demo"), comments=True)[1:]
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert not ended.value.code, line

@@ -11,6 +11,7 @@ import ray
 from actors.elastic.moving import move_results
 from actors.scheduler.chunks import OpenShard
 from actors.scheduler.pool import Pool
+from actors.scheduler.worker import Depth
 from pipeline.records import Shard
 from tests.fixtures.processes import until
 from tests.fixtures.toy_actors import Faults, ToyDecoder
@@ -26,7 +27,7 @@ def here() -> str:
 
 def test_workers_on_a_node_that_leaves_finish_their_calls_and_others_take_their_place(tmp_path: Path) -> None:
     remote = ray.remote(ToyDecoder).options(num_cpus=0, max_restarts=0)
-    pool = Pool("decoder", 2, lambda: remote.remote(Faults(str(tmp_path))), 2)
+    pool = Pool("decoder", 2, lambda: remote.remote(Faults(str(tmp_path))), Depth(2))
     try:
         busy, idle = pool.start()
         ray.get([worker.setup for worker in pool.workers])

@@ -233,8 +233,8 @@ def test_many_urls_of_one_host_keep_their_order(site: Site) -> None:
 
 
 def test_queueing_for_a_host_does_not_count_against_the_timeout(site: Site) -> None:
-    results = storage.read_many([site.url("/half")] * 64, replace(OPEN, concurrency=64))
-    assert results == [b"image bytes"] * 64
+    results = storage.read_many([site.url("/half")] * 128, replace(OPEN, concurrency=128, timeout_s=3))
+    assert results == [b"image bytes"] * 128
 
 
 def test_an_address_given_by_the_user_is_not_restricted(site: Site) -> None:

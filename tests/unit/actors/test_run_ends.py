@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from actors import driver
 from pipeline.dataset import layout
@@ -35,8 +36,9 @@ def done(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray cannot start here."""
+    """Ray cannot start here, and runs in no process: tests with a Ray may have left theirs in this one."""
     monkeypatch.setenv("RAY_TMPDIR", "/no/目录")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
 @pytest.mark.usefixtures("no_ray")

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 ENTRY = """
 deployments:
   - name: prod
-    entrypoint: flows.scheduled.nightly
+    entrypoint: flows.scheduled.nightly.nightly
     work_pool: {name: hanclip}
     parameters: {config: {source: {uris: ["{{ $SOURCE }}"]}, output: {uri: s3://bucket/out}}}
     schedules:
