@@ -27,10 +27,10 @@ from actors.machine.authentication import for_local_ray
 from actors.machine.interruptible import interruptible
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
 from actors.machine.local.processes import (
-    end_workers,
     fewer_processes,
     is_starting,
     kill,
+    needs_agents,
     processes,
     refusing_port,
     without_agents,
@@ -88,11 +88,8 @@ def local_ray(stop: StopSignal) -> Iterator[RayFolder]:
     with ExitStack() as stack:
         folder = make_ray_folder()
         stack.callback(folder.remove)
-        stack.callback(end_workers, folder.path)
         stack.enter_context(for_local_ray())
-        # Should an attempt fail, the next starts the agents, in case another version of Ray insists on them.
-        none = without_agents(stack.enter_context(refusing_port()))
-        agents: Iterator[AbstractContextManager[None]] = chain([none], repeat(nullcontext()))
+        agents = _agents(stack.enter_context(refusing_port()))
         with stop:
             ended = threading.Event()
             stack.callback(ended.set)
@@ -100,6 +97,12 @@ def local_ray(stop: StopSignal) -> Iterator[RayFolder]:
             stack.callback(shut_down)
         stop.raise_if_stopped()
         yield folder
+
+
+def _agents(port: int) -> Iterator[AbstractContextManager[None]]:
+    """For each attempt, a context that decides whether Ray's agents start; `port` stands in for those that do not."""
+    # Should an attempt fail, the next starts the agents, in case another version of Ray insists on them.
+    return chain([] if needs_agents() else [without_agents(port)], repeat(nullcontext()))
 
 
 def _init(folder: RayFolder, agents: Iterator[AbstractContextManager[None]]) -> None:

@@ -1,8 +1,9 @@
 """The processes of a local Ray: which of them start at all, which run, and how they are ended.
 
-A raylet insists on two agents in Python, one for metrics and one for the packages of `runtime_env`, neither of which a
-local Ray needs. It waits for the files in which they name their ports, which was most of Ray's start, and ends when one
-of them ends. In their place a shell waits for the raylet's end, and the files name a port where nobody listens.
+A raylet insists on two agents in Python, one for metrics and one for what a `runtime_env` names, neither of which a
+local Ray needs unless Ray itself adds a `runtime_env`. It waits for the files in which they name their ports, which was
+most of Ray's start, and ends when one of them ends. In their place a shell waits for the raylet's end, and the files
+name a port where nobody listens.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any
 
 from ray._private import services
 from ray._private.node import Node
+from ray._private.ray_constants import RAY_ENABLE_UV_RUN_RUNTIME_ENV, RAY_RUNTIME_ENV_HOOK
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.runtime_env.uv_runtime_env_hook import _get_uv_run_cmdline
 
 #: Processes for autoscaling, for a dashboard, and for workers' output in the driver, none of which a local Ray needs.
 #: Each would take one to two seconds of CPU to start.
@@ -51,6 +55,15 @@ def fewer_processes() -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(Node, name, original)
+
+
+def needs_agents() -> bool:
+    """Whether `ray.init` adds a `runtime_env`: of the job that this process is, of the user's hook, or of `uv run`.
+
+    Without the agent the start would succeed, and no actor would ever be ready.
+    """
+    named = {RAY_JOB_CONFIG_JSON_ENV_VAR, RAY_RUNTIME_ENV_HOOK} & os.environ.keys()
+    return bool(named) or (RAY_ENABLE_UV_RUN_RUNTIME_ENV and bool(_get_uv_run_cmdline()))
 
 
 @contextmanager
@@ -91,7 +104,11 @@ def kill(path: Path) -> None:
 
 
 def end_workers(path: Path) -> None:
-    """End the workers that were still starting when Ray ended: they would write to its folder."""
+    """End the workers that were still starting when Ray ended: they would write to its folder.
+
+    Args:
+        path: a folder that only this Ray used.
+    """
     for pid, command in _using(path).items():
         if _WORKER in command:
             with suppress(ProcessLookupError, PermissionError):

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from actors.machine.local.processes import end_workers
 from pipeline import units
 from pipeline.errors import RunError
 
@@ -51,10 +52,14 @@ class RayFolder:
         return str(self.path)
 
     def remove(self) -> None:
-        """Remove everything, or everything but the logs. A folder under the user's RAY_TMPDIR stays."""
+        """Remove everything, or everything but the logs.
+
+        A folder under the user's RAY_TMPDIR stays, and other Rays may be using it.
+        """
         os.close(self._lock)
         if not self._temporary:
             return
+        end_workers(self.path)
         # Ray's processes end a moment after `ray.shutdown`, and write until then.
         if self.spill is not None:
             shutil.rmtree(self.spill, ignore_errors=True)

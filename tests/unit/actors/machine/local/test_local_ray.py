@@ -22,8 +22,9 @@ from ray._private import services
 from ray._private.node import Node
 
 from actors.machine.local import local_ray
+from actors.machine.local import processes as processes_module
 from actors.machine.local.local_ray import start
-from actors.machine.local.processes import end_workers, fewer_processes, processes, refusing_port, without_agents
+from actors.machine.local.processes import fewer_processes, processes, refusing_port, without_agents
 from actors.machine.local.ray_folder import RayFolder, make_ray_folder
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
@@ -176,21 +177,37 @@ def test_in_place_of_the_agents_a_shell_waits_for_the_end_of_the_raylet(monkeypa
         until(lambda: not status.exists(), "the end of the shell")
 
 
-def test_workers_that_start_too_late_are_ended_whoever_started_them(folder: RayFolder) -> None:
+@pytest.mark.parametrize("cause", ["", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK", "uv run"])
+def test_the_first_attempt_starts_the_agents_where_ray_adds_a_runtime_env(
+    cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cause == "uv run":
+        monkeypatch.setattr(processes_module, "_get_uv_run_cmdline", cause.split)
+    elif cause:
+        monkeypatch.setenv(cause, "{}")
+    start_raylet = services.start_raylet
+    agents = local_ray._agents(1)
+    for has_agents in (bool(cause), True):
+        with next(agents):
+            assert (services.start_raylet is start_raylet) == has_agents
+
+
+def starting_worker(path: Path) -> int:
+    """The pid of a worker of a Ray that uses the folder, started by another process, which has ended."""
     wait = "import time; time.sleep(60)"
-    command = [
-        sys.executable,
-        "-c",
-        wait,
-        "default_worker.py",
-        f"--object-store-name={folder.path}/sockets/plasma_store",
-    ]
-    other = subprocess.Popen([*command[:3], f"{folder.path}/logs"])
+    command = [sys.executable, "-c", wait, "default_worker.py", f"--object-store-name={path}/sockets/plasma_store"]
     quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"  # or it would keep this test's pipes open
     parent = f"import subprocess; print(subprocess.Popen({command}, {quiet}).pid)"
-    pid = int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout)
-    end_workers(folder.path)
+    return int(subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout)
+
+
+def test_workers_that_start_too_late_are_ended_whoever_started_them(folder: RayFolder, tmp_path: Path) -> None:
+    pid, pid_elsewhere = starting_worker(folder.path), starting_worker(tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"{folder.path}/logs"])
+    RayFolder(tmp_path, None, temporary=False).remove()  # a folder that other Rays may use
+    RayFolder(folder.path, None, temporary=True).remove()
     until(lambda: not Path("/proc", str(pid), "cmdline").exists(), "the end of the worker")
+    os.kill(pid_elsewhere, signal.SIGKILL)
     with other:
         assert other.poll() is None
         other.kill()
