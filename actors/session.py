@@ -11,6 +11,7 @@ runs ask for the same; decoders and writers hold a plan and are made for each ru
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from functools import partial
 from typing import Self
 
 from pydantic import BaseModel
+from ray.exceptions import RayError
 
 from actors import crew
 from actors.crew_size import CrewSize, size_crew, weights_bytes
@@ -29,6 +31,7 @@ from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.reserved import Reservation
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig, ModelConfig, RunConfig
+from pipeline.errors import HanclipError
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.plan.draft import Plan
 
@@ -86,8 +89,7 @@ class Session:
 
     def crew_size(self, config: RunConfig, model: ModelSpec) -> CrewSize:
         """How many actors a run gets: as for the previous run if it asks for the same, else by the resources now."""
-        if self._ahead is not None:
-            self._ahead.wait()  # of a run whose plan failed
+        self._settle_former()
         if self._kept is not None and self._kept.sections == _sections(config):
             return self._kept.size
         resources = local_resources()
@@ -103,7 +105,11 @@ class Session:
         """
         if self._ahead is None and self._connection is None and address_of(self._cluster) is None:
             logger.info("There are records to embed: starting Ray while the plan is made")
-            self._ahead = Ahead(partial(self._start, config, size))
+            # A signal inside `Thread.start` must not raise: the thread would go on, and nothing would wait for it.
+            with StopSignal() as stop:
+                self._ahead = Ahead(partial(self._start, config, size))
+            if stop.number is not None:
+                signal.raise_signal(stop.number)
 
     def _start(self, config: RunConfig, size: CrewSize, stop: StopSignal) -> None:
         self._connect(stop)
@@ -133,8 +139,7 @@ class Session:
 
     def release_embedders(self) -> bool:
         """Stop the embedders to free their CPUs and GPUs; returns whether the session is connected to a Ray."""
-        if self._ahead is not None:
-            self._ahead.wait()
+        self._settle_former()
         self._stop_embedders()
         return self._connection is not None
 
@@ -170,11 +175,19 @@ class Session:
         return self._connection.keep_logs() if self._connection else self._kept_logs
 
     def _settle(self) -> None:
-        """Wait for what was started ahead, and raise its error."""
+        """Wait for what was started ahead, and raise its error, or for a signal an `Interrupted`."""
         if self._ahead is not None:
             self._ahead.wait()  # if a second Ctrl-C interrupts this, the end of the session waits
             ahead, self._ahead = self._ahead, None
             ahead.result()
+
+    def _settle_former(self) -> None:
+        """The same for a run whose plan failed. Its error is only logged: the next run starts what it needs itself."""
+        try:
+            self._settle()
+        except (HanclipError, RayError) as error:
+            logger.warning("What was started for a run whose plan failed did not start: %s", error)
+            self._stop_embedders()
 
     def _connect(self, stop: StopSignal | None = None) -> None:
         if self._connection is None:
