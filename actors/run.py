@@ -139,9 +139,10 @@ class _PlannedRun:
 
     def _rules(self, session: Session) -> CrewRules:
         cluster, size = self.config.cluster, self.crew
+        n_bytes = weights_bytes(self.model)  # read once: the model's folder may be gone when a node joins
 
         def resize(resources: Resources) -> CrewSize:
-            return resize_crew(size, resources, cluster, weights_bytes(self.model))
+            return resize_crew(size, resources, cluster, n_bytes)
 
         numbers: dict[CallKind, int | None] = {
             "decode": chosen_number(cluster.decoders),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,12 +17,15 @@ from actors.elastic.elastic_crew import CrewRules, ElasticCrew
 from actors.machine.cluster import resources_of
 from actors.nodes.alive import Node
 from actors.nodes.watch import ClusterState
+from actors.run import _PlannedRun
 from actors.scheduler.backlog import Backlog, Limits
 from actors.scheduler.meter import Meter
 from actors.scheduler.stages import STAGES, CallKind, Labour
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.errors import ConfigError
+from pipeline.model.checkpoints import resolve
 from pipeline.records import Shard
+from tests.fixtures import runs
 
 GB = 2**30
 
@@ -140,6 +146,17 @@ def test_the_crew_follows_nodes_that_join_and_leave() -> None:
     assert run.decoders.left == run.embedders.left == {"b"}
     assert run.on(one)[:2] == (7, 1)
     assert run.decoders.left == frozenset()
+
+
+def test_nodes_may_join_after_the_models_files_are_gone(tmp_path: Path) -> None:
+    demo = resolve(ModelConfig(name="demo"))
+    model = replace(demo, folder=str(shutil.copytree(demo.folder, tmp_path / "model")))
+    size, nothing = Run(node("a", 8)).size, cast(Any, None)
+    run_config, session = runs.config(tmp_path), SimpleNamespace(sized_for=None)
+    run = _PlannedRun(run_config, model, size, nothing, nothing, nothing, nothing, 0.0)
+    rules = run._rules(cast(Any, session))
+    shutil.rmtree(model.folder)
+    assert rules.resize(resources_of(ClusterState((node("a", 8), node("b", 8))))).embedders == 1
 
 
 def test_a_crew_that_the_user_chose_keeps_its_size_whatever_joins_or_is_lost() -> None:
