@@ -21,7 +21,7 @@ from actors.machine.interruptible import interruptible
 from actors.machine.local.local_ray import local_ray
 from actors.machine.local.ray_folder import RayFolder
 from actors.machine.starting import abandon, quiet_ray, shut_down, subdued_ray
-from actors.nodes.watch import ClusterState, NodeWatch, cluster_state, nodes_watched
+from actors.nodes.watch import EVERY_S, LOCAL_EVERY_S, ClusterState, NodeWatch, cluster_state, nodes_watched
 from actors.scheduler.failures import ray_errors_translated
 from actors.stopping import StopSignal
 from pipeline.config import ClusterConfig
@@ -50,7 +50,7 @@ class Connection:
     """A connection to Ray.
 
     Attributes:
-        nodes: the nodes of the cluster, looked at every second.
+        nodes: the nodes of the cluster, looked at again and again.
         folder: of a local Ray which ends with the connection.
         watch: over the head; None if the connection is someone else's.
     """
@@ -107,7 +107,7 @@ def connected(cluster: ClusterConfig, stop: StopSignal | None = None) -> Iterato
         local_ray(stop or StopSignal()) if address is None else _joined(address) as folder,
         head_watched(str(ray.get_runtime_context().gcs_address)) as watch,
         quiet_ray(),
-        nodes_watched() as nodes,
+        nodes_watched(LOCAL_EVERY_S if address is None else EVERY_S) as nodes,
     ):
         yield Connection(nodes, folder, watch)
 

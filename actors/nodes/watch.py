@@ -1,4 +1,4 @@
-"""Looks at the nodes of the connected cluster every second, in a thread.
+"""Looks at the nodes of the connected cluster again and again, in a thread.
 
 A run feeds its actors in one loop, which must not wait for a head that does not answer.
 """
@@ -18,7 +18,9 @@ from actors.nodes.autoscaler import autoscales
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 1.0
+EVERY_S = 1.0
+#: The one node of a local Ray stays; only what is free on it changes.
+LOCAL_EVERY_S = 10.0
 _END_S = 1.0
 
 
@@ -71,7 +73,7 @@ class NodeWatch:
         """Stop looking."""
         self._ended.set()
 
-    def watch(self, every_s: float = _EVERY_S) -> None:
+    def watch(self, every_s: float) -> None:
         """Look again and again, until `end`."""
         while not self._ended.is_set():
             try:
@@ -82,10 +84,10 @@ class NodeWatch:
 
 
 @contextmanager
-def nodes_watched() -> Iterator[NodeWatch]:
-    """Watch the nodes of the connected cluster while the block runs."""
+def nodes_watched(every_s: float = EVERY_S) -> Iterator[NodeWatch]:
+    """Watch the nodes of the connected cluster while the block runs: each look is five requests to its head."""
     watch = NodeWatch()
-    thread = threading.Thread(target=watch.watch, daemon=True)
+    thread = threading.Thread(target=watch.watch, args=(every_s,), daemon=True)
     thread.start()
     try:
         yield watch
