@@ -42,8 +42,8 @@ def move_results(shards: Iterable[OpenShard], leaving: Collection[str], here: st
     only_there = [part for part, place in places.items() if place["node_ids"] and _all_leave(place, leaving)]
     if not only_there:
         return 0
-    here, _ = ray.wait(only_there, num_returns=len(only_there), timeout=0, fetch_local=True)
-    for part in here:
+    arrived, _ = ray.wait(only_there, num_returns=len(only_there), timeout=0, fetch_local=True)
+    for part in arrived:
         shard, start = found[part]
         try:
             shard.parts[start] = ray.put(ray.get(part))

@@ -6,7 +6,7 @@ Only references pass through here: pixels go from a decoder to an embedder throu
 sees counts. Nothing here is specific to images. Rules:
 
 - A chunk is admitted to decoding while the bytes in flight and the queues are below the limits.
-- A failed call costs its chunk an attempt (`chunks.Chunk.after_failure`); a dead actor is replaced.
+- A failed call costs its chunk an attempt, unless its cause is in `failures.BLAMELESS`; a dead actor is replaced.
 - A failed write is retried with the same references.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-#: GpuKernels of attention by torch's names; those first that are usually the fastest.
+#: Kernels of attention by torch's names; those first that are usually the fastest.
 ATTENTIONS = ("flash", "cudnn", "efficient")
 _BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
