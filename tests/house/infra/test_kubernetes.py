@@ -7,6 +7,7 @@ data/schemas/kuberay.json describes the fields in use.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,7 +20,8 @@ import yaml
 from tests.fixtures.infra import INFRA, PINNED, SECRET, documents, pod_templates
 from tests.fixtures.places import DATA, ROOT
 
-COMPONENTS = sorted(path.name for path in INFRA.glob("kuberay/components/*"))
+#: In the order in which the kustomization lists them.
+COMPONENTS = re.findall(r"^#  - components/(\S+)", (INFRA / "kuberay/kustomization.yaml").read_text(), re.MULTILINE)
 #: Custom resources with schemas that no package publishes.
 OPERATORS = {"ray.io/v1", "monitoring.coreos.com/v1"}
 KUBERNETES = "1.34"
@@ -142,14 +144,17 @@ def test_the_operator_gets_the_same_alert_rules() -> None:
     assert rules == yaml.safe_load((INFRA / "prometheus/alerts.yml").read_text())
 
 
+def test_each_component_is_listed() -> None:
+    assert sorted(COMPONENTS) == sorted(path.name for path in INFRA.glob("kuberay/components/*"))
+
+
 @pytest.mark.parametrize("components", [[], *([name] for name in COMPONENTS), COMPONENTS], ids="+".join)
 def test_kustomize_builds_the_manifests(components: list[str], tmp_path: Path) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("needs kubectl")
     copy = shutil.copytree(INFRA / "kuberay", tmp_path / "kuberay")
-    # A component that patches a group comes before the one that removes it.
-    chosen = sorted((f"components/{name}" for name in components), key=lambda name: name.endswith("cpu-only"))
+    chosen = [f"components/{name}" for name in components]
     file = copy / "kustomization.yaml"
     file.write_text(file.read_text().replace("components: []", f"components: [{', '.join(chosen)}]"))
     done = subprocess.run([program, "kustomize", copy], capture_output=True, text=True, check=False)
