@@ -110,12 +110,13 @@ class Embedder:
         return self._metadata
 
     def _load(self) -> ChineseClip:
-        from pipeline.model.chinese_clip import ChineseClip, set_threads  # torch, which `setup` prepares for
+        from pipeline.model.chinese_clip import ChineseClip, Tuning, set_threads  # torch, which `setup` prepares for
 
         set_threads(self._threads)
         config = self._model_config
+        tuning = Tuning(measure=True, compile=config.compile)
         return ChineseClip.load(
-            resolve(config), config.dtype, self._device, config.batch_size, config.compile, config.text_overflow
+            resolve(config), config.dtype, self._device, config.batch_size, tuning, config.text_overflow
         )
 
     def embed(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:

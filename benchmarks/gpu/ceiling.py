@@ -52,7 +52,7 @@ def main() -> None:
     spec, device = resolve(ModelConfig(name=given.model)), torch.device("cuda")
     towers = load_towers(spec, device, choose_dtype(given.dtype, device))
     batch = default_batch_size(spec, "cuda")
-    choose_kernels(towers, spec, batch)
+    choose_kernels(towers, spec, batch, measure=True)
     pixels = torch.randn(batch, 3, spec.image_size, spec.image_size, device=device, dtype=towers.dtype)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():

@@ -46,6 +46,21 @@ class BegunTexts(NamedTuple):
     unknown: npt.NDArray[np.bool_]
 
 
+class Tuning(NamedTuple):
+    """What is done for speed when a model is loaded, and pays for itself in many passes.
+
+    Attributes:
+        measure: find the fastest kernels of a GPU, if that was not done before.
+        compile: run the towers through torch.compile.
+    """
+
+    measure: bool = False
+    compile: bool = False
+
+
+_NO_TUNING = Tuning()
+
+
 class ChineseClip:
     """Encodes images and texts into one vector space.
 
@@ -81,7 +96,7 @@ class ChineseClip:
         dtype: str = "auto",
         device: str | None = None,
         batch_size: int | None = None,
-        compile: bool = False,  # noqa: A002
+        tuning: Tuning = _NO_TUNING,
         text_overflow: TextOverflow = "truncate",
     ) -> ChineseClip:
         """Load a checkpoint.
@@ -91,7 +106,7 @@ class ChineseClip:
             dtype: "auto", "bf16", "fp16" or "fp32"; auto is bf16 if the hardware supports it, else fp32.
             device: such as "cpu", "cuda" or "cuda:1"; None: the first GPU, else the CPU.
             batch_size: images in one forward pass; None: `default_batch_size`.
-            compile: run the towers through torch.compile.
+            tuning: what is done for speed.
             text_overflow: what is done with texts that are too long.
 
         Raises:
@@ -102,8 +117,8 @@ class ChineseClip:
         towers = load_towers(spec, where, choose_dtype(dtype, where))
         rows = batch_size or default_batch_size(spec, str(where))
         if where.type == "cuda":
-            choose_kernels(towers, spec, rows)
-        if compile:
+            choose_kernels(towers, spec, rows, tuning.measure)
+        if tuning.compile:
             towers.compile()
         return cls(towers, device_for(towers, spec, rows), tokenizer, spec, text_overflow)
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.config import ModelConfig
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
-from pipeline.model.chinese_clip import ChineseClip
+from pipeline.model.chinese_clip import ChineseClip, Tuning
 from tests.fixtures.checkpoints import write_checkpoint
 from tests.fixtures.pictures import jpegs
 
@@ -50,7 +50,7 @@ def test_compiled_towers_give_the_same_vectors(tiny: Path) -> None:
     pixels = np.random.default_rng(7).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     spec = resolve(ModelConfig(name=str(tiny)))
     plain = ChineseClip.load(spec, "fp32", device="cpu")
-    compiled = ChineseClip.load(spec, "fp32", device="cpu", compile=True, batch_size=3)
+    compiled = ChineseClip.load(spec, "fp32", device="cpu", tuning=Tuning(compile=True), batch_size=3)
     np.testing.assert_allclose(compiled.encode_images(pixels), plain.encode_images(pixels), atol=1e-5)
 
 

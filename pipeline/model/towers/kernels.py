@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 #: Kernels of attention by torch's names; those first that are usually the fastest.
@@ -22,12 +23,12 @@ class GpuKernels:
     """A choice.
 
     Attributes:
-        attention: one of `ATTENTIONS`, of the image tower, preferred where it can compute; flash has no float32.
+        attention: one of `ATTENTIONS`, of the image tower, preferred where it can compute.
         channels_last: whether the weights of convolutions have the channels last in memory, as pixels have.
     """
 
-    attention: str = ATTENTIONS[0]
-    channels_last: bool = True
+    attention: str
+    channels_last: bool
 
     def __str__(self) -> str:
         return f"{self.attention} attention; channels {'last' if self.channels_last else 'first'}"
@@ -48,3 +49,9 @@ class GpuKernels:
         others = [backend for backend in _BACKENDS.values() if backend is not first]
         with sdpa_kernel([first, *others, SDPBackend.MATH], set_priority=True):
             yield
+
+
+def candidates(dtype: torch.dtype) -> tuple[GpuKernels, ...]:
+    """Those that can compute in `dtype`, first the one that is usually the fastest. Flash and cuDNN have no float32."""
+    attentions = ("efficient",) if dtype == torch.float32 else ATTENTIONS
+    return tuple(GpuKernels(attention, channels_last) for channels_last in (True, False) for attention in attentions)

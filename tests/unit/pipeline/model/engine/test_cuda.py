@@ -18,7 +18,7 @@ from pipeline.model.engine.cuda import CudaDevice
 from pipeline.model.engine.open import device_for, engine_for
 from pipeline.model.tokenizer import TextRows
 from pipeline.model.towers.build import LoadedTowers, Tokens, Towers
-from pipeline.model.towers.kernels import ATTENTIONS, GpuKernels
+from pipeline.model.towers.kernels import ATTENTIONS, GpuKernels, candidates
 from tests.fixtures.random_towers import SMALL_SIZES, random_weights, spec_for
 
 pytestmark = [
@@ -197,17 +197,10 @@ def test_kernels_change_vectors_by_rounding_only(kernels: GpuKernels) -> None:
     assert (found * expected).sum(axis=1).min() > 0.999
 
 
-def test_the_choice_of_kernels_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_measured_can_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path))
-    first = towers(CUDA, torch.bfloat16)
-    chosen = choose_kernels(first, spec_for(), ROWS)
-    assert first.kernels == str(chosen)
-    (kept,) = [path for path in (tmp_path / "kernels").iterdir() if not path.suffix]
-    other = GpuKernels("efficient", not chosen.channels_last)
-    kept.write_text(str(other))
-    assert choose_kernels(towers(CUDA, torch.bfloat16), spec_for(), ROWS) == other  # nothing was measured
-    kept.write_text("damaged")
-    assert choose_kernels(towers(CUDA, torch.bfloat16), spec_for(), ROWS).attention in ATTENTIONS
+    for dtype in (torch.float32, torch.bfloat16):
+        assert choose_kernels(towers(CUDA, dtype), spec_for(), ROWS, measure=True) in candidates(dtype)
 
 
 @pytest.mark.slow
