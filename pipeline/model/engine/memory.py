@@ -1,7 +1,7 @@
 """The largest passes of a device, which only shrink.
 
 A GPU is often shared, and how much memory a model needs is known only when it runs. So a pass that runs out of memory
-is tried again with half the rows, and later passes are as small.
+is tried again with half the rows, and later passes are as small. The same goes for buffers that are made for a pass.
 """
 
 from __future__ import annotations
@@ -15,6 +15,30 @@ from pipeline.errors import HanclipError
 from pipeline.model.engine.contract import Kind, Pass, PassTooLargeError
 
 _T = TypeVar("_T")
+
+_TOO_SMALL = (
+    "A single record does not fit in the device's memory: use --dtype bf16, a smaller model, or a device with more free"
+    " memory."
+)
+
+
+def fitting(rows: int, make: Callable[[int], _T]) -> _T:
+    """What `make` makes for passes of `rows` rows, or for half as many and so on while it runs out of memory.
+
+    Raises:
+        HanclipError: it runs out of memory for a single row.
+    """
+    while True:
+        try:
+            return make(rows)
+        except RuntimeError as error:
+            if "out of memory" not in str(error):  # for page-locked memory there is no class of its own
+                raise
+            if rows == 1:
+                raise HanclipError(_TOO_SMALL) from error
+        # Outside the handler, where the error no longer keeps what was made alive.
+        rows //= 2
+        _return_freed()
 
 
 class Capacity:
@@ -43,12 +67,14 @@ class Capacity:
                 return compute()
         except torch.OutOfMemoryError as error:
             if work.rows == 1:
-                raise HanclipError(
-                    "A single record does not fit in the device's memory: use --dtype bf16, a smaller model, or a "
-                    "device with more free memory."
-                ) from error
+                raise HanclipError(_TOO_SMALL) from error
         # Outside the handler, where the error no longer keeps the failed pass's tensors alive.
         self._rows[work.kind] = work.rows // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _return_freed()
         raise PassTooLargeError(f"A pass of {work.rows} rows does not fit into the device's memory.")
+
+
+def _return_freed() -> None:
+    """Give memory that torch holds without need back to the GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

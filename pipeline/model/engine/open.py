@@ -7,16 +7,20 @@ from pipeline.model.engine.contract import Device, Engine
 from pipeline.model.engine.cpu import CpuDevice
 from pipeline.model.engine.cuda import CudaDevice
 from pipeline.model.engine.direct import DirectEngine
-from pipeline.model.engine.memory import Capacity
+from pipeline.model.engine.memory import Capacity, fitting
 from pipeline.model.engine.overlapping import OverlappingEngine
 from pipeline.model.memory import texts_per_image
 from pipeline.model.towers.build import Towers
 
 
 def device_for(towers: Towers, spec: ModelSpec, batch_size: int) -> Device:
-    """The device on which `towers` are, with passes of at most `batch_size` images."""
-    capacity = Capacity(batch_size, batch_size * texts_per_image(spec.context_length))
-    return (CudaDevice if towers.device.type == "cuda" else CpuDevice)(towers, spec, capacity)
+    """The device on which `towers` are, with passes of at most `batch_size` images, fewer if its buffers do not fit."""
+
+    def make(images: int) -> Device:
+        capacity = Capacity(images, images * texts_per_image(spec.context_length))
+        return (CudaDevice if towers.device.type == "cuda" else CpuDevice)(towers, spec, capacity)
+
+    return fitting(batch_size, make)
 
 
 def engine_for(device: Device) -> Engine:
