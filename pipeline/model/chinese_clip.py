@@ -7,6 +7,7 @@ encode at once.
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +89,8 @@ class ChineseClip:
         self.device_name = device_name(towers.device)
         self._kernels = towers.kernels
         self._device, self._engine, self._tokenizer = device, engine_for(device), tokenizer
+        # Its threads hold the weights. It waits for nobody here: a finalizer may run in any thread, at any time.
+        weakref.finalize(self, self._engine.close, wait=False).atexit = False
 
     @classmethod
     def load(

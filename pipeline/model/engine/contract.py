@@ -91,5 +91,9 @@ class Engine(Protocol):
         `DeviceLostError`, which all of them get.
         """
 
-    def close(self) -> None:
-        """Finish what was submitted, and end the engine's threads. Nothing may be submitted afterwards."""
+    def close(self, wait: bool = True) -> None:
+        """Finish what was submitted, and end the engine's threads. Nothing may be submitted afterwards.
+
+        Args:
+            wait: return when they have ended.
+        """

@@ -28,7 +28,7 @@ class DirectEngine:
             done.set_result(self._computed(kind, rows))
         return done
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """There is nothing to end."""
 
     def _computed(self, kind: Kind, rows: InputRows) -> Features:

@@ -58,12 +58,12 @@ class OverlappingEngine:
                 self._changed.notify_all()
         return request.future
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """See `contract.Engine`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in self._threads if wait else ():
             thread.join()
 
     def _feed(self) -> None:

@@ -6,18 +6,24 @@ its first token.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from threading import Condition
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.errors import DeviceLostError, HanclipError
+from pipeline.model.chinese_clip import ChineseClip
 from pipeline.model.engine.contract import Features, InputRows, Kind, Pass, PassTooLargeError
 from pipeline.model.engine.open import engine_for
 from pipeline.model.tokenizer import TextRows
+from pipeline.model.towers.build import LoadedTowers
+from tests.fixtures.processes import until
+from tests.fixtures.random_towers import random_weights, spec_for
 
 WAIT_S = 10.0
 POISON = 255
@@ -222,3 +228,17 @@ def test_closing_finishes_what_was_submitted() -> None:
     engine.close()
     assert all(future.done() for future in futures)
     assert [numbers(future)[0] for future in futures] == list(range(30))
+
+
+def test_an_encoder_that_nobody_holds_frees_its_device_once_what_was_submitted_is_computed() -> None:
+    device, tokenizer = FakeDevice(held=True), cast(Any, None)
+    clip = ChineseClip(
+        LoadedTowers(random_weights(), torch.device("cpu"), torch.float32), device, tokenizer, spec_for()
+    )
+    vectors, left = clip.begin_images(np.asarray(images(3))), weakref.ref(device)
+    device.began(1)
+    del clip
+    device.finish(1)
+    del device
+    assert vectors().tolist() == [[1.0]]
+    until(lambda: left() is None, "the end of the engine's threads")
