@@ -1,6 +1,6 @@
 """A run on a cluster that grows from one node to three, and on one that loses a node again, beside a run on one node.
 
-python -m benchmarks.elastic
+    python -m benchmarks.elastic
 
 The nodes are processes of this machine. Stand-ins decode and embed: a record takes a given time of theirs and no CPU,
 so that two cores show what three machines would do. Everything else is what runs use: the scheduler, the pools with
@@ -35,6 +35,7 @@ from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.reserved import Reservation
+from actors.scheduler.worker import Depth
 from benchmarks.reporting import Goal, Row, save
 from pipeline.config import ClusterConfig, ModelConfig
 from pipeline.records import CommittedShard, Shard
@@ -200,7 +201,7 @@ def _pools(size: CrewSize) -> Iterator[Pools]:
             chosen = {**needs, "max_restarts": 0, "max_task_retries": 0, **options}
             return ray.remote(StandIn).options(**chosen).remote()
 
-        return Pool(role, actors, make, 2, asked, place)
+        return Pool(role, actors, make, Depth(2), asked, place)
 
     pools: Pools = {
         "decode": pool("decoder", size.decoders),
