@@ -24,6 +24,8 @@ _WINDOW_S = 30.0
 #: Shortest span of a rate, so that the first chunk does not show as a peak.
 _MIN_SPAN_S = 2.0
 _CREW_CHANGES = 20
+#: Of what an embedder's set-up returns: device, number format, towers with their kernels.
+_COMPUTING = ("device", "compute_dtype", "towers")
 #: Seconds of embedding before an ETA is reported: the rate of the first chunks is not representative.
 _STEADY_S = 10.0
 
@@ -215,4 +217,4 @@ class Meter:
 def _computing(embedders: Pool) -> tuple[str, ...]:
     """What computes the vectors, once for embedders that do it alike."""
     facts = (worker.facts for worker in embedders.workers if worker.facts)
-    return tuple(dict.fromkeys(f"{one['device']}, {one['compute_dtype']}, {one['towers']}" for one in facts))
+    return tuple(dict.fromkeys(", ".join(one[name] for name in _COMPUTING if name in one) for one in facts))
