@@ -45,6 +45,7 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError("config.output.uri is empty: name the folder of the output dataset.")
     for uri in config.source.uris:
         check_absolute(uri, "config.source.uris")
+    check_absolute(config.source.inventory or "/", "config.source.inventory")
     check_absolute(config.output.uri, "config.output.uri")
     return config
 

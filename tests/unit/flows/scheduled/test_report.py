@@ -183,6 +183,7 @@ def test_no_flow_module_shadows_another_module():
         {"source": {"uris": ["/a/"]}},
         {"source": {"uris": ["/a/", "photos/"]}, "output": {"uri": "/out"}},
         {"source": {"uris": ["s3://bucket/photos"]}, "output": {"uri": "~/out"}},
+        {"source": {"uris": ["s3://b/photos"], "inventory": "manifest.json"}, "output": {"uri": "/out"}},
         CONFIG.model_dump(mode="json"),
     ],
 )
