@@ -44,7 +44,8 @@ def _cut(cut: Mapping[str, Any]) -> Iterator[str]:
     if cut["equal"] > 1:
         yield f"; {cut['equal']:,} rows have this very value and stay together"
     if cut["without_value"]:
-        yield f"; {cut['without_value']:,} rows have no {cut['column']} and are dropped"
+        have, are = ("has", "is") if cut["without_value"] == 1 else ("have", "are")
+        yield f"; {figures.count(cut['without_value'], 'row')} {have} no {cut['column']} and {are} dropped"
 
 
 def _written(kept: int, written: Mapping[str, Any]) -> Facts:

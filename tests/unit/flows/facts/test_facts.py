@@ -60,6 +60,7 @@ def test_filter_facts_are_the_same_on_a_terminal_and_on_a_page():
     for text in (terminal, page):
         assert "10 = 5 kept (50 %) + 5 dropped" in text
         assert "size and threshold 1" in text
+        assert "; 1 row has no price (元) and is dropped" in text
         assert "keeps 5 of 6 rows that the other rules keep; 2 rows have this very value" in text
         assert "5 kept = 4 written + 1 failed (timeout 1)" in text
     assert '"price (元)" <= 0.25 keeps' in terminal
