@@ -34,6 +34,7 @@ BASE: dict[tuple[str, ...], str | None] = {
     ("compact", "out", "snapshot", "--dry-run"): None,
     ("search", "out", "红裙"): "embed",
     ("search", "out", "--id", "item-00001"): None,
+    ("find", "out", "labels.txt"): "embed",
     ("index", "out"): "curate",
     ("similarity", "out", "--text", "红裙"): "embed",
     ("evaluate", "out"): None,
