@@ -1,7 +1,7 @@
 """Groups of duplicates found by `hanclip dedup`.
 
 In: the table of duplicates, if it exists. Out: counts over all its rows, and some groups to show: for each rung the
-largest, the least similar, and some others.
+largest, the least similar, and some others. A row alone, dropped for one of another dataset, is no group.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def duplicates(material: Material) -> DuplicatesSection | None:
         'CREATE VIEW alike AS SELECT d.id, d.source_fingerprint, d."group" AS name, rung, cosine, keep, '
         f"{material.text_sql} AS text FROM dedup AS d JOIN facts USING (id, source_fingerprint)"
     )
-    rows, kept, groups = material.one("SELECT count(*), count(*) FILTER (keep), count(DISTINCT name) FROM alike")
-    [largest] = material.one(
-        "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name)"
+    rows, kept = material.one("SELECT count(*), count(*) FILTER (keep) FROM alike")
+    groups, largest = material.one(
+        "SELECT count(*), coalesce(max(n), 0) FROM "
+        "(SELECT count(*) AS n FROM alike WHERE name IS NOT NULL GROUP BY name HAVING count(*) > 1)"
     )
     rungs = work.rows(
         "SELECT coalesce(rung, 'unknown'), count(*) AS n FROM alike WHERE NOT keep GROUP BY rung ORDER BY n DESC, rung"
@@ -72,7 +73,7 @@ def _groups(material: Material) -> list[Group]:
         f"""
         WITH sized AS (
             SELECT name, count(*) AS n, min(cosine) AS least, mode(rung ORDER BY rung) FILTER (NOT keep) AS rung
-            FROM alike WHERE name IS NOT NULL GROUP BY name
+            FROM alike WHERE name IS NOT NULL GROUP BY name HAVING count(*) > 1
         ), ranked AS (
             SELECT *, least(row_number() OVER (PARTITION BY rung ORDER BY n DESC, name),
                             row_number() OVER (PARTITION BY rung ORDER BY least, name)) > 2 AS common,

@@ -13,6 +13,9 @@ from pipeline.curation.dedup.plan import plan
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.errors import UsageError
+from pipeline.phases import ignore
+from pipeline.report.material import Material
+from pipeline.report.sections.duplicates import duplicates
 from pipeline.vocabulary import Rung
 from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, pictures, unit
 
@@ -77,6 +80,11 @@ def test_groups_have_two_rows_here_and_references_with_one_id_are_told_apart(tmp
     for against in (uris, uris[::-1]):
         found = dedup(catalog.out, DedupSettings(against=against))
         assert (found.groups, found.largest, found.elsewhere) == (1, [("a", 2)], 1)
+        with Material(catalog.out, ignore) as material:
+            section = duplicates(material)
+        assert section
+        assert (section.groups, section.largest, section.dropped) == (1, 2, 2)
+        assert [[row.id for row in group.rows] for group in section.shown] == [["a", "b"]]
         rows = pq.read_table(f"{catalog.out}/dedup/dedup.parquet").to_pylist()
         assert {row["id"]: row["duplicate_in"] for row in rows} == {"a": None, "b": None, "c": against[0]}
 
