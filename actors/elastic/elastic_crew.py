@@ -110,8 +110,7 @@ class ElasticCrew:
             for worker in [worker for worker in pool.workers if worker.node in over]:
                 pool.discard(worker)
         if leaving:
-            here = str(ray.get_runtime_context().get_node_id())
-            moved = move_results(self._backlog.shards.values(), leaving, here)
+            moved = move_results(self._backlog.shards.values(), leaving, _here)
             if moved:
                 logger.info("Moved %d results off nodes that leave", moved)
 
@@ -171,6 +170,10 @@ class ElasticCrew:
         self._pools["write"].resize(max(self._pools["write"].size, writers_for(decoders)))
         self._backlog.limits = self._rules.limits(replace(crew, writers=self._pools["write"].size))
         self._balance.restart()
+
+
+def _here() -> str:
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _ids(cluster: ClusterState) -> set[str]:

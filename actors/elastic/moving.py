@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import ray
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE_S = 0.25
 
 
-def move_results(shards: Iterable[OpenShard], leaving: Collection[str], here: str) -> int:
+def move_results(shards: Iterable[OpenShard], leaving: Collection[str], here: Callable[[], str]) -> int:
     """Copy results that exist only on `leaving` nodes to this driver's node; returns the number of those moved.
 
     What is not here yet is requested, and moved by a later call. Small results are in the driver's memory anyway.
@@ -32,15 +32,13 @@ def move_results(shards: Iterable[OpenShard], leaving: Collection[str], here: st
     Args:
         shards: open shards, whose parts are replaced.
         leaving: ids of nodes.
-        here: id of the node of this driver.
+        here: id of the node of this driver; asked only if there are results to move.
     """
-    if here in leaving:
-        return 0
     end_s, moved = time.monotonic() + _AT_ONCE_S, 0
     found = {part: (shard, start) for shard, start, part in _parts(shards)}
     places = get_local_object_locations(list(found)) if found else {}
     only_there = [part for part, place in places.items() if place["node_ids"] and _all_leave(place, leaving)]
-    if not only_there:
+    if not only_there or here() in leaving:
         return 0
     arrived, _ = ray.wait(only_there, num_returns=len(only_there), timeout=0, fetch_local=True)
     for part in arrived:

@@ -49,10 +49,10 @@ def test_workers_on_a_node_that_leaves_finish_their_calls_and_others_take_their_
 def test_results_that_exist_only_on_nodes_that_leave_are_moved() -> None:
     large, small = ray.put(np.arange(10**6)), ray.put(1)
     shard = OpenShard(SHARD, 4, parts={0: large, 4: small})
-    assert move_results([shard], {"another node"}, "the driver's") == 0
-    assert move_results([shard], {here()}, here()) == 0, "there is no other place"
+    assert move_results([shard], {"another node"}, lambda: "the driver's") == 0
+    assert move_results([shard], {here()}, here) == 0, "there is no other place"
     assert shard.parts == {0: large, 4: small}
-    assert move_results([shard], {here()}, "the driver's") >= 1
+    assert move_results([shard], {here()}, lambda: "the driver's") >= 1
     assert shard.parts[0] != large
     assert np.array_equal(ray.get(shard.parts[0]), np.arange(10**6))
     assert ray.get(shard.parts[4]) == 1
