@@ -14,22 +14,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-
-import ray
 
 from actors.crew_size import CrewSize, Resources, writers_for
 from actors.elastic.balance import CrewBalance
 from actors.elastic.moving import move_results
 from actors.machine.cluster import resources_of
-from actors.nodes.alive import Node
+from actors.nodes.alive import Node, own_node_id
 from actors.nodes.watch import ClusterState
 from actors.scheduler.backlog import Backlog, Limits
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Pool, Pools
 from actors.scheduler.stages import CallKind
+from pipeline import units
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ class ElasticCrew:
             for worker in [worker for worker in pool.workers if worker.node in over]:
                 pool.discard(worker)
         if leaving:
-            moved = move_results(self._backlog.shards.values(), leaving, _here)
+            moved = move_results(self._backlog.shards.values(), leaving, own_node_id)
             if moved:
                 logger.info("Moved %d results off nodes that leave", moved)
 
@@ -124,7 +123,7 @@ class ElasticCrew:
         former, self._fitting = self._fitting, self._rules.resize(resources_of(cluster))
         fitting, embedders, decoders = self._fitting, self._pools["embed"].size, self._pools["decode"].size
         share = max(1, round(decoders * fitting.decoders / former.decoders))
-        reason = f"{_count(cluster.staying, 'node')} instead of {len(before.staying)}"
+        reason = f"{units.count(len(cluster.staying), 'node')} instead of {len(before.staying)}"
         left = self._chunks_left()
         self._resize("embed", min(fitting.embedders, max(embedders, left)), reason)
         self._resize("decode", min(fitting.decoders, share, max(decoders, left)), reason)
@@ -161,7 +160,7 @@ class ElasticCrew:
         pool = self._pools[call]
         if size == pool.size:
             return
-        change = f"{_count(range(size), pool.role)} instead of {pool.size}: {reason}"
+        change = f"{units.count(size, pool.role)} instead of {pool.size}: {reason}"
         pool.resize(size)
         logger.info("%s", change)
         self._meter.crew_changed(change)
@@ -170,10 +169,6 @@ class ElasticCrew:
         self._pools["write"].resize(max(self._pools["write"].size, writers_for(decoders)))
         self._backlog.limits = self._rules.limits(replace(crew, writers=self._pools["write"].size))
         self._balance.restart()
-
-
-def _here() -> str:
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def _ids(cluster: ClusterState) -> set[str]:
@@ -185,7 +180,3 @@ def _places(pool: Pool, cluster: ClusterState) -> int:
     free = [node.free for node in cluster.staying]
     fits = (min(int(node.get(name, 0.0) / asked + 1e-6) for name, asked in pool.asks.items()) for node in free)
     return sum(fits) if pool.asks else pool.size
-
-
-def _count(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"

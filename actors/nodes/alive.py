@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray._private.worker import global_worker
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 
@@ -49,6 +50,11 @@ def alive_nodes() -> list[Node]:
         for node_id, info in nodes.items()
         if info.state == GcsNodeInfo.ALIVE
     ]
+
+
+def own_node_id() -> str:
+    """The id of the node on which this process runs. Starts a Ray where there is none."""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _node(node_id: str, total: Mapping[str, float], free: Mapping[str, float], end_ms: int | None) -> Node:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
+from pipeline import units
 from pipeline.jobs.progress import Progress, Summary
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def _balance(summary: Summary) -> str:
 
 def _plan(progress: Progress, source: str) -> str:
     done = f", {progress.rows_already_done:,} already done" if progress.rows_already_done else ""
-    shards = f"{progress.shards_planned:,} shard{'s' * (progress.shards_planned != 1)}"
+    shards = units.count(progress.shards_planned, "shard")
     return f"{progress.rows_planned:,} records to do in {shards}{done}, source {source}"
 
 

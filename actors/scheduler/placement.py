@@ -84,7 +84,7 @@ def _situation(pool: Pool) -> str:
     )
     return (
         f"It asks for {', '.join(_amount(*asked) for asked in pool.asks.items()) or 'nothing'}; free on"
-        f" {len(nodes)} node{'s' * (len(nodes) != 1)}: {has}."
+        f" {units.count(len(nodes), 'node')}: {has}."
     )
 
 

@@ -15,10 +15,12 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
+from actors.nodes.alive import own_node_id
 from actors.scheduler.chunks import Chunk
 from actors.scheduler.reserved import ReservedPlace
 from actors.scheduler.stages import CallKind
 from actors.scheduler.worker import Depth, Worker
+from pipeline import units
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Pool:
         if missing and self._place and not self._place.granted:
             missing = 0 if self._staying else 1
         if missing:
-            logger.info("Starting %d %s%s", missing, self.role, "s" if missing > 1 else "")
+            logger.info("Starting %s", units.count(missing, self.role))
         return [self._add() for _ in range(missing)]
 
     def _add(self) -> Worker:
@@ -211,7 +213,7 @@ class Pool:
 
 def _node_of(_: object) -> str:
     """The id of the node on which an actor calls this."""
-    return str(ray.get_runtime_context().get_node_id())
+    return own_node_id()
 
 
 #: A pool for each kind of call, in the order of the work.

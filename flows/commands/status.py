@@ -65,7 +65,7 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
     yield from _parts(found.identity)
     if found.identity.has_images and not names_order(found.identity.preprocessing):
         yield "pixels", _OLDER_PIXELS
-    rows, shards = figures.count(found.rows, "row"), figures.count(found.shards, "shard")
+    rows, shards = units.count(found.rows, "row"), units.count(found.shards, "shard")
     yield "embedded", f"{rows} in {shards}, {units.size(found.size_bytes)}"
     if found.compaction == "writing":
         yield "compaction", f"not finished: `hanclip compact {found.uri}` goes on with it; readers see the old files"
@@ -83,7 +83,7 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
         yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while it lists"
     if found.earlier_runs:
         total = len(found.runs) + found.earlier_runs
-        yield "", f"and {figures.count(found.earlier_runs, 'earlier run')}; --runs {total} shows all"
+        yield "", f"and {units.count(found.earlier_runs, 'earlier run')}; --runs {total} shows all"
 
 
 def _parts(identity: Identity) -> Iterator[tuple[str, object]]:

@@ -10,9 +10,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from pipeline import units
 from pipeline.dataset.checks.verify import Report, verify
 
 _SHOWN = 20
@@ -32,7 +32,7 @@ def show_verify(out: str, as_json: bool) -> int:
 
 
 def _verified(report: Report) -> Iterator[tuple[str, object]]:
-    yield "dataset", f"{report.uri}, {figures.count(report.shards, 'shard')}"
+    yield "dataset", f"{report.uri}, {units.count(report.shards, 'shard')}"
     yield (
         "planned",
         (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
 from pipeline import units
 
@@ -15,11 +14,11 @@ def compact_facts(found: Mapping[str, Any]) -> Facts:
     ideal = f"{found['ideal_files']:,} would hold all rows, {found['target_rows']:,} in each"
     yield "files", f"{found['files']:,} -> {found['files_after']:,}; {ideal}"
     if found["replaced"]:
-        rows = figures.count(found["rows"], "row")
+        rows = units.count(found["rows"], "row")
         yield "rewritten", f"{found['replaced']:,} files with {rows} as {found['written']:,}"
         yield "bytes", f"{units.size(found['read_bytes'])} to read, {units.size(found['written_bytes'])} to write"
     if found["rows_dropped"]:
-        yield "left out", f"{figures.count(found['rows_dropped'], 'superseded row')}"
+        yield "left out", f"{units.count(found['rows_dropped'], 'superseded row')}"
     if found["resumed"]:
         yield "resumed", "an unfinished compaction, with the settings that it began with"
     if found["deleted"]:

@@ -45,7 +45,7 @@ def _cut(cut: Mapping[str, Any]) -> Iterator[str]:
         yield f"; {cut['equal']:,} rows have this very value and stay together"
     if cut["without_value"]:
         have, are = ("has", "is") if cut["without_value"] == 1 else ("have", "are")
-        yield f"; {figures.count(cut['without_value'], 'row')} {have} no {cut['column']} and {are} dropped"
+        yield f"; {units.count(cut['without_value'], 'row')} {have} no {cut['column']} and {are} dropped"
 
 
 def _written(kept: int, written: Mapping[str, Any]) -> Facts:
@@ -53,7 +53,7 @@ def _written(kept: int, written: Mapping[str, Any]) -> Facts:
         lost = f" ({figures.by_reason(written['reasons'])})" if written["failed"] else ""
         text = f"{kept:,} kept = {written['written']:,} written + {written['failed']:,} failed{lost}"
         yield "images", Marked(text, tone="warning" if written["failed"] else "")
-        tars = f"{figures.count(written['tars'], 'tar')}, {units.size(written['size_bytes'])}: "
+        tars = f"{units.count(written['tars'], 'tar')}, {units.size(written['size_bytes'])}: "
         yield "tars", Marked(tars, Code(written["uri"]))
     if "dataset" in written:
         yield "dataset", Marked(f"{written['written']:,} rows: ", Code(written["dataset"]))

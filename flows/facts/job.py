@@ -11,8 +11,8 @@ from flows.facts.run import excess_quarantine, vanished
 from flows.jobs.contract import JobState, JobStatus
 from flows.jobs.ids import attempt_of
 from flows.jobs.target import TargetConfig
-from flows.terminal import figures
 from flows.terminal.next_commands import retry_options
+from pipeline import units
 from pipeline.jobs.job import JobSummary, RunOutcome, StepOutcome
 from pipeline.jobs.progress import Summary
 from pipeline.stats import Stats, sum_skipped
@@ -137,7 +137,7 @@ def _data(job: JobSummary, whole: Summary | None) -> str:
         return "unchanged: no files were found" if job.runs else "complete: every row of the dataset was compared"
     quarantined = whole.stats.quarantined.total()
     if quarantined:
-        return f"complete, except {figures.count(quarantined, 'record')} in quarantine that could not be embedded"
+        return f"complete, except {units.count(quarantined, 'record')} in quarantine that could not be embedded"
     return "complete: every row of the source has an outcome"
 
 

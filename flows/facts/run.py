@@ -27,7 +27,7 @@ def run_facts(summary: Summary) -> Facts:
         if summary.examples:
             yield "for example", figures.examples(summary.examples)
     if stats.images_truncated:
-        yield "truncated", f"{figures.count(stats.images_truncated, 'JPEG')} that end too early, embedded as they are"
+        yield "truncated", f"{units.count(stats.images_truncated, 'JPEG')} that end too early, embedded as they are"
     if stats.texts:
         yield "long texts", figures.long_texts(stats)
     if stats.texts_unknown:
@@ -63,7 +63,7 @@ def left_out(skipped: Sequence[Skipped]) -> Facts:
 
 def vanished(rows: int) -> str:
     """`12 ids that the catalog no longer holds`."""
-    return f"{figures.count(rows, 'id')} that the catalog no longer holds"
+    return f"{units.count(rows, 'id')} that the catalog no longer holds"
 
 
 def excess_quarantine(share: float, limit: str) -> str:

@@ -33,6 +33,7 @@ from flows.scheduled.revival.policy import RevivalPolicy
 from flows.scheduled.revival.signs import server_time
 from flows.scheduled.revival.step import ReapStep, revive
 from flows.terminal import figures
+from pipeline import units
 
 DEFAULT_POLICY = RevivalPolicy()
 
@@ -73,7 +74,7 @@ def _stop_orphans(target: TargetConfig, grace_s: float, dry_run: bool) -> ReapSt
         logger.info("Stopping job %s: %s", job_id, why)
     failed = {} if dry_run else stop_all(backend, orphans, target)
     _table(found, dry_run, failed)
-    problem = f"{figures.count(len(failed), 'job')} not stopped: {next(iter(failed.values()))}" if failed else ""
+    problem = f"{units.count(len(failed), 'job')} not stopped: {next(iter(failed.values()))}" if failed else ""
     done = f"{len(found)} jobs alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
     return ReapStep(done, problem)
 

@@ -28,11 +28,6 @@ def share(part: float) -> str:
     return f"{part:.0%}".replace("%", " %")
 
 
-def count(number: int, thing: str) -> str:
-    """`1` -> `1 shard`, `1200` -> `1,200 shards`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def phase(doing: str, done: int, total: int | None) -> str:
     """`Comparing vectors, 3 of 12`, or `Reading rows, 1,200` where the total is not known."""
     return f"{doing}, {done:,} of {total:,}" if total else f"{doing}, {done:,}" if done else doing

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.curation.search import decoded, read_image
-from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
+from pipeline import units
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.find.picture import SamePicture, SoughtPicture, find_picture
@@ -48,7 +48,7 @@ def show_find(out: str, images: Sequence[str], settings: DedupSettings, model: s
 
 def _print(image: str, rows: Sequence[SamePicture]) -> None:
     console = Console(highlight=False)
-    console.print(plain(f"{image}: {figures.count(len(rows), 'row') if rows else 'not in the dataset'}", "bold"))
+    console.print(plain(f"{image}: {units.count(len(rows), 'row') if rows else 'not in the dataset'}", "bold"))
     if not rows:
         return
     table = Table(box=None, header_style="dim", padding=(0, 2))

@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from flows.terminal import figures
 from flows.terminal.bars import phase_spinner
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
@@ -28,6 +27,6 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
     gaps = f", {written.gaps:,} of them gaps: the page gives the reasons" if written.gaps else ""
     pairs = [
         ("report", f"{written.uri} ({units.size(written.size_bytes)}); open it in a browser"),
-        ("shows", f"{figures.count(written.rows, 'row')}, {figures.count(written.pictures, 'picture')}{gaps}"),
+        ("shows", f"{units.count(written.rows, 'row')}, {units.count(written.pictures, 'picture')}{gaps}"),
     ]
     Console(highlight=False).print(facts(pairs))

@@ -21,7 +21,7 @@ from rich.text import Text
 from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
-from pipeline import storage
+from pipeline import storage, units
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.search.exact import SEARCHED, SearchResult, search, vectors_of
 from pipeline.curation.vectors import Vectors, require_vectors
@@ -183,7 +183,7 @@ def _print_how(answer: SearchResult, seconds: float, wanted: SearchOptions) -> N
     how = f"{answer.by_index:,} of them by the index" if answer.by_index else "each compared"
     if answer.by_index == answer.rows > 0:
         how = "by the index"
-    summary = f"{figures.count(answer.rows, 'row')} searched in {figures.duration(seconds)}, {how}"
+    summary = f"{units.count(answer.rows, 'row')} searched in {figures.duration(seconds)}, {how}"
     console.print(Text(summary, style="dim"))
     for note in answer.notes:
         console.print(plain(note, "yellow"))

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from flows.scheduled.revival.judge import Action
 from flows.scheduled.revival.policy import RevivalPolicy
 from flows.scheduled.revival.watch import Finding, Watch
-from flows.terminal import figures
+from pipeline import units
 from pipeline.errors import RunError
 
 _DONE = {
@@ -49,7 +49,7 @@ def revive(policy: RevivalPolicy, dry_run: bool) -> ReapStep:
         create_table_artifact(table, key="reap-runs", description=f"Flow runs whose process was gone: {len(table)}")
     errors = [finding.error for finding in findings if finding.error]
     if errors:
-        problem = f"{figures.count(len(errors), 'flow run')} could not be changed: {errors[0]} {problem}".rstrip()
+        problem = f"{units.count(len(errors), 'flow run')} could not be changed: {errors[0]} {problem}".rstrip()
     return ReapStep(_sentence(findings, dry_run), problem)
 
 
