@@ -169,7 +169,7 @@ def test_a_crew_that_the_user_chose_keeps_its_size_whatever_joins_or_is_lost() -
 def test_no_actors_are_added_for_work_that_is_nearly_done() -> None:
     one, two = node("a", 8, 1), node("b", 8, 1)
     run = Run(one)
-    run.meter.rows_done = 10**6 - 300
+    run.meter.rows_done = 10**6 - 600
     assert run.on(one, two) == (7, 2, 1)
 
 
