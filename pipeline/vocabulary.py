@@ -113,6 +113,9 @@ UniqueIds = Literal["container", "row"]
 #: Kinds of vector index, see `pipeline.curation.search.index_files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 
+#: Which vectors are searched, see `pipeline.curation.search.sides`.
+Side = Literal["images", "texts"]
+
 #: Which partitions a backfill runs, see `pipeline.partitions.due`, and in which order.
 Reprocess = Literal["failed", "missing", "stale", "all"]
 Order = Literal["oldest", "newest"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.curation.dedup.settings import DedupSettings
     from pipeline.curation.export.options import ExportOptions
     from pipeline.curation.filter.settings import FilterSettings
+    from pipeline.curation.search.request import SearchRequest
 
 COMPACT: ModelOptions[CompactSettings] = ModelOptions(
     "pipeline.compaction.settings:CompactSettings", command="compact", metavars=METAVARS
@@ -44,4 +45,12 @@ FILTER: ModelOptions[FilterSettings] = ModelOptions(
     names={"form": "as"},
     metavars={**METAVARS, "where": "SQL", "rules": "FILE", "name": "NAME"},
     hidden=("dest",),  # a positional argument
+)
+SEARCH: ModelOptions[SearchRequest] = ModelOptions(
+    "pipeline.curation.search.request:SearchRequest",
+    command="search",
+    names={"searched": "in", "without": "not"},
+    shorts={"top": "-k"},
+    metavars={**METAVARS, "where": "SQL", "without": "QUERY"},
+    hidden=("queries",),  # positional arguments, and options for each kind
 )

@@ -37,6 +37,7 @@ class FieldOption:
         metavar: what stands for the value in the help; None for Typer's choice.
         limits: whether the help shows the limits of a number.
         switch: whether a flag has a hidden opposite, `--no-...`.
+        short: a letter that means the same, such as `-k`; empty for none.
     """
 
     path: str
@@ -46,6 +47,7 @@ class FieldOption:
     metavar: str | None
     limits: bool
     switch: bool
+    short: str = ""
 
     @property
     def flag(self) -> str:
@@ -64,7 +66,7 @@ class FieldOption:
             kind = str  # the help does not show the choices as Typer does: the model checks them
         limits = {k: getattr(m, a) for m in self.info.metadata for k, a in _LIMITS.items() if hasattr(m, a)}
         option = typer.Option(
-            self.flag,
+            *filter(None, (self.flag, self.short)),
             help=self._help(kind),
             show_default=False,
             rich_help_panel=self.panel,

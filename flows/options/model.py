@@ -34,6 +34,7 @@ class ModelOptions(Generic[M]):
         model: its address, `package.module:Class`.
         command: the command whose help a wrong value refers to.
         names: options that are not called like their field, by the path of the field.
+        shorts: letters that mean the same as an option, by the path of the field.
         panels: headings in the help, each by the first section or field below it.
         metavars: what stands for values in the help, by path or by type.
         limits: whether the help shows the limits of numbers, and Typer checks them.
@@ -45,6 +46,7 @@ class ModelOptions(Generic[M]):
     model: str
     command: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    shorts: Mapping[str, str] = field(default_factory=dict)
     panels: Mapping[str, str] = field(default_factory=dict)
     metavars: Mapping[Any, str] = field(default_factory=dict)
     limits: bool = True
@@ -76,7 +78,8 @@ class ModelOptions(Generic[M]):
                 continue
             metavar = self.metavars.get(path, self.metavars.get(option_type(info.annotation)[1]))
             name = self.names.get(path, path.rpartition(".")[2])
-            yield FieldOption(path, info, name, panel, metavar, self.limits, self.switches)
+            short = self.shorts.get(path, "")
+            yield FieldOption(path, info, name, panel, metavar, self.limits, self.switches, short)
 
     def about(self, path: str) -> str:
         """Description of a field, for one that is a positional argument."""

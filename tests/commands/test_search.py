@@ -241,6 +241,33 @@ def test_an_invalid_query_is_refused_with_its_cure(growing: Dataset, run: Run, a
     assert message in run("search", growing.uri, *argv, code=2)["message"]
 
 
+def test_queries_are_combined_with_a_condition_on_the_command_line(
+    growing: Dataset, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("--id", "item-00001", "--id", "item-00002", "--combine", "--where", "id < 'item-00009'", "-k", "3")
+    found = run("search", growing.uri, *argv, "--min-similarity", "-1")
+    [asked] = found["queries"]
+    assert (asked["kind"], asked["value"], found["rows"]) == ("combined", "item-00001 + item-00002", 9)
+    assert [part["value"] for part in asked["parts"]] == ["item-00001", "item-00002"]
+    query = unit_vectors(["item-00001", "item-00002"], 8, "image").mean(axis=0)
+    ids = [record.id for record in some_records(9) if record.id not in ("item-00001", "item-00002")]
+    cosines = unit_vectors(ids, 8, "image") @ (query / np.linalg.norm(query))
+    assert [hit["id"] for hit in asked["hits"]] == [ids[n] for n in np.argsort(-cosines)[:3]]
+    assert "A query is empty" in run("search", growing.uri, *argv, "--not", "\u200b", code=2)["message"]
+
+
+def test_texts_are_searched_indexed_and_ranked_where_there_are_no_images(tmp_path: Path, run: Run) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False))
+    commit(dataset, 1, some_records(50))
+    assert run("index", dataset.uri, "--kind", "flat")["vector"] == "text_embedding"
+    found = run("search", dataset.uri, "--id", "item-00001")
+    assert (found["in"], found["rows"], found["by_index"]) == ("texts", 50, 50)
+    ranked = run("similarity", dataset.uri, "--text-id", "item-00001", "--top", "11")["matches"]
+    assert [match["id"] for match in ranked[1:]] == [hit["id"] for hit in found["queries"][0]["hits"]]
+    refused = run("similarity", dataset.uri, "--image", "item-00001", code=2)["message"]
+    assert "had no images: leave --image out, and give a text with --text" in refused
+
+
 def test_checking_without_an_index_is_refused(growing: Dataset, run: Run) -> None:
     assert f"run `hanclip index {growing.uri}` first" in run("index", growing.uri, "--check", code=2)["message"]
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from flows.options.curation import SEARCH
+from flows.options.keywords import options
 from flows.options.shared import MEASURE, DatasetModel, Debug, Json, Output, examples
 from pipeline.errors import UsageError
-from pipeline.vocabulary import IndexKind
-
-
-class Side(StrEnum):
-    """Which vectors are searched."""
-
-    IMAGES = "images"
-    TEXTS = "texts"
-
-
-Searched = Annotated[Side, typer.Option("--in", help="Which vectors to search.")]
+from pipeline.vocabulary import IndexKind, Side
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +22,8 @@ def register(app: typer.Typer) -> None:
             "hanclip search out/ 红色连衣裙",
             "hanclip search out/ 红色连衣裙 高跟鞋 --top 20 --html found.html",
             "hanclip search out/ photo.jpg",
+            "hanclip search out/ photo.jpg 红色 --combine --not 高跟鞋",
+            "hanclip search out/ 红色连衣裙 --where \"vendor = 'twemoji'\" --min-similarity 0.3 --one-per-group",
             "hanclip search out/ --id shop/1234 --in texts",
         ),
     )(search)
@@ -40,6 +33,7 @@ def register(app: typer.Typer) -> None:
     )(index)
 
 
+@options(SEARCH)
 def search(
     out: Output,
     query: Annotated[
@@ -48,15 +42,13 @@ def search(
     text: Annotated[list[str] | None, typer.Option(help="Words to search for, whatever they look like.")] = None,
     image: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Image to search for; path or URL.")] = None,
     like: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="More like this row.")] = None,
-    searched: Searched = Side.IMAGES,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, max=1000, metavar="N", help="Rows to show a query.")] = 10,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare every row, even if there is an index.")] = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a page of the pictures found, on this machine.")
     ] = None,
     model: DatasetModel = None,
     as_json: Json = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Find the images, or texts, most like a text, an image or a row."""
     from flows.commands.curation import search as work  # keeps --help light
@@ -64,8 +56,9 @@ def search(
     if html is not None and "://" in html:
         raise UsageError(f"--html {html} is not a file on this machine: give a path, and copy the page from there.")
     asked = work.parse_queries(query or (), text or (), image or (), like or ())
-    page = None if html is None else Path(html)
-    work.show_search(out, asked, work.SearchOptions(searched.value, top, exact, page, model), as_json)
+    without = work.parse_plain(options.pop("not_") or ())
+    request = SEARCH.parsed(options, queries=asked, without=without)
+    work.show_search(out, request, None if html is None else Path(html), model, as_json)
 
 
 def index(
@@ -73,7 +66,10 @@ def index(
     kind: Annotated[
         IndexKind, typer.Option(help="ivf and hnsw compare with a part of the vectors, flat with all of them.")
     ] = "ivf",
-    searched: Searched = Side.IMAGES,
+    searched: Annotated[
+        Side | None,
+        typer.Option("--in", help="Which vectors to index: images or texts. If not given: images if there are any."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Build none: measure what the existing one finds.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -82,6 +78,6 @@ def index(
     from flows.commands.curation import index as work  # keeps --help light
 
     if check:
-        work.show_check(out, searched.value, as_json)
+        work.show_check(out, searched, as_json)
     else:
-        work.show_index(out, kind, searched.value, as_json)
+        work.show_index(out, kind, searched, as_json)

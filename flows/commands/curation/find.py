@@ -12,13 +12,13 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.curation.search import decoded, read_image
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
 from pipeline import units
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.find.picture import SamePicture, SoughtPicture, find_picture
+from pipeline.curation.search.queries import decoded, read_image
 from pipeline.curation.vectors import IMAGE, require_vectors
 from pipeline.dataset.dataset import Dataset
 

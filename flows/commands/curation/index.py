@@ -16,24 +16,27 @@ from flows.terminal.bars import phase_spinner
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts as panel
 from pipeline import units
-from pipeline.curation.search.exact import SEARCHED
+from pipeline.curation.search.sides import SEARCHED, side_of
+from pipeline.dataset.dataset import Dataset
 
 if TYPE_CHECKING:
     from pipeline.curation.search.index_files import IndexFacts
-    from pipeline.vocabulary import IndexKind
+    from pipeline.vocabulary import IndexKind, Side
 
 
-def show_index(out: str, kind: IndexKind, searched: str, as_json: bool) -> None:
+def show_index(out: str, kind: IndexKind, searched: Side | None, as_json: bool) -> None:
     """Build an index of the dataset at `out`."""
     from pipeline.curation.search.index import NEAREST, build  # needs the extra curate
 
+    side = side_of(Dataset.open(out), searched)
+
     with phase_spinner("Indexing") as on_phase:
-        facts = build(out, kind, SEARCHED[searched], on_phase)
+        facts = build(out, kind, SEARCHED[side], on_phase)
     if as_json:
         write_json("index", {"out": out, **facts.model_dump()})
         return
     pairs = [
-        ("index", f"{facts.kind} of {facts.rows:,} {searched}, {units.size(facts.size_bytes)}"),
+        ("index", f"{facts.kind} of {facts.rows:,} {side}, {units.size(facts.size_bytes)}"),
         ("finds", f"{_percent(facts.recall)} of the true {NEAREST} nearest" + _effort(facts)),
     ]
     _print_facts(pairs)
@@ -47,14 +50,14 @@ def _effort(facts: IndexFacts) -> str:
     return str(efforts.get(facts.kind, ""))
 
 
-def show_check(out: str, searched: str, as_json: bool) -> None:
+def show_check(out: str, searched: Side | None, as_json: bool) -> None:
     """Measure the index of the dataset at `out`."""
     # They need the extra curate.
     from pipeline.curation.search.index import NEAREST
     from pipeline.curation.search.index_check import check
 
     with Console(stderr=True).status("Comparing the index with every row"):
-        found = check(out, SEARCHED[searched])
+        found = check(out, SEARCHED[side_of(Dataset.open(out), searched)])
     if as_json:
         write_json("check", {"out": out, **asdict(found), "facts": found.facts.model_dump()})
         return

@@ -7,7 +7,7 @@ decimals, since float32 sums differ beyond that when computed in another order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix, require_vectors, vector_blocks
+from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.scratch.workspace import Workspace
-
-#: Vector columns by the name that a user types.
-SEARCHED = {"images": IMAGE, "texts": TEXT}
 
 #: Similarities are rounded to this many decimals.
 DECIMALS = 6
@@ -37,12 +34,16 @@ class Hit:
         id, source_fingerprint: key of the row.
         similarity: cosine to the query.
         text: the row's caption, None if it has none.
+        group: its group of duplicates; None if it has none, or if results were not grouped.
+        group_size: rows of that group; 1 without one.
     """
 
     id: str
     source_fingerprint: str
     similarity: float
     text: str | None
+    group: str | None = None
+    group_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,16 @@ class SearchResult:
 
 
 class TopHits:
-    """The `top` nearest rows of each of Q queries, among all rows added so far."""
+    """The `top` nearest rows of each of Q queries, among all rows added so far.
 
-    def __init__(self, queries: Vectors, top: int, exclude: Sequence[str | None] = ()) -> None:
+    Attributes:
+        needed: how many of the nearest rows hold them, whichever are left out.
+    """
+
+    def __init__(self, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()) -> None:
         self._queries, self._top = queries, top
-        self._exclude = tuple(exclude) or (None,) * len(queries)
+        self._exclude = tuple(exclude) or ((),) * len(queries)
+        self.needed = top + max(map(len, self._exclude), default=0)
         self.hits: list[list[Hit]] = [[] for _ in queries]
         self.rows = 0
 
@@ -75,7 +81,7 @@ class TopHits:
         """Compare B rows (`KEY`, optionally `text`) and their (B, D) vectors with every query."""
         self.rows += len(vectors)
         for number, similarities in enumerate(self._queries @ vectors.T):
-            self.merge(number, rows, top_positions(similarities, self._top + 1), similarities)
+            self.merge(number, rows, top_positions(similarities, self.needed), similarities)
 
     def merge(
         self, query: int, rows: pa.Table, positions: npt.NDArray[np.intp], similarities: npt.NDArray[np.float32]
@@ -83,7 +89,7 @@ class TopHits:
         """Merge the rows at `positions` into the hits of one query."""
         chosen = rows.take(pa.array(positions)).to_pylist()
         found = [_hit(row, value) for row, value in zip(chosen, similarities[positions].tolist(), strict=True)]
-        merged = [*self.hits[query], *(hit for hit in found if hit.id != self._exclude[query])]
+        merged = [*self.hits[query], *(hit for hit in found if hit.id not in self._exclude[query])]
         self.hits[query] = sorted(merged, key=lambda hit: (-hit.similarity, hit.id))[: self._top]
 
 
@@ -100,7 +106,7 @@ def top_positions(similarities: npt.NDArray[np.float32], top: int) -> npt.NDArra
 
 
 def search(
-    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[str | None] = ()
+    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[Collection[str]] = ()
 ) -> SearchResult:
     """Compare every row of the dataset at `out` with the (Q, D) `queries`.
 
@@ -109,7 +115,7 @@ def search(
         queries: unit vectors.
         top: how many rows to find per query.
         vector: column to search.
-        exclude: for each query an id to leave out, such as that of the row whose vector it is.
+        exclude: for each query the ids to leave out, such as those of the rows that it is made of.
 
     Raises:
         UsageError: the dataset has no such vectors.
@@ -118,6 +124,26 @@ def search(
     hits = TopHits(queries, top, exclude)
     for block in vector_blocks(out, vector, text_columns(Dataset.open(out))):
         hits.add(block.rows, block.vectors)
+    return SearchResult(hits.hits, hits.rows)
+
+
+def search_selected(
+    dataset: Dataset,
+    keys: str,
+    queries: Vectors,
+    top: int,
+    vector: str = IMAGE,
+    exclude: Sequence[Collection[str]] = (),
+) -> SearchResult:
+    """Compare the current rows whose keys are in the local Parquet file `keys`; otherwise like `search`."""
+    hits, columns = TopHits(queries, top, exclude), [*KEY, *text_columns(dataset)]
+    with Workspace() as work:
+        current = CurrentRows(dataset, work)
+        work.view("selected", keys)
+        sql = f"SELECT place FROM rows SEMI JOIN selected USING ({', '.join(KEY)})"
+        for table in current.read([*columns, vector], sql):
+            table = table.filter(table[vector].is_valid())
+            hits.add(table.select(columns), matrix(table[vector]))
     return SearchResult(hits.hits, hits.rows)
 
 

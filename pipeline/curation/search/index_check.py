@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pipeline.curation.search.exact import SearchResult, search
 from pipeline.curation.search.index import NEAREST, sample_queries
 from pipeline.curation.search.index_files import IndexFacts, read_facts
+from pipeline.curation.search.sides import index_command
 from pipeline.curation.search.with_index import search_index
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
@@ -51,13 +52,14 @@ def check(out: str, vector: str) -> IndexCheck:
     dataset = Dataset.open(out)
     facts = read_facts(dataset.uri, vector)
     if facts is None:
-        raise UsageError(f"{out} has no index over {vector}: run `hanclip index {out}` first.")
+        raise UsageError(f"{out} has no index over {vector}: run `{index_command(dataset, vector)}` first.")
     queries = sample_queries(dataset, vector, _QUERIES, seed=1)
     begun = time.perf_counter()
     found = search_index(out, queries, NEAREST, vector)
     index_s = time.perf_counter() - begun
     if found is None:
-        raise UsageError(f"The index over {vector} of {out} is too old to use: run `hanclip index {out}`.")
+        cure = f"run `{index_command(dataset, vector)}`"
+        raise UsageError(f"The index over {vector} of {out} is too old to use: {cure}.")
     begun = time.perf_counter()
     truth = search(out, queries, NEAREST, vector)
     exact_s = time.perf_counter() - begun

@@ -19,6 +19,7 @@ from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import TIE, SearchResult, TopHits, search, text_columns
 from pipeline.curation.search.index_files import IndexFacts, load, map_uri, read_facts, set_effort, state_of
+from pipeline.curation.search.sides import index_command
 from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.outcomes import read_rows
@@ -39,7 +40,9 @@ class _Changes:
     added: list[tuple[pa.Table, Vectors]]
 
 
-def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[str | None] = ()) -> SearchResult:
+def find(
+    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[Collection[str]] = ()
+) -> SearchResult:
     """Like `exact.search`, but with the index if it is usable.
 
     Raises:
@@ -50,14 +53,15 @@ def find(out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Seq
     if found is not None:
         return found
     result = search(out, queries, top, vector, exclude)
-    if read_facts(Dataset.open(out).uri, vector) is None:
+    dataset = Dataset.open(out)
+    if read_facts(dataset.uri, vector) is None:
         return result
-    note = f"the index is out of date, so every row was compared: run `hanclip index {out}`"
+    note = f"the index is out of date, so every row was compared: run `{index_command(dataset, vector)}`"
     return replace(result, notes=(note,))
 
 
 def search_index(
-    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[str | None] = ()
+    out: str, queries: Vectors, top: int, vector: str = IMAGE, exclude: Sequence[Collection[str]] = ()
 ) -> SearchResult | None:
     """Like `exact.search`, but with the index; None if there is none, or if it is too old to use.
 
@@ -68,7 +72,7 @@ def search_index(
     facts = read_facts(dataset.uri, vector)
     while facts is not None:
         try:
-            return _search(dataset, facts, TopHits(queries, top, exclude), queries, top)
+            return _search(dataset, facts, TopHits(queries, top, exclude), queries)
         except (NotFoundError, RunError):
             now = read_facts(dataset.uri, vector)
             if now == facts:
@@ -77,16 +81,17 @@ def search_index(
     return None
 
 
-def _search(dataset: Dataset, facts: IndexFacts, hits: TopHits, queries: Vectors, top: int) -> SearchResult | None:
+def _search(dataset: Dataset, facts: IndexFacts, hits: TopHits, queries: Vectors) -> SearchResult | None:
     changes = _Changes(frozenset(), []) if facts.state == state_of(dataset) else _changes(dataset, facts)
     if changes is None:
         return None
-    similarities, found = _nearest(load(dataset.uri, facts), facts, queries, top + len(changes.stale) + 1)
+    similarities, found = _nearest(load(dataset.uri, facts), facts, queries, hits.needed + len(changes.stale))
     _merge(hits, map_uri(dataset.uri, facts), similarities, found, changes.stale)
     for rows, vectors in changes.added:
         hits.add(rows, vectors)
     newer = "row is" if hits.rows == 1 else "rows are"
-    notes = (f"{hits.rows:,} {newer} not in the index yet: run `hanclip index {dataset.uri}`",) if hits.rows else ()
+    cure = f"run `{index_command(dataset, facts.vector)}`"
+    notes = (f"{hits.rows:,} {newer} not in the index yet: {cure}",) if hits.rows else ()
     covered = facts.rows - len(changes.stale)
     return SearchResult(hits.hits, covered + hits.rows, covered, notes)
 
@@ -129,7 +134,8 @@ def _changes(dataset: Dataset, facts: IndexFacts) -> _Changes | None:
         try:
             work.register("indexed", pads.dataset(path, filesystem=filesystem))
         except OSError as error:
-            raise RunError(f"The index cannot be read ({error}): run `hanclip index {dataset.uri}` again.") from error
+            cure = f"run `{index_command(dataset, facts.vector)}` again"
+            raise RunError(f"The index cannot be read ({error}): {cure}.") from error
         keys = ", ".join(KEY)
         stale = work.rows(f"SELECT {keys} FROM indexed ANTI JOIN rows USING ({keys}) LIMIT {_MOST_STALE + 1}")
         added = f"SELECT place FROM rows ANTI JOIN indexed USING ({keys})"

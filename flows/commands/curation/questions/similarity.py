@@ -17,11 +17,12 @@ from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
 from pipeline.curation.classify.labels import read_lines
 from pipeline.curation.encoder import encoder_of
+from pipeline.curation.search.sides import SEARCHED, side_of
 from pipeline.curation.similarity.query import Match, Scale, measure, rank_stored, rank_texts, stored
 from pipeline.curation.similarity.request import SimilarityRequest
-from pipeline.curation.vectors import IMAGE, TEXT, Vectors, require_vectors
+from pipeline.curation.vectors import IMAGE, TEXT, Vectors
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import ConfigError, NotFoundError
+from pipeline.errors import ConfigError, NotFoundError, UsageError
 from pipeline.sources.texts import is_blank
 
 
@@ -44,7 +45,8 @@ def answer(out: str, question: SimilarityRequest, as_json: bool) -> None:
             "or add --image."
         )
     dataset = Dataset.open(out)
-    require_vectors(dataset, IMAGE)
+    if question.image is not None and IMAGE not in dataset.identity.vector_columns:
+        raise UsageError(f"The records of {dataset.uri} had no images: leave --image out, and give a text with --text.")
     with nullcontext() if as_json else Console(stderr=True).status("Comparing stored vectors"):
         scale = measure(dataset, [*([] if question.image is None else [question.image]), *question.text_id])
         texts = _texts(dataset, scale, question, given)
@@ -58,7 +60,7 @@ def answer(out: str, question: SimilarityRequest, as_json: bool) -> None:
 
 def _rank(dataset: Dataset, scale: Scale, question: SimilarityRequest, texts: EncodedTexts) -> list[Match]:
     if question.image is None:
-        return rank_stored(dataset, scale, texts.vectors[0], IMAGE, question.top)
+        return rank_stored(dataset, scale, texts.vectors[0], SEARCHED[side_of(dataset, None)], question.top)
     image, _ = stored(dataset, question.image, scale.survey.states[question.image], IMAGE)
     if texts.texts:
         return rank_texts(scale, image, texts.texts, texts.vectors)[: question.top]

@@ -1,0 +1,135 @@
+"""Runs a search: from a dataset and a request to the rows that were found.
+
+In: a dataset and a `SearchRequest`. Out: a `SearchAnswer`, with a list of hits for each search. Nothing is written or
+printed, and a caller that has the model in memory passes it. Rows that meet a condition are compared one by one, with
+or without an index: the nearest among them may be far behind those that an index would look at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.curation.encoder import encoder_of
+from pipeline.curation.filter.filtering import filtering
+from pipeline.curation.filter.judge import FAILED
+from pipeline.curation.filter.rules import WHERE, FilterRule
+from pipeline.curation.search.exact import SearchResult, search, search_selected
+from pipeline.curation.search.groups import duplicate_groups
+from pipeline.curation.search.queries import AskedQuery, QueryEncoder, asked_for, combined
+from pipeline.curation.search.request import SearchRequest
+from pipeline.curation.search.sides import SEARCHED, side_of
+from pipeline.curation.vectors import KEY, Vectors
+from pipeline.dataset.dataset import Dataset
+from pipeline.phases import OnPhase, ignore
+from pipeline.vocabulary import Side
+
+if TYPE_CHECKING:
+    from pipeline.model.chinese_clip import ChineseClip
+
+#: Finds so many nearest rows of each query.
+_Search = Callable[[int], SearchResult]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """The result of a request.
+
+    Attributes:
+        out: the dataset.
+        side: what was searched.
+        asked: the searches, in the order of `result.hits`.
+        result: what they found.
+        search_s: seconds that the searches took, without loading the model.
+    """
+
+    out: str
+    side: Side
+    asked: tuple[AskedQuery, ...]
+    result: SearchResult
+    search_s: float
+
+
+def search_dataset(
+    out: str,
+    request: SearchRequest,
+    load: Callable[[], ChineseClip] | None = None,
+    read: Callable[[str], bytes] | None = None,
+    on_phase: OnPhase = ignore,
+) -> SearchAnswer:
+    """Search the dataset at `out`.
+
+    Args:
+        out: the dataset.
+        request: what to search for.
+        load: gives the dataset's model; called only for queries that must be encoded. Without it the model is loaded.
+        read: gives the bytes of an image by the value of its query. Without it they are read from that address.
+        on_phase: reports what is being done.
+
+    Raises:
+        UsageError: a query, the condition or an option does not fit the dataset, or a table that is needed is missing
+            or stale.
+        IdentityError, ModelError: there is no dataset, or its model is not to be had.
+        StorageError, RunError: something cannot be read.
+    """
+    dataset = Dataset.open(out)
+    side = side_of(dataset, request.searched)
+    vector, asked = SEARCHED[side], asked_for(request)
+    on_phase("Loading the dataset's model", 0, None)
+    encoder = QueryEncoder(dataset.uri, vector, load or partial(encoder_of, out), read)
+    vectors = encoder.encode([part for one in asked for part in (*one.parts, *one.without)])
+    queries = np.stack([combined(one, vectors) for one in asked])
+    on_phase("Searching", 0, None)
+    began_s = time.perf_counter()
+    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked])
+    return SearchAnswer(dataset.uri, side, tuple(asked), result, time.perf_counter() - began_s)
+
+
+def search_vectors(
+    dataset: Dataset, request: SearchRequest, queries: Vectors, vector: str, exclude: list[frozenset[str]]
+) -> SearchResult:
+    """The hits of the (Q, D) unit vectors `queries`; those of each leave out the ids in `exclude`."""
+    with _searching(dataset, request, queries, vector, exclude) as find:
+        if request.one_per_group:
+            with duplicate_groups(dataset) as groups:
+                found = groups.best(find, request.top)
+        else:
+            found = find(request.top)
+    if request.min_similarity is None:
+        return found
+    least = request.min_similarity
+    return replace(found, hits=[[hit for hit in hits if hit.similarity >= least] for hits in found.hits])
+
+
+@contextmanager
+def _searching(
+    dataset: Dataset, request: SearchRequest, queries: Vectors, vector: str, exclude: list[frozenset[str]]
+) -> Iterator[_Search]:
+    """Gives a search of the rows that meet the condition of the request."""
+    if request.where is None:
+        yield lambda top: _search_all(dataset, request, queries, top, vector, exclude)
+        return
+    rule = FilterRule(WHERE, request.where)
+    with filtering(dataset.uri, [rule], None, ignore, limit_s=request.time_limit_s) as (_, work):
+        keys = work.path("matching.parquet")
+        work.copy(f"SELECT {', '.join(KEY)} FROM judged WHERE {FAILED} = 0", keys)
+        yield lambda top: search_selected(dataset, keys, queries, top, vector, exclude)
+
+
+def _search_all(
+    dataset: Dataset, request: SearchRequest, queries: Vectors, top: int, vector: str, exclude: list[frozenset[str]]
+) -> SearchResult:
+    if not request.exact:
+        try:
+            from pipeline.curation.search.with_index import find
+        except ModuleNotFoundError:  # faiss is in the extra `curate`, and only an index needs it
+            pass
+        else:
+            return find(dataset.uri, queries, top, vector, exclude)
+    return search(dataset.uri, queries, top, vector, exclude)
