@@ -15,6 +15,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.values.hf import hf_table
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.errors import NotFoundError, UsageError
@@ -43,7 +44,7 @@ def export(request: ExportRequest) -> Exported:
     for number, table in enumerate(parts):
         with staged_file(_uri(request, number)) as path:
             pq.write_table(
-                table,
+                hf_table(table),
                 path,
                 compression="zstd",
                 row_group_size=parts.group_rows,

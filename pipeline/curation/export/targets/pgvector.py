@@ -12,34 +12,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.curation.export.cells import plain_columns, plain_type
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.values.pgvector import copy_line, literals, sql_types
 from pipeline.curation.vectors import matrix
 
 _ROWS = 4096
-_SMALL, _WHOLE, _LARGE = "smallint", "integer", "bigint"
-_TYPES = {
-    pa.bool_(): "boolean",
-    pa.int8(): _SMALL,
-    pa.uint8(): _SMALL,
-    pa.int16(): _SMALL,
-    pa.uint16(): _WHOLE,
-    pa.int32(): _WHOLE,
-    pa.uint32(): _LARGE,
-    pa.int64(): _LARGE,
-    pa.float16(): "real",
-    pa.float32(): "real",
-    pa.float64(): "double precision",
-    pa.string(): "text",
-}
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
 
 
 def export(request: ExportRequest) -> Exported:
@@ -65,16 +48,9 @@ def _uri(request: ExportRequest, number: int) -> str:
 def _lines(table: pa.Table, parts: Parts) -> Iterator[str]:
     for at in range(0, table.num_rows, _ROWS):
         some = table.slice(at, _ROWS)
-        scalars = plain_columns(some.select(parts.scalars))
-        columns = [[_cell(value) for value in scalars[name].to_pylist()] for name in parts.scalars]
+        columns = literals(some.select(parts.scalars))
         columns += [[_vector(value) for value in matrix(some[name]).tolist()] for name in parts.vectors]
-        yield from ("\t".join(cells) + "\n" for cells in zip(*columns, strict=True))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    return value.translate(_ESCAPES) if isinstance(value, str) else str(value)
+        yield from map(copy_line, zip(*columns, strict=True))
 
 
 def _vector(values: list[float]) -> str:
@@ -83,7 +59,7 @@ def _vector(values: list[float]) -> str:
 
 def _script(parts: Parts, files: list[str]) -> str:
     names = [*parts.scalars, *parts.vectors]
-    kinds = [_TYPES[plain_type(parts.schema.field(name).type)] for name in parts.scalars]
+    kinds = [*sql_types(pa.schema([parts.schema.field(name) for name in parts.scalars])).values()]
     kinds += [f"vector({parts.dim})"] * len(parts.vectors)
     columns = [f"    {_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
     columns[0] += " PRIMARY KEY"

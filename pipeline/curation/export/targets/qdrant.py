@@ -4,8 +4,7 @@
     collection.json       the request body that creates the collection
 
 Qdrant accepts integers or UUIDs as ids. A point's id is the version 5 UUID of the record's id, the same in every
-export, so loading again overwrites points and never duplicates them. The payload holds the record's id. NaN and
-infinities become null, since JSON has neither.
+export, so loading again overwrites points and never duplicates them. The payload holds the record's id.
 """
 
 from __future__ import annotations
@@ -13,16 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from math import isfinite
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.curation.export.cells import plain_columns
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
+from pipeline.curation.export.values.qdrant import payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.storage import write_lines
 
@@ -42,11 +39,6 @@ def export(request: ExportRequest) -> Exported:
     return Exported({storage.join(request.dest, "points-*.jsonl"): parts.rows}, parts.left_out)
 
 
-def point_id(record_id: str) -> str:
-    """The id of the point of a record."""
-    return str(uuid5(NAMESPACE_OID, record_id))
-
-
 def _uri(request: ExportRequest, number: int) -> str:
     return storage.join(request.dest, f"points-{number:05d}.jsonl")
 
@@ -54,14 +46,7 @@ def _uri(request: ExportRequest, number: int) -> str:
 def _points(table: pa.Table, parts: Parts) -> Iterator[dict[str, Any]]:
     for at in range(0, table.num_rows, _ROWS):
         some = table.slice(at, _ROWS)
-        payloads = plain_columns(some.select(parts.scalars)).to_pylist()
         columns = [matrix(some[name]).tolist() for name in parts.vectors]
-        for payload, *vectors in zip(payloads, *columns, strict=True):
+        for payload, *vectors in zip(payloads(some.select(parts.scalars)), *columns, strict=True):
             named = dict(zip(parts.vectors, vectors, strict=True))
-            yield {"id": point_id(payload["id"]), "vector": named, "payload": _finite(payload)}
-
-
-def _finite(payload: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not isfinite(value) else value for name, value in payload.items()
-    }
+            yield {"id": point_id(payload["id"]), "vector": named, "payload": payload}

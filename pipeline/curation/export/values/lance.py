@@ -1,0 +1,32 @@
+"""Converts columns to Lance, which stores Arrow types: values stay as they are, but for the types that it lacks.
+
+In: columns of a dataset. Out: the same values, in the types that Lance stores. Lists of a fixed length hold numbers in
+Lance; other lists of a fixed length become lists.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipeline.curation.export.values.retyping import retyped, retyped_schema, retyped_type, widely_known
+
+
+def lance_table(table: pa.Table) -> pa.Table:
+    """The rows in the types that Lance stores."""
+    return retyped(table, _rule)
+
+
+def lance_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of `lance_table`."""
+    return retyped_schema(schema, _rule)
+
+
+def type_name(kind: pa.DataType) -> str:
+    """The Arrow type in which Lance stores values of an Arrow type."""
+    return str(retyped_type(kind, _rule))
+
+
+def _rule(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(kind) and not pa.types.is_primitive(kind.value_type):
+        return pa.list_(kind.value_field)
+    return widely_known(kind)
