@@ -49,7 +49,8 @@ def reserve(size: CrewSize) -> Reservation:
 def decoders(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize, places: Reservation) -> Pool:
     """Actors that read and decode the plan's source; not started yet."""
     variables = HeaderVariables.of(config.source.http_headers)
-    arguments = (plan.source, config.image, model.image_size, variables, pixel_makers())
+    columns = plan.dataset.identity.own_columns.decoded
+    arguments = (plan.source, config.image, model.image_size, columns, variables, pixel_makers())
     make = _maker(Decoder, arguments, num_cpus=size.cpus_per_decoder, max_concurrency=_DECODER_CALLS)
     return Pool("decoder", size.decoders, make, Depth(_DECODER_CALLS), _decoder_asks(size), places.place("decoder"))
 

@@ -24,7 +24,7 @@ from pipeline.config import ImageConfig
 from pipeline.credentials.headers import HeaderVariables
 from pipeline.dataset.footer import NOT_USED, encode_footer
 from pipeline.dataset.plan_files import read_records
-from pipeline.dataset.schema import QUARANTINE, quarantine_row, rows_schema
+from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.errors import HanclipError, ImageError, UnavailableError
 from pipeline.images.decode import DecodedImage, decode
 from pipeline.images.makers import pixel_makers, require_same_pixels
@@ -46,6 +46,7 @@ class Decoder:
         source: the planned source, from which a reader is made.
         limits: limits on images.
         image_size: N of the (B, N, N, 3) pixels.
+        columns: what to find in a record, see `OwnColumns.decoded`.
         variables: environment variables of the driver that the source's headers need.
         driver: what makes pixels on the driver's machine, for a comparison; from `pixel_makers`.
     """
@@ -55,6 +56,7 @@ class Decoder:
         source: SourceSpec,
         limits: ImageConfig,
         image_size: int,
+        columns: pa.Schema,
         variables: HeaderVariables | None = None,
         driver: Mapping[str, str] | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class Decoder:
         self._variables = variables or HeaderVariables()
         self._driver = driver
         self._makers = pixel_makers() if source.has_images else dict.fromkeys(pixel_makers(), NOT_USED)
-        self._own = rows_schema(source.has_images, source.has_texts, pa.schema([]))
+        self._own = columns
         self._decoding = threading.Lock()
         self._records = lru_cache(maxsize=4)(read_records)
 
@@ -219,5 +221,6 @@ def _describe(rows: Sequence[dict[str, Any]], good: Sequence[RawRecord]) -> list
             row["image_pixels_xxh128"] = image.pixels_xxh128()
             row["image_width"], row["image_height"] = image.width, image.height
             row["image_blank_rows"] = image.blank_rows()
+            row["image_bytes"] = len(one.image)
             images.append(image)
     return images

@@ -21,12 +21,12 @@ import pyarrow as pa
 from actors.machine.allocator import collection_paused, keep_freed_memory
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import decode_footer, encode_footer
-from pipeline.dataset.schema import QUARANTINE, embeddings_schema, quarantine_row
+from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.errors import DeviceLostError, ModelError
 from pipeline.model.checkpoints import resolve
 from pipeline.records import EmbeddingBatch, Failure, ImageBatch
 from pipeline.stats import BusyClock, Stats
-from pipeline.vocabulary import RESERVED_COLUMNS, Reason, Stage
+from pipeline.vocabulary import Reason, Stage
 
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
@@ -202,10 +202,7 @@ class Embedder:
             if images is not None:
                 similarity = np.einsum("bd,bd->b", images, vectors, dtype=np.float32)
                 columns["similarity"] = pa.array(similarity, mask=~present)
-        extra = pa.schema([column for column in rows.schema if column.name not in RESERVED_COLUMNS])
-        schema = embeddings_schema(images is not None, texts is not None, extra, self._clip.dim)
-        table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-        table = table.replace_schema_metadata(encode_footer(self._metadata | decode_footer(rows.schema.metadata)))
+        table = pa.table(columns, metadata=encode_footer(self._metadata | decode_footer(rows.schema.metadata)))
         return (table, rows.slice(0, 0)) if finite.all() else (_where(table, finite), _where(rows, ~finite))
 
 

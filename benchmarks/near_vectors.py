@@ -96,6 +96,7 @@ def _rows(first: int, vectors: Vectors) -> pa.Table:
             "image_width": pa.repeat(pa.scalar(640, pa.int32()), len(digests)),
             "image_height": pa.repeat(pa.scalar(480, pa.int32()), len(digests)),
             "image_blank_rows": pa.repeat(pa.scalar(0, pa.float32()), len(digests)),
+            "image_bytes": pa.repeat(pa.scalar(100_000, pa.int64()), len(digests)),
             "image_embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIM),
             "source_fingerprint": digests,
         }

@@ -66,7 +66,7 @@ class ImageBatch:
     """Decoded records of one chunk.
 
     Attributes:
-        rows: B rows of `schema.rows_schema`, in plan order.
+        rows: B rows of `schema.OwnColumns.decoded` and of the source, in plan order.
         pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None if the source has no images.
         quarantine: rows of `schema.QUARANTINE` for the records of the chunk that failed.
     """
@@ -81,7 +81,7 @@ class ImageBatch:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingBatch:
-    """Embedded records of one chunk: B rows of `schema.embeddings_schema` in float32, and its quarantine."""
+    """Embedded records of one chunk: B rows of a dataset with float32 vectors, and its quarantine."""
 
     table: pa.Table
     quarantine: pa.Table

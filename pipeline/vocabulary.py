@@ -10,7 +10,7 @@ from typing import Literal
 
 #: Increased when files get columns, or when a reader of the previous version would misread them. A dataset keeps the
 #: version that it was made with.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Stage(StrEnum):
@@ -87,6 +87,7 @@ RESERVED_COLUMNS = (
     "image_width",
     "image_height",
     "image_blank_rows",
+    "image_bytes",
     "text",
     "image_embedding",
     "text_embedding",

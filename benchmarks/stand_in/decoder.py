@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from benchmarks.stand_in.device import IMAGES_PER_S, sleep_until
 from pipeline import storage
 from pipeline.dataset.footer import encode_footer
-from pipeline.dataset.schema import QUARANTINE, rows_schema
+from pipeline.dataset.schema import QUARANTINE
 from pipeline.images.makers import pixel_makers
 from pipeline.records import ImageBatch, Shard
 from pipeline.sources import SourceSpec
@@ -30,14 +30,15 @@ _FOUND: dict[str, object] = {
     "image_width": 640,
     "image_height": 480,
     "image_blank_rows": 0.0,
+    "image_bytes": 100_000,
 }
 
 
 class StandInDecoder:
     """See `actors.decoder.Decoder`; like there, one of two calls in flight decodes."""
 
-    def __init__(self, source: SourceSpec, limits: object, image_size: int, *_: object) -> None:
-        self._schema = rows_schema(source.has_images, source.has_texts, pa.schema([]))
+    def __init__(self, source: SourceSpec, limits: object, image_size: int, columns: pa.Schema, *_: object) -> None:
+        self._schema = columns
         self._image_size = image_size
         self._decoding = threading.Lock()
         self._due_s = 0.0

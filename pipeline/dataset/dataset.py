@@ -123,8 +123,7 @@ class Dataset:
         Args:
             shard_id: the planned id.
             run_date: the date that it was planned with, YYYY-MM-DD.
-            table: rows of the identity's schema, vectors in float32; any column order. Columns of later versions than
-                the dataset's are left out.
+            table: rows of the identity's schema, vectors in float32; any column order.
             quarantine: rows of `schema.QUARANTINE`.
             provenance: what the footer holds besides the identity.
 
@@ -140,8 +139,7 @@ class Dataset:
         attempt = secrets.token_hex(4)
         aside = layout.quarantine_uri(self.uri, run_date, shard_id, attempt)
         footer = footer_entries(self.identity, provenance, shard_id, attempt, rows)
-        known = table.drop_columns([name for name in table.column_names if name in self.identity.later_columns])
-        data = encode(_conform(known, self.identity.schema, shard_id), footer)
+        data = encode(_conform(table, self.identity.schema, shard_id), footer)
         written = len(data)
         if quarantine.num_rows:
             failed = encode(_conform(quarantine, schema.QUARANTINE, shard_id), {})

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.config import RunConfig
 from pipeline.dataset.parts import UNRECORDED, ModelFacts, ModelParts, part_differences
-from pipeline.dataset.schema import embeddings_schema
+from pipeline.dataset.schema import OwnColumns
 from pipeline.errors import IdentityError
 from pipeline.images.preprocessing import may_continue
 from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
@@ -29,8 +29,6 @@ from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
 #: The fields that must agree, in the order in which differences are reported, each with its cure.
 _OTHER_OUT = "write to another OUT"
 _MODEL_CURE = "write to another OUT, or use the model that the dataset was made with"
-#: The version in which a column came.
-_SINCE = {"image_blank_rows": 2}
 _TRUNCATE: TextOverflow = "truncate"
 _COMPARED = {
     "format_version": _OTHER_OUT,
@@ -102,16 +100,15 @@ class Identity:
         return int((self.model_parts or UNRECORDED)["context_length"])
 
     @property
-    def schema(self) -> pa.Schema:
-        """Schema of the embeddings files: the columns that the dataset's version has."""
-        dtype = pa.type_for_alias(self.embedding_dtype)
-        newest = embeddings_schema(self.has_images, self.has_texts, self.extra, self.dim, dtype)
-        return pa.schema([column for column in newest if column.name not in self.later_columns])
+    def own_columns(self) -> OwnColumns:
+        """The columns that are not the source's."""
+        return OwnColumns(self.has_images, self.has_texts, self.format_version)
 
     @property
-    def later_columns(self) -> frozenset[str]:
-        """Columns that came after the dataset's version. It never gets them: readers expect the same in every file."""
-        return frozenset(name for name, version in _SINCE.items() if version > self.format_version)
+    def schema(self) -> pa.Schema:
+        """Schema of the embeddings files: the columns that the dataset's version has."""
+        own = self.own_columns.embedded(self.dim, pa.type_for_alias(self.embedding_dtype))
+        return pa.schema([*own, *self.extra])
 
     @property
     def vector_columns(self) -> tuple[str, ...]:

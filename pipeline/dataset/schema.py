@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.records import Failure
+from pipeline.vocabulary import FORMAT_VERSION
 
 #: Characters of `detail` that are stored: a decoder or a store may report pages.
 _DETAIL_CHARACTERS = 500
+#: The version in which a column came.
+_SINCE = {"image_blank_rows": 2, "image_bytes": 3}
 
 QUARANTINE = pa.schema(
     [
@@ -52,11 +57,56 @@ def quarantine_row(
     }
 
 
-def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schema:
-    """Columns of a batch of decoded records: those of the embeddings files without vectors and similarity."""
-    fields = [pa.field("id", pa.string(), nullable=False), pa.field("source_fingerprint", pa.string(), nullable=False)]
-    if has_images:
-        fields += [
+@dataclass(frozen=True, slots=True)
+class OwnColumns:
+    """The columns that hanclip writes to a dataset, besides those of its source.
+
+    Attributes:
+        has_images: there are images; without them there are no image columns.
+        has_texts: there are texts; without them there are no text columns.
+        format_version: of the dataset. Columns that came later are never added: readers expect the same in every file.
+    """
+
+    has_images: bool
+    has_texts: bool
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def decoded(self) -> pa.Schema:
+        """What decoders find in a record, before vectors are made."""
+        fields = [pa.field("id", pa.string(), nullable=False)]
+        fields.append(pa.field("source_fingerprint", pa.string(), nullable=False))
+        if self.has_images:
+            fields += self._of_images()
+        if self.has_texts:
+            fields.append(pa.field("text", pa.string()))
+        return pa.schema(fields)
+
+    def embedded(self, dim: int, embedding_dtype: pa.DataType | None = None) -> pa.Schema:
+        """The columns of the embeddings files.
+
+        Args:
+            dim: length D of a vector.
+            embedding_dtype: element type of a vector; float32 by default.
+        """
+        vector = pa.list_(pa.field("item", embedding_dtype or pa.float32(), nullable=False), dim)
+        id_, fingerprint, *found = self.decoded
+        fields = [id_, *found]
+        if self.has_images:
+            fields.append(pa.field("image_embedding", vector, nullable=False))
+        if self.has_texts:
+            fields.append(pa.field("text_embedding", vector))
+        if self.has_images and self.has_texts:
+            fields.append(pa.field("similarity", pa.float32()))
+        return pa.schema([*fields, fingerprint])
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Names that hanclip uses in other datasets and not in this one, where they are free for the source's."""
+        return frozenset(name for name, version in _SINCE.items() if version > self.format_version)
+
+    def _of_images(self) -> Iterator[pa.Field]:
+        newest = (
             pa.field("image_uri", pa.string()),
             pa.field("image_sha256", pa.string(), nullable=False),
             pa.field("image_phash", pa.uint64(), nullable=False),
@@ -64,38 +114,9 @@ def rows_schema(has_images: bool, has_texts: bool, extra: pa.Schema) -> pa.Schem
             pa.field("image_width", pa.int32(), nullable=False),
             pa.field("image_height", pa.int32(), nullable=False),
             pa.field("image_blank_rows", pa.float32()),
-        ]
-    if has_texts:
-        fields.append(pa.field("text", pa.string()))
-    return pa.schema([*fields, *extra])
-
-
-def embeddings_schema(
-    has_images: bool, has_texts: bool, extra: pa.Schema, dim: int, embedding_dtype: pa.DataType | None = None
-) -> pa.Schema:
-    """Schema of the embeddings files.
-
-    Args:
-        has_images: the source has images; without them there are no image columns.
-        has_texts: the source has texts; without them there are no text columns.
-        extra: further columns of the source, stored last.
-        dim: length D of a vector.
-        embedding_dtype: element type of a vector; float32 by default.
-    """
-    vector = pa.list_(pa.field("item", embedding_dtype or pa.float32(), nullable=False), dim)
-    fields = [pa.field("id", pa.string(), nullable=False)]
-    if has_images:
-        fields += list(rows_schema(True, False, pa.schema([])))[2:]
-    if has_texts:
-        fields.append(pa.field("text", pa.string()))
-    if has_images:
-        fields.append(pa.field("image_embedding", vector, nullable=False))
-    if has_texts:
-        fields.append(pa.field("text_embedding", vector))
-    if has_images and has_texts:
-        fields.append(pa.field("similarity", pa.float32()))
-    fields.append(pa.field("source_fingerprint", pa.string(), nullable=False))
-    return pa.schema([*fields, *extra])
+            pa.field("image_bytes", pa.int64()),
+        )
+        return (column for column in newest if column.name not in self.absent)
 
 
 def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:

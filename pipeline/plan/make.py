@@ -148,7 +148,7 @@ def _list(
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
     if existing is not None:
         notes = unrecorded(existing.identity.model_parts, model.name, model.unusual)
-        source = replace(source, notes=(*source.notes, *notes))
+        source = replace(source, notes=(*source.notes, *notes)).with_own_names(existing.identity.own_columns.absent)
     if config.source.unique_ids == "row":
         listing.add_rows_to_ids()
     check_unique(listing, source)

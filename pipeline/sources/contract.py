@@ -7,7 +7,7 @@ that travels to the workers. There `reader` makes a `RecordReader` of it, which 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -56,6 +56,13 @@ class SourceSpec:
     def carried(self) -> tuple[tuple[str, pa.Field], ...]:
         """The columns of `extra`, each with its name in the source."""
         return tuple((self.renamed.get(column.name, column.name), column) for column in self.extra)
+
+    def with_own_names(self, free: frozenset[str]) -> SourceSpec:
+        """The same source, whose columns of these names keep them: the dataset has no columns of its own there."""
+        names = {name: own if own in free else name for name, own in self.renamed.items()}
+        extra = [column.with_name(names.get(column.name, column.name)) for column in self.extra]
+        renamed = {name: own for name, own in self.renamed.items() if own not in free}
+        return replace(self, extra=pa.schema(extra), renamed=renamed)
 
     def describe(self) -> str:
         """One line for people."""

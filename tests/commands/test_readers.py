@@ -84,6 +84,7 @@ def test_duckdb(out: str) -> None:
             "image_width": "INTEGER",
             "image_height": "INTEGER",
             "image_blank_rows": "FLOAT",
+            "image_bytes": "BIGINT",
             "text": "VARCHAR",
             "image_embedding": "FLOAT[]",
             "text_embedding": "FLOAT[]",

@@ -13,7 +13,7 @@ from pipeline.compaction.in_place import compact_in_place
 from pipeline.compaction.settings import CompactSettings
 from pipeline.dataset.compacted.log import CompactionEntry
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, embeddings_schema
+from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, OwnColumns
 from pipeline.dataset.shard_file import footer_entries
 from pipeline.records import RECORDS
 from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Stage
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("marker", "schema"),
     [
-        ("columns: embeddings", embeddings_schema(True, True, pa.schema([]), DIM)),
+        ("columns: embeddings", OwnColumns(True, True).embedded(DIM)),
         ("columns: quarantine", QUARANTINE),
         ("columns: records", RECORDS),
         ("columns: tombstones", TOMBSTONES),
@@ -69,7 +69,7 @@ def test_column_tables_match_the_schemas(marker: str, schema: pa.Schema) -> None
 
 
 def test_reserved_columns_match_the_written_columns() -> None:
-    assert (*embeddings_schema(True, True, pa.schema([]), DIM).names, "run_date") == RESERVED_COLUMNS
+    assert (*OwnColumns(True, True).embedded(DIM).names, "run_date") == RESERVED_COLUMNS
 
 
 def test_footer_keys_match_the_written_ones() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from actors.decoder import Decoder
 from pipeline.config import ImageConfig
+from pipeline.dataset.schema import OwnColumns
 from pipeline.records import Shard
 from pipeline.storage.backends.http import public_addresses
 from tests.fixtures.pictures import jpegs
@@ -35,7 +36,7 @@ def test_every_url_is_embedded_or_has_its_reason(
     put(tmp_path, {"urls.csv": as_csv(rows)})
     options = {"read_timeout_s": 1.0, "retry_timeout_s": 2.0, "max_image_bytes": LIMIT_BYTES}
     spec, records = scan(tmp_path / "urls.csv", **options)
-    decoder = Decoder(spec, ImageConfig(), 16)
+    decoder = Decoder(spec, ImageConfig(), 16, OwnColumns(True, False).decoded)
     decoder.setup()
     decoder._records = lambda shard: records  # type: ignore[assignment]
     started = time.monotonic()

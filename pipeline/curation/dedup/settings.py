@@ -69,8 +69,8 @@ class DedupSettings(Options):
         default=0.01,
         ge=0,
         le=1,
-        description="Similarities this near to the best of a group count as equal; then pixels, format and date "
-        "decide.",
+        description="Similarities this near to the best of a group count as equal; then pixels, bytes, format and "
+        "date decide.",
     )
     keep_sql: str | None = Field(
         default=None,

@@ -26,6 +26,7 @@ HANCLIP_COLUMNS = (
     "image_width",
     "image_height",
     "image_blank_rows",
+    "image_bytes",
     "similarity",
 )
 _SEGMENT = r"[\w+=@,~-]+"
@@ -59,7 +60,7 @@ def members_of(row: Mapping[str, Any], extra: Sequence[str], image: bytes | None
     if row.get("text") is not None:
         yield f"{key}.txt", row["text"].encode("utf-8", "replace")
     content = {name: row[name] for name in extra}
-    content["hanclip"] = {name: row[name] for name in HANCLIP_COLUMNS if name in row}
+    content["hanclip"] = {name: row[name] for name in HANCLIP_COLUMNS if name in row and name not in extra}
     yield f"{key}.json", json.dumps(_plain(content), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
@@ -14,14 +15,21 @@ import pytest
 from PIL import Image
 
 from actors.decoder import Decoder
-from pipeline.config import ImageConfig, SourceConfig
+from pipeline.config import ImageConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.credentials.headers import HeaderVariables
+from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import decode_footer
+from pipeline.dataset.schema import OwnColumns
 from pipeline.errors import ConfigError, RunError, UnavailableError
 from pipeline.images.makers import pixel_makers
+from pipeline.plan.make import dry_plan
 from pipeline.records import RawRecord, Record, Shard
 from pipeline.sources import SourceSpec
+from tests.fixtures.datasets import FakeModel
 from tests.fixtures.sources import put, scan
+from tests.fixtures.tables import as_parquet
+
+COLUMNS = OwnColumns(True, True).decoded
 
 
 def png(shade: int = 0) -> bytes:
@@ -58,7 +66,7 @@ class MemoryDecoder(Decoder):
     ) -> None:
         config = SourceConfig(max_text_chars=max_text_chars)
         spec = SourceSpec("folder", config, has_images, True, pa.schema([]), len(raw))
-        super().__init__(spec, limits or ImageConfig(), image_size=16)
+        super().__init__(spec, limits or ImageConfig(), 16, OwnColumns(has_images, True).decoded)
         self._reader = FakeReader({one.record.id: one for one in raw}, down)
         self._records = lambda shard: [one.record for one in raw]  # type: ignore[assignment]
 
@@ -80,6 +88,7 @@ def test_rows_and_pixels_keep_their_order_and_bad_records_are_quarantined() -> N
     assert batch.pixels.shape == (2, 16, 16, 3)
     assert batch.pixels[:, 0, 0].tolist() == [[1, 2, 90], [3, 6, 90]]
     assert batch.rows["image_blank_rows"].to_pylist() == [1, 1]
+    assert batch.rows["image_bytes"].to_pylist() == [len(png(1)), len(png(3))]
     assert batch.quarantine.select(["id", "stage", "reason", "attempts"]).to_pylist() == [
         {"id": "b", "stage": "decode", "reason": "not_an_image", "attempts": 1},
         {"id": "d", "stage": "text", "reason": "empty_text", "attempts": 1},
@@ -137,7 +146,7 @@ def test_carried_columns_stay_arrow(tmp_path: Path) -> None:
     })  # fmt: skip
     pq.write_table(pa.table({**text, **dict(zip(odd.column_names, odd.columns, strict=True))}), tmp_path / "a.parquet")
     spec, records = scan(tmp_path / "a.parquet")
-    decoder = Decoder(spec, ImageConfig(), 16)
+    decoder = Decoder(spec, ImageConfig(), 16, OwnColumns(False, True).decoded)
     decoder.setup()
     decoder._records = lambda shard: records  # type: ignore[assignment]
     rows = decoder.decode(shard(3), 0, 3)[0].rows
@@ -202,8 +211,8 @@ def test_a_decoder_gets_the_variables_of_headers_from_its_driver(
     variables = HeaderVariables.of(spec.config.http_headers)
     monkeypatch.delenv("HEADER_TOKEN")
     with pytest.raises(ConfigError, match="HEADER_TOKEN"):
-        Decoder(spec, ImageConfig(), 16).setup()
-    Decoder(spec, ImageConfig(), 16, variables).setup()
+        Decoder(spec, ImageConfig(), 16, COLUMNS).setup()
+    Decoder(spec, ImageConfig(), 16, COLUMNS, variables).setup()
     monkeypatch.delenv("HEADER_TOKEN")
 
 
@@ -214,4 +223,24 @@ def test_batches_name_what_made_their_pixels_and_machines_with_other_pixels_are_
     older = pixel_makers() | {"pillow": "11.0.0"}
     spec = SourceSpec("folder", SourceConfig(), True, True, pa.schema([]), 1)
     with pytest.raises(RunError, match=r"other pixels .*11\.0\.0"):
-        Decoder(spec, ImageConfig(), 16, driver=older).setup()
+        Decoder(spec, ImageConfig(), 16, COLUMNS, driver=older).setup()
+
+
+def test_an_earlier_dataset_keeps_its_sources_column_of_a_name_that_hanclip_uses_now(tmp_path: Path) -> None:
+    rows = {"id": ["a"], "image": [png(1)], "text": ["一"], "image_bytes": ["many"]}
+    config = RunConfig(
+        source=SourceConfig(uris=(str(as_parquet(rows, tmp_path / "c.parquet")),)),
+        output=OutputConfig(uri=str(tmp_path / "out")),
+    )
+    new = dry_plan(config, FakeModel(), 1)
+    assert new.source.extra.names == ["source_image_bytes"]
+    extra = pa.schema([("image_bytes", pa.string())])
+    Dataset.open_or_create(str(tmp_path / "out"), replace(new.dataset.identity, format_version=2, extra=extra))
+    old = dry_plan(config, FakeModel(), 1)
+    for plan, name, found in ((new, "source_image_bytes", len(png(1))), (old, "image_bytes", "many")):
+        decoder = Decoder(plan.source, ImageConfig(), 16, plan.dataset.identity.own_columns.decoded)
+        decoder.setup()
+        _, records = scan(tmp_path / "c.parquet")
+        decoder._records = lambda shard, records=records: records  # type: ignore[assignment,misc]
+        [row] = decoder.decode(shard(1), 0, 1)[0].rows.to_pylist()
+        assert (row[name], row["image_bytes"]) == ("many", found)

@@ -14,7 +14,7 @@ import torch
 
 from actors.embedder import Embedder
 from pipeline.config import ModelConfig
-from pipeline.dataset.schema import QUARANTINE, rows_schema
+from pipeline.dataset.schema import QUARANTINE, OwnColumns
 from pipeline.errors import DeviceLostError, ModelError
 from pipeline.records import ImageBatch
 from tests.fixtures.datasets import filled
@@ -40,7 +40,7 @@ def embed(broken: int, sound: int) -> tuple[int, int]:
     embedder = BrokenEmbedder(ModelConfig(name="mine"), 1, "cpu")
     embedder.setup()
     ids = [f"{number}" for number in range(broken + sound)]
-    rows = filled({"id": ids}, rows_schema(True, False, QUARANTINE.empty_table().select([]).schema))
+    rows = filled({"id": ids}, OwnColumns(True, False).decoded)
     pixels = np.ones((len(ids), 4, 4, 3), np.uint8)
     pixels[:broken] = 0
     batch, _ = embedder.embed(ImageBatch(rows, pixels, QUARANTINE.empty_table()), 1)

@@ -4,7 +4,7 @@ In: the members of all groups with their columns, and a rule. Out: the members i
 kept first. A user-supplied order runs in a DuckDB that sees only these rows.
 
 Similarity decides only beyond `--keep-margin`: versions of one picture differ by less, for reasons that say nothing of
-their quality. Then come pixels, the format, the date of the run, and the id.
+their quality. Then come pixels, encoded bytes, the format, the date of the run, and the id.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from pipeline.dataset.identity import Identity
 from pipeline.dataset.scan import RUN_DATE, choose
 from pipeline.errors import ConfigError, RunError
 from pipeline.scratch.user_sql import locked, require_order
-from pipeline.vocabulary import RESERVED_COLUMNS, Keep
+from pipeline.vocabulary import Keep
 
 _PIXELS = ("image_width", "image_height")
 _NEEDED = {Keep.SIMILARITY: ("similarity",), Keep.LARGEST: _PIXELS, Keep.FIRST: ()}
 #: What decides between rows that the rule calls equal, and the column that each needs.
 _NEXT = {
     "image_width": "image_width::BIGINT * image_height DESC",
+    "image_bytes": "image_bytes DESC NULLS LAST",
     FORMAT: f"array_position(['png', 'tiff', 'bmp', 'jpeg', 'webp', 'avif', 'heic', 'gif'], {FORMAT}) NULLS LAST",
     RUN_DATE.name: RUN_DATE.name,
 }
@@ -55,7 +56,7 @@ def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     keep = keep_of(settings, identity)
     if keep is Keep.FIRST:
         return []
-    names = [*_NEEDED[keep], *_PIXELS, "image_uri", RUN_DATE.name]
+    names = [*_NEEDED[keep], *_PIXELS, "image_bytes", "image_uri", RUN_DATE.name]
     return [name for name in dict.fromkeys(names) if name in stored.names]
 
 
@@ -100,8 +101,9 @@ def _order(rows: Rows, settings: DedupSettings, identity: Identity) -> Sequence[
     keep = keep_of(settings, identity)
     if keep is Keep.FIRST:
         return ["id"]
-    # The dataset's columns of these names; of others, such as `format`, those of the source mean what they like.
-    known = {*RESERVED_COLUMNS} & {*rows.schema.names} | {field.name for field in properties(rows.schema)}
+    # The source's columns of these names, such as `format`, mean what they like.
+    own = {*rows.schema.names} - {*identity.extra.names}
+    known = own | {field.name for field in properties(rows.schema)}
     then = [sql for needed, sql in _NEXT.items() if needed in known]
     if keep is Keep.LARGEST:
         return then

@@ -155,9 +155,19 @@ def test_similarity_decides_only_beyond_its_noise(tmp_path: Path) -> None:
     assert all(id_.startswith("a-version") for id_ in kept)
 
 
-def test_an_order_knows_the_format_and_says_when_it_is_ascending(tmp_path: Path) -> None:
+def test_between_equal_pixels_more_encoded_bytes_win(tmp_path: Path) -> None:
     vector = pictures(1, 3)[0].vector
-    goods = {"a": Picture(vector, similarity=0.1), "b": Picture(vector, similarity=0.9)}
+    sizes = {"a": None, "b": 20_000, "c": 30_000, "d": 10_000}
+    goods = {id_: Picture(vector, size_bytes=size) for id_, size in sizes.items()}
+    catalog = EmbeddedCatalog(tmp_path / "out")
+    catalog.night({**goods, "e": Picture(vector, side=99, size_bytes=50_000)}, shards=1)
+    dedup(catalog.out, DedupSettings())
+    assert [id_ for id_, row in table(catalog.out).items() if row["keep"]] == ["c"]
+
+
+def test_an_order_knows_format_and_bytes_and_says_when_it_is_ascending(tmp_path: Path) -> None:
+    vector = pictures(1, 3)[0].vector
+    goods = {"a": Picture(vector, similarity=0.1, size_bytes=9), "b": Picture(vector, similarity=0.9, size_bytes=8)}
     EmbeddedCatalog(tmp_path / "out").night(goods, shards=1)
     out = str(tmp_path / "out")
     for order, kept_id, noted in (
@@ -165,6 +175,7 @@ def test_an_order_knows_the_format_and_says_when_it_is_ascending(tmp_path: Path)
         ("similarity ASC", "a", False),
         ("similarity DESC", "b", False),
         ("format = 'png' DESC, run_date DESC, id DESC", "b", False),
+        ("image_bytes DESC", "a", False),
     ):
         summary = dedup(out, DedupSettings(keep_sql=order, reconsider=True))
         assert [id_ for id_, row in table(out).items() if row["keep"]] == [kept_id]

@@ -353,19 +353,24 @@ def test_a_dataset_can_be_pickled(dataset: Dataset) -> None:
     assert pickle.loads(pickle.dumps(dataset)) == dataset
 
 
-def test_a_dataset_of_version_1_is_continued_with_its_columns(tmp_path: Path) -> None:
-    old = an_identity(format_version=1)
+@pytest.mark.parametrize(
+    ("version", "later"), [(1, {"image_blank_rows", "image_bytes"}), (2, {"image_bytes"})], ids=str
+)
+def test_a_dataset_of_an_earlier_version_is_continued_with_its_columns(
+    tmp_path: Path, version: int, later: set[str]
+) -> None:
+    old = an_identity(format_version=version)
     dataset = Dataset.open_or_create(str(tmp_path / "out"), old)
-    assert "image_blank_rows" not in old.schema.names
-    assert "image_blank_rows" in an_identity().schema.names
+    assert {*an_identity().schema.names} - {*old.schema.names} == later
+    assert old.own_columns.absent == later
     same = Dataset.open_or_create(dataset.uri, an_identity())  # what a run of this version asks for
     assert (same.identity, same.identity.digest()) == (old, old.digest())
     records = some_records(2)
-    rows = embedded_rows(records, an_identity())
+    rows = embedded_rows(records, same.identity)
     same.write_shard(SHARD, DAY, rows, NOTHING, provenance(2))
     [file] = same.files()
     footer = pq.read_metadata(file.uri)
     assert footer.schema.to_arrow_schema().names == old.schema.names
-    assert footer.metadata[b"hanclip.format_version"] == b"1"
+    assert footer.metadata[b"hanclip.format_version"] == str(version).encode()
     assert [problem for problem in verify(dataset.uri).problems if "columns" in problem] == []
     assert latest(dataset.uri).read_all().num_rows == 2
