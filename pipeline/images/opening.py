@@ -60,6 +60,12 @@ def opened(data: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
         raise damage(data, known, error) from error
 
 
+def pixel_count(data: bytes, max_pixels: int) -> int:
+    """Pixels of an encoded image, by its header. Raises ImageError as `opened` does."""
+    with opened(data, max_pixels) as image:
+        return image.width * image.height
+
+
 def raise_pillow_limit(max_pixels: int) -> None:
     """Raise Pillow's own limit to ours. It stays active for tiles and frames inside a file."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:

@@ -40,6 +40,7 @@ class ReadPolicy:
         allow_private_hosts: http(s) URLs may lead to private, loopback and link-local addresses.
         headers: the user's headers for http(s) requests.
         respect_robots_tag: whole objects whose `X-Robots-Tag` forbids their use are not read.
+        allowed_hosts: http(s) requests go to these hosts alone, such as `img.example` or `*.example`; empty: to any.
         hosts: what is known of the hosts of a source with many; None waits for each like for a store.
     """
 
@@ -50,6 +51,7 @@ class ReadPolicy:
     allow_private_hosts: bool
     headers: HttpHeaders = field(default_factory=HttpHeaders)
     respect_robots_tag: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     hosts: HostHealth | None = None
 
     @classmethod

@@ -14,7 +14,7 @@ from pipeline import __version__
 from pipeline.errors import BadUriError
 from pipeline.storage.backends.http import loop
 from pipeline.storage.backends.http.failures import given_up
-from pipeline.storage.backends.http.public_addresses import PublicResolver, refuse_literal
+from pipeline.storage.backends.http.public_addresses import PublicResolver, refuse_host, refuse_literal
 from pipeline.storage.backends.http.urls import HttpUrl
 from pipeline.storage.health import HostHealth
 from pipeline.storage.policy import ReadPolicy
@@ -60,6 +60,7 @@ class HttpClient:
         try:
             async with slot, asyncio.timeout(policy.timeout_s):
                 for _ in range(_MAX_REDIRECTS + 1):
+                    refuse_host(url.origin[1], policy.allowed_hosts, uri)
                     if not hosts.may_ask(host):
                         raise given_up(uri, host)
                     asked = host

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from pipeline.errors import AddressRefusedError
+from pipeline.storage.uris import printable
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 #: `inet_aton` parses a host whose last label is a number as an address: 127.1, 2130706433, 0x7f000001.
@@ -70,6 +72,17 @@ class PublicResolver(AbstractResolver):
     async def close(self) -> None:
         """Close the wrapped resolver."""
         await self._inner.close()
+
+
+def refuse_host(host: str, allowed: Sequence[str], uri: str) -> None:
+    """Raise `AddressRefusedError` unless `host` is one of `allowed`, in which `*.` stands for any subdomain."""
+    name = host.lower().rstrip(".")
+    for one in allowed:
+        wanted = one.lower().rstrip(".")
+        if name == wanted or (wanted.startswith("*.") and name.endswith(wanted[1:])):
+            return
+    if allowed:
+        raise AddressRefusedError(f"{printable(uri)} leads to {host}, which is not one of the allowed hosts.", uri)
 
 
 def refused(uri_text: str, uri: str, host: str) -> AddressRefusedError:
