@@ -40,11 +40,13 @@ class BegunTexts(NamedTuple):
         vectors: waits for their (T, D) float32 of norm 1.
         too_long: (T,) whether a text has more tokens than the model takes.
         unknown: (T,) whether all of its tokens are [UNK].
+        tokens: (T,) tokens that the model reads, with [CLS] and [SEP].
     """
 
     vectors: Callable[[], _Vectors]
     too_long: npt.NDArray[np.bool_]
     unknown: npt.NDArray[np.bool_]
+    tokens: npt.NDArray[np.int64]
 
 
 class Tuning(NamedTuple):
@@ -159,8 +161,10 @@ class ChineseClip:
         words = self._tokenizer.words(texts, room * MAX_WINDOWS if in_windows else room + 1) if texts else []
         too_long = np.array([len(ids) > room for ids in words], dtype=bool)
         unknown = np.array([set(ids) == {unknown_id} for ids in words], dtype=bool)
+        read = room * MAX_WINDOWS if in_windows else room
+        tokens = np.array([min(len(ids), read) + 2 for ids in words], dtype=np.int64)
         begin = self._begin_windows if in_windows and too_long.any() else self._begin_words
-        return BegunTexts(begin(words), too_long, unknown)
+        return BegunTexts(begin(words), too_long, unknown, tokens)
 
     def _begin_windows(self, words: Sequence[Sequence[int]]) -> Callable[[], _Vectors]:
         """T texts as token ids -> (T, D), the mean of the windows of each."""

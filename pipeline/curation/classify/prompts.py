@@ -6,11 +6,12 @@ vectors represents the class. The tokenizer handles lower case, quotes and the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.curation.classify.labels import Classes
 from pipeline.curation.classify.templates import prompts
@@ -42,19 +43,31 @@ def class_vectors(encoder: ChineseClip, classes: Classes, templates: Sequence[st
         ModelError: the model gives no finite vector for a class.
     """
     sums = np.zeros((len(classes), encoder.dim), np.float64)
-    first = classes.first_equals
-    texts = (
-        (number, text)
-        for number, names in enumerate(classes.synonyms)
-        if first[number] == number
-        for name in names
-        for text in prompts(name, templates)
-    )
+    texts = class_prompts(classes, templates)
     while batch := list(islice(texts, _PROMPTS_AT_ONCE)):
         vectors = encoder.encode_texts([text for _, text in batch])
         np.add.at(sums, [number for number, _ in batch], vectors)
         on_rows(len(batch))
-    sums = sums[first]
+    return class_means(classes, sums)
+
+
+def class_prompts(classes: Classes, templates: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The texts that are encoded, each with the number of its class. Of equal classes the first one has them."""
+    first = classes.first_equals
+    for number, names in enumerate(classes.synonyms):
+        if first[number] == number:
+            for name in names:
+                for text in prompts(name, templates):
+                    yield number, text
+
+
+def class_means(classes: Classes, sums: npt.NDArray[np.float64]) -> Vectors:
+    """(C, D) float32 of norm 1, from the sums of the vectors of each class's prompts, (C, D).
+
+    Raises:
+        ModelError: a sum has no direction.
+    """
+    sums = sums[classes.first_equals]
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     bad = ~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0))
     if bad.any():
