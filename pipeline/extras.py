@@ -33,6 +33,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "curate": ("faiss", "jinja2"),
     "flows": ("prefect", "psutil", "fastapi", "sqlalchemy"),
+    "serve": ("fastapi", "uvicorn"),
     "jobs": ("httpx",),
     "lmdb": ("lmdb",),
     "heif": ("pillow_heif",),

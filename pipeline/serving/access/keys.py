@@ -1,0 +1,188 @@
+"""API keys: a file of names and digests, and who a request comes from.
+
+    shop:3b1f...e2        a line is NAME:SHA-256 of the key, in hex
+    nightly:9c07...41:5   or with its own rate, in requests a second
+
+Keys are random and long, so a plain digest cannot be reversed. The key itself is shown once, when it is made. A server
+reads the file again when it changes, so a removed key ends within seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError, HanclipError
+
+#: Environment variable with lines of such a file, for keys that come from a secret store.
+VARIABLE = "HANCLIP_API_KEYS"
+
+_PREFIX = "hc_"
+_NAME = re.compile(r"[\w.-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LINES = re.compile(r"[\n,]")
+_LOOK_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without the key itself.
+
+    Attributes:
+        name: of its user, for logs and metrics.
+        sha256: hex digest of the key.
+        requests_per_s: its own rate; None: the server's.
+    """
+
+    name: str
+    sha256: str
+    requests_per_s: float | None = None
+
+    def line(self) -> str:
+        """The line of a file."""
+        return ":".join([self.name, self.sha256, *([f"{self.requests_per_s:g}"] if self.requests_per_s else [])])
+
+
+def digest(key: str) -> str:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def parse_keys(text: str, origin: str) -> tuple[ApiKey, ...]:
+    """The keys in lines, or in parts separated by commas. Raises ConfigError, which repeats nothing of a line."""
+    lines = [line.strip() for line in _LINES.split(text)]
+    keys = tuple(_key(line, number, origin) for number, line in enumerate(lines, 1) if line and line[0] != "#")
+    names = [key.name for key in keys]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"{origin} has two keys called {repeated}. Remove one.")
+    return keys
+
+
+def _key(line: str, number: int, origin: str) -> ApiKey:
+    name, _, rest = line.partition(":")
+    sha256, _, rate = rest.partition(":")
+    try:
+        requests_per_s = float(rate) if rate else None
+    except ValueError:
+        requests_per_s = 0.0
+    valid_rate = requests_per_s is None or 0 < requests_per_s < float("inf")
+    if not (_NAME.fullmatch(name) and _DIGEST.fullmatch(sha256) and valid_rate):
+        raise ConfigError(
+            f"{origin}, line {number} is not NAME:SHA256 or NAME:SHA256:RATE. Make keys with `hanclip keys add`."
+        )
+    return ApiKey(name, sha256, requests_per_s)
+
+
+class KeyFile:
+    """A file of keys, for the commands that change it. Written whole, and readable by its owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """Its keys; none if there is no file. Raises ConfigError."""
+        try:
+            return parse_keys(self._path.read_text(encoding="utf-8"), str(self._path))
+        except FileNotFoundError:
+            return ()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{self._path} is not a text file. Name a file of `hanclip keys add`.") from error
+
+    def add(self, name: str, requests_per_s: float | None) -> str:
+        """Make a key; returns it, which is the only time that it is known. Raises ConfigError."""
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name for a key: use letters, digits, '_', '-' and '.', at most 64.")
+        known = self.keys()
+        if any(key.name == name for key in known):
+            raise ConfigError(f"{self._path} has a key called {name}. Remove it first, or choose another name.")
+        made = _PREFIX + secrets.token_urlsafe(32)
+        self._write([*known, ApiKey(name, digest(made), requests_per_s)])
+        return made
+
+    def remove(self, name: str) -> None:
+        """Remove a key. Raises ConfigError if there is none of this name."""
+        known = self.keys()
+        if all(key.name != name for key in known):
+            names = ", ".join(key.name for key in known) or "none"
+            raise ConfigError(f"{self._path} has no key called {name}; its keys: {names}.")
+        self._write(key for key in known if key.name != name)
+
+    def _write(self, keys: Iterable[ApiKey]) -> None:
+        part = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(f"{key.line()}\n" for key in keys)
+        part.replace(self._path)
+
+
+class Keyring:
+    """The keys of a server.
+
+    Args:
+        load: reads all keys.
+        changed: a value that changes with what `load` reads.
+        on_error: called with what is wrong when the keys cannot be read again; the known ones stay valid.
+
+    Raises:
+        ConfigError: the keys cannot be read.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], tuple[ApiKey, ...]],
+        changed: Callable[[], object] = lambda: None,
+        on_error: Callable[[HanclipError], None] = lambda _: None,
+    ) -> None:
+        self._load, self._changed, self._on_error = load, changed, on_error
+        self._mark = changed()
+        self._keys = load()
+        self._looked_s = time.monotonic()
+
+    @classmethod
+    def of(cls, path: Path | None, on_error: Callable[[HanclipError], None]) -> Keyring:
+        """The keys of a file, and those in the environment."""
+
+        def load() -> tuple[ApiKey, ...]:
+            given = os.environ.get(VARIABLE, "")
+            stored = KeyFile(path).keys() if path else ()
+            return parse_keys("\n".join([given, *(key.line() for key in stored)]), str(path or VARIABLE))
+
+        return cls(load, lambda: _mark_of(path), on_error)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def owner(self, given: str) -> ApiKey | None:
+        """The key that was given; None if it is unknown. Takes as long for every key, so that time tells nothing."""
+        self._look()
+        wanted, found = digest(given), None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, wanted):
+                found = key
+        return found
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if (mark := self._changed()) != self._mark:
+            self._mark = mark
+            try:
+                self._keys = self._load()
+            except ConfigError as error:
+                self._on_error(error)
+
+
+def _mark_of(path: Path | None) -> object:
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return found and (found.st_mtime_ns, found.st_ino, found.st_size)

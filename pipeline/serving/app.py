@@ -1,0 +1,112 @@
+"""Makes the ASGI application of a server out of a model and settings. Any ASGI host can run it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pipeline import __version__
+from pipeline.serving.access.gate import Gate
+from pipeline.serving.border.border import Border
+from pipeline.serving.border.desk import Desk
+from pipeline.serving.classifying import Classifying
+from pipeline.serving.contract import Encoder, ModelCard
+from pipeline.serving.embedding import Embedding, ThreadPools
+from pipeline.serving.errors import ApiError, ErrorCode
+from pipeline.serving.inputs.fetch import Fetcher, fetch_policy
+from pipeline.serving.routes import classify, embeddings, health, hugging_face, models, rerank, score, similarity
+from pipeline.serving.server import Server
+from pipeline.serving.settings import ServeSettings
+
+#: Makes the routes of a module; each module of `routes` has one.
+MakeRouter = Callable[[Server], APIRouter]
+ROUTES: tuple[MakeRouter, ...] = (
+    models.router,
+    embeddings.router,
+    similarity.router,
+    classify.router,
+    hugging_face.router,
+    score.router,
+    rerank.router,
+    health.router,
+)
+
+
+def create_app(
+    encoder: Encoder,
+    card: ModelCard,
+    settings: ServeSettings,
+    gate: Gate,
+    decode_threads: int = 1,
+    more: tuple[MakeRouter, ...] = (),
+) -> FastAPI:
+    """The application; its `state.desk` is the state of its border.
+
+    Args:
+        encoder: the model, loaded.
+        card: what is said of it.
+        settings: limits, and which images are fetched.
+        gate: who may ask.
+        decode_threads: threads that parse and decode.
+        more: further routes.
+    """
+    desk, threads = Desk(settings.limits, gate), ThreadPools(decode_threads)
+    fetcher = _fetcher(settings, desk)
+    embedding = Embedding(encoder, settings.limits, threads, fetcher, desk.metrics, card.refuses_long_texts)
+    server = Server(card, embedding, Classifying(embedding, card.logit_scale, threads.decoding), desk, threads)
+
+    app = _bare(threads, fetcher)
+    app.state.desk = desk
+    app.add_middleware(_border(desk))
+    for make in (*ROUTES, *more):
+        app.include_router(make(server))
+    return app
+
+
+def _bare(threads: ThreadPools, fetcher: Fetcher) -> FastAPI:
+    """An application without routes, which ends its threads."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        threads.close()
+        fetcher.close()
+
+    return FastAPI(
+        title="hanclip",
+        version=__version__,
+        summary="Embeddings, similarities and zero-shot classes from Chinese CLIP",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _unrouted},
+    )
+
+
+def _fetcher(settings: ServeSettings, desk: Desk) -> Fetcher:
+    policy = None if settings.images.no_image_urls else fetch_policy(settings.images, settings.limits.max_image_bytes)
+    return Fetcher(policy, lambda seconds: desk.metrics.fetches.observe(value=seconds))
+
+
+def _border(desk: Desk) -> Any:
+    def make(app: ASGIApp) -> Border:
+        return Border(app, desk)
+
+    return make
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """Raise the error for a path or a method that is not there; the border answers it, as it does all others."""
+    path, method = request.url.path, request.method
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        raise ApiError(
+            405, ErrorCode.METHOD_NOT_ALLOWED, f"{path} does not take {method}. See /openapi.json."
+        ) from error
+    raise ApiError(404, ErrorCode.NOT_FOUND, f"There is no {path} here. See /openapi.json.") from error

@@ -1,0 +1,1 @@
+"""Where HTTP ends: bodies, request ids, limits, errors, the access log and metrics."""

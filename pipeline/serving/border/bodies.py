@@ -1,0 +1,139 @@
+"""Reads a request's body within limits, as JSON of a known shape, whatever its Content-Type says.
+
+Clients such as `curl -d` and clip-retrieval's name no JSON. Large ones are parsed in a thread: 32 MB take a good part
+of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from pipeline.serving.border.call import OpenCall
+from pipeline.serving.border.desk import Desk
+from pipeline.serving.errors import ApiError, ErrorCode, refused
+from pipeline.validation import validated
+
+T = TypeVar("T")
+
+#: ParsedItem at once, in less time than a thread needs to begin.
+_SMALL_BYTES = 2**14
+
+
+class Body(BaseModel):
+    """A request's body. Unknown fields are refused, so that none is thought to have an effect."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    #: Fields of other services that change nothing here.
+    ignored: ClassVar[frozenset[str]] = frozenset({"user"})
+
+
+B = TypeVar("B", bound=Body)
+
+
+class Intake:
+    """Reads bodies.
+
+    Args:
+        desk: the server's limits and budget.
+        threads: where bodies are parsed.
+    """
+
+    def __init__(self, desk: Desk, threads: Executor) -> None:
+        self._desk, self._threads = desk, threads
+
+    async def read(self, request: Request, kind: type[B], parse: Callable[[B], T]) -> T:
+        """What `parse`, which is called in a thread for large ones, makes of the request's body.
+
+        Raises:
+            ApiError: the body is too large, no JSON, or not of the shape `kind`.
+        """
+        raw = await self._bytes(request)
+
+        def parsed() -> T:
+            return parse(_shaped(kind, _tree(raw)))
+
+        if len(raw) <= _SMALL_BYTES:
+            return parsed()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, parsed)
+
+    async def _bytes(self, request: Request) -> bytes:
+        call: OpenCall = request.scope["hanclip"]
+        limit = self._desk.limits.max_body_bytes
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced[:20]) > limit:
+            raise _too_large(limit)
+        chunks = bytearray()
+        async for chunk in request.stream():
+            if len(chunks) + len(chunk) > limit:
+                raise _too_large(limit)
+            self._desk.bodies.take(len(chunk))
+            call.body_bytes += len(chunk)
+            chunks += chunk
+        call.is_read = True
+        return bytes(chunks)
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled if the client leaves."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ApiError(499, ErrorCode.CLIENT_GONE, "The client closed the connection.")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _tree(raw: bytes) -> Any:
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        message = "The body is not valid JSON in UTF-8. Send a JSON object."
+        raise refused(ErrorCode.NOT_JSON, message) from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _shaped(kind: type[B], tree: Any) -> B:
+    if not isinstance(tree, dict):
+        raise refused(
+            ErrorCode.INVALID_REQUEST, "The body is not a JSON object. Send one, as /openapi.json describes it."
+        )
+    given = {name: value for name, value in tree.items() if name not in kind.ignored}
+    try:
+        return validated(kind, given, "The request is not valid", cure="See /openapi.json.", error=_invalid)
+    except ApiError as error:
+        cause = error.__cause__
+        if isinstance(cause, ValidationError):
+            error.param = ".".join(map(str, cause.errors(include_url=False, include_input=False)[0]["loc"])) or None
+        raise
+
+
+def _invalid(message: str) -> ApiError:
+    return refused(ErrorCode.INVALID_REQUEST, message.replace("\n  ", " ").replace("\n", ". "))
+
+
+def _too_large(limit: int) -> ApiError:
+    message = f"The request has more than {limit:,} bytes. Send fewer or smaller images at once."
+    return ApiError(413, ErrorCode.BODY_TOO_LARGE, message)

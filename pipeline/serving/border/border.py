@@ -1,0 +1,155 @@
+"""The border of the application: every request comes in and every answer goes out here.
+
+It gives each request an id, asks for its key, counts it, limits how many are in progress and how long one takes, turns
+every exception into one error shape, and writes the access log. Paths below are for probes and need no key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.serving.border.access_log import write_access
+from pipeline.serving.border.answers import json_bytes
+from pipeline.serving.border.call import OpenCall
+from pipeline.serving.border.desk import Desk
+from pipeline.serving.errors import ApiError, ErrorCode, overloaded
+
+#: Paths that need no key, and that are answered however many requests are in progress.
+PROBES = frozenset({"/healthz", "/readyz"})
+
+_LOG = logging.getLogger("hanclip.serve")
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
+#: Of a body that nobody reads, so much is taken in, so that its sender looks at the answer.
+_DISCARDED_BYTES, _DISCARD_S = 2**20, 1.0
+
+
+class Border:
+    """ASGI middleware.
+
+    Args:
+        app: the routes.
+        desk: the server's state.
+    """
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app, self._desk = app, desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        call = OpenCall(_request_id(headers), time.monotonic())
+        scope["hanclip"] = call
+        self._desk.metrics.in_flight.add()
+
+        async def reply(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                message["headers"] = [*message["headers"], *self._headers(call, headers)]
+            await send(message)
+
+        try:
+            await self._answered(scope, call, receive, reply)
+        finally:
+            self._desk.metrics.in_flight.add(value=-1)
+            self._desk.bodies.give(call.body_bytes)
+            self._leave(scope, call)
+
+    async def _answered(self, scope: Scope, call: OpenCall, receive: Receive, reply: Send) -> None:
+        error: ApiError
+        try:
+            async with asyncio.timeout(self._desk.limits.request_timeout_s):
+                self._admit(scope, call)
+                await self._app(scope, receive, reply)
+                return
+        except ApiError as known:
+            error = known
+        except TimeoutError:
+            message = "The request took too long. Send fewer items, or try again in a moment."
+            error = ApiError(503, ErrorCode.TIMED_OUT, message, retry_after_s=5)
+        except Exception:  # noqa: BLE001 - logged, counted, and answered; the server lives on
+            _LOG.exception("request %s failed", call.id)
+            message = f"Something is wrong in this server. Report it to who runs it, with the request id {call.id}."
+            error = ApiError(500, ErrorCode.INTERNAL, message)
+        if call.status is None:
+            await self._discard(scope, call, receive)
+            await respond(error, call, reply)
+
+    def _admit(self, scope: Scope, call: OpenCall) -> None:
+        """Raise ApiError unless the request may be answered."""
+        if scope["path"] in PROBES:
+            return
+        call.key, call.headers = self._desk.gate.admit(Headers(scope=scope))
+        if self._desk.in_flight >= self._desk.limits.max_requests:
+            raise overloaded("Too many requests are in progress here. Try again in a moment.")
+        self._desk.in_flight += 1
+        call.is_admitted = True
+
+    def _headers(self, call: OpenCall, headers: Headers) -> list[tuple[bytes, bytes]]:
+        found = {"x-request-id": call.id, **call.headers}
+        if self._desk.is_draining or (_has_body(headers) and not call.is_read):
+            found["connection"] = "close"
+        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
+
+    async def _discard(self, scope: Scope, call: OpenCall, receive: Receive) -> None:
+        headers = Headers(scope=scope)
+        if call.is_read or not _has_body(headers) or "expect" in headers:
+            return
+        taken = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                while taken <= _DISCARDED_BYTES and not call.is_read:
+                    message = await receive()
+                    taken += len(message.get("body", b""))
+                    call.is_read = message["type"] == "http.request" and not message.get("more_body")
+                    if message["type"] == "http.disconnect":
+                        return
+
+    def _leave(self, scope: Scope, call: OpenCall) -> None:
+        if call.is_admitted:
+            self._desk.in_flight -= 1
+        seconds, route = time.monotonic() - call.began_s, _route(scope)
+        self._desk.metrics.requests.add(route, str(call.status or 499), call.key or "-")
+        self._desk.metrics.seconds.observe(route, value=seconds)
+        if call.code:
+            self._desk.metrics.rejected.add(call.code)
+        if self._desk.writes_log and scope["path"] not in PROBES:
+            write_access(scope, call, seconds)
+
+
+async def respond(error: ApiError, call: OpenCall, send: Send) -> None:
+    """Send an error as the whole answer."""
+    call.code = error.code
+    call.headers = {**call.headers, **error.headers}
+    body = json_bytes(error.body())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    """The client's own, if it can stand in a log, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern: paths that clients make up must not become metrics."""
+    found: Any = scope.get("route")
+    return str(getattr(found, "path", "other"))

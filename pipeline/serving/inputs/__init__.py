@@ -1,0 +1,1 @@
+"""What a request holds: images and texts, and how they become pixels."""

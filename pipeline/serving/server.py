@@ -1,0 +1,104 @@
+"""What the routes of a server share: its model, its limits, and how a request is read and answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.serving.border.answers import json_answer, json_bytes
+from pipeline.serving.border.bodies import Body, Intake, while_connected
+from pipeline.serving.border.call import OpenCall
+from pipeline.serving.border.desk import Desk
+from pipeline.serving.classifying import Classifying
+from pipeline.serving.contract import ModelCard
+from pipeline.serving.embedding import Embedded, Embedding, ThreadPools
+from pipeline.serving.errors import ApiError, ErrorCode
+from pipeline.serving.inputs.items import ParsedItem
+
+B = TypeVar("B", bound="ModelBody")
+A = TypeVar("A", bound="Asked")
+
+#: The answer about so many items is written at once, in less time than a thread needs to begin.
+_FEW = 4
+
+
+class Asked(Protocol):
+    """What a request asks, after its body was parsed."""
+
+    @property
+    def items(self) -> Sequence[ParsedItem]:
+        """All of its images and texts."""
+
+
+class ModelBody(Body):
+    """A body that may name the model."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """What routes need.
+
+    Attributes:
+        card: what is said of the model.
+        embedding: makes vectors.
+        classifying: chooses among labels.
+        desk: state of the border.
+        threads: for what would hold up the event loop.
+    """
+
+    card: ModelCard
+    embedding: Embedding
+    classifying: Classifying
+    desk: Desk
+    threads: ThreadPools
+
+    async def answer(
+        self, request: Request, kind: type[B], parse: Callable[[B], A], work: Callable[[A], Awaitable[Any]]
+    ) -> Response:
+        """Answer a request.
+
+        Args:
+            request: its body is read here.
+            kind: shape of the body.
+            parse: makes what `work` takes out of the body; called in a thread.
+            work: makes plain values, the answer, out of it; cancelled if the client leaves.
+        """
+
+        def named(body: B) -> A:
+            if body.model is not None:
+                self.check_model(body.model)
+            return parse(body)
+
+        asked = await Intake(self.desk, self.threads.decoding).read(request, kind, named)
+        call: OpenCall = request.scope["hanclip"]
+        call.items = len(asked.items)
+        tree = await while_connected(request, work(asked))
+        if len(asked.items) <= _FEW:
+            return json_answer(tree)
+        loop = asyncio.get_running_loop()
+        body = await loop.run_in_executor(self.threads.decoding, json_bytes, tree)
+        return Response(body, media_type="application/json")
+
+    def check_model(self, name: str) -> None:
+        """Raise ApiError if this server has no model of that name."""
+        if name != self.card.id:
+            message = f"There is no model {name!r} here. Name {self.card.id!r}, as GET /v1/models does."
+            raise ApiError(404, ErrorCode.MODEL_NOT_FOUND, message, "model")
+
+
+def usage(embedded: Sequence[Embedded]) -> dict[str, int]:
+    """OpenAI's count of tokens, with the images, and the texts of which only a part was read."""
+    tokens = sum(one.tokens for one in embedded)
+    return {
+        "prompt_tokens": tokens,
+        "total_tokens": tokens,
+        "images": sum(not one.tokens for one in embedded),
+        "texts_cut": sum(one.too_long for one in embedded),
+    }

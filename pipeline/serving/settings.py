@@ -1,0 +1,109 @@
+"""The options of `hanclip serve`. ParsedItem here once and trusted inside."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config import ModelConfig
+from pipeline.validation import AutoOrNumber, Options
+from pipeline.vocabulary import Dtype
+
+#: Hosts that only programs of this machine reach.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ServedModel(ModelConfig):
+    """Which model is served, and how it computes."""
+
+    dtype: Dtype = Field(default="fp32", description="Arithmetic; fp32 gives the vectors of a dataset made in fp32.")
+    device: str | None = Field(default=None, description="Such as cpu or cuda:1; the first GPU if there is one.")
+    served_name: str | None = Field(
+        default=None, pattern=r"^[\w./:-]{1,200}$", description="Name of the model in requests; its own if not given."
+    )
+
+
+class Network(Options):
+    """Where the server listens, and how it ends."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every one of this machine.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 is a free one.")
+    drain_s: float = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="After SIGTERM, go on accepting requests for so long, not ready, until load balancers know.",
+    )
+    grace_s: float = Field(default=30, ge=0, description="Then, time to answer the requests that were accepted.")
+
+
+class AccessSettings(Options):
+    """Who may ask, and how often."""
+
+    api_keys: str | None = Field(
+        default=None, description="File of keys, made by `hanclip keys add`; HANCLIP_API_KEYS may hold its lines."
+    )
+    no_auth: bool = Field(default=False, description="Listen on more than this machine although there are no keys.")
+    requests_per_s: float | None = Field(
+        default=None, gt=0, description="Requests a second of a key without a rate of its own; unlimited if not given."
+    )
+
+
+class ImageUrls(Options):
+    """Which images are fetched."""
+
+    no_image_urls: bool = Field(default=False, description="Fetch no image: accept those in the request alone.")
+    allowed_image_hosts: tuple[str, ...] = Field(
+        default=(), description="Fetch from this host only, such as img.example or *.example; several if repeated."
+    )
+    fetch_timeout_s: float = Field(default=10, gt=0, description="Deadline of fetching an image, redirects included.")
+
+
+class RequestLimits(Options):
+    """What a request may hold, and how much is in progress at once."""
+
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1024, description="Bytes of a request.")
+    max_bodies_bytes: int = Field(default=512 * 2**20, ge=1024, description="Bytes of all requests in progress.")
+    max_images: int = Field(default=64, ge=1, description="Images of a request.")
+    max_texts: int = Field(default=2048, ge=1, description="Texts of a request; labels count once for each template.")
+    max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="Bytes of an encoded image.")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="Pixels of an image; refused by its header.")
+    max_pixels_at_once: int = Field(default=400_000_000, ge=1, description="Pixels that are decoded at the same time.")
+    max_text_chars: int = Field(default=65_536, ge=1, description="Characters of a text.")
+    max_requests: int = Field(default=256, ge=1, description="Requests in progress; more get 503 and try again.")
+    max_waiting_images: int = Field(default=1024, ge=1, description="Images of all requests in progress.")
+    max_waiting_texts: int = Field(default=16_384, ge=1, description="Texts of all requests in progress.")
+    request_timeout_s: float = Field(default=60, gt=0, description="A request that takes longer gets 503.")
+
+    @model_validator(mode="after")
+    def _a_request_fits(self) -> Self:
+        for one, all_of_them in (
+            ("max_body_bytes", "max_bodies_bytes"),
+            ("max_images", "max_waiting_images"),
+            ("max_texts", "max_waiting_texts"),
+            ("max_pixels", "max_pixels_at_once"),
+        ):
+            if getattr(self, one) > getattr(self, all_of_them):
+                raise ValueError(f"{one} is more than {all_of_them}, so no such request could be answered: change one")
+        return self
+
+
+class ThreadCounts(Options):
+    """How the cores are divided."""
+
+    decode_threads: AutoOrNumber = Field(
+        default="auto", description="ThreadCounts that parse requests and decode images."
+    )
+    model_threads: AutoOrNumber = Field(default="auto", description="CPU threads of a forward pass.")
+
+
+class ServeSettings(Options):
+    """One server. Descriptions are the command line's help."""
+
+    model: ServedModel = Field(default_factory=ServedModel)
+    network: Network = Field(default_factory=Network)
+    access: AccessSettings = Field(default_factory=AccessSettings)
+    images: ImageUrls = Field(default_factory=ImageUrls)
+    limits: RequestLimits = Field(default_factory=RequestLimits)
+    threads: ThreadCounts = Field(default_factory=ThreadCounts)
