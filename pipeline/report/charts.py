@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.report.wording import Phrase, say
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One bar: `height` 0 to 100, and a tooltip."""
 
     height: float
-    title: str
+    title: Phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Tick:
     """A label at `at` percent of the width."""
 
     at: float
-    label: str
+    label: Phrase | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +41,27 @@ class Chart:
         top: value of the tallest bar.
     """
 
-    label: str
+    label: Phrase
     bars: list[Bar]
     ticks: list[Tick]
-    axis: str
-    top: str
+    axis: Phrase
+    top: Phrase
 
 
-def bars(values: Sequence[float], titles: Sequence[str]) -> list[Bar]:
+def bars(values: Sequence[float], titles: Sequence[Phrase]) -> list[Bar]:
     """Bars in proportion; any value above zero is visible."""
     most = max(values, default=0) or 1
     return [Bar(max(1.0, 100 * v / most) if v else 0.0, title) for v, title in zip(values, titles, strict=True)]
 
 
-def histogram(label: str, axis: str, edges: Sequence[float], counts: Sequence[int], digits: int) -> Chart:
+def histogram(label: Phrase, axis: Phrase, edges: Sequence[float], counts: Sequence[int], digits: int) -> Chart:
     """A histogram with `len(counts) + 1` edges; all bins are drawn equally wide."""
     names = [f"{edge:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for edge in edges]
-    titles = [f"{low} to {high}: {n:,}" for low, high, n in zip(names, names[1:], counts, strict=False)]
+    titles = [
+        say("units.range", low=low, high=high, count=n) for low, high, n in zip(names, names[1:], counts, strict=False)
+    ]
     ticks = [Tick(100 * i / len(counts), names[i]) for i in _labelled(edges)]
-    most = max(counts, default=0)
-    top = f"{most:,} {'row' if most == 1 else 'rows'} in the tallest bar"
-    return Chart(label, bars(counts, titles), ticks, axis, top)
+    return Chart(label, bars(counts, titles), ticks, axis, say("units.tallest", rows=max(counts, default=0)))
 
 
 def _labelled(edges: Sequence[float]) -> range:

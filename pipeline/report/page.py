@@ -1,7 +1,8 @@
 """Renders values into one self-contained HTML file without external references.
 
-In: the name of a template and its values. Out: the page. Everything from a dataset is untrusted: every value is
-escaped, and a content security policy in the page allows only its own script and loads nothing.
+In: the name of a template and its values. Out: the page, in both languages (`wording`). Everything from a dataset is
+untrusted: every value is escaped, invisible characters are made visible, and a content security policy in the page
+allows only its own styles and scripts and loads nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline import __version__
+from pipeline.report.quantities import brief, count, decimal, duration, moment, percent, share
+from pipeline.report.wording import attribute, content, explained, known, listed, say
 from pipeline.units import size
+from pipeline.visible import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,45 +38,35 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"count": count, "share": share, "size": size, "duration": duration, "decimal": decimal}
-    environment.filters["brief"] = brief
-    script = (_TEMPLATES / "theme.js").read_text(encoding="utf-8").strip()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {
-        "script": Markup(script),
-        "style": Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+    environment.filters |= {
+        "brief": brief,
+        "moment": moment,
+        "percent": percent,
+        "attr": attribute,
+        "element": content,
+        "listed": listed,
     }
+    early, late = (_TEMPLATES / "early.js").read_text(encoding="utf-8"), _all("scripts/*.js")
+    style = _all("styles/*.css")
+    environment.globals |= {"early": Markup(early), "late": Markup(late), "style": Markup(style)}
+    environment.globals |= {"say": say, "known": known, "explained": explained}
+    environment.globals["policy"] = (
+        f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(early)} {_digest(late)}"
+    )
     return environment
 
 
-def brief(text: str | None, length: int) -> str:
-    """The beginning of a long text: a page's size must not depend on the length of captions."""
-    text = text or ""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+def _all(pattern: str) -> str:
+    """The files of a folder as one text: a section may have its own style and script."""
+    return "\n".join(path.read_text(encoding="utf-8").strip() for path in sorted(_TEMPLATES.glob(pattern)))
 
 
-def count(number: int) -> str:
-    """`1928` -> `1,928`."""
-    return f"{number:,}"
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def decimal(number: float, digits: int = 3) -> str:
-    """`0.12345` -> `0.123`, with a true minus sign."""
-    return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def share(part: float) -> str:
-    """`0.0874` -> `8.7 %`; a small share does not become zero."""
-    if not part:
-        return "0 %"
-    return "< 0.1 %" if 0 < part < 0.0005 else f"{100 * part:.1f} %"
-
-
-def duration(seconds: float) -> str:
-    """`75` -> `1 min 15 s`."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value

@@ -16,6 +16,7 @@ from pipeline.curation.originals.read import Original, originals
 from pipeline.curation.vectors import KEY
 from pipeline.errors import ImageError, StorageError
 from pipeline.images.thumbnail import thumbnail
+from pipeline.report.wording import Phrase, known, say
 
 SIDE = 96
 #: Keeps a page within five megabytes; base64 adds a third.
@@ -41,7 +42,7 @@ class ShownRow:
     id: str
     source_fingerprint: str
     text: str | None = None
-    note: str = ""
+    note: Phrase | str = ""
     marked: bool = False
 
     @property
@@ -55,7 +56,7 @@ class Picture:
     """A picture as a data URI; if it is empty, `gap` is the reason."""
 
     uri: str = ""
-    gap: str = ""
+    gap: Phrase | str = ""
 
 
 def pictures(out: str, shown: Iterable[ShownRow]) -> dict[Key, Picture]:
@@ -71,19 +72,25 @@ def pictures(out: str, shown: Iterable[ShownRow]) -> dict[Key, Picture]:
             used_bytes += len(picture.uri)
             found[key] = picture
     except StorageError as error:
-        return {key: found.get(key, Picture(gap=f"source not readable: {type(error).__name__}")) for key in keys}
+        gap = Picture(gap=say("reason.source_not_readable", error=type(error).__name__))
+        return {key: found.get(key, gap) for key in keys}
     return found
 
 
 def _picture(original: Original, room: int) -> Picture:
     if original.failure is not None:
-        return Picture(gap=original.failure.reason.replace("_", " "))
+        return Picture(gap=reason(original.failure.reason))
     if original.image is None:
-        return Picture(gap="no image")
+        return Picture(gap=say("reason.no_image"))
     try:
         small = thumbnail(original.image, SIDE)
     except ImageError as error:
-        return Picture(gap=error.reason.replace("_", " "))
+        return Picture(gap=reason(error.reason))
     if len(small) > min(room, _MOST_EACH):
-        return Picture(gap="left out: page full")
+        return Picture(gap=say("reason.page_full"))
     return Picture(f"data:image/webp;base64,{base64.b64encode(small).decode()}")
+
+
+def reason(name: str) -> Phrase | str:
+    """Why an image is not there, in words."""
+    return known(f"reason.{name}", name.replace("_", " "))

@@ -16,8 +16,10 @@ from pipeline.curation.search.exact import Hit, SearchResult
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError
 from pipeline.images.thumbnail import thumbnail
-from pipeline.report.page import decimal, render
+from pipeline.report.page import render
 from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
+from pipeline.report.quantities import decimal
+from pipeline.report.wording import say
 from pipeline.scratch.workspace import Workspace
 
 
@@ -79,5 +81,5 @@ def _query_picture(kind: str, value: str) -> Picture | None:
     try:
         small = thumbnail(storage.read_bytes(value), SIDE)
     except HanclipError:
-        return Picture(gap="query image not readable")
+        return Picture(gap=say("reason.query_not_readable"))
     return Picture(f"data:image/webp;base64,{base64.b64encode(small).decode()}")

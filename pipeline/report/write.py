@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline import storage
 from pipeline.phases import OnPhase
@@ -23,6 +24,13 @@ from pipeline.report.sections.kept import kept
 from pipeline.report.sections.provenance import provenance
 from pipeline.report.sections.quarantine import quarantine
 from pipeline.report.sections.similarity import similarity
+
+#: The sections from top to bottom: each is a template of this name, and a key of the catalog for its title.
+_ORDER = (
+    *("counts", "speed", "quarantine", "similarity", "duplicates"),
+    *("kept", "clusters", "images", "texts", "provenance"),
+)
+_ALWAYS = frozenset({"counts", "speed", "quarantine", "provenance"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +58,46 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
         StorageError, RunError: the dataset cannot be read, or the page cannot be written.
     """
     with Material(out, on_phase) as material:
-        on_phase("counting", 0, None)
-        counted = counts(material)
-        sections = {
-            "quarantine": quarantine(material, counted.status),
-            "images": images(material),
-            "texts": texts(material),
-            "similarity": similarity(material),
-            "duplicates": duplicates(material),
-            "kept": kept(material),
-            "clusters": clusters(material, model),
-            "provenance": provenance(material),
-        }
+        sections = _sections(material, model)
         shown = list(_shown(sections))
         on_phase(f"reading {len(shown):,} pictures", 0, None)
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
-        about = {"dataset": material.dataset, "name": storage.name(material.dataset.uri), "rows": material.rows}
         gaps = Counter(picture.gap for picture in album.values() if picture.gap)
-        pages = {"counts": counted, "pictures": album, "gaps": dict(gaps.most_common())}
-        html = render("report.html.j2", **about, **sections, **pages).encode()
+        html = render(
+            "report.html.j2",
+            **sections,
+            order=[name for name in _ORDER if sections[name] or _explains_itself(name, material)],
+            dataset=material.dataset,
+            name=storage.name(material.dataset.uri),
+            rows=material.rows,
+            pictures=album,
+            gaps=gaps,
+        ).encode()
     storage.overwrite(to, html)
     return WrittenReport(to, len(html), material.rows, len(album), gaps.total())
+
+
+def _sections(material: Material, model: str | None) -> dict[str, Any]:
+    """The values of each section, by its name."""
+    material.on_phase("counting", 0, None)
+    counted = counts(material)
+    return {
+        "counts": counted,
+        "speed": counted.runs,
+        "quarantine": quarantine(material, counted.status),
+        "images": images(material),
+        "texts": texts(material),
+        "similarity": similarity(material),
+        "duplicates": duplicates(material),
+        "kept": kept(material),
+        "clusters": clusters(material, model),
+        "provenance": provenance(material),
+    }
+
+
+def _explains_itself(name: str, material: Material) -> bool:
+    """Whether the section has something to say without content."""
+    return name in _ALWAYS or (name == "duplicates" and material.rows > 0 and material.dataset.identity.has_images)
 
 
 def _shown(section: object) -> list[ShownRow]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.report.charts import Chart, histogram
 from pipeline.report.material import Material
+from pipeline.report.wording import Phrase, listed, say
 
 _SIDES = [0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192]
 _SHAPES = [0.2, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2, 3, 5]
@@ -31,7 +32,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class ImagesSection:
-    """Sizes in pixels and formats. `below`: pixels, and the number of rows with a shorter side below them."""
+    """Sizes in pixels and formats. `below`: how many rows have a shorter side below some numbers of pixels."""
 
     sides: Chart
     shapes: Chart
@@ -39,7 +40,7 @@ class ImagesSection:
     sizes: list[Share]
     distinct_sizes: int
     median_side: int
-    below: list[tuple[int, int]]
+    below: Phrase | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def images(material: Material) -> ImagesSection | None:
     distinct, median = material.one(
         "SELECT count(DISTINCT (image_width, image_height)), median(least(image_width, image_height)) FROM facts"
     )
-    sides = ("Rows by the shorter side of the image", "shorter side, pixels (steps grow)")
-    shapes = ("Rows by the shape of the image", "width divided by height: 1 is square")
+    sides = (say("images.sides"), say("images.sides_axis"))
+    shapes = (say("images.shapes"), say("images.shapes_axis"))
     return ImagesSection(
         sides=_histogram(material, *sides, "least(image_width, image_height)", _SIDES, 0),
         shapes=_histogram(material, *shapes, "image_width / image_height", _SHAPES, 2),
@@ -68,7 +69,7 @@ def images(material: Material) -> ImagesSection | None:
         sizes=_shares(material, "image_width || ' × ' || image_height"),
         distinct_sizes=int(distinct),
         median_side=int(median),
-        below=[(side, _below(material, side)) for side in _small(material.dataset.identity.preprocessing)],
+        below=listed(_below(material, side) for side in _small(material.dataset.identity.preprocessing)),
     )
 
 
@@ -78,8 +79,9 @@ def _small(preprocessing: str) -> tuple[int, ...]:
     return tuple(int(found[1]) // part for part in (4, 2, 1)) if found else _SMALL
 
 
-def _below(material: Material, side: int) -> int:
-    return int(material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")[0])
+def _below(material: Material, side: int) -> Phrase:
+    [rows] = material.one(f"SELECT count(*) FROM facts WHERE least(image_width, image_height) < {side}")
+    return say("images.below", rows=int(rows), side=side)
 
 
 def texts(material: Material) -> TextsSection | None:
@@ -88,14 +90,12 @@ def texts(material: Material) -> TextsSection | None:
         return None
     without, distinct = material.one("SELECT count(*) FILTER (text IS NULL), count(DISTINCT text) FROM facts")
     repeated = [share for share in _shares(material, "text") if share.count > 1]
-    label, axis = "Rows by the length of their text", "characters of the text (steps grow)"
-    return TextsSection(
-        _histogram(material, label, axis, "length(text)", _LENGTHS, 0), int(without), int(distinct), repeated
-    )
+    lengths = _histogram(material, say("texts.lengths"), say("texts.axis"), "length(text)", _LENGTHS, 0)
+    return TextsSection(lengths, int(without), int(distinct), repeated)
 
 
 def _histogram(
-    material: Material, label: str, axis: str, value: str, edges: list[float] | list[int], digits: int
+    material: Material, label: Phrase, axis: Phrase, value: str, edges: list[float] | list[int], digits: int
 ) -> Chart:
     """Rows by a value, in bins with these edges; the outer bins include everything beyond them."""
     inner = ", ".join(str(edge) for edge in edges[1:-1])

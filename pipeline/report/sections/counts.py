@@ -17,6 +17,8 @@ from pipeline.dataset.history import planned_runs, records
 from pipeline.dataset.outcomes import Outcome
 from pipeline.report.charts import Chart, Tick, bars
 from pipeline.report.material import Material, spread
+from pipeline.report.quantities import moment
+from pipeline.report.wording import Phrase, known, say
 from pipeline.stats import Stats
 
 _MOST_RUNS, _MOST_BARS = 14, 200
@@ -161,10 +163,14 @@ def _started(run_id: str) -> str:
 def _rates(runs: list[ReportedRun]) -> Chart | None:
     if len(runs) < 2:
         return None
-    titles = [f"{run.started}: {run.per_s:,.1f} records/s, {run.bottleneck or 'no stage'} set the pace" for run in runs]
-    at = spread(range(len(runs)), 5)
-    ticks = [Tick(100 * (i + 0.5) / len(runs), runs[i].started) for i in at]
-    top = f"{max(run.per_s for run in runs):,.1f} records/s in the fastest run"
-    return Chart(
-        "Records per second of each run", bars([r.per_s for r in runs], titles), ticks, "start of the run (UTC)", top
-    )
+    ticks = [Tick(100 * (i + 0.5) / len(runs), moment(runs[i].started)) for i in spread(range(len(runs)), 5)]
+    top = say("speed.top", rate=f"{max(run.per_s for run in runs):,.1f}")
+    drawn = bars([run.per_s for run in runs], [_title(run) for run in runs])
+    return Chart(say("speed.chart"), drawn, ticks, say("speed.axis"), top)
+
+
+def _title(run: ReportedRun) -> Phrase:
+    rate, started = f"{run.per_s:,.1f}", moment(run.started)
+    if not run.bottleneck:
+        return say("speed.bar_even", started=started, rate=rate)
+    return say("speed.bar", started=started, rate=rate, stage=known(f"stage.{run.bottleneck}", run.bottleneck))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pipeline.dataset import layout
 from pipeline.report.material import Material
 from pipeline.report.pictures import ShownRow
+from pipeline.report.quantities import decimal
+from pipeline.report.wording import Phrase, say
 
 _GROUPS_PER_RUNG, _GROUPS, _PER_GROUP = 6, 18, 8
 
@@ -89,14 +91,21 @@ def _groups(material: Material) -> list[Group]:
         quoted = str(name).replace("'", "''")
         material.work.execute(f"INSERT INTO chosen VALUES ('{quoted}')")
     rows: dict[str, list[ShownRow]] = {}
-    for name, *row in material.work.rows(
+    for name, keep, rung, cosine, id_, fingerprint, text in material.work.rows(
         f"""
-        SELECT name, id, source_fingerprint, text,
-               CASE WHEN keep THEN 'kept' ELSE concat_ws(' · ', rung, format('{{:.3f}}', cosine)) END, keep
+        SELECT name, keep, rung, cosine, id, source_fingerprint, text
         FROM alike SEMI JOIN chosen USING (name)
         QUALIFY row_number() OVER (PARTITION BY name ORDER BY keep DESC, id) <= {_PER_GROUP}
         ORDER BY name, keep DESC, id
         """
     ):
-        rows.setdefault(name, []).append(ShownRow(*row))
+        rows.setdefault(name, []).append(ShownRow(id_, fingerprint, text, _note(keep, rung, cosine), keep))
     return [Group(str(rung or "unknown"), int(n), rows[name]) for name, n, rung in chosen]
+
+
+def _note(keep: bool, rung: str, cosine: float | None) -> Phrase:
+    if keep:
+        return say("duplicates.is_kept")
+    if cosine is None:
+        return say("duplicates.dropped_by", rung=rung)
+    return say("duplicates.dropped_at", rung=rung, cosine=decimal(cosine))

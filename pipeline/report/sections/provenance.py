@@ -12,6 +12,7 @@ from pipeline.dataset.history import latest_config
 from pipeline.dataset.outcomes import footer_of
 from pipeline.errors import UsageError
 from pipeline.report.material import Material, spread
+from pipeline.report.wording import Phrase, say
 
 _FOOTERS = 16
 
@@ -20,7 +21,7 @@ _FOOTERS = 16
 class ProvenanceSection:
     """The section. `configuration` is YAML of the newest run, empty if no run left one."""
 
-    facts: list[tuple[str, str]]
+    facts: list[tuple[Phrase | str, Phrase | str]]
     configuration: str
 
 
@@ -29,22 +30,22 @@ def provenance(material: Material) -> ProvenanceSection:
     identity = material.dataset.identity
     files = material.dataset.files()
     footers = [footer_of(file.uri) for file in spread(files, _FOOTERS)]
-    facts = [
-        ("dataset", material.dataset.uri),
-        ("model", identity.model),
-        ("revision", identity.revision or "none: not from a hub"),
-        ("weights, sha256", identity.weights_sha256),
-        ("model, sha256", identity.model_sha256 or "not recorded"),
-        ("preprocessing", identity.preprocessing),
-        ("context length", f"{identity.context_length} tokens"),
-        ("vectors", f"{identity.dim} × {identity.embedding_dtype}, norm 1"),
-        ("long texts", identity.text_overflow),
-        ("hanclip", _distinct(footers, "version")),
-        ("arithmetic", _distinct(footers, "compute_dtype")),
+    facts: list[tuple[Phrase | str, Phrase | str]] = [
+        (say("provenance.dataset"), material.dataset.uri),
+        (say("provenance.model"), identity.model),
+        (say("provenance.revision"), identity.revision or say("provenance.no_revision")),
+        (say("provenance.weights"), identity.weights_sha256),
+        (say("provenance.model_sha256"), identity.model_sha256 or say("provenance.not_recorded")),
+        (say("provenance.preprocessing"), identity.preprocessing),
+        (say("provenance.context"), say("provenance.tokens", n=identity.context_length)),
+        (say("provenance.vectors"), say("provenance.shape", dim=identity.dim, dtype=identity.embedding_dtype)),
+        (say("provenance.long_texts"), identity.text_overflow),
+        (say("provenance.hanclip"), _distinct(footers, "version")),
+        (say("provenance.arithmetic"), _distinct(footers, "compute_dtype")),
         *((name, _distinct(footers, name)) for name in MAKERS),
-        ("logit scale", _scale(_distinct(footers, "logit_scale"))),
-        ("other columns", ", ".join(identity.extra.names) or "none"),
-        ("files", f"{len(files):,}"),
+        (say("provenance.scale"), _scale(_distinct(footers, "logit_scale"))),
+        (say("provenance.columns"), ", ".join(identity.extra.names) or say("provenance.no_columns")),
+        (say("provenance.files"), f"{len(files):,}"),
     ]
     try:
         configuration = latest_config(material.dataset.uri).to_yaml()
@@ -53,13 +54,13 @@ def provenance(material: Material) -> ProvenanceSection:
     return ProvenanceSection(facts, configuration)
 
 
-def _distinct(footers: list[dict[str, str]], name: str) -> str:
-    return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or "unknown"
+def _distinct(footers: list[dict[str, str]], name: str) -> Phrase | str:
+    return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or say("provenance.unknown")
 
 
-def _scale(text: str) -> str:
+def _scale(text: Phrase | str) -> Phrase | str:
     """`24.513371642677637` -> `24.5134`; a text that is not a number is returned unchanged."""
     try:
-        return f"{float(text):.6g}"
+        return text if isinstance(text, Phrase) else f"{float(text):.6g}"
     except ValueError:
         return text

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.report.charts import Chart, histogram, nice_edges
 from pipeline.report.material import Material
 from pipeline.report.pictures import ShownRow
+from pipeline.report.wording import say
 
 SHOWN = 18
 _BINS = 60
@@ -42,9 +43,7 @@ def similarity(material: Material) -> SimilaritySection | None:
     return SimilaritySection(
         rows=int(rows),
         without=material.rows - int(rows),
-        chart=histogram(
-            "Rows by similarity", "similarity: cosine of image and text", edges, _counts(material, edges), 2
-        ),
+        chart=histogram(say("similarity.chart"), say("similarity.axis"), edges, _counts(material, edges), 2),
         quantiles=[(100 * part, value) for part, value in zip(_QUANTILES, values, strict=True)],
         lowest=_shown(material, "similarity"),
         median=_shown(material, f"abs(similarity - {middle!r})"),

@@ -1,0 +1,14 @@
+(function () {
+  var root = document.documentElement, button = document.getElementById("theme");
+  function dark() {
+    return (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  }
+  function mark() { button.setAttribute("aria-pressed", String(dark())); }
+  button.hidden = false;
+  button.addEventListener("click", function () {
+    root.dataset.theme = dark() ? "light" : "dark";
+    hanclip.stored("hanclip-theme", root.dataset.theme);
+    mark();
+  });
+  mark();
+})();
