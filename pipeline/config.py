@@ -76,6 +76,10 @@ class SourceConfig(_Section):
         description="Make ids unique: container puts the name of the tar or table in front of each id, row puts name "
         "and row behind repeated ids.",
     )
+    id_prefix: str | None = Field(
+        default=None, min_length=1, description="Put this in front of each id: it tells the sources in one OUT apart."
+    )
+    same_records: bool = Field(default=False, description="Replace rows of other sources in OUT with equal ids.")
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
     whole_catalog: bool = Field(
         default=False,
@@ -88,10 +92,7 @@ class SourceConfig(_Section):
         description="With a whole catalog: refuse to record a larger share of the ids as gone in one run.",
     )
     max_bad_containers: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Refuse a source if a larger share of its tars or tables cannot be read.",
+        default=0.5, ge=0, le=1, description="Refuse a source if a larger share of its tars or tables cannot be read."
     )
     max_image_bytes: int = Field(default=64 * 2**20, ge=1, description="Larger encoded images are quarantined unread.")
     max_text_chars: int = Field(

@@ -41,7 +41,10 @@ _DECIDING: dict[str, set[str]] = {
     "output": {"embedding_dtype"},
 }
 #: Options that came later: left out at their default, so that digests of earlier partitions stay the same.
-_DECIDING_IF_SET: dict[str, set[str]] = {"source": {"drop_columns", "captions"}, "image": {"accept_truncated"}}
+_DECIDING_IF_SET: dict[str, set[str]] = {
+    "source": {"drop_columns", "captions", "id_prefix"},
+    "image": {"accept_truncated"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,9 @@ def fill(template: str, key: date | str) -> str:
 
 
 def _partition(config: RunConfig, key: date | str) -> Partition:
-    source = config.source.model_copy(update={"uris": tuple(fill(uri, key) for uri in config.source.uris)})
+    uris = tuple(fill(uri, key) for uri in config.source.uris)
+    # Partitions are parts of one source: an id that a later one repeats is a newer state of the record.
+    source = config.source.model_copy(update={"uris": uris, "same_records": True})
     changes: dict[str, object] = {"source": source}
     if isinstance(key, date):
         changes["output"] = config.output.model_copy(update={"run_date": key})

@@ -70,6 +70,6 @@ def source_digest(config: RunConfig) -> str:
     """16 hex digits that are equal for runs over the same source: its addresses and how it is read."""
     deciding = {"uris", "format", "id_column", "image_column", "text_column", "fingerprint_column", "limit"}
     tree = config.source.model_dump(mode="json", include=deciding)
-    newer = {"split", "records", "unique_ids", "drop_columns", "captions"}
+    newer = {"split", "records", "unique_ids", "id_prefix", "drop_columns", "captions"}
     tree |= config.source.model_dump(mode="json", include=newer, exclude_defaults=True)
     return hashlib.sha256(json.dumps({**tree, "uris": sorted(tree["uris"])}).encode()).hexdigest()[:16]

@@ -34,10 +34,11 @@ from pipeline.phases import OnWork
 from pipeline.plan import log, tombstones
 from pipeline.plan.cutting import target_rows
 from pipeline.plan.draft import Draft, Listed, Plan
+from pipeline.plan.ids.repeated import check_unique
+from pipeline.plan.ids.taken import check_other_sources
 from pipeline.plan.listing import Listing
 from pipeline.plan.log import PlanKind
 from pipeline.plan.record_files import write_shards
-from pipeline.plan.repeated_ids import check_unique
 from pipeline.plan.retry import retry_notes
 from pipeline.plan.run_ids import id_after
 from pipeline.scratch.workspace import Workspace
@@ -152,6 +153,8 @@ def _list(
     if config.source.unique_ids == "row":
         listing.add_rows_to_ids()
     check_unique(listing, source)
+    if existing is not None:
+        check_other_sources(listing, work, existing, config)
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
     return Listed(listing, source, identify(model, source, config, rows), config, workers)
 

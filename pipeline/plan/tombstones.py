@@ -20,7 +20,7 @@ from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
 from pipeline.scratch.passes import IdPasses
-from pipeline.scratch.workspace import Workspace
+from pipeline.scratch.workspace import Workspace, quoted
 from pipeline.sources import SourceSpec
 from pipeline.vocabulary import Skip
 
@@ -48,7 +48,7 @@ def record(work: Workspace, dataset: Dataset, source: SourceSpec, run_id: str) -
     [(rows,)] = work.rows("SELECT (SELECT count(*) FROM outcomes) + (SELECT count(*) FROM listing)")
     keys = "id, source_fingerprint"
     with IdPasses(work, rows, {"outcomes": f"{keys}, place, kind", "listing": keys}) as passes:
-        passes.store("presence", _PRESENCE)
+        passes.store("presence", _PRESENCE.format(prefix=quoted(config.id_prefix or "")))
         passes.store("changes", _CHANGES)
     [(live, gone)] = work.rows(
         f"SELECT count(*), count(*) FILTER (listed IS NULL) FROM presence WHERE kind <> {Outcome.GONE}"
@@ -78,13 +78,14 @@ def _store(work: Workspace, uri: str, run_id: str, with_gone: bool) -> None:
         storage.create(uri, sink.getvalue().to_pybytes())
 
 
-#: One row per id of the dataset: its newest outcome, and hashes of that outcome's and of the listed fingerprint.
+#: One row per id of the dataset that the source may have: its newest outcome, and hashes of that outcome's and of the
+#: listed fingerprint. A catalog with a prefix shares the dataset with others, and says nothing about their ids.
 _PRESENCE = """
 SELECT id, arg_max(kind, place) AS kind, arg_max(state, place) AS state, max(listed) AS listed
 FROM (
     SELECT id, place, kind, hash(source_fingerprint) AS state, NULL AS listed FROM outcomes
     UNION ALL SELECT id, NULL, NULL, NULL, hash(source_fingerprint) FROM listing
-) GROUP BY id HAVING max(place) IS NOT NULL
+) WHERE starts_with(id, {prefix}) GROUP BY id HAVING max(place) IS NOT NULL
 """
 
 _CHANGES = f"""

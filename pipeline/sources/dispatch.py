@@ -37,8 +37,7 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
     """
     kind = detect(config, out)
     _check_options(config, kind)
-    taker = in_front(sink, config.uris) if config.unique_ids == "container" else sink
-    return formats()[kind].scan(config, taker, out)
+    return formats()[kind].scan(config, in_front(sink, config), out)
 
 
 def reader(spec: SourceSpec) -> RecordReader:
@@ -94,7 +93,7 @@ class _PlacedReader:
     """Reads with `reader` the records that `is_read`, under their ids in the source; the others fail."""
 
     def __init__(self, reader: RecordReader, spec: SourceSpec) -> None:
-        self._reader, self._damage, self._unique_ids = reader, spec.damage, spec.config.unique_ids
+        self._reader, self._damage, self._config = reader, spec.damage, spec.config
 
     def read(self, records: Sequence[Record]) -> list[RawRecord]:
         """See `RecordReader.read`."""
@@ -105,9 +104,9 @@ class _PlacedReader:
         ]
 
     def _read(self, records: Sequence[Record]) -> list[RawRecord]:
-        if self._unique_ids is None:
+        if self._config.unique_ids is None and self._config.id_prefix is None:
             return self._reader.read(records)
-        own = [replace(record, id=own_id(record, self._unique_ids)) for record in records]
+        own = [replace(record, id=own_id(record, self._config)) for record in records]
         return [replace(raw, record=record) for raw, record in zip(self._reader.read(own), records, strict=True)]
 
     def _unread(self, record: Record) -> RawRecord:

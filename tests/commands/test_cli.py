@@ -35,6 +35,8 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "drop_column": (["--drop-column", "c", "--drop-column", "d"], ("c", "d")),
     "captions": (["--captions", "rows"], "rows"),
     "unique_ids": (["--unique-ids", "row"], "row"),
+    "id_prefix": (["--id-prefix", "shop-a/"], "shop-a/"),
+    "same_records": (["--same-records"], True),
     "limit": (["--limit", "7"], 7),
     "whole_catalog": (["--whole-catalog"], True),
     "max_vanished": (["--max-vanished", "0.5"], 0.5),

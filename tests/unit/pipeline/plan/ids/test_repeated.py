@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.plan.ids.repeated import check_unique
 from pipeline.plan.listing import Listing
-from pipeline.plan.repeated_ids import check_unique
 from pipeline.records import RECORDS, RawRecord, Record
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources import reopen
@@ -107,3 +107,21 @@ def test_two_bad_containers_of_one_name_are_two_records(tmp_path: Path) -> None:
     found = planned(tmp_path / "d?")[1]
     assert sorted(found) == sorted([f"{tmp_path}/d2/x.tar#damaged", "a", "b", "x.tar#damaged"])
     assert sum(raw.failure is not None for raw in found.values()) == 2
+
+
+@pytest.mark.parametrize("unique_ids", [None, "container", "row"])
+def test_a_prefix_goes_in_front_of_every_id_and_readers_find_the_records(tmp_path: Path, unique_ids: str) -> None:
+    for name, files in {"tars": {"x.tar": tar("a", "b"), "bad.tar": b""}, "tables": {"x.csv": TABLES["x.csv"]}}.items():
+        put(tmp_path / name, files)
+    for name in ("tars", "tables") if unique_ids == "row" else ("tars",):
+        plain, texts = planned(tmp_path / name, unique_ids=unique_ids)
+        marked, found = planned(tmp_path / name, unique_ids=unique_ids, id_prefix="店a/")
+        ids = [one.id if one.id.endswith("#damaged") else f"店a/{one.id}" for one in plain]
+        assert [one.id for one in marked] == ids
+        assert [raw.text for raw in found.values()] == [raw.text for raw in texts.values()]
+        assert [raw.record.id for raw in found.values()] == ids
+    put(tmp_path / "folder", {"a.txt": "红", "b/c.txt": "二"})
+    assert {key: raw.text for key, raw in planned(tmp_path / "folder", id_prefix="b/")[1].items()} == {
+        "b/a.txt": "红",
+        "b/b/c.txt": "二",
+    }
