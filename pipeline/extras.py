@@ -37,6 +37,10 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "jobs": ("httpx",),
     "lmdb": ("lmdb",),
     "heif": ("pillow_heif",),
+    "sync-qdrant": ("qdrant_client",),
+    "sync-pgvector": ("psycopg",),
+    "sync-lance": ("lancedb",),
+    "sync-milvus": ("pymilvus",),
     "fast": ("llvmlite", "simplejpeg"),
 }
 _NAMED = re.compile(r"hanclip\[([\w,-]+)\]")

@@ -20,7 +20,7 @@ from actors.exiting import exit_at_once
 from actors.machine.native_stderr import separate_python
 from actors.stopping import Interrupted, named
 from flows.cli import backfill, compact, demo, dev, embed, jobs, model, status, verify
-from flows.cli.curation import classify, dedup, evaluate, export, find, report, search, similarity
+from flows.cli.curation import classify, dedup, evaluate, export, find, report, search, similarity, sync
 from flows.cli.curation import filter as filter_rows
 from flows.cli.lazy import LazyTyper
 from flows.options.shared import Debug
@@ -68,6 +68,7 @@ for command in (
     report,
     filter_rows,
     export,
+    sync,
     model,
     jobs,
     backfill,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.curation.export.options import ExportOptions
     from pipeline.curation.filter.settings import FilterSettings
     from pipeline.curation.search.request import SearchRequest
+    from pipeline.curation.sync.settings import SyncSettings
 
 COMPACT: ModelOptions[CompactSettings] = ModelOptions(
     "pipeline.compaction.settings:CompactSettings", command="compact", metavars=METAVARS
@@ -53,4 +54,11 @@ SEARCH: ModelOptions[SearchRequest] = ModelOptions(
     shorts={"top": "-k"},
     metavars={**METAVARS, "where": "SQL", "without": "QUERY"},
     hidden=("queries",),  # positional arguments, and options for each kind
+)
+SYNC: ModelOptions[SyncSettings] = ModelOptions(
+    "pipeline.curation.sync.settings:SyncSettings",
+    command="sync",
+    names={"columns": "column"},
+    metavars={**METAVARS, "columns": "NAME", "collection": "NAME", "where": "SQL"},
+    hidden=("dest", "to"),  # both are required
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 #: Schemes in which `name@` is a container or a login name, which grants nothing without a password.
-_HARMLESS_USERS = frozenset({"abfs", "abfss", "wasb", "wasbs", "sftp", "ssh", "hdfs", "webhdfs", "smb"})
+_HARMLESS_USERS = frozenset({"abfs", "abfss", "wasb", "wasbs", "sftp", "ssh", "hdfs", "webhdfs", "smb", "postgresql"})
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/?#:]*)(?P<password>:[^/?#]*)?@")
 #: As a JSON schema's pattern, for servers that check parameters before they store them. It finds the credentials before
 #: a host, and the usual signatures; what it misses is refused later.

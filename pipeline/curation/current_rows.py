@@ -22,13 +22,18 @@ _RUN_ROWS = 128
 class CurrentRows:
     """The current rows of a dataset, usable while `work` is open.
 
+    Args:
+        dataset: the dataset.
+        work: gets the table.
+        ids: those of interest; all if not given.
+
     Attributes:
         count: how many there are.
     """
 
-    def __init__(self, dataset: Dataset, work: Workspace) -> None:
+    def __init__(self, dataset: Dataset, work: Workspace, ids: Sequence[str] | None = None) -> None:
         self._work = work
-        self._files = find_current(dataset, work)
+        self._files = find_current(dataset, work, ids)
         self._names = set(dataset.identity.schema.names)
         work.execute(
             "CREATE VIEW rows AS SELECT place, id, source_fingerprint FROM outcomes "

@@ -67,12 +67,14 @@ def _rows(work: Workspace) -> int:
     return int(rows)
 
 
-def find_current(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
+def find_current(dataset: Dataset, work: Workspace, ids: Sequence[str] | None = None) -> list[OutcomeFile]:
     """Make the tables `outcomes` and `current` in `work`; returns the files that the outcomes come from.
+
+    If `ids` are given, of these alone, which reads little of a large dataset.
 
     `current` has the `place` and `kind` of each id's current state, EMBEDDED or QUARANTINED.
     """
-    files = gather(dataset, work)
+    files = gather(dataset, work, ids)
     [(rows,)] = work.rows("SELECT count(*) FROM outcomes")
     with IdPasses(work, rows, {"outcomes": "*"}) as passes:
         passes.store("current", _CURRENT)

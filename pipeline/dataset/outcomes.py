@@ -86,14 +86,18 @@ class OutcomeFile:
         return rows - self.skip + self.first
 
 
-def gather(dataset: Dataset, work: Workspace) -> list[OutcomeFile]:
-    """Make the table `outcomes` in `work`; returns its files by place. Raises StorageError, RunError."""
+def gather(dataset: Dataset, work: Workspace, ids: Sequence[str] | None = None) -> list[OutcomeFile]:
+    """Make the table `outcomes` in `work`, of `ids` alone if they are given; returns its files by place.
+
+    Raises:
+        StorageError, RunError: a file cannot be read.
+    """
     files = sorted(_files(dataset), key=lambda file: (file.run_id, file.shard_id, file.kind, file.skip))
     placed = [replace(file, first=number * _PLACES_PER_FILE) for number, file in enumerate(files)]
     listed = list(dict.fromkeys(file.listed for file in placed))
     numbers = _Numbers(listed, placed)
     with Spool(work, "outcomes", _NUMBERED) as outcomes:
-        for found in read_keys(dataset.uri, listed):
+        for found in read_keys(dataset.uri, listed, ids):
             outcomes.add(numbers.numbered(found))
     return placed
 

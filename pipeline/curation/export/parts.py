@@ -6,7 +6,7 @@ since no consumer accepts null vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import pyarrow as pa
@@ -38,15 +38,9 @@ class Parts:
     def __init__(self, request: ExportRequest) -> None:
         dataset = Dataset.open(request.out)
         self._request = request
-        self.vectors, self.dim = _vectors(dataset, request), dataset.identity.dim
+        self.vectors, self.dim = chosen_vectors(dataset, request.options.vectors), dataset.identity.dim
         schema = dataset.identity.schema
-        available = [name for name in schema.names if name not in dataset.identity.vector_columns]
-        chosen = available if request.options.columns is None else list(request.options.columns)
-        if unknown := sorted(set(chosen) - set(available)):
-            raise UsageError(
-                f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. Correct --column."
-            )
-        names = list(dict.fromkeys(["id", *chosen, *self.vectors]))
+        names = list(dict.fromkeys(["id", *chosen_columns(dataset, request.options.columns), *self.vectors]))
         self.schema = pa.schema([schema.field(name) for name in names])
         self.count = self.rows = self.left_out = 0
 
@@ -77,9 +71,21 @@ class Parts:
             yield kept
 
 
-def _vectors(dataset: Dataset, request: ExportRequest) -> tuple[str, ...]:
+def chosen_columns(dataset: Dataset, columns: Sequence[str] | None) -> list[str]:
+    """The columns other than vectors that were named; all if none were. Raises UsageError for unknown ones."""
+    available = [name for name in dataset.identity.schema.names if name not in dataset.identity.vector_columns]
+    chosen = available if columns is None else list(columns)
+    if unknown := sorted(set(chosen) - set(available)):
+        raise UsageError(
+            f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. Correct --column."
+        )
+    return chosen
+
+
+def chosen_vectors(dataset: Dataset, vectors: str | None) -> tuple[str, ...]:
+    """The vector columns that `--vectors` means. Raises UsageError if the dataset lacks one."""
     first = dataset.identity.vector_columns[:1]
-    chosen = {"image": (IMAGE,), "text": (TEXT,), "both": (IMAGE, TEXT)}.get(request.options.vectors or "", first)
+    chosen = {"image": (IMAGE,), "text": (TEXT,), "both": (IMAGE, TEXT)}.get(vectors or "", first)
     require_vectors(dataset, *chosen)
     return chosen
 

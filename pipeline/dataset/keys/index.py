@@ -7,6 +7,7 @@ listed. Everything else is read from the files themselves.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,15 @@ class Covered:
         """Without the files that have no id between these two."""
         facts = self.block.facts.select(["first_id", "last_id"]).take(self.files)
         kept = pc.and_(pc.less_equal(facts["first_id"], last), pc.greater_equal(facts["last_id"], first))
-        mask = kept.fill_null(False).to_numpy()
+        return self._those(kept.fill_null(False).to_numpy())
+
+    def around(self, ids: Sequence[str]) -> Covered:
+        """Without the files that can have none of these ids, which are sorted."""
+        facts = self.block.facts.select(["first_id", "last_id"]).take(self.files)
+        bounds = zip(facts["first_id"].to_pylist(), facts["last_id"].to_pylist(), strict=True)
+        return self._those(np.array([_has_between(ids, *each) for each in bounds], bool))
+
+    def _those(self, mask: npt.NDArray[np.bool_]) -> Covered:
         return Covered(self.block, self.files[mask], self.wanted[mask])
 
 
@@ -81,6 +90,14 @@ class KeyIndex:
                 for row, version in enumerate(listed_files(self._blocks[block].facts))
             }
         return self._at.get(file)
+
+
+def _has_between(ids: Sequence[str], first: str | None, last: str | None) -> bool:
+    """Whether one of the sorted ids is in a range; an empty file has none."""
+    if first is None or last is None:
+        return False
+    at = bisect_left(ids, first)
+    return at < len(ids) and ids[at] <= last
 
 
 def read_facts(out: str, files: Iterable[DataFile]) -> list[ShardFacts]:

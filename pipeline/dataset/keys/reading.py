@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.dataset import layout
@@ -38,6 +40,12 @@ class KeyRows:
     files: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
 
+    def among(self, ids: pa.Array) -> KeyRows:
+        """Those of these ids."""
+        chosen = pc.is_in(self.keys["id"], ids)
+        mask = chosen.to_numpy()
+        return KeyRows(self.keys.filter(chosen), self.files[mask], self.rows[mask])
+
 
 class KeyReader:
     """Reads the keys of `files` of the dataset at `out`.
@@ -56,9 +64,17 @@ class KeyReader:
         covered, rest = KeyIndex.open(out, len(files)).cover(files)
         if ids is not None:
             covered = [of.between(*ids) for of in covered]
+        self.rest = rest
+        self._read_these(covered)
+
+    def leave_out_files_without(self, ids: Sequence[str]) -> None:
+        """Leave out the files that the index has and that can have none of these ids, which are sorted."""
+        self._read_these([of.around(ids) for of in self._covered])
+
+    def _read_these(self, covered: Sequence[Covered]) -> None:
         few = [of for of in covered if _FEW * of.rows < of.block.rows]
         self._covered = [of for of in covered if of not in few]
-        self.rest = [*rest, *(number for of in few for number in of.wanted.tolist())]
+        self.rest = [*self.rest, *(number for of in few for number in of.wanted.tolist())]
 
     def indexed(self) -> Iterator[KeyRows]:
         """The keys that the index has, files in any order. Raises StorageError, RunError if a file has to be read."""
@@ -79,15 +95,19 @@ class KeyReader:
             yield _of_file(number, table)
 
 
-def read_keys(out: str, files: Sequence[FileVersion]) -> Iterator[KeyRows]:
-    """The keys of `files` of the dataset at `out`, in any order of the files.
+def read_keys(out: str, files: Sequence[FileVersion], ids: Sequence[str] | None = None) -> Iterator[KeyRows]:
+    """The keys of `files` of the dataset at `out`, in any order of the files; if `ids` are given, theirs alone.
 
     Raises:
         StorageError, RunError: a file that the index lacks cannot be read.
     """
     reader = KeyReader(out, files)
-    yield from reader.indexed()
-    yield from reader.direct()
+    wanted = None
+    if ids is not None:
+        reader.leave_out_files_without(sorted(ids))
+        wanted = pa.array(ids, pa.string())
+    for found in chain(reader.indexed(), reader.direct()):
+        yield found if wanted is None else found.among(wanted)
 
 
 def read_file(out: str, file: FileVersion) -> pa.Table:

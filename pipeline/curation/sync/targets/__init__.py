@@ -1,0 +1,1 @@
+"""The databases of `hanclip sync`: one module each, listed in `registry`."""

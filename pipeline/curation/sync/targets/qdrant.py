@@ -1,0 +1,145 @@
+"""Qdrant: a collection of a server, or of a local folder.
+
+A point's id is the version 5 UUID of the record's id, its payload has the columns. Watermarks are points without
+vectors in the collection `hanclip_sync`. Every request waits until its change is applied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from qdrant_client import QdrantClient
+from qdrant_client import models as api
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from pipeline.curation.export.values.qdrant import payloads, point_id
+from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
+from pipeline.curation.sync.settings import MARKS
+from pipeline.curation.sync.targets.errors import refused, unreachable
+from pipeline.curation.vectors import matrix
+from pipeline.errors import RunError, UsageError
+
+_PAGE_ROWS = 4096
+_TIMEOUT_S = 120
+_KEY = "QDRANT_API_KEY"
+
+
+def connect(dest: str, collection: str) -> SyncTarget:
+    """The collection at `dest`: a URL or a local folder."""
+    if "://" not in dest:
+        try:
+            return _QdrantTarget(QdrantClient(path=dest), dest, collection)
+        except RuntimeError as error:  # locked by another process
+            raise RunError(f"{dest} cannot be opened ({error}): end the other process, or use a server.") from error
+    with _translated(dest):
+        key = os.environ.get(_KEY) or None
+        return _QdrantTarget(QdrantClient(url=dest, api_key=key, timeout=_TIMEOUT_S), dest, collection)
+
+
+class _QdrantTarget:
+    def __init__(self, client: QdrantClient, dest: str, collection: str) -> None:
+        self._client, self._dest, self._collection = client, dest, collection
+        self._there = False
+        self._vectors: tuple[str, ...] = ()
+
+    def mark(self) -> str | None:
+        with _translated(self._dest):
+            if not self._client.collection_exists(MARKS):
+                return None
+            found = self._client.retrieve(MARKS, [point_id(self._collection)])
+        return str((found[0].payload or {}).get("watermark", "")) if found else None
+
+    def move_mark(self, text: str) -> None:
+        point = api.PointStruct(
+            id=point_id(self._collection), vector={}, payload={"collection": self._collection, "watermark": text}
+        )
+        with _translated(self._dest):
+            self._client.upsert(MARKS, [point], wait=True)
+
+    def prepare(self, columns: SyncColumns) -> None:
+        self._vectors = columns.vectors
+        wanted = {name: api.VectorParams(size=columns.dim, distance=api.Distance.COSINE) for name in columns.vectors}
+        with _translated(self._dest):
+            if not self._client.collection_exists(MARKS):
+                self._client.create_collection(MARKS, vectors_config={})
+            if not self._exists():
+                self._client.create_collection(self._collection, vectors_config=wanted)
+            params = self._client.get_collection(self._collection).config.params.vectors
+        sizes = {name: vector.size for name, vector in params.items()} if isinstance(params, dict) else {}
+        if any(sizes.get(name) != columns.dim for name in columns.vectors):
+            raise UsageError(
+                f"The collection {self._collection} in {self._dest} does not have {' and '.join(columns.vectors)} of "
+                f"{columns.dim} numbers: name another one with --collection, or delete it."
+            )
+
+    def count(self) -> int:
+        with _translated(self._dest):
+            return self._client.count(self._collection, exact=True).count if self._exists() else 0
+
+    def held(self) -> Iterator[pa.Table]:
+        page: Any = None
+        while self._exists():
+            with _translated(self._dest):
+                points, page = self._client.scroll(
+                    self._collection, limit=_PAGE_ROWS, offset=page, with_payload=HELD.names, with_vectors=False
+                )
+            yield _held(points)
+            if page is None:
+                return
+
+    def held_of(self, ids: Sequence[str]) -> pa.Table:
+        if not self._exists():
+            return HELD.empty_table()
+        with _translated(self._dest):
+            return _held(self._client.retrieve(self._collection, list(map(point_id, ids)), with_payload=HELD.names))
+
+    def put(self, rows: pa.Table, new: bool) -> None:
+        with _translated(self._dest):
+            self._client.upsert(self._collection, list(_points(rows, self._vectors)), wait=True)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        with _translated(self._dest):
+            points = api.PointIdsList(points=list(map(point_id, ids)))
+            self._client.delete(self._collection, points_selector=points, wait=True)
+
+    def finish(self) -> None:
+        """Qdrant needs nothing."""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _exists(self) -> bool:
+        if not self._there:
+            with _translated(self._dest):
+                self._there = self._client.collection_exists(self._collection)
+        return self._there
+
+
+def _points(rows: pa.Table, vectors: Sequence[str]) -> Iterator[api.PointStruct]:
+    found = payloads(rows.drop_columns(list(vectors)))
+    matrices = [matrix(rows[name]).tolist() for name in vectors]
+    for payload, *values in zip(found, *matrices, strict=True):
+        yield api.PointStruct(
+            id=point_id(payload["id"]), vector=dict(zip(vectors, values, strict=True)), payload=payload
+        )
+
+
+def _held(points: Sequence[api.Record]) -> pa.Table:
+    found = [point.payload or {} for point in points]
+    return held_table(*([str(payload.get(name, "")) for payload in found] for name in HELD.names))
+
+
+@contextmanager
+def _translated(dest: str) -> Iterator[None]:
+    try:
+        yield
+    except UnexpectedResponse as error:
+        if error.status_code in (401, 403):
+            raise refused(dest, _KEY) from error
+        raise RunError(f"Qdrant at {dest} refused a request ({error.status_code} {error.reason_phrase}).") from error
+    except (ResponseHandlingException, ApiException) as error:
+        raise unreachable(dest, error) from error
