@@ -14,25 +14,45 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from pipeline.curation.sync.contract import SyncTarget
 from pipeline.curation.sync.registry import connector
 from pipeline.curation.sync.run import sync_target
 from pipeline.curation.sync.settings import SyncSettings
-from tests.fixtures.faults import FaultyTarget, LostRequestError
-from tests.fixtures.histories import READERS, History, assert_holds, expected
+from tests.fixtures.faults import WRITES, FaultyTarget, LostRequestError
+from tests.fixtures.histories import READERS, Content, History, assert_holds, expected
 
-SYNCS, STEPS, WRITES = 4, 4, {"put", "remove", "move_mark", "prepare"}
+SYNCS, STEPS = 4, 4
 
 
-def live(seed: int, to: str, folder: Path, dest: str) -> int:
+@dataclass(frozen=True)
+class Place:
+    """A database: its name, where it is, a function that connects to it, and one that reads it for given vectors."""
+
+    to: str
+    dest: str
+    connect: Callable[[], SyncTarget]
+    read: Callable[[Sequence[str]], Iterator[tuple[str, Content]]]
+
+    @classmethod
+    def real(cls, to: Any, dest: str) -> Place:
+        """A database that the client's package runs in a local folder."""
+        return cls(to, dest, lambda: connector(to)(dest, "hanclip"), partial(READERS[to], dest))
+
+
+def live(seed: int, folder: Path, place: Place) -> int:
     """Let one history pass; returns how often it was synced. Raises AssertionError at a difference."""
     history, done = History(str(folder / "out"), seed), 0
     kept_only, texts = seed % 3 == 1, seed % 3 == 2
     settings = SyncSettings.model_validate(
         {
-            "to": to,
-            "dest": dest,
+            "to": place.to,
+            "dest": place.dest,
             "where": "keep" if kept_only else None,
             "vectors": "text" if texts else "both" if seed % 2 else "image",
             "batch_rows": history.draw.choice([1, 3, 100]),
@@ -47,9 +67,9 @@ def live(seed: int, to: str, folder: Path, dest: str) -> int:
             history.step()
         if kept_only:
             history.decide()
-        done += _synced(history, settings)
-        assert_holds(dict(READERS[to](dest, names)), expected(history, names, kept_only))
-    target = connector(settings.to)(dest, settings.collection)
+        done += _synced(history, settings, place)
+        assert_holds(dict(place.read(names)), expected(history, names, kept_only))
+    target = place.connect()
     try:
         last = sync_target(history.out, settings, target)
         assert not WRITES & last.requests.keys(), last
@@ -58,12 +78,12 @@ def live(seed: int, to: str, folder: Path, dest: str) -> int:
     return done
 
 
-def _synced(history: History, settings: SyncSettings) -> int:
+def _synced(history: History, settings: SyncSettings, place: Place) -> int:
     """Sync, at times after attempts that are cut off."""
     attempts = 1
     while True:
-        target = connector(settings.to)(settings.dest, settings.collection)
-        cut = history.draw.randint(1, 12) if history.draw.random() < 0.25 else 0
+        target = place.connect()
+        cut = history.draw.randint(1, 9) if history.draw.random() < 0.25 else 0
         try:
             sync_target(history.out, settings, FaultyTarget(target, cut, history.draw.random() < 0.5))
         except LostRequestError:
@@ -89,7 +109,7 @@ def main() -> None:
     for seed in range(given.first, given.first + given.histories):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                syncs += live(seed, given.to, Path(folder), f"{folder}/database")
+                syncs += live(seed, Path(folder), Place.real(given.to, f"{folder}/database"))
             except AssertionError as error:
                 sys.exit(f"history {seed}: {error}")
     seconds = time.monotonic() - began_s

@@ -40,7 +40,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "sync-qdrant": ("qdrant_client",),
     "sync-pgvector": ("psycopg",),
     "sync-lance": ("lancedb",),
-    "sync-milvus": ("pymilvus",),
+    "sync-milvus": ("milvus_lite", "pymilvus"),
     "fast": ("llvmlite", "simplejpeg"),
 }
 _NAMED = re.compile(r"hanclip\[([\w,-]+)\]")

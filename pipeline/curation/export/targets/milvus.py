@@ -7,7 +7,6 @@ schema.json           the fields, with the names and types of Milvus
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 
 import numpy as np
@@ -18,17 +17,14 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.milvus import columns, fields
+from pipeline.curation.export.values.milvus import columns, fields, refuse_names
 from pipeline.curation.vectors import Vectors, matrix
-from pipeline.errors import UsageError
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def export(request: ExportRequest) -> Exported:
     """Write the parts, then the schema."""
     parts = Parts(request)
-    _refuse_names(parts.schema.names)
+    refuse_names(parts.schema.names)
     described = fields(pa.schema([parts.schema.field(name) for name in parts.scalars]))
     described += [{"name": name, "data_type": "FloatVector", "dim": parts.dim} for name in parts.vectors]
     for number, table in enumerate(parts):
@@ -45,15 +41,6 @@ def export(request: ExportRequest) -> Exported:
 
 def _uri(request: ExportRequest, number: int) -> str:
     return storage.join(request.dest, f"rows-{number:05d}.parquet")
-
-
-def _refuse_names(names: list[str]) -> None:
-    """Raise UsageError for column names that Milvus does not allow."""
-    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
-        raise UsageError(
-            f"Milvus allows only ASCII letters, digits and _ in column names, which excludes {', '.join(wrong)}: "
-            "choose the columns to write with --column."
-        )
 
 
 def _lists(vectors: Vectors) -> pa.ListArray:

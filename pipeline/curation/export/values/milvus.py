@@ -7,6 +7,8 @@ decimals become Double, times VarChar. Lists of plain values become Array, other
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +26,7 @@ from pipeline.curation.export.values.arrow import (
 from pipeline.curation.export.values.json_values import json_text, json_values
 from pipeline.errors import UsageError
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_BYTES = 65535
 MOST_ELEMENTS = 4096
 _TYPES = {
@@ -55,6 +58,15 @@ _ARROW = {
 def fields(schema: pa.Schema) -> list[dict[str, Any]]:
     """The description of each column; `id` is the primary key, and `image_phash` is text."""
     return [_field(field) for field in with_hex_hash_type(schema)]
+
+
+def refuse_names(names: Iterable[str]) -> None:
+    """Raise UsageError for column names that Milvus does not allow."""
+    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+        raise UsageError(
+            f"Milvus allows only ASCII letters, digits and _ in column names, which excludes {', '.join(wrong)}: "
+            "choose the columns to write with --column."
+        )
 
 
 def columns(table: pa.Table) -> pa.Table:

@@ -14,6 +14,7 @@ import lancedb
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.curation.export.values.lance import lance_schema, lance_table
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget
 from pipeline.curation.sync.settings import MARKS
 from pipeline.curation.sync.targets.errors import rejected
@@ -56,7 +57,7 @@ class _LanceTarget:
     def prepare(self, columns: SyncColumns) -> None:
         vector = pa.list_(pa.float32(), columns.dim)
         self._vectors = columns.vectors
-        schema = pa.schema([*columns.scalars, *(pa.field(name, vector) for name in columns.vectors)])
+        schema = pa.schema([*lance_schema(columns.scalars), *(pa.field(name, vector) for name in columns.vectors)])
         have = self._made(self._collection, schema).schema
         kinds = {name: have.field(name).type for name in have.names}
         if any(kinds.get(name) != vector for name in columns.vectors):
@@ -88,7 +89,7 @@ class _LanceTarget:
 
     def put(self, rows: pa.Table, new: bool) -> None:
         table = self._table(self._collection)
-        rows = _float32(rows, self._vectors)
+        rows = _stored(rows, self._vectors)
         self._requests += 1
         if not new:
             self._merge(table, rows, "id")
@@ -136,12 +137,13 @@ def _among(ids: Sequence[str]) -> str:
     return f"id IN ({', '.join(map(quoted, ids))})"
 
 
-def _float32(rows: pa.Table, vectors: Sequence[str]) -> pa.Table:
-    """The rows with vectors as the table has them, whatever the dataset stores."""
+def _stored(rows: pa.Table, vectors: Sequence[str]) -> pa.Table:
+    """The rows with the types of the table, whatever the dataset stores."""
+    stored = lance_table(rows.drop_columns(list(vectors)))
     for name in vectors:
         kind = pa.list_(pa.float32(), rows.schema.field(name).type.list_size)
-        rows = rows.set_column(rows.column_names.index(name), pa.field(name, kind), rows[name].cast(kind))
-    return rows
+        stored = stored.append_column(pa.field(name, kind), rows[name].cast(kind))
+    return stored
 
 
 @contextmanager

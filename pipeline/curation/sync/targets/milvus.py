@@ -16,7 +16,7 @@ import pyarrow as pa
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from pipeline.curation.export.values.milvus import fields
+from pipeline.curation.export.values.milvus import LONGEST_BYTES, fields, refuse_names
 from pipeline.curation.export.values.milvus import rows as milvus_rows
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.settings import MARKS
@@ -28,7 +28,6 @@ _TOKEN = "MILVUS_TOKEN"
 _PAGE_ROWS = 4096
 _TIMEOUT_S = 120
 _PIECE_CHARACTERS = 16_000
-_LONGEST_BYTES = 65_535
 _REFUSED = ("auth check failure", "unauthenticated", "not authorized", "permission deny")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _AWAY = ("fail connecting", "unavailable", "failed to connect", "deadline", "connection refused")
@@ -78,9 +77,10 @@ class _MilvusTarget:
             self._client.upsert(MARKS, rows)
 
     def prepare(self, columns: SyncColumns) -> None:
+        refuse_names(columns.names)
         self._columns = columns
         if not self._exists(MARKS):
-            text = {"data_type": "VarChar", "max_length": _LONGEST_BYTES}
+            text = {"data_type": "VarChar", "max_length": LONGEST_BYTES}
             number = {"data_type": "Int64"}
             self._create(
                 MARKS,
