@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from flows.commands.curation.evaluate_tables import Evaluated, show, show_published
+from flows.commands.curation.tables.evaluate import Evaluated, show, show_published
 from flows.terminal.bars import phase_bar
 from pipeline import storage
 from pipeline.curation.encoder import encoder_of

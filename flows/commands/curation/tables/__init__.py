@@ -1,0 +1,1 @@
+"""What measurements print: one module per command with more than a few facts."""
