@@ -132,8 +132,8 @@ def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def _conformed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if not (pa.types.is_fixed_size_list(kind) and column.null_count):
-        return column.cast(kind)
+    if not (pa.types.is_fixed_size_list(kind) and column.null_count) or kind.value_field.nullable:
+        return column.cast(kind)  # also lists of a fixed length that a source has: their elements may be text or null
     return pa.chunked_array([_vectors(chunk, kind) for chunk in column.chunks], kind)
 
 
