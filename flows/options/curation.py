@@ -38,7 +38,7 @@ EXPORT: ModelOptions[ExportOptions] = ModelOptions(
     "pipeline.curation.export.options:ExportOptions",
     command="export",
     names={"columns": "column"},
-    metavars={"columns": "NAME"},
+    metavars={"columns": "NAME", "rename": "OLD=NEW"},
 )
 FILTER: ModelOptions[FilterSettings] = ModelOptions(
     "pipeline.curation.filter.settings:FilterSettings",

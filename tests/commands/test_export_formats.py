@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
-import tempfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -29,7 +26,6 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
 from tests.fixtures.commands import Run
 from tests.fixtures.datasets import DIM, an_identity, embedded_rows, provenance, some_records, unit_vectors
-from tests.fixtures.servers.postgres import Postgres, postgres_binaries
 
 RECORDS = some_records(700)
 IDS = [record.id for record in RECORDS]
@@ -209,34 +205,15 @@ def test_qdrant_upserts_the_points_without_duplicates(run, tmp_path):
         assert np.allclose(vector, wanted()[point.payload["id"]], atol=1e-6)
 
 
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    binaries = postgres_binaries()
-    if binaries is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    server = Postgres(Path(tempfile.mkdtemp(prefix="hc-postgres-", dir="/tmp")), binaries)
-    server.start()
-    yield server
-    server.stop()
-
-
-def test_postgres_copies_every_row(run, tmp_path, postgres):
-    """The vector columns are loaded as text: the test server has no pgvector."""
-    Vector = pytest.importorskip("pgvector").Vector  # noqa: N806
+def test_postgres_copies_every_row(run, tmp_path, pgvector):
+    vector_of = pytest.importorskip("pgvector").Vector.from_text
     run("pgvector", "--rows-per-file", 400)
-    dest = tmp_path / "dest"
-    script = (dest / "load.sql").read_text()
-    assert f'"image_embedding" vector({DIM})' in script
-    bare = script.replace("CREATE EXTENSION IF NOT EXISTS vector;", "").replace(f"vector({DIM})", "text")
-    (dest / "load.sql").write_text(bare)
-    psql = [str(postgres.binaries / "psql"), "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-q"]
     for _ in range(2):
-        subprocess.run([*psql, "-v", "ON_ERROR_STOP=1", "-f", "load.sql"], cwd=dest, check=True)
+        pgvector.psql(tmp_path / "dest", "-f", "load.sql")
     query = "SELECT json_agg(t) FROM (SELECT * FROM hanclip ORDER BY id) AS t"
-    rows = json.loads(subprocess.run([*psql, "-At", "-c", query], capture_output=True, check=True).stdout)
+    rows = json.loads(pgvector.psql(tmp_path, "-c", query))
     assert [row["id"] for row in rows] == IDS
-    found = {row["id"]: Vector.from_text(row["image_embedding"]).to_numpy() for row in rows}
-    assert_same(found, wanted())
+    assert_same({row["id"]: vector_of(row["image_embedding"]).to_numpy() for row in rows}, wanted())
     expected = (123 * 10**12, False, "2026-11-04", NASTY, None, "红色连衣裙 item-00123")
     assert tuple(rows[123][name] for name in ("stock", "new", "day", "note", "price", "text")) == expected
     assert (rows[100]["text"], rows[100]["note"], rows[100]["price"]) == (None, "", 100 / 7)
@@ -281,8 +258,9 @@ def test_data_that_a_consumer_would_reject_or_lose_is_refused(tmp_path):
     table = table.append_column("note", pa.array(["短", "长" * 22_000]))
     dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(2))
     request = ExportRequest(dataset.uri, str(tmp_path / "dest"), ExportOptions())
-    with pytest.raises(UsageError, match="excludes 价格"):
+    with pytest.raises(UsageError, match=r"excludes '价格'\. Give it another name with --rename 价格=NEW"):
         exporter("milvus")(request)
+    assert not (tmp_path / "dest").exists()
     with pytest.raises(UsageError, match="note of the row 'item-00001'"):
         exporter("milvus")(replace(request, options=ExportOptions(columns=("note",))))
     (tmp_path / "dest").mkdir(exist_ok=True)
@@ -304,6 +282,8 @@ def test_a_missing_column_is_named_in_the_error(run):
         ("hf", ["--number-ids"], "hf does not use --number-ids"),
         ("faiss", ["--rows-per-file", 9, "--column", "text"], "faiss does not use --column, --rows-per-file"),
         ("chinese-clip", ["--column", "text"], "chinese-clip does not use --column"),
+        ("npy", ["--rename", "price"], "--rename: give OLD=NEW, not 'price'"),
+        ("milvus", ["--rename", "note=in", "--dry-run"], "excludes 'in'"),
         *(("chinese-clip", ["--split", name], "--split: String should match") for name in ("a/b", "../x", ".x")),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console
 
@@ -12,9 +12,10 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from pipeline import storage
+from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.options import ExportOptions
-from pipeline.curation.export.registry import ExportFormat, exporter, unused
+from pipeline.curation.export.registry import ExportFormat, exporter, name_rules, unused
 from pipeline.dataset.latest_rows import count
 from pipeline.errors import ConfigError
 from pipeline.phases import counted
@@ -32,7 +33,8 @@ class Target:
 def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: bool) -> None:
     """Export; with `dry_run` only print what would be exported."""
     write, dest = exporter(target.to), storage.normalise(target.dest)
-    _check(target, dest, chosen)
+    request = ExportRequest(target.out, dest, chosen)
+    _check(target, request)
     storage.check_writable(dest, probe=not dry_run)
     if not dry_run:
         storage.remove_abandoned(dest)
@@ -42,7 +44,7 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
     else:
         doing = f"Writing {target.to}"
         with phase_bar(doing, transient=False, silent=as_json) as on_phase:
-            ended = write(ExportRequest(target.out, dest, chosen, counted(on_phase, doing, rows)))
+            ended = write(replace(request, on_rows=counted(on_phase, doing, rows)))
     if as_json:
         facts = {"dry_run": dry_run, "format": target.to, "dest": dest, "rows_in_dataset": rows, "rows": ended.rows}
         write_json("export", {**facts, **asdict(ended)})
@@ -51,13 +53,15 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
         Console(highlight=False).print(panel(title, _facts(target, dest, rows, ended)))
 
 
-def _check(target: Target, dest: str, chosen: ExportOptions) -> None:
-    """Raise ConfigError for a destination inside the dataset, and for options without effect."""
-    if f"{dest}/".startswith(f"{storage.normalise(target.out)}/"):
+def _check(target: Target, request: ExportRequest) -> None:
+    """Raise ConfigError or UsageError for what cannot be exported: to there, with these options, by these names."""
+    if f"{request.dest}/".startswith(f"{storage.normalise(target.out)}/"):
         raise ConfigError(f"{target.dest} is inside the dataset {target.out}: choose a DEST outside of it.")
-    if ignored := unused(target.to, chosen):
+    if ignored := unused(target.to, request.options):
         named = ", ".join(map(EXPORT.flag, ignored))
         raise ConfigError(f"{target.to} does not use {named}: omit it, or choose another format with --to.")
+    if rules := name_rules(target.to):
+        choose_columns(request, rules)
 
 
 def _facts(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:

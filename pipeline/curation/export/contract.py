@@ -1,5 +1,7 @@
 """The contract of an export target: a function `export(request: ExportRequest) -> Exported`.
 
+A target with columns also has `NAMES`, the `NameRules` of its consumer; they are checked before anything is written.
+
 In: an `ExportRequest`. Out: an `Exported`. Targets import this module; `registry` lists them.
 """
 

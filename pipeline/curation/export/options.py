@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.validation import Options
 
@@ -16,6 +16,10 @@ class ExportOptions(Options):
         default=None, description="Which vectors; if not given, those of images, or of texts if there are no images."
     )
     columns: tuple[str, ...] | None = Field(default=None, description="Other columns to write; all unless named.")
+    rename: tuple[str, ...] = Field(
+        default=(),
+        description="Another name for a column of the source, as OLD=NEW: for names that the consumer refuses.",
+    )
     rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
     split: str = Field(
         default="valid", pattern=r"^\w[\w.-]*$", description="chinese-clip: the first part of the files' names."
@@ -23,3 +27,15 @@ class ExportOptions(Options):
     number_ids: bool = Field(
         default=False, description="chinese-clip: number the rows, and write which number is which id."
     )
+
+    @field_validator("rename")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [pair for pair in value if not all(pair.rpartition("="))]:
+            raise ValueError(f"give OLD=NEW, not {wrong[0]!r}")
+        return value
+
+    @property
+    def new_names(self) -> dict[str, str]:
+        """The new name of each column that is renamed. A name may have `=` in it, a new one may not."""
+        return {old: new for old, _, new in (pair.rpartition("=") for pair in self.rename)}

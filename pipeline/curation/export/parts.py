@@ -6,18 +6,18 @@ since no consumer accepts null vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import storage
+from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import ExportRequest
-from pipeline.curation.vectors import IMAGE, TEXT, rebatched, require_vectors
-from pipeline.dataset.dataset import Dataset
+from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.vectors import rebatched
 from pipeline.dataset.latest_rows import latest
-from pipeline.errors import UsageError
 
 _GROUP_BYTES = 32 * 2**20
 
@@ -32,16 +32,12 @@ class Parts:
         count, rows, left_out: parts and rows produced so far, and rows without a vector.
 
     Raises:
-        UsageError: the dataset lacks a chosen column or vector.
+        UsageError: the dataset lacks a chosen column or vector, or the consumer refuses a name.
     """
 
-    def __init__(self, request: ExportRequest) -> None:
-        dataset = Dataset.open(request.out)
-        self._request = request
-        self.vectors, self.dim = chosen_vectors(dataset, request.options.vectors), dataset.identity.dim
-        schema = dataset.identity.schema
-        names = list(dict.fromkeys(["id", *chosen_columns(dataset, request.options.columns), *self.vectors]))
-        self.schema = pa.schema([schema.field(name) for name in names])
+    def __init__(self, request: ExportRequest, rules: NameRules) -> None:
+        self._request, self._chosen = request, choose_columns(request, rules)
+        self.schema, self.vectors, self.dim = self._chosen.schema, self._chosen.vectors, self._chosen.dim
         self.count = self.rows = self.left_out = 0
 
     @property
@@ -61,33 +57,15 @@ class Parts:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The same rows, in batches of the size in which they are read."""
-        for batch in latest(self._request.out, self.schema.names):
-            kept = batch.select(self.schema.names)
+        names = list(self._chosen.source)
+        for batch in latest(self._request.out, names):
+            kept = batch.select(names).rename_columns(self.schema.names)
             for name in self.vectors:
                 kept = kept.filter(pc.is_valid(kept[name])) if kept[name].null_count else kept
             self.rows += kept.num_rows
             self.left_out += batch.num_rows - kept.num_rows
             self._request.on_rows(batch.num_rows)
             yield kept
-
-
-def chosen_columns(dataset: Dataset, columns: Sequence[str] | None) -> list[str]:
-    """The columns other than vectors that were named; all if none were. Raises UsageError for unknown ones."""
-    available = [name for name in dataset.identity.schema.names if name not in dataset.identity.vector_columns]
-    chosen = available if columns is None else list(columns)
-    if unknown := sorted(set(chosen) - set(available)):
-        raise UsageError(
-            f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. Correct --column."
-        )
-    return chosen
-
-
-def chosen_vectors(dataset: Dataset, vectors: str | None) -> tuple[str, ...]:
-    """The vector columns that `--vectors` means. Raises UsageError if the dataset lacks one."""
-    first = dataset.identity.vector_columns[:1]
-    chosen = {"image": (IMAGE,), "text": (TEXT,), "both": (IMAGE, TEXT)}.get(vectors or "", first)
-    require_vectors(dataset, *chosen)
-    return chosen
 
 
 def drop_parts(uri_of: Callable[[int], str], parts: int) -> None:

@@ -7,11 +7,13 @@ Only the standard library is imported here, so that `--help` can list the format
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from pipeline.curation.export.contract import Exporter
     from pipeline.curation.export.options import ExportOptions
+    from pipeline.curation.export.values.names import NameRules
 
 ExportFormat = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
 
@@ -28,7 +30,7 @@ class Format(NamedTuple):
     options: frozenset[str]
 
 
-_VECTORS, _COLUMNS, _PARTS = frozenset({"vectors"}), frozenset({"columns"}), frozenset({"rows_per_file"})
+_VECTORS, _COLUMNS, _PARTS = frozenset({"vectors"}), frozenset({"columns", "rename"}), frozenset({"rows_per_file"})
 
 FORMATS: dict[ExportFormat, Format] = {
     "chinese-clip": Format(
@@ -56,5 +58,13 @@ def unused(name: ExportFormat, options: ExportOptions) -> list[str]:
 
 def exporter(name: ExportFormat) -> Exporter:
     """Import the target's module and return the function that writes the format."""
-    module = import_module(f"{__package__}.targets.{name.replace('-', '_')}")
-    return cast("Exporter", module.export)
+    return cast("Exporter", _module(name).export)
+
+
+def name_rules(name: ExportFormat) -> NameRules | None:
+    """What the consumer takes as names of columns; None for a format without columns."""
+    return getattr(_module(name), "NAMES", None)
+
+
+def _module(name: ExportFormat) -> ModuleType:
+    return import_module(f"{__package__}.targets.{name.replace('-', '_')}")

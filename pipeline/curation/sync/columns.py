@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.curation.export.parts import chosen_columns, chosen_vectors
+from pipeline.curation.export.columns import chosen_columns, chosen_vectors
 from pipeline.curation.sync.contract import SyncColumns
 from pipeline.curation.sync.settings import SyncSettings
 from pipeline.curation.vectors import KEY

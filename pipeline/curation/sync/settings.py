@@ -10,6 +10,8 @@ from pipeline.credentials import refuse_credentials
 from pipeline.curation.sync.registry import DATABASES, Database
 from pipeline.validation import AutoOrNumber, Options
 
+#: What to do about a column that a database refuses.
+CURE = "Choose the columns to send with --column."
 #: The collection in which all others have their watermarks.
 MARKS = "hanclip_sync"
 

@@ -15,7 +15,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.hf import hf_table
+from pipeline.curation.export.values.hf import NAMES, hf_table
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.errors import NotFoundError, UsageError
@@ -39,7 +39,7 @@ Written by hanclip.
 def export(request: ExportRequest) -> Exported:
     """Write the parts, then the card."""
     _refuse_other_card(request)
-    parts = Parts(request)
+    parts = Parts(request, NAMES)
     identity = Dataset.open(request.out).identity
     for number, table in enumerate(parts):
         with staged_file(_uri(request, number)) as path:

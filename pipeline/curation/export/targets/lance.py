@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts
-from pipeline.curation.export.values.lance import lance_schema, lance_table
+from pipeline.curation.export.values.lance import NAMES, lance_schema, lance_table
 from pipeline.errors import RunError, UsageError
 
 TABLE = "hanclip"
@@ -22,7 +22,7 @@ def export(request: ExportRequest) -> Exported:
         import lancedb
     except ImportError as error:
         raise UsageError("This export needs the package lancedb: pip install lancedb") from error
-    parts = Parts(request)
+    parts = Parts(request, NAMES)
     batches = (batch for rows in parts.batches() for batch in lance_table(pa.Table.from_batches([rows])).to_batches())
     rows = pa.RecordBatchReader.from_batches(lance_schema(parts.schema), batches)
     # Lance reads credentials and endpoint from the usual AWS settings, but rejects an endpoint without TLS by default.

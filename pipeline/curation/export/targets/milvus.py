@@ -17,14 +17,13 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.milvus import columns, fields, refuse_names
+from pipeline.curation.export.values.milvus import NAMES, columns, fields
 from pipeline.curation.vectors import Vectors, matrix
 
 
 def export(request: ExportRequest) -> Exported:
     """Write the parts, then the schema."""
-    parts = Parts(request)
-    refuse_names(parts.schema.names)
+    parts = Parts(request, NAMES)
     described = fields(pa.schema([parts.schema.field(name) for name in parts.scalars]))
     described += [{"name": name, "data_type": "FloatVector", "dim": parts.dim} for name in parts.vectors]
     for number, table in enumerate(parts):

@@ -16,15 +16,17 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.values.names import NameRules
 from pipeline.curation.vectors import IMAGE, TEXT, matrix
 
+NAMES = NameRules("Parquet")
 _FOLDERS = {IMAGE: "img_emb", TEXT: "text_emb"}
 _METADATA = "metadata"
 
 
 def export(request: ExportRequest) -> Exported:
     """Write the matrices of each part, then its metadata."""
-    parts = Parts(request)
+    parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
         for vector in parts.vectors:
             with staged_file(_uri(request, _FOLDERS[vector], number)) as path:

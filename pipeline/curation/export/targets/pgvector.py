@@ -19,7 +19,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.pgvector import copy_line, literals, sql_types
+from pipeline.curation.export.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.vectors import matrix
 
 _ROWS = 4096
@@ -27,7 +27,7 @@ _ROWS = 4096
 
 def export(request: ExportRequest) -> Exported:
     """Write the rows, then the script."""
-    parts = Parts(request)
+    parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
         with staged_file(_uri(request, number)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_lines(table, parts))

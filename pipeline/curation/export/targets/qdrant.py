@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.values.qdrant import payloads, point_id
+from pipeline.curation.export.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.storage import write_lines
 
@@ -28,7 +28,7 @@ _ROWS = 4096
 
 def export(request: ExportRequest) -> Exported:
     """Write the points, then the collection's definition."""
-    parts = Parts(request)
+    parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
         write_lines(_uri(request, number), _points(table, parts))
     drop_parts(partial(_uri, request), parts.count)

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pipeline.curation.export.values.names import NameRules
 from pipeline.curation.export.values.retyping import retyped, retyped_schema, retyped_type, widely_known
+
+#: Columns of Lance itself, and of the results of its searches.
+_RESERVED = frozenset(
+    [
+        *("_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "_row_last_updated_at_version"),
+        *("_distance", "_score", "_relevance_score"),
+    ]
+)
+NAMES = NameRules(
+    "Lance",
+    "text without . and `, other than _distance, _score and its own columns such as _rowid,",
+    lambda name: bool(name) and not {".", "`"} & set(name) and name not in _RESERVED,
+)
 
 
 def lance_table(table: pa.Table) -> pa.Table:

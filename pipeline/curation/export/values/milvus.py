@@ -8,7 +8,6 @@ decimals become Double, times VarChar. Lists of plain values become Array, other
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -24,9 +23,9 @@ from pipeline.curation.export.values.arrow import (
     with_hex_hash_type,
 )
 from pipeline.curation.export.values.json_values import json_text, json_values
+from pipeline.curation.export.values.names import NameRules
 from pipeline.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_BYTES = 65535
 MOST_ELEMENTS = 4096
 _TYPES = {
@@ -55,18 +54,26 @@ _ARROW = {
 }
 
 
+#: Words of its filters.
+_KEYWORDS = frozenset(
+    ["like", "exists", "and", "or", "not", "in", "is", "null", "true", "false", "iso", "interval"]
+    + [f"{kind}_contains{which}" for kind in ("json", "array") for which in ("", "_all", "_any")]
+    + ["array_length", "text_match", "phrase_match", "random_sample"]
+)
+#: Fields of its own. Words of filters count in any case, although some releases refuse only some.
+_OWN = frozenset(["RowID", "Timestamp", "_seq", "_partition"])
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+NAMES = NameRules(
+    "Milvus",
+    "up to 255 ASCII letters, digits and _, first a letter or _, and no keyword such as `in` or `Timestamp`,",
+    lambda name: bool(_NAME.fullmatch(name)) and name.lower() not in _KEYWORDS and name not in _OWN,
+    most=64,
+)
+
+
 def fields(schema: pa.Schema) -> list[dict[str, Any]]:
     """The description of each column; `id` is the primary key, and `image_phash` is text."""
     return [_field(field) for field in with_hex_hash_type(schema)]
-
-
-def refuse_names(names: Iterable[str]) -> None:
-    """Raise UsageError for column names that Milvus does not allow."""
-    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
-        raise UsageError(
-            f"Milvus allows only ASCII letters, digits and _ in column names, which excludes {', '.join(wrong)}: "
-            "choose the columns to write with --column."
-        )
 
 
 def columns(table: pa.Table) -> pa.Table:

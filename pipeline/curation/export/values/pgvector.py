@@ -26,6 +26,7 @@ from pipeline.curation.export.values.arrow import (
     with_hex_hash_type,
 )
 from pipeline.curation.export.values.json_values import json_text, json_values
+from pipeline.curation.export.values.names import NameRules
 
 _SMALL, _WHOLE, _LARGE = "smallint", "integer", "bigint"
 _TYPES = {
@@ -47,6 +48,16 @@ _TYPES = {
 _MOST_DIGITS = 1000
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
 _QUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+_LONGEST_BYTES = 63
+_SYSTEM = frozenset(["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"])
+NAMES = NameRules(
+    "PostgreSQL",
+    f"up to {_LONGEST_BYTES} bytes without control characters, and no system column such as ctid,",
+    lambda name: 0 < len(name.encode()) <= _LONGEST_BYTES and name.isprintable() and name not in _SYSTEM,
+    most=1600,
+)
 
 
 def sql_types(schema: pa.Schema) -> dict[str, str]:

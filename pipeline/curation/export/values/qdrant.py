@@ -12,6 +12,10 @@ import pyarrow as pa
 
 from pipeline.curation.export.values.arrow import with_hex_hash
 from pipeline.curation.export.values.json_values import json_rows, json_type
+from pipeline.curation.export.values.names import NameRules
+
+#: A filter can put any key into quotes, but not escape one.
+NAMES = NameRules("Qdrant", 'text without "', lambda name: bool(name) and '"' not in name)
 
 #: What a value of an Arrow type becomes, in the words of the documentation.
 type_name = json_type

@@ -14,9 +14,9 @@ import lancedb
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.curation.export.values.lance import lance_schema, lance_table
+from pipeline.curation.export.values.lance import NAMES, lance_schema, lance_table
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget
-from pipeline.curation.sync.settings import MARKS
+from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import rejected
 from pipeline.errors import UsageError
 from pipeline.scratch.workspace import quoted
@@ -55,6 +55,7 @@ class _LanceTarget:
         self._merge(self._made(MARKS, _MARKS), row, "collection")
 
     def prepare(self, columns: SyncColumns) -> None:
+        NAMES.check(columns.names, CURE)
         vector = pa.list_(pa.float32(), columns.dim)
         self._vectors = columns.vectors
         schema = pa.schema([*lance_schema(columns.scalars), *(pa.field(name, vector) for name in columns.vectors)])

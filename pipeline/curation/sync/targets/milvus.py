@@ -16,10 +16,10 @@ import pyarrow as pa
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from pipeline.curation.export.values.milvus import LONGEST_BYTES, fields, refuse_names
+from pipeline.curation.export.values.milvus import LONGEST_BYTES, NAMES, fields
 from pipeline.curation.export.values.milvus import rows as milvus_rows
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
-from pipeline.curation.sync.settings import MARKS
+from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, rejected, unreachable
 from pipeline.curation.vectors import matrix
 from pipeline.errors import UsageError
@@ -77,7 +77,7 @@ class _MilvusTarget:
             self._client.upsert(MARKS, rows)
 
     def prepare(self, columns: SyncColumns) -> None:
-        refuse_names(columns.names)
+        NAMES.check(columns.names, CURE)
         self._columns = columns
         if not self._exists(MARKS):
             text = {"data_type": "VarChar", "max_length": LONGEST_BYTES}

@@ -15,10 +15,10 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from pipeline.curation.export.values.pgvector import copy_line, literals, sql_types
+from pipeline.curation.export.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.registry import DATABASES
-from pipeline.curation.sync.settings import MARKS
+from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, rejected, unreachable
 from pipeline.curation.vectors import matrix
 from pipeline.errors import UsageError
@@ -58,6 +58,7 @@ class _PgvectorTarget:
         self._run(query.format(_MARKS), [self._collection, text])
 
     def prepare(self, columns: SyncColumns) -> None:
+        NAMES.check(columns.names, CURE)
         self._columns = columns
         types = {**sql_types(columns.scalars), **dict.fromkeys(columns.vectors, f"vector({columns.dim})")}
         parts = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in types.items()]

@@ -16,9 +16,9 @@ from qdrant_client import QdrantClient
 from qdrant_client import models as api
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from pipeline.curation.export.values.qdrant import payloads, point_id
+from pipeline.curation.export.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
-from pipeline.curation.sync.settings import MARKS
+from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, unreachable
 from pipeline.curation.vectors import matrix
 from pipeline.errors import RunError, UsageError
@@ -61,6 +61,7 @@ class _QdrantTarget:
             self._client.upsert(MARKS, [point], wait=True)
 
     def prepare(self, columns: SyncColumns) -> None:
+        NAMES.check(columns.names, CURE)
         self._vectors = columns.vectors
         wanted = {name: api.VectorParams(size=columns.dim, distance=api.Distance.COSINE) for name in columns.vectors}
         with _translated(self._dest):

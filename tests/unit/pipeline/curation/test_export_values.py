@@ -143,3 +143,26 @@ def test_only_the_image_hash_becomes_hex_digits():
     assert pgvector.sql_types(table.schema) == {"id": "text", "image_phash": "text", "n": "numeric(20,0)"}
     assert milvus.rows(table) == [{"id": "one", "image_phash": "00000000000000ff", "n": "255"}]
     assert lance.lance_table(table).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (qdrant, ['a"b', ""]),
+        (lance, ["a.b", "a`b", "", "_rowid", "_distance"]),
+        (milvus, ["a.b", "价格", "a b", "1a", "in", "NULL", "Timestamp", "a" * 256, "", "é"]),
+        (pgvector, ["长" * 22, "", "ctid", "a\nb", "a\0b"]),
+    ],
+)
+def test_all_names_that_a_consumer_refuses_are_in_one_error(module, names):
+    with pytest.raises(UsageError) as refused:
+        module.NAMES.check(["id", *names, "fine"])
+    message = str(refused.value)
+    assert all(repr(name)[:80] in message for name in names)
+    assert "--rename" in message
+    assert "'fine'" not in message
+
+
+def test_too_many_columns_are_refused():
+    with pytest.raises(UsageError, match="Milvus takes 64 columns, and these are 65"):
+        milvus.NAMES.check([f"c{at}" for at in range(65)])
