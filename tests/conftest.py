@@ -159,6 +159,15 @@ def demo_dataset(demo_run: Demo) -> Path:
 
 
 @pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`hanclip serve` with the demo model, for all tests of its clients."""
+    from tests.fixtures.serving import serving  # FastAPI, which few test processes need
+
+    with serving(tmp_path_factory.mktemp("served"), "--model", "demo") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server for the session."""
     if weed_binary() is None:

@@ -23,6 +23,7 @@ from flows.cli import backfill, compact, demo, dev, embed, jobs, model, status, 
 from flows.cli.curation import classify, dedup, evaluate, export, find, report, search, similarity, sync
 from flows.cli.curation import filter as filter_rows
 from flows.cli.lazy import LazyTyper
+from flows.cli.serving import keys, serve
 from flows.options.shared import Debug
 from flows.terminal.typed import as_text
 from pipeline import __version__
@@ -69,6 +70,8 @@ for command in (
     filter_rows,
     export,
     sync,
+    serve,
+    keys,
     model,
     jobs,
     backfill,

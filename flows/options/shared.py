@@ -9,6 +9,7 @@ import typer
 
 #: Headings of `hanclip --help`.
 MEASURE, CURATE, SCHEDULE = "Measure and search", "Clean and hand over", "Jobs and schedules"
+ONLINE = "Online"
 
 #: What commands over a finished dataset have.
 Output = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the dataset; local path or URL.")]

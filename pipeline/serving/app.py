@@ -25,6 +25,8 @@ from pipeline.serving.routes import classify, embeddings, health, hugging_face, 
 from pipeline.serving.server import Server
 from pipeline.serving.settings import ServeSettings
 
+#: An ASGI application, whose `state.server` is what its routes share.
+Application = FastAPI
 #: Makes the routes of a module; each module of `routes` has one.
 MakeRouter = Callable[[Server], APIRouter]
 ROUTES: tuple[MakeRouter, ...] = (
@@ -46,8 +48,8 @@ def create_app(
     gate: Gate,
     decode_threads: int = 1,
     more: tuple[MakeRouter, ...] = (),
-) -> FastAPI:
-    """The application; its `state.desk` is the state of its border.
+) -> Application:
+    """The application; its `state.server` is what the routes share.
 
     Args:
         encoder: the model, loaded.
@@ -63,7 +65,7 @@ def create_app(
     server = Server(card, embedding, Classifying(embedding, card.logit_scale, threads.decoding), desk, threads)
 
     app = _bare(threads, fetcher)
-    app.state.desk = desk
+    app.state.server = server
     app.add_middleware(_border(desk))
     for make in (*ROUTES, *more):
         app.include_router(make(server))

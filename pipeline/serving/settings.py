@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config import ModelConfig
 from pipeline.validation import AutoOrNumber, Options
-from pipeline.vocabulary import Dtype
+from pipeline.vocabulary import Dtype, TextOverflow
 
 #: Hosts that only programs of this machine reach.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -19,6 +19,11 @@ class ServedModel(ModelConfig):
 
     dtype: Dtype = Field(default="fp32", description="Arithmetic; fp32 gives the vectors of a dataset made in fp32.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:1; the first GPU if there is one.")
+    text_overflow: TextOverflow = Field(
+        default="truncate",
+        description="A text of more tokens than the model takes: cut it, average its windows, or refuse it "
+        "(quarantine).",
+    )
     served_name: str | None = Field(
         default=None, pattern=r"^[\w./:-]{1,200}$", description="Name of the model in requests; its own if not given."
     )
@@ -30,7 +35,7 @@ class Network(Options):
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every one of this machine.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 is a free one.")
     drain_s: float = Field(
-        default=0,
+        default=1,
         ge=0,
         le=600,
         description="After SIGTERM, go on accepting requests for so long, not ready, until load balancers know.",
@@ -85,7 +90,8 @@ class RequestLimits(Options):
             ("max_pixels", "max_pixels_at_once"),
         ):
             if getattr(self, one) > getattr(self, all_of_them):
-                raise ValueError(f"{one} is more than {all_of_them}, so no such request could be answered: change one")
+                names = (f"--{name.replace('_', '-')}" for name in (one, all_of_them))
+                raise ValueError(f"{' is more than '.join(names)}: no such request could be answered. Change one")
         return self
 
 

@@ -191,7 +191,7 @@ def test_bodies_are_bounded_by_their_length_and_by_counting() -> None:
         for content in (large, pieces()):
             answer = await client.post("/v1/embeddings", content=content)
             assert refusal(answer) == (413, "body_too_large", None)
-        assert app.state.desk.bodies.used == 0
+        assert app.state.server.desk.bodies.used == 0
 
     running(app, work)
 
@@ -203,7 +203,7 @@ def test_too_many_requests_get_503_and_a_time_and_the_others_their_answers() -> 
 
     async def work(client: httpx.AsyncClient) -> None:
         first = [asyncio.ensure_future(client.post("/v1/embeddings", json={"input": str(n)})) for n in range(3)]
-        while app.state.desk.in_flight < 3:
+        while app.state.server.desk.in_flight < 3:
             await asyncio.sleep(0.01)
         refused = await client.post("/v1/embeddings", json={"input": "late"})
         assert refusal(refused) == (503, "overloaded", None)
@@ -211,7 +211,7 @@ def test_too_many_requests_get_503_and_a_time_and_the_others_their_answers() -> 
         assert (await client.get("/readyz")).status_code == 200
         encoder.gate.set()
         assert [answer.status_code for answer in await asyncio.gather(*first)] == [200] * 3
-        assert app.state.desk.in_flight == 0
+        assert app.state.server.desk.in_flight == 0
 
     running(app, work)
 
@@ -304,7 +304,7 @@ def test_a_client_that_leaves_ends_its_work() -> None:
     asyncio.run(app(scope, receive, send))
     encoder.gate.set()
     assert sent[0]["status"] == 499
-    assert app.state.desk.in_flight == 0
+    assert app.state.server.desk.in_flight == 0
 
 
 def test_metrics_count_requests_passes_and_errors() -> None:
@@ -397,7 +397,7 @@ def test_ten_thousand_mutated_bodies_never_break_the_server() -> None:
     app = an_app()
     running(app, work)
     assert min(seen.values()) > 20
-    assert app.state.desk.in_flight == app.state.desk.bodies.used == 0
+    assert app.state.server.desk.in_flight == app.state.server.desk.bodies.used == 0
 
 
 async def call(app: Any, path: str, body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:

@@ -1,0 +1,179 @@
+"""`hanclip serve` and `hanclip keys`: real clients, a real port, the demo model; and how the server ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import openai
+import pyarrow.dataset as pads
+import pytest
+from huggingface_hub import InferenceClient
+
+from flows.cli import main
+from flows.commands.serving import serve
+from pipeline.curation.originals.read import originals
+from pipeline.dataset.dataset import Dataset
+from pipeline.serving.access.keys import VARIABLE
+from pipeline.serving.settings import ThreadCounts
+from tests.fixtures.commands import Run
+from tests.fixtures.places import ROOT
+from tests.fixtures.serving import Served, a_picture, base64_of, data_uri
+
+RED, BLUE = a_picture((200, 30, 30), (300, 200)), a_picture((20, 20, 200), (300, 200), "JPEG")
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Any:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0) as made:
+        yield made
+
+
+def test_vectors_are_those_of_the_dataset(served: Served, client: openai.OpenAI, demo_dataset: Path) -> None:
+    columns = ["id", "source_fingerprint", "text", "image_embedding", "text_embedding"]
+    rows = Dataset.open(str(demo_dataset)).embeddings(columns).to_table(filter=pads.field("text").is_valid())
+    rows = rows.slice(0, 40)
+    pictures = [{"image": base64_of(one.image or b"")} for one in originals(str(demo_dataset), rows)]
+    for items, column in ((pictures, "image_embedding"), (rows["text"].to_pylist(), "text_embedding")):
+        stored = np.array(rows[column].to_pylist(), np.float32)
+        together = client.embeddings.create(model="demo", input=items)
+        alone = [client.embeddings.create(model="demo", input=item, encoding_format="float") for item in items[:3]]
+        for found, expected in (
+            ([one.embedding for one in together.data], stored),
+            ([one.data[0].embedding for one in alone], stored[:3]),
+        ):
+            assert np.abs(np.array(found, np.float32) - expected).max() <= 1e-6
+
+
+def test_the_openai_client_sees_models_errors_and_request_ids(client: openai.OpenAI) -> None:
+    (model,) = client.models.list().data
+    assert client.models.retrieve(model.id).model_dump()["hanclip"]["dim"] == 128
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
+        client.embeddings.create(model="demo", input=[[101, 872, 102]])  # as LangChain's default sends it
+    assert (refused.value.code, refused.value.param) == ("token_ids_not_supported", "input")
+    assert refused.value.request_id
+    with pytest.raises(openai.BadRequestError, match="Send the whole file") as refused:
+        client.embeddings.create(model="demo", input=["猫", {"image": base64_of(BLUE[:200])}])
+    assert (refused.value.code, refused.value.param) == ("truncated", "input[1]")
+    with pytest.raises(openai.NotFoundError, match="'demo'"):
+        client.embeddings.create(model="text-embedding-3-small", input="猫")
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="wrong").models.list()
+    answer: Any = client.post("/similarity", body={"images": [data_uri(RED)], "texts": ["红", "蓝"]}, cast_to=object)
+    assert answer["data"][0]["probability"][0] > 0.5
+
+
+def test_hugging_faces_client_classifies(served: Served) -> None:
+    there = InferenceClient(model=f"{served.url}/zero-shot-image-classification", token=served.key)
+    found = there.zero_shot_image_classification(RED, candidate_labels=["红色", "蓝色"])
+    assert [one.label for one in found] == ["红色", "蓝色"]
+    assert abs(sum(one.score for one in found) - 1) < 1e-6
+
+
+def test_a_large_body_is_refused_while_it_is_sent(served: Served) -> None:
+    def pieces() -> Any:
+        yield b'{"input": "'
+        for _ in range(40):
+            yield b"a" * 2**20
+
+    sent = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=30)
+    headers = {"Authorization": f"Bearer {served.key}", "Content-Type": "application/x-www-form-urlencoded"}
+    sent.request("POST", "/v1/embeddings", b'{"input": "\xe7\x8c\xab"}', headers)
+    assert sent.getresponse().read().startswith(b'{"object":"list"')  # as curl -d sends it
+    sent.putrequest("POST", "/v1/embeddings")
+    for name, value in {**headers, "Content-Length": str(2**30)}.items():
+        sent.putheader(name, value)
+    sent.endheaders()
+    answer = sent.getresponse()
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert json.loads(answer.read())["error"]["code"] == "body_too_large"
+    sent.close()
+    try:
+        counted = httpx.post(f"{served.url}/v1/embeddings", content=pieces(), headers=headers, timeout=30)
+    except httpx.WriteError:
+        return  # the connection was closed before the answer was read
+    assert counted.status_code == 413
+
+
+def test_every_accepted_request_is_answered_at_sigterm() -> None:
+    argv, answers, signalled = [sys.executable, "-m", "tests.fixtures.toy_api"], [], threading.Event()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+
+        def ask() -> None:
+            with httpx.Client(base_url=url) as mine:
+                while not signalled.is_set():
+                    answers.append(mine.post("/v1/embeddings", json={"input": "猫"}).status_code)
+
+        clients = [threading.Thread(target=ask) for _ in range(8)]
+        for each in clients:
+            each.start()
+        while len(answers) < 16:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        ready, late = httpx.get(f"{url}/readyz"), httpx.post(f"{url}/v1/embeddings", json={"input": "late"})
+        signalled.set()
+        for each in clients:
+            each.join()
+        assert (ready.status_code, ready.json()["error"]["code"]) == (503, "draining")
+        assert (late.status_code, late.headers["connection"]) == (200, "close")
+        assert set(answers) == {200}
+        assert process.wait(15) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/readyz")
+
+
+def test_keys_are_made_listed_and_removed(hanclip: Run, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    made = hanclip("keys", "add", file, "shop", "--rate", "2")
+    assert made["key"].startswith("hc_")
+    assert hanclip("keys", "list", file)["keys"] == [{"name": "shop", "requests_per_s": 2}]
+    assert "above 0" in hanclip("keys", "add", file, "x", "--rate", "0", code=2)["message"]
+    hanclip("keys", "remove", file, "shop")
+    assert hanclip("keys", "list", file)["keys"] == []
+
+
+def test_a_server_that_anybody_could_ask_does_not_start(hanclip: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    assert "there are no keys" in hanclip("serve", "--host", "0.0.0.0", code=2)["message"]
+    missing = tmp_path / "keys"
+    assert "hanclip keys add" in hanclip("serve", "--api-keys", missing, code=2)["message"]
+    missing.touch()
+    assert "holds no key" in hanclip("serve", "--api-keys", missing, code=2)["message"]
+    monkeypatch.setenv(VARIABLE, f"a:{'0' * 64}")
+    assert "--no-auth" in hanclip("serve", "--no-auth", code=2)["message"]
+
+
+def test_wrong_options_are_named(hanclip: Run) -> None:
+    assert "--max-waiting-images" in hanclip("serve", "--max-images", "2000", code=2)["message"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        message = hanclip("serve", "--port", taken.getsockname()[1], "--model", "demo", code=2)["message"]
+    assert "Address already in use" in message
+
+
+def test_cores_are_divided_between_decoding_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "usable_cpus", lambda: 8.0)
+    for gpus, device, expected in ((0, None, (2, 6)), (1, None, (7, 1)), (1, "cpu", (2, 6))):
+        monkeypatch.setattr(serve, "visible_gpus", lambda gpus=gpus: gpus)
+        assert serve.divided(ThreadCounts(), serve.ServedModel(device=device)) == expected
+    assert serve.divided(ThreadCounts(decode_threads=3, model_threads=2), serve.ServedModel()) == (3, 2)
+
+
+def test_help_shows_both_clients(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    shown = capsys.readouterr().out
+    assert "curl localhost:8000/v1/similarity" in shown
+    assert "openai.OpenAI" in shown
