@@ -7,6 +7,7 @@ vectors in the collection `hanclip_sync`. Every request waits until its change i
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,9 +36,10 @@ def connect(dest: str, collection: str) -> SyncTarget:
             return _QdrantTarget(QdrantClient(path=dest), dest, collection)
         except RuntimeError as error:  # locked by another process
             raise RunError(f"{dest} cannot be opened ({error}): end the other process, or use a server.") from error
-    with _translated(dest):
-        key = os.environ.get(_KEY) or None
-        return _QdrantTarget(QdrantClient(url=dest, api_key=key, timeout=_TIMEOUT_S), dest, collection)
+    key = os.environ.get(_KEY) or None
+    with _translated(dest), warnings.catch_warnings(action="ignore"):  # of keys that go over http
+        client = QdrantClient(url=dest, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+        return _QdrantTarget(client, dest, collection)
 
 
 class _QdrantTarget:
