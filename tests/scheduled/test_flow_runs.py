@@ -34,8 +34,8 @@ SOON = RevivalPolicy(heartbeat_s=20, missed_heartbeats=2)
 
 
 @pytest.fixture(scope="module")
-def site(prefect_server, s3_server, tmp_path_factory) -> Iterator[FlowSite]:
-    with open_site(prefect_server, s3_server, tmp_path_factory.mktemp("site")) as site:
+def site(prefect_server, s3_server, fork_server, tmp_path_factory) -> Iterator[FlowSite]:
+    with open_site(prefect_server, s3_server, fork_server, tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
