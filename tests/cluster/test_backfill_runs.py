@@ -106,7 +106,7 @@ def test_days_in_this_process_stopped_and_resumed(
     command = ("backfill", TEMPLATE, "out", "--start", days[0], "--end", days[-1], *ONE_ACTOR_EACH, *where)
     # The extra embed is enough: neither HTTP clients nor Prefect.
     only_embed = without(["httpx", "prefect", "fastapi", "sqlalchemy", "faiss", "lmdb"])
-    with Drivers(tmp_path, only_embed) as drivers:
+    with Drivers(tmp_path, only_embed, local_ray_address) as drivers:
         stopped = drivers.start(*command)
         stopped.until(lambda: (tmp_path / "out" / "_partitions" / f"{days[1]}.json").exists())
         assert stopped.end(signal.SIGTERM) == 143, stopped.stderr()

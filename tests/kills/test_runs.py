@@ -99,12 +99,12 @@ def test_killed_actors_are_replaced_and_the_run_completes(drivers, tars, out):
 def test_only_the_image_that_kills_its_decoder_is_quarantined(alone, drivers, tmp_path, out):
     from tests.fixtures.deadly.sitecustomize import MARK
 
-    rows = 12
+    rows = 5
     photos = write_folder(tmp_path / "photos", rows)
-    with (photos / "00010.jpg").open("ab") as file:
+    with (photos / "00003.jpg").open("ab") as file:
         file.write(MARK)
     armed = {"PYTHONPATH": f"{DEADLY}{os.pathsep}{os.environ['PYTHONPATH']}"}
-    command = embed(str(photos), out, "--max-quarantine", "0.1")
+    command = embed(str(photos), out, "--max-quarantine", "0.3")
     summary = alone.run(*command, env=armed)
     assert summary["stats"]["quarantined"] == {"crashed_worker": 1}
     assert summary["stats"]["embedded"] == rows - 1
