@@ -420,7 +420,7 @@ def test_a_killed_run_resumes_to_the_same_output(form: str, out: Path, hanclip: 
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             deadline = time.monotonic() + patience(60)
             while child.poll() is None and not list(place.glob("/".join(pattern))) and time.monotonic() < deadline:
-                time.sleep(0.001)
+                time.sleep(0.005)
             child.send_signal(signal.SIGKILL)
     hanclip("filter", out, place, *options)
     if form == "tars":

@@ -65,12 +65,14 @@ def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Pa
     assert_adds_up(drivers, str(out), ROWS)
 
 
-def test_a_driver_that_is_killed_twice_leaves_whole_shards_and_the_next_run_continues(alone, drivers, tars, out):
+def test_a_driver_that_is_killed_twice_leaves_whole_shards_and_the_next_run_continues(
+    alone, drivers, tars, out, fork_server
+):
     """Another killed one, on a Ray that it joined: tests/s3/test_object_store_runs.py."""
     command = embed(tars, out)
     done = 0
     for commits in (0, TARS // 2):
-        driver = alone.start(*command)
+        driver = alone.start(*command, env=fork_server.env)
         driver.until(
             lambda commits=commits, driver=driver: committed(out) >= commits if commits else driver.reached("starting")
         )
