@@ -90,7 +90,7 @@ def test_json_lines_report_progress_and_end_with_a_summary_that_adds_up(embedded
     assert embedded.returncode == 0, embedded.stderr
     *progress, summary = lines(embedded.stdout)
     assert {event["event"] for event in progress} == {"progress"}
-    assert {"planning", "running"} <= {event["state"] for event in progress}
+    assert {"planning", "starting"} <= {event["state"] for event in progress}
     assert summary["event"] == "summary"
     assert summary["state"] == "complete"
     assert summary["rows_in"] == IMAGES + 1

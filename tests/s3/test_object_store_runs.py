@@ -146,7 +146,7 @@ def refused(s3: S3Server, local_ray_address: str, capfd: pytest.CaptureFixture[s
     def run(code: int, command: str, *argv: str) -> str:
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main([command, "--address", local_ray_address, *argv])
+            main([command, "--address", local_ray_address, "--quiet", *argv])
         said = capfd.readouterr().err
         assert ended.value.code == code, said
         return said
