@@ -13,9 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from flows.cli import main
 from pipeline.curation.dedup.pairs.hashes import near_hashes
 from pipeline.curation.tables import read_facts
+from pipeline.dataset.dataset import Dataset
 from tests.fixtures.commands import Run
+from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.duplicates import COSINE, EmbeddedCatalog, Picture, compared, components, groups_in, pictures
 from tests.fixtures.places import ROOT
 
@@ -48,6 +51,7 @@ def test_the_planted_duplicates_of_the_demo_catalog_are_found(demo_dataset: Path
     exact = {frozenset((flaw["key"], flaw["original"])) for flaw in FLAWS["same_bytes"]}
     print(f"planted duplicates: {len(planted)} pairs, recall {recall:.3f}, precision {precision:.3f}")
     assert exact <= found
+    assert summary["notes"] == []  # the threshold was measured with this model
     assert recall >= 0.97
     # The rest are drawings that differ in a detail: a clock's hand, a beard, one eyebrow.
     assert precision >= 0.65
@@ -197,3 +201,24 @@ def test_the_documented_columns_match_the_table() -> None:
     names = {f"`{name}`" for name in SCHEMA.names} - {"`id`", "`source_fingerprint`"}
     line = next(line for line in (ROOT / "docs" / "filter.md").read_text().splitlines() if "| `dedup/` |" in line)
     assert {name.strip() for name in line.split("|")[1].split(",")} == names
+
+
+def test_pairs_around_the_thresholds_are_shown_and_nothing_is_decided(
+    tmp_path: Path, dedup: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False))
+    commit(dataset, 1, some_records(90))
+    found = dedup(dataset.uri, "--suggest")
+    [texts] = found["rungs"]
+    assert Path(found["page"]).is_file()
+    facts = [texts[name] for name in ("option", "threshold", "measured", "vectors", "sampled")]
+    assert facts == ["--text-cosine", 0.985, False, 90, 90]
+    assert sorted(path.name for path in (tmp_path / "out" / "dedup").iterdir()) == ["suggest.html"]
+    assert not (tmp_path / "out" / "_dedup").exists()
+    with pytest.raises(SystemExit):
+        main(["dedup", dataset.uri, "--suggest"])
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "--text-cosine 0.985: unmeasured for this model; all pairs of 90 vectors" in printed
+    assert "0.9850 (now)" in printed
+    refused = dedup(dataset.uri, "--suggest", "--dry-run", code=2)["message"]
+    assert "leave --dry-run and --address out" in refused

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=CURATE,
         epilog=examples(
             "hanclip dedup out/",
+            "hanclip dedup out/ --suggest",
             "hanclip dedup out/ --image-cosine 0.97 --keep largest",
             "hanclip dedup out/ --rung bytes --rung phash --phash-radius 2",
             "hanclip dedup out/ --rung text --rung near-text --keep-sql 'length(text) DESC'",
@@ -35,6 +36,10 @@ def dedup(
     out: Output,
     address: Annotated[str | None, typer.Option(help=ADDRESS_HELP)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what there is to do; write nothing.")] = False,
+    suggest: Annotated[
+        bool,
+        typer.Option("--suggest", help="Show the pairs around the thresholds, so that you can choose; decide nothing."),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
     **options: Any,
@@ -46,9 +51,13 @@ def dedup(
     settings = DEDUP.parsed(options)
     if settings.keep and settings.keep_sql:
         raise ConfigError("--keep and --keep-sql exclude each other: give one of them.")
+    if suggest and (dry_run or address):
+        raise ConfigError("--suggest compares here and decides nothing: leave --dry-run and --address out.")
     from flows.commands.curation import dedup as work  # keeps --help light
 
-    if dry_run:
+    if suggest:
+        work.show_suggestions(out, settings, as_json)
+    elif dry_run:
         work.show_plan(out, settings, as_json)
     else:
         work.dedup(out, settings, address, as_json)

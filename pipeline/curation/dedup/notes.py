@@ -9,15 +9,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.curation.dedup.choice.decisions import DedupDecisions
+from pipeline.curation.dedup.measured import OPTIONS, unmeasured
 from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.dataset.dataset import Dataset
 from pipeline.scratch.user_sql import sorts_ascending
 
 _RULE = ("keep", "keep_sql", "keep_margin")
 
 
-def notes_of(settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions) -> tuple[str, ...]:
+def notes_of(
+    dataset: Dataset, settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions
+) -> tuple[str, ...]:
     """The notes; `before` has the facts of the previous table."""
-    return tuple(_notes(settings, before, decisions))
+    return (*_notes(settings, before, decisions), *_unmeasured(dataset, settings, decisions.rungs))
 
 
 def _notes(settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions) -> Iterator[str]:
@@ -42,4 +46,12 @@ def _notes(settings: DedupSettings, before: Mapping[str, Any] | None, decisions:
         yield (
             "the earlier table is of a version that kept one row of each group; what it kept stays, and rows without a "
             "near row that stays are kept again"
+        )
+
+
+def _unmeasured(dataset: Dataset, settings: DedupSettings, rungs: tuple[str, ...]) -> Iterator[str]:
+    for rung, threshold in unmeasured(settings, rungs, dataset.identity):
+        yield (
+            f"the threshold of rung {rung}, {threshold:g}, is unmeasured for this model, {dataset.identity.model}: "
+            f"`hanclip dedup {dataset.uri} --suggest` shows the pairs around it, {OPTIONS[rung]} sets another"
         )

@@ -113,7 +113,7 @@ def dedup(
         else:
             storage.delete(pairs_uri(dataset.uri))  # of an earlier run, about other groups
         write_decisions(uri, rows, decisions, facts)
-        notes = notes_of(settings, before, decisions)
+        notes = notes_of(dataset, settings, before, decisions)
         return _summary(uri, decisions, found, pairs_uri(dataset.uri) if settings.pairs else None, notes)
 
 
