@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from flows.cli import main
 from tests.fixtures.commands import Run
 from tests.fixtures.histories import READERS, History, assert_holds, expected
 from tests.fixtures.places import ROOT
-from tests.fixtures.servers.postgres import Postgres, pgvector_binaries
+from tests.fixtures.servers.postgres import Postgres
 
 VECTORS = ["image_embedding", "text_embedding"]
 WRITES = {"prepare", "move_mark", "put", "remove", "finish"}
@@ -49,20 +47,12 @@ def history(tmp_path: Path) -> History:
 
 
 @pytest.fixture
-def dest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def dest(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of the kind that is the parameter."""
     if request.param != "pgvector":
-        yield str(tmp_path / "database.db")
-        return
-    binaries = pgvector_binaries()
-    if binaries is None:
-        pytest.skip("needs PostgreSQL with pgvector: pip install pgserver")
-    server = Postgres(Path(tempfile.mkdtemp(prefix="hc-pgvector-", dir="/tmp")), binaries)
-    server.start()
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
-    finally:
-        server.stop()
+        return str(tmp_path / "database.db")
+    server: Postgres = request.getfixturevalue("pgvector")
+    return f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
 
 
 @pytest.mark.parametrize(("dest", "to"), [(to, to) for to in READERS], indirect=["dest"])
