@@ -62,6 +62,8 @@ def classes_of(labels: Sequence[str | Sequence[str]], param: str, parser: ItemPa
     if len(labels) < 2:
         message = f"{param} has {len(labels)} labels: with fewer than two, every probability is 1. Use /v1/similarity."
         raise refused(ErrorCode.INVALID_REQUEST, message, param)
+    if len(labels) > parser.limits.max_texts:
+        raise too_many(param, len(labels), parser.limits.max_texts, "labels")
     synonyms = []
     for place, one in enumerate(labels):
         names = parser.texts([one] if isinstance(one, str) else list(one), f"{param}[{place}]")

@@ -68,6 +68,7 @@ class ModelCard:
         created: when the server started, in seconds since 1970.
         identity: plain values that the vectors follow from, such as digests, preprocessing and arithmetic.
         dim, logit_scale: of its vectors, and the factor on their cosines.
+        also: further names for it in requests, such as the short name that the server was started with.
         refuses_long_texts: whether a text with too many tokens is refused.
     """
 
@@ -76,6 +77,7 @@ class ModelCard:
     identity: dict[str, Any]
     dim: int
     logit_scale: float
+    also: tuple[str, ...] = ()
     refuses_long_texts: bool = False
 
     def body(self) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def load(model: ServedModel, limits: RequestLimits, threads: int) -> tuple[Encod
         "max_texts": limits.max_texts,
     }
     name = model.served_name or public_name(spec)
+    also = (spec.name, model.name) if spec.revision else ()
     refuses = model.text_overflow == "quarantine"
-    return clip, ModelCard(name, int(time.time()), identity, spec.dim, clip.logit_scale, refuses)
+    return clip, ModelCard(name, int(time.time()), identity, spec.dim, clip.logit_scale, also, refuses)
 
 
 def public_name(spec: ModelSpec) -> str:

@@ -88,7 +88,7 @@ class Server:
 
     def check_model(self, name: str) -> None:
         """Raise ApiError if this server has no model of that name."""
-        if name != self.card.id:
+        if name not in (self.card.id, *self.card.also):
             message = f"There is no model {name!r} here. Name {self.card.id!r}, as GET /v1/models does."
             raise ApiError(404, ErrorCode.MODEL_NOT_FOUND, message, "model")
 

@@ -29,7 +29,13 @@ from pipeline.errors import (
 from pipeline.storage import ReadPolicy
 from pipeline.storage.backends.http import loop as http_loop
 from pipeline.storage.backends.http import public_addresses as addresses
-from pipeline.storage.backends.http.public_addresses import PublicResolver, RefusedHostError, is_public, refuse_literal
+from pipeline.storage.backends.http.public_addresses import (
+    PublicResolver,
+    RefusedHostError,
+    is_public,
+    refuse_host,
+    refuse_literal,
+)
 from tests.fixtures.processes import patience, until
 from tests.fixtures.servers.web import Site
 
@@ -150,6 +156,36 @@ def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pyt
     assert site.requests == []
     assert isinstance(read(outside.url("/to?file:///etc/passwd"), GUARDED), BadUriError)
     outside.stop()
+
+
+def test_hosts_that_are_not_allowed_are_refused_also_after_a_redirect(site: Site) -> None:
+    outside = Site(host="127.0.0.2")
+    outside.start()
+    only = replace(OPEN, allowed_hosts=("127.0.0.2",))
+    assert read(outside.url("/a.jpg"), only) == b"image bytes"
+    assert isinstance(read(site.url("/a.jpg"), only), AddressRefusedError)
+    assert isinstance(read(outside.url(f"/to?{site.url('/a.jpg')}"), only), AddressRefusedError)
+    assert site.requests == []
+    outside.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("img.example", True),
+        ("IMG.example.", True),
+        ("a.b.cdn.example", True),
+        ("cdn.example", False),
+        ("evilcdn.example", False),
+        ("example", False),
+    ],
+)
+def test_a_star_stands_for_subdomains(host: str, allowed: bool) -> None:
+    if allowed:
+        refuse_host(host, ("img.example", "*.cdn.example"), "http://h/")
+    else:
+        with pytest.raises(AddressRefusedError):
+            refuse_host(host, ("img.example", "*.cdn.example"), "http://h/")
 
 
 def test_at_most_five_redirects_are_followed(site: Site) -> None:

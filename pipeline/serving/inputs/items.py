@@ -66,7 +66,7 @@ class ItemParser:
     """
 
     def __init__(self, limits: RequestLimits, lenient: bool = False) -> None:
-        self._limits, self._lenient = limits, lenient
+        self.limits, self._lenient = limits, lenient
 
     def items(self, value: Any, param: str, modality: Modality = "text") -> list[ParsedItem]:
         """One item or a list of them; at least one.
@@ -84,7 +84,7 @@ class ItemParser:
         _refuse_tokens(values, param)
         if not values:
             raise refused(ErrorCode.INVALID_REQUEST, f"{param} is an empty list. Give at least one item.", param)
-        most = max(self._limits.max_texts, self._limits.max_images)
+        most = max(self.limits.max_texts, self.limits.max_images)
         if len(values) > most:
             raise too_many(param, len(values), most)
         names = [f"{param}[{place}]" if several else param for place in range(len(values))]
@@ -102,8 +102,8 @@ class ItemParser:
 
     def _count(self, parsed: list[ParsedItem], param: str) -> None:
         kinds: tuple[tuple[type[Item], int], ...] = (
-            (Image, self._limits.max_images),
-            (Text, self._limits.max_texts),
+            (Image, self.limits.max_images),
+            (Text, self.limits.max_texts),
         )
         for kind, most in kinds:
             if (count := sum(isinstance(item, kind) for item in parsed)) > most:
@@ -138,8 +138,8 @@ class ItemParser:
         if text[:11].lower() == "data:image/":
             cure = 'Give {"image": "data:..."}, or "modality": "image" for the whole request'
             raise refused(ErrorCode.IMAGE_AS_TEXT, f"{param} is an image where a text is expected. {cure}.", param)
-        if len(text) > self._limits.max_text_chars:
-            raise too_large(param, "the text", self._limits.max_text_chars, "characters")
+        if len(text) > self.limits.max_text_chars:
+            raise too_large(param, "the text", self.limits.max_text_chars, "characters")
         if not is_whole(text):
             raise unusable(Reason.BAD_TEXT, param)
         if is_blank(text):
@@ -161,7 +161,7 @@ class ItemParser:
         return Image(param, self._decoded(address, param))
 
     def _decoded(self, text: str, param: str) -> bytes:
-        most = self._limits.max_image_bytes
+        most = self.limits.max_image_bytes
         if len(text) > most * 3 // 2 + 4:  # with line breaks
             raise too_large(param, "the image", most, "bytes")
         try:

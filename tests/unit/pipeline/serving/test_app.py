@@ -153,6 +153,7 @@ def test_score_and_rerank_agree_with_the_vectors() -> None:
             (400, "invalid_request", "templates"),
         ),
         ("/v1/classify", {"images": RED, "labels": list(map(str, range(200)))}, (400, "too_many_inputs", "labels")),
+        ("/v1/classify", {"images": RED, "labels": ["a"] * 3000}, (400, "too_many_inputs", "labels")),
         ("/v1/score", {"text_1": "a"}, (400, "invalid_request", "documents")),
         ("/v1/score", {"text_1": ["a", "b"], "text_2": ["a"] * 3}, (400, "invalid_request", "queries")),
         ("/v1/rerank", {"query": ["a", "b"], "documents": ["a"]}, (400, "invalid_request", "query")),
@@ -162,6 +163,10 @@ def test_score_and_rerank_agree_with_the_vectors() -> None:
 )
 def test_wrong_requests_get_one_shape_of_error(path: str, body: Any, expected: tuple[int, str, str | None]) -> None:
     assert refusal(ask(path, body)) == expected
+
+
+def test_another_name_of_the_model_is_answered_as_well() -> None:
+    assert ask("/v1/embeddings", {"input": "a", "model": "short"}).json()["model"] == "fake"
 
 
 def test_a_content_type_is_not_needed() -> None:
