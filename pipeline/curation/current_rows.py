@@ -7,12 +7,14 @@ that a query over it selects. A place is the number of a row in the dataset; con
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 import pyarrow as pa
 
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import find_current
 from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, read_rows, tables_behind
+from pipeline.dataset.scan import RUN_DATE
 from pipeline.scratch.workspace import Workspace
 
 #: A sample takes runs of this many consecutive rows, so that it reads few row groups.
@@ -45,12 +47,15 @@ class CurrentRows:
     def read(self, columns: Sequence[str], sql: str = "SELECT place FROM rows") -> Iterator[pa.Table]:
         """Read columns of the rows whose places `sql` selects, ordered by place, with `place` as the first column.
 
-        Columns that the dataset lacks are left out.
+        `run_date` comes last; other columns that the dataset lacks are left out.
         """
         names = [name for name in columns if name in self._names]
+        dated = RUN_DATE.name in columns
 
         def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:
-            return read_rows(file.uri, rows, names).select(names).add_column(0, "place", [file.places(rows)])
+            table = read_rows(file.uri, rows, names).select(names).add_column(0, "place", [file.places(rows)])
+            day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
+            return table.append_column(RUN_DATE, day) if dated else table
 
         return tables_behind(self._work.batches(f"SELECT place FROM ({sql}) ORDER BY place"), self._files, read)
 
