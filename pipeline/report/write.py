@@ -13,10 +13,13 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.phases import OnPhase
+from pipeline.report.columns.profile import ColumnProfile
+from pipeline.report.columns.read import column_profiles
 from pipeline.report.material import Material
 from pipeline.report.page import render
 from pipeline.report.pictures import ShownRow, pictures
 from pipeline.report.sections.clusters import clusters
+from pipeline.report.sections.columns import ColumnsSection, columns
 from pipeline.report.sections.contents import images, texts
 from pipeline.report.sections.counts import counts
 from pipeline.report.sections.duplicates import duplicates
@@ -28,20 +31,21 @@ from pipeline.report.sections.similarity import similarity
 #: The sections from top to bottom: each is a template of this name, and a key of the catalog for its title.
 _ORDER = (
     *("counts", "speed", "quarantine", "similarity", "duplicates"),
-    *("kept", "clusters", "images", "texts", "provenance"),
+    *("kept", "clusters", "images", "texts", "columns", "provenance"),
 )
 _ALWAYS = frozenset({"counts", "speed", "quarantine", "provenance"})
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A written report: location, size, and numbers of rows, pictures and gaps."""
+    """A written report: location, size, numbers of rows, pictures and gaps, and what is known of each column."""
 
     uri: str
     size_bytes: int
     rows: int
     pictures: int
     gaps: int
+    columns: list[ColumnProfile]
 
 
 def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> WrittenReport:
@@ -74,7 +78,9 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
             gaps=gaps,
         ).encode()
     storage.overwrite(to, html)
-    return WrittenReport(to, len(html), material.rows, len(album), gaps.total())
+    explored: ColumnsSection | None = sections["columns"]
+    profiles = [one.profile for one in explored.columns] if explored else []
+    return WrittenReport(to, len(html), material.rows, len(album), gaps.total(), profiles)
 
 
 def _sections(material: Material, model: str | None) -> dict[str, Any]:
@@ -91,6 +97,7 @@ def _sections(material: Material, model: str | None) -> dict[str, Any]:
         "duplicates": duplicates(material),
         "kept": kept(material),
         "clusters": clusters(material, model),
+        "columns": columns(column_profiles(material)),
         "provenance": provenance(material),
     }
 

@@ -1,14 +1,13 @@
 """Reads the encoded images of a dataset's rows again from their sources, for HTML pages.
 
 In: rows of a dataset. Out: the bytes that were embedded, verified by their sha256, or a failure if the image is gone or
-has changed. Texts and other columns come from the dataset.
+has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -28,15 +27,11 @@ class Original:
     Attributes:
         id: of the row.
         image: its encoded bytes; None in a dataset without images, or if there is a failure.
-        text: from the dataset.
-        extra: the source's other columns, from the dataset.
         failure: why the image could not be read.
     """
 
     id: str
     image: bytes | None
-    text: str | None
-    extra: Mapping[str, Any]
     failure: Failure | None = None
 
 
@@ -52,9 +47,7 @@ def originals(out: str, rows: pa.Table, overrides: ReadOverrides = NO_OVERRIDES)
     """
     dataset = Dataset.open(out)
     schema = dataset.identity.schema
-    names = [
-        name for name in ("image_uri", "image_sha256", "text", *dataset.identity.extra.names) if name in schema.names
-    ]
+    names = [name for name in ("image_uri", "image_sha256") if name in schema.names]
     with Workspace() as work:
         numbers = pa.array(range(rows.num_rows), pa.int64())
         work.register("asked", rows.select(["id", "source_fingerprint"]).append_column("hanclip_row", numbers))
@@ -80,6 +73,5 @@ def _originals(dataset: Dataset, images: ImageReader, batch: pa.RecordBatch) -> 
         else:
             results = images.read([ImageRequest.of(row) for row in rows])
         for row, result in zip(rows, results, strict=True):
-            extra = {name: row[name] for name in dataset.identity.extra.names}
             image, failure = (None, result) if isinstance(result, Failure) else (result, None)
-            yield Original(row["id"], image, row.get("text"), extra, failure)
+            yield Original(row["id"], image, failure)

@@ -22,8 +22,8 @@ from pipeline.scratch.workspace import Workspace
 _FREQUENT, _TEXT_CHARACTERS, _WHOLE_BYTES = 10, 80, 256
 _BINS, _DEPTH = 24, 4
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-#: An outer bin contains the values beyond it if they would squeeze 98 % of the values into a tenth of the width.
-_SQUEEZED, _OUTER = 10, (0.01, 0.99)
+#: An outer bin contains the values beyond it if they would squeeze 98 % of the values into a quarter of the width.
+_SQUEEZED, _OUTER = 3, (0.01, 0.99)
 #: Elements that are looked at in the lists of one column; if there are more, those of evenly spread rows.
 MOST_ELEMENTS = 2_000_000
 #: Kinds with distinct and frequent values.
@@ -34,15 +34,21 @@ def describe(work: Workspace, part: Part, own: bool, depth: int = _DEPTH) -> Ite
     """Profiles of `part` and then of its parts, down to `depth` levels."""
     try:
         profile = _profile(work, part, own)
-        [(total,)] = work.rows(f"SELECT coalesce(sum({part.measured}), 0) FROM {part.table}")
+        total = _elements(work, part)
     except RunError as error:  # a type that DuckDB cannot compare, or text that is no UTF-8
         yield ColumnProfile(list(part.path), str(part.type), part.kind, own, 0, 0, failure=str(error))
         return
     yield profile
-    lists = part.kind in {Kind.LIST, Kind.MAP}
-    every = -(-int(total) // MOST_ELEMENTS) if lists and total else 1
-    for inner in part.inner(every) if depth > 1 else ():
+    for inner in part.inner(max(1, -(-total // MOST_ELEMENTS))) if depth > 1 else ():
         yield from describe(work, inner, own, depth - 1)
+
+
+def _elements(work: Workspace, part: Part) -> int:
+    """Elements of all lists together."""
+    if part.kind not in {Kind.LIST, Kind.MAP}:
+        return 0
+    [(total,)] = work.rows(f"SELECT coalesce(sum({part.measured}), 0) FROM {part.table}")
+    return int(total)
 
 
 def _profile(work: Workspace, part: Part, own: bool) -> ColumnProfile:

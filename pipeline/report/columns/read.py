@@ -8,6 +8,7 @@ million rows, spread evenly. One column is queried at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -25,7 +26,9 @@ from pipeline.scratch.workspace import Workspace, widened
 WHOLE_ROWS = 1_000_000
 #: Columns and parts that are described; a page must not grow with the source.
 MOST_PARTS = 400
-_ROW, _TABLE = "row", "described"
+_ROW = "row"
+#: Columns in one file: a query reads the description of all columns of its file.
+_TOGETHER = 16
 _FORMAT = "image_format"
 _MADE = ("text", "image_width", "image_height", "image_uri", RUN_DATE.name)
 
@@ -69,7 +72,7 @@ def _described(
 ) -> Iterator[ColumnProfile]:
     own = field.name in material.dataset.identity.extra.names
     material.on_phase(f"describing column {number + 1:,}", 0, None)
-    part = Part((field.name,), field.type, _TABLE, f"c{number}")
+    part = Part((field.name,), field.type, _table(number), f"c{number}")
     for profile in describe(material.work, part, own):
         if not totals:
             yield profile
@@ -83,11 +86,22 @@ def _described(
 
 
 def _store(material: Material, fields: list[pa.Field], places: str) -> int:
-    """Store the columns under numbers in the scratch folder; returns the number of rows."""
-    with Spool(material.work, _TABLE, _stored(fields, pa.field(_ROW, pa.int64()))) as spool:
+    """Store the columns under numbers in the scratch folder, a few to a file; returns the number of rows."""
+    row = pa.field(_ROW, pa.int64())
+    with ExitStack() as opened:
+        spools = [
+            opened.enter_context(Spool(material.work, _table(first), _stored(fields, first, row)))
+            for first in range(0, len(fields), _TOGETHER)
+        ]
         for table in _read(material, fields, places):
-            spool.add(table)
-    return spool.rows
+            for spool in spools:
+                spool.add(table)
+    return spools[0].rows
+
+
+def _table(number: int) -> str:
+    """The table with the column of this number."""
+    return f"described_{number // _TOGETHER}"
 
 
 def _totals(material: Material, fields: list[pa.Field]) -> dict[int, tuple[int, int, int]]:
@@ -121,15 +135,19 @@ def _counted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, names=schema.names).cast(schema)
 
 
-def _stored(fields: list[pa.Field], *more: pa.Field) -> pa.Schema:
-    """The schema under numbers; bytes are stored as their lengths."""
-    kinds = [pa.int64() if is_bytes(field.type) else field.type for field in fields]
-    return pa.schema([*((f"c{number}", kind) for number, kind in enumerate(kinds)), *more])
+def _stored(fields: list[pa.Field], first: int, *more: pa.Field) -> pa.Schema:
+    """The schema of the columns of one file under their numbers; bytes are stored as their lengths."""
+    some = list(enumerate(fields))[first : first + _TOGETHER]
+    return pa.schema([*((f"c{number}", _kept_as(field)) for number, field in some), *more])
+
+
+def _kept_as(field: pa.Field) -> pa.DataType:
+    return pa.int64() if is_bytes(field.type) else field.type
 
 
 def _read(material: Material, fields: list[pa.Field], places: str) -> Iterable[pa.Table]:
     names = ["image_uri" if field.name == _FORMAT else field.name for field in fields]
-    schema = _stored(fields)
+    schema = pa.schema([(f"c{number}", _kept_as(field)) for number, field in enumerate(fields)])
     for table in material.current.read(names, places):
         columns = [_column(table, field) for field in fields]
         yield pa.table(columns, names=schema.names).cast(schema)
