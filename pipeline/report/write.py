@@ -27,11 +27,12 @@ from pipeline.report.sections.kept import kept
 from pipeline.report.sections.provenance import provenance
 from pipeline.report.sections.quarantine import quarantine
 from pipeline.report.sections.similarity import similarity
+from pipeline.report.sections.vector_map import vector_map
 
 #: The sections from top to bottom: each is a template of this name, and a key of the catalog for its title.
 _ORDER = (
     *("counts", "speed", "quarantine", "similarity", "duplicates"),
-    *("kept", "clusters", "images", "texts", "columns", "provenance"),
+    *("kept", "clusters", "map", "images", "texts", "columns", "provenance"),
 )
 _ALWAYS = frozenset({"counts", "speed", "quarantine", "provenance"})
 
@@ -86,7 +87,7 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
 def _sections(material: Material, model: str | None) -> dict[str, Any]:
     """The values of each section, by its name."""
     material.on_phase("counting", 0, None)
-    counted = counts(material)
+    counted, profiles = counts(material), column_profiles(material)
     return {
         "counts": counted,
         "speed": counted.runs,
@@ -97,8 +98,9 @@ def _sections(material: Material, model: str | None) -> dict[str, Any]:
         "duplicates": duplicates(material),
         "kept": kept(material),
         "clusters": clusters(material, model),
-        "columns": columns(column_profiles(material)),
+        "columns": columns(profiles),
         "provenance": provenance(material),
+        "map": vector_map(material, profiles.columns),
     }
 
 

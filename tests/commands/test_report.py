@@ -144,7 +144,7 @@ def test_the_page_is_self_contained_small_and_reproducible(
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     assert sections == [
         *("counts", "speed", "quarantine", "similarity", "duplicates"),
-        *("kept", "clusters", "images", "texts", "columns", "provenance"),
+        *("kept", "clusters", "map", "images", "texts", "columns", "provenance"),
     ]
     assert all(words in page.texts["clusters"] for words in ("all 1,928 image vectors", "动物", "表情"))
     identity = Dataset.open(str(demo)).identity
