@@ -44,7 +44,7 @@ FILTER: ModelOptions[FilterSettings] = ModelOptions(
     "pipeline.curation.filter.settings:FilterSettings",
     command="filter",
     names={"form": "as"},
-    metavars={**METAVARS, "where": "SQL", "rules": "FILE", "name": "NAME"},
+    metavars={**METAVARS, "where": "SQL", "rules": "FILE", "ids": "FILE", "name": "NAME"},
     hidden=("dest",),  # a positional argument
 )
 SEARCH: ModelOptions[SearchRequest] = ModelOptions(

@@ -59,7 +59,7 @@ def _require_whole_paths(settings: CompactSettings | DedupSettings | FilterSetti
     """Raise ConfigError if one of the settings, which are the parameter `name`, is a relative path."""
     paths: dict[str, tuple[str | None, ...]] = {}
     if isinstance(settings, FilterSettings):
-        paths = {"dest": (settings.dest,)}
+        paths = {"dest": (settings.dest,), "ids": (settings.ids,)}
     elif isinstance(settings, DedupSettings):
         paths = {"against": settings.against, "not_duplicates": (settings.not_duplicates,)}
     for field, uris in paths.items():

@@ -136,6 +136,7 @@ def test_the_destination_of_kept_rows_has_the_date_of_the_night():
         ("against", DedupSettings(against=("/data/one", "testset"))),
         ("not_duplicates", DedupSettings(not_duplicates="pairs.csv")),
         ("dest", FilterSettings(where="keep", dest="clean-{date}")),
+        ("ids", FilterSettings(ids="ids.txt")),
     ],
 )
 def test_flows_refuse_relative_paths_in_the_settings_of_steps(field: str, settings: DedupSettings | FilterSettings):

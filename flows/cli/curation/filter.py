@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
             "hanclip filter out/ --rules rules.yaml --dry-run",
             "hanclip filter out/ --where keep --threshold-for 'keep=30%'",
             "hanclip filter out/ --where 'group_size < 100' --threshold-for 'chance keep=30%'",
+            "hanclip filter out/ picked/ --as dataset --ids ids.txt",
             "hanclip filter out/ clean/ --as dataset --where 'keep and percentile > 20'",
             "hanclip filter out/ s3://bucket/tars --as tars --where keep --tar-rows 5000",
         ),

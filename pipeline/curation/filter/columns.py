@@ -21,6 +21,8 @@ from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
 from pipeline.scratch.workspace import widened
 
+#: Whether a row's id is in the file of ids.
+LISTED = "hanclip_listed"
 #: The commands that make the tables, and the columns that each table has at least.
 _MADE_BY = {"dedup": "dedup", "similarity": "similarity", "classes": "classify"}
 _KNOWN = {

@@ -88,7 +88,8 @@ def filtering(
         StorageError, RunError: it cannot be read.
     """
     dataset = Dataset.open(out)
-    with Workspace() as work, Judge(dataset, work, limit_s) as judge:
+    ids = next((rule.ids for rule in rules if rule.ids is not None), None)
+    with Workspace() as work, Judge(dataset, work, limit_s, ids) as judge:
         checked = judge.check(rules)
         column = column_of(threshold, judge) if threshold else None
         columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from pipeline.curation.filter.columns import FilterColumn, FilterColumns, remake
+from pipeline.curation.filter.columns import LISTED, FilterColumn, FilterColumns, remake
 from pipeline.curation.filter.counts import FailedRows, FilterCounts, count
 from pipeline.curation.filter.rules import Checker, FilterRule
 from pipeline.curation.vectors import KEY
@@ -45,16 +46,19 @@ class Judge:
         dataset: the dataset.
         work: gets the tables `rows` and `judged`, both numbered by ROW.
         limit_s: evaluating the rules may take this long.
+        ids: if given, rules can name the column LISTED: whether a row has one of these ids.
 
     Attributes:
         columns: the columns that rules can name.
         total: number of rows.
     """
 
-    def __init__(self, dataset: Dataset, work: Workspace, limit_s: float) -> None:
-        self._dataset, self._work, self._limit_s = dataset, work, limit_s
+    def __init__(self, dataset: Dataset, work: Workspace, limit_s: float, ids: pa.Array | None = None) -> None:
+        self._dataset, self._work, self._limit_s, self._ids = dataset, work, limit_s, ids
         self._locked = locked(json_errors=True)
         self.columns = FilterColumns.of(dataset)
+        if ids is not None:
+            self.columns.by_name[LISTED] = FilterColumn(LISTED, "", LISTED, pa.bool_())
         self._checker = Checker(self._locked, self.columns)
         self.total = 0
 
@@ -78,11 +82,14 @@ class Judge:
         tables = sorted({column.table for column in columns} - {""})
         own = [column.source for column in columns if not column.table]
         own += [_SIMILARITY] if _SIMILARITY in tables else []
-        names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name != RUN_DATE.name]
-        _refuse_alike([*names, ROW, _PLACE])
+        names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name not in (RUN_DATE.name, LISTED)]
+        _refuse_alike([*names, ROW, _PLACE, LISTED])
         reader = latest(self._dataset.uri, names)
-        schema = pa.schema([*((field.name, widened(field.type)) for field in reader.schema), (ROW, pa.int64())])
-        self.total = spool(self._work, "rows", schema, _counted(reader, on_rows), ROW)
+        kinds = [(field.name, widened(field.type)) for field in reader.schema]
+        kinds += [(LISTED, pa.bool_())] if self._ids is not None else []
+        batches = _counted(reader, on_rows)
+        listed = batches if self._ids is None else _listed(batches, self._ids)
+        self.total = spool(self._work, "rows", pa.schema([*kinds, (ROW, pa.int64())]), listed, ROW)
         if tables:
             self._join(columns, tables)
         path = self._work.path("joined.parquet" if tables else "rows.parquet")
@@ -207,6 +214,11 @@ def _bits(rules: int) -> str:
         terms = [f"CASE WHEN hanclip_rule_{place} {condition} THEN {1 << place} ELSE 0 END" for place in range(rules)]
         columns.append(f"({' + '.join(['0::BIGINT', *terms])})::BIGINT AS {name}")
     return ", ".join(columns)
+
+
+def _listed(batches: Iterable[pa.RecordBatch], ids: pa.Array) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.append_column(LISTED, pc.is_in(batch["id"], ids))
 
 
 def _counted(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
@@ -29,7 +30,7 @@ from pipeline.yaml_text import read_yaml
 MOST_RULES = 62
 #: For a rule without rows: DuckDB computes what depends on no column, such as the sum of a long range.
 _CHECK_S = 20.0
-WHERE = "where"
+WHERE, IDS = "where", "ids"
 #: The queries around a rule; they continue on a new line, so that a comment in the rule ends before.
 _RUN = f"CREATE OR REPLACE TEMP TABLE hanclip_result AS {EXPRESSION.head}"
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
@@ -47,11 +48,19 @@ _ALONE = {
 
 @dataclass(frozen=True, slots=True)
 class FilterRule:
-    """A row passes if `sql` is true. `columns` are the columns that it names."""
+    """A row passes if `sql` is true.
+
+    Attributes:
+        name: in the counts.
+        sql: the condition.
+        columns: the columns that it names.
+        ids: what the column `LISTED` is about, if it names that.
+    """
 
     name: str
     sql: str
     columns: tuple[FilterColumn, ...] = ()
+    ids: pa.Array | None = None
 
 
 class RulesFile(BaseModel):

@@ -30,6 +30,11 @@ class FilterSettings(Options):
     rules: tuple[NamedRule, ...] = Field(
         default=(), description="Named conditions (on the command line a YAML file); a row must pass all."
     )
+    ids: str | None = Field(
+        default=None,
+        description="Keep only the rows with these ids: a file, path or URL, with one id in each line, such as those "
+        "picked in a report, or CSV or Parquet with the column id.",
+    )
     threshold_for: str | None = Field(
         default=None,
         description="Find a cut-off: 'keep=30%' of the highest similarities, 'COLUMN keep=30%', or 'COLUMN keep=30% "
@@ -48,10 +53,10 @@ class FilterSettings(Options):
 
     def check(self, out: str) -> None:
         """Raise ConfigError for settings that contradict each other or the dataset at `out`."""
-        if not (self.where or self.rules or self.threshold_for):
+        if not (self.where or self.rules or self.ids or self.threshold_for):
             raise ConfigError(
-                "No rule was given: write --where 'similarity >= 0.28', --rules FILE or --threshold-for; in a flow "
-                "settings.where, settings.rules or settings.threshold_for."
+                "No rule was given: write --where 'similarity >= 0.28', --rules FILE, --ids FILE or --threshold-for; "
+                "in a flow settings.where, settings.rules, settings.ids or settings.threshold_for."
             )
         if self.form != Form.IDS and not self.dest:
             raise ConfigError(f"--as {self.form} needs a folder: write hanclip filter OUT DEST --as {self.form}.")
@@ -64,7 +69,7 @@ class FilterSettings(Options):
                 f"{self.dest} is among the files of the dataset {out}: leave DEST out, or choose another."
             )
 
-    @field_validator("dest")
+    @field_validator("dest", "ids")
     @classmethod
     def _without_credentials(cls, uri: str | None) -> str | None:
         return uri and refuse_credentials(uri)

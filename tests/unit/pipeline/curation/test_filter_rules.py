@@ -108,3 +108,39 @@ def test_names_of_rules_are_there_once_and_not_empty(out: str, tmp_path: Path) -
     [rule] = read_rules(path)
     with pytest.raises(UsageError, match="no name"):
         kept(out, rules=[NamedRule.model_construct(name=rule.name, sql=rule.sql)])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("ids.txt", "item-00003\r\nitem-00001\n\n item-00003 \nitem-99999\n", {"item-00001", "item-00003"}),
+        ("ids.txt", "\ufeffitem-00002", {"item-00002"}),
+        ("picked.csv", 'caption,id\n"a, ""b""\n",item-00004\n,item-00005\n', {"item-00004", "item-00005"}),
+        ("picked.tsv", "id\tcaption\nitem-00004\tx\n", {"item-00004"}),
+        ("kept.parquet", pa.table({"id": ["item-00006", None], "x": [1, 2]}), {"item-00006"}),
+    ],
+)
+def test_rows_are_kept_by_a_file_of_ids(
+    out: str, tmp_path: Path, name: str, content: str | pa.Table, ids: set[str]
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8", newline="")
+    else:
+        pq.write_table(content, path)
+    filter_rows(out, FilterSettings(ids=str(path), dest=str(tmp_path / "kept")), ignore)
+    assert set(pq.read_table(tmp_path / "kept" / "kept.parquet")["id"].to_pylist()) == ids
+
+
+def test_ids_are_a_rule_beside_others(out: str, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("item-00001\nitem-00002\nitem-00003\n")
+    found = kept(out, ids=str(tmp_path / "ids.txt"), where='"a.b" >= 2 and chance > 0')
+    assert found.filtered.counts.kept == 2
+    assert [(rule.name, rule.dropped) for rule in found.filtered.counts.rules] == [("where", 2), ("ids", 17)]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe1", b"PAR1 not", b"id\n"])
+def test_a_file_without_ids_is_refused(out: str, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ids").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"--ids .*one id in each line"):
+        kept(out, ids=str(tmp_path / "ids"))
