@@ -224,7 +224,7 @@ def test_long_captions_keep_the_page_small(tmp_path: Path, capsys: pytest.Captur
     dataset.write_shard(f"{1:032x}", "2026-11-21", rows, QUARANTINE.empty_table(), provenance(30))
     page, result = report(dataset.uri, tmp_path / "report.html", capsys)
     assert {len(card["text"]) for card in page.cards["similarity"]} == {300}
-    assert int(str(result["size_bytes"])) < 300_000
+    assert int(str(result["size_bytes"])) < 350_000
 
 
 def test_an_unreachable_store_leaves_out_the_pictures_quickly(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.errors import RunError
 from pipeline.report.charts import nice_edges
 from pipeline.report.columns.parts import Part, plain
-from pipeline.report.columns.profile import ColumnProfile, Frequent, Kind, Spread
+from pipeline.report.columns.profile import ColumnProfile, Frequent, Spread, ValueKind
 from pipeline.report.columns.texts import number_text, value_text
 from pipeline.scratch.workspace import Workspace
 
@@ -27,7 +27,7 @@ _SQUEEZED, _OUTER = 3, (0.01, 0.99)
 #: Elements that are looked at in the lists of one column; if there are more, those of evenly spread rows.
 MOST_ELEMENTS = 2_000_000
 #: Kinds with distinct and frequent values.
-COMPARED = {Kind.NUMBER, Kind.TIME, Kind.CLOCK, Kind.BOOLEAN, Kind.TEXT}
+COMPARED = {ValueKind.NUMBER, ValueKind.TIME, ValueKind.CLOCK, ValueKind.BOOLEAN, ValueKind.TEXT}
 
 
 def describe(work: Workspace, part: Part, own: bool, depth: int = _DEPTH) -> Iterator[ColumnProfile]:
@@ -45,7 +45,7 @@ def describe(work: Workspace, part: Part, own: bool, depth: int = _DEPTH) -> Ite
 
 def _elements(work: Workspace, part: Part) -> int:
     """Elements of all lists together."""
-    if part.kind not in {Kind.LIST, Kind.MAP}:
+    if part.kind not in {ValueKind.LIST, ValueKind.MAP}:
         return 0
     [(total,)] = work.rows(f"SELECT coalesce(sum({part.measured}), 0) FROM {part.table}")
     return int(total)
@@ -71,15 +71,17 @@ def _profile(work: Workspace, part: Part, own: bool) -> ColumnProfile:
 def _frequent(work: Workspace, part: Part) -> tuple[int, list[Frequent]]:
     """The number of distinct values, and the most frequent of those that occur more than once."""
     value, length = part.sql, "0"
-    if part.kind in {Kind.TIME, Kind.CLOCK}:
+    if part.kind in {ValueKind.TIME, ValueKind.CLOCK}:
         value = f"epoch({part.sql})"
-    elif part.kind == Kind.TEXT:
+    elif part.kind == ValueKind.TEXT:
         value, length = f"({part.sql})::VARCHAR", f"length(({part.sql})::VARCHAR)"
-    elif part.kind == Kind.NUMBER:
+    elif part.kind == ValueKind.NUMBER:
         value = f"({part.sql})::VARCHAR"
     long = f"left({value}, {_TEXT_CHARACTERS}) || chr(10) || md5({value})"
     key = (
-        f"CASE WHEN strlen({value}) > {_WHOLE_BYTES} THEN {long} ELSE {value} END" if part.kind == Kind.TEXT else value
+        f"CASE WHEN strlen({value}) > {_WHOLE_BYTES} THEN {long} ELSE {value} END"
+        if part.kind == ValueKind.TEXT
+        else value
     )
     found = work.rows(
         f"""
@@ -94,12 +96,12 @@ def _frequent(work: Workspace, part: Part) -> tuple[int, list[Frequent]]:
 
 
 def _value(part: Part, value: Any, rows: int, length: int) -> Frequent:
-    if part.kind == Kind.TEXT:
+    if part.kind == ValueKind.TEXT:
         return Frequent(str(value)[:_TEXT_CHARACTERS], int(rows), int(length))
-    if part.kind in {Kind.TIME, Kind.CLOCK} and value is not None:
+    if part.kind in {ValueKind.TIME, ValueKind.CLOCK} and value is not None:
         text = value_text(value, part.kind, part.type)
     else:
-        text = str(value).lower() if part.kind == Kind.BOOLEAN else _grouped(str(value))
+        text = str(value).lower() if part.kind == ValueKind.BOOLEAN else _grouped(str(value))
     return Frequent(text, int(rows), len(text))
 
 
@@ -127,7 +129,7 @@ def _spread(work: Workspace, part: Part) -> Spread | None:
         least=value_text(least, part.kind, part.type),
         values=[value_text(value, part.kind, part.type) for value in values[: len(_QUANTILES)]],
         greatest=value_text(greatest, part.kind, part.type),
-        mean="" if part.kind in {Kind.TIME, Kind.CLOCK} else number_text(float(f"{mean:.6g}")),
+        mean="" if part.kind in {ValueKind.TIME, ValueKind.CLOCK} else number_text(float(f"{mean:.6g}")),
         edges=[value_text(edge, part.kind, part.type) for edge in edges],
         bins=bins,
         beyond=beyond,
@@ -146,13 +148,13 @@ def _range(least: float, greatest: float, low: float, high: float) -> tuple[floa
 
 def _edges(part: Part, low: float, high: float) -> list[float]:
     """Edges of the bins: at round numbers, and no bins between whole numbers or days."""
-    unit = {Kind.NUMBER: 0.0, Kind.TIME: 86400.0, Kind.CLOCK: 60.0}.get(part.kind, 1.0)
+    unit = {ValueKind.NUMBER: 0.0, ValueKind.TIME: 86400.0, ValueKind.CLOCK: 60.0}.get(part.kind, 1.0)
     if pa.types.is_integer(plain(part.type)):
         unit = 1.0
     steps = math.floor((high - low) / unit) + 1 if unit else math.inf
     if isinstance(steps, int) and steps <= _BINS and high < 2**53:
         return [math.floor(low / unit) * unit + unit * i for i in range(steps + 1)]
-    if part.kind in {Kind.NUMBER, Kind.LIST, Kind.MAP, Kind.TEXT, Kind.BINARY}:
+    if part.kind in {ValueKind.NUMBER, ValueKind.LIST, ValueKind.MAP, ValueKind.TEXT, ValueKind.BINARY}:
         edges = nice_edges(low, high, _BINS)
         return edges if edges[0] + (edges[1] - edges[0]) > edges[0] else [low, math.nextafter(high, math.inf)]
     width = max(high - low, unit) / _BINS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.report.columns.profile import Kind
+from pipeline.report.columns.profile import ValueKind
 
 ELEMENTS, KEYS, VALUES = "[]", "{key}", "{value}"
 
@@ -35,7 +35,7 @@ class Part:
     every: int = 1
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ValueKind:
         """What is measured."""
         return kind_of(self.type)
 
@@ -43,17 +43,17 @@ class Part:
     def measured(self) -> str:
         """The number that is measured, as a DOUBLE in SQL; NULL where it is not finite."""
         match self.kind:
-            case Kind.NUMBER:
+            case ValueKind.NUMBER:
                 return f"CASE WHEN isfinite(({self.sql})::DOUBLE) THEN ({self.sql})::DOUBLE END"
-            case Kind.TIME | Kind.CLOCK:
+            case ValueKind.TIME | ValueKind.CLOCK:
                 return f"epoch({self.sql})"
-            case Kind.TEXT:
+            case ValueKind.TEXT:
                 return f"length(({self.sql})::VARCHAR)::DOUBLE"
-            case Kind.LIST:
+            case ValueKind.LIST:
                 return f"len({self.sql})::DOUBLE"
-            case Kind.MAP:
+            case ValueKind.MAP:
                 return f"cardinality({self.sql})::DOUBLE"
-            case Kind.BINARY:
+            case ValueKind.BINARY:
                 return f"octet_length({self.sql})::DOUBLE" if self.is_nested else f"({self.sql})::DOUBLE"
         return "NULL::DOUBLE"
 
@@ -104,23 +104,25 @@ def is_bytes(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def kind_of(kind: pa.DataType) -> Kind:
+def kind_of(kind: pa.DataType) -> ValueKind:
     """What is measured of values of this type."""
     if isinstance(kind, pa.UuidType):
-        return Kind.TEXT
+        return ValueKind.TEXT
     kind = plain(kind)
     tests = {
-        Kind.BOOLEAN: pa.types.is_boolean,
-        Kind.CLOCK: pa.types.is_time,
-        Kind.STRUCT: pa.types.is_struct,
-        Kind.MAP: pa.types.is_map,
-        Kind.LIST: is_list,
-        Kind.BINARY: is_bytes,
-        Kind.NOTHING: pa.types.is_null,
-        Kind.NUMBER: lambda one: any(
+        ValueKind.BOOLEAN: pa.types.is_boolean,
+        ValueKind.CLOCK: pa.types.is_time,
+        ValueKind.STRUCT: pa.types.is_struct,
+        ValueKind.MAP: pa.types.is_map,
+        ValueKind.LIST: is_list,
+        ValueKind.BINARY: is_bytes,
+        ValueKind.NOTHING: pa.types.is_null,
+        ValueKind.NUMBER: lambda one: any(
             test(one) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration)
         ),
-        Kind.TIME: lambda one: pa.types.is_timestamp(one) or pa.types.is_date(one),
-        Kind.TEXT: lambda one: pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one),
+        ValueKind.TIME: lambda one: pa.types.is_timestamp(one) or pa.types.is_date(one),
+        ValueKind.TEXT: lambda one: (
+            pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one)
+        ),
     }
-    return next((name for name, test in tests.items() if test(kind)), Kind.OTHER)
+    return next((name for name, test in tests.items() if test(kind)), ValueKind.OTHER)

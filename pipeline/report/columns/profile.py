@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What is measured of a value: itself, or its length."""
 
     NUMBER = "number"
@@ -80,7 +80,7 @@ class ColumnProfile:
 
     path: list[str]
     type: str
-    kind: Kind
+    kind: ValueKind
     own: bool
     rows: int
     nulls: int

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.report.columns.measure import COMPARED, describe
 from pipeline.report.columns.parts import Part, is_bytes, kind_of
-from pipeline.report.columns.profile import ColumnProfile, Kind
+from pipeline.report.columns.profile import ColumnProfile, ValueKind
 from pipeline.report.material import Material
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace, widened
@@ -122,7 +122,7 @@ def _counted_as(field: pa.Field) -> pa.DataType:
     if kind not in COMPARED:
         return pa.bool_()
     rare = pa.types.is_decimal256(field.type) or isinstance(field.type, pa.BaseExtensionType)
-    return pa.string() if kind == Kind.TEXT or rare else widened(field.type)
+    return pa.string() if kind == ValueKind.TEXT or rare else widened(field.type)
 
 
 def _counted(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from pipeline.report.columns.parts import plain
-from pipeline.report.columns.profile import Kind
+from pipeline.report.columns.profile import ValueKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,8 +44,8 @@ def clock_text(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 
 
-def value_text(value: float, kind: Kind, type_: pa.DataType) -> str:
+def value_text(value: float, kind: ValueKind, type_: pa.DataType) -> str:
     """A measured value as text."""
-    if kind == Kind.TIME:
+    if kind == ValueKind.TIME:
         return time_text(value, type_)
-    return clock_text(value) if kind == Kind.CLOCK else number_text(value)
+    return clock_text(value) if kind == ValueKind.CLOCK else number_text(value)

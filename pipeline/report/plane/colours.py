@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset import layout
-from pipeline.report.columns.profile import ColumnProfile, Kind
+from pipeline.report.columns.profile import ColumnProfile, ValueKind
 from pipeline.report.material import Material
 from pipeline.report.wording import LANGUAGES, Phrase, say
 from pipeline.visible import visible
@@ -52,7 +52,7 @@ class Colour:
 
 def few_valued(profiles: Sequence[ColumnProfile]) -> list[str]:
     """The first of the source's own columns that have few values."""
-    kinds = {Kind.TEXT, Kind.BOOLEAN, Kind.NUMBER, Kind.TIME}
+    kinds = {ValueKind.TEXT, ValueKind.BOOLEAN, ValueKind.NUMBER, ValueKind.TIME}
     found = [
         one.path[0]
         for one in profiles
