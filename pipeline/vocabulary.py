@@ -147,3 +147,7 @@ class Form(StrEnum):
     IDS = "ids"
     DATASET = "dataset"
     TARS = "tars"
+
+
+#: What the images in tars may be called, whatever their encoding.
+ImageName = Literal["jpg", "png", "webp"]

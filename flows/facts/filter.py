@@ -8,6 +8,7 @@ from typing import Any
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
 from pipeline import units
+from pipeline.curation.tars.options import MIXED
 
 #: Counts of a rule as columns of a table; `of these first` adds up to the rows dropped.
 RULE_COUNTS = {"dropped": "drops", "first": "of these first", "alone": "alone", "unknown": "unknown"}
@@ -55,6 +56,8 @@ def _written(kept: int, written: Mapping[str, Any]) -> Facts:
         yield "images", Marked(text, tone="warning" if written["failed"] else "")
         tars = f"{units.count(written['tars'], 'tar')}, {units.size(written['size_bytes'])}: "
         yield "tars", Marked(tars, Code(written["uri"]))
+        if written.get("mixed"):
+            yield "samples", Marked(f"{MIXED} ({'; '.join(written['mixed'])})", tone="warning")
     if "dataset" in written:
         yield "dataset", Marked(f"{written['written']:,} rows: ", Code(written["dataset"]))
     if "tables" in written:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import ExportFormat, exporter
-from pipeline.curation.export.values.qdrant import payloads
+from pipeline.curation.values.qdrant import payloads
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError

@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
             "hanclip export out/ features/ --to chinese-clip --split valid",
             "hanclip export out/ features/ --to chinese-clip --number-ids",
             "hanclip export out/ matrices/ --to npy --column text --column image_uri",
+            "hanclip export out/ folder/ --to hf --images",
+            "hanclip export out/ tars/ --to webdataset --image-name jpg",
+            "hanclip export out/ rows/ --to milvus --rename '价格=price'",
             "hanclip export out/ s3://bucket/points --to qdrant --vectors both",
         ),
     )(export)

@@ -71,5 +71,7 @@ def _facts(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tu
         yield storage.relative(uri, dest), f"{written:,} rows"
     if ended.left_out:
         yield "left out", f"{ended.left_out:,} rows, {ended.why}"
+    if ended.missing_images:
+        yield "images", f"{ended.missing_images:,} could not be read and are null"
     if ended.next:
         yield "next", ended.next

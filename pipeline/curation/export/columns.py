@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.values.names import NameRules
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError

@@ -40,12 +40,14 @@ class Exported:
         left_out: rows of the dataset that are not in the export.
         why: the reason, as a relative clause.
         next: how to load the export.
+        missing_images: rows in the export whose original image could not be read.
     """
 
     files: dict[str, int]
     left_out: int = 0
     why: str = "which lack a vector that was asked for"
     next: str = ""
+    missing_images: int = 0
 
     @property
     def rows(self) -> int:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.curation.tars.options import IMAGE_NAME_HELP
 from pipeline.validation import Options
+from pipeline.vocabulary import ImageName
 
 
 class ExportOptions(Options):
@@ -21,6 +23,10 @@ class ExportOptions(Options):
         description="Another name for a column of the source, as OLD=NEW: for names that the consumer refuses.",
     )
     rows_per_file: int = Field(default=262_144, ge=1, description="Rows of a file, where a format has several.")
+    images: bool = Field(
+        default=False, description="hf: also write the original images, as encoded bytes in a column `image`."
+    )
+    image_name: ImageName | None = Field(default=None, description="webdataset: " + IMAGE_NAME_HELP)
     split: str = Field(
         default="valid", pattern=r"^\w[\w.-]*$", description="chinese-clip: the first part of the files' names."
     )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import ExportRequest
-from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.values.names import NameRules
 from pipeline.curation.vectors import rebatched
 from pipeline.dataset.latest_rows import latest
 

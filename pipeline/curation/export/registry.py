@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 if TYPE_CHECKING:
     from pipeline.curation.export.contract import Exporter
     from pipeline.curation.export.options import ExportOptions
-    from pipeline.curation.export.values.names import NameRules
+    from pipeline.curation.values.names import NameRules
 
 ExportFormat = Literal["chinese-clip", "npy", "faiss", "lance", "hf", "milvus", "qdrant", "pgvector", "webdataset"]
 
@@ -43,11 +43,11 @@ FORMATS: dict[ExportFormat, Format] = {
     ),
     "faiss": Format("an exact index, and the id at each position", _VECTORS),
     "lance": Format("a LanceDB table", _VECTORS | _COLUMNS),
-    "hf": Format("a folder for Hugging Face datasets", _VECTORS | _COLUMNS | _PARTS),
+    "hf": Format("a folder for Hugging Face datasets", _VECTORS | _COLUMNS | _PARTS | {"images"}),
     "milvus": Format("Parquet for its bulk import, and the collection's schema", _VECTORS | _COLUMNS | _PARTS),
     "qdrant": Format("points as JSON lines, and the collection", _VECTORS | _COLUMNS | _PARTS),
     "pgvector": Format("files for COPY, and the script that loads them", _VECTORS | _COLUMNS | _PARTS),
-    "webdataset": Format("tars of the images as they were, with texts and columns", _PARTS),
+    "webdataset": Format("tars of the images as they were, with texts and columns", _PARTS | {"image_name"}),
 }
 
 

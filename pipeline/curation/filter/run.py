@@ -18,7 +18,7 @@ from pipeline.curation.filter.rules import IDS, WHERE, FilterRule
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.tars import columns_of, write_failures, write_tars
 from pipeline.curation.filter.threshold import Threshold
-from pipeline.curation.tars.writer import TarLimits
+from pipeline.curation.tars.options import TarOptions
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
@@ -127,8 +127,8 @@ def _write_tars(
     settings: FilterSettings, filtered: Filtered, work: Workspace, folder: str, on_phase: OnPhase
 ) -> dict[str, Any]:
     kept, uri = filtered.counts.kept, storage.normalise(settings.dest or "")
-    limits = TarLimits(settings.tar_rows, settings.tar_bytes)
-    tars = write_tars(filtered, work, uri, limits, counted(on_phase, "Copying images", kept))
+    options = TarOptions(settings.tar_rows, settings.tar_bytes, settings.image_name)
+    tars = write_tars(filtered, work, uri, options, counted(on_phase, "Copying images", kept))
     reasons = dict(write_failures(storage.join(folder, UNREAD), tars, filtered))
-    sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes}
+    sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes, "mixed": tars.mixed}
     return {"uri": uri, "written": tars.written, "failed": tars.failed, "reasons": reasons, **sizes}

@@ -7,9 +7,10 @@ import re
 from pydantic import Field, field_validator
 
 from pipeline.credentials import refuse_credentials
+from pipeline.curation.tars.options import IMAGE_NAME_HELP
 from pipeline.errors import ConfigError
 from pipeline.validation import Options
-from pipeline.vocabulary import Form
+from pipeline.vocabulary import Form, ImageName
 
 _NAME = re.compile(r"[\w-]+")
 
@@ -50,6 +51,7 @@ class FilterSettings(Options):
     name: str = Field(default="default", description="Names the tables of this filter.")
     tar_rows: int = Field(default=10_000, ge=1, description="Rows of a tar.")
     tar_bytes: int | None = Field(default=None, ge=1, description="A tar is also full at this many bytes.")
+    image_name: ImageName | None = Field(default=None, description="tars: " + IMAGE_NAME_HELP)
 
     def check(self, out: str) -> None:
         """Raise ConfigError for settings that contradict each other or the dataset at `out`."""

@@ -22,8 +22,10 @@ from pipeline.curation.filter.judge import FAILED, ROW
 from pipeline.curation.originals.image_reader import ImageReader
 from pipeline.curation.originals.places import locate
 from pipeline.curation.tables import write_table
+from pipeline.curation.tars.options import TarOptions
 from pipeline.curation.tars.sample import HANCLIP_COLUMNS
-from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarLimits, TarRow, TarWriter, note_uri, tar_uri
+from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarRow, TarWriter, note_uri, tar_uri
+from pipeline.curation.values.json_values import json_rows
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import RunError, UsageError
@@ -53,6 +55,12 @@ class Tars:
         return sum(note.rows - note.samples for note in self.notes)
 
     @property
+    def mixed(self) -> list[str]:
+        """The suffixes of each kind of sample, if there are several; Hugging Face `datasets` loads one kind only."""
+        kinds = sorted({kind for note in self.notes for kind in note.members})
+        return kinds if len(kinds) > 1 else []
+
+    @property
     def size_bytes(self) -> int:
         """Size of all tars."""
         return sum(note.size_bytes for note in self.notes)
@@ -63,7 +71,7 @@ def columns_of(dataset: Dataset) -> list[str]:
     return [*HANCLIP_COLUMNS, "text", *dataset.identity.extra.names]
 
 
-def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits, on_rows: OnRows) -> Tars:
+def write_tars(filtered: Filtered, work: Workspace, uri: str, options: TarOptions, on_rows: OnRows) -> Tars:
     """Write the kept rows to tars below `uri`, or resume that. `work` is a filter's, with the columns `columns_of`.
 
     Raises:
@@ -73,18 +81,19 @@ def write_tars(filtered: Filtered, work: Workspace, uri: str, limits: TarLimits,
     """
     dataset = Dataset.open(filtered.out)
     claim = {
-        "hanclip_tars": 1,
+        "hanclip_tars": 2,
         "dataset": dataset.uri,
         "kept": filtered.counts.kept,
         "digest": filtered.digest,
         "rules": filtered.facts()["rules"],
-        "tar_rows": limits.rows,
-        "tar_bytes": limits.size_bytes,
+        "tar_rows": options.rows,
+        "tar_bytes": options.size_bytes,
+        "image_name": options.image_name,
     }
     _claim(uri, claim)
     work.execute(f"CREATE TABLE kept AS SELECT {ROW}, {_columns(dataset)} FROM rows SEMI JOIN ({_KEPT}) USING ({ROW})")
     with ImageReader(dataset, locate(dataset.uri, work, "kept")) as images:
-        tars = Tars(uri, tuple(TarWriter(dataset, uri, limits, images).write(_rows(work), on_rows)))
+        tars = Tars(uri, tuple(TarWriter(dataset, uri, options, images).write(_rows(work), on_rows)))
     if tars.written + tars.failed != filtered.counts.kept:
         raise RunError(
             f"{tars.written:,} written + {tars.failed:,} failed are not the {filtered.counts.kept:,} rows kept: "
@@ -114,6 +123,7 @@ def write_failures(uri: str, tars: Tars, filtered: Filtered) -> Counter[str]:
     return reasons
 
 
+PLACE = "hanclip_place"
 _KEPT = f"SELECT {ROW} FROM judged WHERE {FAILED} = 0"
 _ORDERED = f"""
 SELECT rows.*, hanclip_place FROM located JOIN rows USING ({ROW})
@@ -130,7 +140,14 @@ def _columns(dataset: Dataset) -> str:
 def _rows(work: Workspace) -> Iterator[TarRow]:
     for batch in work.batches(_ORDERED):
         for start in range(0, batch.num_rows, BLOCK_ROWS):
-            yield from batch.slice(start, BLOCK_ROWS).to_pylist()
+            yield from _json_rows(batch.slice(start, BLOCK_ROWS))
+
+
+def _json_rows(batch: pa.RecordBatch) -> Iterator[TarRow]:
+    """The rows as JSON values, with their places as they are."""
+    columns = pa.Table.from_batches([batch.drop_columns([PLACE])])
+    for row, place in zip(json_rows(columns), batch[PLACE].to_pylist(), strict=True):
+        yield {**row, PLACE: place}
 
 
 def _claim(uri: str, claim: dict[str, Any]) -> None:

@@ -1,16 +1,14 @@
 """Converts a row to a WebDataset sample: the tar members that share its key.
 
-In: a row of a dataset and its encoded image. Out: `<key>.<suffix>`, `<key>.txt`, `<key>.json`. The bytes depend on
-nothing else, so the same rows give the same tars. The .json has the source's columns by their own names, and the
-columns of hanclip below `hanclip`, so that hanclip can read its own tars again without name clashes.
+In: a row of a dataset, as JSON values, and its encoded image. Out: `<key>.<suffix>`, `<key>.txt`, `<key>.json`. The
+bytes depend on nothing else, so the same rows give the same tars. The .json has the source's columns by their own
+names, and the columns of hanclip below `hanclip`, so that hanclip can read its own tars again without name clashes.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +27,7 @@ HANCLIP_COLUMNS = (
     "image_bytes",
     "similarity",
 )
+_OWN = "hanclip"
 _SEGMENT = r"[\w+=@,~-]+"
 _SAFE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _HIDDEN = re.compile(r"(.*/)?__[^/]*__|.*__MACOSX.*")
@@ -52,16 +51,40 @@ def key_of(id_: str) -> str:
     return f"{_UNSAFE.sub('_', name)[:_STEM_CHARS].strip('_') or 'row'}-{digest}"
 
 
-def members_of(row: Mapping[str, Any], extra: Sequence[str], image: bytes | None) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the members, in order."""
+def members_of(
+    row: Mapping[str, Any], extra: Sequence[str], image: bytes | None, image_name: str | None
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the members, in order.
+
+    Args:
+        row: the row, as JSON values.
+        extra: its columns that the source has.
+        image: the encoded image; None in a dataset of texts.
+        image_name: the suffix of every image, whatever its encoding; an empty `.txt` then stands for no text. Without
+            it images have the suffix of their encoding, and a row without a text has no `.txt`.
+    """
     key = key_of(row["id"])
     if image is not None:
-        yield f"{key}.{_suffix(image, row.get('image_uri') or '')}", image
-    if row.get("text") is not None:
-        yield f"{key}.txt", row["text"].encode("utf-8", "replace")
-    content = {name: row[name] for name in extra}
-    content["hanclip"] = {name: row[name] for name in HANCLIP_COLUMNS if name in row and name not in extra}
-    yield f"{key}.json", json.dumps(_plain(content), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        yield (f"{key}.{image_name}" if image_name else image_member(row, image)), image
+    if row.get("text") is not None or (image_name and "text" in row):
+        yield f"{key}.txt", (row["text"] or "").encode("utf-8", "replace")
+    content = {_name(name, extra): row[name] for name in extra}
+    content[_OWN] = {name: row[name] for name in HANCLIP_COLUMNS if name in row}
+    yield f"{key}.json", json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def image_member(row: Mapping[str, Any], image: bytes) -> str:
+    """The name of the image of a row, by its content."""
+    return f"{key_of(row['id'])}.{_suffix(image, row.get('image_uri') or '')}"
+
+
+def _name(name: str, extra: Sequence[str]) -> str:
+    """The name of a source's column; one called `hanclip`, as in tars that hanclip wrote, gets another."""
+    if name != _OWN:
+        return name
+    while name == _OWN or name in extra:
+        name = f"source_{name}"
+    return name
 
 
 def _suffix(image: bytes, uri: str) -> str:
@@ -71,16 +94,3 @@ def _suffix(image: bytes, uri: str) -> str:
         return known.suffixes[0]
     named = uri.rpartition(".")[2].lower()
     return named if named in IMAGE_SUFFIXES else "jpg"
-
-
-def _plain(value: Any) -> Any:
-    """Convert to JSON values: bytes to base64, times to text, NaN to null."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.curation.originals.image_reader import ImageReader, ImageRequest
+from pipeline.curation.tars.options import TarOptions
 from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import quarantine_row
@@ -32,14 +33,6 @@ TarRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class TarLimits:
-    """A tar is full when it has this many rows, or samples of at least this many bytes."""
-
-    rows: int
-    size_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Note:
     """The contents of one tar, as stored in its JSON file.
 
@@ -47,6 +40,7 @@ class Note:
         first, rows: number of the first row and count of rows; digest: of their ids.
         samples: rows that are in the tar; size_bytes, sha256: of the file.
         failures: the other rows, as rows of `FAILURES`.
+        members: the suffixes of each kind of sample, such as "jpg json txt"; notes of earlier versions have none.
     """
 
     first: int
@@ -56,6 +50,7 @@ class Note:
     size_bytes: int
     sha256: str
     failures: list[dict[str, Any]] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
     @property
     def final(self) -> bool:
@@ -66,8 +61,8 @@ class Note:
 class TarWriter:
     """Splits a stream of rows into tars."""
 
-    def __init__(self, dataset: Dataset, uri: str, limits: TarLimits, images: ImageReader) -> None:
-        self._dataset, self._uri, self._limits, self._images = dataset, uri, limits, images
+    def __init__(self, dataset: Dataset, uri: str, options: TarOptions, images: ImageReader) -> None:
+        self._dataset, self._uri, self._options, self._images = dataset, uri, options, images
         self._rows: Iterator[TarRow] = iter(())
 
     def write(self, rows: Iterator[TarRow], on_rows: OnRows) -> list[Note]:
@@ -105,6 +100,7 @@ class TarWriter:
             staged = folder / "staged.tar"
             ids: list[str] = []
             failures: list[dict[str, Any]] = []
+            kinds: set[str] = set()
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
                 for row, image in self._until_full(tar):
                     ids.append(row["id"])
@@ -112,26 +108,30 @@ class TarWriter:
                     if isinstance(image, Failure):
                         failures.append(_failure(row, image))
                     else:
-                        _add(tar, members_of(row, self._dataset.identity.extra.names, image))
+                        kinds.add(_add(tar, self._members(row, image)))
             with staged.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size_bytes = staged.stat().st_size
             storage.upload(tar_uri(self._uri, number), staged)
-        note = Note(first, len(ids), _digest(ids), len(ids) - len(failures), size_bytes, sha256, failures)
+        samples = len(ids) - len(failures)
+        note = Note(first, len(ids), _digest(ids), samples, size_bytes, sha256, failures, sorted(kinds))
         storage.overwrite(note_uri(self._uri, number), storage.json_bytes(asdict(note)))
         return note
+
+    def _members(self, row: TarRow, image: bytes | None) -> Iterator[tuple[str, bytes]]:
+        return members_of(row, self._dataset.identity.extra.names, image, self._options.image_name)
 
     def _until_full(self, tar: tarfile.TarFile) -> Iterator[tuple[TarRow, bytes | Failure | None]]:
         """Yield rows with their images until the tar is full; rows read beyond that are put back."""
         rows = 0
-        while block := list(islice(self._rows, min(BLOCK_ROWS, self._limits.rows - rows))):
+        while block := list(islice(self._rows, min(BLOCK_ROWS, self._options.rows - rows))):
             for used, (row, image) in enumerate(zip(block, self._read(block), strict=True), 1):
                 yield row, image
-                if self._limits.size_bytes is not None and tar.offset >= self._limits.size_bytes:
+                if self._options.size_bytes is not None and tar.offset >= self._options.size_bytes:
                     self._rows = chain(block[used:], self._rows)
                     return
             rows += len(block)
-            if rows == self._limits.rows:
+            if rows == self._options.rows:
                 return
 
     def _read(self, rows: list[TarRow]) -> Iterator[bytes | Failure | None]:
@@ -148,12 +148,18 @@ class TarWriter:
             number += 1
 
 
-def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> None:
-    """Add files whose headers hold only names and sizes, so that the same rows give the same bytes."""
+def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> str:
+    """Add files whose headers hold only names and sizes, so that the same rows give the same bytes.
+
+    Returns their suffixes.
+    """
+    suffixes = []
     for name, content in members:
         info = tarfile.TarInfo(name)
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
+        suffixes.append(name.partition(".")[2])
+    return " ".join(sorted(suffixes))
 
 
 def _failure(row: TarRow, failure: Failure) -> dict[str, Any]:

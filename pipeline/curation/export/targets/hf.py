@@ -1,25 +1,35 @@
 """Exports a folder that Hugging Face `datasets` loads and that can be pushed to its hub unchanged.
 
-data/train-00000.parquet    id, columns and vectors; row groups small enough for the hub's viewer
+data/train-00000.parquet    id, columns and vectors, on request the original images; row groups small enough for the
+                            hub's viewer
 README.md                   the dataset card, which points to the data
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
+from pipeline.curation.export.images import BLOCK_ROWS, IMAGE_TYPE, OriginalImages
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.hf import NAMES, hf_table
+from pipeline.curation.values.hf import NAMES, hf_schema, hf_table
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
 from pipeline.errors import NotFoundError, UsageError
 
+IMAGE = "image"
+#: Rows of a file with images: fewer than of vectors alone, since images are large.
+_ROWS_WITH_IMAGES = 10_000
 _SIGNATURE = b"Written by hanclip."
 _CARD = """---
 configs:
@@ -39,22 +49,44 @@ Written by hanclip.
 def export(request: ExportRequest) -> Exported:
     """Write the parts, then the card."""
     _refuse_other_card(request)
+    if request.options.images and "rows_per_file" not in request.options.model_fields_set:
+        options = request.options.model_copy(update={"rows_per_file": _ROWS_WITH_IMAGES})
+        request = replace(request, options=options)
     parts = Parts(request, NAMES)
     identity = Dataset.open(request.out).identity
-    for number, table in enumerate(parts):
-        with staged_file(_uri(request, number)) as path:
-            pq.write_table(
-                hf_table(table),
-                path,
-                compression="zstd",
-                row_group_size=parts.group_rows,
-                use_dictionary=parts.scalars,
-                write_page_index=True,
-            )
+    with OriginalImages(request.out) if request.options.images else nullcontext() as images:
+        schema = _schema(parts, images)
+        for number, table in enumerate(parts):
+            with staged_file(_uri(request, number)) as path, _writer(path, schema, parts) as writer:
+                for rows in _with_images(hf_table(table), parts, images):
+                    writer.write_table(rows.cast(schema))
     drop_parts(partial(_uri, request), parts.count)
     storage.overwrite(storage.join(request.dest, "README.md"), _card(identity).encode())
     files = {storage.join(request.dest, "data"): parts.rows}
-    return Exported(files, parts.left_out, f"datasets.load_dataset({request.dest!r}, split='train')")
+    following = f"datasets.load_dataset({request.dest!r}, split='train')"
+    missing = images.missing if images else 0
+    return Exported(files, parts.left_out, next=following, missing_images=missing)
+
+
+def _schema(parts: Parts, images: OriginalImages | None) -> pa.Schema:
+    schema = hf_schema(parts.schema)
+    if images is None:
+        return schema
+    NAMES.check([*schema.names, IMAGE])
+    feature = {"info": {"features": {IMAGE: {"_type": "Image"}}}}
+    return schema.append(pa.field(IMAGE, IMAGE_TYPE)).with_metadata({"huggingface": json.dumps(feature)})
+
+
+def _writer(path: Path, schema: pa.Schema, parts: Parts) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=parts.scalars, write_page_index=True)
+
+
+def _with_images(table: pa.Table, parts: Parts, images: OriginalImages | None) -> Iterator[pa.Table]:
+    """The rows, a row group at a time."""
+    size = parts.group_rows if images is None else min(parts.group_rows, BLOCK_ROWS)
+    for at in range(0, table.num_rows, size):
+        rows = table.slice(at, size)
+        yield rows.append_column(IMAGE, images.column(rows["id"].to_pylist())) if images else rows
 
 
 def _uri(request: ExportRequest, number: int) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts
-from pipeline.curation.export.values.lance import NAMES, lance_schema, lance_table
+from pipeline.curation.values.lance import NAMES, lance_schema, lance_table
 from pipeline.errors import RunError, UsageError
 
 TABLE = "hanclip"

@@ -17,7 +17,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.milvus import NAMES, columns, fields
+from pipeline.curation.values.milvus import NAMES, columns, fields
 from pipeline.curation.vectors import Vectors, matrix
 
 

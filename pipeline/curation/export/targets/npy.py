@@ -16,7 +16,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.values.names import NameRules
 from pipeline.curation.vectors import IMAGE, TEXT, matrix
 
 NAMES = NameRules("Parquet")

@@ -19,7 +19,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
 from pipeline.curation.export.staging import staged_file
-from pipeline.curation.export.values.pgvector import NAMES, copy_line, literals, sql_types
+from pipeline.curation.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.vectors import matrix
 
 _ROWS = 4096

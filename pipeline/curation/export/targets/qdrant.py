@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.values.qdrant import NAMES, payloads, point_id
+from pipeline.curation.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.storage import write_lines
 

@@ -10,7 +10,7 @@ from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.filter.filtering import filtering
 from pipeline.curation.filter.run import refuse_source
 from pipeline.curation.filter.tars import columns_of, write_tars
-from pipeline.curation.tars.writer import TarLimits
+from pipeline.curation.tars.options import MIXED, TarOptions
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import ignore
 
@@ -22,6 +22,9 @@ def export(request: ExportRequest) -> Exported:
     """Write the tars, or resume an interrupted export."""
     refuse_source(request.out, request.dest)
     rows = request.options.rows_per_file if "rows_per_file" in request.options.model_fields_set else _ROWS
+    options = TarOptions(rows, image_name=request.options.image_name)
     with filtering(request.out, [], None, ignore, columns_of(Dataset.open(request.out))) as (filtered, work):
-        tars = write_tars(filtered, work, request.dest, TarLimits(rows, None), request.on_rows)
-    return Exported({request.dest: tars.written}, tars.failed, why="whose image could not be read: see _tars/")
+        tars = write_tars(filtered, work, request.dest, options, request.on_rows)
+    loaded = f"datasets.load_dataset('webdataset', data_files='{request.dest}/*.tar', streaming=True)"
+    following = f"{MIXED} ({'; '.join(tars.mixed)})" if tars.mixed else loaded
+    return Exported({request.dest: tars.written}, tars.failed, "whose image could not be read: see _tars/", following)

@@ -14,10 +14,10 @@ import lancedb
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.curation.export.values.lance import NAMES, lance_schema, lance_table
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget
 from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import rejected
+from pipeline.curation.values.lance import NAMES, lance_schema, lance_table
 from pipeline.errors import UsageError
 from pipeline.scratch.workspace import quoted
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from pipeline.curation.export.values.milvus import LONGEST_BYTES, NAMES, fields
-from pipeline.curation.export.values.milvus import rows as milvus_rows
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, rejected, unreachable
+from pipeline.curation.values.milvus import LONGEST_BYTES, NAMES, fields
+from pipeline.curation.values.milvus import rows as milvus_rows
 from pipeline.curation.vectors import matrix
 from pipeline.errors import UsageError
 

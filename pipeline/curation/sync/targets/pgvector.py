@@ -15,11 +15,11 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from pipeline.curation.export.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.registry import DATABASES
 from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, rejected, unreachable
+from pipeline.curation.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.vectors import matrix
 from pipeline.errors import UsageError
 

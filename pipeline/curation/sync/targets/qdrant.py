@@ -17,10 +17,10 @@ from qdrant_client import QdrantClient
 from qdrant_client import models as api
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from pipeline.curation.export.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import refused, unreachable
+from pipeline.curation.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.errors import RunError, UsageError
 

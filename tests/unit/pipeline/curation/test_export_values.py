@@ -7,8 +7,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from pipeline.curation.export.values import hf, lance, milvus, pgvector, qdrant
-from pipeline.curation.export.values.json_values import json_values
+from pipeline.curation.values import hf, lance, milvus, pgvector, qdrant
+from pipeline.curation.values.json_values import json_values
 from pipeline.errors import UsageError
 from tests.fixtures.places import ROOT
 from tests.fixtures.typed_columns import NASTY, TYPED, typed_table

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.arrow import (
+from pipeline.curation.values.arrow import (
     durations,
     is_bytes,
     is_list,
@@ -25,8 +25,8 @@ from pipeline.curation.export.values.arrow import (
     with_hex_hash,
     with_hex_hash_type,
 )
-from pipeline.curation.export.values.json_values import json_text, json_values
-from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.values.json_values import json_text, json_values
+from pipeline.curation.values.names import NameRules
 
 _SMALL, _WHOLE, _LARGE = "smallint", "integer", "bigint"
 _TYPES = {

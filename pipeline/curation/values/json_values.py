@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.arrow import (
+from pipeline.curation.values.arrow import (
     Leaf,
     durations,
     is_bytes,
@@ -87,7 +87,7 @@ def _leaf(decimal: Number) -> Leaf:
     def leaf(column: pa.Array) -> list[Any]:
         kind = column.type
         if pa.types.is_duration(kind):
-            return _each(durations(column), decimal)
+            return _each(durations(column), decimal if decimal is not number else float)
         if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
             return time_texts(column)
         values = column.to_pylist()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.arrow import is_list, plain, plain_type
+from pipeline.curation.values.arrow import is_list, plain, plain_type
 
 Rule = Callable[[pa.DataType], pa.DataType]
 

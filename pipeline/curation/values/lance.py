@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.names import NameRules
-from pipeline.curation.export.values.retyping import retyped, retyped_schema, retyped_type, widely_known
+from pipeline.curation.values.names import NameRules
+from pipeline.curation.values.retyping import retyped, retyped_schema, retyped_type, widely_known
 
 #: Columns of Lance itself, and of the results of its searches.
 _RESERVED = frozenset(

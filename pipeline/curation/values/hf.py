@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.names import NameRules
-from pipeline.curation.export.values.retyping import retyped, retyped_schema, retyped_type, widely_known
+from pipeline.curation.values.names import NameRules
+from pipeline.curation.values.retyping import retyped, retyped_schema, retyped_type, widely_known
 
 NAMES = NameRules("Hugging Face datasets")
 

@@ -10,9 +10,9 @@ from uuid import NAMESPACE_OID, uuid5
 
 import pyarrow as pa
 
-from pipeline.curation.export.values.arrow import with_hex_hash
-from pipeline.curation.export.values.json_values import json_rows, json_type
-from pipeline.curation.export.values.names import NameRules
+from pipeline.curation.values.arrow import with_hex_hash
+from pipeline.curation.values.json_values import json_rows, json_type
+from pipeline.curation.values.names import NameRules
 
 #: A filter can put any key into quotes, but not escape one.
 NAMES = NameRules("Qdrant", 'text without "', lambda name: bool(name) and '"' not in name)
