@@ -129,6 +129,7 @@ class Rung(StrEnum):
     PIXELS = "pixels"
     PHASH = "phash"
     IMAGE = "image"
+    MIRRORED = "mirrored"
     TEXT = "text"
     NEAR_TEXT = "near-text"
 

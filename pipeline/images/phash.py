@@ -15,6 +15,12 @@ import numpy.typing as npt
 _CELLS = 32  # the image is reduced to 32 x 32 grey cells
 _FREQUENCIES = 8  # its 8 x 8 lowest frequencies give one bit each
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_ODD_COLUMNS, _ODD_ROWS = np.uint64(0x5555555555555555), np.uint64(0x00FF00FF00FF00FF)
+_SWAPS = [
+    (np.uint64(7), np.uint64(0x00AA00AA00AA00AA)),
+    (np.uint64(14), np.uint64(0x0000CCCC0000CCCC)),
+    (np.uint64(28), np.uint64(0x00000000F0F0F0F0)),
+]
 _POWERS = np.left_shift(np.uint64(1), np.arange(63, -1, -1, dtype=np.uint64))
 
 
@@ -30,6 +36,26 @@ def phash(pixels: npt.NDArray[np.uint8]) -> int:
     median = np.partition(coefficients[1:], 31)[31]
     bits = coefficients > median
     return int(_POWERS[bits].sum())
+
+
+def turned(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """(7, N) the hashes that N pictures would roughly have if they were mirrored, rotated by quarters, or both.
+
+    A mirror negates the coefficients of odd frequencies, a transposition swaps rows and columns. The latter is exact. A
+    negated coefficient falls on the other side of the median only if it is farther from zero than the median is, so
+    that of most pictures a few bits are wrong.
+    """
+    flipped, sides, rows = _transposed(hashes), _ODD_COLUMNS, _ODD_ROWS
+    mirrored = [hashes ^ sides, hashes ^ rows, hashes ^ sides ^ rows]
+    return np.stack([*mirrored, flipped, flipped ^ sides, flipped ^ rows, flipped ^ sides ^ rows])
+
+
+def _transposed(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The 8 x 8 bits with rows and columns swapped: blocks of one bit, of two by two, and of four by four."""
+    for shift, mask in _SWAPS:
+        changed = (hashes ^ (hashes >> shift)) & mask
+        hashes = hashes ^ changed ^ (changed << shift)
+    return hashes
 
 
 def hamming(first: int, second: int) -> int:

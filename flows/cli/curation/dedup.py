@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
             "hanclip dedup out/ --suggest",
             "hanclip dedup out/ --image-cosine 0.97 --keep largest",
             "hanclip dedup out/ --rung bytes --rung phash --phash-radius 2",
+            "hanclip dedup out/ --rung bytes --rung mirrored",
             "hanclip dedup out/ --rung text --rung near-text --keep-sql 'length(text) DESC'",
             "hanclip dedup out/ --rung bytes --rung image+text --same brand",
             "hanclip dedup out/ --against testset/ --against published/",

@@ -25,8 +25,8 @@ class DedupSettings(Options):
     rungs: tuple[str, ...] = Field(
         default=(),
         description="What makes two rows duplicates, several if given several times: bytes, pixels, phash, image, "
-        "text, near-text; image+text where both must hold. If not given: bytes, pixels and image; in a dataset without "
-        "images text and near-text.",
+        "mirrored (or rotated), text, near-text; image+text where both must hold. If not given: bytes, pixels and "
+        "image; in a dataset without images text and near-text.",
         json_schema_extra=_RUNGS,
     )
     same: tuple[str, ...] = Field(
@@ -41,6 +41,12 @@ class DedupSettings(Options):
     )
     phash_radius: int = Field(
         default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most this many of 64 bits."
+    )
+    mirrored_radius: int = Field(
+        default=6,
+        ge=1,
+        le=10,
+        description="Rung mirrored: the same, after the hash of one is mirrored or rotated.",
     )
     image_cosine: float = Field(
         default=0.985, ge=0.5, lt=1, description="Rung image: image vectors with at least this cosine, below 1."

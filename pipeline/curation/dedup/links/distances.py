@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.dedup.pairs.compare import cosines
+from pipeline.curation.dedup.pairs.hashes import hash_bits, turned_bits
 from pipeline.curation.dedup.rows import Indices, Mask, Rows
 from pipeline.curation.dedup.settings import TEXT_RUNGS, parts_of
 from pipeline.curation.vectors import IMAGE, TEXT
@@ -28,7 +29,8 @@ class Distances:
     Attributes:
         cosine: of the vectors that the rung compares; NaN where none was computed. It is 1 for equal bytes or pixels,
             although the model may have rounded their vectors differently in two batches.
-        bits: in which the perceptual hashes differ; -1 where the rung does not compare them.
+        bits: in which the perceptual hashes differ, on rung mirrored after one is turned; -1 where the rung does not
+            compare them.
     """
 
     cosine: npt.NDArray[np.float32]
@@ -49,10 +51,11 @@ class Distances:
                 cosine[mask] = np.where(products == 0, np.nan, np.minimum(products, 1))
         cosine[_at(rung, [bool(parts & {Rung.BYTES, Rung.PIXELS}) for parts in on]) & ~np.isnan(cosine)] = 1
         bits = np.full(len(one), -1, np.int8)
-        hashed = _at(rung, [Rung.PHASH in parts for parts in on])
-        if hashed.any():
-            hashes = rows.column(_HASH)
-            bits[hashed] = np.bitwise_count(hashes[one[hashed]] ^ hashes[other[hashed]])
+        for compared, among in ((turned_bits, Rung.MIRRORED), (hash_bits, Rung.PHASH)):
+            mask = _at(rung, [among in parts for parts in on])
+            if mask.any():
+                hashes = rows.column(_HASH)
+                bits[mask] = compared(hashes[one[mask]], hashes[other[mask]])
         return cls(cosine, bits)
 
     def placed(self, count: int, rows: Indices) -> Distances:

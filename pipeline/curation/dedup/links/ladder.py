@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.curation.dedup.links.conditions import Conditions, under_conditions
-from pipeline.curation.dedup.links.pairs import RungPairs, equal_pairs, phash_pairs, vector_pairs
+from pipeline.curation.dedup.links.pairs import RungPairs, equal_pairs, mirrored_pairs, phash_pairs, vector_pairs
 from pipeline.curation.dedup.links.rungs import parts_in
 from pipeline.curation.dedup.pairs.incremental import NearVectors, VectorSearch
 from pipeline.curation.dedup.rows import Indices, Rows
@@ -31,6 +31,8 @@ def build_ladder(
     def single(rung: Rung) -> RungPairs:
         if rung in found:
             return vector_pairs(rows, rung, *found[rung])
+        if rung is Rung.MIRRORED:
+            return mirrored_pairs(rows, settings.mirrored_radius)
         return phash_pairs(rows, settings.phash_radius) if rung is Rung.PHASH else equal_pairs(rows, rung)
 
     singles = {rung: single(rung) for rung in parts_in(rungs)}

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.curation.dedup.pairs.compare import SLACK, cosines
-from pipeline.curation.dedup.pairs.hashes import near_hashes
+from pipeline.curation.dedup.pairs.hashes import near_hashes, turned_bits
 from pipeline.curation.dedup.pairs.incremental import NearVectors, VectorSearch
 from pipeline.curation.dedup.rows import PLAIN_TEXT, Indices, Mask, Rows
+from pipeline.images.phash import turned
 from pipeline.vocabulary import Rung
 
 #: The column whose equal values make rows duplicates on a rung.
@@ -83,6 +84,25 @@ def phash_pairs(rows: Rows, radius: int) -> RungPairs:
         lambda one, other: np.bitwise_count(hashes[one][:, None] ^ hashes[other]) <= radius,
     )
     return RungPairs(Rung.PHASH, firsts, distinct[i], distinct[j], np.empty(0, np.int64), likeness)
+
+
+def mirrored_pairs(rows: Rows, radius: int) -> RungPairs:
+    """Rows of which one's hash, mirrored or rotated by quarters, differs in at most `radius` bits; and equal hashes."""
+    hashes, firsts = rows.column("image_phash"), rows.firsts("image_phash")
+    distinct = np.unique(firsts)
+    own, found = hashes[distinct], [np.empty((0, 2), np.int64)]
+    for other in turned(own):
+        i, j = near_hashes(np.concatenate([own, other]), radius)
+        across = (i < len(own)) & (j >= len(own)) & (i != j - len(own))
+        found.append(np.sort(np.column_stack([i[across], j[across] - len(own)]), axis=1))
+    near = np.unique(np.concatenate(found), axis=0)
+    likeness = Likeness(
+        lambda one, other: (
+            turned_bits(hashes[one], hashes[other]) <= np.where(hashes[one] == hashes[other], 64, radius)
+        ),
+        lambda one, other: -turned_bits(hashes[one], hashes[other]).astype(np.float64),
+    )
+    return RungPairs(Rung.MIRRORED, firsts, distinct[near[:, 0]], distinct[near[:, 1]], np.empty(0, np.int64), likeness)
 
 
 def vector_pairs(rows: Rows, rung: Rung, search: VectorSearch, found: NearVectors) -> RungPairs:

@@ -46,6 +46,7 @@ def needs(rung: Rung) -> set[str]:
         Rung.BYTES: {"image_sha256"},
         Rung.PIXELS: {"image_pixels_xxh128"},
         Rung.PHASH: {"image_phash"},
+        Rung.MIRRORED: {"image_phash"},
         Rung.IMAGE: {"image_pixels_xxh128", IMAGE},
         Rung.TEXT: {"text"},
         Rung.NEAR_TEXT: {"text", TEXT},

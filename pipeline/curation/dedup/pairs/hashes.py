@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.curation.dedup.rows import Indices
+from pipeline.images.phash import turned
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -44,6 +45,19 @@ def near_hashes(hashes: Hashes, radius: int) -> tuple[Indices, Indices]:
                 pairs, pending, count = np.unique(np.concatenate([pairs, *pending])), [], 0
     pairs = np.unique(np.concatenate([pairs, *pending]))
     return pairs // len(hashes), pairs % len(hashes)
+
+
+def hash_bits(one: Hashes, other: Hashes) -> npt.NDArray[np.int8]:
+    """The bits in which hashes differ."""
+    bits: npt.NDArray[np.int8] = np.bitwise_count(one ^ other).astype(np.int8)
+    return bits
+
+
+def turned_bits(one: Hashes, other: Hashes) -> npt.NDArray[np.int8]:
+    """The fewest bits between hashes and those of the other pictures, mirrored or rotated; 0 for equal hashes."""
+    fewest: npt.NDArray[np.int8] = np.bitwise_count(turned(one) ^ other).min(axis=0).astype(np.int8)
+    fewest[one == other] = 0
+    return fewest
 
 
 def _bands(count: int, radius: int) -> int:
