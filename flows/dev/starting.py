@@ -17,6 +17,8 @@ from flows.dev.state import Place, StackState, write_private
 from pipeline.errors import RunError
 
 _STOP_S = 20.0
+#: Pauses between looks at a service that starts: longer if a look takes long, as it keeps the cores from the start.
+_SHORTEST_S, _LONGEST_S, _LOOKS_PER_PAUSE = 0.2, 2.0, 4.0
 
 
 @dataclass(slots=True)
@@ -76,12 +78,15 @@ class Starter:
     def _wait(self, service: Service) -> None:
         log = self.place.log(service.name)
         answers = health.checks(self.place, self.state)[service.name]
+        began_s = time.monotonic()
         while not answers():
+            took_s = time.monotonic() - began_s
             if not self.state.alive(service.name):
                 raise RunError(f"{service.name} ended during start-up: read {log}. {self._rest()}")
             if time.monotonic() > self.deadline_s:
                 raise RunError(f"{service.name} did not answer in time: read {log}. {self._rest()}")
-            time.sleep(0.2)
+            time.sleep(min(_LONGEST_S, max(_SHORTEST_S, _LOOKS_PER_PAUSE * took_s)))
+            began_s = time.monotonic()
 
     def _rest(self) -> str:
         """What runs after a failed start."""

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,7 +20,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
-from actors.machine.local.processes import fewer_processes, refusing_port, without_agents
+from actors.machine.local.processes import fewer_processes
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, committed, rows_visible
 from tests.fixtures.forks import ForkServer
 from tests.fixtures.minimal.forking import WORKER
@@ -59,13 +58,6 @@ def site() -> Iterator[GatedSite]:
     site.stop()
 
 
-@contextmanager
-def small_nodes() -> Iterator[None]:
-    """Nodes that start meanwhile do so without agents, which no test here uses."""
-    with fewer_processes(), refusing_port() as port, without_agents(port):
-        yield
-
-
 @pytest.fixture
 def cluster(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head node, whose GPU is only a number; Ray detects within three seconds that another node is gone."""
@@ -73,7 +65,7 @@ def cluster(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
-    with small_nodes():
+    with fewer_processes():
         cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
     fork_server.wait(WORKER)
     yield cluster
@@ -106,7 +98,7 @@ def test_a_run_uses_nodes_that_join_and_loses_nothing_with_those_that_go(
     with Drivers(tmp_path) as drivers:
         driver = drivers.start(*command, "--decoders", "auto", "--embedders", "auto")
         driver.until(lambda: committed(out))
-        with small_nodes():
+        with fewer_processes():
             first, second = (cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2))
         driver.until(lambda: decoders(driver) == 3)
         announce_the_end(cluster, first, 5.0)
