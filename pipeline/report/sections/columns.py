@@ -21,14 +21,12 @@ class ExploredColumn:
     Attributes:
         profile: what is known of it.
         null_share: nulls of its rows.
-        search: names, type and values in one text.
         path: the outline of its histogram in a box of 100 by 100; empty without one.
         outline: what the histogram shows.
     """
 
     profile: ColumnProfile
     null_share: float
-    search: str
     path: str
     outline: Phrase | None
 
@@ -54,12 +52,11 @@ def columns(found: ColumnProfiles) -> ColumnsSection | None:
 
 def _explored(profile: ColumnProfile) -> ExploredColumn:
     spread = profile.spread
-    words = [*profile.path, profile.type, *(one.text for one in profile.frequent)]
     share = profile.nulls / profile.rows if profile.rows else 0.0
     if spread is None or len(spread.bins) < 2:
-        return ExploredColumn(profile, share, " ".join(words), "", None)
+        return ExploredColumn(profile, share, "", None)
     outline = say("columns.outline", column=" › ".join(profile.path), low=spread.edges[0], high=spread.edges[-1])
-    return ExploredColumn(profile, share, " ".join(words), _path(spread.bins), outline)
+    return ExploredColumn(profile, share, _path(spread.bins), outline)
 
 
 def _path(bins: Sequence[int]) -> str:

@@ -4,7 +4,10 @@
   if (!table) { return; }
   var box = document.getElementById("column-search"), input = box.querySelector("input");
   var count = document.getElementById("column-count"), bodies = Array.from(table.tBodies);
-  var texts = bodies.map(function (body) { return body.textContent.toLowerCase(); });
+  var texts = bodies.map(function (body) {  // names, types and values, and no counts
+    var parts = Array.from(body.querySelectorAll(".name, td.text bdi"));
+    return parts.map(function (part) { return part.textContent; }).join("\n").toLowerCase();
+  });
   function search() {
     var words = input.value.toLowerCase().split(/\s+/).filter(Boolean), shown = 0;
     bodies.forEach(function (body, place) {
