@@ -19,12 +19,15 @@ from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.tables import read_facts
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
+from pipeline.report.alike import open_table
 from pipeline.report.pictures import ShownRow
 from pipeline.scratch.spool import Spool
 from pipeline.scratch.workspace import Workspace
 
 _COLUMNS = ("id", "source_fingerprint", "image_uri", "image_width", "image_height", "text", "similarity")
 _MEMORY_MB = 1024
+#: How many times as many rows as tiles are looked at first, and how many more each time that a crowd fills them.
+_FIRST, _MORE = 8, 8
 
 
 class Material:
@@ -35,6 +38,7 @@ class Material:
         work: the workspace with the tables.
         current: its current rows, for columns that are not in `facts`.
         rows: how many there are.
+        duplicates: the state of the table of duplicates; its rows are the table `alike`.
         on_phase: reports progress.
     """
 
@@ -48,6 +52,11 @@ class Material:
         self.current = CurrentRows(self.dataset, self.work)
         self.rows = self.current.count
         self._copy_facts()
+        self.duplicates = open_table(self.work, self.dataset.uri)
+        self.work.execute(
+            "CREATE VIEW grouped AS SELECT id, source_fingerprint, name, size FROM alike "
+            "WHERE name IS NOT NULL AND size > 1"
+        )
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -81,9 +90,23 @@ class Material:
         [row] = self.work.rows(sql)
         return row
 
-    def shown(self, sql: str) -> list[ShownRow]:
-        """Rows to show: `sql` selects id, source_fingerprint, text, note and marked."""
-        return [ShownRow(*row) for row in self.work.rows(sql)]
+    def wall(self, order: str, count: int, where: str = "true") -> list[ShownRow]:
+        """The first `count` rows of `facts` in this order, one of each group of duplicates, with their similarities."""
+        limit = _FIRST * count
+        note = self.similarity_sql if self.has("similarity") else "''"
+        while True:
+            rows = self.work.rows(
+                f"""
+                SELECT id, source_fingerprint, {self.text_sql}, coalesce({note}, ''), coalesce(size - 1, 0) FROM (
+                    SELECT * FROM facts WHERE {where} ORDER BY {order}, id LIMIT {limit}
+                ) LEFT JOIN grouped USING (id, source_fingerprint)
+                QUALIFY name IS NULL OR row_number() OVER (PARTITION BY name ORDER BY {order}, id) = 1
+                ORDER BY {order}, id LIMIT {count}
+                """
+            )
+            if len(rows) == count or limit >= self.rows:
+                return [ShownRow(id_, state, text, shown, alike=int(alike)) for id_, state, text, shown, alike in rows]
+            limit *= _MORE
 
     @property
     def similarity_sql(self) -> str:

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline import __version__
-from pipeline.report.quantities import brief, count, decimal, duration, moment, percent, share
+from pipeline.report.quantities import brief, count, decimal, duration, middle, moment, percent, share
 from pipeline.report.wording import attribute, content, explained, known, listed, say
 from pipeline.units import size
 from pipeline.visible import visible
@@ -45,6 +45,7 @@ def _environment() -> jinja2.Environment:
         "brief": brief,
         "moment": moment,
         "percent": percent,
+        "middle": middle,
         "attr": attribute,
         "element": content,
         "listed": listed,

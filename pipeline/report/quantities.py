@@ -15,6 +15,14 @@ def brief(text: str | None, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def middle(text: str, length: int) -> str:
+    """A long text without its middle: ids and addresses differ at their ends."""
+    if len(text) <= length:
+        return text
+    tail = 2 * length // 3
+    return f"{text[: length - 1 - tail]}…{text[-tail:]}"
+
+
 def count(number: int) -> str:
     """`1928` -> `1,928`."""
     return f"{number:,}"

@@ -13,8 +13,9 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import Hit, SearchResult
+from pipeline.curation.search.groups import duplicate_groups
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import HanclipError
+from pipeline.errors import HanclipError, UsageError
 from pipeline.images.thumbnail import thumbnail
 from pipeline.report.page import render
 from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
@@ -39,6 +40,7 @@ def write_search_page(
 ) -> None:
     """Write the hits of `queries` (kind and value) in the dataset at `out` to the file `page`."""
     dataset = Dataset.open(out)
+    answer = _one_of_each_group(dataset, answer)
     rows = _rows(dataset, [value for kind, value in queries if kind == "id"])
     found = [
         QueryHits(kind, value, _query_picture(kind, value), rows.get(value) if kind == "id" else None, _numbered(hits))
@@ -68,9 +70,27 @@ def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, ShownRow]:
     return {row["id"]: ShownRow(row["id"], row["source_fingerprint"], row.get("text")) for row in rows}
 
 
+def _one_of_each_group(dataset: Dataset, answer: SearchResult) -> SearchResult:
+    """The first hit of each group of duplicates, if the table of duplicates is about the current rows."""
+    most = max(map(len, answer.hits), default=0)
+    if not most or any(hit.group for hits in answer.hits for hit in hits):
+        return answer
+    try:
+        with duplicate_groups(dataset) as groups:
+            return groups.best(lambda _: answer, most)
+    except UsageError:  # there is no such table, or it is stale
+        return answer
+
+
 def _numbered(hits: Sequence[Hit]) -> list[ShownRow]:
     return [
-        ShownRow(hit.id, hit.source_fingerprint, hit.text, f"{rank} · {decimal(hit.similarity)}")
+        ShownRow(
+            hit.id,
+            hit.source_fingerprint,
+            hit.text,
+            f"{rank} · {decimal(hit.similarity)}",
+            alike=hit.group_size - 1,
+        )
         for rank, hit in enumerate(hits, 1)
     ]
 

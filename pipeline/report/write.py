@@ -15,9 +15,10 @@ from pipeline import storage
 from pipeline.phases import OnPhase
 from pipeline.report.columns.profile import ColumnProfile
 from pipeline.report.columns.read import column_profiles
+from pipeline.report.duplicates.pages import write_group_pages
 from pipeline.report.material import Material
 from pipeline.report.page import render
-from pipeline.report.pictures import ShownRow, pictures
+from pipeline.report.pictures import pictures, rows_in
 from pipeline.report.sections.clusters import clusters
 from pipeline.report.sections.columns import ColumnsSection, columns
 from pipeline.report.sections.contents import images, texts
@@ -26,20 +27,24 @@ from pipeline.report.sections.duplicates import duplicates
 from pipeline.report.sections.kept import kept
 from pipeline.report.sections.provenance import provenance
 from pipeline.report.sections.quarantine import quarantine
+from pipeline.report.sections.sample import sample
 from pipeline.report.sections.similarity import similarity
 from pipeline.report.sections.vector_map import vector_map
 
 #: The sections from top to bottom: each is a template of this name, and a key of the catalog for its title.
 _ORDER = (
-    *("counts", "speed", "quarantine", "similarity", "duplicates"),
-    *("kept", "clusters", "map", "images", "texts", "columns", "provenance"),
+    *("sample", "counts", "quarantine", "similarity", "duplicates"),
+    *("kept", "clusters", "map", "images", "texts", "columns", "speed", "provenance"),
 )
 _ALWAYS = frozenset({"counts", "speed", "quarantine", "provenance"})
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A written report: location, size, numbers of rows, pictures and gaps, and what is known of each column."""
+    """A written report: location, size, numbers of rows, pictures and gaps, and what is known of each column.
+
+    The last two are the number and the size of the pages of duplicates next to it.
+    """
 
     uri: str
     size_bytes: int
@@ -47,15 +52,18 @@ class WrittenReport:
     pictures: int
     gaps: int
     columns: list[ColumnProfile]
+    duplicate_pages: int
+    duplicate_bytes: int
 
 
-def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> WrittenReport:
+def write_report(out: str, to: str, model: str | None, drops: int, on_phase: OnPhase) -> WrittenReport:
     """Write the report of the dataset at `out` to `to`.
 
     Args:
         out: the dataset.
         to: path or URL of the page.
         model: location of the dataset's model; only names of clusters need it.
+        drops: how many dropped rows to show on further pages, each with the kept row that it duplicates.
         on_phase: reports progress.
 
     Raises:
@@ -64,9 +72,10 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
     """
     with Material(out, on_phase) as material:
         sections = _sections(material, model)
-        shown = list(_shown(sections))
+        shown = list(rows_in(sections))
         on_phase(f"reading {len(shown):,} pictures", 0, None)
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
+        pages = write_group_pages(material, to, drops if sections["duplicates"] else 0)
         gaps = Counter(picture.gap for picture in album.values() if picture.gap)
         html = render(
             "report.html.j2",
@@ -77,11 +86,15 @@ def write_report(out: str, to: str, model: str | None, on_phase: OnPhase) -> Wri
             rows=material.rows,
             pictures=album,
             gaps=gaps,
+            table=material.duplicates,
+            group_pages=pages,
         ).encode()
     storage.overwrite(to, html)
     explored: ColumnsSection | None = sections["columns"]
     profiles = [one.profile for one in explored.columns] if explored else []
-    return WrittenReport(to, len(html), material.rows, len(album), gaps.total(), profiles)
+    return WrittenReport(
+        to, len(html), material.rows, len(album), gaps.total(), profiles, pages.total, pages.size_bytes
+    )
 
 
 def _sections(material: Material, model: str | None) -> dict[str, Any]:
@@ -89,6 +102,7 @@ def _sections(material: Material, model: str | None) -> dict[str, Any]:
     material.on_phase("counting", 0, None)
     counted, profiles = counts(material), column_profiles(material)
     return {
+        "sample": sample(material),
         "counts": counted,
         "speed": counted.runs,
         "quarantine": quarantine(material, counted.status),
@@ -107,15 +121,3 @@ def _sections(material: Material, model: str | None) -> dict[str, Any]:
 def _explains_itself(name: str, material: Material) -> bool:
     """Whether the section has something to say without content."""
     return name in _ALWAYS or (name == "duplicates" and material.rows > 0 and material.dataset.identity.has_images)
-
-
-def _shown(section: object) -> list[ShownRow]:
-    """All rows in a section, at any depth."""
-    if isinstance(section, ShownRow):
-        return [section]
-    if isinstance(section, dict):
-        return [row for part in section.values() for row in _shown(part)]
-    if isinstance(section, list):
-        return [row for part in section for row in _shown(part)]
-    names = getattr(section, "__dataclass_fields__", ())
-    return [row for name in names for row in _shown(getattr(section, name))]

@@ -15,12 +15,12 @@ from flows.terminal.panels import facts
 from pipeline import units
 
 
-def show(out: str, to: str, model: str | None, as_json: bool) -> None:
+def show(out: str, to: str, model: str | None, drops: int, as_json: bool) -> None:
     """Write the report of the dataset at `out` to `to`."""
     from pipeline.report.write import write_report  # needs the extra curate
 
     with phase_spinner("Reporting") as on_phase:
-        written = write_report(out, to, model, on_phase)
+        written = write_report(out, to, model, drops, on_phase)
     if as_json:
         write_json("report", asdict(written))
         return
@@ -29,4 +29,7 @@ def show(out: str, to: str, model: str | None, as_json: bool) -> None:
         ("report", f"{written.uri} ({units.size(written.size_bytes)}); open it in a browser"),
         ("shows", f"{units.count(written.rows, 'row')}, {units.count(written.pictures, 'picture')}{gaps}"),
     ]
+    if written.duplicate_pages:
+        size = units.size(written.duplicate_bytes)
+        pairs.append(("duplicates", f"{units.count(written.duplicate_pages, 'page')} next to it ({size})"))
     Console(highlight=False).print(facts(pairs))

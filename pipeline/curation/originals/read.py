@@ -27,12 +27,14 @@ class Original:
     Attributes:
         id: of the row.
         image: its encoded bytes; None in a dataset without images, or if there is a failure.
+        image_uri: where the image is, as the dataset has it.
         failure: why the image could not be read.
     """
 
     id: str
     image: bytes | None
     failure: Failure | None = None
+    image_uri: str | None = None
 
 
 def originals(out: str, rows: pa.Table, overrides: ReadOverrides = NO_OVERRIDES) -> Iterator[Original]:
@@ -74,4 +76,4 @@ def _originals(dataset: Dataset, images: ImageReader, batch: pa.RecordBatch) -> 
             results = images.read([ImageRequest.of(row) for row in rows])
         for row, result in zip(rows, results, strict=True):
             image, failure = (None, result) if isinstance(result, Failure) else (result, None)
-            yield Original(row["id"], image, failure)
+            yield Original(row["id"], image, failure, row.get("image_uri"))

@@ -1,8 +1,9 @@
-"""Clusters of image vectors, each named by its most distinctive words.
+"""Clusters of image vectors, each with the words that most of its pictures are nearest to.
 
-In: the vectors of a sample of rows. Out: clusters, largest first, each with names and the rows closest to its centre. A
-name is chosen by how much closer it is to this cluster than to the average of all, because some words are close to
-everything. Candidates are the dataset's own texts and, if the model can be loaded, a list of broad categories.
+In: the vectors of a sample of rows. Out: clusters, largest first, each with guesses at what they show and the rows
+closest to its centre. If the model can be loaded, each picture votes for the one of a list of broad categories that it
+is nearest to, by how much nearer than the average of all pictures is, because some words are near to everything. The
+share of the votes is the evidence: a guess may be wrong. The dataset's own texts nearest to the centre are shown too.
 """
 
 from __future__ import annotations
@@ -17,20 +18,31 @@ import pyarrow as pa
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix
 from pipeline.errors import HanclipError
 from pipeline.report.material import Material
-from pipeline.report.pictures import ShownRow
+from pipeline.report.pictures import Key, ShownRow
 
 SAMPLE_ROWS = 16_384
 _MOST_CLUSTERS, _ROWS_PER_CLUSTER = 16, 60
 _SHOWN, _NAMES, _NAME_LENGTH = 9, 3, 16
 _SEED = 20
+#: With fewer votes, the first word says little about the cluster.
+_SURE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One cluster: share of the sample, names from the categories and the texts, rows closest to its centre."""
+    """One cluster.
+
+    Attributes:
+        share: of the sample.
+        words: categories, each with the share of the cluster's pictures that are nearest to it, most first.
+        sure: whether the first has enough of them to be a guess at all.
+        texts: the most distinctive short texts.
+        rows: those closest to its centre.
+    """
 
     share: float
-    words: list[str]
+    words: list[tuple[str, float]]
+    sure: bool
     texts: list[str]
     rows: list[ShownRow]
 
@@ -43,6 +55,11 @@ class ClustersSection:
     rows: int
     clusters: list[Cluster]
     without_words: str
+
+    @property
+    def categories(self) -> int:
+        """How many categories a picture votes among."""
+        return len(CATEGORIES)
 
 
 def clusters(material: Material, model: str | None) -> ClustersSection | None:
@@ -61,17 +78,50 @@ def clusters(material: Material, model: str | None) -> ClustersSection | None:
     cluster_of = (vectors @ centres.T).argmax(1)
     sizes = np.bincount(cluster_of, minlength=number)
     directions = (centres - np.average(centres, axis=0, weights=sizes)).astype(np.float32)
-    words, without_words = _words(material, directions, model)
+    votes, without_words = _votes(material, vectors, model)
     texts = _texts(rows, directions)
-    order = np.argsort(-sizes, kind="stable")
+    plain = rows.drop([*_vector_columns(rows)])
+    groups = _groups(material, plain)
     found = []
-    for at in order:
+    for at in np.argsort(-sizes, kind="stable"):
         members = np.flatnonzero(cluster_of == at)
         if len(members):
-            nearest = members[np.argsort(-(vectors[members] @ centres[at]), kind="stable")[:_SHOWN]]
-            shown = [_shown(row) for row in rows.take(pa.array(nearest)).drop([*_vector_columns(rows)]).to_pylist()]
-            found.append(Cluster(len(members) / len(vectors), words[at], texts[at], shown))
+            nearest = members[np.argsort(-(vectors[members] @ centres[at]), kind="stable")]
+            words = _elected(votes[members]) if votes is not None else []
+            sure = bool(words) and words[0][1] >= _SURE
+            found.append(
+                Cluster(len(members) / len(vectors), words, sure, texts[at], _wall(plain, nearest.tolist(), groups))
+            )
     return ClustersSection(len(vectors), material.rows, found, without_words)
+
+
+def _elected(votes: npt.NDArray[np.intp]) -> list[tuple[str, float]]:
+    """The categories with the most votes, and their shares."""
+    counts = np.bincount(votes, minlength=len(CATEGORIES))
+    first = np.argsort(-counts, kind="stable")[:_NAMES]
+    return [(CATEGORIES[i], float(counts[i] / len(votes))) for i in first if counts[i]]
+
+
+def _groups(material: Material, plain: pa.Table) -> dict[Key, tuple[str, int]]:
+    """Name and size of the groups of duplicates of these rows, by key."""
+    material.work.register("drawn", plain.select(["id", "source_fingerprint"]))
+    rows = material.work.rows("SELECT id, source_fingerprint, name, size FROM grouped SEMI JOIN drawn USING (id)")
+    return {(id_, state): (name, int(size)) for id_, state, name, size in rows}
+
+
+def _wall(plain: pa.Table, nearest: list[int], groups: dict[Key, tuple[str, int]]) -> list[ShownRow]:
+    """The first of these rows, one of each group."""
+    shown: list[ShownRow] = []
+    seen = set[str]()
+    for at in nearest:
+        row = {name: plain[name][at].as_py() for name in plain.column_names}
+        name, size = groups.get((row["id"], row["source_fingerprint"]), ("", 1))
+        if name not in seen or not name:
+            shown.append(ShownRow(row["id"], row["source_fingerprint"], row.get("text"), alike=size - 1))
+        seen.add(name)
+        if len(shown) == _SHOWN:
+            break
+    return shown
 
 
 def _sample(material: Material) -> pa.Table:
@@ -85,10 +135,6 @@ def _vector_columns(rows: pa.Table) -> list[str]:
     return [name for name in (IMAGE, TEXT) if name in rows.column_names]
 
 
-def _shown(row: dict[str, str | None]) -> ShownRow:
-    return ShownRow(str(row["id"]), str(row["source_fingerprint"]), row.get("text"))
-
-
 def _texts(rows: pa.Table, directions: Vectors) -> list[list[str]]:
     """For each cluster the most distinctive short texts of the sample."""
     if TEXT not in rows.column_names:
@@ -100,8 +146,8 @@ def _texts(rows: pa.Table, directions: Vectors) -> list[list[str]]:
     return _best(list(firsts), matrix(with_text[TEXT])[list(firsts.values())], directions)
 
 
-def _words(material: Material, directions: Vectors, model: str | None) -> tuple[list[list[str]], str]:
-    """For each cluster the most distinctive categories, or why they cannot be used."""
+def _votes(material: Material, vectors: Vectors, model: str | None) -> tuple[npt.NDArray[np.intp] | None, str]:
+    """(N,) for each picture the number of the category that it is nearest to, or why they cannot be used."""
     material.on_phase("loading the model for the names of the clusters", 0, None)
     identity = material.dataset.identity
     try:
@@ -111,13 +157,13 @@ def _words(material: Material, directions: Vectors, model: str | None) -> tuple[
 
         # Writing a report must not download a model.
         find_files(model or identity.model, None if model else identity.revision, fetch=bool(model))
-        vectors = encoder_of(material.dataset.uri, model, "fp32").encode_texts(CATEGORIES)
+        words = encoder_of(material.dataset.uri, model, "fp32").encode_texts(CATEGORIES)
     except (HanclipError, ImportError) as error:
-        return [[] for _ in directions], str(error)
-    return _best(CATEGORIES, vectors, directions), ""
+        return None, str(error)
+    return ((vectors - vectors.mean(0)) @ words.T).argmax(1), ""
 
 
-def _best(names: tuple[str, ...] | list[str], vectors: Vectors, directions: Vectors) -> list[list[str]]:
+def _best(names: list[str], vectors: Vectors, directions: Vectors) -> list[list[str]]:
     scores: npt.NDArray[np.float32] = directions @ vectors.T
     return [[names[i] for i in np.argsort(-row, kind="stable")[:_NAMES]] for row in scores]
 

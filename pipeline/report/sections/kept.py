@@ -66,12 +66,18 @@ def _kept(material: Material, uri: str) -> ReportedFilter | None:
     if facts is None or facts != material.derived("kept_rows", storage.join(folder, _KEPT)):
         return None
     shown: dict[str, list[ShownRow]] = {}
-    for rule, *row in material.work.rows(
-        f"SELECT rule, id, source_fingerprint, {material.text_sql}, {_note(material)}, false "
-        "FROM dropped_rows JOIN facts USING (id, source_fingerprint) "
-        f"QUALIFY row_number() OVER (PARTITION BY rule ORDER BY md5(id), id) <= {_SHOWN} ORDER BY rule, md5(id), id"
+    for rule, id_, state, text, note, alike in material.work.rows(
+        f"""
+        SELECT rule, id, source_fingerprint, text, note, alike FROM (
+            SELECT rule, id, source_fingerprint, {material.text_sql} AS text, {_note(material)} AS note,
+                   coalesce(size - 1, 0) AS alike
+            FROM dropped_rows JOIN facts USING (id, source_fingerprint) LEFT JOIN grouped USING (id, source_fingerprint)
+            QUALIFY name IS NULL OR row_number() OVER (PARTITION BY rule, name ORDER BY md5(id), id) = 1
+        )
+        QUALIFY row_number() OVER (PARTITION BY rule ORDER BY md5(id), id) <= {_SHOWN} ORDER BY rule, md5(id), id
+        """
     ):
-        shown.setdefault(rule, []).append(ShownRow(*row))
+        shown.setdefault(rule, []).append(ShownRow(id_, state, text, note, alike=int(alike)))
     [missing] = material.one(
         "SELECT count(*) FROM (SELECT id, source_fingerprint FROM dropped_rows "
         "UNION ALL SELECT id, source_fingerprint FROM kept_rows) ANTI JOIN facts USING (id, source_fingerprint)"

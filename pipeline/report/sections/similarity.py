@@ -45,9 +45,9 @@ def similarity(material: Material) -> SimilaritySection | None:
         without=material.rows - int(rows),
         chart=histogram(say("similarity.chart"), say("similarity.axis"), edges, _counts(material, edges), 2),
         quantiles=[(100 * part, value) for part, value in zip(_QUANTILES, values, strict=True)],
-        lowest=_shown(material, "similarity"),
-        median=_shown(material, f"abs(similarity - {middle!r})"),
-        highest=_shown(material, "-similarity"),
+        lowest=_wall(material, "similarity"),
+        median=_wall(material, f"abs(similarity - {middle!r})"),
+        highest=_wall(material, "-similarity"),
     )
 
 
@@ -61,8 +61,5 @@ def _counts(material: Material, edges: list[float]) -> list[int]:
     return [found.get(i, 0) for i in range(len(edges) - 1)]
 
 
-def _shown(material: Material, order: str) -> list[ShownRow]:
-    return material.shown(
-        f"SELECT id, source_fingerprint, text, {material.similarity_sql}, false FROM facts "
-        f"WHERE similarity IS NOT NULL ORDER BY {order}, id LIMIT {SHOWN}"
-    )
+def _wall(material: Material, order: str) -> list[ShownRow]:
+    return material.wall(order, SHOWN, "similarity IS NOT NULL")

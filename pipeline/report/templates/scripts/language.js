@@ -17,6 +17,9 @@
         swap(one, name, one.getAttribute("data-zh-" + name));
       });
     });
+    document.querySelectorAll("a[data-page]").forEach(function (link) { // where nothing can be stored, links remember
+      if (location.search || !hanclip.stored("hanclip-language")) { link.search = "?lang=" + root.dataset.language; }
+    });
     document.dispatchEvent(new Event("hanclip-language"));
   }
   button.hidden = false;

@@ -84,7 +84,10 @@ def test_groups_have_two_rows_here_and_references_with_one_id_are_told_apart(tmp
             section = duplicates(material)
         assert section
         assert (section.groups, section.largest, section.dropped) == (1, 2, 2)
-        assert [[row.id for row in group.rows] for group in section.shown] == [["a", "b"]]
+        listed = [
+            (kept.id, kept.elsewhere, [row.id for row in kept.dropped]) for one in section.large for kept in one.kept
+        ]
+        assert listed == [("a", "", ["b"]), ("same", against[0], ["c"])]
         rows = pq.read_table(f"{catalog.out}/dedup/dedup.parquet").to_pylist()
         assert {row["id"]: row["duplicate_in"] for row in rows} == {"a": None, "b": None, "c": against[0]}
 
