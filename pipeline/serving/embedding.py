@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: Images of one request that are fetched at once, so that one request cannot take all threads.
 _FETCHES = 8
+#: Images with more pixels wait until memory for them is free. Of smaller ones each thread has one.
+_SMALL_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ class Embedding:
         fetcher: of images.
         metrics: of the server.
         refuses_long_texts: whether a text with too many tokens is an error.
+
+    Attributes:
+        pixels_at_once: those of large images that are decoded.
     """
 
     def __init__(
@@ -88,7 +93,7 @@ class Embedding:
     ) -> None:
         self._encoder, self._limits, self._fetcher = encoder, limits, fetcher
         self._decoding, self._refuses_long_texts = threads.decoding, refuses_long_texts
-        self._pixels_at_once = Budget(limits.max_pixels_at_once)
+        self.pixels_at_once = Budget(limits.max_pixels_at_once)
         self._batcher = Batcher(threads.model, metrics.on_pass)
         self._image_lane = self._batcher.lane(
             "image", self._encode_images, lambda: encoder.batch_size, limits.max_waiting_images
@@ -152,13 +157,20 @@ class Embedding:
             if data is None:
                 async with fetches:
                     data = await self._fetcher.fetch(image.url or "", image.param)
-            count = await self._in_thread(lambda: pixel_count(data, self._limits.max_pixels))
-            give_back = await self._pixels_at_once.wait_for(count)
+            found = await self._in_thread(lambda: self._decode_if_small(data))
+            if not isinstance(found, int):
+                return found
+            give_back = await self.pixels_at_once.wait_for(found)
             return await self._in_thread(lambda: self._decode(data), give_back)
         except ImageError as error:
             return of_image(error, image.param, self._limits.max_pixels)
         except ApiError as error:
             return error
+
+    def _decode_if_small(self, data: bytes) -> Pixels | int:
+        """The pixels, or of a large image the number of those that decoding it needs."""
+        count = pixel_count(data, self._limits.max_pixels)
+        return self._decode(data) if count <= _SMALL_PIXELS else count
 
     def _decode(self, data: bytes) -> Pixels:
         return decode(data, self._encoder.image_size, self._limits.max_pixels).pixels

@@ -74,7 +74,9 @@ class RequestLimits(Options):
     max_texts: int = Field(default=2048, ge=1, description="Texts of a request; labels count once for each template.")
     max_image_bytes: int = Field(default=20 * 2**20, ge=1, description="Bytes of an encoded image.")
     max_pixels: int = Field(default=50_000_000, ge=1, description="Pixels of an image; refused by its header.")
-    max_pixels_at_once: int = Field(default=400_000_000, ge=1, description="Pixels that are decoded at the same time.")
+    max_pixels_at_once: int = Field(
+        default=400_000_000, ge=1, description="Pixels of large images that are decoded at once."
+    )
     max_text_chars: int = Field(default=65_536, ge=1, description="Characters of a text.")
     max_requests: int = Field(default=256, ge=1, description="Requests in progress; more get 503 and try again.")
     max_waiting_images: int = Field(default=1024, ge=1, description="Images of all requests in progress.")

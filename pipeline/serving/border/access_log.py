@@ -16,6 +16,8 @@ _MOST_CHARACTERS = 200
 
 def write_access(scope: Scope, call: OpenCall, seconds: float) -> None:
     """Write the line of an answered request."""
+    if not _LOG.isEnabledFor(logging.INFO):
+        return
     client = scope.get("client")
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
