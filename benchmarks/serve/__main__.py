@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=_CLIENTS)
     parser.add_argument("--seconds", type=float, default=10)
     given = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as hanclip sets it, for all
     load_before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     rows = [bare(given.model, cores, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
     own = ["-m", "flows.cli", "serve", "--model", given.model, "--port", "0", "--json"]
