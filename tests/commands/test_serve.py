@@ -21,12 +21,12 @@ import pyarrow.dataset as pads
 import pytest
 from huggingface_hub import InferenceClient
 
+from actors.serving import application as serving
 from flows.cli import main
-from flows.commands.serving import serve
 from pipeline.curation.originals.read import originals
 from pipeline.dataset.dataset import Dataset
 from pipeline.serving.access.keys import VARIABLE
-from pipeline.serving.settings import ThreadCounts
+from pipeline.serving.settings import ServedModel, ThreadCounts
 from tests.fixtures.commands import Run
 from tests.fixtures.places import ROOT
 from tests.fixtures.serving import Served, a_picture, base64_of, data_uri
@@ -164,11 +164,10 @@ def test_wrong_options_are_named(hanclip: Run) -> None:
 
 
 def test_cores_are_divided_between_decoding_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "usable_cpus", lambda: 8.0)
     for gpus, device, expected in ((0, None, (2, 6)), (1, None, (7, 1)), (1, "cpu", (2, 6))):
-        monkeypatch.setattr(serve, "visible_gpus", lambda gpus=gpus: gpus)
-        assert serve.divided(ThreadCounts(), serve.ServedModel(device=device)) == expected
-    assert serve.divided(ThreadCounts(decode_threads=3, model_threads=2), serve.ServedModel()) == (3, 2)
+        monkeypatch.setattr(serving, "visible_gpus", lambda gpus=gpus: gpus)
+        assert serving.divided(ThreadCounts(), ServedModel(device=device), 8.0) == expected
+    assert serving.divided(ThreadCounts(decode_threads=3, model_threads=2), ServedModel(), 8.0) == (3, 2)
 
 
 def test_help_shows_both_clients(capsys: pytest.CaptureFixture[str]) -> None:

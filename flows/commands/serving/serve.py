@@ -7,26 +7,19 @@ request was answered.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
-from pathlib import Path
 
 import typer
 
-from actors.machine.limits import usable_cpus, visible_gpus
+from actors.machine.limits import usable_cpus
+from actors.serving.application import loaded_application
 from flows.commands.serving.host import Host
 from flows.terminal.json_lines import write_json
-from pipeline.errors import ConfigError, HanclipError
-from pipeline.serving.access.gate import Gate
-from pipeline.serving.access.keys import VARIABLE, Keyring
-from pipeline.serving.access.rates import KeyRates
-from pipeline.serving.app import create_app
+from pipeline.errors import ConfigError
+from pipeline.serving.access.admission import gate_of
 from pipeline.serving.contract import ModelCard
-from pipeline.serving.loading import load
-from pipeline.serving.settings import LOOPBACK, AccessSettings, Network, ServedModel, ServeSettings, ThreadCounts
-
-_LOG = logging.getLogger("hanclip.serve")
+from pipeline.serving.settings import Network, ServeSettings
 
 
 def serve(settings: ServeSettings, as_json: bool) -> int:
@@ -39,48 +32,10 @@ def serve(settings: ServeSettings, as_json: bool) -> int:
     gate = gate_of(settings.access, settings.network.host)
     with listening(settings.network) as listener:
         _log_to_stderr()
-        # Idle threads of a forward pass would spin and take the cores of decoding. Torch reads it when it is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        decoding, computing = divided(settings.threads, settings.model)
-        encoder, card = load(settings.model, settings.limits, computing)
-        app = create_app(encoder, card, settings, gate, decoding)
+        app = loaded_application(settings, gate, usable_cpus())
         url = address(listener)
-        host = Host(app, settings.network, lambda: _show(url, card, as_json))
+        host = Host(app, settings.network, lambda: _show(url, app.state.server.card, as_json))
         return host.run(listener)
-
-
-def gate_of(access: AccessSettings, host: str) -> Gate:
-    """Who may ask. Raises ConfigError if everybody in a network could."""
-    path = Path(access.api_keys) if access.api_keys else None
-    if path is not None and not path.is_file():
-        raise ConfigError(f"There is no file {path}: make one with `hanclip keys add {path} NAME`.")
-    rates = KeyRates(access.requests_per_s)
-    if path is None and not os.environ.get(VARIABLE):
-        if host in LOOPBACK and not access.no_auth:
-            return Gate(None, rates, LOOPBACK)
-        if not access.no_auth:
-            raise ConfigError(
-                f"--host {host} lets other machines ask, and there are no keys: give --api-keys FILE, made by `hanclip "
-                "keys add FILE NAME`, or --no-auth if anybody who reaches it may."
-            )
-        return Gate(None, rates)
-    if access.no_auth:
-        raise ConfigError("--no-auth asks for no keys, but there are some: leave it or the keys out.")
-    keys = Keyring.of(path, _report)
-    if not len(keys):
-        raise ConfigError(f"{path or VARIABLE} holds no key: make one with `hanclip keys add FILE NAME`.")
-    return Gate(keys, rates)
-
-
-def divided(threads: ThreadCounts, model: ServedModel) -> tuple[int, int]:
-    """Threads that decode, and threads of a forward pass: all cores together. With a GPU, nearly all of them decode."""
-    cores = max(1, int(usable_cpus()))
-    on_gpu = visible_gpus() > 0 and not (model.device or "").startswith("cpu")
-    decoding = threads.decode_threads
-    if not isinstance(decoding, int):
-        decoding = max(1, cores - 1 if on_gpu else cores // 4)
-    computing = threads.model_threads
-    return decoding, computing if isinstance(computing, int) else max(1, cores - decoding)
 
 
 def listening(network: Network) -> socket.socket:
@@ -122,7 +77,3 @@ def _log_to_stderr() -> None:
         log = logging.getLogger(name)
         log.handlers, log.propagate = [handler], False
         log.setLevel(level)
-
-
-def _report(problem: HanclipError) -> None:
-    _LOG.warning("The keys were not read again: %s", problem)

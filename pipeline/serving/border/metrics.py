@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -22,6 +22,7 @@ class Family:
         bounds: upper bounds of a histogram's buckets.
         values: by the values of the labels; of a histogram its sum.
         counts: of a histogram's buckets, the last without a bound.
+        mirror: called with the labels' values and with what was added to a counter, set in a gauge, or observed.
     """
 
     name: str
@@ -31,20 +32,27 @@ class Family:
     bounds: Sequence[float] = ()
     values: dict[tuple[str, ...], float] = field(default_factory=dict)
     counts: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    mirror: Callable[[tuple[str, ...], float], None] | None = None
 
     def add(self, *labels: str, value: float = 1) -> None:
         """Add to a counter or a gauge."""
         self.values[labels] = self.values.get(labels, 0) + value
+        self._mirror(labels, self.values[labels] if self.kind == "gauge" else value)
 
     def set(self, *labels: str, value: float) -> None:
         """Set a gauge."""
         self.values[labels] = value
+        self._mirror(labels, value)
 
     def observe(self, *labels: str, value: float) -> None:
         """Count a value of a histogram."""
         self.add(*labels, value=value)
         counts = self.counts.setdefault(labels, [0] * (len(self.bounds) + 1))
         counts[bisect.bisect_left(self.bounds, value)] += 1
+
+    def _mirror(self, labels: tuple[str, ...], value: float) -> None:
+        if self.mirror is not None:
+            self.mirror(labels, value)
 
     def lines(self) -> Iterator[str]:
         """The metric as Prometheus reads it."""
@@ -95,9 +103,13 @@ class ServeMetrics:
         self.passes.observe(tower, value=seconds)
         self.queue.observe(tower, value=waited_s)
 
-    def text(self) -> str:
+    def families(self) -> tuple[Family, ...]:
         """All of them."""
-        return "".join(f"{line}\n" for family in vars(self).values() for line in family.lines())
+        return tuple(vars(self).values())
+
+    def text(self) -> str:
+        """All of them as Prometheus reads them."""
+        return "".join(f"{line}\n" for family in self.families() for line in family.lines())
 
 
 def _times(name: str, about: str, *labels: str) -> Family:

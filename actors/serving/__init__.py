@@ -1,0 +1,1 @@
+"""Runs the online API: the application with its model, and Ray Serve as its host on a cluster."""

@@ -1,0 +1,40 @@
+"""Makes the application of `hanclip serve` with its model and its share of the cores; the same for every host."""
+
+from __future__ import annotations
+
+import os
+
+from actors.machine.limits import visible_gpus
+from pipeline.serving.access.gate import Gate
+from pipeline.serving.app import Application, create_app
+from pipeline.serving.loading import load
+from pipeline.serving.settings import ServedModel, ServeSettings, ThreadCounts
+
+
+def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> Application:
+    """The application with the model loaded.
+
+    Args:
+        settings: all but the network, which is the host's.
+        gate: who may ask.
+        cores: CPU cores that it may use.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    # Idle threads of a forward pass would spin and take the cores of decoding. Torch reads it when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    decoding, computing = divided(settings.threads, settings.model, cores)
+    encoder, card = load(settings.model, settings.limits, computing)
+    return create_app(encoder, card, settings, gate, decoding)
+
+
+def divided(threads: ThreadCounts, model: ServedModel, cores: float) -> tuple[int, int]:
+    """Threads that decode, and threads of a forward pass: all cores together. With a GPU, nearly all of them decode."""
+    whole = max(1, int(cores))
+    on_gpu = visible_gpus() > 0 and not (model.device or "").startswith("cpu")
+    decoding = threads.decode_threads
+    if not isinstance(decoding, int):
+        decoding = max(1, whole - 1 if on_gpu else whole // 4)
+    computing = threads.model_threads
+    return decoding, computing if isinstance(computing, int) else max(1, whole - decoding)
