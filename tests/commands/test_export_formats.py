@@ -149,6 +149,15 @@ def test_lancedb_searches_the_table(run, tmp_path):
     assert (nearest["id"], nearest["note"]) == ("item-00123", NASTY)
 
 
+def test_an_error_of_lance_names_its_cause(run, tmp_path):
+    pytest.importorskip("lancedb")
+    (tmp_path / "dest" / "hanclip.lance").mkdir(parents=True)
+    (tmp_path / "dest" / "hanclip.lance" / "_versions").touch()
+    message = run("lance", code=1)["message"]
+    assert "Not a directory" in message
+    assert ".rs:" not in message
+
+
 def test_hugging_face_datasets_loads_the_folder(run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")

@@ -6,11 +6,15 @@ Lance; other lists of a fixed length become lists.
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 
 from pipeline.curation.values.names import NameRules
 from pipeline.curation.values.retyping import retyped, retyped_schema, retyped_type, widely_known
 
+_PLACE = re.compile(r",? ?/\S+\.rs:\d+(:\d+)?")
+_CAUSE_CHARACTERS = 1000
 #: Columns of Lance itself, and of the results of its searches.
 _RESERVED = frozenset(
     [
@@ -44,3 +48,8 @@ def _rule(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_list(kind) and not pa.types.is_primitive(kind.value_type):
         return pa.list_(kind.value_field)
     return widely_known(kind)
+
+
+def cause_of(error: BaseException) -> str:
+    """What Lance says about an error, on one line, without the place in its own source code."""
+    return _PLACE.sub("", " ".join(str(error).split()))[:_CAUSE_CHARACTERS] or type(error).__name__

@@ -5,12 +5,14 @@ Lance commits a table as one version; exporting again commits a new version that
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts
-from pipeline.curation.values.lance import NAMES, lance_schema, lance_table
+from pipeline.curation.values.lance import NAMES, cause_of, lance_schema, lance_table
 from pipeline.errors import RunError, UsageError
 
 TABLE = "hanclip"
@@ -18,6 +20,7 @@ TABLE = "hanclip"
 
 def export(request: ExportRequest) -> Exported:
     """Stream the rows into the table."""
+    os.environ.setdefault("LANCE_LOG", "error")  # it warns of each table that is new
     try:
         import lancedb
     except ImportError as error:
@@ -31,9 +34,8 @@ def export(request: ExportRequest) -> Exported:
         lancedb.connect(request.dest, storage_options=options).create_table(TABLE, data=rows, mode="overwrite")
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"Lance could not write the table to {storage.printable(request.dest)} ({type(error).__name__}). Check "
-            "that the bucket or folder exists and is writable, then run the same command again; --debug shows the "
-            "error of Lance."
+            f"Lance could not write the table to {storage.printable(request.dest)}: {cause_of(error)}. Correct that, "
+            "then run the same command again."
         ) from error
     uri = storage.join(request.dest, f"{TABLE}.lance")
     return Exported({uri: parts.rows}, parts.left_out, f"lancedb.connect({request.dest!r}).open_table({TABLE!r})")
