@@ -59,7 +59,7 @@ def _written(kept: int, written: Mapping[str, Any]) -> Facts:
         if written.get("mixed"):
             yield "samples", Marked(f"{MIXED} ({'; '.join(written['mixed'])})", tone="warning")
     if "dataset" in written:
-        yield "dataset", Marked(f"{written['written']:,} rows: ", Code(written["dataset"]))
+        yield "dataset", Marked(f"{units.count(written['written'], 'row')}: ", Code(written["dataset"]))
     if "tables" in written:
         names = ["kept.parquet", "dropped.parquet", *(["unread.parquet"] if "failed" in written else [])]
         yield "tables", Marked(f"{', '.join(names)} in ", Code(written["tables"]))

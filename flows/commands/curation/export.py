@@ -11,7 +11,7 @@ from flows.options.curation import EXPORT
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
-from pipeline import storage
+from pipeline import storage, units
 from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.options import ExportOptions
@@ -65,12 +65,12 @@ def _check(target: Target, request: ExportRequest) -> None:
 
 
 def _facts(target: Target, dest: str, rows: int, ended: Exported) -> Iterator[tuple[str, object]]:
-    yield "of", f"{target.out}: {rows:,} rows"
+    yield "of", f"{target.out}: {units.count(rows, 'row')}"
     yield "to", f"{dest} ({target.to})"
     for uri, written in ended.files.items():
-        yield storage.relative(uri, dest), f"{written:,} rows"
+        yield storage.relative(uri, dest), units.count(written, "row")
     if ended.left_out:
-        yield "left out", f"{ended.left_out:,} rows, {ended.why}"
+        yield "left out", f"{units.count(ended.left_out, 'row')}, {ended.why}"
     if ended.missing_images:
         yield "images", f"{ended.missing_images:,} could not be read and are null"
     if ended.next:

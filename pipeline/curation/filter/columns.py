@@ -1,8 +1,9 @@
 """The columns that filter rules can name: those of a dataset's rows and of the tables derived from it.
 
 In: a dataset. Out: columns by their names in SQL. A column of a derived table has two names: `dedup_keep`, and `keep`
-unless that name is taken; the dataset's own columns come first, then dedup, similarity and classes. Columns of other
-tables in `classes/` have the prefixed name only: `brand_label`.
+unless that name is taken; the dataset's own columns come first, then dedup, similarity and classes. A short name that
+the dataset's own column takes from a table is `shadowed`. Columns of other tables in `classes/` have the prefixed name
+only: `brand_label`.
 """
 
 from __future__ import annotations
@@ -51,12 +52,14 @@ class FilterColumns:
         by_name: columns by lower-case name, since SQL ignores case.
         tables: the existing derived tables.
         alike: names that differ from another only in case, which SQL cannot distinguish.
+        shadowed: names of the dataset's own columns that a table has too, and the table's name for its column.
     """
 
     out: str
     by_name: dict[str, FilterColumn] = field(default_factory=dict)
     tables: dict[str, pads.Dataset] = field(default_factory=dict)
     alike: set[str] = field(default_factory=set)
+    shadowed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: Dataset) -> FilterColumns:
@@ -80,6 +83,9 @@ class FilterColumns:
             name = f"{table}_{column.name}"
             self.by_name.setdefault(name.lower(), FilterColumn(name, table, column.name, column.type))
         for column in own if table in _MADE_BY else ():
+            taken = self.by_name.get(column.name.lower())
+            if taken and not taken.table and column.name in _KNOWN[table]:
+                self.shadowed[column.name.lower()] = f"{table}_{column.name}"
             self.by_name.setdefault(column.name.lower(), FilterColumn(column.name, table, column.name, column.type))
 
     @property

@@ -133,6 +133,11 @@ class Checker:
     def _refuse(self, rule: FilterRule, part: dict[str, Any]) -> None:
         """Raise UsageError for syntax that is not a function of one row."""
         place = _place(part)
+        names = [name.lower() for name in part.get("column_names") or ()]
+        if names and names[0] in self._columns.shadowed:
+            table = self._columns.shadowed[names[0]]
+            cure = f"Write rows.{names[0]} for the column of your source, or {table} for that of the table."
+            raise mistake(rule, f"{names[0]} is a column of your source and of a table of hanclip", place, cure)
         if part.get("subquery_type") == "ANY":
             cure = "List the values, or for a column that is a list write list_contains(tags, '红')."
             raise mistake(rule, _ALONE["SUBQUERY"], place, cure)

@@ -75,6 +75,17 @@ def test_a_row_is_dropped_only_for_a_kept_row_within_the_threshold(
     assert table(str(tmp_path / "two")) == first
 
 
+def test_of_a_chain_every_second_row_stays(tmp_path: Path) -> None:
+    """Two steps of 0.990 are 0.980, below the threshold of 0.985: a row is near its two neighbours alone."""
+    goods = {f"sku-{n:04d}": one for n, one in enumerate(chain(200))}
+    EmbeddedCatalog(tmp_path / "out").night(goods)
+    out = str(tmp_path / "out")
+    assert dedup(out, DedupSettings(keep=Keep.FIRST)).kept == 100
+    rows = table(out)
+    assert [id_ for id_ in sorted(rows) if rows[id_]["keep"]] == sorted(goods)[::2]
+    assert {row["group_size"] for row in rows.values()} == {200}
+
+
 def test_what_a_night_kept_stays_kept_and_groups_keep_their_names(tmp_path: Path) -> None:
     draw = np.random.default_rng(6)
     originals = pictures(30, 7, near=0)

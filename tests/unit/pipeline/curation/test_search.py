@@ -97,6 +97,18 @@ def test_one_row_of_each_group_is_found_however_large_a_group_is(
     assert len(set(found(ask(out, "sku-070", top=1000, one_per_group=True, exact=exact)))) == len(alone)
 
 
+def test_a_name_that_the_source_and_a_table_share_is_refused_and_both_can_be_named(tmp_path: Path) -> None:
+    catalog = EmbeddedCatalog(tmp_path / "out", pa.schema([("keep", pa.bool_())]))
+    vector = unit(np.ones(DIM))
+    catalog.night({f"{n}": Picture(vector, extra={"keep": n == 2}) for n in range(3)}, shards=1)
+    assert found(ask(catalog.out, "0", where="keep")) == ["2"], "without a table there is one such column"
+    dedup(catalog.out, DedupSettings(keep="first"))
+    with pytest.raises(UsageError, match=r"(?s)keep is a column of your source and of a table.*rows\.keep.*dedup_keep"):
+        ask(catalog.out, "0", where="keep")
+    assert found(ask(catalog.out, "1", where="rows.keep")) == ["2"]
+    assert found(ask(catalog.out, "1", where="dedup_keep")) == ["0"]
+
+
 def test_rows_below_the_least_similarity_are_left_out(out: str, goods: dict[str, Picture]) -> None:
     answer = ask(out, "sku-000", min_similarity=0.6, top=1000)
     cosines = [hit.similarity for hit in answer.result.hits[0]]
