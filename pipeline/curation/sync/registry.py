@@ -23,19 +23,21 @@ class Client(NamedTuple):
         credentials: where the client looks for credentials.
         extra: the extra with the client's package.
         batch_rows: rows of a request if the user chooses nothing.
+        in_a_file: whether a local database is one file.
     """
 
     dest: str
     credentials: str
     extra: str
     batch_rows: int
+    in_a_file: bool = False
 
 
 DATABASES: dict[Database, Client] = {
     "qdrant": Client("http(s) URL of the server, or a local folder", "QDRANT_API_KEY", "sync-qdrant", 500),
     "pgvector": Client("postgresql:// URL", "PGPASSWORD or ~/.pgpass", "sync-pgvector", 2000),
     "lance": Client("folder of a LanceDB database, local or in a bucket", "the settings of AWS", "sync-lance", 20_000),
-    "milvus": Client("http(s) URL of the server, or a local file NAME.db", "MILVUS_TOKEN", "sync-milvus", 500),
+    "milvus": Client("http(s) URL of the server, or a local file NAME.db", "MILVUS_TOKEN", "sync-milvus", 500, True),
 }
 
 

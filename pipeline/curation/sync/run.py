@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.curation.sync.contract import SyncTarget
-from pipeline.curation.sync.registry import connector
+from pipeline.curation.sync.registry import DATABASES, connector
 from pipeline.curation.sync.results import Compared, Synced, Verified
 from pipeline.curation.sync.session import SyncSession
 from pipeline.curation.sync.settings import SyncSettings
@@ -34,7 +34,7 @@ def sync(out: str, settings: SyncSettings, on_phase: OnPhase = ignore, dry_run: 
         IdentityError: there is no dataset.
         StorageError, RunError: reading or writing failed; the same call goes on.
     """
-    with connected(settings, writing=not dry_run) as target:
+    with connected(out, settings, writing=not dry_run) as target:
         return sync_target(out, settings, target, on_phase, dry_run)
 
 
@@ -71,7 +71,7 @@ def verify(out: str, settings: SyncSettings, on_phase: OnPhase = ignore, sample:
 
     Raises the errors of `sync`.
     """
-    with connected(settings, writing=False) as target, Workspace() as work:
+    with connected(out, settings, writing=False) as target, Workspace() as work:
         requests = CountedTarget(target)
         session = SyncSession(Dataset.open(out), settings, requests, work, on_phase)
         changes = session.changes(None)
@@ -90,14 +90,18 @@ def verify(out: str, settings: SyncSettings, on_phase: OnPhase = ignore, sample:
 
 
 @contextmanager
-def connected(settings: SyncSettings, writing: bool) -> Iterator[SyncTarget]:
+def connected(out: str, settings: SyncSettings, writing: bool) -> Iterator[SyncTarget]:
     """The collection. A local database that does not exist is not created unless `writing`."""
+    settings.check(out)
     connect = connector(settings.to)
-    local = storage.is_local(settings.dest)
-    if local and not writing and not Path(settings.dest).exists():
-        yield AbsentTarget()
-        return
-    target = connect(settings.dest, settings.collection)
+    dest = storage.normalise(settings.dest)
+    if storage.is_local(dest):
+        if writing:
+            storage.check_writable(storage.parent(dest) if DATABASES[settings.to].in_a_file else dest)
+        elif not Path(dest).exists():
+            yield AbsentTarget()
+            return
+    target = connect(dest, settings.collection)
     try:
         yield target
     finally:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from pipeline.credentials import refuse_credentials
 from pipeline.curation.sync.registry import DATABASES, Database
+from pipeline.errors import ConfigError
 from pipeline.validation import AutoOrNumber, Options
 
 #: What to do about a column that a database refuses.
@@ -43,6 +44,13 @@ class SyncSettings(Options):
         "another dataset of the same model.",
     )
     batch_rows: AutoOrNumber = Field(default="auto", description="Rows of a request; auto fits the database.")
+
+    def check(self, out: str) -> None:
+        """Raise ConfigError if the database would lie among the files of the dataset at `out`."""
+        from pipeline.storage import normalise  # keeps --help light
+
+        if f"{normalise(self.dest)}/".startswith(f"{normalise(out)}/"):
+            raise ConfigError(f"{self.dest} is inside the dataset {out}: choose a DEST outside of it.")
 
     @property
     def rows_at_once(self) -> int:

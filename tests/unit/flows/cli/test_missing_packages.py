@@ -43,6 +43,7 @@ BASE: dict[tuple[str, ...], str | None] = {
     ("report", "out"): "curate",
     ("filter", "out", "--where", "true"): None,
     ("export", "out", "vectors", "--to", "npy"): None,
+    ("sync", "out", "vectors", "--to", "lance"): "sync-lance",
     ("submit", "photos", "new", *NO_SERVER): "jobs",
     ("backfill", "dt={date}", "new", *RUN, *DAYS, "--dry-run"): None,
     ("backfill", "dt={date}", "new", *RUN, *DAYS, *NO_SERVER): "jobs",
