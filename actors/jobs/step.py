@@ -21,7 +21,7 @@ from pipeline.curation.dedup.parallel import ParallelMap, serial_map
 from pipeline.errors import HanclipError
 from pipeline.faults import translated
 from pipeline.jobs.job import StepOutcome
-from pipeline.jobs.steps import CompactStep, DedupStep, FilterStep, Step
+from pipeline.jobs.steps import CompactStep, DedupStep, FilterStep, Step, SyncStep
 from pipeline.phases import OnPhase
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ def carry_out(step: Step, session: Session, on_phase: OnPhase) -> StepOutcome:
 def _carried_out(step: Step, session: Session, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
     if isinstance(step, CompactStep):
         return _compact(step, on_phase)
+    if isinstance(step, SyncStep):
+        return _sync(step, on_phase)
     return _dedup(step, session, on_phase) if isinstance(step, DedupStep) else _filter(step, on_phase)
 
 
@@ -67,6 +69,13 @@ def _filter(step: FilterStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
     counts, failed = done.filtered.counts, done.written.get("failed", 0)
     lost = f"; {failed:,} of the kept are in no tar, because their images could not be read" if failed else ""
     return f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.dropped:,} dropped{lost}", done.to_json()
+
+
+def _sync(step: SyncStep, on_phase: OnPhase) -> tuple[str, dict[str, Any]]:
+    from pipeline.curation.sync.run import sync  # only jobs with this step need it
+
+    done = sync(step.out, step.settings, on_phase)
+    return f"{done.inserted:,} inserted, {done.replaced:,} replaced, {done.deleted:,} deleted", asdict(done)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The flow `nightly`: new records of the scheduled day and the days before it.
 
-Optionally it compacts the dataset, finds duplicates and filters afterwards, as steps of the same job.
+Optionally it compacts the dataset, finds duplicates, filters and syncs a vector database afterwards, as steps of the
+same job.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.compaction.settings import CompactSettings
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
+from pipeline.curation.sync.settings import SyncSettings
 from pipeline.jobs.night import check, nightly_runs
 
 
@@ -34,8 +36,9 @@ def nightly(
     compact: CompactSettings | None = None,
     dedup: DedupSettings | None = None,
     filter: FilterSettings | None = None,  # noqa: A002 - named like the flow and the command
+    sync: SyncSettings | None = None,
 ) -> State[None]:
-    """Embed new and changed records once a night; then compact, find duplicates and filter, if requested.
+    """Embed new and changed records once a night; then compact, find duplicates, filter and sync, if requested.
 
     Args:
         config: what to read, which model, and where to write. If source URIs contain {date}, each date of the look-back
@@ -47,9 +50,11 @@ def nightly(
             only if there are so many times more files than necessary.
         dedup: after that, find the duplicates of the dataset, comparing only new rows; {} for the defaults.
         filter: after that, keep the rows that pass these rules. {date} in its dest is the night's date.
+        sync: after that, bring a vector database to the latest state, as {to: qdrant, dest: "http://qdrant:6333"}.
+            Credentials come from the environment of the job.
     """
     day = logical_date(timezone)
     runs = nightly_runs(check(config), day, lookback_days)
-    steps = nightly_steps(config.output.uri, day, compact, dedup, filter)
+    steps = nightly_steps(config.output.uri, day, compact, dedup, filter, sync)
     spec = job_spec(day.isoformat(), config.output.uri, runs, steps)
     return conclude(spec, run_job(spec, target), target)

@@ -13,6 +13,7 @@ from pipeline.compaction.settings import CompactSettings
 from pipeline.credentials import refuse_credentials
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings
+from pipeline.curation.sync.settings import SyncSettings
 from pipeline.validation import Options
 
 
@@ -46,4 +47,11 @@ class FilterStep(_OverDataset):
     settings: FilterSettings = Field(description="Which rows are kept, and what is written of them.")
 
 
-Step = Annotated[CompactStep | DedupStep | FilterStep, Field(discriminator="kind")]
+class SyncStep(_OverDataset):
+    """`hanclip sync`: bring a vector database to the latest state."""
+
+    kind: Literal["sync"] = "sync"
+    settings: SyncSettings = Field(description="Which database holds which rows and columns.")
+
+
+Step = Annotated[CompactStep | DedupStep | FilterStep | SyncStep, Field(discriminator="kind")]

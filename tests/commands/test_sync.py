@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
+from actors.jobs.step import carry_out
 from flows.cli import main
+from flows.facts.sync import sync_facts
+from pipeline.curation.sync.settings import SyncSettings
+from pipeline.jobs.steps import SyncStep
+from pipeline.phases import ignore
 from tests.fixtures.commands import Run
 from tests.fixtures.histories import READERS, History, assert_holds, expected
 from tests.fixtures.places import ROOT
@@ -131,6 +136,15 @@ def test_wrong_credentials_are_not_repeated(
     assert ended.value.code == 2
     assert "set QDRANT_API_KEY" in " ".join(said.err.split())
     assert "s3cret" not in said.out + said.err
+
+
+def test_a_step_of_a_job_syncs(history: History, tmp_path: Path) -> None:
+    settings = SyncSettings(to="lance", dest=str(tmp_path / "lance"))
+    session: Any = None  # a sync needs no Ray
+    outcome = carry_out(SyncStep(out=history.out, settings=settings), session, ignore)
+    rows = len(history.rows())
+    assert (outcome.state, outcome.message) == ("complete", f"{rows} inserted, 0 replaced, 0 deleted")
+    assert ("holds", f"{rows} rows") in list(sync_facts(outcome.found or {}))
 
 
 def test_the_report_for_people(history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

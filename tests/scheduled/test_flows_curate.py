@@ -18,6 +18,7 @@ from pipeline.compaction.settings import CompactSettings
 from pipeline.config import parse
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
+from pipeline.curation.sync.settings import SyncSettings
 from pipeline.errors import ConfigError
 from pipeline.jobs.job import StepOutcome
 from pipeline.jobs.steps import DedupStep, FilterStep
@@ -128,6 +129,15 @@ def test_the_destination_of_kept_rows_has_the_date_of_the_night():
     with pytest.raises(ConfigError, match=r"put \{date\} into it"):
         nightly_steps("s3://shop/vectors", DAY, None, None, tars.model_copy(update={"dest": "s3://shop/clean"}))
     assert nightly_steps("s3://shop/vectors", DAY, None, None, None) == ()
+
+
+def test_a_vector_database_is_synced_last():
+    synced = SyncSettings(to="qdrant", dest="http://qdrant:6333", where="keep")
+    steps = nightly_steps("s3://shop/vectors", DAY, CompactSettings(), DedupSettings(), None, synced)
+    assert [step.kind for step in steps] == ["compact", "dedup", "sync"]
+    assert "hanclip sync s3://shop/vectors http://qdrant:6333 --to qdrant --where keep" in commands(steps[-1])
+    with pytest.raises(ConfigError, match=r"^sync\.dest has the relative path"):
+        nightly_steps("/out", DAY, None, None, None, SyncSettings(to="lance", dest="lance"))
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,15 @@ from typing import Any
 from flows.facts.compact import compact_facts
 from flows.facts.dedup import dedup_facts
 from flows.facts.filter import RULE_COUNTS, filter_facts, rule_counts, rule_sql
-from flows.options.curation import COMPACT, DEDUP, FILTER
+from flows.facts.sync import sync_facts
+from flows.options.curation import COMPACT, DEDUP, FILTER, SYNC
 from flows.scheduled.pages.markup import bash, fact_table, table
 from flows.terminal import figures
 from pipeline.jobs.job import StepOutcome
-from pipeline.jobs.steps import CompactStep, DedupStep, Step
+from pipeline.jobs.steps import CompactStep, DedupStep, Step, SyncStep
 
 _RULES_FILE = "rules.yaml"
-_FACTS = {"compact": compact_facts, "dedup": dedup_facts, "filter": filter_facts}
+_FACTS = {"compact": compact_facts, "dedup": dedup_facts, "filter": filter_facts, "sync": sync_facts}
 
 
 def section(outcome: StepOutcome) -> str:
@@ -41,6 +42,9 @@ def commands(step: Step) -> str:
         return bash(shlex.join([*words, *COMPACT.words(step.settings)]))
     if isinstance(step, DedupStep):
         return bash(shlex.join([*words, *DEDUP.words(step.settings)]))
+    if isinstance(step, SyncStep):
+        words += [step.settings.dest, "--to", step.settings.to]
+        return bash(shlex.join([*words, *SYNC.words(step.settings)]))
     words += [step.settings.dest] if step.settings.dest else []
     options = FILTER.without("rules").words(step.settings)
     if not step.settings.rules:
