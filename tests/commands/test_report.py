@@ -166,7 +166,8 @@ def test_the_page_is_self_contained_small_and_reproducible(
     )
     identity = Dataset.open(str(demo)).identity
     assert identity.weights_sha256 in page.texts["provenance"]
-    again, _ = report(demo, tmp_path / "again.html", capsys)
+    (tmp_path / "again").mkdir()
+    again, _ = report(demo, tmp_path / "again" / "report.html", capsys)
     assert again.source == page.source
 
 
