@@ -28,13 +28,14 @@ from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.errors import HanclipError, ImageError, UnavailableError
 from pipeline.images.decode import DecodedImage, decode
 from pipeline.images.makers import pixel_makers, require_same_pixels
+from pipeline.images.measures.signals import measure
 from pipeline.records import Failure, ImageBatch, RawRecord, Record, Shard
 from pipeline.sources import SourceSpec, is_read, reader
 from pipeline.sources.extra import gather
 from pipeline.sources.failures import NO_ANSWER, read_failure, unexpected
 from pipeline.sources.texts import is_blank, is_whole
 from pipeline.stats import Stats
-from pipeline.vocabulary import Reason, Stage
+from pipeline.vocabulary import Reason, Signal, Stage
 
 _DECODED = "image"  # of a row on its way, and no column of the dataset
 
@@ -67,6 +68,7 @@ class Decoder:
         self._driver = driver
         self._makers = pixel_makers() if source.has_images else dict.fromkeys(pixel_makers(), NOT_USED)
         self._own = columns
+        self._signals = [signal for signal in Signal if signal.column in columns.names]
         self._decoding = threading.Lock()
         self._records = lru_cache(maxsize=4)(read_records)
 
@@ -150,7 +152,7 @@ class Decoder:
             if failure is not None:
                 origin = one.record
                 failed.append(quarantine_row(origin.id, origin.image_uri, origin.source_fingerprint, failure, attempts))
-        images = _describe(rows, good)
+        images = _describe(rows, good, self._signals)
         batch = ImageBatch(
             rows=self._table(rows, [one.extra for one in good]),
             pixels=None if pixels is None else pixels[: len(rows)],
@@ -205,7 +207,9 @@ class Decoder:
         return row
 
 
-def _describe(rows: Sequence[dict[str, Any]], good: Sequence[RawRecord]) -> list[DecodedImage]:
+def _describe(
+    rows: Sequence[dict[str, Any]], good: Sequence[RawRecord], signals: Sequence[Signal]
+) -> list[DecodedImage]:
     """Add the columns of images to their rows; returns the images.
 
     All of a chunk's images are decoded before: between two decodings, the code of the hashes would have left the
@@ -222,5 +226,7 @@ def _describe(rows: Sequence[dict[str, Any]], good: Sequence[RawRecord]) -> list
             row["image_width"], row["image_height"] = image.width, image.height
             row["image_blank_rows"] = image.blank_rows()
             row["image_bytes"] = len(one.image)
+            if signals:
+                row |= {signal.column: value for signal, value in measure(image.pixels, signals).items()}
             images.append(image)
     return images

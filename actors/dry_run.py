@@ -53,6 +53,7 @@ class DryRun:
         skipped: what the source holds besides records.
         work: requests, bytes and hours.
         price: what they cost; None without prices.
+        signals: what would be measured of the images.
     """
 
     source: str
@@ -78,6 +79,7 @@ class DryRun:
     skipped: tuple[Skipped, ...] = ()
     work: Work | None = None
     price: Price | None = None
+    signals: tuple[str, ...] = ()
 
 
 class _Earlier(NamedTuple):
@@ -126,6 +128,7 @@ def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
         skipped=plan.source.skipped,
         work=work,
         price=price(work, prices) if prices else None,
+        signals=tuple(map(str, plan.dataset.identity.signals)),
     )
 
 

@@ -23,7 +23,7 @@ from benchmarks.images import QUALITY, photo_like
 from benchmarks.reporting import Goal, Row, save
 from pipeline.images.decode import decode
 from pipeline.images.jpeg import fast_decoder
-from pipeline.images.phash import phash
+from pipeline.images.measures.phash import phash
 from pipeline.images.resizing.squash import kernels_for, squashed, started_kernels
 
 _SIDE = 224

@@ -11,14 +11,14 @@ from datetime import date
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from pipeline.credentials import HEADER_WITHOUT_CREDENTIALS, WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.credentials.headers import header_lines
 from pipeline.errors import ConfigError
 from pipeline.validation import AutoOrNumber, Options, validated
-from pipeline.vocabulary import Captions, Dtype, SourceKind, TextOverflow, UniqueIds
+from pipeline.vocabulary import Captions, Dtype, Signal, SourceKind, TextOverflow, UniqueIds, signals_of
 from pipeline.yaml_text import KeyPath, YamlText
 
 DEFAULT_MODEL = "OFA-Sys/chinese-clip-vit-base-patch16"
@@ -29,6 +29,8 @@ _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
 _PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
+_WITHOUT_SECRETS = AfterValidator(lambda lines: tuple(header_lines(lines)))
+_SIGNALS = AfterValidator(lambda names: names and signals_of(names))
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
 
 
@@ -106,7 +108,7 @@ class SourceConfig(_Section):
     allow_private_hosts: bool = Field(
         default=False, description="Let http(s) image URLs in tables point to private and loopback addresses."
     )
-    http_headers: tuple[str, ...] = Field(
+    http_headers: Annotated[tuple[str, ...], _WITHOUT_SECRETS] = Field(
         default=(),
         description="Header of http(s) requests, such as 'Referer: https://shop.example/'; a secret comes from the "
         "environment: 'Authorization: env:TOKEN', for one host 'Cookie@img.example: env:COOKIE'.",
@@ -117,11 +119,6 @@ class SourceConfig(_Section):
         description="Quarantine images of tables whose server sends X-Robots-Tag: noai, noimageai, noindex, "
         "noimageindex or none.",
     )
-
-    @field_validator("http_headers")
-    @classmethod
-    def _no_secrets(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(header_lines(lines))
 
     @model_validator(mode="after")
     def _kept_or_dropped(self) -> Self:
@@ -139,11 +136,15 @@ class SourceConfig(_Section):
 
 
 class ImageConfig(_Section):
-    """Limits on images. The model fixes how they become pixels."""
+    """Limits on images, and what is measured of them. The model fixes how they become pixels."""
 
     max_pixels: int = Field(default=100_000_000, ge=1, description="Images with more pixels are quarantined undecoded.")
     accept_truncated: bool = Field(
         default=False, description="Embed what decodes of a JPEG that ends too early; its missing part is grey."
+    )
+    signals: Annotated[tuple[str, ...] | None, _SIGNALS] = Field(
+        default=None,
+        description=f"Measure of each image, for filters: {', '.join(Signal)}, or all; if not given, what OUT has.",
     )
 
 

@@ -5,6 +5,7 @@ Plain Python, so that the command line can use them without loading Arrow or pyd
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
@@ -95,6 +96,33 @@ RESERVED_COLUMNS = (
     "source_fingerprint",
     "run_date",
 )
+
+
+class Signal(StrEnum):
+    """What can be measured of a picture while it is decoded, see `pipeline.images.measures.signals`; a column each."""
+
+    SHARPNESS = "sharpness"
+    BRIGHTNESS = "brightness"
+    CONTRAST = "contrast"
+    DARK = "dark"
+    LIGHT = "light"
+    ENTROPY = "entropy"
+    BORDER = "border"
+    COLORFULNESS = "colorfulness"
+
+    @property
+    def column(self) -> str:
+        """Name of its column; a source's column of such a name is carried under another if the dataset has it."""
+        return f"image_{self.value}"
+
+
+def signals_of(given: Iterable[str]) -> tuple[str, ...]:
+    """The signals that are named, with commas between names or as several items; `all` is all. Raises ValueError."""
+    names = {name.strip() for part in given for name in part.split(",")}
+    if unknown := sorted(names - {*Signal, "all"}):
+        raise ValueError(f"{unknown[0]!r} is no signal: choose among {', '.join(Signal)}, or all")
+    return tuple(str(signal) for signal in Signal if names & {signal, "all"})
+
 
 #: Number format of a model; `auto` is bf16 if the hardware supports it, else fp32.
 Dtype = Literal["auto", "bf16", "fp16", "fp32"]

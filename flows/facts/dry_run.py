@@ -41,6 +41,8 @@ def dry_run_facts(dry: DryRun) -> Facts:
     )
     yield "actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"
     yield "model", f"{dry.model} ({dry.dtype})"
+    if dry.signals:
+        yield "signals", ", ".join(dry.signals)
     yield "output", Marked(Code(dry.output))
     yield "run_date", dry.run_date
     yield "estimate", f"{_time(dry)} ({dry.estimate_basis})"

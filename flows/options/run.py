@@ -32,6 +32,7 @@ RUN: ModelOptions[RunConfig] = ModelOptions(
         **METAVARS,
         bool: "",
         "source.http_headers": "HEADER",
+        "image.signals": "NAME,NAME",
         "cluster.decoders": "auto|N",
         "cluster.embedders": "auto|N",
     },

@@ -24,7 +24,7 @@ from pipeline.dataset.parts import UNRECORDED, ModelFacts, ModelParts, part_diff
 from pipeline.dataset.schema import OwnColumns
 from pipeline.errors import IdentityError
 from pipeline.images.preprocessing import may_continue
-from pipeline.vocabulary import FORMAT_VERSION, TextOverflow
+from pipeline.vocabulary import FORMAT_VERSION, Signal, TextOverflow
 
 #: The fields that must agree, in the order in which differences are reported, each with its cure.
 _OTHER_OUT = "write to another OUT"
@@ -40,6 +40,7 @@ _COMPARED = {
     "extra": "write to another OUT, or choose the same columns with --extra-column",
     "text_overflow": "write to another OUT, or set --text-overflow to the dataset's",
     "embedding_dtype": "write to another OUT, or set --embedding-dtype to the dataset's",
+    "signals": "write to another OUT, or leave out --signals: a run measures what its dataset has",
 }
 
 
@@ -76,6 +77,7 @@ class Identity:
         shard_rows: target rows when a source is cut, fixed when the dataset is first planned; reported, not compared.
         shard_rows_chosen: the user chose it, so it is the target of all shards; else a plan may choose a larger one.
         text_overflow: how vectors of long texts are made. "quarantine" makes none, so it is "truncate" here.
+        signals: what is measured of images, a column each.
     """
 
     model: str
@@ -93,6 +95,7 @@ class Identity:
     model_sha256: str | None = None
     model_parts: ModelParts | None = None
     shard_rows_chosen: bool = False
+    signals: tuple[str, ...] = ()
 
     @property
     def context_length(self) -> int:
@@ -102,7 +105,7 @@ class Identity:
     @property
     def own_columns(self) -> OwnColumns:
         """The columns that are not the source's."""
-        return OwnColumns(self.has_images, self.has_texts, self.format_version)
+        return OwnColumns(self.has_images, self.has_texts, self.signals, self.format_version)
 
     @property
     def schema(self) -> pa.Schema:
@@ -123,11 +126,15 @@ class Identity:
         fields = dict(_compared(self))
         if self.text_overflow == _TRUNCATE:
             del fields["text_overflow"]  # the only mode of older versions, so shard ids stay the same
+        if not self.signals:
+            del fields["signals"]  # as in older versions
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
 
     def to_json(self) -> str:
         """Contents of `_dataset.json`. `extra` comes twice: names and types for people, the Arrow schema for code."""
         fields = dict(_compared(self))
+        if not self.signals:
+            del fields["signals"]  # most datasets have none, and older versions knew none
         tree = {
             "hanclip_dataset": fields.pop("format_version"),
             "model": self.model,
@@ -157,7 +164,8 @@ class Identity:
                     f"{uri} has format {version}, this hanclip reads up to {FORMAT_VERSION}: upgrade hanclip."
                 )
             extra = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(tree.pop("extra_schema"))))
-            return _plausible(cls(**{**tree, "extra": extra, "format_version": version}))
+            signals = tuple(str(Signal(name)) for name in tree.pop("signals", ()))
+            return _plausible(cls(**{**tree, "extra": extra, "signals": signals, "format_version": version}))
         except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             cure = "restore it from a copy, or write to another OUT"
             raise IdentityError(f"{uri} is damaged or not written by hanclip ({error!r}): {cure}.") from error
@@ -237,4 +245,6 @@ def _compared(identity: Identity) -> Iterator[tuple[str, Any]]:
     """The compared fields as plain JSON values."""
     for name in _COMPARED:
         value = getattr(identity, name)
-        yield name, [[f.name, str(f.type)] for f in value] if name == "extra" else value
+        if name == "extra":
+            value = [[column.name, str(column.type)] for column in value]
+        yield name, list(value) if name == "signals" else value

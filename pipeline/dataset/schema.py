@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.records import Failure
-from pipeline.vocabulary import FORMAT_VERSION
+from pipeline.vocabulary import FORMAT_VERSION, Signal
 
 #: Characters of `detail` that are stored: a decoder or a store may report pages.
 _DETAIL_CHARACTERS = 500
@@ -64,11 +64,13 @@ class OwnColumns:
     Attributes:
         has_images: there are images; without them there are no image columns.
         has_texts: there are texts; without them there are no text columns.
+        signals: what is measured of images, names of `Signal`.
         format_version: of the dataset. Columns that came later are never added: readers expect the same in every file.
     """
 
     has_images: bool
     has_texts: bool
+    signals: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -101,9 +103,15 @@ class OwnColumns:
         return pa.schema([*fields, fingerprint])
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.embedded(1).names)
+
+    @property
     def absent(self) -> frozenset[str]:
         """Names that hanclip uses in other datasets and not in this one, where they are free for the source's."""
-        return frozenset(name for name, version in _SINCE.items() if version > self.format_version)
+        later = {name for name, version in _SINCE.items() if version > self.format_version}
+        return frozenset(later | {signal.column for signal in Signal if signal not in self.signals})
 
     def _of_images(self) -> Iterator[pa.Field]:
         newest = (
@@ -115,6 +123,7 @@ class OwnColumns:
             pa.field("image_height", pa.int32(), nullable=False),
             pa.field("image_blank_rows", pa.float32()),
             pa.field("image_bytes", pa.int64()),
+            *(pa.field(signal.column, pa.float32()) for signal in Signal),
         )
         return (column for column in newest if column.name not in self.absent)
 

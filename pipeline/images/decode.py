@@ -29,8 +29,8 @@ from PIL import Image
 from pipeline.errors import ImageError
 from pipeline.images.formats import format_of
 from pipeline.images.jpeg import fast_levels
+from pipeline.images.measures.phash import phash
 from pipeline.images.opening import opened, raise_pillow_limit
-from pipeline.images.phash import phash
 from pipeline.images.plain import plain
 from pipeline.images.resizing.squash import kernels_for, squashed, squashed_levels
 from pipeline.vocabulary import Reason
@@ -55,7 +55,7 @@ class DecodedImage:
     is_truncated: bool = False
 
     def phash(self) -> int:
-        """64-bit perceptual hash of `pixels`, see `pipeline.images.phash`."""
+        """64-bit perceptual hash of `pixels`, see `pipeline.images.measures.phash`."""
         return phash(self.pixels)
 
     def pixels_xxh128(self) -> str:

@@ -22,6 +22,7 @@ from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import check_model, check_same, identify
 from pipeline.dataset.parts import ModelFacts, unrecorded
+from pipeline.dataset.schema import OwnColumns
 from pipeline.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -149,14 +150,31 @@ def _list(
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
     if existing is not None:
         notes = unrecorded(existing.identity.model_parts, model.name, model.unusual)
-        source = replace(source, notes=(*source.notes, *notes)).with_own_names(existing.identity.own_columns.absent)
+        source = replace(source, notes=(*source.notes, *notes))
+    source, signals = _fitted(source, config.image.signals, existing)
     if config.source.unique_ids == "row":
         listing.add_rows_to_ids()
     check_unique(listing, source)
     if existing is not None:
         check_other_sources(listing, work, existing, config)
     rows = config.output.shard_rows or target_rows(listing.rows, workers)
-    return Listed(listing, source, identify(model, source, config, rows), config, workers)
+    identity = replace(identify(model, source, config, rows), signals=signals)
+    return Listed(listing, source, identity, config, workers)
+
+
+def _fitted(
+    source: sources.SourceSpec, wanted: tuple[str, ...] | None, existing: Dataset | None
+) -> tuple[sources.SourceSpec, tuple[str, ...]]:
+    """The source with the names that its columns have in the dataset, and what is measured of its images.
+
+    Raises:
+        ConfigError: signals of a source without images are wanted.
+    """
+    if wanted and not source.has_images:
+        raise ConfigError("--signals measures images, and the source has none: leave it out.")
+    signals = existing.identity.signals if existing and wanted is None else wanted or ()
+    own = existing.identity.own_columns if existing else OwnColumns(source.has_images, source.has_texts, signals)
+    return source.with_own_names(own.absent), signals
 
 
 @contextmanager

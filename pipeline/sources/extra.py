@@ -16,7 +16,10 @@ import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import SourceError
-from pipeline.vocabulary import RESERVED_COLUMNS
+from pipeline.vocabulary import RESERVED_COLUMNS, Signal
+
+#: The columns that hanclip writes to some dataset.
+_OURS = frozenset({*RESERVED_COLUMNS, *(signal.column for signal in Signal)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class Carried:
 def choose_extra(found: pa.Schema, config: SourceConfig) -> Carried:
     """The columns to carry: those that `--extra-column` names, else all of `found` but those of `--drop-column`.
 
-    A column with a name that hanclip writes itself gets `source_` in front of it.
+    A column with a name that hanclip writes itself gets `source_` in front of it; `SourceSpec.with_own_names` takes it
+    away for a dataset without such a column.
 
     Raises:
         SourceError: one named is missing.
@@ -44,7 +48,7 @@ def choose_extra(found: pa.Schema, config: SourceConfig) -> Carried:
     fields = []
     for field in kept:
         name = field.name
-        while name in RESERVED_COLUMNS or (name != field.name and name in found.names):
+        while name in _OURS or (name != field.name and name in found.names):
             name = f"source_{name}"
         renamed.update({name: field.name} if name != field.name else {})
         fields.append(pa.field(name, field.type))

@@ -16,7 +16,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, OwnColumns
 from pipeline.dataset.shard_file import footer_entries
 from pipeline.records import RECORDS
-from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Stage
+from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Signal, Stage
 from tests.fixtures.datasets import an_identity, commit, embedded_rows, provenance, quarantined_rows, some_records
 from tests.fixtures.places import ROOT
 
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("marker", "schema"),
     [
-        ("columns: embeddings", OwnColumns(True, True).embedded(DIM)),
+        ("columns: embeddings", OwnColumns(True, True, tuple(Signal)).embedded(DIM)),
         ("columns: quarantine", QUARANTINE),
         ("columns: records", RECORDS),
         ("columns: tombstones", TOMBSTONES),

@@ -3,7 +3,7 @@
 In: a dataset. Out: columns by their names in SQL. A column of a derived table has two names: `dedup_keep`, and `keep`
 unless that name is taken; the dataset's own columns come first, then dedup, similarity and classes. A short name that
 the dataset's own column takes from a table is `shadowed`. Columns of other tables in `classes/` have the prefixed name
-only: `brand_label`.
+only: `brand_label`. Computed columns (`pipeline.curation.computed`) come last.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from pipeline import storage
+from pipeline.curation.computed import COMPUTED, ComputedColumn, computed_columns
 from pipeline.curation.vectors import KEY
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
 from pipeline.scratch.workspace import widened
+from pipeline.vocabulary import Signal
 
 #: Whether a row's id is in the file of ids.
 LISTED = "hanclip_listed"
@@ -35,12 +37,28 @@ _KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class FilterColumn:
-    """A column that a rule may name; `table` is a name in `FilterColumns.tables`, or empty for the dataset's own."""
+    """A column that a rule may name.
+
+    Attributes:
+        name: in rules.
+        table: a name in `FilterColumns.tables`, or empty for the dataset's own.
+        source: its name in the table.
+        type: of its values.
+        computed: how it is computed; None for a stored column.
+    """
 
     name: str
     table: str
     source: str
     type: pa.DataType
+    computed: ComputedColumn | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The dataset's columns that it is made of."""
+        if self.computed:
+            return self.computed.needs
+        return () if self.table else (self.source,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,9 @@ class FilterColumns:
             if table is not None:
                 found.tables[name] = table
                 found._add(name, table.schema)
+        for known in computed_columns(dataset.identity.own_columns.names, found.by_name):
+            kind = pa.type_for_alias(known.type)
+            found.by_name[known.name] = FilterColumn(known.name, "", known.name, kind, known)
         return found
 
     def _add(self, table: str, schema: pa.Schema) -> None:
@@ -103,11 +124,17 @@ class FilterColumns:
         return self.by_name.get(name.lower())
 
     def cure(self, name: str) -> str | None:
-        """The command that makes the column `name`; None if unknown."""
+        """How to get the column `name`; None if unknown."""
+        for signal in Signal:
+            if name.lower() == signal.column:
+                return f"Embed into another OUT with --signals {signal}: this dataset was made without."
+        for column in COMPUTED:
+            if name.lower() == column.name:
+                return f"It is computed from {' and '.join(column.needs)}, which this dataset does not have."
         for table, known in _KNOWN.items():
             plain = name.lower().removeprefix(f"{table}_")
             if plain in known:  # the table is missing, or of a version that lacked the column
-                return f"hanclip {_MADE_BY[table]} {self.out}"
+                return f"Run `hanclip {_MADE_BY[table]} {self.out}` first."
         return None
 
 

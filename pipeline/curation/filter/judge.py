@@ -80,7 +80,7 @@ class Judge:
         """
         columns = list({column.name: column for column in columns}.values())
         tables = sorted({column.table for column in columns} - {""})
-        own = [column.source for column in columns if not column.table]
+        own = [name for column in columns for name in column.reads]
         own += [_SIMILARITY] if _SIMILARITY in tables else []
         names = [name for name in dict.fromkeys([*KEY, *own, *also]) if name not in (RUN_DATE.name, LISTED)]
         _refuse_alike([*names, ROW, _PLACE, LISTED])
@@ -95,7 +95,9 @@ class Judge:
         path = self._work.path("joined.parquet" if tables else "rows.parquet")
         loaded = pads.dataset(path, format="parquet")
         self._locked.register("hanclip_loaded", loaded)
-        self._locked.execute(f"CREATE OR REPLACE TEMP VIEW loaded AS SELECT {_without_nan(loaded.schema)}")
+        computed = "".join(f', {one.computed.sql} AS "{one.name}"' for one in columns if one.computed)
+        rows = f"SELECT {_without_nan(loaded.schema)}"
+        self._locked.execute(f"CREATE OR REPLACE TEMP VIEW loaded AS SELECT *{computed} FROM ({rows})")
 
     def _join(self, columns: Sequence[FilterColumn], tables: Sequence[str]) -> None:
         """Make the table `joined`: each row with the tables' columns for it, under the names that rules use.
@@ -169,7 +171,7 @@ class Judge:
 
 def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:
     """A query for the rows with the columns of the tables, and whether each table has the row."""
-    wanted = [ROW, *KEY, *(column.source for column in columns if not column.table)]
+    wanted = [ROW, *KEY, *(name for column in columns for name in column.reads)]
     wanted += [_SIMILARITY] if _SIMILARITY in tables else []
     own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
     named = [

@@ -190,7 +190,7 @@ class Checker:
         if quote := self._to_quote(rule):
             return mistake(rule, f"there is no column {name}", found.get("location"), quote, head)
         if cure := self._columns.cure(name):
-            return mistake(rule, f"there is no column {name} yet", found.get("location"), f"Run `{cure}` first.", head)
+            return mistake(rule, f"there is no column {name} yet", found.get("location"), cure, head)
         names = [column.name for column in self._columns.by_name.values()]
         near = get_close_matches(name.lower(), self._columns.by_name, n=1)
         hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""

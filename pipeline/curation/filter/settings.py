@@ -7,6 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from pipeline.credentials import refuse_credentials
+from pipeline.curation.computed import COMPUTED
 from pipeline.curation.tars.options import IMAGE_NAME_HELP
 from pipeline.errors import ConfigError
 from pipeline.validation import Options
@@ -26,7 +27,9 @@ class FilterSettings(Options):
     """Which rows to keep, and what to write of them."""
 
     where: str | None = Field(
-        default=None, description="Condition on a row's columns, in DuckDB's SQL, that is true for rows to keep."
+        default=None,
+        description="Condition on a row's columns, in DuckDB's SQL, that is true for rows to keep. Columns that "
+        f"are not stored: {', '.join(column.name for column in COMPUTED)}.",
     )
     rules: tuple[NamedRule, ...] = Field(
         default=(), description="Named conditions (on the command line a YAML file); a row must pass all."
@@ -39,7 +42,7 @@ class FilterSettings(Options):
     threshold_for: str | None = Field(
         default=None,
         description="Find a cut-off: 'keep=30%' of the highest similarities, 'COLUMN keep=30%', or 'COLUMN keep=30% "
-        "lowest'. Of chance and image_blank_rows the lowest are kept.",
+        "lowest'. Of chance, image_blank_rows, image_dark, image_light and image_border the lowest are kept.",
     )
     time_limit_s: float = Field(
         default=600, gt=0, description="End with an error if evaluating the rules takes longer than this."

@@ -17,6 +17,7 @@ from pipeline.curation.filter.judge import Judge
 from pipeline.curation.filter.rules import FilterRule
 from pipeline.errors import ConfigError, UsageError
 from pipeline.scratch.workspace import Workspace
+from pipeline.vocabulary import Signal
 
 NAME = "threshold"
 #: Frequent columns; the names of others are quoted, since they may be SQL keywords.
@@ -26,6 +27,7 @@ _WANTED = re.compile(
 )
 #: Columns of which less is better, by table and name.
 _LESS_IS_BETTER = {("similarity", "chance"), ("", "image_blank_rows")}
+_LESS_IS_BETTER |= {("", signal.column) for signal in (Signal.DARK, Signal.LIGHT, Signal.BORDER)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.images.formats import IMAGE_SUFFIXES, format_of
+from pipeline.vocabulary import Signal
 
 #: The columns of a dataset that go below `hanclip`, as far as the dataset has them.
 HANCLIP_COLUMNS = (
@@ -25,6 +26,7 @@ HANCLIP_COLUMNS = (
     "image_height",
     "image_blank_rows",
     "image_bytes",
+    *(signal.column for signal in Signal),
     "similarity",
 )
 _OWN = "hanclip"

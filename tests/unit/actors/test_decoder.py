@@ -20,7 +20,7 @@ from pipeline.credentials.headers import HeaderVariables
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import decode_footer
 from pipeline.dataset.schema import OwnColumns
-from pipeline.errors import ConfigError, RunError, UnavailableError
+from pipeline.errors import ConfigError, IdentityError, RunError, UnavailableError
 from pipeline.images.makers import pixel_makers
 from pipeline.plan.make import dry_plan
 from pipeline.records import RawRecord, Record, Shard
@@ -244,3 +244,37 @@ def test_an_earlier_dataset_keeps_its_sources_column_of_a_name_that_hanclip_uses
         decoder._records = lambda shard, records=records: records  # type: ignore[assignment,misc]
         [row] = decoder.decode(shard(1), 0, 1)[0].rows.to_pylist()
         assert (row[name], row["image_bytes"]) == ("many", found)
+
+
+def test_signals_are_measured_where_the_dataset_has_them(tmp_path: Path) -> None:
+    def config(*signals: str, **source: object) -> RunConfig:
+        return RunConfig(
+            source=SourceConfig(uris=(str(tmp_path / "c.parquet"),), **source),  # type: ignore[arg-type]
+            image=ImageConfig(signals=signals or None),
+            output=OutputConfig(uri=str(tmp_path / "out")),
+        )
+
+    rows = {"id": ["a"], "image": [png(1)], "text": ["一"], "image_dark": ["no"], "image_border": ["none"]}
+    as_parquet(rows, tmp_path / "c.parquet")
+    plain = dry_plan(config(), FakeModel(), 1)
+    wanted = dry_plan(config("border,dark"), FakeModel(), 1)
+    assert plain.source.extra.names == ["image_dark", "image_border"]
+    assert wanted.source.extra.names == ["source_image_dark", "source_image_border"]
+    assert plain.dataset.identity.digest() != wanted.dataset.identity.digest()
+    for plan in (plain, wanted):
+        decoder = Decoder(plan.source, ImageConfig(), 16, plan.dataset.identity.own_columns.decoded)
+        decoder.setup()
+        _, records = scan(tmp_path / "c.parquet")
+        decoder._records = lambda shard, records=records: records  # type: ignore[assignment,misc]
+        found = decoder.decode(shard(1), 0, 1)[0].rows.to_pylist()[0]
+        expected = ("no", "none") if plan is plain else (1.0, 1.0)
+        assert (found["image_dark"], found["image_border"]) == expected
+        assert "image_entropy" not in found
+
+    assert Dataset.open_or_create(str(tmp_path / "out"), wanted.dataset.identity).identity.signals == ("dark", "border")
+    assert dry_plan(config(), FakeModel(), 1).dataset.identity.signals == ("dark", "border")  # a run continues them
+    assert dry_plan(config("dark", "border"), FakeModel(), 1).rows == 1
+    with pytest.raises(IdentityError, match=r"signals: the dataset has .'dark', 'border'., .*leave out --signals"):
+        dry_plan(config("all"), FakeModel(), 1)
+    with pytest.raises(ConfigError, match="--signals measures images"):
+        dry_plan(config("dark", drop_columns=("image",), id_column="id"), FakeModel(), 1)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline.curation.dedup.choice.properties import FORMAT, properties
+from pipeline.curation.computed import FORMAT, ComputedColumn, computed_columns
 from pipeline.curation.dedup.rows import Indices, Rows, usable
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.identity import Identity
@@ -51,7 +51,8 @@ def needed_columns(settings: DedupSettings, identity: Identity) -> list[str]:
     if settings.keep_sql:
         names = [name for name in usable(stored) if name not in identity.vector_columns]
         known = choose(stored, names)
-        require_order(settings.keep_sql, "--keep-sql", pa.schema([*known, *properties(known)]))
+        computed = [(column.name, pa.type_for_alias(column.type)) for column in _computed(known, identity)]
+        require_order(settings.keep_sql, "--keep-sql", pa.schema([*known, *pa.schema(computed)]))
         return names
     keep = keep_of(settings, identity)
     if keep is Keep.FIRST:
@@ -76,7 +77,9 @@ def in_keep_order(
         ConfigError: DuckDB rejects the order.
     """
     order = settings.keep_sql or ", ".join(_order(rows, settings, identity))
-    derived = "".join(f", {sql} AS {field.name}" for field, sql in properties(rows.schema).items())
+    named = order.lower()
+    computed = [column for column in _computed(rows.schema, identity) if column.name in named]
+    derived = "".join(f", {column.sql} AS {column.name}" for column in computed)
     best = ", max(similarity) OVER (PARTITION BY _group) AS _best" if "similarity" in rows.schema.names else ""
     rows.work.register("grouped", pa.table({"row": members, "_group": groups}))
     rows.work.store(
@@ -103,12 +106,18 @@ def _order(rows: Rows, settings: DedupSettings, identity: Identity) -> Sequence[
         return ["id"]
     # The source's columns of these names, such as `format`, mean what they like.
     own = {*rows.schema.names} - {*identity.extra.names}
-    known = own | {field.name for field in properties(rows.schema)}
+    known = own | {column.name for column in _computed(rows.schema, identity)}
     then = [sql for needed, sql in _NEXT.items() if needed in known]
     if keep is Keep.LARGEST:
         return then
     margin = settings.keep_margin
     return [f"floor((_best - similarity) / {margin!r}) NULLS LAST" if margin else "similarity DESC NULLS LAST", *then]
+
+
+def _computed(stored: pa.Schema, identity: Identity) -> list[ComputedColumn]:
+    own = {*stored.names} - {*identity.extra.names}
+    found = computed_columns(own, {name.lower() for name in stored.names})
+    return [column for column in found if not column.of_all_rows]
 
 
 _IN_ORDER = """

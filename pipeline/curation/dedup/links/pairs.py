@@ -16,7 +16,7 @@ from pipeline.curation.dedup.pairs.compare import SLACK, cosines
 from pipeline.curation.dedup.pairs.hashes import near_hashes, turned_bits
 from pipeline.curation.dedup.pairs.incremental import NearVectors, VectorSearch
 from pipeline.curation.dedup.rows import PLAIN_TEXT, Indices, Mask, Rows
-from pipeline.images.phash import turned
+from pipeline.images.measures.phash import turned
 from pipeline.vocabulary import Rung
 
 #: The column whose equal values make rows duplicates on a rung.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.curation.dedup.rows import Indices
-from pipeline.images.phash import turned
+from pipeline.images.measures.phash import turned
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -91,6 +91,7 @@ def test_options_can_be_restricted_to_some_fields() -> None:
     assert [option.path for option in RUN.only("image", "output.run_date").fields()] == [
         "image.max_pixels",
         "image.accept_truncated",
+        "image.signals",
         "output.run_date",
     ]
     assert [option.panel for option in RUN.only("cluster.address").fields()] == ["Cluster"]

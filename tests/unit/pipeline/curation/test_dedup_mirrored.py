@@ -13,7 +13,7 @@ import pytest
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.images.decode import decode
-from pipeline.images.phash import hamming, phash, turned
+from pipeline.images.measures.phash import hamming, phash, turned
 from tests.fixtures.duplicates import EmbeddedCatalog, Picture, pictures
 from tests.fixtures.places import ROOT
 

@@ -362,7 +362,7 @@ def test_a_dataset_of_an_earlier_version_is_continued_with_its_columns(
     old = an_identity(format_version=version)
     dataset = Dataset.open_or_create(str(tmp_path / "out"), old)
     assert {*an_identity().schema.names} - {*old.schema.names} == later
-    assert old.own_columns.absent == later
+    assert old.own_columns.absent - an_identity().own_columns.absent == later
     same = Dataset.open_or_create(dataset.uri, an_identity())  # what a run of this version asks for
     assert (same.identity, same.identity.digest()) == (old, old.digest())
     records = some_records(2)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images.decode import decode
-from pipeline.images.phash import hamming, phash
+from pipeline.images.measures.phash import hamming, phash
 
 
 def scene(seed: int, width: int = 640, height: int = 480) -> Image.Image:
