@@ -153,7 +153,7 @@ INVALID = [
         "text like '%红%' and simlarity > 0\n                       ^^^^^^^^^\nDid you mean similarity",
     ),
     ("similarity >=\n  and keep", '"and".\n    and keep\n    ^^^\n'),
-    ("percentile > 20", "Run `hanclip similarity {out}` first"),
+    ("chance < 0.01", "Run `hanclip similarity {out}` first"),
     ("similarity >= 'high'", "Could not convert string 'high' to FLOAT"),
     ("cast(vendor as int) > 3", "Could not convert string"),
     ("similarity", "gives FLOAT, not true or false"),
