@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fixtures.infra import COMPOSE, PINNED, SECRET, compose, documents
+from tests.fixtures.infra import COMPOSE, PINNED, SECRET, cluster_spec, compose, documents
 from tests.fixtures.servers.s3 import weed_binary
 
 _VARIABLE = re.compile(r"\$\{([A-Z_0-9]+)(:[?+-][^}]*)?\}")
@@ -123,8 +123,7 @@ def test_weed_supports_the_flags_of_compose() -> None:
 
 
 def _ray_start_params(document: dict[str, Any]) -> set[str]:
-    spec = document.get("spec", {})
-    spec = spec.get("rayClusterSpec", spec)
+    spec = cluster_spec(document)
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]] if "headGroupSpec" in spec else []
     return {name for group in groups for name in group["rayStartParams"]}
 

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.fixtures.infra import INFRA, PINNED, SECRET, documents, pod_templates
+from tests.fixtures.infra import INFRA, PINNED, SECRET, cluster_spec, documents, pod_templates
 from tests.fixtures.places import DATA, ROOT
 
 #: In the order in which the kustomization lists them.
@@ -40,14 +40,15 @@ def test_kubernetes_manifests_are_valid() -> None:
 def test_ray_manifests_are_valid() -> None:
     schema = json.loads((DATA / "schemas/kuberay.json").read_text())
     found = [(path, document) for path, document in documents() if document["apiVersion"] == "ray.io/v1"]
-    assert {document["kind"] for _, document in found} == {"RayCluster", "RayJob"}
+    groups_of = {"rayjob-cpu.yaml": {"cpu"}, "rayservice.yaml": {"gpu"}}
+    assert {document["kind"] for _, document in found} == {"RayCluster", "RayJob", "RayService"}
     for path, document in found:
         jsonschema.validate(document, schema)
-        spec = document["spec"]["rayClusterSpec"] if document["kind"] == "RayJob" else document["spec"]
+        spec = cluster_spec(document)
         assert f"ray=={spec['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
         assert spec["authOptions"]["mode"] == "token"
         groups = {group["groupName"] for group in spec["workerGroupSpecs"]}
-        assert groups == ({"cpu"} if path.name == "rayjob-cpu.yaml" else {"cpu", "gpu"})
+        assert groups == groups_of.get(path.name, {"cpu", "gpu"})
 
 
 def test_the_cpu_template_equals_the_gpu_template_without_gpus() -> None:
@@ -86,16 +87,17 @@ def test_pods_run_as_non_root_and_reference_secrets_by_name() -> None:
 
 
 def test_the_autoscaler_meets_the_namespace_security_policy() -> None:
-    specs = [document["spec"] for _, document in documents() if document["apiVersion"] == "ray.io/v1"]
-    scaling = [spec for spec in (spec.get("rayClusterSpec", spec) for spec in specs) if "autoscalerOptions" in spec]
-    assert scaling == [spec for spec in scaling if spec["enableInTreeAutoscaling"]]
-    assert len(scaling) == 1
-    assert scaling[0]["autoscalerOptions"]["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    specs = [cluster_spec(document) for _, document in documents()]
+    scaling = [spec for spec in specs if "autoscalerOptions" in spec]
+    assert len(scaling) == 2
+    for spec in scaling:
+        assert spec["enableInTreeAutoscaling"]
+        assert spec["autoscalerOptions"]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
 
 
 def test_storage_keys_are_optional() -> None:
@@ -166,6 +168,12 @@ def test_kustomize_builds_the_manifests(components: list[str], tmp_path: Path) -
     (cluster,) = [document for document in built if document["kind"] == "RayCluster"]
     groups = [group["groupName"] for group in cluster["spec"]["workerGroupSpecs"]]
     assert groups == (["cpu"] if "cpu-only" in components else ["cpu", "gpu"])
+    served = [cluster_spec(document) for document in built if document["kind"] == "RayService"]
+    assert len(served) == ("serving" in components)
+    for spec in served:
+        (workers,) = spec["workerGroupSpecs"]
+        assert workers["groupName"] == ("cpu" if "cpu-only" in components else "gpu")
+        assert ("nvidia.com/gpu" in str(workers)) == ("cpu-only" not in components)
 
 
 def test_the_runner_role_allows_exactly_what_the_kuberay_backend_needs() -> None:
