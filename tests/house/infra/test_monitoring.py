@@ -1,4 +1,4 @@
-"""Test that dashboard, alert rules and automations are valid. `tests.ray.test_metrics` tests that metrics exist."""
+"""Test dashboard, alert rules and automations. `tests.ray.test_metrics` tests that the metrics of runs exist."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from prefect.events.schemas.automations import EventTrigger
 from flows.deployments.alerts import VARIABLE, AlertRule, read_alerts
 from flows.facts.flow_run import FlowOutcome, FlowRunSummary
 from flows.scheduled.pages.stall import EVENT
+from pipeline.serving.border.metrics import ServeMetrics
 from tests.fixtures.infra import INFRA
-from tests.fixtures.monitoring import dashboard, queries, rules
+from tests.fixtures.monitoring import dashboard, queried_serve_metrics, queries, rules
 from tests.fixtures.places import ROOT
 
 
@@ -30,6 +31,17 @@ def test_every_query_is_valid_promql() -> None:
     for query in queries():
         if not query.startswith("label_values("):  # A Grafana function, not PromQL.
             parser.parse(query)
+
+
+def test_the_api_exports_the_queried_metrics() -> None:
+    parts = {"histogram": ("_bucket", "_sum", "_count")}
+    exported = {
+        f"hanclip_serve_{family.name}{part}"
+        for family in ServeMetrics().families()
+        for part in parts.get(family.kind, ("",))
+    }
+    assert queried_serve_metrics()
+    assert queried_serve_metrics() <= exported
 
 
 def test_panels_have_unique_ids_units_a_source_and_do_not_overlap() -> None:
@@ -94,14 +106,19 @@ def _selects(trigger: EventTrigger, message: str) -> bool:
 
 def test_prometheus_scrapes_the_services_that_compose_starts() -> None:
     scraped = yaml.safe_load((INFRA / "prometheus/prometheus.yml").read_text())
-    (job,) = scraped["scrape_configs"]
+    ray, api = scraped["scrape_configs"]
     services = yaml.safe_load((INFRA / "compose/compose.yaml").read_text())["services"]
-    names = [name for dns in job["dns_sd_configs"] for name in dns["names"]]
-    ports = {str(dns["port"]) for dns in job["dns_sd_configs"]}
+    names = [name for dns in ray["dns_sd_configs"] for name in dns["names"]]
+    ports = {str(dns["port"]) for dns in ray["dns_sd_configs"]}
     assert set(names) == {name for name in services if name.startswith("ray-")}
     for name in names:
         exported = [word.partition("=")[2] for word in services[name]["command"] if "metrics-export-port" in word]
         assert set(exported) == ports
+    (served,) = api["dns_sd_configs"]
+    assert served["names"] == ["serve"]
+    assert services["serve"]["ports"] == [f"127.0.0.1:{served['port']}:{served['port']}"]
+    (key,) = services["prometheus"]["configs"]
+    assert api["authorization"] == {"credentials_file": key["target"]}
     assert scraped["rule_files"] == ["alerts.yml"]
 
 
