@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from pipeline import __version__
 from pipeline.serving.access.gate import Gate
 from pipeline.serving.border.border import Border
 from pipeline.serving.border.desk import Desk
+from pipeline.serving.border.direct import DirectRoutes
 from pipeline.serving.classifying import Classifying
 from pipeline.serving.contract import Encoder, ModelCard
 from pipeline.serving.embedding import Embedding, ThreadPools
@@ -66,9 +65,11 @@ def create_app(
 
     app = _bare(threads, fetcher)
     app.state.server = server
-    app.add_middleware(_border(desk))
-    for make in (*ROUTES, *more):
-        app.include_router(make(server))
+    routers = [make(server) for make in (*ROUTES, *more)]
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(DirectRoutes, routes=[route for router in routers for route in router.routes])
+    app.add_middleware(Border, desk=desk)  # outermost
     return app
 
 
@@ -95,13 +96,6 @@ def _bare(threads: ThreadPools, fetcher: Fetcher) -> FastAPI:
 def _fetcher(settings: ServeSettings, desk: Desk) -> Fetcher:
     policy = None if settings.images.no_image_urls else fetch_policy(settings.images, settings.limits.max_image_bytes)
     return Fetcher(policy, lambda seconds: desk.metrics.fetches.observe(value=seconds))
-
-
-def _border(desk: Desk) -> Any:
-    def make(app: ASGIApp) -> Border:
-        return Border(app, desk)
-
-    return make
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

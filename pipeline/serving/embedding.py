@@ -121,7 +121,10 @@ class Embedding:
         images = [item for item in items if isinstance(item, Image)]
         texts = [item for item in items if isinstance(item, Text)]
         with self._batcher.room(self._image_lane, len(images)), self._batcher.room(self._text_lane, len(texts)):
-            found_images, found_texts = await _together(self._images(images), self._texts(texts))
+            if images and texts:
+                found_images, found_texts = await _together(self._images(images), self._texts(texts))
+            else:  # tasks would cost a small request more than its parsing
+                found_images, found_texts = await self._images(images), await self._texts(texts)
         rest: dict[type[Any], Any] = {Image: iter(found_images), Text: iter(found_texts)}
         return [item if isinstance(item, ApiError) else next(rest[type(item)]) for item in items]
 
@@ -130,6 +133,8 @@ class Embedding:
         return all_embedded(await self.embed(items))
 
     async def _images(self, images: Sequence[Image]) -> list[Result]:
+        if not images:
+            return []
         fetches = asyncio.Semaphore(_FETCHES)
         found = await _together(*(self._pixels(image, fetches) for image in images))
         good = [pixels for pixels in found if not isinstance(pixels, ApiError)]

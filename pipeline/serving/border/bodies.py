@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serving.border.call import OpenCall
 from pipeline.serving.border.desk import Desk
@@ -72,12 +72,15 @@ class Intake:
         if announced.isdecimal() and int(announced[:20]) > limit:
             raise _too_large(limit)
         chunks = bytearray()
-        async for chunk in request.stream():
-            if len(chunks) + len(chunk) > limit:
-                raise _too_large(limit)
-            self._desk.bodies.take(len(chunk))
-            call.body_bytes += len(chunk)
-            chunks += chunk
+        try:
+            async for chunk in request.stream():
+                if len(chunks) + len(chunk) > limit:
+                    raise _too_large(limit)
+                self._desk.bodies.take(len(chunk))
+                call.body_bytes += len(chunk)
+                chunks += chunk
+        except ClientDisconnect as error:
+            raise _client_left() from error
         call.is_read = True
         return bytes(chunks)
 
@@ -89,7 +92,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ApiError(499, ErrorCode.CLIENT_GONE, "The client closed the connection.")
+            raise _client_left()
         return working.result()
     finally:
         for task in (working, leaving):
@@ -132,6 +135,10 @@ def _shaped(kind: type[B], tree: Any) -> B:
 
 def _invalid(message: str) -> ApiError:
     return refused(ErrorCode.INVALID_REQUEST, message.replace("\n  ", " ").replace("\n", ". "))
+
+
+def _client_left() -> ApiError:
+    return ApiError(499, ErrorCode.CLIENT_GONE, "The client closed the connection.")
 
 
 def _too_large(limit: int) -> ApiError:

@@ -321,6 +321,22 @@ def test_a_client_that_leaves_ends_its_work() -> None:
     assert app.state.server.desk.in_flight == 0
 
 
+def test_a_client_that_leaves_within_its_body_is_no_error_of_the_server() -> None:
+    app, sent = an_app(), []
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"input', "more_body": True}]
+
+    async def receive() -> Any:
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": [], "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 499
+    assert app.state.server.desk.bodies.used == 0
+
+
 def test_metrics_count_requests_passes_and_errors() -> None:
     async def work(client: httpx.AsyncClient) -> None:
         await client.post("/v1/embeddings", json={"input": ["a", "b", "c"]})
