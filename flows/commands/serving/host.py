@@ -2,11 +2,13 @@
 
 After SIGTERM or Ctrl-C the server is not ready any more, and closes each connection with its next answer. For
 `drain_s` it accepts further requests, since load balancers need a moment to notice. Then it stops listening, and has
-`grace_s` to answer the rest. uvicorn alone would stop listening at once.
+`grace_s` to answer the rest. uvicorn alone would stop listening at once, and would close connections whose requests are
+on their way.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
 import socket
@@ -17,12 +19,15 @@ from types import FrameType
 import typer
 import uvicorn
 
+from flows.commands.serving.connections import BoundedConnection
 from pipeline.serving.app import Application
 from pipeline.serving.server import Server
 from pipeline.serving.settings import Network
 
 #: Load balancers keep idle connections for a minute; whoever closes later causes no errors.
 _KEEP_ALIVE_S = 75
+#: After the last connection was accepted, its request may be on its way for so long.
+_LAST_REQUEST_S = 0.5
 
 
 class Host(uvicorn.Server):
@@ -38,6 +43,7 @@ class Host(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedConnection,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -72,6 +78,29 @@ class Host(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """As uvicorn's; whether to stop listening."""
+        if counter % 10 == 0:  # once a second
+            self._close_late()
         if self._api.embedding.is_lost or (self._stop_s is not None and time.monotonic() >= self._stop_s):
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which closes connections without a request at once; theirs may be on its way."""
+        for _ in range(2):  # one turn of the loop finds who has connected, the next one accepts them
+            await asyncio.sleep(0)
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        end_s = time.monotonic() + _LAST_REQUEST_S
+        while not self.force_exit and time.monotonic() < end_s and not all(each.is_answering for each in self._open()):
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+    def _open(self) -> list[BoundedConnection]:
+        """The connections, except those of WebSocket."""
+        return [each for each in self.server_state.connections if isinstance(each, BoundedConnection)]
+
+    def _close_late(self) -> None:
+        now_s = time.monotonic()
+        for connection in self._open():
+            if connection.is_late(now_s):
+                connection.transport.close()
