@@ -47,7 +47,7 @@ def shop(three_nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(index, "FEW_FILES", 2)
     monkeypatch.setattr(advancing, "FEW_FILES", 2)
     shutil.copytree(three_nights, tmp_path / "shop")  # with the times of files, so the index is of them
-    return Shop(tmp_path / "shop")
+    return Shop(tmp_path / "shop", moved=True)
 
 
 def dataset(shop: Shop) -> Dataset:
