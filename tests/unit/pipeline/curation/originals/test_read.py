@@ -57,15 +57,6 @@ def test_every_source_returns_its_bytes_in_the_requested_order(
     assert list(read(out, some)) == some
 
 
-def test_texts_and_columns_come_from_the_dataset(tmp_path: Path, out: Path) -> None:
-    source = parquet_bytes(tmp_path / "source")
-    table = pq.read_table(source.uri).append_column("brand", pa.array(["蓝"] * len(PICTURES)))
-    pq.write_table(table, source.uri)
-    embed(source, out)
-    one = read(out, ["sku-3"])["sku-3"]
-    assert (one.text, dict(one.extra)) == ("红色连衣裙 sku-3", {"brand": "brand sku-3"})
-
-
 def test_missing_and_changed_images_are_failures(tmp_path: Path, out: Path) -> None:
     source = folder(tmp_path / "source")
     embed(source, out)
