@@ -17,6 +17,8 @@ from pipeline.dataset.outcomes import Outcome, OutcomeFile, RowNumbers, read_row
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.scratch.workspace import Workspace
 
+#: The column of places that `read` adds; the source's own columns may have any other name.
+PLACE = "hanclip_place"
 #: A sample takes runs of this many consecutive rows, so that it reads few row groups.
 _RUN_ROWS = 128
 
@@ -45,7 +47,7 @@ class CurrentRows:
         self.count = int(count)
 
     def read(self, columns: Sequence[str], sql: str = "SELECT place FROM rows") -> Iterator[pa.Table]:
-        """Read columns of the rows whose places `sql` selects, ordered by place, with `place` as the first column.
+        """Read columns of the rows whose places `sql` selects, ordered by place, with `PLACE` as the first column.
 
         `run_date` comes last; other columns that the dataset lacks are left out.
         """
@@ -53,7 +55,7 @@ class CurrentRows:
         dated = RUN_DATE.name in columns
 
         def read(file: OutcomeFile, rows: RowNumbers) -> pa.Table:
-            table = read_rows(file.uri, rows, names).select(names).add_column(0, "place", [file.places(rows)])
+            table = read_rows(file.uri, rows, names).select(names).add_column(0, PLACE, [file.places(rows)])
             day = pa.repeat(pa.scalar(date.fromisoformat(file.run_date)), table.num_rows)
             return table.append_column(RUN_DATE, day) if dated else table
 

@@ -69,7 +69,7 @@ class Material:
         on_rows = counted(self.on_phase, "reading rows", self.rows)
         with Spool(self.work, "facts", schema) as facts:
             for table in self.current.read(names):
-                facts.add(table)
+                facts.add(table.rename_columns(schema.names))
                 on_rows(table.num_rows)
 
     def has(self, column: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.curation.current_rows import CurrentRows
+from pipeline.curation.current_rows import PLACE, CurrentRows
 from pipeline.curation.filter.filtering import filtering
 from pipeline.curation.filter.judge import FAILED
 from pipeline.curation.filter.rules import WHERE, FilterRule
@@ -151,7 +151,7 @@ def _without(table: pa.Table) -> pa.Table:
     missing = pa.array([False] * table.num_rows)
     for name in table.column_names[1:]:
         missing = pc.or_(missing, table[name].is_null())
-    return table.filter(missing).select(["place"])
+    return table.filter(missing).select([PLACE]).rename_columns(_PLACES.names)
 
 
 def _counted(tables: Iterator[pa.Table], on_rows: Callable[[int], None]) -> Iterator[pa.Table]:

@@ -14,6 +14,8 @@ import pyarrow as pa
 from pipeline.report.columns.profile import ValueKind
 
 ELEMENTS, KEYS, VALUES = "[]", "{key}", "{value}"
+#: Larger numbers, such as the largest of all in place of a missing one, are counted apart: their sum may be infinite.
+LIMIT = 1e150
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,10 @@ class Part:
 
     @property
     def measured(self) -> str:
-        """The number that is measured, as a DOUBLE in SQL; NULL where it is not finite."""
+        """The number that is measured, as a DOUBLE in SQL; NULL where it is NaN or too large."""
         match self.kind:
             case ValueKind.NUMBER:
-                return f"CASE WHEN isfinite(({self.sql})::DOUBLE) THEN ({self.sql})::DOUBLE END"
+                return f"CASE WHEN abs(({self.sql})::DOUBLE) < {LIMIT!r} THEN ({self.sql})::DOUBLE END"
             case ValueKind.TIME | ValueKind.CLOCK:
                 return f"epoch({self.sql})"
             case ValueKind.TEXT:

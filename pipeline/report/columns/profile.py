@@ -46,7 +46,7 @@ class Spread:
         edges: of the bins, as text, one more than there are bins.
         bins: values in each; the outer ones contain everything beyond the edges.
         beyond: values below the first and above the last edge.
-        not_finite: values that are NaN or infinite and are in none of the others.
+        not_finite: values that are NaN, infinite or from 1e150 on, and are in none of the others.
     """
 
     least: str

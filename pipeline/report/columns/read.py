@@ -29,7 +29,8 @@ MOST_PARTS = 400
 _ROW = "row"
 #: Columns in one file: a query reads the description of all columns of its file.
 _TOGETHER = 16
-_FORMAT = "image_format"
+#: The format of an image, from its address. The source may have a column of this name.
+_FORMAT = pa.field("image_format", pa.string())
 _MADE = ("text", "image_width", "image_height", "image_uri", RUN_DATE.name)
 
 
@@ -54,7 +55,7 @@ def column_profiles(material: Material, whole_rows: int = WHOLE_ROWS) -> ColumnP
     totals = {} if whole else _totals(material, chosen)
     described = (_described(material, number, field, totals) for number, field in enumerate(chosen))
     profiles = list(islice((one for some in described for one in some), MOST_PARTS))
-    seen = len({profile.path[0] for profile in profiles})
+    seen = len({(profile.own, profile.path[0]) for profile in profiles})
     return ColumnProfiles(profiles, material.rows, sampled, len(fields) - seen)
 
 
@@ -64,13 +65,13 @@ def _fields(material: Material) -> list[pa.Field]:
     made = [name for name in _MADE if material.has(name) or name == RUN_DATE.name]
     own = [identity.schema.field(name) for name in identity.extra.names]
     known = [RUN_DATE if name == RUN_DATE.name else identity.schema.field(name) for name in made]
-    return [*own, *(pa.field(_FORMAT, pa.string()) if one.name == "image_uri" else one for one in known)]
+    return [*own, *(_FORMAT if one.name == "image_uri" else one for one in known)]
 
 
 def _described(
     material: Material, number: int, field: pa.Field, totals: dict[int, tuple[int, int, int]]
 ) -> Iterator[ColumnProfile]:
-    own = field.name in material.dataset.identity.extra.names
+    own = number < len(material.dataset.identity.extra)
     material.on_phase(f"describing column {number + 1:,}", 0, None)
     part = Part((field.name,), field.type, _table(number), f"c{number}")
     for profile in describe(material.work, part, own):
@@ -146,7 +147,7 @@ def _kept_as(field: pa.Field) -> pa.DataType:
 
 
 def _read(material: Material, fields: list[pa.Field], places: str) -> Iterable[pa.Table]:
-    names = ["image_uri" if field.name == _FORMAT else field.name for field in fields]
+    names = ["image_uri" if field is _FORMAT else field.name for field in fields]
     schema = pa.schema([(f"c{number}", _kept_as(field)) for number, field in enumerate(fields)])
     for table in material.current.read(names, places):
         columns = [_column(table, field) for field in fields]
@@ -154,7 +155,7 @@ def _read(material: Material, fields: list[pa.Field], places: str) -> Iterable[p
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    if field.name == _FORMAT:
+    if field is _FORMAT:
         suffix = pc.extract_regex(table["image_uri"], r"[.](?P<suffix>[A-Za-z0-9]{2,5})$")
         return pc.utf8_upper(pc.struct_field(suffix, "suffix"))
     column = table[field.name]

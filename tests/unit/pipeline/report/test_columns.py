@@ -55,6 +55,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Colum
         "Case": pa.array([1, 2, 3, 4], pa.int8()),
         "case": pa.array([True, None, False, True]),
         "😀": pa.array([0.5, float("nan"), float("inf"), None]),
+        "huge": pa.array([1.79e308, -1.79e308, 2.0, None]),
         "tags": pa.array([["红", "蓝"], ["红", None], [], None], pa.list_(pa.string())),
         "attrs": pa.array([{"color": "红", "COLOR": n, 'p."q': {"w": n / 2}} for n in range(3)] + [None], struct),
         "props": pa.array([[("k", 1)], [("k", 2), ("m", 3)], None, []], pa.map_(pa.string(), pa.int32())),
@@ -127,9 +128,20 @@ def test_numbers_times_and_lengths_are_distributed(odd: dict[tuple[str, ...], Co
     assert ends("long") == ("5,000", "5,000", "5,001")
     assert ends("vector", "[]") == ("1", "1.5", "2")
     assert ends("😀") == ("0.5", "0.5", "0.5")
-    assert odd["😀",].spread.not_finite == 2  # type: ignore[union-attr]
+    assert ends("huge") == ("2", "2", "2")
+    for name in ("😀", "huge"):
+        assert odd[name,].spread.not_finite == 2  # type: ignore[union-attr]
     assert [one.is_cut for one in odd["long",].frequent] == [True, True]
     assert max(len(path) for path in odd) == 4  # of five levels
+
+
+def test_columns_of_the_source_may_have_names_that_the_report_uses(tmp_path: Path) -> None:
+    names = ("place", "image_format", "row", "c0")
+    found = profiled(tmp_path / "out", {name: pa.array([name, name, "x"]) for name in names})
+    assert [(*one.path, one.frequent[0].text, one.own) for one in found.columns[:4]] == [(n, n, True) for n in names]
+    [made] = [one for one in found.columns if one.path == ["image_format"] and not one.own]
+    assert made.frequent[0].text == "JPG"
+    assert found.left_out == 0
 
 
 def test_many_rows_and_columns_are_bounded(tmp_path: Path) -> None:
