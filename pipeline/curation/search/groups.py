@@ -26,6 +26,15 @@ from pipeline.scratch.workspace import Workspace
 _KEYS = ", ".join(KEY)
 #: How many times as many hits as groups are looked at first, and how many more each time that they do not suffice.
 _FIRST, _MORE = 4, 8
+#: The group of each hit, and how many rows of it the dataset still has.
+_GROUPS = f"""
+WITH found AS MATERIALIZED (SELECT {_KEYS}, "group" FROM duplicates SEMI JOIN hits USING ({_KEYS})),
+sizes AS (
+    SELECT "group", count(*) AS size FROM duplicates SEMI JOIN found USING ("group") SEMI JOIN rows USING ({_KEYS})
+    GROUP BY ALL
+)
+SELECT {_KEYS}, "group", size FROM found LEFT JOIN sizes USING ("group")
+"""
 
 
 class DuplicateGroups:
@@ -49,7 +58,7 @@ class DuplicateGroups:
         keys = [(hit.id, hit.source_fingerprint) for hit in hits]
         schema = pa.schema([(name, pa.string()) for name in KEY])
         self._work.register("hits", pa.Table.from_pylist([dict(zip(KEY, key, strict=True)) for key in keys], schema))
-        rows = self._work.rows(f'SELECT {_KEYS}, "group", group_size FROM duplicates SEMI JOIN hits USING ({_KEYS})')
+        rows = self._work.rows(_GROUPS)
         groups = {(id_, state): (group, size) for id_, state, group, size in rows}
         seen, firsts = set[str](), list[Hit]()
         for hit, key in zip(hits, keys, strict=True):
