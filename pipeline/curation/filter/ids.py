@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.errors import ConfigError
 
+#: The names of a file's columns are among its first characters; a longer field is an error of the reader.
+_HEAD_CHARACTERS = 100_000
 _CURE = "Give text with one id in each line, or CSV or Parquet with the column id."
 
 
@@ -41,9 +43,9 @@ def _lines(uri: str, data: bytes) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"--ids {uri} is neither Parquet nor text in UTF-8. {_CURE}") from error
-    lines = text.splitlines()
+    first = text[:_HEAD_CHARACTERS].splitlines()[:1]
     for delimiter in ",\t":
-        head = next(csv.reader(lines[:1], delimiter=delimiter), [])
+        head = next(csv.reader(first, delimiter=delimiter), [])
         if "id" in head:  # an id with a comma is no head: text has one id in each line
             return _column(uri, text, delimiter)
     return [line.strip() for line in text.split("\n") if line.strip()]

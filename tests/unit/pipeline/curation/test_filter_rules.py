@@ -115,6 +115,8 @@ def test_names_of_rules_are_there_once_and_not_empty(out: str, tmp_path: Path) -
     [
         ("ids.txt", "item-00003\r\nitem-00001\n\n item-00003 \nitem-99999\n", {"item-00001", "item-00003"}),
         ("ids.txt", "\ufeffitem-00002", {"item-00002"}),
+        ("ids.txt", f"{'x,' * 100_000}\nitem-00002\n", {"item-00002"}),
+        ("ids.txt", f"{'x' * 200_000}\nitem-00002\n", {"item-00002"}),
         ("picked.csv", 'caption,id\n"a, ""b""\n",item-00004\n,item-00005\n', {"item-00004", "item-00005"}),
         ("picked.tsv", "id\tcaption\nitem-00004\tx\n", {"item-00004"}),
         ("kept.parquet", pa.table({"id": ["item-00006", None], "x": [1, 2]}), {"item-00006"}),
