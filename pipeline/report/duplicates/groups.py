@@ -79,6 +79,7 @@ def _margin(settings: dict[str, Any]) -> str:
     return (
         f"CASE WHEN contains(rung, 'image') THEN cosine - {float(settings['image_cosine'])!r} "
         f"WHEN contains(rung, 'near-text') THEN cosine - {float(settings['text_cosine'])!r} "
+        f"WHEN contains(rung, 'mirrored') THEN ({int(settings['mirrored_radius'])} - bits) / {_BITS}.0 "
         f"WHEN contains(rung, 'phash') THEN ({int(settings['phash_radius'])} - bits) / {_BITS}.0 END"
     )
 

@@ -31,7 +31,7 @@ class GroupPages:
     Attributes:
         folder: name of the folder, relative to the report, as in a link.
         counts: pages in each order.
-        groups, dropped: how many groups, and dropped rows in them, are on the pages of each order.
+        groups, dropped: how many groups, and dropped rows in them, are on the pages of either order.
         size_bytes: of all pages together.
     """
 
@@ -55,16 +55,16 @@ def write_group_pages(material: Material, report: str, most: int) -> GroupPages:
     """
     folder = f"{report.removesuffix('.html')}-duplicates"
     counts: dict[GroupOrder, int] = {}
-    size_bytes = groups = dropped = 0
+    shown, size_bytes = set[GroupKey](), 0
     for order in get_args(GroupOrder):
         keys = ordered(material, order, most) if most else []
         pages = list(_paged(keys))
         counts[order] = len(pages)
-        groups, dropped = len(keys), sum(key.dropped for key in keys)
+        shown.update(keys)
         for first in range(0, len(pages), _AT_ONCE):
             size_bytes += _write(material, report, order, pages, first)
     _remove_others(folder, counts)
-    return GroupPages(quote(storage.name(folder)), counts, groups, dropped, size_bytes)
+    return GroupPages(quote(storage.name(folder)), counts, len(shown), sum(key.dropped for key in shown), size_bytes)
 
 
 def _paged(keys: Sequence[GroupKey]) -> Iterator[list[GroupKey]]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset import layout
 from pipeline.report.columns.profile import ColumnProfile, ValueKind
 from pipeline.report.material import Material
 from pipeline.report.wording import LANGUAGES, Phrase, say
@@ -102,18 +101,17 @@ def _grouped(label: Phrase | str, values: Sequence[Any], in_order: bool = False)
 
 
 def _duplicates(material: Material, rows: pa.Table) -> Colour | None:
-    """Whether each row is alone, kept of a group, or dropped; None without a table of duplicates."""
-    if material.derived("dedup", layout.dedup_uri(material.dataset.uri)) is None:
+    """Whether each row is alone, kept of a group, or dropped; None without a current table of duplicates."""
+    if not material.duplicates.current:
         return None
-    keys = rows.select(["place", "id", "source_fingerprint"])
-    material.work.register("points", keys)
+    material.work.register("points", rows.select(["id", "source_fingerprint"]))
     found = {
-        place: (group, keep)
-        for place, group, keep in material.work.rows(
-            'SELECT place, d."group", d.keep FROM points JOIN dedup AS d USING (id, source_fingerprint)'
+        id_: (group, keep)
+        for id_, group, keep in material.work.rows(
+            'SELECT id, d."group", d.keep FROM points JOIN dedup AS d USING (id, source_fingerprint)'
         )
     }
-    known = [found.get(place, (None, None)) for place in rows["place"].to_pylist()]
+    known = [found.get(id_, (None, None)) for id_ in rows["id"].to_pylist()]
     groups = {name: number for number, name in enumerate(sorted({one for one, _ in known if one is not None}), 1)}
     states = [_NONE if keep is None else 2 if not keep else 0 if group is None else 1 for group, keep in known]
     names: list[Phrase | str] = [say("map.alone"), say("map.kept"), say("map.dropped")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.report.duplicates.groups import ReportedGroup, ordered, prepare, read_groups
+from pipeline.report.duplicates.groups import MOST_OF_A_GROUP, GroupOrder, ReportedGroup, ordered, prepare, read_groups
 from pipeline.report.material import Material
 
 _GROUPS, _PER_GROUP = 4, 8
@@ -52,6 +52,11 @@ def duplicates(material: Material) -> DuplicatesSection | None:
         listed=int(material.one("SELECT count(DISTINCT key) FROM dropped")[0]),
         largest=int(largest),
         rungs=[(str(rung), int(n)) for rung, n in rungs],
-        near=read_groups(material, ordered(material, "near", _GROUPS * _PER_GROUP)[:_GROUPS], _PER_GROUP),
-        large=read_groups(material, ordered(material, "size", _GROUPS * _PER_GROUP)[:_GROUPS], _PER_GROUP),
+        near=_first(material, "near"),
+        large=_first(material, "size"),
     )
+
+
+def _first(material: Material, order: GroupOrder) -> list[ReportedGroup]:
+    keys = ordered(material, order, _GROUPS * MOST_OF_A_GROUP)[:_GROUPS]
+    return read_groups(material, keys, _PER_GROUP)

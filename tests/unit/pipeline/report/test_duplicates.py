@@ -16,6 +16,7 @@ from pipeline.dataset.layout import dedup_uri
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.phases import ignore
 from pipeline.report.material import Material
+from pipeline.report.sections.duplicates import duplicates
 from pipeline.report.write import WrittenReport, write_report
 from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
 from tests.fixtures.pages import Page
@@ -42,7 +43,7 @@ def add_rows(dataset: Dataset, shard: int, count: int) -> pa.Table:
     return rows
 
 
-def deduplicated(dataset: Dataset) -> set[tuple[str, str]]:
+def deduplicated(dataset: Dataset, hashed: str = "phash") -> set[tuple[str, str]]:
     """Write a table of duplicates; returns pairs of a kept row and one that was dropped for it."""
     with Material(dataset.uri, ignore) as material:
         states = dict(material.work.rows("SELECT id, source_fingerprint FROM facts"))
@@ -54,7 +55,7 @@ def deduplicated(dataset: Dataset) -> set[tuple[str, str]]:
     rows: list[dict[str, Any]] = []
     for at, id_ in enumerate(ids):
         of = "there" if id_ == ids[-1] else kept.get(id_)
-        rung = None if of is None else ("phash", "image", "bytes")[at % 3]
+        rung = None if of is None else (hashed, "image", "bytes")[at % 3]
         rows.append(
             {
                 "id": id_,
@@ -64,8 +65,8 @@ def deduplicated(dataset: Dataset) -> set[tuple[str, str]]:
                 "rung": rung,
                 "duplicate_of": of,
                 "duplicate_in": "s3://other" if of == "there" else None,
-                "cosine": None if rung in (None, "phash") else 0.99 if rung == "image" else 1.0,
-                "bits": 2 if rung == "phash" else None,
+                "cosine": None if rung in (None, hashed) else 0.99 if rung == "image" else 1.0,
+                "bits": 2 if rung == hashed else None,
                 "keep": not of,
             }
         )
@@ -127,6 +128,26 @@ def test_what_is_not_on_the_pages_is_counted_and_pages_that_are_left_over_are_de
     assert [len(some) for some in pages.values()] == [1, 1]
     assert "--drops 130" in report.texts["duplicates"]
     assert "31 further groups with 31 dropped rows are not on these pages" in report.texts["duplicates"]
+
+
+def test_groups_on_the_pages_of_either_order_are_counted_once(dataset: Dataset) -> None:
+    deduplicated(dataset)
+    report, _, _ = written(dataset, drops=70)  # the crowd and ten pairs in each order, three of them in both
+    assert "18 groups with 116 dropped rows on pages" in report.texts["duplicates"]
+    assert "14 further groups with 14 dropped rows are not on these pages" in report.texts["duplicates"]
+
+
+@pytest.mark.parametrize(("hashed", "margin"), [("phash", 1 / 64), ("mirrored", 4 / 64)])
+def test_the_report_shows_some_groups_whatever_their_size_and_how_near_they_are(
+    dataset: Dataset, hashed: str, margin: float
+) -> None:
+    deduplicated(dataset, hashed)
+    with Material(dataset.uri, ignore) as material:
+        section = duplicates(material)
+        margins = dict(material.work.rows("SELECT DISTINCT rung, round(margin, 6) FROM dropped"))
+    assert section
+    assert [[one.size for one in some] for some in (section.large, section.near)] == [[100, 2, 2, 2]] * 2
+    assert margins == {hashed: round(margin, 6), "image": 0.005, "bytes": 1}
 
 
 def test_one_picture_stands_for_a_group_in_every_wall(dataset: Dataset) -> None:

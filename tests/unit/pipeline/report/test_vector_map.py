@@ -25,8 +25,11 @@ GROUPS = pa.schema(
 )
 
 
-def mapped(out: Path, **changes: bool) -> MapSection | None:
-    """The map of rows on two dates with a vendor, an even or odd number, and duplicates of the first row."""
+def mapped(out: Path, compared: int = ROWS, **changes: bool) -> MapSection | None:
+    """The map of rows on two dates with a vendor, an even or odd number, and duplicates of the first row.
+
+    The table of duplicates has the `compared` first rows.
+    """
     extra = pa.schema([("vendor", pa.string()), ("odd", pa.bool_()), ("sku", pa.int64())])
     dataset = Dataset.open_or_create(str(out), an_identity(extra=extra, **changes))
     table = embedded_rows(some_records(ROWS), an_identity(**changes))
@@ -48,7 +51,7 @@ def mapped(out: Path, **changes: bool) -> MapSection | None:
         "rung": [None] * ROWS,
         "keep": [n == 0 or n >= 3 for n in range(ROWS)],
     }
-    write_table(dedup_uri(dataset.uri), GROUPS, [pa.table(groups, schema=GROUPS)], {})
+    write_table(dedup_uri(dataset.uri), GROUPS, [pa.table(groups, schema=GROUPS)[:compared]], {})
     with Material(dataset.uri, lambda *_: None) as material:
         return vector_map(material, column_profiles(material).columns)
 
@@ -77,6 +80,15 @@ def test_points_have_places_ids_and_colours(tmp_path: Path) -> None:
     assert decoded(vendor["values"])[5] == 255
     assert [odd["groups"][place][0] for place in decoded(odd["values"])[:2]] == ["false", "true"]
     assert 0 < found.kept[1] <= found.kept[0] <= 1
+
+
+def test_nothing_is_coloured_by_a_stale_table_of_duplicates(tmp_path: Path) -> None:
+    found = mapped(tmp_path / "out", ROWS - 1)
+    assert found
+    assert [str(getattr(one.label, "key", one.label)) for one in found.colours][:2] == [
+        "map.by_similarity",
+        "map.by_date",
+    ]
 
 
 def test_ids_are_bounded_and_pictures_are_some_of_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
