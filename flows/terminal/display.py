@@ -5,6 +5,7 @@ In: each `Progress` that the driver reports. A display is a context manager with
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -44,10 +45,15 @@ class Display(Protocol):
 
 
 class Silent(AbstractContextManager["Silent"]):
-    """Shows nothing (`--quiet`)."""
+    """Shows nothing (`--quiet`), and no warnings of the log either."""
+
+    def __enter__(self) -> Silent:
+        self._before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        return self
 
     def __exit__(self, *exc: object) -> None:
-        """Nothing to undo."""
+        logging.disable(self._before)
 
     def update(self, progress: Progress) -> None:
         """Show nothing."""

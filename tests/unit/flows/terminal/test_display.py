@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from flows.terminal.display import LogLines, line, panel
+from flows.terminal.display import LogLines, choose, line, panel
 from flows.terminal.json_lines import JsonLines
 from pipeline.jobs.progress import Progress, StageProgress
 from pipeline.stats import Stats
@@ -133,3 +134,12 @@ print("after")
     assert json.loads(summary) == {"event": "summary", "text": "红苹果"}
     for text in ("printed by a library", "written by C code", "printed by a child"):
         assert text in done.stderr
+
+
+def test_a_quiet_command_shows_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("pipeline.images")
+    with choose(quiet=True):
+        logger.warning("slower")
+        logger.error("broken")
+    logger.warning("after")
+    assert caplog.messages == ["broken", "after"]
