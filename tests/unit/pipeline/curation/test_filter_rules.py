@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import ConfigError, UsageError
 from pipeline.phases import ignore
 from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
+from tests.fixtures.places import ROOT
 
 ROWS = 20
 #: Takes some tenths of a second.
@@ -146,3 +148,11 @@ def test_a_file_without_ids_is_refused(out: str, tmp_path: Path, content: bytes)
     (tmp_path / "ids").write_bytes(content)
     with pytest.raises(ConfigError, match=r"--ids .*one id in each line"):
         kept(out, ids=str(tmp_path / "ids"))
+
+
+@pytest.mark.parametrize("first", ["x,id", "id", "x\tid,y", '"id', " x"])
+def test_a_page_writes_ids_as_csv_that_would_be_misread_as_text(first: str) -> None:
+    script = (ROOT / "pipeline" / "report" / "templates" / "scripts" / "map.js").read_text()
+    [odd] = re.findall(r"return /(.+)/\.test\(id\)", script)
+    assert re.search(odd, first)
+    assert not re.search(odd, "商品/1234.jpg")
