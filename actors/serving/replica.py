@@ -52,8 +52,13 @@ class Replica:
         return self._app
 
     def check_health(self) -> None:
-        """Raise an error if the device is lost; Serve then replaces the replica."""
-        if self._app.state.server.embedding.is_lost:
+        """Raise an error if the device is lost; Serve then replaces the replica.
+
+        Serve asks every ten seconds, so the gauges are set here: nobody reads `/metrics` of a replica.
+        """
+        server = self._app.state.server
+        server.embedding.report(server.desk.metrics)
+        if server.embedding.is_lost:
             raise DeviceLostError("the device of this replica stopped computing")
 
 

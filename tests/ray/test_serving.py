@@ -20,6 +20,7 @@ from actors.serving import replica
 from pipeline.errors import ConfigError
 from pipeline.serving.access.keys import VARIABLE, digest
 from tests.fixtures.places import ROOT
+from tests.fixtures.serving import FakeEncoder, an_app
 
 KEY = "hc_test"
 MAIN = (sys.executable, "-m", "tests.fixtures.toy_serve")
@@ -99,3 +100,15 @@ def test_wrong_arguments_fail_where_the_application_is_deployed(
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(ConfigError, match=message):
         replica.application(arguments)
+
+
+def test_a_replica_that_is_asked_for_its_health_sets_the_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = an_app(FakeEncoder(batch_size=4))
+    monkeypatch.setattr(replica, "loaded_application", lambda *_: app)
+    monkeypatch.setattr(replica, "_cores", lambda: 1.0)
+    one = replica.Replica({"access": {"no_auth": True}})
+    one.__serve_build_asgi_app__()
+    one.check_health()
+    sent = app.state.server.desk.metrics
+    assert sent.most_rows.values == {("image",): 4, ("text",): 16}
+    assert sent.most_rows.mirror is not None
