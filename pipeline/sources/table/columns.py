@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -186,7 +187,10 @@ def _named(name: str | None, kinds: _Kinds, option: str, uri: str) -> str | None
     alike = [known for known in kinds if _plain(known) == _plain(name)]
     if len(alike) == 1:
         return alike[0]
-    raise SourceError(f"{uri} has no column {name}; it has {', '.join(kinds)}. Correct {option}.")
+    by_plain = {_plain(known): known for known in kinds}
+    near = get_close_matches(_plain(name), by_plain, n=1)
+    maybe = f"Did you mean {by_plain[near[0]]}? " if near else ""
+    raise SourceError(f"{uri} has no column {name}; it has {', '.join(kinds)}. {maybe}Correct {option}.")
 
 
 def _first(names: Iterable[str], kinds: _Kinds, fits: _Fits) -> str | None:

@@ -118,6 +118,7 @@ def test_wrong_columns_are_refused_with_the_reason(tmp_path: Path) -> None:
     assert error("c.csv", image_column="image") == (
         f"{path} has no column image; it has sku, pic, name, id. Correct --image-column."
     )
+    assert error("c.csv", text_column="Name2").endswith("sku, pic, name, id. Did you mean name? Correct --text-column.")
     assert "no column for images and none for texts; it has x, y" in error("d.csv")
     assert "no column weight; it has sku, pic" in error("c.csv", text_column="name", extra_columns=("weight",))
     as_parquet({"image": [1.5], "text": ["a"]}, tmp_path / "e.parquet")
