@@ -59,7 +59,7 @@ class Judge:
         self.columns = FilterColumns.of(dataset)
         if ids is not None:
             self.columns.by_name[LISTED] = FilterColumn(LISTED, "", LISTED, pa.bool_())
-        self._checker = Checker(self._locked, self.columns)
+        self._checker = Checker(self._locked, self.columns, limit_s)
         self.total = 0
 
     def __enter__(self) -> Judge:

@@ -26,6 +26,14 @@ DECIMALS = 6
 TIE = 2 * 10.0**-DECIMALS
 
 
+class NoSuchRowError(UsageError):
+    """A query names the row `id`, which the dataset does not have, or not with such a vector."""
+
+    def __init__(self, message: str, id_: str) -> None:
+        super().__init__(message)
+        self.id = id_
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A row that was found.
@@ -148,18 +156,18 @@ def search_selected(
 
 
 def vectors_of(out: str, ids: Sequence[str], vector: str = IMAGE) -> Vectors:
-    """The (N, D) stored vectors of the rows `ids`, in that order. Raises UsageError for an id without a vector."""
+    """The (N, D) stored vectors of the rows `ids`, in that order. Raises NoSuchRowError."""
     dataset = Dataset.open(out)
     require_vectors(dataset, vector)
     with Workspace() as work:
-        current = CurrentRows(dataset, work)
+        current = CurrentRows(dataset, work, ids)
         found: dict[str, Vectors] = {}
         for table in current.read(["id", vector], current.named(ids)):
             table = table.filter(table[vector].is_valid())
             found |= dict(zip(table["id"].to_pylist(), matrix(table[vector]), strict=True))
     missing = [id_ for id_ in ids if id_ not in found]
     if missing:
-        raise UsageError(f"{out} has no current row {missing[0]!r} with {vector}: check the id.")
+        raise NoSuchRowError(f"{out} has no current row {missing[0]!r} with {vector}: check the id.", missing[0])
     return np.stack([found[id_] for id_ in ids])
 
 

@@ -37,6 +37,10 @@ SELECT {_KEYS}, "group", size FROM found LEFT JOIN sizes USING ("group")
 """
 
 
+class NoGroupsError(UsageError):
+    """There is no table of duplicates that covers every row."""
+
+
 class DuplicateGroups:
     """The groups of a dataset, usable in the block of `duplicate_groups`."""
 
@@ -71,10 +75,10 @@ class DuplicateGroups:
 
 @contextmanager
 def duplicate_groups(dataset: Dataset) -> Iterator[DuplicateGroups]:
-    """Open the groups of `dataset`. Raises UsageError if there is no table of duplicates, or if it is stale."""
+    """Open the groups of `dataset`. Raises NoGroupsError if there is no table of duplicates, or if it is stale."""
     uri, cure = layout.dedup_uri(dataset.uri), f"run `hanclip dedup {dataset.uri}` first, or leave out --one-per-group"
     if not storage.exists(uri):
-        raise UsageError(f"The dataset at {dataset.uri} has no table of duplicates: {cure}.")
+        raise NoGroupsError(f"The dataset at {dataset.uri} has no table of duplicates: {cure}.")
     filesystem, path = storage.arrow_filesystem(uri)
     with Workspace() as work:
         current = CurrentRows(dataset, work)
@@ -84,7 +88,7 @@ def duplicate_groups(dataset: Dataset) -> Iterator[DuplicateGroups]:
             raise RunError(f"{uri} cannot be read ({error}): {cure}.") from error
         [(lost,)] = work.rows(f"SELECT count(*) FROM rows ANTI JOIN duplicates USING ({_KEYS})")
         if lost:
-            raise UsageError(
+            raise NoGroupsError(
                 f"The table of duplicates is stale and lacks {lost:,} of the {current.count:,} rows: {cure}."
             )
         yield DuplicateGroups(work)

@@ -102,14 +102,19 @@ def combined(asked: AskedQuery, vectors: dict[SearchQuery, Vectors]) -> Vectors:
     """
     if asked.kind != "combined":
         return vectors[asked.parts[0]]
-    found = np.mean([vectors[part] for part in asked.parts], axis=0)
-    if asked.without:
-        found = found - np.mean([vectors[part] for part in asked.without], axis=0)
-    length = float(np.linalg.norm(found))
-    if length < _SHORTEST:
+    found = direction([vectors[part] for part in asked.parts], [vectors[part] for part in asked.without])
+    if found is None:
         raise UsageError(f"{asked.value}: these queries cancel each other out. Leave out one of them.")
-    unit: Vectors = (found / length).astype(np.float32)
-    return unit
+    return found
+
+
+def direction(parts: Sequence[Vectors], without: Sequence[Vectors]) -> Vectors | None:
+    """The unit vector of the mean of `parts` less that of `without`, all (D,); None if nothing is left of it."""
+    found = np.mean(parts, axis=0)
+    if without:
+        found = found - np.mean(without, axis=0)
+    length = float(np.linalg.norm(found))
+    return None if length < _SHORTEST else (found / length).astype(np.float32)
 
 
 def read_image(address: str, cure: str = "check its name.") -> bytes:

@@ -25,14 +25,9 @@ class SearchQuery(Options):
         return value
 
 
-class SearchRequest(Options):
-    """Queries, and which of their nearest rows are wanted."""
+class WantedRows(Options):
+    """Which of the rows near a vector are wanted."""
 
-    queries: tuple[SearchQuery, ...] = Field(min_length=1, description="What to search for.")
-    without: tuple[SearchQuery, ...] = Field(
-        default=(), description="What the rows must not be like: the mean of these vectors is subtracted."
-    )
-    combine: bool = Field(default=False, description="Search once for all queries together: the mean of their vectors.")
     searched: Side | None = Field(
         default=None, description="Which vectors to search: images or texts. If not given: images if there are any."
     )
@@ -57,3 +52,13 @@ class SearchRequest(Options):
         if "time_limit_s" in self.model_fields_set and self.where is None:
             raise ValueError("--time-limit-s is about a condition: give --where, or leave it out")
         return self
+
+
+class SearchRequest(WantedRows):
+    """Queries, and which of their nearest rows are wanted."""
+
+    queries: tuple[SearchQuery, ...] = Field(min_length=1, description="What to search for.")
+    without: tuple[SearchQuery, ...] = Field(
+        default=(), description="What the rows must not be like: the mean of these vectors is subtracted."
+    )
+    combine: bool = Field(default=False, description="Search once for all queries together: the mean of their vectors.")

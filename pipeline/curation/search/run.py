@@ -23,7 +23,7 @@ from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.search.exact import SearchResult, search, search_selected
 from pipeline.curation.search.groups import duplicate_groups
 from pipeline.curation.search.queries import AskedQuery, QueryEncoder, asked_for, combined
-from pipeline.curation.search.request import SearchRequest
+from pipeline.curation.search.request import SearchRequest, WantedRows
 from pipeline.curation.search.sides import SEARCHED, side_of
 from pipeline.curation.vectors import KEY, Vectors
 from pipeline.dataset.dataset import Dataset
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Finds so many nearest rows of each query.
 _Search = Callable[[int], SearchResult]
+#: Compares queries with every row of a column: (queries, top, ids to leave out for each) -> the nearest rows.
+SearchAll = Callable[[Vectors, int, list[frozenset[str]]], SearchResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,49 +89,74 @@ def search_dataset(
     queries = np.stack([combined(one, vectors) for one in asked])
     on_phase("Searching", 0, None)
     began_s = time.perf_counter()
-    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked])
+    find = partial(_search_all, dataset.uri, vector, request.exact)
+    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked], find)
     return SearchAnswer(dataset.uri, side, tuple(asked), result, time.perf_counter() - began_s)
 
 
 def search_vectors(
-    dataset: Dataset, request: SearchRequest, queries: Vectors, vector: str, exclude: list[frozenset[str]]
+    dataset: Dataset,
+    wanted: WantedRows,
+    queries: Vectors,
+    vector: str,
+    exclude: list[frozenset[str]],
+    search_all: SearchAll,
 ) -> SearchResult:
-    """The hits of the (Q, D) unit vectors `queries`; those of each leave out the ids in `exclude`."""
-    with _searching(dataset, request, queries, vector, exclude) as find:
-        if request.one_per_group:
+    """The hits of the (Q, D) unit vectors `queries`; those of each leave out the ids in `exclude`.
+
+    Args:
+        dataset: the dataset.
+        wanted: which rows.
+        queries: of norm 1.
+        vector: column to search.
+        exclude: ids for each query.
+        search_all: searches every row, for requests without a condition.
+
+    Raises:
+        NoGroupsError: the table of duplicates is missing or stale.
+        UsageError: the condition is wrong.
+        StorageError, RunError: something cannot be read.
+    """
+    with _searching(dataset, wanted, queries, vector, exclude, search_all) as find:
+        if wanted.one_per_group:
             with duplicate_groups(dataset) as groups:
-                found = groups.best(find, request.top)
+                found = groups.best(find, wanted.top)
         else:
-            found = find(request.top)
-    if request.min_similarity is None:
+            found = find(wanted.top)
+    if wanted.min_similarity is None:
         return found
-    least = request.min_similarity
+    least = wanted.min_similarity
     return replace(found, hits=[[hit for hit in hits if hit.similarity >= least] for hits in found.hits])
 
 
 @contextmanager
 def _searching(
-    dataset: Dataset, request: SearchRequest, queries: Vectors, vector: str, exclude: list[frozenset[str]]
+    dataset: Dataset,
+    wanted: WantedRows,
+    queries: Vectors,
+    vector: str,
+    exclude: list[frozenset[str]],
+    search_all: SearchAll,
 ) -> Iterator[_Search]:
-    """Gives a search of the rows that meet the condition of the request."""
-    if request.where is None:
-        yield lambda top: _search_all(dataset, request, queries, top, vector, exclude)
+    """Gives a search of the rows that meet the condition."""
+    if wanted.where is None:
+        yield lambda top: search_all(queries, top, exclude)
         return
-    rule = FilterRule(WHERE, request.where)
-    with filtering(dataset.uri, [rule], None, ignore, limit_s=request.time_limit_s) as (_, work):
+    rule = FilterRule(WHERE, wanted.where)
+    with filtering(dataset.uri, [rule], None, ignore, limit_s=wanted.time_limit_s) as (_, work):
         keys = work.path("matching.parquet")
         work.copy(f"SELECT {', '.join(KEY)} FROM judged WHERE {FAILED} = 0", keys)
         yield lambda top: search_selected(dataset, keys, queries, top, vector, exclude)
 
 
 def _search_all(
-    dataset: Dataset, request: SearchRequest, queries: Vectors, top: int, vector: str, exclude: list[frozenset[str]]
+    out: str, vector: str, exact: bool, queries: Vectors, top: int, exclude: list[frozenset[str]]
 ) -> SearchResult:
-    if not request.exact:
+    if not exact:
         try:
             from pipeline.curation.search.with_index import find
         except ModuleNotFoundError:  # faiss is in the extra `curate`, and only an index needs it
             pass
         else:
-            return find(dataset.uri, queries, top, vector, exclude)
-    return search(dataset.uri, queries, top, vector, exclude)
+            return find(out, queries, top, vector, exclude)
+    return search(out, queries, top, vector, exclude)

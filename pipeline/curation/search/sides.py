@@ -15,9 +15,14 @@ from pipeline.vocabulary import Side
 SEARCHED: dict[Side, str] = {"images": IMAGE, "texts": TEXT}
 
 
+def sides_of(dataset: Dataset) -> list[Side]:
+    """The sides that have vectors."""
+    return [side for side, vector in SEARCHED.items() if vector in dataset.identity.vector_columns]
+
+
 def side_of(dataset: Dataset, wanted: Side | None) -> Side:
     """The side to search. Raises UsageError if the dataset has no vectors on the one that was named."""
-    sides = [side for side, vector in SEARCHED.items() if vector in dataset.identity.vector_columns]
+    sides = sides_of(dataset)
     if wanted and wanted not in sides:
         raise UsageError(
             f"--in {wanted}: the records of the dataset at {dataset.uri} had no {wanted}. It has {sides[0]}: write "

@@ -7,8 +7,9 @@ many of either, every row is compared instead and a note suggests a new index.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from pipeline.scratch.workspace import Workspace
 #: Hits beyond those requested, so that all rows that tie are among them; and the limit of such hits.
 _SPARE, _MOST_WANTED = 32, 8192
 #: With more rows than this that are no longer current, or were added since, an exact search is better.
-_MOST_STALE, _MOST_ADDED = 4096, 200_000
+_MOST_STALE, MOST_ADDED = 4096, 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,44 @@ class _Changes:
 
     stale: frozenset[tuple[str, str]]
     added: list[tuple[pa.Table, Vectors]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """An index in memory with what changed since it was built: one state of a dataset, for any number of searches.
+
+    Attributes:
+        dataset: the dataset.
+        facts: the index.
+        index: faiss's.
+        changes: since it was built.
+    """
+
+    dataset: Dataset
+    facts: IndexFacts
+    index: Any
+    changes: _Changes
+    _turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    def search(self, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()) -> SearchResult:
+        """Like `exact.search`; may be called by several threads. Raises NotFoundError, RunError: the index is gone."""
+        facts, stale, hits = self.facts, self.changes.stale, TopHits(queries, top, exclude)
+        with self._turn:  # the effort is a property of the index
+            similarities, found = _nearest(self.index, facts, queries, hits.needed + len(stale))
+        _merge(hits, map_uri(self.dataset.uri, facts), similarities, found, stale)
+        for rows, vectors in self.changes.added:
+            hits.add(rows, vectors)
+        newer = "row is" if hits.rows == 1 else "rows are"
+        cure = f"run `{index_command(self.dataset, facts.vector)}`"
+        notes = (f"{hits.rows:,} {newer} not in the index yet: {cure}",) if hits.rows else ()
+        covered = facts.rows - len(stale)
+        return SearchResult(hits.hits, covered + hits.rows, covered, notes)
+
+
+def open_index(dataset: Dataset, facts: IndexFacts) -> OpenIndex | None:
+    """Load an index; None if it is too old to use. Raises StorageError, RunError."""
+    changes = _Changes(frozenset(), []) if facts.state == state_of(dataset) else _changes(dataset, facts)
+    return None if changes is None else OpenIndex(dataset, facts, load(dataset.uri, facts), changes)
 
 
 def find(
@@ -72,28 +111,14 @@ def search_index(
     facts = read_facts(dataset.uri, vector)
     while facts is not None:
         try:
-            return _search(dataset, facts, TopHits(queries, top, exclude), queries)
+            opened = open_index(dataset, facts)
+            return None if opened is None else opened.search(queries, top, exclude)
         except (NotFoundError, RunError):
             now = read_facts(dataset.uri, vector)
             if now == facts:
                 raise
             facts = now  # The index was replaced in the meantime, and its files were deleted.
     return None
-
-
-def _search(dataset: Dataset, facts: IndexFacts, hits: TopHits, queries: Vectors) -> SearchResult | None:
-    changes = _Changes(frozenset(), []) if facts.state == state_of(dataset) else _changes(dataset, facts)
-    if changes is None:
-        return None
-    similarities, found = _nearest(load(dataset.uri, facts), facts, queries, hits.needed + len(changes.stale))
-    _merge(hits, map_uri(dataset.uri, facts), similarities, found, changes.stale)
-    for rows, vectors in changes.added:
-        hits.add(rows, vectors)
-    newer = "row is" if hits.rows == 1 else "rows are"
-    cure = f"run `{index_command(dataset, facts.vector)}`"
-    notes = (f"{hits.rows:,} {newer} not in the index yet: {cure}",) if hits.rows else ()
-    covered = facts.rows - len(changes.stale)
-    return SearchResult(hits.hits, covered + hits.rows, covered, notes)
 
 
 def _nearest(index: Any, facts: IndexFacts, queries: Vectors, needed: int) -> tuple[Vectors, Any]:
@@ -140,7 +165,7 @@ def _changes(dataset: Dataset, facts: IndexFacts) -> _Changes | None:
         stale = work.rows(f"SELECT {keys} FROM indexed ANTI JOIN rows USING ({keys}) LIMIT {_MOST_STALE + 1}")
         added = f"SELECT place FROM rows ANTI JOIN indexed USING ({keys})"
         [(rows_added,)] = work.rows(f"SELECT count(*) FROM ({added})")
-        if len(stale) > min(_MOST_STALE, facts.rows // 2) or rows_added > _MOST_ADDED:
+        if len(stale) > min(_MOST_STALE, facts.rows // 2) or rows_added > MOST_ADDED:
             return None
         return _Changes(frozenset(stale), list(_with_vectors(current, dataset, facts.vector, added)))
 
