@@ -28,7 +28,7 @@ _ADDRESS: JsonDict = {"pattern": WITHOUT_CREDENTIALS}
 _ADDRESSES: JsonDict = {"items": {"type": "string", **_ADDRESS}}
 _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CREDENTIALS}}
 
-_PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))
+PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))  # no password, no signature
 _WITHOUT_SECRETS = AfterValidator(lambda lines: tuple(header_lines(lines)))
 _SIGNALS = AfterValidator(lambda names: names and signals_of(names))
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
@@ -48,7 +48,7 @@ class SourceConfig(_Section):
     format: Literal["auto", SourceKind] = Field(
         default="auto", description="How to read the source; auto looks at what it finds."
     )
-    inventory: Annotated[str | None, _PLAIN] = Field(
+    inventory: Annotated[str | None, PLAIN] = Field(
         default=None, description="List a bucket from this S3 Inventory: its manifest.json, or the folder of several."
     )
     split: str | None = Field(
@@ -151,7 +151,7 @@ class ImageConfig(_Section):
 class ModelConfig(_Section):
     """Which model, and how it computes."""
 
-    name: Annotated[str, _PLAIN] = Field(
+    name: Annotated[str, PLAIN] = Field(
         default=DEFAULT_MODEL,
         description="Name (vit-b-16, rn50, ...), hub id, folder, weights file, URL, modelscope:ORG/NAME, or 'demo'.",
         json_schema_extra=_ADDRESS,
@@ -183,7 +183,7 @@ class ModelConfig(_Section):
 class OutputConfig(_Section):
     """What is written, and where to."""
 
-    uri: Annotated[str, _PLAIN] = Field(
+    uri: Annotated[str, PLAIN] = Field(
         default="", description="Folder of the output dataset; local path or URL.", json_schema_extra=_ADDRESS
     )
     embedding_dtype: Literal["float32", "float16"] = Field(default="float32", description="Element type of vectors.")
@@ -202,7 +202,7 @@ class OutputConfig(_Section):
 class ClusterConfig(_Section):
     """Which Ray cluster, and how many actors on it."""
 
-    address: Annotated[str | None, _PLAIN] = Field(
+    address: Annotated[str | None, PLAIN] = Field(
         default=None, description="Address of a Ray cluster; a local one starts if not given."
     )
     decoders: AutoOrNumber = Field(default="auto", description="CPU actors that read and decode; auto follows the run.")

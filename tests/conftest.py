@@ -171,11 +171,11 @@ def demo_dataset(demo_run: Demo) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """`hanclip serve` with the demo model, for all tests of its clients."""
+def served(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Iterator[Any]:
+    """`hanclip serve` with the demo dataset and its model, for all tests of its clients."""
     from tests.fixtures.serving import serving  # FastAPI, which few test processes need
 
-    with serving(tmp_path_factory.mktemp("served"), "--model", "demo") as server:
+    with serving(tmp_path_factory.mktemp("served"), "--dataset", str(demo_dataset)) as server:
         yield server
 
 

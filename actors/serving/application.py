@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from actors.machine.limits import visible_gpus
+from pipeline.dataset.dataset import Dataset
+from pipeline.extras import require
 from pipeline.serving.access.gate import Gate
-from pipeline.serving.app import Application, create_app
+from pipeline.serving.app import Application, MakeRouter, create_app
 from pipeline.serving.loading import load
-from pipeline.serving.settings import ServedModel, ServeSettings, ThreadCounts
+from pipeline.serving.settings import SearchSettings, ServedModel, ServeSettings, ThreadCounts
 
 
 def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> Application:
@@ -21,12 +24,32 @@ def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> App
 
     Raises:
         ModelError: the model cannot be loaded.
+        IdentityError: there is no such dataset, or another model made it.
+        UsageError, StorageError, RunError: the dataset cannot be searched.
     """
     # Idle threads of a forward pass would spin and take the cores of decoding. Torch reads it when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     decoding, computing = divided(settings.threads, settings.model, cores)
-    encoder, card = load(settings.model, settings.limits, computing)
-    return create_app(encoder, card, settings, gate, decoding)
+    out = settings.search.dataset
+    dataset = None if out is None else Dataset.open(out)
+    more = () if dataset is None else (searching(dataset, settings.search),)
+    encoder, card = load(settings.model, settings.limits, computing, dataset)
+    return create_app(encoder, card, settings, gate, decoding, more)
+
+
+def searching(dataset: Dataset, settings: SearchSettings) -> MakeRouter:
+    """The route for searches of a dataset.
+
+    Raises:
+        UsageError: the dataset is too large to be searched without an index, or the extra `curate` is missing.
+        StorageError, RunError: it cannot be read.
+    """
+    require("curate")
+    # faiss, which servers without a dataset do not need
+    from pipeline.serving.routes.search import router
+    from pipeline.serving.search.searching import Searching
+
+    return partial(router, Searching.of(dataset, settings), settings)
 
 
 def divided(threads: ThreadCounts, model: ServedModel, cores: float) -> tuple[int, int]:

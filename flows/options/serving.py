@@ -18,6 +18,7 @@ SERVE: ModelOptions[ServeSettings] = ModelOptions(
         "model": "Model",
         "network": "Network",
         "access": "Access",
+        "search": "Search",
         "images": "Images by URL",
         "limits": "Limits",
         "threads": "Threads",
@@ -25,6 +26,7 @@ SERVE: ModelOptions[ServeSettings] = ModelOptions(
     metavars={
         **METAVARS,
         "access.api_keys": "FILE",
+        "search.dataset": "OUT",
         "images.allowed_image_hosts": "HOST",
         "threads.decode_threads": "auto|N",
         "threads.model_threads": "auto|N",

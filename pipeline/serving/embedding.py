@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: Images of one request that are fetched at once, so that one request cannot take all threads.
 _FETCHES = 8
+#: Searches at once. An index uses several cores for one; a condition may wait for the disk.
+_SEARCHES = 4
 #: Images with more pixels wait until memory for them is free. Of smaller ones each thread has one.
 _SMALL_PIXELS = 4_000_000
 
@@ -55,15 +57,16 @@ Result = Embedded | ApiError
 
 
 class ThreadPools:
-    """The threads of a server: one for the model, and some for decoding."""
+    """The threads of a server: one for the model, some for decoding, and some for searches."""
 
     def __init__(self, decoding: int) -> None:
         self.model = ThreadPoolExecutor(1, thread_name_prefix="hanclip-model")
         self.decoding = ThreadPoolExecutor(decoding, thread_name_prefix="hanclip-decode")
+        self.searching = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="hanclip-search")
 
     def close(self) -> None:
         """End them without waiting for what they do."""
-        for pool in (self.model, self.decoding):
+        for pool in (self.model, self.decoding, self.searching):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

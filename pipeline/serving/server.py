@@ -70,13 +70,24 @@ class Server:
             parse: makes what `work` takes out of the body; called in a thread.
             work: makes plain values, the answer, out of it; cancelled if the client leaves.
         """
+        asked = await Intake(self.desk, self.threads.decoding).read(request, kind, self._checked(parse))
+        return await self._answered(request, asked, work)
 
-        def named(body: B) -> A:
+    async def answer_body(
+        self, request: Request, body: B, parse: Callable[[B], A], work: Callable[[A], Awaitable[Any]]
+    ) -> Response:
+        """The same for a request without a body, whose fields make up `body`."""
+        return await self._answered(request, self._checked(parse)(body), work)
+
+    def _checked(self, parse: Callable[[B], A]) -> Callable[[B], A]:
+        def checked(body: B) -> A:
             if body.model is not None:
                 self.check_model(body.model)
             return parse(body)
 
-        asked = await Intake(self.desk, self.threads.decoding).read(request, kind, named)
+        return checked
+
+    async def _answered(self, request: Request, asked: A, work: Callable[[A], Awaitable[Any]]) -> Response:
         call: OpenCall = request.scope["hanclip"]
         call.items = len(asked.items)
         tree = await while_connected(request, work(asked))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from pipeline.config import ModelConfig
+from pipeline.config import PLAIN, ModelConfig
 from pipeline.validation import AutoOrNumber, Options
 from pipeline.vocabulary import Dtype, TextOverflow
 
@@ -65,6 +65,22 @@ class ImageUrls(Options):
     fetch_timeout_s: float = Field(default=10, gt=0, description="Deadline of fetching an image, redirects included.")
 
 
+class SearchSettings(Options):
+    """What is searched."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # a refused URL may carry a password
+
+    dataset: Annotated[str | None, PLAIN] = Field(
+        default=None,
+        description="Answer searches over the dataset OUT, with its model; local path or URL.",
+    )
+    time_limit_s: float = Field(
+        default=10, gt=0, description="A search ends with an error if evaluating its condition takes longer than this."
+    )
+    refresh_s: float = Field(default=30, ge=1, description="Look so often whether the dataset changed.")
+    max_queries: int = Field(default=64, ge=1, description="Queries of a search.")
+
+
 class RequestLimits(Options):
     """What a request may hold, and how much is in progress at once."""
 
@@ -112,6 +128,7 @@ class ServeSettings(Options):
     model: ServedModel = Field(default_factory=ServedModel)
     network: Network = Field(default_factory=Network)
     access: AccessSettings = Field(default_factory=AccessSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
     images: ImageUrls = Field(default_factory=ImageUrls)
     limits: RequestLimits = Field(default_factory=RequestLimits)
     threads: ThreadCounts = Field(default_factory=ThreadCounts)

@@ -63,6 +63,22 @@ def test_vectors_are_those_of_the_dataset(served: Served, client: openai.OpenAI,
             assert np.abs(np.array(found, np.float32) - expected).max() <= 1e-6
 
 
+def test_a_search_finds_what_the_command_finds(
+    hanclip: Run, served: Served, client: openai.OpenAI, demo_dataset: Path
+) -> None:
+    found: Any = client.post("/search", body={"query": "红色的心", "top": 20}, cast_to=object)
+    expected = hanclip("search", demo_dataset, "红色的心", "--top", "20")["queries"][0]["hits"]
+    assert [row["id"] for row in found["data"]] == [hit["id"] for hit in expected]
+    assert [row["similarity"] for row in found["data"]] == pytest.approx(
+        [hit["similarity"] for hit in expected], abs=2e-6
+    )
+    assert client.models.list().data[0].model_dump()["hanclip"]["dataset"]["column"] == ["images", "texts"]
+    message = hanclip("serve", "--dataset", demo_dataset, "--model", "demo", "--context-length", "30", code=2)[
+        "message"
+    ]
+    assert "--model" in message
+
+
 def test_the_openai_client_sees_models_errors_and_request_ids(client: openai.OpenAI) -> None:
     (model,) = client.models.list().data
     assert client.models.retrieve(model.id).model_dump()["hanclip"]["dim"] == 128

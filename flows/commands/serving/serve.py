@@ -28,6 +28,7 @@ def serve(settings: ServeSettings, as_json: bool) -> int:
     Raises:
         ConfigError: the keys are wrong or missing, or the port is taken.
         ModelError: the model cannot be loaded.
+        UsageError, StorageError, RunError: the dataset cannot be searched.
     """
     gate = gate_of(settings.access, settings.network.host)
     with listening(settings.network) as listener:

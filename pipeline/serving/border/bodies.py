@@ -59,7 +59,7 @@ class Intake:
         raw = await self._bytes(request)
 
         def parsed() -> T:
-            return parse(_shaped(kind, _tree(raw)))
+            return parse(shaped(kind, _tree(raw)))
 
         if len(raw) <= _SMALL_BYTES:
             return parsed()
@@ -118,7 +118,8 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _shaped(kind: type[B], tree: Any) -> B:
+def shaped(kind: type[B], tree: Any) -> B:
+    """The body that a tree of plain values makes. Raises ApiError."""
     if not isinstance(tree, dict):
         raise refused(
             ErrorCode.INVALID_REQUEST, "The body is not a JSON object. Send one, as /openapi.json describes it."

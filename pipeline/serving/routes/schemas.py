@@ -24,6 +24,11 @@ def _items(one: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
 
 
+def items_or(*others: dict[str, Any]) -> WithJsonSchema:
+    """The schema of a text, an image or one of `others`, or a list of them."""
+    return _items({"anyOf": [*_ANY_ITEM["anyOf"], *others]})
+
+
 #: An item or a list of them; plain strings are texts.
 AnyItems = Annotated[Any, _items(_ANY_ITEM)]
 #: The same; plain strings are addresses of images.

@@ -1,0 +1,1 @@
+"""Searches over a dataset that the server keeps open."""
