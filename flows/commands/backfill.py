@@ -26,6 +26,7 @@ from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.target import TargetConfig
 from flows.options.absolute import absolute
+from flows.terminal.display import Silent
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
 from pipeline.config import RunConfig
@@ -45,7 +46,8 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig, 
             lines.write("backfill", {**grid.to_json(), "exit_code": code})
         return _complain(grid, code)
     if quiet:
-        return _complain(*_run(config, request, target, Observer()))
+        with Silent():
+            return _complain(*_run(config, request, target, Observer()))
     console = Console(stderr=True)
     with display.LiveGrid(console) if console.is_terminal else display.GridLines(console) as screen:
         grid, code = _run(config, request, target, screen)
