@@ -90,5 +90,6 @@ def columns_of(dataset: Dataset, ids: Sequence[str], columns: Sequence[str]) -> 
     """Columns of the current rows with these ids, as JSON has values. Raises StorageError, RunError."""
     with Workspace() as work:
         current = CurrentRows(dataset, work, ids)
-        tables = current.read(["id", *columns], current.named(ids))
-        return {row["id"]: row for table in tables for row in json_rows(table.drop_columns(["place"]))}
+        names = ["id", *columns]
+        tables = current.read(names, current.named(ids))
+        return {row["id"]: row for table in tables for row in json_rows(table.select(names))}
