@@ -94,6 +94,8 @@ class KeyFile:
             return ()
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._path} is not a text file. Name a file of `hanclip keys add`.") from error
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror}. Make it a readable file.") from error
 
     def add(self, name: str, requests_per_s: float | None) -> str:
         """Make a key; returns it, which is the only time that it is known. Raises ConfigError."""
@@ -185,4 +187,5 @@ def _mark_of(path: Path | None) -> object:
         found = path.stat() if path else None
     except OSError:
         return None
-    return found and (found.st_mtime_ns, found.st_ino, found.st_size)
+    # The time of the last change of any kind: making a file readable leaves its time of modification as it was.
+    return found and (found.st_ctime_ns, found.st_ino, found.st_size)

@@ -68,7 +68,12 @@ def test_a_server_reads_a_changed_file_and_survives_a_damaged_one(
     assert ring.owner(again)
     path.write_text("nonsense")
     assert ring.owner(again)
-    assert len(problems) == 1
+    path.unlink()
+    path.mkdir()
+    assert ring.owner(again)
+    assert [name in str(problem) for name, problem in zip(("line 1", "cannot be read"), problems, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_rates_refill_and_say_when() -> None:
