@@ -1,6 +1,6 @@
 """Calls routes that read their requests themselves, without the search that FastAPI does for every request.
 
-Finding a route and resolving what it depends on is a third of the work of a small request here, and these routes depend
+Finding a route and resolving what it depends on is half of the work for a small request here, and these routes depend
 on nothing. FastAPI still describes them, and answers everything else: other methods, paths with names in them, and
 paths below a prefix.
 """
