@@ -51,6 +51,7 @@ GIVEN: dict[str, tuple[list[str], object]] = {
     "respect_robots_tag": (["--respect-robots-tag"], True),
     "max_pixels": (["--max-pixels", "10"], 10),
     "accept_truncated": (["--accept-truncated"], True),
+    "signals": (["--signals", "sharpness,entropy"], ("sharpness", "entropy")),
     "model": (["--model", "demo"], "demo"),
     "revision": (["--revision", "abc"], "abc"),
     "weights_sha256": (["--weights-sha256", "0" * 64], "0" * 64),

@@ -297,4 +297,4 @@ def test_captions_and_ids_are_printed_verbatim_with_control_characters_escaped(
     assert all(words in printed.out for words in (":cat:/[red]1", "[bold]:cat:[/bold] ␛[2J␛]0;x␇"))
     assert "\x1b[2J" not in printed.out
     assert "/:cat:[red].html" in printed.err
-    assert Page(tmp_path / ":cat:[red].html").cards["q1"][0]["text"] == hostile["text"][0]
+    assert Page(tmp_path / ":cat:[red].html").cards["q1"][0]["text"] == "[bold]:cat:[/bold] ␛[2J␛]0;x␇"

@@ -61,7 +61,7 @@ def test_the_counters_of_each_run_of_a_process_are_exported(tmp_path: Path) -> N
     uris = [pictures(tmp_path / "first", 20), pictures(tmp_path / "second", 5)]
     (tmp_path / "first" / "broken.jpg").write_text("no image")
     others = {"output": {"uri": str(tmp_path / "out")}, "model": {"name": "demo"}, "cluster": ONE_OF_EACH}
-    configs = [parse({"source": {"uris": [uri]}, **others}) for uri in uris]
+    configs = [parse({"source": {"uris": [uri], "id_prefix": f"{uri}/"}, **others}) for uri in uris]
     with Session(configs[0].cluster) as session:
         summary, second = [Run(config).embed(session) for config in configs]
     names = {"stage_records", "stage_seconds", "bytes", "records_embedded", "records_quarantined", "shards_committed"}

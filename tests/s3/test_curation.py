@@ -17,7 +17,7 @@ from tests.fixtures.servers.s3 import S3Server, client
 from tests.fixtures.tables import assert_tables_are_replaced
 
 RULES = ("--where", "keep and similarity >= 0.28 and image_width >= 60")
-OTHERWISE = ("_s", "seconds", "size_bytes", "state")
+OTHERWISE = ("_s", "seconds", "_bytes", "state")
 
 
 @pytest.fixture
