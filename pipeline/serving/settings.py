@@ -1,4 +1,4 @@
-"""The options of `hanclip serve`. ParsedItem here once and trusted inside."""
+"""The options of `hanclip serve`. Validated here once and trusted inside."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ class RequestLimits(Options):
 class ThreadCounts(Options):
     """How the cores are divided."""
 
-    decode_threads: AutoOrNumber = Field(
-        default="auto", description="ThreadCounts that parse requests and decode images."
-    )
+    decode_threads: AutoOrNumber = Field(default="auto", description="Threads that parse requests and decode images.")
     model_threads: AutoOrNumber = Field(default="auto", description="CPU threads of a forward pass.")
 
 
