@@ -3,13 +3,15 @@
 In: a listing, and a dataset that runs over other sources wrote to. Rows of one id are states of one record, so a record
 of a second source would silently replace that of the first. Sources whose addresses are the same, or differ only in
 digits, such as dates, are one source over time. A source is checked until a run of it is in the dataset.
+
+A whole catalog would also mark the ids of sources behind longer prefixes as gone, so it is refused beside them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from pipeline import config, storage
 from pipeline.config import RunConfig, SourceConfig
@@ -43,10 +45,11 @@ def check_other_sources(listing: Listing, work: Workspace, dataset: Dataset, run
         dataset: of earlier runs.
         run: the configuration of the run.
     """
-    if run.source.same_records:
-        return
-    others = list(_other_sources(dataset.uri, run.source))
-    if not others or not gather(dataset, work):
+    earlier = list(_earlier_sources(dataset.uri, run.source))
+    _check_prefixes(dataset.uri, run.source, earlier)
+    own = _places(run.source)
+    others = [] if any(own & _places(one) for one in earlier) else earlier
+    if run.source.same_records or not others or not gather(dataset, work):
         return
     [(rows,)] = work.rows("SELECT count(*) FROM outcomes")
     tables = {"outcomes": "id, source_fingerprint, place, kind", listing.name: "id, source_fingerprint"}
@@ -63,16 +66,30 @@ def check_other_sources(listing: Listing, work: Workspace, dataset: Dataset, run
         )
 
 
-def _other_sources(out: str, source: SourceConfig) -> Iterator[SourceConfig]:
-    """The sources of earlier runs; none if the source is among them."""
-    own = _places(source)
+def _earlier_sources(out: str, source: SourceConfig) -> list[SourceConfig]:
+    """The sources of earlier runs; none if the newest run is of this source, since that run was checked."""
     _, newest = log.newest(out)
-    if newest and (last := _source_of(out, newest.run_id)) and own & _places(last):
-        return
+    if newest and (last := _source_of(out, newest.run_id)) and _is_like(last, source):
+        return []
     found = storage.in_threads(lambda run_id: _source_of(out, run_id), list(layout.runs(out)), 16)
-    others = [one for one in found if one is not None]
-    if not any(own & _places(one) for one in others):
-        yield from others
+    return [one for one in found if one is not None]
+
+
+def _is_like(last: SourceConfig, source: SourceConfig) -> bool:
+    """Whether what was checked for `last` holds for `source`."""
+    return bool(_places(last) & _places(source)) and last.whole_catalog >= source.whole_catalog
+
+
+def _check_prefixes(out: str, source: SourceConfig, earlier: Iterable[SourceConfig]) -> None:
+    """Raise SourceError if a whole catalog has a prefix with which the longer prefix of another source begins."""
+    own = source.id_prefix or ""
+    inside = {one.id_prefix for one in earlier if one.id_prefix and one.id_prefix.startswith(own)} - {own}
+    if source.whole_catalog and inside:
+        raise SourceError(
+            f"--whole-catalog with {f'--id-prefix {own}' if own else 'no --id-prefix'} would mark the ids of other "
+            f"sources in {out} as gone, those behind {', '.join(sorted(map(str, inside)))}. Give each source a prefix "
+            "with which no other begins, or leave out --whole-catalog."
+        )
 
 
 def _source_of(out: str, run_id: str) -> SourceConfig | None:

@@ -81,3 +81,18 @@ def test_a_whole_catalog_with_a_prefix_says_nothing_about_other_sources(tmp_path
     embed(tmp_path, "market", {"1": "b", "2": "b"}, id_prefix="m/", whole_catalog=True)
     embed(tmp_path, "market", {"2": "b"}, id_prefix="m/", whole_catalog=True)
     assert kept(tmp_path) == ONE | {"m/2": "b"}
+
+
+def test_a_whole_catalog_is_refused_beside_sources_that_it_would_mark_as_gone(tmp_path: Path) -> None:
+    embed(tmp_path, "shop", ONE, whole_catalog=True)
+    embed(tmp_path, "market", {"1": "b"}, id_prefix="m/")
+    before = kept(tmp_path)
+    for name, prefix in (("shop", None), ("other", "m")):
+        with pytest.raises(SourceError, match="behind m/"):
+            embed(tmp_path, name, ONE, whole_catalog=True, id_prefix=prefix)
+    assert kept(tmp_path) == before
+    embed(tmp_path, "shop", {"1": "c"})
+    with pytest.raises(SourceError, match="behind m/"):  # the last run of the source was of a part
+        embed(tmp_path, "shop", ONE, whole_catalog=True)
+    embed(tmp_path, "market", {"2": "b"}, id_prefix="m/", whole_catalog=True, max_vanished=1.0)
+    assert kept(tmp_path) == ONE | {"1": "c", "m/2": "b"}
