@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.deadly.deadly_mark import MARK
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone, committed, rows_visible
 from tests.fixtures.pictures import write_folder, write_tars
 from tests.fixtures.places import DEADLY
@@ -99,8 +100,6 @@ def test_killed_actors_are_replaced_and_the_run_completes(drivers, tars, out):
 
 
 def test_only_the_image_that_kills_its_decoder_is_quarantined(alone, drivers, tmp_path, out):
-    from tests.fixtures.deadly.sitecustomize import MARK
-
     rows = 5
     photos = write_folder(tmp_path / "photos", rows)
     with (photos / "00003.jpg").open("ab") as file:
