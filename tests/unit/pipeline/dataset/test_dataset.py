@@ -354,7 +354,9 @@ def test_a_dataset_can_be_pickled(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "later"), [(1, {"image_blank_rows", "image_bytes"}), (2, {"image_bytes"})], ids=str
+    ("version", "later"),
+    [(1, {"image_blank_rows", "image_bytes"}), (2, {"image_bytes"})],
+    ids=["version 1", "version 2"],
 )
 def test_a_dataset_of_an_earlier_version_is_continued_with_its_columns(
     tmp_path: Path, version: int, later: set[str]
