@@ -19,12 +19,12 @@ from pipeline.curation.sync.settings import SyncSettings
 from pipeline.jobs.steps import SyncStep
 from pipeline.phases import ignore
 from tests.fixtures.commands import Run
+from tests.fixtures.faults import WRITES
 from tests.fixtures.histories import READERS, History, assert_holds, expected
 from tests.fixtures.places import ROOT
 from tests.fixtures.servers.postgres import Postgres
 
 VECTORS = ["image_embedding", "text_embedding"]
-WRITES = {"prepare", "move_mark", "put", "remove", "finish"}
 #: Syncs, and kills itself when the first rows have arrived.
 KILLED = """
 import os, signal, sys

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.dataset as pads
 
 from pipeline import storage
 from pipeline.curation.similarity.chance import Chance, sample_chance
+from pipeline.curation.similarity.probabilities import softmax
 from pipeline.curation.similarity.table import Survey, logit_scale, survey
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, require_vectors, vector_blocks
 from pipeline.dataset.dataset import Dataset
@@ -88,9 +88,7 @@ def stored(dataset: Dataset, id_: str, fingerprint: str, vector: str) -> tuple[V
 def rank_texts(scale: Scale, image: Vectors, texts: Sequence[tuple[str | None, str]], vectors: Vectors) -> list[Match]:
     """Rank (id or None, text) pairs, best first; ties keep their order. `image` is (D,), `vectors` is (T, D)."""
     cosines = (vectors @ image).astype(np.float64)
-    logits = cosines * scale.logit_scale
-    odds = np.exp(logits - logits.max())
-    shares: npt.NDArray[np.float64] = odds / odds.sum()
+    shares = softmax(cosines * scale.logit_scale)
     ranked = [(*texts[i], float(cosines[i]), float(shares[i])) for i in np.argsort(-cosines, kind="stable")]
     return [scale.match(id_, text, cosine, share if len(texts) > 1 else None) for id_, text, cosine, share in ranked]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.curation.similarity.probabilities import softmax
 from pipeline.serving.embedding import matrix
 from pipeline.serving.inputs.items import Image, ItemParser, ParsedItem, Text
 from pipeline.serving.routes.schemas import ImageItems, TextItems, Usage, exchange
@@ -91,10 +91,3 @@ def router(server: Server) -> APIRouter:
         return await server.answer(request, SimilarityBody, parse, work)
 
     return routes
-
-
-def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of each row."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: npt.NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
-    return shares
