@@ -161,19 +161,22 @@ class Embedding:
     async def _pixels(self, image: Image, fetches: asyncio.Semaphore) -> Pixels | ApiError:
         """(N, N, 3) uint8, or what is wrong with the image."""
         try:
-            data = image.data
-            if data is None:
-                async with fetches:
-                    data = await self._fetcher.fetch(image.url or "", image.param)
-            found = await self._in_thread(lambda: self._decode_if_small(data))
-            if not isinstance(found, int):
-                return found
-            give_back = await self.pixels_at_once.wait_for(found)
-            return await self._in_thread(lambda: self._decode(data), give_back)
+            if image.data is not None:
+                return await self._decoded(image.data)
+            async with fetches, self._fetcher.at_once:
+                return await self._decoded(await self._fetcher.fetch(image.url or "", image.param))
         except ImageError as error:
             return of_image(error, image.param, self._limits.max_pixels)
         except ApiError as error:
             return error
+
+    async def _decoded(self, data: bytes) -> Pixels:
+        """Raises ImageError."""
+        found = await self._in_thread(lambda: self._decode_if_small(data))
+        if not isinstance(found, int):
+            return found
+        give_back = await self.pixels_at_once.wait_for(found)
+        return await self._in_thread(lambda: self._decode(data), give_back)
 
     def _decode_if_small(self, data: bytes) -> Pixels | int:
         """The pixels, or of a large image the number of those that decoding it needs."""

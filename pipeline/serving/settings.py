@@ -34,6 +34,11 @@ class Network(Options):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every one of this machine.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port; 0 is a free one.")
+    max_connections: int = Field(
+        default=2048,
+        ge=1,
+        description="Connections at once; for one more, the one that has waited longest for a request is closed.",
+    )
     drain_s: float = Field(
         default=1,
         ge=0,

@@ -29,6 +29,7 @@ from pipeline.errors import (
 from pipeline.storage import ReadPolicy
 from pipeline.storage.backends.http import loop as http_loop
 from pipeline.storage.backends.http import public_addresses as addresses
+from pipeline.storage.backends.http.backend import HttpBackend
 from pipeline.storage.backends.http.public_addresses import (
     PublicResolver,
     RefusedHostError,
@@ -145,6 +146,27 @@ def test_a_name_resolves_to_its_public_addresses_only() -> None:
     assert [result["host"] for result in mixed] == ["93.184.216.34"]
     with pytest.raises(RefusedHostError):
         asyncio.run(PublicResolver(_FixedResolver("10.0.0.1", "127.0.0.1")).resolve("h", 80))
+
+
+class _ChangingResolver(_FixedResolver):
+    """Gives another of the addresses each time."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        first, *rest = await super().resolve(host, port, family)
+        self._hosts = tuple(one["host"] for one in rest)
+        return [first]
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, changing = Site(host="127.0.0.2"), _ChangingResolver("127.0.0.2", "127.0.0.1")
+    outside.start()
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.2")
+    monkeypatch.setattr(addresses, "ThreadedResolver", lambda: changing)
+    url = outside.url("/a.jpg").replace("127.0.0.2", "changing.example")
+    assert HttpBackend(guarded=True).get(url, GUARDED) == b"image bytes"
+    with pytest.raises(AddressRefusedError):
+        HttpBackend(guarded=True).get(url, GUARDED)
+    outside.stop()
 
 
 def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

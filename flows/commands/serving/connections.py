@@ -1,8 +1,9 @@
-"""A connection of the API, with bounds on what its client may send that is not part of a body.
+"""A connection of the API, with bounds on what its client may send that is not part of a body, and on its time.
 
 Bodies have their own bounds (`pipeline.serving.border`), which begin when a head is complete. Before that, uvicorn's
 faster parser collects headers without a limit, and waits for them without a deadline: any stranger could take the
-memory, or all connections. Trailers, behind a body in chunks, are collected in the same way.
+memory, or all connections. Trailers, behind a body in chunks, are collected in the same way. After it, an answer that
+its client does not read would stay in memory for as long as the client likes.
 """
 
 from __future__ import annotations
@@ -14,22 +15,37 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 #: Bytes that may come without a complete head and without a byte of a body.
 MOST_HEAD_BYTES = 2**16
-#: Seconds that a client has for a head, from its first byte, or from the start of a connection.
+#: Seconds that a client has for a head, from its first byte, or from the start of a connection; and for an answer.
 HEAD_S = 20.0
+#: An answer has a second more for each of so many bytes.
+LEAST_BYTES_PER_S = 2**16
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # uvicorn chooses the class by what is there
-    """uvicorn's protocol with the bounds."""
+    """uvicorn's protocol with the bounds.
+
+    Args:
+        most: connections at once. For one more, the one that has waited longest for a request is closed.
+    """
 
     #: When the wait for a head began; None: none has begun.
     _awaiting_since_s: float | None = None
+    #: When the client must have read the answer; None: it has.
+    _unread_until_s: float | None = None
     _head_bytes = 0
+
+    def __init__(self, *args: Any, most: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._most = most
 
     def connection_made(self, transport: Any) -> None:
         """As uvicorn's."""
         self._awaiting_since_s = time.monotonic()
         super().connection_made(transport)
+        if len(self.connections) > self._most:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's."""
@@ -40,7 +56,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # u
         else:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-                self._refuse()
+                self._refuse(_TOO_LARGE)
         if not self.is_answering:
             self._awaiting_since_s = self._awaiting_since_s or time.monotonic()
         else:
@@ -51,15 +67,36 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # u
         """Whether there is a request without its whole answer."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked, and nothing is being sent."""
+        return not (self.is_answering or self.transport.is_closing() or self.transport.get_write_buffer_size())
+
     def is_late(self, now_s: float) -> bool:
-        """Whether a head has been awaited for too long."""
+        """Whether a head has been awaited, or an answer has waited for its reader, for too long. Asked now and then."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            self._unread_until_s = None
+        elif self._unread_until_s is None:
+            self._unread_until_s = now_s + HEAD_S + unread / LEAST_BYTES_PER_S
+        elif now_s > self._unread_until_s:
+            return True
         return self._awaiting_since_s is not None and now_s - self._awaiting_since_s > HEAD_S
 
     def _progress(self) -> tuple[Any, ...]:
         cycle = self.cycle
         return () if cycle is None else (cycle, len(cycle.body), cycle.more_body)
 
-    def _refuse(self) -> None:
+    def _make_room(self) -> None:
+        """Close a connection that waits for a head or, if there is none, between two requests; or refuse this one."""
+        idle = [each for each in self.connections if each is not self and each.is_idle]
+        if not idle:
+            self._refuse(_TOO_MANY)
+            return
+        longest = min(idle, key=lambda each: (each._awaiting_since_s is None, each._awaiting_since_s or 0))
+        longest.transport.close()
+
+    def _refuse(self, answer: bytes) -> None:
         if not self.is_answering:
-            self.transport.write(_TOO_LARGE)
+            self.transport.write(answer)
         self.transport.close()

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import typer
@@ -28,6 +30,8 @@ from pipeline.serving.settings import Network
 _KEEP_ALIVE_S = 75
 #: After the last connection was accepted, its request may be on its way for so long.
 _LAST_REQUEST_S = 0.5
+#: Files that are not connections: the log, the dataset, images that are fetched.
+_OTHER_FILES = 256
 
 
 class Host(uvicorn.Server):
@@ -43,7 +47,9 @@ class Host(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedConnection,
+                # uvicorn only calls it, so it need not be a class
+                http=partial(BoundedConnection, most=_most(network)),  # type: ignore[arg-type]
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -96,11 +102,17 @@ class Host(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _open(self) -> list[BoundedConnection]:
-        """The connections, except those of WebSocket."""
+        """The connections."""
         return [each for each in self.server_state.connections if isinstance(each, BoundedConnection)]
 
     def _close_late(self) -> None:
         now_s = time.monotonic()
         for connection in self._open():
             if connection.is_late(now_s):
-                connection.transport.close()
+                connection.transport.abort()
+
+
+def _most(network: Network) -> int:
+    """Connections at once: what the process may open leaves room for files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(network.max_connections, files - _OTHER_FILES))

@@ -23,8 +23,12 @@ from pipeline.validation import validated
 
 T = TypeVar("T")
 
-#: ParsedItem at once, in less time than a thread needs to begin.
+#: Parsed at once, in less time than a thread needs to begin.
 _SMALL_BYTES = 2**14
+#: A client has so long for a body, and a second more for each of so many bytes.
+BODY_S, _LEAST_BYTES_PER_S = 20.0, 2**16
+#: A tree of more values takes many times the memory of its text: an empty list of three bytes takes 64.
+_MOST_VALUES = 1_000_000
 
 
 class Body(BaseModel):
@@ -67,20 +71,24 @@ class Intake:
 
     async def _bytes(self, request: Request) -> bytes:
         call: OpenCall = request.scope["hanclip"]
-        limit = self._desk.limits.max_body_bytes
+        most = self._desk.limits.max_body_bytes
         announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced[:20]) > limit:
-            raise _too_large(limit)
+        if announced.isdecimal() and int(announced[:20]) > most:
+            raise _too_large(most)
         chunks = bytearray()
         try:
-            async for chunk in request.stream():
-                if len(chunks) + len(chunk) > limit:
-                    raise _too_large(limit)
-                self._desk.bodies.take(len(chunk))
-                call.body_bytes += len(chunk)
-                chunks += chunk
+            async with asyncio.timeout(BODY_S) as limit:
+                async for chunk in request.stream():
+                    if len(chunks) + len(chunk) > most:
+                        raise _too_large(most)
+                    self._desk.bodies.take(len(chunk))
+                    call.body_bytes += len(chunk)
+                    chunks += chunk
+                    limit.reschedule((limit.when() or 0) + len(chunk) / _LEAST_BYTES_PER_S)
         except ClientDisconnect as error:
             raise _client_left() from error
+        except TimeoutError as error:
+            raise _too_slow() from error
         call.is_read = True
         return bytes(chunks)
 
@@ -107,6 +115,9 @@ async def _left(request: Request) -> None:
 
 
 def _tree(raw: bytes) -> Any:
+    if raw.count(b",") > _MOST_VALUES:
+        message = f"The body has more than {_MOST_VALUES:,} values. Send them in several requests."
+        raise refused(ErrorCode.TOO_MANY_INPUTS, message)
     try:
         return json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -140,6 +151,10 @@ def _invalid(message: str) -> ApiError:
 
 def _client_left() -> ApiError:
     return ApiError(499, ErrorCode.CLIENT_GONE, "The client closed the connection.")
+
+
+def _too_slow() -> ApiError:
+    return ApiError(408, ErrorCode.TIMED_OUT, "The body came too slowly. Send it at once, or fewer images at once.")
 
 
 def _too_large(limit: int) -> ApiError:

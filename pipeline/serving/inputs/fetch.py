@@ -39,11 +39,15 @@ class Fetcher:
     Args:
         policy: how; None: not at all.
         on_fetch: called with the seconds of each.
+
+    Attributes:
+        at_once: bounds the images that are being fetched, or were and are not decoded yet.
     """
 
     def __init__(self, policy: ReadPolicy | None, on_fetch: Callable[[float], None] = lambda _: None) -> None:
         self._policy, self._on_fetch = policy, on_fetch
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hanclip-fetch")
+        self.at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, url: str, param: str) -> bytes:
         """The bytes behind an http(s) URL. Raises ApiError, which names `param`."""

@@ -1,0 +1,117 @@
+"""Bodies and images that are made to hurt: slow ones, bombs, and what costs more memory than it has bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import json
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from pipeline.serving.access.gate import Gate
+from pipeline.serving.access.keys import ApiKey, Keyring, digest
+from pipeline.serving.access.rates import KeyRates
+from pipeline.serving.border import bodies
+from pipeline.serving.errors import ApiError
+from tests.fixtures.serving import a_picture, an_app, asking, base64_of
+
+
+def ask(content: Any, app: Any = None) -> Any:
+    """The answer to a body in bytes, or in pieces."""
+
+    async def run() -> Any:
+        async with asking(app or an_app()) as client:
+            return await client.post("/v1/embeddings", content=content)
+
+    return asyncio.run(run())
+
+
+def code(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+async def pieces(body: bytes, size: int, pause_s: float) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        await asyncio.sleep(pause_s)
+
+
+def test_a_body_that_drips_is_refused_and_a_large_one_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_S", 0.05)
+    app = an_app()
+    drip = ask(pieces(b'{"input": "a"}', 1, 0.03), app)
+    assert code(drip) == (408, "timed_out")
+    assert app.state.server.desk.in_flight == app.state.server.desk.bodies.used == 0
+    large = json.dumps({"input": ["a" * 40_000] * 4}).encode()
+    assert ask(pieces(large, 2**15, 0.03), app).status_code == 200
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", "0.5"])
+def test_a_body_of_very_many_values_is_refused_before_it_takes_memory(item: str) -> None:
+    answer = ask(f'{{"input": [{",".join([item] * 2_000_000)}]}}'.encode())
+    assert (code(answer), answer.json()["error"]["param"]) == ((400, "too_many_inputs"), None)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png_with(kind: bytes, data: bytes) -> bytes:
+    """A small PNG with one more chunk behind its header."""
+    plain = a_picture()
+    return plain[:33] + _chunk(kind, data) + plain[33:]
+
+
+def _zip() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(20_000_000))
+    return file.getvalue()
+
+
+#: 20 MB of zeros, which a decoder must not unpack into memory.
+_ZEROS = zlib.compress(bytes(20_000_000))
+BOMBS = {
+    "text": _png_with(b"zTXt", b"k\0\0" + _ZEROS),
+    "profile": _png_with(b"iCCP", b"k\0\0" + _ZEROS),
+    "zip": _zip(),
+    "gzip": gzip.compress(bytes(20_000_000)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_is_compressed_is_not_unpacked_without_a_limit(name: str) -> None:
+    answer = ask(json.dumps({"input": {"image": base64_of(BOMBS[name])}}).encode())
+    assert code(answer)[0] == 400
+
+
+def test_a_compressed_body_is_not_unpacked() -> None:
+    assert code(ask(gzip.compress(b'{"input": "a"}'))) == (400, "not_json")
+
+
+def seconds_of(gate: Gate, key: str) -> float:
+    """The least time of many requests with a key."""
+    least_s = float("inf")
+    for _ in range(40):
+        began_s = time.perf_counter()
+        with suppress(ApiError):
+            gate.admit({"authorization": f"Bearer {key}"})
+        least_s = min(least_s, time.perf_counter() - began_s)
+    return least_s
+
+
+def test_the_time_of_an_answer_does_not_depend_on_how_much_of_a_key_is_right() -> None:
+    near = digest("near")
+    stored = [near[:-1] + ("0" if near[-1] != "0" else "1"), *(digest(f"key-{number}") for number in range(2000))]
+    keys = tuple(ApiKey(f"k{number}", sha256) for number, sha256 in enumerate(stored))
+    gate = Gate(Keyring(lambda: keys), KeyRates(None))
+    asked = {name: seconds_of(gate, name) for name in ("near", "far", "key-0", "key-1999")}
+    assert max(asked.values()) < 1.5 * min(asked.values()), asked
