@@ -1,10 +1,11 @@
-"""Throughput and latency of `hanclip serve` under load, beside a bare loop and a plain FastAPI server.
+"""Throughput, latency, shedding and memory of `hanclip serve` under load, beside a bare loop and plain FastAPI.
 
 python -m benchmarks.serve
-python -m benchmarks.serve --model vit-b-16 --clients 1 8 --seconds 20
+python -m benchmarks.serve --model vit-b-16 --clients 1 8 --seconds 20 --hosts uvicorn
 
-Clients and server share the machine. All use fp32 and all cores. The bare loop embeds one request at a time, and in
-passes of the server's size; the plain server joins nothing. CPU is that of the server's process.
+Clients and server share the cores, and all servers use all of them, in fp32. The bare loop embeds one request at a
+time, and in passes of 16; plain FastAPI joins nothing. CPU is that of all processes of a server; the clients' own is
+beside it, so what they take from the server is known.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
+from actors.serving.application import divided
 from benchmarks.child import measure
-from benchmarks.cpu_time import CpuMeter, make_meter
-from benchmarks.reporting import Goal, Row, save
-from benchmarks.serve.bodies import KINDS, bodies
-from benchmarks.serve.load import load
+from benchmarks.cpu_time import make_meter
+from benchmarks.reporting import Row, save
+from benchmarks.serve.bodies import KINDS, written
+from benchmarks.serve.flood import flood
+from benchmarks.serve.goals import OVERLOADED, goals
+from benchmarks.serve.hosts import Load, Running, ask, running
+from pipeline.serving.settings import ServedModel, ThreadCounts
 
-_CLIENTS = [1, 8, 64, 512]
-_COMPARED = 64
+_CLIENTS = (1, 8, 64, OVERLOADED)
 _ROWS = (1, 16)
-_WARM_S = 1.0
+_RECOVERY_S = 1.0
 
 
 def main() -> None:
@@ -34,83 +37,83 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--clients", type=int, nargs="+", default=_CLIENTS)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--hosts", nargs="+", choices=["uvicorn", "Ray Serve", "plain FastAPI"])
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as hanclip sets it, for all
     load_before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    rows = [bare(given.model, cores, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
-    own = ["-m", "flows.cli", "serve", "--model", given.model, "--port", "0", "--json"]
-    plain = ["-m", "benchmarks.serve.plain", "--model", given.model, "--threads", str(cores)]
-    for name, command in (("hanclip serve", own), ("plain FastAPI", plain)):
-        rows += under_load(name, command, given.clients, given.seconds)
-    save(f"serve-{given.model}", load_before, list(goals(rows)), rows, cpu_method=make_meter().method)
+    hosts = commands(given.model, cores)
+    decoding, _ = divided(ThreadCounts(), ServedModel(name=given.model), cores)
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = written(Path(folder))
+        rows = [bare(given.model, cores, bodies, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
+        for name in given.hosts or hosts:
+            with running(hosts[name]) as server:
+                rows += under_load(name, server, bodies, given.clients, given.seconds)
+        flooded, bounded = flood(hosts["uvicorn"], bodies, 2 * given.seconds, decoding)
+    reached = [*goals(rows), bounded]
+    save(f"serve-{given.model}", load_before, reached, rows, flood=flooded, cpu_method=make_meter().method)
 
 
-def bare(model: str, cores: int, kind: str, rows: int, seconds: float) -> Row:
+def commands(model: str, cores: int) -> dict[str, list[str]]:
+    """The servers."""
+    options = ["--model", model, "--threads", str(cores)]
+    return {
+        "uvicorn": ["-m", "flows.cli", "serve", "--model", model, "--port", "0", "--json"],
+        "Ray Serve": ["-m", "benchmarks.serve.cluster", *options],
+        "plain FastAPI": ["-m", "benchmarks.serve.plain", *options],
+    }
+
+
+def bare(model: str, cores: int, bodies: Mapping[str, Path], kind: str, count: int, seconds: float) -> Row:
     """The row of a bare loop."""
-    options = ["--model", model, "--threads", str(cores), "--kind", kind, "--rows", str(rows)]
-    printed = measure("-m", "benchmarks.serve.bare", *options, "--seconds", str(seconds)).printed
-    return row(f"bare loop, {rows} at once", kind, None, float(printed))
+    options = ["--model", model, "--threads", str(cores), "--rows", str(count), "--seconds", str(seconds)]
+    found = json.loads(measure("-m", "benchmarks.serve.bare", str(bodies[kind]), *options).printed)
+    made = row(f"bare loop, {count} at once", kind)
+    return made | {
+        "requests_per_s": round(found["per_s"], 1),
+        "p50_ms": round(found["p50_ms"], 2),
+        "cpu_ms": round(found["cpu_ms"], 2),
+    }
 
 
-def under_load(name: str, command: list[str], clients: list[int], seconds: float) -> list[Row]:
-    """The rows of a server."""
+def under_load(name: str, server: Running, bodies: Mapping[str, Path], clients: list[int], seconds: float) -> list[Row]:
+    """The rows of a server: for each number of clients, and after the last for one that asks when they have left."""
     found = []
-    with running(command) as (url, process, meter):
-        for kind in KINDS:
-            asked = bodies(kind)
-            load(url, asked, min(clients), _WARM_S)
-            for many in clients:
-                before_s = meter.seconds(process)
-                answers = load(url, asked, many, seconds)
-                cpu_s, answered = meter.seconds(process) - before_s, len(answers.seconds)
-                found.append(
-                    row(name, kind, many, answered / seconds)
-                    | {f"p{percent}_ms": answers.percentile_ms(percent) for percent in (50, 95, 99)}
-                    | {"cpu_ms_per_request": round(1000 * cpu_s / answered, 2) if answered else None}
-                    | {"refused": answers.refused, "failed": answers.failed}
-                )
-                print(found[-1], flush=True)
+    for kind in KINDS:
+        for many in clients:
+            found.append(measured(name, kind, server, Load(bodies[kind], many, seconds)))
+            print(found[-1], flush=True)
+        found.append(measured(f"{name}, afterwards", kind, server, Load(bodies[kind], 1, _RECOVERY_S, 0)))
+        print(found[-1], flush=True)
     return found
 
 
-def row(name: str, kind: str, clients: int | None, per_s: float) -> Row:
-    """A row with throughput alone."""
-    measures = ("p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_request", "refused", "failed")
-    return {"server": name, "kind": kind, "clients": clients, "requests_per_s": round(per_s, 1)} | dict.fromkeys(
-        measures
+def measured(name: str, kind: str, server: Running, load: Load) -> Row:
+    """The row of some clients."""
+    seen, cpu_s = ask(server, load)
+    answered = seen["answered"]
+    made = row(name, kind) | {"clients": load.clients, "requests_per_s": round(answered / seen["seconds"], 1)}
+    made |= {f"p{percent}_ms": found for percent, found in zip((50, 95, 99), seen["answered_ms"], strict=True)}
+    if answered:
+        made |= {
+            "cpu_ms": round(1000 * cpu_s / answered, 2),
+            "clients_cpu_ms": round(1000 * seen["cpu_s"] / answered, 2),
+        }
+    return made | {
+        "first_ms": round(1000 * seen["first_s"]) if seen["first_s"] else None,
+        "refused": seen["refused"],
+        "refused_p99_ms": seen["refused_ms"][2],
+        "failed": seen["failed"],
+    }
+
+
+def row(name: str, kind: str) -> Row:
+    """A row without measures; `cpu_ms` are those of an answered request."""
+    measures = ("clients", "requests_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms", "clients_cpu_ms")
+    return {"server": name, "kind": kind} | dict.fromkeys(
+        (*measures, "first_ms", "refused", "refused_p99_ms", "failed")
     )
-
-
-@contextmanager
-def running(command: list[str]) -> Iterator[tuple[str, int, CpuMeter]]:
-    """A server's URL, its process, and the meter of its CPU time."""
-    meter = make_meter()
-    with subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=meter.join,  # before it starts threads
-    ) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            yield json.loads(line)["url"] if line.startswith("{") else line.strip(), process.pid, meter
-        finally:
-            process.terminate()
-            process.wait(60)
-    meter.close()
-
-
-def goals(rows: list[Row]) -> Iterator[Goal]:
-    """What joining requests should give, where both were measured."""
-    at = {(row["server"], row["kind"], row["clients"]): row["requests_per_s"] for row in rows}
-    for kind in KINDS:
-        served, plain = at.get(("hanclip serve", kind, _COMPARED)), at.get(("plain FastAPI", kind, _COMPARED))
-        if served and plain:
-            yield Goal(f"{kind}s/s of {_COMPARED} clients, share of plain FastAPI", served / plain, at_least=1.2)
-            together = at["bare loop, 16 at once", kind, None]
-            yield Goal(f"{kind}s/s of {_COMPARED} clients, share of the bare loop", served / together, at_least=0.6)
 
 
 if __name__ == "__main__":
