@@ -53,11 +53,17 @@ def searching(dataset: Dataset, settings: SearchSettings) -> MakeRouter:
 
 
 def divided(threads: ThreadCounts, model: ServedModel, cores: float) -> tuple[int, int]:
-    """Threads that decode, and threads of a forward pass: all cores together. With a GPU, nearly all of them decode."""
+    """Threads that decode, and threads of a forward pass. With a GPU, nearly all cores decode.
+
+    On a CPU a pass takes all cores, which a lone request needs. The number does not follow the load, as the bits of a
+    vector depend on it: where decoders have work too, the system divides the cores.
+    """
     whole = max(1, int(cores))
     on_gpu = visible_gpus() > 0 and not (model.device or "").startswith("cpu")
     decoding = threads.decode_threads
     if not isinstance(decoding, int):
         decoding = max(1, whole - 1 if on_gpu else whole // 4)
     computing = threads.model_threads
-    return decoding, computing if isinstance(computing, int) else max(1, whole - decoding)
+    if not isinstance(computing, int):
+        computing = max(1, whole - decoding) if on_gpu else whole
+    return decoding, computing

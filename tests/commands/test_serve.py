@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,20 +23,15 @@ from huggingface_hub import InferenceClient
 
 from actors.serving import application as serving
 from flows.cli import main
-from flows.commands.serving import connections
-from flows.commands.serving.host import Host
-from flows.commands.serving.serve import listening
 from pipeline.curation.originals.read import originals
 from pipeline.dataset.dataset import Dataset
 from pipeline.serving.access.keys import VARIABLE
-from pipeline.serving.settings import Network, ServedModel, ThreadCounts
+from pipeline.serving.settings import ServedModel, ThreadCounts
 from tests.fixtures.commands import Run
 from tests.fixtures.places import ROOT
-from tests.fixtures.serving import Served, a_picture, an_app, base64_of, data_uri
+from tests.fixtures.serving import Served, a_picture, base64_of, data_uri
 
 RED, BLUE = a_picture((200, 30, 30), (300, 200)), a_picture((20, 20, 200), (300, 200), "JPEG")
-
-MODELS = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -162,72 +155,6 @@ def test_every_accepted_request_is_answered_at_sigterm() -> None:
         assert process.wait(15) == 0
 
 
-def test_a_connection_that_was_accepted_may_ask_after_the_server_stopped_listening() -> None:
-    with hosted() as (host, place), socket.create_connection(place, 30) as idle:
-        host.handle_exit(signal.SIGTERM, None)
-        while listens(place):
-            time.sleep(0.01)
-        idle.sendall(MODELS)
-        answer = http.client.HTTPResponse(idle)
-        answer.begin()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
-        answer.read()
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        b"GET /",
-        b"GET / HTTP/1.1\r\nX-A: ",
-        b"POST /v1/embeddings HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: ",
-    ],
-    ids=["target", "header", "trailer"],
-)
-def test_a_head_or_trailer_without_end_closes_its_connection(start: bytes) -> None:
-    with hosted() as (_, place), socket.create_connection(place, 30) as client:
-        client.sendall(start)
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            client.sendall(b"a" * 2**26)
-
-
-def test_a_client_that_sends_no_head_in_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.1)
-    with hosted() as (_, place):
-        for first, rest in ((b"", b""), (b"GET / HTTP/1.1\r\nHost", b""), (MODELS, b"GET")):
-            with socket.create_connection(place, 30) as client:
-                client.sendall(first)
-                if rest:
-                    client.recv(2**16)
-                    client.sendall(rest)
-                while client.recv(2**16):
-                    pass
-
-
-@contextmanager
-def hosted() -> Iterator[tuple[Host, Any]]:
-    """The host in a thread, and its address."""
-    network = Network(port=0, drain_s=0.1)
-    with listening(network) as listener:
-        started, place = threading.Event(), listener.getsockname()
-        host = Host(an_app(), network, started.set)
-        running = threading.Thread(target=host.run, args=(listener,))
-        running.start()
-        assert started.wait(30)
-        try:
-            yield host, place
-        finally:
-            host.should_exit = True
-            running.join()
-
-
-def listens(place: Any) -> bool:
-    try:
-        socket.create_connection(place, 30).close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
 def test_keys_are_made_listed_and_removed(hanclip: Run, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     made = hanclip("keys", "add", file, "shop", "--rate", "2")
@@ -256,7 +183,7 @@ def test_wrong_options_are_named(hanclip: Run) -> None:
 
 
 def test_cores_are_divided_between_decoding_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    for gpus, device, expected in ((0, None, (2, 6)), (1, None, (7, 1)), (1, "cpu", (2, 6))):
+    for gpus, device, expected in ((0, None, (2, 8)), (1, None, (7, 1)), (1, "cpu", (2, 8))):
         monkeypatch.setattr(serving, "visible_gpus", lambda gpus=gpus: gpus)
         assert serving.divided(ThreadCounts(), ServedModel(device=device), 8.0) == expected
     assert serving.divided(ThreadCounts(decode_threads=3, model_threads=2), ServedModel(), 8.0) == (3, 2)

@@ -51,7 +51,7 @@ def test_a_body_that_drips_is_refused_and_a_large_one_has_its_time(monkeypatch: 
     assert code(drip) == (408, "timed_out")
     assert app.state.server.desk.in_flight == app.state.server.desk.bodies.used == 0
     large = json.dumps({"input": ["a" * 40_000] * 4}).encode()
-    assert ask(pieces(large, 2**15, 0.03), app).status_code == 200
+    assert ask(pieces(large, 2**15, 0.03)).status_code == 200
 
 
 @pytest.mark.parametrize("item", ["[]", "{}", "0.5"])
