@@ -17,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline import __version__
+from pipeline.pages.shared import shared_file
 from pipeline.report.quantities import brief, count, decimal, duration, middle, moment, percent, share
 from pipeline.report.wording import attribute, content, explained, known, listed, say
 from pipeline.units import size
@@ -50,8 +51,9 @@ def _environment() -> jinja2.Environment:
         "element": content,
         "listed": listed,
     }
-    early, late = (_TEMPLATES / "early.js").read_text(encoding="utf-8"), _all("scripts/*.js")
-    style = _all("styles/*.css")
+    early = shared_file("early.js")
+    late = _joined(shared_file("theme.js"), "scripts/*.js")
+    style = _joined(shared_file("look.css"), "styles/*.css")
     environment.globals |= {"early": Markup(early), "late": Markup(late), "style": Markup(style)}
     environment.globals |= {"say": say, "known": known, "explained": explained}
     environment.globals["policy"] = (
@@ -60,9 +62,10 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _all(pattern: str) -> str:
-    """The files of a folder as one text: a section may have its own style and script."""
-    return "\n".join(path.read_text(encoding="utf-8").strip() for path in sorted(_TEMPLATES.glob(pattern)))
+def _joined(shared: str, pattern: str) -> str:
+    """The file of all pages and those of a folder as one text: a section may have its own style and script."""
+    own = (path.read_text(encoding="utf-8").strip() for path in sorted(_TEMPLATES.glob(pattern)))
+    return "\n".join([shared, *own])
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.curation.originals.read import Original, originals
+from pipeline.curation.originals.read import FOR_PAGES, Original, originals
 from pipeline.curation.vectors import KEY
 from pipeline.errors import ImageError, StorageError
 from pipeline.images.thumbnail import thumbnail
@@ -28,8 +28,6 @@ _MOST_EACH = 32_000
 _BASE64 = 4 / 3
 #: Of a photograph; a picture with more may take this many times its part of the page, and is stored smaller then.
 _BYTES_PER_PIXEL, _ABOVE = 0.13, 1.5
-#: Shorter timeouts than in a run: a page can do without a picture.
-_PATIENCE = {"read_timeout_s": 10.0, "retry_timeout_s": 3.0}
 
 Key = tuple[str, str]
 
@@ -82,7 +80,7 @@ def pictures(out: str, shown: Iterable[ShownRow], on_page: int | None = None) ->
     found: dict[Key, Picture] = {}
     each = MOST_BYTES // max(1, on_page or len(keys))
     try:
-        for key, original in zip(keys, originals(out, rows, _PATIENCE) if keys else (), strict=True):
+        for key, original in zip(keys, originals(out, rows, FOR_PAGES) if keys else (), strict=True):
             found[key] = replace(_picture(original, each), address=_web_address(original.image_uri or ""))
     except StorageError as error:
         gap = Picture(gap=say("reason.source_not_readable", error=type(error).__name__))

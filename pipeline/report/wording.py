@@ -1,7 +1,8 @@
 """The words of the pages in English and Chinese.
 
-In: keys of the catalog (`catalog/*.toml`, one file for each section) and values. Out: phrases. A template prints a
-phrase in both languages, and the page shows that of its reader; without a script it is English.
+In: keys of the catalog (`catalog/*.toml`, one file for each section, and the words of all pages) and values. Out:
+phrases. A template prints a phrase in both languages, and the page shows that of its reader; without a script it is
+English.
 
 A key is `file.name`. In a text, `{name}` is a value; `{n:row}` counts it ("1 row", "2,000 rows"); `{n:is|are}` chooses
 by it. `` `code` ``, `*good*` and `**bad**` are the only markup. Values are escaped, and are never markup. The entry
@@ -11,20 +12,18 @@ by it. `` `code` ``, `*good*` and `**bad**` are the only markup. Values are esca
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, reduce
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 from markupsafe import Markup, escape
 
 from pipeline import units
+from pipeline.pages.shared import LANGUAGES, Language, Words, read_words
 from pipeline.visible import visible
 
-Language = Literal["en", "zh"]
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 _FOLDER = Path(__file__).parent / "catalog"
 _MARKUP = (
     (re.compile(r"`([^`]+)`"), "code"),
@@ -35,10 +34,9 @@ _VALUE = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 
 
 @cache
-def catalog() -> Mapping[str, Mapping[Language, str]]:
+def catalog() -> Words:
     """The text of each key in each language."""
-    files = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.toml"))}
-    return {f"{file}.{name}": texts for file, entries in files.items() for name, texts in entries.items()}
+    return read_words(_FOLDER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.pages.shared import LANGUAGES
 from pipeline.report.columns.profile import ColumnProfile, ValueKind
 from pipeline.report.material import Material
-from pipeline.report.wording import LANGUAGES, Phrase, say
+from pipeline.report.wording import Phrase, say
 from pipeline.visible import visible
 
 _NONE = 255

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix
+from pipeline.pages.shared import LANGUAGES
 from pipeline.report.columns.profile import ColumnProfile
 from pipeline.report.material import Material
 from pipeline.report.pictures import Key, Picture, ShownRow
@@ -24,7 +25,7 @@ from pipeline.report.plane.colours import Colour, colours, few_valued
 from pipeline.report.plane.directions import main_directions
 from pipeline.report.plane.neighbours import NEAR, kept_neighbours, nearest, neighbour_plane
 from pipeline.report.quantities import brief
-from pipeline.report.wording import LANGUAGES, Phrase, say
+from pipeline.report.wording import Phrase, say
 from pipeline.visible import visible
 
 MOST_POINTS = 4000
