@@ -7,35 +7,32 @@ In: parsed items. Out: a vector for each, or what is wrong with it. The pixels, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from pipeline.curation.vectors import Vectors
 from pipeline.errors import ImageError
 from pipeline.images.decode import decode
-from pipeline.images.opening import pixel_count
 from pipeline.serving.batcher import Batcher
-from pipeline.serving.border.budget import Budget
 from pipeline.serving.border.metrics import ServeMetrics
 from pipeline.serving.contract import Encoder, Pixels
+from pipeline.serving.decoding import Decoding
 from pipeline.serving.errors import ApiError, of_image, unusable
 from pipeline.serving.inputs.fetch import Fetcher
 from pipeline.serving.inputs.items import Image, ParsedItem, Text
 from pipeline.serving.settings import RequestLimits
 from pipeline.vocabulary import Reason
 
-T = TypeVar("T")
-
 #: Images of one request that are fetched at once, so that one request cannot take all threads.
 _FETCHES = 8
 #: Searches at once. An index uses several cores for one; a condition may wait for the disk.
 _SEARCHES = 4
-#: Images with more pixels wait until memory for them is free. Of smaller ones each thread has one.
-_SMALL_PIXELS = 4_000_000
+#: Reads of pictures of rows at once, which wait for their sources.
+_PICTURES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +54,17 @@ Result = Embedded | ApiError
 
 
 class ThreadPools:
-    """The threads of a server: one for the model, some for decoding, and some for searches."""
+    """The threads of a server: one for the model, some for decoding, for searches, and for pictures of rows."""
 
     def __init__(self, decoding: int) -> None:
         self.model = ThreadPoolExecutor(1, thread_name_prefix="hanclip-model")
         self.decoding = ThreadPoolExecutor(decoding, thread_name_prefix="hanclip-decode")
         self.searching = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="hanclip-search")
+        self.pictures = ThreadPoolExecutor(_PICTURES, thread_name_prefix="hanclip-pictures")
 
     def close(self) -> None:
         """End them without waiting for what they do."""
-        for pool in (self.model, self.decoding, self.searching):
+        for pool in (self.model, self.decoding, self.searching, self.pictures):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -82,7 +80,7 @@ class Embedding:
         refuses_long_texts: whether a text with too many tokens is an error.
 
     Attributes:
-        pixels_at_once: those of large images that are decoded.
+        decoding: decodes images.
     """
 
     def __init__(
@@ -95,8 +93,8 @@ class Embedding:
         refuses_long_texts: bool = False,
     ) -> None:
         self._encoder, self._limits, self._fetcher = encoder, limits, fetcher
-        self._decoding, self._refuses_long_texts = threads.decoding, refuses_long_texts
-        self.pixels_at_once = Budget(limits.max_pixels_at_once)
+        self._refuses_long_texts = refuses_long_texts
+        self.decoding = Decoding(threads.decoding, limits)
         self._batcher = Batcher(threads.model, metrics.on_pass)
         self._image_lane = self._batcher.lane(
             "image", self._encode_images, lambda: encoder.batch_size, limits.max_waiting_images
@@ -162,37 +160,17 @@ class Embedding:
         """(N, N, 3) uint8, or what is wrong with the image."""
         try:
             if image.data is not None:
-                return await self._decoded(image.data)
+                return await self.decoding.run(image.data, self._decode)
             async with fetches, self._fetcher.at_once:
-                return await self._decoded(await self._fetcher.fetch(image.url or "", image.param))
+                data = await self._fetcher.fetch(image.url or "", image.param)
+                return await self.decoding.run(data, self._decode)
         except ImageError as error:
             return of_image(error, image.param, self._limits.max_pixels)
         except ApiError as error:
             return error
 
-    async def _decoded(self, data: bytes) -> Pixels:
-        """Raises ImageError."""
-        found = await self._in_thread(lambda: self._decode_if_small(data))
-        if not isinstance(found, int):
-            return found
-        give_back = await self.pixels_at_once.wait_for(found)
-        return await self._in_thread(lambda: self._decode(data), give_back)
-
-    def _decode_if_small(self, data: bytes) -> Pixels | int:
-        """The pixels, or of a large image the number of those that decoding it needs."""
-        count = pixel_count(data, self._limits.max_pixels)
-        return self._decode(data) if count <= _SMALL_PIXELS else count
-
     def _decode(self, data: bytes) -> Pixels:
         return decode(data, self._encoder.image_size, self._limits.max_pixels).pixels
-
-    async def _in_thread(self, work: Callable[[], T], afterwards: Callable[[], None] | None = None) -> T:
-        """The result of `work`. `afterwards` is called when the thread has ended it, even if nobody waits any more."""
-        loop = asyncio.get_running_loop()
-        done = self._decoding.submit(work)
-        if afterwards is not None:
-            done.add_done_callback(lambda _: loop.call_soon_threadsafe(afterwards))
-        return await asyncio.wrap_future(done)
 
     def _encode_images(self, rows: Sequence[Pixels]) -> list[Vectors]:
         return list(self._encoder.encode_images(np.stack(rows)))

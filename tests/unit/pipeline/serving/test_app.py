@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DeviceLostError
-from pipeline.serving import embedding
+from pipeline.serving import decoding
 from pipeline.serving.access.gate import Gate
 from pipeline.serving.access.keys import ApiKey, Keyring, digest
 from pipeline.serving.access.rates import KeyRates
@@ -186,11 +186,11 @@ def test_an_image_bomb_and_odd_pictures_are_refused_by_their_header() -> None:
 
 
 def test_large_images_wait_for_room_and_give_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_SMALL_PIXELS", 100)
+    monkeypatch.setattr(decoding, "_SMALL_PIXELS", 100)
     app = an_app(max_pixels=400, max_pixels_at_once=500)
     found = ask("/v1/embeddings", {"input": [{"image": RED}, {"image": BLUE}, {"image": RED}]}, app).json()["data"]
     assert found[0]["embedding"] == found[2]["embedding"] != found[1]["embedding"]
-    assert app.state.server.embedding.pixels_at_once.used == 0
+    assert app.state.server.embedding.decoding.pixels_at_once.used == 0
 
 
 def test_bodies_are_bounded_by_their_length_and_by_counting() -> None:
