@@ -10,7 +10,7 @@ import re
 
 #: Controls except line feed and tab; soft hyphen; fillers; direction marks, separators and characters without width;
 #: halves of surrogate pairs; tags. Emoji need joiners (200C, 200D), and flags of regions need tags.
-_HIDDEN = re.compile(
+HIDDEN = re.compile(
     "\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f|"
     "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
@@ -19,7 +19,7 @@ _HIDDEN = re.compile(
 
 def visible(text: str) -> str:
     """The text with a sign for each character that has an effect or cannot be seen: `<U+202E>`, or `␛` for escape."""
-    return _HIDDEN.sub(_sign, text)
+    return HIDDEN.sub(_sign, text)
 
 
 def _sign(found: re.Match[str]) -> str:

@@ -38,7 +38,7 @@ def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> App
 
 
 def searching(dataset: Dataset, settings: SearchSettings) -> MakeRouter:
-    """The route for searches of a dataset.
+    """The routes of a dataset.
 
     Raises:
         UsageError: the dataset is too large to be searched without an index, or the extra `curate` is missing.
@@ -46,7 +46,7 @@ def searching(dataset: Dataset, settings: SearchSettings) -> MakeRouter:
     """
     require("curate")
     # faiss, which servers without a dataset do not need
-    from pipeline.serving.routes.search import router
+    from pipeline.serving.routes.browse.dataset import router
     from pipeline.serving.search.searching import Searching
 
     return partial(router, Searching.of(dataset, settings), settings)

@@ -21,6 +21,7 @@ from pipeline.serving.embedding import Embedding, ThreadPools
 from pipeline.serving.errors import ApiError, ErrorCode
 from pipeline.serving.inputs.fetch import Fetcher, fetch_policy
 from pipeline.serving.routes import classify, embeddings, health, hugging_face, models, rerank, score, similarity
+from pipeline.serving.routes.browse import page
 from pipeline.serving.server import Server
 from pipeline.serving.settings import ServeSettings
 
@@ -37,6 +38,7 @@ ROUTES: tuple[MakeRouter, ...] = (
     score.router,
     rerank.router,
     health.router,
+    page.router,
 )
 
 

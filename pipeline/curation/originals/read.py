@@ -18,6 +18,8 @@ from pipeline.records import Failure
 from pipeline.scratch.workspace import Workspace
 
 _BLOCK_ROWS = 1024
+#: Shorter timeouts than in a run: a page can do without a picture.
+FOR_PAGES: ReadOverrides = {"read_timeout_s": 10.0, "retry_timeout_s": 3.0}
 
 
 @dataclass(frozen=True, slots=True)

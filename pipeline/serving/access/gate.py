@@ -22,8 +22,12 @@ class Gate:
     def __init__(self, keys: Keyring | None, rates: KeyRates, hosts: tuple[str, ...] = ()) -> None:
         self._keys, self._rates, self._hosts = keys, rates, hosts
 
-    def admit(self, headers: Mapping[str, str]) -> tuple[str | None, Mapping[str, str]]:
+    def admit(self, headers: Mapping[str, str], is_open: bool = False) -> tuple[str | None, Mapping[str, str]]:
         """The name of the key, and headers for the answer.
+
+        Args:
+            headers: of the request.
+            is_open: it asks for no data, and needs no key.
 
         Raises:
             ApiError: the request may not be answered.
@@ -31,7 +35,7 @@ class Gate:
         if self._hosts and _host(headers.get("host", "")) not in self._hosts:
             message = f"This server answers requests to {', '.join(self._hosts)} alone. Start it with --api-keys."
             raise ApiError(403, ErrorCode.HOST_NOT_ALLOWED, message)
-        if self._keys is None:
+        if self._keys is None or is_open:
             return None, {}
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = self._keys.owner(given.strip()) if scheme.lower() == "bearer" else None

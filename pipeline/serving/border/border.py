@@ -1,7 +1,7 @@
 """The border of the application: every request comes in and every answer goes out here.
 
 It gives each request an id, asks for its key, counts it, limits how many are in progress and how long one takes, turns
-every exception into one error shape, and writes the access log. Paths below are for probes and need no key.
+every exception into one error shape, and writes the access log. Probes and the page need no key.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipeline.serving.border.answers import json_bytes
 from pipeline.serving.border.call import OpenCall
 from pipeline.serving.border.desk import Desk
 from pipeline.serving.errors import ApiError, ErrorCode, overloaded
+from pipeline.serving.page.files import is_of_page
 
 #: Paths that need no key, and that are answered however many requests are in progress.
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -91,7 +92,7 @@ class Border:
         """Raise ApiError unless the request may be answered."""
         if scope["path"] in PROBES:
             return
-        call.key, call.headers = self._desk.gate.admit(Headers(scope=scope))
+        call.key, call.headers = self._desk.gate.admit(Headers(scope=scope), is_open=is_of_page(scope["path"]))
         if self._desk.in_flight >= self._desk.limits.max_requests:
             raise overloaded("Too many requests are in progress here. Try again in a moment.")
         self._desk.in_flight += 1

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.curation.search.sides import sides_of
+from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
-
-#: Columns that are no part of an answer as such: a row's key is always there, and images are large.
-_NEVER = frozenset({"id", "source_fingerprint", "image_bytes"})
 
 
 def answer_columns(dataset: Dataset) -> list[str]:
-    """The columns that a request may name."""
-    hidden = _NEVER | set(dataset.identity.vector_columns)
+    """The columns that a request may name: all but vectors, and the key, which is a part of every answer."""
+    hidden = {*KEY, *dataset.identity.vector_columns}
     return [name for name in dataset.identity.schema.names if name not in hidden]
 
 

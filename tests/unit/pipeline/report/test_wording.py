@@ -1,4 +1,4 @@
-"""Test the words of the pages: both languages are complete, and the templates have no others."""
+"""Test the words of all pages: both languages are complete, and the templates have no others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
+from pipeline.pages.shared import LANGUAGES, read_words
 from pipeline.report.page import render
-from pipeline.report.wording import LANGUAGES, Phrase, attribute, catalog, content, listed, say
+from pipeline.report.wording import Phrase, attribute, catalog, content, listed, say
 from tests.fixtures.places import ROOT
 
 REPORT = ROOT / "pipeline" / "report"
+SERVED = ROOT / "pipeline" / "serving" / "page" / "catalog"
 TEMPLATES = sorted((REPORT / "templates").rglob("*.j2"))
 #: Attributes that a reader sees or hears.
 READ = {"title", "alt", "aria-label", "placeholder"}
@@ -25,7 +27,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 def test_every_text_is_in_both_languages_with_the_same_values_and_commands() -> None:
     assert len(catalog()) > 150
-    for key, texts in catalog().items():
+    for key, texts in [*catalog().items(), *read_words(SERVED).items()]:
         assert set(texts) == set(LANGUAGES), key
         english, chinese = texts["en"], texts["zh"]
         assert english.strip(), key

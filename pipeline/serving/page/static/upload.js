@@ -1,0 +1,80 @@
+// A picture that the reader chooses, drops or pastes, made small enough to be sent.
+import { byId } from "./dom.js";
+
+/** Above these a picture is sent smaller: the model looks at a few hundred pixels. */
+const LARGE_BYTES = 2_000_000, LARGE_SIDE = 2048, SENT_SIDE = 1280;
+const MOST_BYTES = 20 * 2 ** 20;
+
+/** Why a picture cannot be sent; `key` is the phrase for it. */
+export class PictureFault extends Error {
+  constructor(key) {
+    super(key);
+    this.key = key;
+  }
+}
+
+/** { uri: what is sent, preview: address to show or "", name } */
+export async function prepared(file) {
+  if (file.type && !file.type.startsWith("image/")) { throw new PictureFault("picture.not_an_image"); }
+  const image = await createImageBitmap(file).catch(() => null); // formats that only the server reads
+  let blob = file;
+  if (image && (file.size > LARGE_BYTES || Math.max(image.width, image.height) > LARGE_SIDE)) {
+    blob = await smaller(image);
+  }
+  if (blob.size > MOST_BYTES) { throw new PictureFault("picture.too_large"); }
+  image?.close();
+  return { uri: await dataUri(blob), preview: image ? URL.createObjectURL(blob) : "", name: file.name ?? "" };
+}
+
+async function smaller(image) {
+  const scale = Math.min(1, SENT_SIDE / Math.max(image.width, image.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(image.width * scale));
+  canvas.height = Math.max(1, Math.round(image.height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff"; // as the model sees what is transparent
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve, reject) => {
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new PictureFault("picture.unreadable"))), "image/jpeg", 0.92);
+  });
+}
+
+async function dataUri(blob) {
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  }
+  return `data:${blob.type || "image/unknown"};base64,${btoa(text)}`;
+}
+
+/** Call `onFile` with pictures that are chosen in `field`, dropped anywhere or pasted. */
+export function pictureInput(field, onFile) {
+  const cover = byId("dropping");
+  let inside = 0;
+  const holdsFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  field.addEventListener("change", () => {
+    if (field.files[0]) { onFile(field.files[0]); }
+    field.value = ""; // so that the same one can be chosen again
+  });
+  document.addEventListener("dragenter", (event) => {
+    if (holdsFile(event)) { inside += 1; cover.hidden = false; }
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (holdsFile(event) && --inside <= 0) { inside = 0; cover.hidden = true; }
+  });
+  document.addEventListener("dragover", (event) => { if (holdsFile(event)) { event.preventDefault(); } });
+  document.addEventListener("drop", (event) => {
+    inside = 0;
+    cover.hidden = true;
+    if (!holdsFile(event)) { return; }
+    event.preventDefault();
+    if (event.dataTransfer.files[0]) { onFile(event.dataTransfer.files[0]); }
+  });
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+    if (file) { event.preventDefault(); onFile(file); }
+  });
+}

@@ -1,0 +1,1 @@
+"""The routes of the page: its files, and what it asks of a dataset besides searches."""

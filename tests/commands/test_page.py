@@ -1,0 +1,90 @@
+"""The page of `hanclip serve` in a real browser: type, results, a row, more like it, back, a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fixtures.browser import Browser, browser_binary, chromium
+from tests.fixtures.serving import Served, a_picture, base64_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(browser_binary() is None, reason="needs Chromium")]
+
+CARDS = "document.querySelectorAll('#results a.card')"
+SHOWN = "[...document.querySelectorAll('#results .tile img')].filter((one) => one.naturalWidth > 0)"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+def test_a_search_its_rows_and_the_way_back(browser: Browser, served: Served) -> None:
+    page = browser.page(served.url)
+    page.size(1280, 900)
+    page.until("document.querySelector('#key-dialog')?.open")
+    page.type("hc_wrong")
+    page.press("Enter")
+    page.until("!document.querySelector('#key-wrong').hidden")
+    page.type(served.key)
+    page.press("Enter")
+    page.until("document.activeElement.id === 'q'")
+    page.problems.clear()  # of the requests without a key
+
+    page.type("红色的心")
+    page.press("Enter")
+    page.until(f"{CARDS}.length === 24 && {SHOWN}.length > 6")
+    first = page.run(f"{CARDS}[0].dataset.id")
+    assert "q=" in page.run("location.search")
+    assert page.run("document.querySelector('#summary').innerText").startswith("The nearest 24 of 1,")
+
+    page.press("ArrowDown")
+    page.press("ArrowRight")
+    assert page.run(f"document.activeElement === {CARDS}[1]")
+    page.click("#results a.card")
+    page.until("document.querySelector('#detail').open && document.querySelector('#detail-picture img')?.naturalWidth")
+    page.until("document.querySelectorAll('#detail-columns tr').length > 8")
+    assert page.run("document.querySelectorAll('.nearest li').length") == 6
+    assert first in page.run("document.querySelector('#detail-columns').innerText")
+    page.press("ArrowRight")
+    page.until("document.querySelector('#detail-place').innerText === '2 / 24'")
+    page.press("ArrowLeft")
+
+    page.click("#detail-like")
+    page.until(f"location.search.startsWith('?like=') && {CARDS}.length === 24")
+    page.until(f"{CARDS}[0].dataset.id !== {json.dumps(first)}")
+    assert not page.run("document.querySelector('#detail').open")
+    page.run("history.back()")
+    page.until("document.querySelector('#detail').open")
+    page.press("Escape")
+    page.until(f"!document.querySelector('#detail').open && {CARDS}[0].dataset.id === {json.dumps(first)}")
+    assert "row=" not in page.run("location.search")
+    assert page.run("document.querySelector('#q').value") == "红色的心"
+    assert page.problems == []
+
+
+def test_a_pasted_picture_filters_and_a_link(browser: Browser, served: Served) -> None:
+    page = browser.page(f"{served.url}/?q=%E7%8C%AB&where=nonsense", language="zh-CN")
+    page.size(390, 844, is_phone=True)
+    page.until("document.querySelector('#key-dialog')?.open")
+    page.type(served.key)
+    page.press("Enter")
+    page.until("document.querySelector('#fault:not([hidden])')?.innerText.includes('nonsense')")
+    assert page.run("document.querySelector('#search button').innerText") == "检索"
+    page.problems.clear()  # of the requests without a key, and of the condition
+
+    page.click("#clear")
+    page.until(f"{CARDS}.length === 24 && !document.querySelector('#fault:not([hidden])')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    picture = base64_of(a_picture((200, 30, 30), (300, 200)))
+    page.run(
+        f"const bytes = Uint8Array.from(atob({json.dumps(picture)}), (one) => one.charCodeAt(0));"
+        "const given = new DataTransfer(); given.items.add(new File([bytes], 'red.png', { type: 'image/png' }));"
+        "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: given, bubbles: true })); 1"
+    )
+    page.until(f"location.search === '?picture=1' && {CARDS}.length === 24")
+    assert "网址" in page.run("document.querySelector('#notices').innerText")
+    assert page.problems == []
