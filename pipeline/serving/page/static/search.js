@@ -109,6 +109,7 @@ async function search(isBack = false) {
     if (fault.name === "AbortError" || mine !== searched) { return; }
     clearResults();
     searched = null;
+    if (filtersOf(state).length) { openFilters(true); } // one of them may be wrong
     showFault(fault, () => search());
   }
 }
