@@ -125,19 +125,23 @@ def stored(name: str) -> Row:
 
 
 def _path(name: str) -> Path:
-    about = machine()
-    where = re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
-    return RESULTS / f"{name}-{where}-{datetime.now(UTC).date()}.json"
+    return RESULTS / f"{name}-{place(machine())}-{datetime.now(UTC).date()}.json"
+
+
+def place(about: Row) -> str:
+    """The part of a result's file name that stands for a machine."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{about['gpu'] or about['cpu']} {about['cores']} cores".lower()).strip("-")
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """`rows` as a table."""
     head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([_cell(row.get(key)) for key in head] for row in rows)]
+    lines = [head, ["---"] * len(head), *([cell(row.get(key)) for key in head] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value of a table."""
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

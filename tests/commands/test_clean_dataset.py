@@ -1,4 +1,4 @@
-"""Run the commands of README's "Clean a dataset" as printed: a folder of pictures in, tars of the kept ones out."""
+"""Run the commands of docs/clean.md as printed: a folder of pictures in, tars of the kept ones out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flows.cli import main
 from tests.fixtures.places import ROOT
 
 
-def readme_commands() -> list[str]:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Clean a dataset")[2].partition("\n## ")[0]
-    return [line for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+def page_commands() -> list[str]:
+    page = (ROOT / "docs" / "clean.md").read_text(encoding="utf-8")
+    return [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("local_ray")
 def test_cleans_a_folder_into_tars(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
-    commands = readme_commands()
+    commands = page_commands()
     assert [line.split()[1] for line in commands[:5]] == ["embed", "dedup", "similarity", "report", "filter"]
     for line in commands:
         argv = shlex.split(line.replace("--model vit-b-16", "--model demo"), comments=True)[1:]

@@ -13,7 +13,7 @@ import typer.main
 from flows.cli.app import app
 from tests.fixtures.places import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*ROOT.glob("README*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
@@ -39,7 +39,7 @@ def check(line: str) -> None:
     assert set(given) <= known, f"{line}: {sorted(set(given) - known)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_shown_exists_with_its_options(page: Path) -> None:
     for line in commands(page):
         try:

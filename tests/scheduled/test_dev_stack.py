@@ -25,7 +25,7 @@ from tests.fixtures.processes import until
 from tests.fixtures.servers.prefect import PatientTransport
 from tests.fixtures.servers.s3 import weed_binary
 
-README = ROOT / "README.md"
+NIGHTLY = ROOT / "docs" / "nightly.md"
 
 
 def test_a_reused_pid_is_not_signalled(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_stack_from_up_to_down(tmp_path: Path, fork_server: ForkServer, monkey
         assert {one.state for one in seen} == {"healthy"}
         stack.up(folder, {})
         assert pids(folder) == {one.name: one.pid for one in seen}, "the second up started nothing"
-        printed = _run_readme(home)
+        printed = _run_page(home)
         assert [line for line in printed if "rows" in line and "20" in line], printed
         assert [line for line in printed if "SUCCEEDED" in line], printed
         assert Place.find(folder).env_file.stat().st_mode & 0o077 == 0
@@ -217,9 +217,9 @@ def _assert_nights_are_scheduled(operator: Operator, home: Path) -> None:
         assert config["output"]["uri"] == "s3://hanclip/photos"
 
 
-def _run_readme(home: Path) -> list[str]:
-    """Run the commands of README's "Every night" in a shell with this home folder; returns their output."""
-    section = README.read_text(encoding="utf-8").partition("\n## Every night\n")[2]
+def _run_page(home: Path) -> list[str]:
+    """Run the commands of docs/nightly.md in a shell with this home folder; returns their output."""
+    section = NIGHTLY.read_text(encoding="utf-8").partition("\n## On a schedule\n")[2]
     *commands, last = section.partition("```bash\n")[2].partition("```")[0].splitlines()
     assert last == "hanclip dev down"
     photos = home / "photos"

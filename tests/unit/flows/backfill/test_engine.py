@@ -308,13 +308,13 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line.partition("#")[0]) for line in re.findall(r"hanclip (backfill .+?)(?:`|\n|$)", text)]
 
 
-def test_commands_in_the_readme_and_the_help_are_valid(
+def test_commands_in_the_docs_and_the_help_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "backfill.md").read_text(encoding="utf-8")
     shown = typer.main.get_command(app).commands["backfill"].epilog  # type: ignore[attr-defined]
-    written = commands(readme) + commands(str(shown))
+    written = commands(page) + commands(str(shown))
     assert len(written) > 8
     for words in written:
         local = [word.removeprefix("s3://") for word in words]

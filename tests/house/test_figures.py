@@ -1,0 +1,41 @@
+"""Test that the figures of the READMEs and of docs/benchmarks.md are those of the newest results."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from benchmarks.figures.__main__ import pages
+from benchmarks.figures.readme import figures
+from benchmarks.figures.results import newest
+from benchmarks.reporting import RESULTS
+from tests.fixtures.places import ROOT
+
+
+def test_pages_have_the_figures_of_the_newest_results() -> None:
+    behind = [path.name for path, text, wanted in pages() if text != wanted]
+    assert behind == [], "run `python -m benchmarks.figures`"
+
+
+def test_a_newer_result_replaces_an_older_one_of_its_kind(tmp_path: Path) -> None:
+    old = RESULTS / newest()["embed-tiny-640"].file
+    result = json.loads(old.read_text(encoding="utf-8"))
+    [own] = [row for row in result["rows"] if row["variant"] == "hanclip"]
+    shutil.copy(old, tmp_path)
+    own["steady_images_per_s"], result["finished"] = 98765.4, "2099-01-02T00:00:00+00:00"
+    result["machine"]["cpu"] = "Another (R) CPU"
+    (tmp_path / "embed-tiny-640-another-r-cpu-2-cores-2099-01-02.json").write_text(json.dumps(result))
+    results = newest(tmp_path)
+    assert set(results) == {"embed-tiny-640"}
+    for language in ("en", "zh"):
+        assert "98,765" in figures(results, language)
+        assert "2099-01-02" in figures(results, language)
+
+
+def test_results_that_a_page_names_exist() -> None:
+    for name in ("docs/benchmarks.md", "docs/scale.md"):
+        named = re.findall(r"`([\w.-]+-\d{4}-\d\d-\d\d\.json)`", (ROOT / name).read_text(encoding="utf-8"))
+        assert named
+        assert [file for file in named if not (RESULTS / file).exists()] == []
