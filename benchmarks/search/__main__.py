@@ -32,13 +32,17 @@ _KINDS = ("ivf", "flat")
 _CLIENTS = (1, 8)
 _QUERIES = 64
 #: The fields of a request besides its query.
-_ASKED: Mapping[str, dict[str, Any]] = {
+_NEAREST: Mapping[str, dict[str, Any]] = {
     "nearest 10": {},
     "nearest 10, with a column": {"with": "uri"},
     "nearest 100": {"top": 100},
+}
+#: Those with a condition take seconds, and use no index.
+_CONDITIONS: Mapping[str, dict[str, Any]] = {
     "where, a tenth of the rows": {"where": "image_phash % 10 = 0"},
     "where, a thousandth": {"where": "image_phash % 1000 = 0"},
 }
+_CONDITION_S = 30.0
 _P95_MS = 100
 
 
@@ -51,15 +55,21 @@ def main() -> None:
     given = parser.parse_args()
     load_before = os.getloadavg()[0]
     plain, queries = made(given.work, given.rows)
-    rows, indexes = [], {}
+    rows: list[Row] = []
+    indexes: dict[str, Row] = {}
     for kind in _KINDS:
         out = plain.with_name(f"{plain.name}-{kind}")
         indexes[kind] = indexed(plain, out, kind)
         with running(["-m", "benchmarks.search.server", str(out)]) as server:
-            for what, fields in _ASKED.items():
+            asked = [(what, fields, many, given.seconds) for what, fields in _NEAREST.items() for many in _CLIENTS]
+            if kind == _KINDS[0]:
+                asked += [(what, fields, 1, _CONDITION_S) for what, fields in _CONDITIONS.items()]
+            for what, fields, many, seconds in asked:
                 bodies = given.work / "bodies"
                 bodies.write_bytes(b"\n".join(body(query, fields) for query in queries))
-                rows += measured(server, kind, what, bodies, given.seconds)
+                load = Load(bodies, many, seconds, path="/v1/search")
+                rows.append({"index": kind, "search": what} | measured(server, load))
+                print(rows[-1], flush=True)
     save(f"search-{given.rows:.0e}".replace("+0", ""), load_before, list(goals(rows, indexes)), rows, indexes=indexes)
 
 
@@ -96,22 +106,17 @@ def body(query: Vectors, fields: dict[str, Any]) -> bytes:
     return json.dumps({"query": {"vector": query.tolist()}, **fields}).encode()
 
 
-def measured(server: Running, kind: str, what: str, bodies: Path, seconds: float) -> Iterator[Row]:
-    """The rows of one kind of request."""
-    for many in _CLIENTS:
-        seen, cpu_s = ask(server, Load(bodies, many, seconds, path="/v1/search"))
-        found = {
-            "index": kind,
-            "search": what,
-            "clients": many,
-            "searches_per_s": round(seen["answered"] / seen["seconds"], 1),
-            **{f"p{percent}_ms": value for percent, value in zip((50, 95, 99), seen["answered_ms"], strict=True)},
-            "cpu_ms": round(1000 * cpu_s / seen["answered"], 1) if seen["answered"] else None,
-            "failed": seen["refused"] + seen["failed"],
-            **memory(server.root),
-        }
-        print(found, flush=True)
-        yield found
+def measured(server: Running, load: Load) -> Row:
+    """The measures of one kind of request."""
+    seen, cpu_s = ask(server, load)
+    return {
+        "clients": load.clients,
+        "searches_per_s": round(seen["answered"] / seen["seconds"], 2),
+        **{f"p{percent}_ms": value for percent, value in zip((50, 95, 99), seen["answered_ms"], strict=True)},
+        "cpu_ms": round(1000 * cpu_s / seen["answered"], 1) if seen["answered"] else None,
+        "failed": seen["refused"] + seen["failed"],
+        **memory(server.root),
+    }
 
 
 def memory(process: int) -> Row:
