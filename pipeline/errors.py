@@ -31,6 +31,9 @@ A *record* that fails becomes a quarantine row (`records.Failure`), never an exc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from pipeline.vocabulary import Reason
 
 
@@ -174,3 +177,10 @@ class InternalError(HanclipError):
 
 class DeviceLostError(Exception):
     """The device computes nothing any more until its process ends, as after an asynchronous CUDA error."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question for a message about a name that does not exist, if one that does is near; ends with a space."""
+    by_plain = {one.strip().lower(): one for one in known}
+    near = get_close_matches(name.strip().lower(), by_plain, n=1)
+    return f"Did you mean {by_plain[near[0]]}? " if near else ""

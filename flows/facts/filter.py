@@ -8,7 +8,7 @@ from typing import Any
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
 from pipeline import units
-from pipeline.curation.tars.options import MIXED
+from pipeline.curation.tars.options import LATE, MIXED
 
 #: Counts of a rule as columns of a table; `of these first` adds up to the rows dropped.
 RULE_COUNTS = {"dropped": "drops", "first": "of these first", "alone": "alone", "unknown": "unknown"}
@@ -58,6 +58,8 @@ def _written(kept: int, written: Mapping[str, Any]) -> Facts:
         yield "tars", Marked(tars, Code(written["uri"]))
         if written.get("mixed"):
             yield "samples", Marked(f"{MIXED} ({'; '.join(written['mixed'])})", tone="warning")
+        if written.get("late"):
+            yield "columns", Marked(f"{', '.join(written['late'])}: {LATE}", tone="warning")
     if "dataset" in written:
         yield "dataset", Marked(f"{units.count(written['written'], 'row')}: ", Code(written["dataset"]))
     if "tables" in written:

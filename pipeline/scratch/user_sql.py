@@ -8,7 +8,7 @@ workspace whose queries reach neither files nor settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ _CLOCKS = frozenset(
         *("current_catalog", "current_schema"),
     }
 )
+_FUNCTIONS = """
+SELECT function_name, CASE WHEN bool_and(function_type = 'aggregate') THEN 'aggregate' ELSE 'scalar' END
+FROM duckdb_functions() GROUP BY ALL
+"""
+_RESERVED = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
 _UNSTEADY = """
 WITH marked AS (
     SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')
@@ -117,9 +122,32 @@ def require_order(sql: str, option: str, schema: pa.Schema) -> None:
         )
 
 
-def unsteady_functions(work: Workspace) -> frozenset[str]:
-    """The functions whose result is not the same at every call, or at another time or place."""
-    return _CLOCKS | {str(name).lower() for (name,) in work.rows(_UNSTEADY)}
+@dataclass(frozen=True, slots=True)
+class SqlWords:
+    """What names mean in DuckDB's SQL.
+
+    Attributes:
+        functions: the kind of each, aggregate or scalar.
+        reserved: keywords that cannot be names of columns without quotes.
+        unsteady: the functions whose result is not the same at every call, or at another time or place.
+    """
+
+    functions: Mapping[str, str]
+    reserved: frozenset[str]
+    unsteady: frozenset[str]
+
+    @classmethod
+    def known_to(cls, work: Workspace) -> SqlWords:
+        """Those of the installed version, which are looked up once in a process."""
+        if not _WORDS:
+            functions = {str(name): str(kind) for name, kind in work.rows(_FUNCTIONS)}
+            reserved = frozenset(str(name) for (name,) in work.rows(_RESERVED))
+            unsteady = _CLOCKS | {str(name).lower() for (name,) in work.rows(_UNSTEADY)}
+            _WORDS.append(cls(functions, reserved, unsteady))
+        return _WORDS[0]
+
+
+_WORDS: list[SqlWords] = []
 
 
 def unsteady_name(part: dict[str, Any], unsteady: Container[str], columns: Container[str]) -> str:
@@ -172,7 +200,7 @@ def _order_problem(sql: str, work: Workspace, columns: Container[str]) -> str:
         return "it is more than that"
     if found.error:
         return found.error
-    unsteady = unsteady_functions(work)
+    unsteady = SqlWords.known_to(work).unsteady
     for part in nodes(found.parts):
         if part.get("class") in _REFUSED_IN_ORDER:
             return f"it holds {_REFUSED_IN_ORDER[part['class']]}"

@@ -33,6 +33,8 @@ _THREADS = 2
 _THREAD_MB = 192
 #: A group of four columns takes about 100 bytes; hash tables of ten times the memory still spill.
 _ROWS_PER_MB = 2**14
+#: Of DuckDB's decimals.
+_DECIMAL_DIGITS = 38
 
 
 class Workspace:
@@ -167,9 +169,22 @@ def quoted(text: str) -> str:
 
 
 def widened(kind: pa.DataType) -> pa.DataType:
-    """The type with float32 in place of float16, which DuckDB cannot read from Arrow."""
-    if pa.types.is_float16(kind):
+    """A type that DuckDB reads from Arrow: float32 for float16, and for decimals of 256 bits those of 128 or float64.
+
+    Types inside of lists, structs and maps are replaced as well.
+    """
+    types = pa.types
+    if types.is_float16(kind):
         return pa.float32()
-    if pa.types.is_fixed_size_list(kind):
+    if types.is_decimal256(kind):
+        fits = kind.precision <= _DECIMAL_DIGITS and 0 <= kind.scale <= kind.precision
+        return pa.decimal128(kind.precision, kind.scale) if fits else pa.float64()
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(widened(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(widened(kind.key_type), widened(kind.item_type))
+    if types.is_fixed_size_list(kind):
         return pa.list_(widened(kind.value_type), kind.list_size)
-    return pa.list_(widened(kind.value_type)) if pa.types.is_list(kind) else kind
+    if types.is_large_list(kind):
+        return pa.large_list(widened(kind.value_type))
+    return pa.list_(widened(kind.value_type)) if types.is_list(kind) else kind

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, did_you_mean
 from pipeline.vocabulary import RESERVED_COLUMNS, Signal
 
 #: The columns that hanclip writes to some dataset.
@@ -102,7 +102,7 @@ def _check_named(names: Sequence[str], found: pa.Schema, option: str) -> None:
     if missing:
         raise SourceError(
             f"The source has no column {', '.join(missing)}; it has {', '.join(found.names) or 'none'}. "
-            f"Correct {option}."
+            f"{''.join(did_you_mean(name, found.names) for name in missing)}Correct {option}."
         )
 
 

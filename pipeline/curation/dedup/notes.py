@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.curation.dedup.choice.decisions import DedupDecisions
+from pipeline.curation.dedup.links.conditions import Conditions
 from pipeline.curation.dedup.measured import OPTIONS, unmeasured
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.dataset import Dataset
@@ -18,10 +19,17 @@ _RULE = ("keep", "keep_sql", "keep_margin")
 
 
 def notes_of(
-    dataset: Dataset, settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions
+    dataset: Dataset,
+    settings: DedupSettings,
+    before: Mapping[str, Any] | None,
+    decisions: DedupDecisions,
+    conditions: Conditions,
 ) -> tuple[str, ...]:
     """The notes; `before` has the facts of the previous table."""
-    return (*_notes(settings, before, decisions), *_unmeasured(dataset, settings, decisions.rungs))
+    found = [*_notes(settings, before, decisions), *_unmeasured(dataset, settings, decisions.rungs)]
+    if settings.not_duplicates and not len(conditions.never):
+        found.append(f"--not-duplicates {settings.not_duplicates} has no pair of which both ids are in the dataset")
+    return tuple(found)
 
 
 def _notes(settings: DedupSettings, before: Mapping[str, Any] | None, decisions: DedupDecisions) -> Iterator[str]:

@@ -17,9 +17,8 @@ from pipeline import storage
 from pipeline.curation.dedup.choice.decisions import DedupDecisions, decide
 from pipeline.curation.dedup.choice.earlier import read_earlier
 from pipeline.curation.dedup.choice.keep import needed_columns
-from pipeline.curation.dedup.links.ladder import build_ladder
-from pipeline.curation.dedup.links.pairs import EQUAL
-from pipeline.curation.dedup.links.rungs import needs, parts_in, require_columns, rungs_of, searches
+from pipeline.curation.dedup.links.ladder import build_ladder, conditions_of
+from pipeline.curation.dedup.links.rungs import read_by, require_columns, rungs_of, searches
 from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.notes import notes_of
 from pipeline.curation.dedup.pairs.incremental import NearVectors, find_near_vectors
@@ -28,7 +27,6 @@ from pipeline.curation.dedup.references import open_references
 from pipeline.curation.dedup.rows import gather_rows
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.dedup.tables import pairs_uri, write_decisions, write_pairs
-from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
@@ -104,7 +102,9 @@ def dedup(
         found = {rung: find_near_vectors(out, rows, search, pmap, on_phase) for rung, search in by_rung.items()}
         on_phase("Grouping", 0, None)
         before = read_earlier(uri, rows, settings.reconsider)
-        ladder = build_ladder(rows, rungs, settings, {rung: (by_rung[rung], found[rung]) for rung in found}, never)
+        conditions = conditions_of(rows, settings, never)
+        near = {rung: (by_rung[rung], found[rung]) for rung in found}
+        ladder = build_ladder(rows, rungs, settings, near, conditions)
         decisions = decide(rows, ladder, settings, dataset.identity)
         on_phase("Writing the table", 0, None)
         facts = {"settings": settings.model_dump(mode="json"), "rungs": list(rungs), "rule": _RULE}
@@ -113,14 +113,13 @@ def dedup(
         else:
             storage.delete(pairs_uri(dataset.uri))  # of an earlier run, about other groups
         write_decisions(uri, rows, decisions, facts)
-        notes = notes_of(dataset, settings, before, decisions)
+        notes = notes_of(dataset, settings, before, decisions, conditions)
         return _summary(uri, decisions, found, pairs_uri(dataset.uri) if settings.pairs else None, notes)
 
 
 def _columns(settings: DedupSettings, rungs: tuple[str, ...], identity: Identity) -> list[str]:
     """The columns to read, besides the key and the vectors."""
-    columns = {name for rung in parts_in(rungs) for name in (needs(rung) - {IMAGE, TEXT}) | {EQUAL.get(rung, "id")}}
-    return sorted(columns | set(needed_columns(settings, identity)) | set(require_columns(settings, identity)))
+    return sorted(read_by(rungs) | set(needed_columns(settings, identity)) | set(require_columns(settings, identity)))
 
 
 def _summary(

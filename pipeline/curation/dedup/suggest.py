@@ -1,27 +1,30 @@
 """Shows what each threshold of near vectors would link, so that a person can choose it: pairs, in bands of cosines.
 
 In: a dataset and settings. Out: for each rung that compares vectors, the number of pairs in bands around its threshold,
-with examples. Nothing is decided or stored. All pairs are compared in a small dataset; in a large one a sample of the
-vectors is compared with all, and the numbers of pairs are estimates. The sample is the same on every run.
+with examples: pairs that meet all other conditions of the settings. Nothing is decided or stored. All pairs are
+compared in a small dataset; in a large one a sample of the vectors is compared with all, and the numbers of pairs are
+estimates. The sample is the same on every run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.curation.dedup.links.rungs import needs, rungs_of, searches
+from pipeline.curation.dedup.links.ladder import conditions_of
+from pipeline.curation.dedup.links.rungs import read_by, require_columns, rungs_of, searches
+from pipeline.curation.dedup.links.witnesses import RungWitnesses
 from pipeline.curation.dedup.measured import OPTIONS, is_measured
+from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.pairs.compare import cosines
 from pipeline.curation.dedup.pairs.incremental import VectorSearch
 from pipeline.curation.dedup.pairs.projections import block_slices
-from pipeline.curation.dedup.rows import VECTOR_KEYS, Indices, Rows, gather_rows
-from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.vectors import IMAGE, TEXT
+from pipeline.curation.dedup.rows import Indices, Mask, Rows, gather_rows
+from pipeline.curation.dedup.settings import DedupSettings, parts_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 from pipeline.phases import OnPhase, OnRows, counted, ignore
@@ -83,7 +86,7 @@ class ThresholdSuggestion:
         option: the option of its threshold.
         threshold: the threshold of the settings, the lower end of a band.
         measured: whether it was measured with the dataset's model.
-        vectors: distinct vectors of the dataset.
+        vectors: distinct vectors of the dataset; with further conditions, rows that differ in what is compared.
         sampled: how many of them were compared with all. If not all, the numbers of pairs are estimates.
         bands: from the most similar pairs down.
     """
@@ -101,30 +104,38 @@ def suggest(out: str, settings: DedupSettings, on_phase: OnPhase = ignore) -> tu
     """Survey the pairs of the dataset at `out` around the thresholds of `settings`.
 
     Raises:
-        UsageError: no rung of the settings compares vectors.
+        UsageError, ConfigError: no rung of the settings compares vectors, or they do not fit the dataset.
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read.
     """
     dataset = Dataset.open(out)
-    by_rung = searches(settings, rungs_of(settings, dataset.identity))
+    rungs = rungs_of(settings, dataset.identity)
+    by_rung, never = searches(settings, rungs), read_never(settings.not_duplicates)
     if not by_rung:
         raise UsageError("--suggest is about the thresholds of vectors: add --rung image or --rung near-text.")
-    columns = {name for rung in by_rung for name in needs(rung)} - {IMAGE, TEXT}
+    near = [name for name in rungs if by_rung.keys() & set(parts_of(name))]
+    columns = read_by(near) | set(require_columns(settings, dataset.identity))
     columns |= {"text"} & set(dataset.identity.schema.names)
     with Workspace() as work:
         vectors = [search.vector for search in by_rung.values()]
         rows = gather_rows(dataset, work, sorted(columns), vectors, counted(on_phase, "Reading rows"))
-        return tuple(_suggestion(rows, rung, by_rung[rung], dataset, on_phase) for rung in by_rung)
+        conditions = conditions_of(rows, settings, never)
+        return tuple(
+            _suggestion(
+                *(rows, rung, by_rung[rung], dataset, on_phase),
+                RungWitnesses.of(rows, rung, near, settings, by_rung, conditions),
+            )
+            for rung in by_rung
+        )
 
 
 def _suggestion(
-    rows: Rows, rung: Rung, search: VectorSearch, dataset: Dataset, on_phase: OnPhase
+    rows: Rows, rung: Rung, search: VectorSearch, dataset: Dataset, on_phase: OnPhase, witnesses: RungWitnesses
 ) -> ThresholdSuggestion:
-    firsts = rows.firsts(VECTOR_KEYS[search.vector])
-    distinct = np.unique(firsts[firsts >= 0])
+    distinct = np.unique(witnesses.firsts[witnesses.firsts >= 0])
     step = (1 - search.threshold) / _ABOVE
     edges = np.round(search.threshold + step * np.arange(-_BELOW, _ABOVE + 1), 6)
-    survey = _Survey(rows, search.vector, edges, _sample(rows, distinct))
+    survey = _Survey(rows, search.vector, edges, _sample(rows, distinct), witnesses.test)
     survey.compare(distinct, counted(on_phase, "Comparing vectors", len(survey.sample) * len(distinct)))
     return ThresholdSuggestion(
         rung=rung,
@@ -146,10 +157,20 @@ def _sample(rows: Rows, distinct: Indices) -> Indices:
 
 
 class _Survey:
-    """Compares sampled rows with all and counts the pairs of each band; of each row it keeps one partner a band."""
+    """Compares sampled rows with all and counts the pairs of each band that pass `test`.
 
-    def __init__(self, rows: Rows, vector: str, edges: npt.NDArray[np.float64], sample: Indices) -> None:
-        self.sample = sample
+    Of each row it keeps one partner a band.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        vector: str,
+        edges: npt.NDArray[np.float64],
+        sample: Indices,
+        test: Callable[[Indices, Indices], Mask],
+    ) -> None:
+        self.sample, self._test = sample, test
         self._rows, self._vectors, self._edges = rows, rows.matrix(vector), edges
         self._counts = np.zeros(len(edges) - 1, np.int64)
         self._partners = np.full((len(edges) - 1, len(sample)), -1)
@@ -166,6 +187,8 @@ class _Survey:
         i, j = np.nonzero(found >= self._edges[0])
         apart = self.sample[start + i] != others[j]
         i, j = i[apart], j[apart]
+        met = self._test(self.sample[start + i], others[j])
+        i, j = i[met], j[met]
         band = np.minimum(np.searchsorted(self._edges, found[i, j], side="right") - 1, len(self._counts) - 1)
         self._counts += np.bincount(band, minlength=len(self._counts))
         places, first = np.unique(band * len(self.sample) + start + i, return_index=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.curation.values.names import NameRules
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.curation.export.contract import ExportRequest
@@ -52,7 +52,7 @@ def choose_columns(request: ExportRequest, rules: NameRules) -> Chosen:
     if unknown := sorted(set(renamed) - set(own)):
         raise UsageError(
             f"{dataset.uri} has no column of the source {', '.join(unknown)}; it has {', '.join(own) or 'none'}. "
-            "Correct --rename."
+            f"{''.join(did_you_mean(name, own) for name in unknown)}Correct --rename."
         )
     if unused := [name for name in renamed if name not in source]:
         raise UsageError(f"The export leaves out {', '.join(unused)}: name what you rename with --column, too.")
@@ -67,7 +67,8 @@ def chosen_columns(dataset: Dataset, columns: Sequence[str] | None) -> list[str]
     chosen = available if columns is None else list(columns)
     if unknown := sorted(set(chosen) - set(available)):
         raise UsageError(
-            f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. Correct --column."
+            f"{dataset.uri} has no column {', '.join(unknown)}; it has {', '.join(available)}. "
+            f"{''.join(did_you_mean(name, available) for name in unknown)}Correct --column."
         )
     return chosen
 

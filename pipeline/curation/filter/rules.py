@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
-from pipeline.errors import RunError, UsageError
-from pipeline.scratch.user_sql import EXPRESSION, complaint, nodes, parse, unsteady_functions, unsteady_name
+from pipeline.errors import RunError, UsageError, did_you_mean
+from pipeline.scratch.user_sql import EXPRESSION, SqlWords, complaint, nodes, parse, unsteady_name
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
 from pipeline.yaml_text import read_yaml
@@ -91,18 +90,7 @@ class Checker:
     def __init__(self, work: Workspace, columns: FilterColumns, limit_s: float = math.inf) -> None:
         self._work, self._columns, self._limit_s = work, columns, limit_s
         work.register("rows", columns.schema.empty_table())
-        self._functions = {
-            str(name): str(kind)
-            for name, kind in work.rows(
-                "SELECT function_name, CASE WHEN bool_and(function_type = 'aggregate') THEN 'aggregate' "
-                "ELSE 'scalar' END FROM duckdb_functions() GROUP BY ALL"
-            )
-        }
-        self._keywords = {
-            str(name)
-            for (name,) in work.rows("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
-        }
-        self._unsteady = unsteady_functions(work)
+        self._words = SqlWords.known_to(work)
 
     def check(self, rules: list[FilterRule]) -> list[FilterRule]:
         """The same rules, with their columns. Raises UsageError: a name is used twice, or an expression is wrong."""
@@ -150,10 +138,10 @@ class Checker:
             raise mistake(rule, _ALONE["SUBQUERY"], place, cure)
         if part.get("class") in _ALONE:
             raise mistake(rule, _ALONE[part["class"]], place)
-        kind = self._functions.get(str(part.get("function_name", "")).lower())
+        kind = self._words.functions.get(str(part.get("function_name", "")).lower())
         if kind == "aggregate":
             raise mistake(rule, f"{part['function_name']} is an aggregate over many rows; a rule is about one", place)
-        if name := unsteady_name(part, self._unsteady, self._columns.by_name):
+        if name := unsteady_name(part, self._words.unsteady, self._columns.by_name):
             raise mistake(rule, f"{name} returns another value at every call, or at another time", place)
 
     def _bind(self, rule: FilterRule) -> None:
@@ -169,7 +157,7 @@ class Checker:
         text = rule.sql.lower()
         for column in self._columns.by_name.values():
             name = column.name.lower()
-            keyword = name in self._keywords and re.search(rf"(?<![\w\"'.]){re.escape(name)}(?![\w\"'(])", text)
+            keyword = name in self._words.reserved and re.search(rf"(?<![\w\"'.]){re.escape(name)}(?![\w\"'(])", text)
             odd = not _PLAIN_NAME.fullmatch(name) and name in text
             if (odd or keyword) and f'"{name}"' not in text:
                 quoted = column.name.replace('"', '""')
@@ -199,9 +187,7 @@ class Checker:
         if cure := self._columns.cure(name):
             return mistake(rule, f"there is no column {name} yet", found.get("location"), cure, head)
         names = [column.name for column in self._columns.by_name.values()]
-        near = get_close_matches(name.lower(), self._columns.by_name, n=1)
-        hint = f"Did you mean {self._columns.by_name[near[0]].name}? " if near else ""
-        hint += f"The columns are: {', '.join(names)}."
+        hint = f"{did_you_mean(name, names)}The columns are: {', '.join(names)}."
         return mistake(rule, f"there is no column {name}", found.get("location"), hint, head)
 
 

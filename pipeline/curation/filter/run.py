@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import storage
-from pipeline.curation.filter.columns import LISTED
 from pipeline.curation.filter.dataset import write_dataset
 from pipeline.curation.filter.filtering import Filtered, filtering, tables_folder, write_tables
-from pipeline.curation.filter.ids import read_ids
-from pipeline.curation.filter.rules import IDS, WHERE, FilterRule
+from pipeline.curation.filter.ids import ListedIds
+from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.tars import columns_of, write_failures, write_tars
 from pipeline.curation.filter.threshold import Threshold
@@ -64,9 +63,12 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
         refuse_source(out, settings.dest or "")
     rules = [FilterRule(one.name, one.sql) for one in settings.rules]
     rules += [FilterRule(WHERE, settings.where)] if settings.where else []
-    rules += [FilterRule(IDS, LISTED, ids=read_ids(settings.ids))] if settings.ids else []
+    listed = ListedIds(settings.ids) if settings.ids else None
+    rules += [listed.rule] if listed else []
     threshold = Threshold.parse(settings.threshold_for) if settings.threshold_for else None
     with filtering(out, rules, threshold, on_phase, _columns(out, settings), settings.time_limit_s) as (filtered, work):
+        if listed:
+            listed.refuse_strangers(filtered.counts)
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_phase))
 
 
@@ -130,5 +132,5 @@ def _write_tars(
     options = TarOptions(settings.tar_rows, settings.tar_bytes, settings.image_name)
     tars = write_tars(filtered, work, uri, options, counted(on_phase, "Copying images", kept))
     reasons = dict(write_failures(storage.join(folder, UNREAD), tars, filtered))
-    sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes, "mixed": tars.mixed}
+    sizes = {"tars": len(tars.notes), "size_bytes": tars.size_bytes, "mixed": tars.mixed, "late": tars.late}
     return {"uri": uri, "written": tars.written, "failed": tars.failed, "reasons": reasons, **sizes}

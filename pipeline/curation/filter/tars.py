@@ -61,6 +61,14 @@ class Tars:
         return kinds if len(kinds) > 1 else []
 
     @property
+    def late(self) -> list[str]:
+        """Columns with values, but none in the first samples, from which Hugging Face `datasets` takes the types."""
+        if not self.notes or not self.notes[0].leading:
+            return []
+        there = {name for note in self.notes for name in note.filled}
+        return sorted(there - {*self.notes[0].leading, "text", PLACE, ROW})
+
+    @property
     def size_bytes(self) -> int:
         """Size of all tars."""
         return sum(note.size_bytes for note in self.notes)

@@ -43,27 +43,27 @@ def sync_target(
 ) -> Synced:
     """As `sync`, with a target that is open."""
     requests = CountedTarget(target)
-    with Workspace() as work:
-        session = SyncSession(Dataset.open(out), settings, requests, work, on_phase)
-        compared: Compared = "nothing"
-        counts = (0, 0, 0)
-        if not session.is_current:
-            ids = session.ids_of_interest()
-            compared = "all" if ids is None else "changes"
-            if ids is None or ids:
-                changes = session.changes(ids)
+    session = SyncSession(Dataset.open(out), settings, requests, on_phase)
+    compared: Compared = "nothing"
+    counts = (0, 0, 0)
+    if not session.is_current:
+        ids = session.ids_of_interest()
+        compared = "all" if ids is None else "changes"
+        if ids is None or ids:
+            with Workspace() as work:
+                changes = session.changes(ids, work)
                 changes.compare(requests, settings.rows_at_once)
                 counts = (changes.new, changes.replaced, changes.dropped)
                 if not dry_run:
                     session.send(changes, of_all=ids is None)
-            elif not dry_run:
-                session.settle()
-        return Synced(
-            *(out, settings.to, settings.dest, settings.collection, compared, *counts),
-            rows=requests.count(),
-            requests=dict(requests.requests),
-            resumed=session.interrupted,
-        )
+        elif not dry_run:
+            session.settle()
+    return Synced(
+        *(out, settings.to, settings.dest, settings.collection, compared, *counts),
+        rows=requests.count(),
+        requests=dict(requests.requests),
+        resumed=session.interrupted,
+    )
 
 
 def verify(out: str, settings: SyncSettings, on_phase: OnPhase = ignore, sample: int | None = None) -> Verified:
@@ -73,8 +73,8 @@ def verify(out: str, settings: SyncSettings, on_phase: OnPhase = ignore, sample:
     """
     with connected(out, settings, writing=False) as target, Workspace() as work:
         requests = CountedTarget(target)
-        session = SyncSession(Dataset.open(out), settings, requests, work, on_phase)
-        changes = session.changes(None)
+        session = SyncSession(Dataset.open(out), settings, requests, on_phase)
+        changes = session.changes(None, work)
         changes.compare(requests, settings.rows_at_once, sample)
         return Verified(
             *(out, settings.to, settings.dest, settings.collection),

@@ -29,13 +29,12 @@ _LOOK_S = 1.0
 
 
 class SyncSession:
-    """Use while `work` is open.
+    """Reads the watermark when it is made.
 
     Args:
         dataset: the dataset.
         settings: what the user chose.
         target: the collection.
-        work: gets tables.
         on_phase: called with the progress.
 
     Attributes:
@@ -45,11 +44,8 @@ class SyncSession:
         UsageError: the collection is not one of this dataset and model, or the dataset lacks a column.
     """
 
-    def __init__(
-        self, dataset: Dataset, settings: SyncSettings, target: CountedTarget, work: Workspace, on_phase: OnPhase
-    ) -> None:
-        self._dataset, self._settings, self._target = dataset, settings, target
-        self._work, self._on_phase = work, on_phase
+    def __init__(self, dataset: Dataset, settings: SyncSettings, target: CountedTarget, on_phase: OnPhase) -> None:
+        self._dataset, self._settings, self._target, self._on_phase = dataset, settings, target, on_phase
         self._columns = columns_of(dataset, settings)
         self._wanted = Watermark.of(dataset, settings, self._columns)
         text = target.mark()
@@ -87,9 +83,9 @@ class SyncSession:
             return None
         return self._state.changed_ids(known)
 
-    def changes(self, ids: list[str] | None) -> SyncChanges:
-        """What the collection should hold, of all ids or of these; not compared yet."""
-        return SyncChanges(self._dataset, self._columns, self._work, self._settings.where, ids, self._on_phase)
+    def changes(self, ids: list[str] | None, work: Workspace) -> SyncChanges:
+        """What the collection should hold, of all ids or of these; not compared yet. Usable while `work` is open."""
+        return SyncChanges(self._dataset, self._columns, work, self._settings.where, ids, self._on_phase)
 
     def send(self, changes: SyncChanges, of_all: bool) -> None:
         """Carry out changes that were compared, of all ids or of those that changed. The watermark moves last."""

@@ -12,6 +12,8 @@ IMAGE_NAME_HELP = (
 )
 MIXED = "not all have the same members, which load_dataset('webdataset') refuses: write them with --image-name jpg"
 
+LATE = "no value in the first five samples, so that load_dataset('webdataset') needs streaming=True"
+
 
 @dataclass(frozen=True, slots=True)
 class TarOptions:

@@ -29,6 +29,8 @@ from pipeline.vocabulary import TRANSIENT_REASONS
 
 NOTES = "_tars"
 BLOCK_ROWS = 256
+#: `load_dataset("webdataset")` takes the types of the columns from so many samples.
+_TYPED_BY = 5
 TarRow = dict[str, Any]
 
 
@@ -40,7 +42,9 @@ class Note:
         first, rows: number of the first row and count of rows; digest: of their ids.
         samples: rows that are in the tar; size_bytes, sha256: of the file.
         failures: the other rows, as rows of `FAILURES`.
-        members: the suffixes of each kind of sample, such as "jpg json txt"; notes of earlier versions have none.
+        members: the suffixes of each kind of sample, such as "jpg json txt".
+        filled, leading: columns with a value in some sample, and in one of the first five. Notes of earlier versions
+            have none of these three.
     """
 
     first: int
@@ -51,6 +55,8 @@ class Note:
     sha256: str
     failures: list[dict[str, Any]] = field(default_factory=list)
     members: list[str] = field(default_factory=list)
+    filled: list[str] = field(default_factory=list)
+    leading: list[str] = field(default_factory=list)
 
     @property
     def final(self) -> bool:
@@ -100,7 +106,7 @@ class TarWriter:
             staged = folder / "staged.tar"
             ids: list[str] = []
             failures: list[dict[str, Any]] = []
-            kinds: set[str] = set()
+            kinds, filled, leading = set[str](), set[str](), set[str]()
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
                 for row, image in self._until_full(tar):
                     ids.append(row["id"])
@@ -109,12 +115,16 @@ class TarWriter:
                         failures.append(_failure(row, image))
                     else:
                         kinds.add(_add(tar, self._members(row, image)))
+                        given = {name for name, value in row.items() if value is not None}
+                        leading |= given if len(ids) - len(failures) <= _TYPED_BY else set()
+                        filled |= given
             with staged.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size_bytes = staged.stat().st_size
             storage.upload(tar_uri(self._uri, number), staged)
         samples = len(ids) - len(failures)
-        note = Note(first, len(ids), _digest(ids), samples, size_bytes, sha256, failures, sorted(kinds))
+        seen = map(sorted, (kinds, filled, leading))
+        note = Note(first, len(ids), _digest(ids), samples, size_bytes, sha256, failures, *seen)
         storage.overwrite(note_uri(self._uri, number), storage.json_bytes(asdict(note)))
         return note
 

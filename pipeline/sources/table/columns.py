@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
-from pipeline.errors import ImageError, SourceError
+from pipeline.errors import ImageError, SourceError, did_you_mean
 from pipeline.images.decode import decode
 from pipeline.sources.extra import is_plain
 from pipeline.sources.table.cells import image_of
@@ -187,9 +186,7 @@ def _named(name: str | None, kinds: _Kinds, option: str, uri: str) -> str | None
     alike = [known for known in kinds if _plain(known) == _plain(name)]
     if len(alike) == 1:
         return alike[0]
-    by_plain = {_plain(known): known for known in kinds}
-    near = get_close_matches(_plain(name), by_plain, n=1)
-    maybe = f"Did you mean {by_plain[near[0]]}? " if near else ""
+    maybe = did_you_mean(name, kinds)
     raise SourceError(f"{uri} has no column {name}; it has {', '.join(kinds)}. {maybe}Correct {option}.")
 
 

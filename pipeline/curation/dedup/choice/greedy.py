@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.curation.dedup.links.pairs import Likeness, RungPairs
+from pipeline.curation.dedup.links.likeness import Likeness
+from pipeline.curation.dedup.links.pairs import RungPairs
 from pipeline.curation.dedup.rows import Indices, Mask
 
 

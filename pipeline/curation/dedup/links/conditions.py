@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.curation.dedup.links.pairs import Likeness, RungPairs, Scores, same
+from pipeline.curation.dedup.links.likeness import Likeness, Scores, same
+from pipeline.curation.dedup.links.pairs import RungPairs
 from pipeline.curation.dedup.pairs.compare import TilePairs, thinned
 from pipeline.curation.dedup.pairs.near_pairs import NearPairs
 from pipeline.curation.dedup.pairs.projections import block_slices
@@ -65,8 +66,8 @@ def under_conditions(rung: str, parts: Sequence[RungPairs], conditions: Conditio
     agree = [conditions.agree] if conditions.agree is not None else []
     own = np.full(count, count)
     own[conditions.apart] = conditions.apart
-    firsts = _numbered([*(part.firsts for part in parts), *agree, own], compared)
-    buckets = _numbered([*(_roots(part) for part in parts), *agree], compared)
+    firsts = equal_rows([*(part.firsts for part in parts), *agree, own], compared)
+    buckets = equal_rows([*(_roots(part) for part in parts), *agree], compared)
 
     def test(one: Indices, other: Indices) -> Mask:
         met = conditions.test(one, other, count)
@@ -109,8 +110,8 @@ def _first_score(parts: Sequence[RungPairs]) -> Callable[[Indices, Indices], Sco
     return (graded or [parts[0].likeness])[0].score
 
 
-def _numbered(columns: Sequence[Indices], valid: Mask) -> Indices:
-    """For every row the first row with equal values in all columns; -1 for rows that are not valid."""
+def equal_rows(columns: Sequence[Indices], valid: Mask) -> Indices:
+    """For every row the first row with equal values, from 0, in all columns; -1 for rows that are not valid."""
     rows = np.flatnonzero(valid)
     code = np.zeros(len(rows), np.int64)
     for column in columns:

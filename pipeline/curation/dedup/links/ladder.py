@@ -1,6 +1,7 @@
 """Builds the ladder: the duplicates on each rung, under the conditions of the settings.
 
-In: gathered rows, and the near vectors of those rungs that need some. Out: one `RungPairs` per rung, strongest first.
+In: gathered rows, the near vectors of those rungs that need some, and the conditions. Out: one `RungPairs` per rung,
+strongest first.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def build_ladder(
     rungs: Sequence[str],
     settings: DedupSettings,
     found: Mapping[Rung, tuple[VectorSearch, NearVectors]],
-    never: pa.Table | None,
+    conditions: Conditions,
 ) -> list[RungPairs]:
-    """The duplicates on `rungs`; `never` has the pairs of ids that are none."""
+    """The duplicates on `rungs` that meet the `conditions`."""
 
     def single(rung: Rung) -> RungPairs:
         if rung in found:
@@ -36,13 +37,17 @@ def build_ladder(
         return phash_pairs(rows, settings.phash_radius) if rung is Rung.PHASH else equal_pairs(rows, rung)
 
     singles = {rung: single(rung) for rung in parts_in(rungs)}
-    conditions = Conditions.of(rows.count, _agreeing(rows, settings.same), _row_pairs(rows, never))
     ladder = []
     for name in rungs:
         parts = [singles[part] for part in parts_of(name)]
         plain = len(parts) == 1 and conditions.empty
         ladder.append(parts[0] if plain else under_conditions(name, parts, conditions))
     return ladder
+
+
+def conditions_of(rows: Rows, settings: DedupSettings, never: pa.Table | None) -> Conditions:
+    """The conditions of the settings; `never` has the pairs of ids that are no duplicates."""
+    return Conditions.of(rows.count, _agreeing(rows, settings.same), _row_pairs(rows, never))
 
 
 def _agreeing(rows: Rows, columns: Sequence[str]) -> Indices | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.curation.dedup.links.likeness import EQUAL
 from pipeline.curation.dedup.pairs.incremental import VectorSearch
 from pipeline.curation.dedup.rows import usable
 from pipeline.curation.dedup.settings import TEXT_RUNGS, DedupSettings, parts_of
 from pipeline.curation.vectors import IMAGE, TEXT
 from pipeline.dataset.identity import Identity
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, did_you_mean
 from pipeline.vocabulary import Rung
 
 
@@ -53,6 +54,11 @@ def needs(rung: Rung) -> set[str]:
     }[rung]
 
 
+def read_by(rungs: Sequence[str]) -> set[str]:
+    """Columns of the rows that these rungs compare, without vectors."""
+    return {name for rung in parts_in(rungs) for name in (needs(rung) - {IMAGE, TEXT}) | {EQUAL.get(rung, "id")}}
+
+
 def searches(settings: DedupSettings, rungs: Sequence[str]) -> dict[Rung, VectorSearch]:
     """The searches for near vectors, for those of the rungs that need one."""
     available = {
@@ -67,8 +73,8 @@ def require_columns(settings: DedupSettings, identity: Identity) -> tuple[str, .
     names = [name for name in usable(identity.schema) if name not in identity.vector_columns]
     for name in settings.same:
         if name not in names:
-            why = "the dataset has no such column"
+            why, maybe = "the dataset has no such column", did_you_mean(name, names)
             if name in identity.schema.names:
-                why = "SQL ignores case and takes it for another column, or for one that dedup adds"
-            raise UsageError(f"--same {name}: {why}. Choose among {', '.join(names)}.")
+                maybe, why = "", "SQL ignores case and takes it for another column, or for one that dedup adds"
+            raise UsageError(f"--same {name}: {why}. {maybe}Choose among {', '.join(names)}.")
     return settings.same

@@ -177,7 +177,7 @@
   }
   function ids() {  // one in each line, or as CSV if an id would not survive that
     var all = places().map(function (i) { return data.ids[i]; });
-    var odd = all.some(function (id) { return /[\r\n,\t]|^\s|\s$|^"|^id$/.test(id) || id === ""; });
+    var odd = all.some(function (id) { return /[\r\n,\t;]|^\s|\s$|^"|^id$/i.test(id) || id === ""; });
     return odd ? csv(false) : all.join("\n") + "\n";
   }
   function download(name, text, type) {

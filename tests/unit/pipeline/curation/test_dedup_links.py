@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.curation.dedup.links.conditions import Conditions, under_conditions
-from pipeline.curation.dedup.links.pairs import Likeness, RungPairs
+from pipeline.curation.dedup.links.likeness import Likeness
+from pipeline.curation.dedup.links.pairs import RungPairs
 from pipeline.curation.dedup.links.rungs import rungs_of
 from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.pairs import compare
@@ -92,13 +93,18 @@ def test_a_form_knows_the_rungs_that_the_settings_accept(rung: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("delimiter", [",", "\t"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
 def test_pairs_are_read_whatever_ends_their_lines(tmp_path: Path, end: str, delimiter: str) -> None:
     file = tmp_path / "pairs"
     file.write_text(end.join([f"a{delimiter}b", f"红{delimiter}c", ""]), newline="")
     table = read_never(str(file))
     assert table is not None
     assert table.to_pylist() == [{"id": "a", "other": "b"}, {"id": "红", "other": "c"}]
+    names = ["distance", "Other", "ID"]
+    file.write_text(end.join([delimiter.join(names), f"0.1{delimiter}b{delimiter}a", ""]), newline="")
+    named = read_never(str(file))
+    assert named is not None
+    assert named.to_pylist() == [{"id": "a", "other": "b"}]
     file.write_text(f"a{delimiter}b\n{'x' * 200_000}{delimiter}c")
     limit = csv.field_size_limit(2**17)  # the reader of CSV sources raises it for its process
     try:

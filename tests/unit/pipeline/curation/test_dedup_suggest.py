@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.curation.dedup import suggest as module
@@ -61,6 +63,34 @@ def test_a_sample_estimates_the_pairs_of_a_large_dataset(
     assert (part.sampled, part.vectors) == (300, 600)
     assert part.bands[-1].pairs_from == pytest.approx(whole.bands[-1].pairs_from, rel=0.15)
     assert part == suggest(catalog.out, DedupSettings())[0]
+
+
+def test_only_pairs_that_meet_the_other_conditions_are_counted(tmp_path: Path) -> None:
+    made = pictures(200, 7)
+    size, title, phash = ([n % m for n in range(200)] for m in (2, 3, 4))
+    goods = {
+        f"sku-{n:04d}": replace(one, text=f"T{title[n]}", phash=phash[n], extra={"size": size[n] or None})
+        for n, one in enumerate(made)
+    }
+    found = EmbeddedCatalog(tmp_path / "out", pa.schema([("size", pa.int64())]))
+    found.night(goods)
+    vectors = np.stack([one.vector for one in made]).astype(np.float64)
+    i, j = np.nonzero(np.triu(vectors @ vectors.T >= 0.955, 1))
+    alike = {name: np.array(values)[i] == np.array(values)[j] for name, values in (("s", size), ("t", title))}
+    bits = np.bitwise_count(np.array(phash)[i] ^ np.array(phash)[j])
+
+    def pairs(*rungs: str, **settings: object) -> int:
+        [one] = suggest(found.out, DedupSettings.model_validate({"rungs": rungs, **settings}))
+        return one.bands[-1].pairs_from
+
+    assert pairs("image") == pairs("image", "image+text") == len(i)
+    assert pairs("image", same=["size"]) == alike["s"].sum() < len(i)
+    assert pairs("image+text") == alike["t"].sum()
+    assert pairs("image+text", same=["size"]) == (alike["t"] & alike["s"]).sum()
+    assert pairs("image+phash", phash_radius=1) == (bits <= 1).sum()
+    assert pairs("image+phash", "image+text", phash_radius=0) == (alike["t"] | (bits == 0)).sum()
+    (tmp_path / "never.csv").write_text(f"sku-{i[0]:04d},sku-{j[0]:04d}")
+    assert pairs("image", not_duplicates=str(tmp_path / "never.csv")) == len(i) - 1
 
 
 def test_the_page_shows_both_rows_of_each_pair_in_both_languages(tmp_path: Path) -> None:

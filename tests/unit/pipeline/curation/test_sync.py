@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.sync_histories import Place, live
+from benchmarks.sync_histories import Life, Place
 from pipeline.curation.sync.results import Synced
 from pipeline.curation.sync.run import sync_target
 from pipeline.curation.sync.settings import SyncSettings
@@ -48,7 +48,7 @@ def writes(done: Synced) -> set[str]:
 @pytest.mark.parametrize("seed", range(3))
 def test_each_sync_of_a_random_history_ends_at_the_latest_state(tmp_path: Path, seed: int) -> None:
     target = MemoryTarget()
-    live(seed, tmp_path, Place("qdrant", "nowhere", lambda: target, target.contents))
+    Life.of(seed, tmp_path, Place("qdrant", "nowhere", lambda: target, lambda _, names: target.contents(names))).live()
 
 
 def test_a_sync_that_is_cut_off_at_any_request_is_finished_by_the_next_one(

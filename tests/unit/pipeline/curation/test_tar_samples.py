@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from pipeline.curation.filter.run import filter_rows
+from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.tars.sample import members_of
+from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.schema import QUARANTINE
+from pipeline.phases import ignore
+from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -34,3 +42,17 @@ def test_a_column_called_hanclip_is_kept():
         "source_hanclip": 1,
         "hanclip": {"id": "a"},
     }
+
+
+@pytest.mark.parametrize(("rows", "late"), [(4, []), (9, ["price"])])
+def test_columns_without_a_value_in_the_first_samples_are_named(tmp_path: Path, rows: int, late: list[str]) -> None:
+    schema = pa.schema([("price", pa.string()), ("vendor", pa.string()), ("never", pa.string())])
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False, extra=schema))
+    table = embedded_rows(some_records(rows), dataset.identity)
+    for name, values in (("price", [None] * 5 + ["1"] * (rows - 5)), ("never", [None] * rows)):
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, pa.array(values[:rows], pa.string()))
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(rows))
+    settings = FilterSettings(where="true", form="tars", dest=str(tmp_path / "tars"), tar_rows=4)
+    for _ in range(2):  # the second one reads the notes of the first
+        assert filter_rows(dataset.uri, settings, ignore).written["late"] == late

@@ -121,6 +121,8 @@ def test_wrong_columns_are_refused_with_the_reason(tmp_path: Path) -> None:
     assert error("c.csv", text_column="Name2").endswith("sku, pic, name, id. Did you mean name? Correct --text-column.")
     assert "no column for images and none for texts; it has x, y" in error("d.csv")
     assert "no column weight; it has sku, pic" in error("c.csv", text_column="name", extra_columns=("weight",))
+    lost = error("c.csv", text_column="name", drop_columns=("wieght", "Pics"))
+    assert lost.endswith("it has sku, pic. Did you mean pic? Correct --drop-column.")
     as_parquet({"image": [1.5], "text": ["a"]}, tmp_path / "e.parquet")
     assert "column image of" in error("e.parquet", image_column="image")
 
