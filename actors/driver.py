@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator, Sequence
 
 from actors.jobs.driver import JobDriver
 from actors.reporting.run_log import RunLog
@@ -43,13 +44,19 @@ def run(config: RunConfig, on_progress: OnProgress | None = None) -> Summary:
 def retry(
     out: str,
     reasons: tuple[str, ...],
-    config: RunConfig,
+    configs: Sequence[RunConfig],
     on_progress: OnProgress | None = None,
-) -> Summary:
-    """Retry the quarantined records of `out` that have one of `reasons`, with the source and model of `config`."""
-    asked = Run(config, on_progress)
-    with Session(config.cluster) as session:
-        return asked.retry(session, out, reasons)
+) -> Iterator[Summary]:
+    """Retry the quarantined records of `out` that have one of `reasons`: a run for the source of each of `configs`.
+
+    The configurations differ in nothing else. A run that was stopped is the last one.
+    """
+    with Session(configs[0].cluster) as session:
+        for config in configs:
+            ended = Run(config, on_progress).retry(session, out, reasons)
+            yield ended
+            if ended.state == "stopped":
+                return
 
 
 def run_job(uri: str, on_progress: OnJobProgress | None = None, stop: StopRequest | None = None) -> JobSummary:

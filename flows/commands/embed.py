@@ -6,7 +6,7 @@ driver wait until a run starts, because they load Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,42 +29,52 @@ from pipeline.cost.prices import read_prices
 from pipeline.jobs.progress import OnProgress, Summary
 from pipeline.vocabulary import Reason
 
+#: Exit codes beyond this name a signal.
+_STOPPED = 128
+
 
 def embed(config: RunConfig, as_json: bool, quiet: bool) -> int:
     """Run `config`; returns the summary's exit code."""
 
-    def call(on_progress: OnProgress) -> Summary:
+    def call(on_progress: OnProgress) -> Iterator[Summary]:
         from actors import driver  # loads Ray
 
-        return driver.run(absolute(config), on_progress)
+        yield driver.run(absolute(config), on_progress)
 
     return _watched(call, as_json, quiet)
 
 
 def retry(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object], as_json: bool, quiet: bool) -> int:
-    """Retry the records quarantined for `reasons`, configured like the latest run of `out` except for `options`."""
+    """Retry the records quarantined for `reasons`, configured like the latest run of `out` except for `options`.
 
-    def call(on_progress: OnProgress) -> Summary:
-        config = as_before(out, options)
+    There is a run for each source that has such records. Returns the exit code of the worst.
+    """
+
+    def call(on_progress: OnProgress) -> Iterator[Summary]:
+        configs = as_before(out, reasons, options)
         from actors import driver  # loads Ray
 
-        return driver.retry(out, reasons, config, on_progress)
+        yield from driver.retry(out, reasons, configs, on_progress)
 
     return _watched(call, as_json, quiet)
 
 
-def as_before(out: str, options: Mapping[str, object]) -> RunConfig:
-    """The configuration of the latest run of `out`, except for `options`. Raises IdentityError without a dataset."""
+def as_before(out: str, reasons: tuple[Reason, ...], options: Mapping[str, object]) -> list[RunConfig]:
+    """The configuration of the latest run of `out`, except for `options`, with each source to retry.
+
+    Raises IdentityError without a dataset.
+    """
     # keeps `hanclip jobs` and `hanclip submit` light, which show their ends as a run does: these bring Arrow and DuckDB
     from pipeline.dataset.dataset import Dataset
-    from pipeline.dataset.history import latest_config
+    from pipeline.plan.retry_sources import configs_to_retry
 
     Dataset.open(out)
-    tree = latest_config(out).model_dump()
-    for section, values in RUN.given(options).items():
-        tree[section] |= values
-    tree["output"]["uri"] = out
-    return absolute(parse(tree))
+    trees = [config.model_dump() for config in configs_to_retry(out, reasons)]
+    for tree in trees:
+        for section, values in RUN.given(options).items():
+            tree[section] |= values
+        tree["output"]["uri"] = out
+    return [absolute(parse(tree)) for tree in trees]
 
 
 def show_plan(config: RunConfig, prices_file: Path | None, as_json: bool) -> None:
@@ -81,20 +91,34 @@ def show_plan(config: RunConfig, prices_file: Path | None, as_json: bool) -> Non
         Console(highlight=False).print(panel("plan (nothing was started)", dry_run_facts(dry)))
 
 
-def _watched(call: Callable[[OnProgress], Summary], as_json: bool, quiet: bool) -> int:
+def _watched(call: Callable[[OnProgress], Iterator[Summary]], as_json: bool, quiet: bool) -> int:
+    """Show the runs of `call`; returns the exit code of the worst."""
+    runs: list[Summary] = []
     if as_json:
         with JsonLines() as lines:
-            ended = call(lines.update)
-            lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
+            for ended in call(lines.update):
+                lines.write("summary", {"rows_in": ended.rows_in, **ended.to_json()})
+                runs.append(ended)
     else:
         with display.choose(quiet) as screen:
-            ended = call(screen.update)
-        if not quiet:
+            runs += call(screen.update)
+    for ended in runs:
+        if not (as_json or quiet):
             show_end(ended)
+        _complain(ended, silent=as_json or quiet)
+    return max((ended.exit_code for ended in runs), key=_how_bad)
+
+
+def _complain(ended: Summary, silent: bool) -> None:
+    """Print on stderr why a run's exit code is not 0, unless its panel says so; `silent` runs have none."""
     why, stopped = complaint(ended), ended.state == "stopped"
-    if why and (as_json or quiet or stopped or not ended.message):
+    if why and (silent or stopped or not ended.message):
         typer.secho(why if stopped else f"error: {why}", fg="red", err=True)
-    return ended.exit_code
+
+
+def _how_bad(exit_code: int) -> tuple[bool, bool, int]:
+    """Sorts exit codes: a stop is the worst, then a failed run, then too much quarantine."""
+    return exit_code > _STOPPED, exit_code == 1, exit_code
 
 
 def show_end(ended: Summary) -> None:

@@ -16,7 +16,7 @@ from flows.dev.ports import Ports
 from flows.dev.processes import OwnProcess
 from flows.dev.state import Place, StackState
 
-FLOWS = ("embed", "nightly", "backfill", "compact", "dedup", "filter", "reap")
+FLOWS = ("embed", "nightly", "backfill", "compact", "dedup", "filter", "sync", "reap")
 DEPLOYMENT = "dev"
 _ANSWER_S = 5.0
 #: The flows' process polls the server every ten seconds.

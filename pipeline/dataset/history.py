@@ -79,9 +79,16 @@ def records(runs: list[PlannedRun]) -> pads.Dataset:
 def latest_config(out: str) -> RunConfig:
     """The configuration of the newest run, for commands that are given only OUT. Raises UsageError."""
     for run_id in reversed(layout.runs(storage.normalise(out))):
-        try:
-            data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
-        except NotFoundError:
-            continue
-        return config.parse(json.loads(data))
+        found = stored_config(out, run_id)
+        if found is not None:
+            return found
     raise UsageError(f"No run of {out} stored its configuration: name the source again.")
+
+
+def stored_config(out: str, run_id: str) -> RunConfig | None:
+    """The configuration of a run; None if it stored none."""
+    try:
+        data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
+    except NotFoundError:
+        return None
+    return config.parse(json.loads(data))

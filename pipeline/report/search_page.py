@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import Hit, SearchResult
-from pipeline.curation.search.groups import duplicate_groups
+from pipeline.curation.search.groups import NoGroupsError, duplicate_groups
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import HanclipError, UsageError
+from pipeline.errors import HanclipError, RunError, StorageError
 from pipeline.images.thumbnail import thumbnail
 from pipeline.report.page import render
 from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
@@ -37,8 +37,11 @@ class QueryHits:
 
 def write_search_page(
     out: str, queries: Sequence[tuple[str, str]], answer: SearchResult, searched: str, page: Path
-) -> None:
-    """Write the hits of `queries` (kind and value) in the dataset at `out` to the file `page`."""
+) -> SearchResult:
+    """Write the hits of `queries` (kind and value) in the dataset at `out` to the file `page`.
+
+    Returns what the page shows: one hit of each group of duplicates, with a note if their table cannot be read.
+    """
     dataset = Dataset.open(out)
     answer = _one_of_each_group(dataset, answer)
     rows = _rows(dataset, [value for kind, value in queries if kind == "id"])
@@ -57,6 +60,7 @@ def write_search_page(
         pictures=pictures(dataset.uri, shown),
     )
     storage.overwrite(str(page), html.encode())
+    return answer
 
 
 def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, ShownRow]:
@@ -72,14 +76,16 @@ def _rows(dataset: Dataset, ids: Sequence[str]) -> dict[str, ShownRow]:
 
 def _one_of_each_group(dataset: Dataset, answer: SearchResult) -> SearchResult:
     """The first hit of each group of duplicates, if the table of duplicates is about the current rows."""
-    most = max(map(len, answer.hits), default=0)
-    if not most or any(hit.group for hits in answer.hits for hit in hits):
+    if not any(answer.hits) or any(hit.group for hits in answer.hits for hit in hits):
         return answer
     try:
         with duplicate_groups(dataset) as groups:
-            return groups.best(lambda _: answer, most)
-    except UsageError:  # there is no such table, or it is stale
+            return replace(answer, hits=[groups.firsts(hits) for hits in answer.hits])
+    except NoGroupsError:  # there is no such table, or it is stale
         return answer
+    except (RunError, StorageError) as error:
+        note = f"duplicates are shown one by one, since their table cannot be read ({error})"
+        return replace(answer, notes=(*answer.notes, note))
 
 
 def _numbered(hits: Sequence[Hit]) -> list[ShownRow]:

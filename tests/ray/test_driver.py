@@ -80,9 +80,9 @@ def test_a_dry_run_returns_the_plan_and_writes_nothing(first: FirstRun, tmp_path
 
 def test_a_retry_covers_only_the_given_reasons_and_counts_the_attempt(first: FirstRun, tmp_path: Path) -> None:
     out = str(shutil.copytree(first.folder / "out", tmp_path / "out"))
-    none = driver.retry(out, ("timeout",), config(first.folder, uri=out))
+    [none] = driver.retry(out, ("timeout",), [config(first.folder, uri=out)])
     assert none.rows_planned == 0
-    some = driver.retry(out, ("not_an_image",), config(first.folder, uri=out))
+    [some] = driver.retry(out, ("not_an_image",), [config(first.folder, uri=out)])
     assert (some.rows_planned, dict(some.stats.quarantined)) == (2, {"not_an_image": 2})
     rows = Dataset.open(out).quarantine().to_table()
     assert sorted(rows["attempts"].to_pylist()) == [1, 1, 2, 2]

@@ -34,7 +34,7 @@ def run(flow, *arguments: object, **parameters: object):
     return flow(*arguments, return_state=True, target=TargetConfig(poll_s=1), **parameters)
 
 
-@pytest.mark.parametrize("name", ["compact", "dedup", "filter", "nightly"])
+@pytest.mark.parametrize("name", ["compact", "dedup", "filter", "nightly", "sync"])
 def test_the_form_of_every_flow_is_complete(name):
     from prefect.utilities.callables import parameter_schema
 
@@ -53,6 +53,7 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     from flows.scheduled.dedup import dedup
     from flows.scheduled.filter import filter  # noqa: A004
     from flows.scheduled.nightly import nightly
+    from flows.scheduled.sync import sync
 
     photos, out = write_folder(tmp_path / "photos", ROWS), tmp_path / "out"
     (photos / "copy.jpg").write_bytes((photos / "00003.jpg").read_bytes())
@@ -96,6 +97,11 @@ def test_a_night_with_steps_and_each_flow_alone(prefect_here, local_ray, tmp_pat
     assert set(shown) >= {"filter-summary", "filter-report"}
     assert f"| dataset | 12 rows: `{tmp_path}/clean` |" in shown["filter-report"]["data"]
     assert prefect_here.flow_run(flow_run_id)["name"] == f"filter {tmp_path.name}/out"
+
+    synced = run(sync, str(out), SyncSettings(to="lance", dest=str(tmp_path / "lance"), where="keep"))
+    assert (synced.name, synced.message) == ("Completed", "sync: 12 inserted, 0 replaced, 0 deleted")
+    shown = prefect_here.artifacts(str(synced.state_details.flow_run_id))
+    assert "| holds | 12 rows |" in shown["sync-report"]["data"]
 
     wrong = run(filter, str(out), FilterSettings(where="keeep"))
     assert wrong.name == "Failed"

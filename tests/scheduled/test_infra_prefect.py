@@ -79,7 +79,7 @@ def flow_of(entry: dict[str, Any]) -> Any:
 
 
 def test_every_flow_is_deployed() -> None:
-    assert NAMES == ["embed", "nightly", "backfill", "compact", "dedup", "filter", "reap"]
+    assert NAMES == ["embed", "nightly", "backfill", "compact", "dedup", "filter", "sync", "reap"]
     # Schedules of flows that use a cluster are off until an operator switches them on.
     active = [
         name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def show_search(out: str, request: SearchRequest, page: Path | None, model: str 
         answer = search_dataset(out, request, load, on_phase=lambda what, *_: doing.update(what))
         if page:
             doing.update("Reading the pictures")
-            _write_page(answer, page)
+            answer = _write_page(answer, page)
     if as_json:
         write_json("search", _as_json(answer, page))
     else:
@@ -123,8 +123,10 @@ def _print_how(answer: SearchAnswer, page: Path | None) -> None:
         console.print(plain(f"pictures: {page}"), soft_wrap=True)
 
 
-def _write_page(answer: SearchAnswer, page: Path) -> None:
+def _write_page(answer: SearchAnswer, page: Path) -> SearchAnswer:
+    """Write the page; returns the answer with the page's notes."""
     from pipeline.report.search_page import write_search_page  # needs the extra curate
 
     queries = [(asked.kind, asked.value) for asked in answer.asked]
-    write_search_page(answer.out, queries, answer.result, answer.side, page)
+    shown = write_search_page(answer.out, queries, answer.result, answer.side, page)
+    return replace(answer, result=replace(answer.result, notes=shown.notes))

@@ -2,14 +2,16 @@
 
 In: a dataset with a current table of duplicates, and a search that can be repeated for more hits. Out: for each query
 the nearest row of each of its `top` nearest groups. A crowd of duplicates may fill any number of hits, so the search is
-repeated for more of them until enough groups are found.
+repeated for more of them until enough groups are found. Before the hits are too many for memory, it goes on among the
+rows that are in none of the groups found so far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -21,11 +23,13 @@ from pipeline.curation.vectors import KEY
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import RunError, UsageError
-from pipeline.scratch.workspace import Workspace
+from pipeline.scratch.workspace import Workspace, quoted
 
 _KEYS = ", ".join(KEY)
 #: How many times as many hits as groups are looked at first, and how many more each time that they do not suffice.
 _FIRST, _MORE = 4, 8
+#: With more hits than this, the rows of the groups that were found are left out instead.
+_MOST = 4096
 #: The group of each hit, and how many rows of it the dataset still has.
 _GROUPS = f"""
 WITH found AS MATERIALIZED (SELECT {_KEYS}, "group" FROM duplicates SEMI JOIN hits USING ({_KEYS})),
@@ -35,6 +39,28 @@ sizes AS (
 )
 SELECT {_KEYS}, "group", size FROM found LEFT JOIN sizes USING ("group")
 """
+
+
+#: The rows that are not yet found, nor in a group of one that is.
+_OTHERS = f"""
+SELECT {_KEYS} FROM {{rows}} ANTI JOIN (
+    SELECT {_KEYS} FROM passed UNION ALL SELECT {_KEYS} FROM duplicates SEMI JOIN passed USING ("group")
+) USING ({_KEYS})
+"""
+
+
+class RepeatedSearch(Protocol):
+    """A search that can be asked for more hits."""
+
+    @property
+    def matching(self) -> str | None:
+        """Local Parquet file with the keys of the rows that may be found; None for all."""
+
+    def nearest(self, top: int) -> SearchResult:
+        """The `top` nearest rows of each query."""
+
+    def among(self, query: int, keys: str, top: int) -> list[Hit]:
+        """The `top` nearest rows of the query of this number, among those with keys in a local Parquet file."""
 
 
 class NoGroupsError(UsageError):
@@ -47,30 +73,55 @@ class DuplicateGroups:
     def __init__(self, work: Workspace) -> None:
         self._work = work
 
-    def best(self, search: Callable[[int], SearchResult], top: int) -> SearchResult:
-        """The hits of the `top` nearest groups of each query; `search` finds so many nearest rows."""
+    def best(self, search: RepeatedSearch, top: int) -> SearchResult:
+        """The hits of the `top` nearest groups of each query."""
         wanted = _FIRST * top
+        most = max(_MOST, wanted)
         while True:
-            found = search(wanted)
-            hits = [self._firsts(some) for some in found.hits]
-            if all(len(firsts) >= top or len(some) < wanted for firsts, some in zip(hits, found.hits, strict=True)):
-                return replace(found, hits=[firsts[:top] for firsts in hits])
-            wanted *= _MORE
+            found = search.nearest(wanted)
+            hits = [self.firsts(some) for some in found.hits]
+            short = [
+                n
+                for n, some in enumerate(found.hits)
+                if len(hits[n]) < top and len(some) == wanted  # else there are no others
+            ]
+            if not short or wanted == most:
+                break
+            wanted = min(most, _MORE * wanted)
+        for query in short:
+            self._go_on(search, query, hits[query], top, most)
+        return replace(found, hits=[firsts[:top] for firsts in hits])
 
-    def _firsts(self, hits: list[Hit]) -> list[Hit]:
+    def _go_on(self, search: RepeatedSearch, query: int, firsts: list[Hit], top: int, most: int) -> None:
+        """Add to `firsts` until there are `top`, or no more groups."""
+        keys = self._work.path("others.parquet")
+        rows = f"read_parquet({quoted(search.matching)})" if search.matching else "rows"
+        found = most
+        while len(firsts) < top and found == most:
+            self._work.register("passed", _table(firsts))
+            self._work.copy(_OTHERS.format(rows=rows), keys)
+            hits = search.among(query, keys, most)
+            firsts += self.firsts(hits)
+            found = len(hits)
+
+    def firsts(self, hits: list[Hit]) -> list[Hit]:
         """The first hit of each group, with its group."""
-        keys = [(hit.id, hit.source_fingerprint) for hit in hits]
-        schema = pa.schema([(name, pa.string()) for name in KEY])
-        self._work.register("hits", pa.Table.from_pylist([dict(zip(KEY, key, strict=True)) for key in keys], schema))
+        self._work.register("hits", _table(hits))
         rows = self._work.rows(_GROUPS)
         groups = {(id_, state): (group, size) for id_, state, group, size in rows}
         seen, firsts = set[str](), list[Hit]()
-        for hit, key in zip(hits, keys, strict=True):
-            group, size = groups.get(key, (None, 1))
+        for hit in hits:
+            group, size = groups.get((hit.id, hit.source_fingerprint), (None, 1))
             if group not in seen:
                 firsts.append(replace(hit, group=group, group_size=int(size or 1)))
             seen |= {group} - {None}
         return firsts
+
+
+def _table(hits: list[Hit]) -> pa.Table:
+    """The keys and the groups of hits."""
+    columns = ([hit.id for hit in hits], [hit.source_fingerprint for hit in hits], [hit.group for hit in hits])
+    return pa.table([pa.array(values, pa.string()) for values in columns], names=[*KEY, "group"])
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pipeline.curation.encoder import encoder_of
 from pipeline.curation.filter.filtering import filtering
 from pipeline.curation.filter.judge import FAILED
 from pipeline.curation.filter.rules import WHERE, FilterRule
-from pipeline.curation.search.exact import SearchResult, search, search_selected
+from pipeline.curation.search.exact import Hit, SearchResult, search, search_selected
 from pipeline.curation.search.groups import duplicate_groups
 from pipeline.curation.search.queries import AskedQuery, QueryEncoder, asked_for, combined
 from pipeline.curation.search.request import SearchRequest, WantedRows
@@ -33,8 +33,6 @@ from pipeline.vocabulary import Side
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
 
-#: Finds so many nearest rows of each query.
-_Search = Callable[[int], SearchResult]
 #: Compares queries with every row of a column: (queries, top, ids to leave out for each) -> the nearest rows.
 SearchAll = Callable[[Vectors, int, list[frozenset[str]]], SearchResult]
 
@@ -117,36 +115,54 @@ def search_vectors(
         UsageError: the condition is wrong.
         StorageError, RunError: something cannot be read.
     """
-    with _searching(dataset, wanted, queries, vector, exclude, search_all) as find:
+    with _matching(dataset, wanted) as matching:
+        search = _RowSearch(dataset, queries, vector, exclude, search_all, matching)
         if wanted.one_per_group:
             with duplicate_groups(dataset) as groups:
-                found = groups.best(find, wanted.top)
+                found = groups.best(search, wanted.top)
         else:
-            found = find(wanted.top)
+            found = search.nearest(wanted.top)
     if wanted.min_similarity is None:
         return found
     least = wanted.min_similarity
     return replace(found, hits=[[hit for hit in hits if hit.similarity >= least] for hits in found.hits])
 
 
+@dataclass(frozen=True, slots=True)
+class _RowSearch:
+    """The arguments of `search_vectors`, and the file with the keys of the rows that meet the condition, if any."""
+
+    dataset: Dataset
+    queries: Vectors
+    vector: str
+    exclude: list[frozenset[str]]
+    search_all: SearchAll
+    matching: str | None
+
+    def nearest(self, top: int) -> SearchResult:
+        """The `top` nearest rows of each query."""
+        if self.matching is None:
+            return self.search_all(self.queries, top, self.exclude)
+        return search_selected(self.dataset, self.matching, self.queries, top, self.vector, self.exclude)
+
+    def among(self, query: int, keys: str, top: int) -> list[Hit]:
+        """The `top` nearest rows of the query of this number, among those with keys in a local Parquet file."""
+        one = slice(query, query + 1)
+        found = search_selected(self.dataset, keys, self.queries[one], top, self.vector, self.exclude[one])
+        return found.hits[0]
+
+
 @contextmanager
-def _searching(
-    dataset: Dataset,
-    wanted: WantedRows,
-    queries: Vectors,
-    vector: str,
-    exclude: list[frozenset[str]],
-    search_all: SearchAll,
-) -> Iterator[_Search]:
-    """Gives a search of the rows that meet the condition."""
+def _matching(dataset: Dataset, wanted: WantedRows) -> Iterator[str | None]:
+    """A local Parquet file with the keys of the rows that meet the condition; None without one."""
     if wanted.where is None:
-        yield lambda top: search_all(queries, top, exclude)
+        yield None
         return
     rule = FilterRule(WHERE, wanted.where)
     with filtering(dataset.uri, [rule], None, ignore, limit_s=wanted.time_limit_s) as (_, work):
         keys = work.path("matching.parquet")
         work.copy(f"SELECT {', '.join(KEY)} FROM judged WHERE {FAILED} = 0", keys)
-        yield lambda top: search_selected(dataset, keys, queries, top, vector, exclude)
+        yield keys
 
 
 def _search_all(

@@ -107,6 +107,17 @@ def count_held(uri: str, recount: bool = False) -> HeldCount:
         IdentityError: there is no dataset.
         StorageError, RunError: it cannot be read.
     """
+    counted, listed = _count(uri, recount)
+    return _numbers(counted, listed)
+
+
+def held_records(uri: str) -> pa.Table:
+    """The records in quarantine, as rows of `HELD`. Counts, and raises, as `count_held`."""
+    counted, _ = _count(uri, recount=False)
+    return counted.held
+
+
+def _count(uri: str, recount: bool) -> tuple[Counted, _Listed]:
     dataset = Dataset.open(uri)
     listed = _list(dataset)
     before = None if recount else read_counted(dataset.uri)
@@ -116,7 +127,7 @@ def count_held(uri: str, recount: bool = False) -> HeldCount:
     now = _advanced(dataset, listed, before, news)
     if recount or (now.closed, now.waiting, now.files) != (before.closed, before.waiting, before.files):
         _store(dataset.uri, now)
-    return _numbers(now, listed)
+    return now, listed
 
 
 def _list(dataset: Dataset) -> _Listed:

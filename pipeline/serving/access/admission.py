@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-from pipeline.errors import ConfigError, HanclipError
+from pipeline.errors import ConfigError
 from pipeline.serving.access.gate import Gate
 from pipeline.serving.access.keys import VARIABLE, Keyring
 from pipeline.serving.access.rates import KeyRates
@@ -35,11 +35,7 @@ def gate_of(access: AccessSettings, host: str) -> Gate:
         return Gate(None, rates)
     if access.no_auth:
         raise ConfigError("--no-auth asks for no keys, but there are some: leave it or the keys out.")
-    keys = Keyring.of(path, _report)
+    keys = Keyring.of(path, _LOG.warning)
     if not len(keys):
         raise ConfigError(f"{path or VARIABLE} holds no key: make one with `hanclip keys add FILE NAME`.")
     return Gate(keys, rates)
-
-
-def _report(problem: HanclipError) -> None:
-    _LOG.warning("The keys were not read again: %s", problem)

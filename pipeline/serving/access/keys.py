@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ConfigError, HanclipError
+from pipeline.errors import ConfigError
 
 #: Environment variable with lines of such a file, for keys that come from a secret store.
 VARIABLE = "HANCLIP_API_KEYS"
@@ -129,7 +129,8 @@ class Keyring:
     Args:
         load: reads all keys.
         changed: a value that changes with what `load` reads.
-        on_error: called with what is wrong when the keys cannot be read again; the known ones stay valid.
+        report: called with a sentence for the log when the keys cannot be read again, and the known ones stay valid;
+            or when some of them are not there any more, and are refused.
 
     Raises:
         ConfigError: the keys cannot be read.
@@ -139,15 +140,15 @@ class Keyring:
         self,
         load: Callable[[], tuple[ApiKey, ...]],
         changed: Callable[[], object] = lambda: None,
-        on_error: Callable[[HanclipError], None] = lambda _: None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._load, self._changed, self._on_error = load, changed, on_error
+        self._load, self._changed, self._report = load, changed, report
         self._mark = changed()
         self._keys = load()
         self._looked_s = time.monotonic()
 
     @classmethod
-    def of(cls, path: Path | None, on_error: Callable[[HanclipError], None]) -> Keyring:
+    def of(cls, path: Path | None, report: Callable[[str], None]) -> Keyring:
         """The keys of a file, and those in the environment."""
 
         def load() -> tuple[ApiKey, ...]:
@@ -155,7 +156,7 @@ class Keyring:
             stored = KeyFile(path).keys() if path else ()
             return parse_keys("\n".join([given, *(key.line() for key in stored)]), str(path or VARIABLE))
 
-        return cls(load, lambda: _mark_of(path), on_error)
+        return cls(load, lambda: _mark_of(path), report)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -177,9 +178,14 @@ class Keyring:
         if (mark := self._changed()) != self._mark:
             self._mark = mark
             try:
-                self._keys = self._load()
+                known, self._keys = self._keys, self._load()
             except ConfigError as error:
-                self._on_error(error)
+                self._report(f"The keys were not read again: {error}")
+                return
+            there = {key.name for key in self._keys}
+            if lost := [key.name for key in known if key.name not in there]:
+                left = f"{len(there):,}" if there else "none, so every request is refused"
+                self._report(f"Keys that are not there any more: {', '.join(lost)}. Valid keys: {left}.")
 
 
 def _mark_of(path: Path | None) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import pytest
 
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.search import groups
 from pipeline.curation.search.index import build
 from pipeline.curation.search.request import SearchQuery, SearchRequest
 from pipeline.curation.search.run import SearchAnswer, search_dataset
+from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, UsageError
+from pipeline.report.search_page import write_search_page
 from pipeline.validation import validated
 from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, unit
@@ -84,16 +87,20 @@ def test_a_condition_gives_the_nearest_among_the_rows_that_match(
         ask(out, "sku-000", where="seller = 'x'", exact=exact)
 
 
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("exact", "most"), [(True, 4096), (False, 4096), (True, 40), (False, 40)])
 def test_one_row_of_each_group_is_found_however_large_a_group_is(
-    out: str, goods: dict[str, Picture], exact: bool
+    out: str, goods: dict[str, Picture], exact: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(groups, "_MOST", most)
     answer = ask(out, "sku-070", top=10, one_per_group=True, exact=exact)
     alone = [id_ for id_ in goods if id_ not in {f"sku-{n:03d}" for n in range(1, _CROWD)} | {"sku-070"}]
     assert found(answer) == nearest(goods, goods["sku-070"].vector, 10, iter(alone))
     crowd = answer.result.hits[0][0]
     assert (crowd.id, crowd.group_size, crowd.group is None) == ("sku-000", _CROWD, False)
     assert {hit.group_size for hit in answer.result.hits[0][1:]} == {1}
+    some = ask(out, "sku-070", top=10, one_per_group=True, exact=exact, where="vendor = '红'")
+    red = [id_ for id_ in alone if goods[id_].extra["vendor"] == "红"]
+    assert found(some) == nearest(goods, goods["sku-070"].vector, 10, iter(red))
     assert len(set(found(ask(out, "sku-070", top=1000, one_per_group=True, exact=exact)))) == len(alone)
 
 
@@ -148,6 +155,25 @@ def test_groups_of_a_missing_or_stale_table_are_refused_with_the_cure(
     catalog.night(dict(some[18:23]))
     with pytest.raises(UsageError, match=r"is stale and lacks 5 of the 22 rows: run `hanclip dedup"):
         ask(catalog.out, "sku-000", one_per_group=True)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-9], lambda data: data[:60] + bytes(len(data))]
+)
+def test_a_page_notes_a_damaged_table_of_duplicates_and_is_written(
+    tmp_path: Path, goods: dict[str, Picture], damage: Callable[[bytes], bytes]
+) -> None:
+    catalog = EmbeddedCatalog(tmp_path / "out")
+    catalog.night({id_: Picture(one.vector) for id_, one in list(goods.items())[:4]}, shards=1)
+    dedup(catalog.out, DedupSettings())
+    table = Path(layout.dedup_uri(catalog.out))
+    result = ask(catalog.out, "sku-000").result
+    page = tmp_path / "page.html"
+    assert len(write_search_page(catalog.out, [("id", "sku-000")], result, "images", page).hits[0]) == 1
+    table.write_bytes(damage(table.read_bytes()))
+    shown = write_search_page(catalog.out, [("id", "sku-000")], result, "images", page)
+    assert shown.hits == result.hits
+    assert "their table cannot be read" in shown.notes[0]
 
 
 def test_the_side_that_exists_is_searched_and_another_is_refused_with_the_cure(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.compaction.in_place import compact_in_place
+from pipeline.compaction.settings import CompactSettings
 from pipeline.config import OutputConfig, RunConfig, SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.history import latest_config, planned_runs
@@ -21,6 +23,7 @@ from pipeline.plan.cuts.packing import Packing
 from pipeline.plan.draft import Plan
 from pipeline.plan.listing import Listing
 from pipeline.plan.make import dry_plan, make_plan
+from pipeline.plan.retry_sources import configs_to_retry
 from pipeline.plan.run_ids import new_run_id
 from pipeline.plan.shards import Cut, ToDo, full_cut
 from pipeline.records import RECORDS
@@ -291,6 +294,30 @@ def test_a_retry_plans_records_of_one_reason_under_new_shard_ids(catalog: Catalo
     assert not set(shard_ids(plan)) & set(shard_ids(first))
     assert catalog.retry().rows == 3
     assert catalog.retry(ids=["sku-000010", "sku-000000"]).rows == 1
+
+
+def test_a_retry_lists_each_source_that_has_records_in_quarantine(catalog: Catalog) -> None:
+    carry_out(catalog.plan(), {"sku-000003": "timeout"})
+    sources = [str(catalog.source)]
+    for name, failed in (("good", {}), ("bad", {"bad-000001": "not_found"})):
+        catalog.source = catalog.out.parent / name
+        catalog.source.mkdir()
+        catalog.write("part-0", skus(300, name))
+        sources.append(str(catalog.source))
+        carry_out(catalog.plan(), failed)
+
+    def listed(*reasons: str) -> list[str]:
+        configs = configs_to_retry(str(catalog.out), reasons)
+        assert {config.output for config in configs} == {catalog.config().output}
+        return [uri for config in configs for uri in config.source.uris]
+
+    assert listed() == [sources[0], sources[2]]
+    assert listed("timeout") == [sources[0]]
+    assert listed("unreadable") == [sources[2]], "the newest run's, which then says that there is nothing to retry"
+    # The plan that cut a compacted shard is not in its file's name any more.
+    compact_in_place(str(catalog.out), CompactSettings(leave_days=0, grace_hours=0, compact_above=1.0))
+    (catalog.out / layout.HELD).unlink()
+    assert listed() == [sources[0], sources[2]]
 
 
 def test_retries_count_attempts_until_they_succeed(catalog: Catalog) -> None:

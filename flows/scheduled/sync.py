@@ -1,0 +1,29 @@
+"""The flow `sync`: bring a vector database to the latest state of a dataset, as a job."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.jobs.target import TargetConfig
+from flows.scheduled.curate import carry_out
+from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.job import THIS_PROCESS
+from flows.scheduled.naming import run_name
+from flows.scheduled.outcome import reported
+from pipeline.curation.sync.settings import SyncSettings
+from pipeline.jobs.steps import SyncStep
+
+
+@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
+@reported
+def sync(out: str, settings: SyncSettings, target: TargetConfig = THIS_PROCESS) -> State[None]:
+    """Insert, replace and delete rows of a vector database, so that it has the latest state; only changes are sent.
+
+    Args:
+        out: the dataset; it is only read.
+        settings: the database, and which rows and columns it gets: the options of `hanclip sync`. Credentials come from
+            the environment of the job.
+        target: where the job runs.
+    """
+    return carry_out(SyncStep(out=out, settings=settings), target)
