@@ -21,10 +21,10 @@ from flows.jobs.target import TargetConfig
 from flows.options.shell import backfill_command
 from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import end, reported, started, with_job
 from flows.scheduled.pages.artifacts import LiveTable, report_page
 from flows.scheduled.pages.backfill import backfill_report
+from flows.scheduled.pages.naming import run_name
 from flows.scheduled.pages.summary import SummaryPage
 from flows.terminal import figures
 from pipeline.config import RunConfig

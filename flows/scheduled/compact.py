@@ -9,8 +9,8 @@ from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import carry_out
 from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import reported
+from flows.scheduled.pages.naming import run_name
 from pipeline.compaction.settings import CompactSettings
 from pipeline.jobs.steps import CompactStep
 

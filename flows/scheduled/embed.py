@@ -10,8 +10,8 @@ from flows.facts.dry_run import dry_run_ended, dry_run_facts
 from flows.jobs.target import TargetConfig
 from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
-from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import conclude, end, reported, started
+from flows.scheduled.pages.naming import run_name
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.cost.prices import PriceTable

@@ -16,8 +16,8 @@ from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
 from flows.scheduled.hooks import show_unreported, stop_jobs
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
-from flows.scheduled.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from flows.scheduled.outcome import conclude, reported
+from flows.scheduled.pages.naming import DEFAULT_TIMEZONE, logical_date, run_name
 from pipeline.compaction.settings import CompactSettings
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings

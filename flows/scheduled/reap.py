@@ -27,8 +27,8 @@ from flows.jobs.stopping import stop_all
 from flows.jobs.target import TargetConfig
 from flows.scheduled.hooks import show_unreported
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.naming import run_name
 from flows.scheduled.outcome import reported
+from flows.scheduled.pages.naming import run_name
 from flows.scheduled.revival.policy import RevivalPolicy
 from flows.scheduled.revival.signs import server_time
 from flows.scheduled.revival.step import ReapStep, revive

@@ -16,7 +16,7 @@ def test_each_day_has_one_night_when_clocks_change(cron: str, change: date, monk
     from prefect.runtime import flow_run
     from prefect.server.schemas.schedules import CronSchedule
 
-    from flows.scheduled.naming import logical_date
+    from flows.scheduled.pages.naming import logical_date
 
     first = change - timedelta(days=2)
     schedule = CronSchedule(cron=cron, timezone="Europe/Berlin")

@@ -155,7 +155,7 @@ def test_the_backfill_command_reproduces_the_request():
 def test_the_logical_date_is_the_scheduled_date_in_the_time_zone(monkeypatch):
     from prefect.runtime import flow_run
 
-    from flows.scheduled.naming import logical_date, place, run_name
+    from flows.scheduled.pages.naming import logical_date, place, run_name
 
     scheduled = datetime(2026, 11, 20, 20, 30, tzinfo=UTC)
     monkeypatch.setitem(flow_run.FIELDS, "scheduled_start_time", lambda: scheduled)
