@@ -92,11 +92,14 @@ def parse(sql: str, slot: Slot, work: Workspace) -> Parsed:
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every node of a syntax tree, or of several."""
-    if isinstance(tree, dict):
-        yield tree
-    for below in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
-        yield from nodes(below)
+    """Every node of a syntax tree, or of several, however deep."""
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+        below = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+        waiting += reversed([*below])
 
 
 def require_expression(sql: str, option: str, work: Workspace) -> None:
@@ -217,7 +220,10 @@ def _syntax(slot: Slot, sql: str, work: Workspace) -> dict[str, Any]:
     """DuckDB's syntax tree of the query with `sql` in the slot, or its `error_message`."""
     quoted = f"{slot.head}{sql}{slot.tail}".replace("'", "''")
     [(text,)] = work.rows(f"SELECT json_serialize_sql('{quoted}')")
-    tree: dict[str, Any] = json.loads(text)
+    try:
+        tree: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        return {"error": True, "error_message": "it is nested too deeply"}
     return tree
 
 
