@@ -90,6 +90,8 @@ def _bare(threads: ThreadPools, fetcher: Fetcher) -> FastAPI:
         summary="Embeddings, similarities and zero-shot classes from Chinese CLIP",
         docs_url=None,
         redoc_url=None,
+        # Behind a proxy it would redirect to the address that the server has there, without TLS.
+        redirect_slashes=False,
         lifespan=lifespan,
         exception_handlers={HTTPException: _unrouted},
     )
@@ -104,7 +106,7 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     """Raise the error for a path or a method that is not there; the border answers it, as it does all others."""
     path, method = request.url.path, request.method
     if isinstance(error, HTTPException) and error.status_code == 405:
-        raise ApiError(
-            405, ErrorCode.METHOD_NOT_ALLOWED, f"{path} does not take {method}. See /openapi.json."
-        ) from error
-    raise ApiError(404, ErrorCode.NOT_FOUND, f"There is no {path} here. See /openapi.json.") from error
+        message, allowed = f"{path} does not take {method}. See /openapi.json.", dict(error.headers or {})
+        raise ApiError(405, ErrorCode.METHOD_NOT_ALLOWED, message, headers=allowed) from error
+    cure = "Leave out the slash at its end" if path.endswith("/") and path != "/" else "See /openapi.json"
+    raise ApiError(404, ErrorCode.NOT_FOUND, f"There is no {path} here. {cure}.") from error

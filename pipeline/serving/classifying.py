@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -19,13 +19,17 @@ from pipeline.curation.classify.run import Classifier, predict
 from pipeline.curation.classify.templates import DEFAULT_SET, SLOT, shipped_sets
 from pipeline.curation.vectors import Vectors
 from pipeline.serving.embedding import Embedded, Embedding, matrix
-from pipeline.serving.errors import ErrorCode, refused
+from pipeline.serving.errors import ErrorCode, refused, too_large, unusable
 from pipeline.serving.inputs.items import Image, Item, ItemParser, Text, too_many
 from pipeline.serving.settings import RequestLimits
+from pipeline.sources.texts import is_whole
+from pipeline.vocabulary import Reason
 
 #: Vectors of prompts that are kept: 16 to 64 MB.
 _KEPT = 16_384
 _MOST_TEMPLATES = 256
+#: A label comes back with every image. The model reads 52 tokens.
+_MOST_LABEL_CHARACTERS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ def classes_of(labels: Sequence[str | Sequence[str]], param: str, parser: ItemPa
     synonyms = []
     for place, one in enumerate(labels):
         names = parser.texts([one] if isinstance(one, str) else list(one), f"{param}[{place}]")
+        if (long := next((name for name in names if len(name.text) > _MOST_LABEL_CHARACTERS), None)) is not None:
+            raise too_large(long.param, "the label", _MOST_LABEL_CHARACTERS, "characters")
         synonyms.append(tuple(dict.fromkeys(name.text for name in names)))
     return Classes(tuple(synonyms))
 
@@ -82,6 +88,8 @@ def templates_of(given: str | Sequence[str] | None, param: str) -> tuple[str, ..
             f"{wrong!r} is neither a set of templates ({', '.join(sets)}) nor has it {SLOT} in place of the label."
         )
         raise refused(ErrorCode.INVALID_REQUEST, f"{param}: {message} Correct it.", param)
+    if not all(map(is_whole, found)):
+        raise unusable(Reason.BAD_TEXT, param)
     if len(found) > _MOST_TEMPLATES:
         raise too_many(param, len(found), _MOST_TEMPLATES, "templates")
     return tuple(found)
@@ -92,7 +100,20 @@ def prompts_of(classes: Classes, templates: Sequence[str], param: str, limits: R
     count = sum(map(len, classes.synonyms)) * len(templates)
     if count > limits.max_texts:
         raise too_many(param, count, limits.max_texts, "prompts (labels times templates)")
+    # Before they are made: a template may have the label in it any number of times.
+    if max(_lengths(classes, templates)) > limits.max_text_chars:
+        raise too_large(param, "a label in its template", limits.max_text_chars, "characters")
+    if sum(_lengths(classes, templates)) > limits.max_body_bytes:
+        raise too_large(param, "the text of all prompts", limits.max_body_bytes, "characters")
     return [(number, Text(f"{param}[{number}]", text)) for number, text in class_prompts(classes, templates)]
+
+
+def _lengths(classes: Classes, templates: Sequence[str]) -> Iterator[int]:
+    """The characters of each prompt."""
+    parts = [(len(template), template.count(SLOT)) for template in templates]
+    for names in classes.synonyms:
+        for name in names:
+            yield from (length + slots * (len(name) - len(SLOT)) for length, slots in parts)
 
 
 class Classifying:

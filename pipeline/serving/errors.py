@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     IMAGE_AS_TEXT = "image_given_as_text"
     TOKEN_IDS = "token_ids_not_supported"
     TOO_MANY_INPUTS = "too_many_inputs"
+    TOO_MANY_ROWS = "too_many_rows"
     DIMENSIONS = "dimensions_not_supported"
     INVALID_API_KEY = "invalid_api_key"
     HOST_NOT_ALLOWED = "host_not_allowed"
@@ -40,6 +41,7 @@ class ErrorCode(StrEnum):
     NO_GROUPS = "no_duplicate_groups"
     NOT_INDEXED = "not_indexed"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    ENCODING = "encoding_not_supported"
     BODY_TOO_LARGE = "body_too_large"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -108,9 +110,14 @@ class ApiError(HanclipError):
     def body(self) -> dict[str, Any]:
         """The error as OpenAI's object."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        return {
-            "error": {"message": str(self)[:_MOST_CHARACTERS], "type": kind, "param": self.param, "code": self.code}
-        }
+        param = self.param and _shortened(self.param)
+        return {"error": {"message": _shortened(str(self)), "type": kind, "param": param, "code": self.code}}
+
+
+def _shortened(text: str) -> str:
+    """The text without its middle if it is very long: the cure at its end stays."""
+    half = _MOST_CHARACTERS // 2
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]}...{text[-half:]}"
 
 
 def refused(code: str, message: str, param: str | None = None) -> ApiError:

@@ -84,6 +84,9 @@ class SearchSettings(Options):
     )
     refresh_s: float = Field(default=30, ge=1, description="Look so often whether the dataset changed.")
     max_queries: int = Field(default=64, ge=1, description="Queries of a search.")
+    max_rows: int = Field(
+        default=10_000, ge=1, description="Rows in the answer to a search: its queries, times the rows for each."
+    )
 
 
 class RequestLimits(Options):

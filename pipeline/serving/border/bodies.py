@@ -13,7 +13,8 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serving.border.call import OpenCall
@@ -29,6 +30,10 @@ _SMALL_BYTES = 2**14
 BODY_S, _LEAST_BYTES_PER_S = 20.0, 2**16
 #: A tree of more values takes many times the memory of its text: an empty list of three bytes takes 64.
 _MOST_VALUES = 1_000_000
+#: No object of a request has more fields.
+_MOST_FIELDS = 256
+#: For lists of a body: checking them ends at the first wrong item, as reports on millions would take gigabytes.
+FIRST_ERROR: Any = Field(fail_fast=True)
 
 
 class Body(BaseModel):
@@ -71,6 +76,9 @@ class Intake:
 
     async def _bytes(self, request: Request) -> bytes:
         call: OpenCall = request.scope["hanclip"]
+        if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+            message = f"The body is compressed ({encoding!r}), which is not read here. Send it as it is."
+            raise ApiError(415, ErrorCode.ENCODING, message, headers={"Accept-Encoding": "identity"})
         most = self._desk.limits.max_body_bytes
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > most:
@@ -119,7 +127,7 @@ def _tree(raw: bytes) -> Any:
         message = f"The body has more than {_MOST_VALUES:,} values. Send them in several requests."
         raise refused(ErrorCode.TOO_MANY_INPUTS, message)
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        return json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         message = "The body is not valid JSON in UTF-8. Send a JSON object."
         raise refused(ErrorCode.NOT_JSON, message) from error
@@ -127,6 +135,25 @@ def _tree(raw: bytes) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the body. Raises ApiError if a name is there twice, or if no request has so many."""
+    found = dict(pairs)
+    if len(pairs) > _MOST_FIELDS:
+        message = f"An object has {len(pairs):,} fields, more than {_MOST_FIELDS}. Send what /openapi.json describes."
+        raise refused(ErrorCode.INVALID_REQUEST, message)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"{twice!r} is there more than once in an object. Give it once, with a list if there are several."
+        raise refused(ErrorCode.INVALID_REQUEST, message, twice)
+    return found
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether a request comes with a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def shaped(kind: type[B], tree: Any) -> B:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.serving.border.access_log import write_access
 from pipeline.serving.border.answers import json_bytes
+from pipeline.serving.border.bodies import has_body
 from pipeline.serving.border.call import OpenCall
 from pipeline.serving.border.desk import Desk
 from pipeline.serving.errors import ApiError, ErrorCode, overloaded
@@ -56,17 +57,21 @@ class Border:
         self._desk.metrics.in_flight.add()
 
         async def reply(message: Message) -> None:
+            if message["type"] == "http.response.body" and scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 call.status = message["status"]
                 message["headers"] = [*message["headers"], *self._headers(call, headers)]
             await send(message)
 
+        # The host needs the method as it came, so that it sends no body.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            await self._answered(scope, call, receive, reply)
+            await self._answered(inner, call, receive, reply)
         finally:
             self._desk.metrics.in_flight.add(value=-1)
             self._desk.bodies.give(call.body_bytes)
-            self._leave(scope, call)
+            self._leave(scope, _route(inner), call)
 
     async def _answered(self, scope: Scope, call: OpenCall, receive: Receive, reply: Send) -> None:
         error: ApiError
@@ -100,13 +105,13 @@ class Border:
 
     def _headers(self, call: OpenCall, headers: Headers) -> list[tuple[bytes, bytes]]:
         found = {"x-request-id": call.id, **call.headers}
-        if self._desk.is_draining or (_has_body(headers) and not call.is_read):
+        if self._desk.is_draining or (has_body(headers) and not call.is_read):
             found["connection"] = "close"
         return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
 
     async def _discard(self, scope: Scope, call: OpenCall, receive: Receive) -> None:
         headers = Headers(scope=scope)
-        if call.is_read or not _has_body(headers) or "expect" in headers:
+        if call.is_read or not has_body(headers) or "expect" in headers:
             return
         taken = 0
         with suppress(TimeoutError):
@@ -118,10 +123,10 @@ class Border:
                     if message["type"] == "http.disconnect":
                         return
 
-    def _leave(self, scope: Scope, call: OpenCall) -> None:
+    def _leave(self, scope: Scope, route: str, call: OpenCall) -> None:
         if call.is_admitted:
             self._desk.in_flight -= 1
-        seconds, route = time.monotonic() - call.began_s, _route(scope)
+        seconds = time.monotonic() - call.began_s
         self._desk.metrics.requests.add(route, str(call.status or 499), call.key or "-")
         self._desk.metrics.seconds.observe(route, value=seconds)
         if call.code:
@@ -144,10 +149,6 @@ def _request_id(headers: Mapping[str, str]) -> str:
     """The client's own, if it can stand in a log, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _route(scope: Scope) -> str:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.serving.border.bodies import FIRST_ERROR
 from pipeline.serving.classifying import Classification, RankedClass, classes_of, prompts_of, templates_of
 from pipeline.serving.inputs.items import ItemParser
 from pipeline.serving.routes.schemas import ImageItems, Usage, exchange
 from pipeline.serving.server import ModelBody, Server, usage
+
+_Words = Annotated[list[str], FIRST_ERROR]
 
 
 class ClassifyBody(ModelBody):
     """Images, and the labels to choose from."""
 
     images: ImageItems = Field(description="An image or a list; plain strings are URLs, data URIs or base64.")
-    labels: list[str | list[str]] = Field(description="A name for each class, or a list of its names.")
-    templates: str | list[str] | None = Field(
+    labels: Annotated[list[str | _Words], FIRST_ERROR] = Field(
+        description="A name for each class, or a list of its names."
+    )
+    templates: str | _Words | None = Field(
         default=None,
         description="Sets of `hanclip classify`, or templates with {} in place of the label; else general.",
     )

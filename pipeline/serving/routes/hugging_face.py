@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.serving.border.bodies import FIRST_ERROR
 from pipeline.serving.classifying import Classification, classes_of, prompts_of, templates_of
 from pipeline.serving.errors import ErrorCode, refused
 from pipeline.serving.inputs.items import ItemParser
@@ -21,7 +22,7 @@ class HuggingFaceParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    candidate_labels: list[str] = Field(description="Labels to choose from.")
+    candidate_labels: Annotated[list[str], FIRST_ERROR] = Field(description="Labels to choose from.")
     hypothesis_template: str | None = Field(default=None, description="With {} in place of the label; else general.")
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from pipeline.serving.border.bodies import Body
+
 _URL = {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}
 _TEXT = {"title": "Text", "type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
 _IMAGE = {
@@ -91,9 +93,10 @@ def answers(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def _inlined(body: type[BaseModel]) -> Any:
-    """The schema of a body without references, which FastAPI would not resolve."""
+def _inlined(body: type[Body]) -> Any:
+    """The schema of a body with its ignored fields, and without references, which FastAPI would not resolve."""
     schema = body.model_json_schema()
+    schema["properties"] |= {name: {"description": "Changes nothing here."} for name in sorted(body.ignored)}
     parts = schema.pop("$defs", {})
 
     def resolved(tree: Any) -> Any:
@@ -105,7 +108,7 @@ def _inlined(body: type[BaseModel]) -> Any:
     return resolved(schema)
 
 
-def exchange(body: type[BaseModel], model: type[BaseModel]) -> dict[str, Any]:
+def exchange(body: type[Body], model: type[BaseModel]) -> dict[str, Any]:
     """Keywords of a route that takes `body` and answers with `model`."""
     content = {"application/json": {"schema": _inlined(body)}}
     return {**answers(model), "openapi_extra": {"requestBody": {"required": True, "content": content}}}

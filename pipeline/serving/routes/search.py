@@ -13,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.curation.search.request import SearchRequest, WantedRows
-from pipeline.curation.search.sides import sides_of
-from pipeline.serving.border.bodies import shaped
-from pipeline.serving.errors import ErrorCode, refused
+from pipeline.serving.border.bodies import FIRST_ERROR, has_body, shaped
+from pipeline.serving.errors import ErrorCode, refused, too_large
 from pipeline.serving.routes.schemas import Usage, answers, exchange, items_or
 from pipeline.serving.search.asked import AskedSearch, QueryParser
 from pipeline.serving.search.scope import answer_columns
@@ -29,6 +28,8 @@ _ROW = {"title": "Row", "type": "object", "required": ["id"], "properties": {"id
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _VECTOR = {"title": "Vector", "type": "object", "required": ["vector"], "properties": {"vector": _NUMBERS}}
 QueryItems = Annotated[Any, items_or(_ROW, _VECTOR)]
+#: Parsing a list of 200,000 values takes 800 MB, which no time limit ends.
+_MOST_CONDITION_CHARACTERS = 20_000
 #: A column by its short name.
 _SHORT = {"uri": "image_uri"}
 _PARAMETERS = [
@@ -63,7 +64,7 @@ class SearchBody(ModelBody):
     min_similarity: float | None = _as_in_search("min_similarity")
     where: str | None = _as_in_search("where")
     one_per_group: bool = _as_in_search("one_per_group")
-    with_: str | list[str] | None = Field(
+    with_: str | Annotated[list[str], FIRST_ERROR] | None = Field(
         default=None, alias="with", description="Columns of the answer, in a list or joined by commas; else text."
     )
 
@@ -116,11 +117,17 @@ def router(searching: Searching, settings: SearchSettings, server: Server) -> AP
     @routes.post("/v1/search", **exchange(SearchBody, FoundRows))
     async def search(request: Request) -> Response:
         """Find the rows of the dataset that are nearest to texts, images, rows or vectors."""
+        if request.query_params:
+            message = "POST takes no parameters in its URL. Write them into the body, or send a GET."
+            raise refused(ErrorCode.INVALID_REQUEST, message, next(iter(request.query_params)))
         return await server.answer(request, SearchBody, parse, work)
 
     @routes.get("/v1/search", **answers(FoundRows), openapi_extra={"parameters": _PARAMETERS})
     async def search_text(request: Request) -> Response:
         """The same for a text, with the fields of the body as parameters."""
+        if has_body(request.headers):
+            message = "GET takes no body. Write the fields into the URL, or send a POST."
+            raise refused(ErrorCode.INVALID_REQUEST, message)
         return await server.answer_body(request, shaped(SearchBody, _tree(request.query_params)), parse, work)
 
     return routes
@@ -143,9 +150,8 @@ class _Parser:
     """Parses bodies for one dataset."""
 
     def __init__(self, searching: Searching, settings: SearchSettings, server: Server) -> None:
-        self._side_if_none, self._settings = searching.side, settings
+        self._searching, self._settings = searching, settings
         self._card, self._limits = server.card, server.desk.limits
-        self._sides = sides_of(searching.dataset)
         self._columns = answer_columns(searching.dataset)
 
     def parse(self, body: SearchBody) -> AskedSearch:
@@ -153,14 +159,23 @@ class _Parser:
         parser = QueryParser(self._limits, self._card.dim, self._settings.max_queries)
         queries = parser.queries(body.query, "query")
         without = [] if body.not_ is None else parser.queries(body.not_, "not")
+        searches = [queries] if body.combine else [[query] for query in queries]
+        self._bound(len(searches), body.top)
         return AskedSearch(
-            searches=[queries] if body.combine else [[query] for query in queries],
+            searches=searches,
             without=without,
             is_list=isinstance(body.query, list) and not body.combine,
-            side=self._side(body.column),
+            side=self._searching.side_of(body.column, "column"),
             wanted=self._wanted(body),
             columns=self._named(body.with_),
         )
+
+    def _bound(self, searches: int, top: int) -> None:
+        """Raise ApiError if the answer could have too many rows."""
+        if (rows := searches * top) > (most := self._settings.max_rows):
+            message = f"top is {top:,} for each of {searches:,} queries: {rows:,} rows, more than {most:,} together."
+            cure = "Lower top, or send fewer queries at once."
+            raise refused(ErrorCode.TOO_MANY_ROWS, f"{message} {cure}", "top")
 
     def _wanted(self, body: SearchBody) -> WantedRows:
         fields = {name: getattr(body, name) for name in ("top", "min_similarity", "one_per_group")}
@@ -168,14 +183,10 @@ class _Parser:
             if not body.where.strip() or "\0" in body.where or not is_whole(body.where):
                 message = "where is empty, or holds signs that no condition has. Correct it, or leave it out."
                 raise refused(ErrorCode.WRONG_CONDITION, message, "where")
+            if len(body.where) > _MOST_CONDITION_CHARACTERS:
+                raise too_large("where", "the condition", _MOST_CONDITION_CHARACTERS, "characters")
             fields |= {"where": body.where, "time_limit_s": self._settings.time_limit_s}
         return WantedRows(**fields)
-
-    def _side(self, wanted: Side | None) -> Side:
-        if wanted is not None and wanted not in self._sides:
-            message = f"The rows of this dataset have no {wanted}. Search {self._sides[0]}."
-            raise refused(ErrorCode.INVALID_REQUEST, message, "column")
-        return wanted or self._side_if_none
 
     def _named(self, given: str | list[str] | None) -> dict[str, str]:
         """The columns of the answer by the names that the request has for them."""

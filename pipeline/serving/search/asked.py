@@ -19,6 +19,7 @@ from pipeline.curation.vectors import Vectors
 from pipeline.serving.errors import ErrorCode, refused
 from pipeline.serving.inputs.items import Image, Item, ItemParser, Text, too_many, whole
 from pipeline.serving.settings import RequestLimits
+from pipeline.sources.texts import is_whole
 from pipeline.vocabulary import Side
 
 _FORMS = 'Give a text, {"image": ...}, {"id": ...} or {"vector": [...]}'
@@ -103,20 +104,21 @@ class QueryParser:
             if len(value) > 1:
                 raise refused(ErrorCode.INVALID_REQUEST, f"{param} has several fields. {_FORMS}, one a query.", param)
             [(kind, content)] = value.items()
-            return self._id(content, param) if kind == "id" else self._vector(content, param)
+            return self._id(content, param) if kind == "id" else self.vector(content, param)
         if not isinstance(value, dict | str):
             raise refused(ErrorCode.INVALID_REQUEST, f"{param} is not a query. {_FORMS}.", param)
         [item] = whole(self._items.items(value, param))
         return item
 
     def _id(self, value: Any, param: str) -> RowId:
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not is_whole(value):
             raise refused(ErrorCode.INVALID_REQUEST, f"{param}.id is not the id of a row. Give a string.", param)
         return RowId(param, value)
 
-    def _vector(self, value: Any, param: str) -> GivenVector:
+    def vector(self, value: Any, param: str) -> GivenVector:
+        """A vector, of any length but 0. Raises ApiError."""
         cure = f"Give {self._dim} finite numbers that are not all 0, as /v1/embeddings does"
-        wrong = refused(ErrorCode.DIMENSIONS, f"{param}.vector is no vector of this model. {cure}.", param)
+        wrong = refused(ErrorCode.DIMENSIONS, f"{param} has no vector of this model. {cure}.", param)
         if not isinstance(value, list) or len(value) != self._dim:
             raise wrong
         if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in value):

@@ -21,7 +21,7 @@ from pipeline.curation.search.groups import NoGroupsError
 from pipeline.curation.search.opened import OpenDataset, columns_of, open_dataset
 from pipeline.curation.search.queries import direction
 from pipeline.curation.search.run import search_vectors
-from pipeline.curation.search.sides import SEARCHED, side_of
+from pipeline.curation.search.sides import SEARCHED, sides_of
 from pipeline.curation.vectors import Vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError, NotFoundError, RunError, UsageError
@@ -60,12 +60,10 @@ class Searching:
 
     Attributes:
         dataset: the dataset.
-        side: what is searched unless the request says otherwise.
     """
 
     def __init__(self, opened: OpenDataset, settings: SearchSettings) -> None:
         self._opened, self._settings, self.dataset = opened, settings, opened.dataset
-        self.side: Side = side_of(self.dataset, None)
 
     @classmethod
     def of(cls, dataset: Dataset, settings: SearchSettings) -> Searching:
@@ -82,6 +80,14 @@ class Searching:
                 f"`hanclip index {dataset.uri}` first."
             )
         return cls(opened, settings)
+
+    def side_of(self, wanted: Side | None, param: str) -> Side:
+        """The side to search. Raises ApiError, which names `param`: the dataset has no vectors of the one wanted."""
+        sides = sides_of(self.dataset)
+        if wanted is not None and wanted not in sides:
+            message = f"The rows of this dataset have no {wanted}. Search {sides[0]}."
+            raise refused(ErrorCode.INVALID_REQUEST, message, param)
+        return wanted or sides[0]
 
     @asynccontextmanager
     async def refreshing(self, threads: Executor, *_: Any) -> AsyncIterator[None]:

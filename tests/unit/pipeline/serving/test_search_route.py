@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,13 @@ from pipeline.serving.settings import SearchSettings, ServedModel
 from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.duplicates import DIM as WIDE
 from tests.fixtures.duplicates import EmbeddedCatalog, Picture, unit
+from tests.fixtures.mutations import a_mutation, call
 from tests.fixtures.serving import DIM, FakeEncoder, a_picture, an_app, asking, data_uri
 
+SEEDS = [
+    ("/v1/search", {"query": ["猫", {"id": "item-00001"}], "not": "狗", "top": 3, "with": ["uri"], "model": "fake"}),
+    ("/v1/search", {"query": {"vector": [0.5] * DIM}, "column": "texts", "min_similarity": 0.1, "combine": True}),
+]
 VENDOR = pa.schema([("vendor", pa.string())])
 Ask = Callable[..., httpx.Response]
 
@@ -144,12 +150,15 @@ def test_queries_are_combined_and_subtracted_and_least_similarity_holds(ask: Ask
         ({"query": "猫", "where": "price > 3"}, (400, "wrong_condition", "where")),
         ({"query": "猫", "where": "id = (SELECT 'x')"}, (400, "wrong_condition", "where")),
         ({"query": "猫", "where": "dedup_kept"}, (400, "wrong_condition", "where")),
+        ({"query": "猫", "where": "0" + "+0" * 700 + " = 0"}, (400, "wrong_condition", "where")),
+        ({"query": "猫", "where": "true" + " and true" * 3000}, (400, "too_large", "where")),
         ({"query": "猫", "where": " "}, (400, "wrong_condition", "where")),
         ({"query": "猫", "one_per_group": True}, (400, "no_duplicate_groups", "one_per_group")),
         ({"query": "猫", "with": ["price"]}, (400, "unknown_column", "with")),
         ({"query": "猫", "with": ["image_embedding"]}, (400, "unknown_column", "with")),
         ({"query": "猫", "column": "sounds"}, (400, "invalid_request", "column")),
         ({"query": "猫", "top": 1001}, (400, "invalid_request", "top")),
+        ({"query": ["猫"] * 11, "top": 1000}, (400, "too_many_rows", "top")),
         ({"query": "猫", "model": "another"}, (404, "model_not_found", "model")),
         ({"query": {"vector": [1.0]}}, (400, "dimensions_not_supported", "query")),
         ({"query": {"vector": [0.0] * DIM}}, (400, "dimensions_not_supported", "query")),
@@ -166,6 +175,34 @@ def test_what_is_wrong_is_named_without_the_place_of_the_dataset(ask: Ask, out: 
     assert (answer.status_code, error["code"], error["param"]) == expected
     assert error["message"].endswith(".")
     assert out not in answer.text
+
+
+def test_a_get_and_a_post_are_not_mixed(out: str) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        body = {"query": "猫"}
+        for method, parameters in (("GET", {"q": "猫"}), ("POST", {"q": "猫"})):
+            answer = await client.request(method, "/v1/search", params=parameters, json=body)
+            assert answer.json()["error"]["code"] == "invalid_request"
+            assert f"{method} takes no" in answer.text
+        combined = await client.post("/v1/search", json={"query": ["猫"] * 11, "top": 1000, "combine": True})
+        assert combined.status_code == 200
+
+    running(an_app(more=(opened(out),)), work)
+
+
+def test_mutated_searches_never_break_the_server(out: str) -> None:
+    dice, seen = random.Random(11), {200: 0, 400: 0, 404: 0}
+    app = an_app(more=(opened(out),))
+
+    async def work(client: httpx.AsyncClient) -> None:
+        for _ in range(200):
+            path, body = a_mutation(SEEDS, dice)
+            status, _, sent = await call(app, path, body)
+            assert status in seen, (path, body, sent)
+            seen[status] += 1
+
+    running(app, work)
+    assert min(seen.values()) > 0
 
 
 def test_a_condition_that_takes_too_long_ends(out: str) -> None:
