@@ -181,7 +181,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, demo_dataset: Path) -> Iter
     """`hanclip serve` with the demo dataset and its model, for all tests of its clients."""
     from tests.fixtures.serving import serving  # FastAPI, which few test processes need
 
-    with serving(tmp_path_factory.mktemp("served"), "--dataset", str(demo_dataset)) as server:
+    with serving(tmp_path_factory.mktemp("served"), "--dataset", str(demo_dataset), "--clip-back") as server:
         yield server
 
 

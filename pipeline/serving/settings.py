@@ -87,6 +87,16 @@ class SearchSettings(Options):
     max_rows: int = Field(
         default=10_000, ge=1, description="Rows in the answer to a search: its queries, times the rows for each."
     )
+    clip_back: bool = Field(
+        default=False,
+        description="Answer clip-retrieval's clients, too: /knn-service, /metadata, /indices-list; needs --dataset.",
+    )
+
+    @model_validator(mode="after")
+    def _clip_back_searches_something(self) -> Self:
+        if self.clip_back and self.dataset is None:
+            raise ValueError("--clip-back searches a dataset: give --dataset OUT, or leave it out")
+        return self
 
 
 class RequestLimits(Options):

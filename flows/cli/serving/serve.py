@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "hanclip serve --model demo",
             "hanclip serve --dataset out/",
+            "hanclip serve --dataset out/ --clip-back",
             "hanclip serve --host 0.0.0.0 --api-keys keys.txt --dtype auto",
             'curl localhost:8000/v1/similarity -d \'{"images": "https://...", "texts": ["一只猫", "一只狗"]}\'',
             'python -c \'import openai; client = openai.OpenAI(base_url="http://localhost:8000/v1", api_key="-"); '
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def serve(as_json: Json = False, debug: Debug = False, **options: Any) -> None:
     """Answer requests for embeddings, similarities and zero-shot classes over HTTP, as OpenAI's clients send them.
 
-    With --dataset also searches of a dataset.
+    With --dataset also searches of a dataset, and with --clip-back those of clip-retrieval's clients.
 
     Listens on this machine alone unless it has keys (`hanclip keys`). SIGTERM ends it after the requests that it has
     accepted. The access log goes to stderr. docs/serve.md describes the routes.

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from pipeline.curation.search.request import SearchRequest, WantedRows
 from pipeline.serving.border.bodies import FIRST_ERROR, has_body, shaped
 from pipeline.serving.errors import ErrorCode, refused, too_large
+from pipeline.serving.routes import clip_back
 from pipeline.serving.routes.schemas import Usage, answers, exchange, items_or
 from pipeline.serving.search.asked import AskedSearch, QueryParser
 from pipeline.serving.search.scope import answer_columns
@@ -130,6 +131,8 @@ def router(searching: Searching, settings: SearchSettings, server: Server) -> AP
             raise refused(ErrorCode.INVALID_REQUEST, message)
         return await server.answer_body(request, shaped(SearchBody, _tree(request.query_params)), parse, work)
 
+    if settings.clip_back:
+        routes.routes.extend(clip_back.router(searching, settings, server).routes)
     return routes
 
 
