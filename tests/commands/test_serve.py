@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +29,7 @@ from flows.cli import main
 from pipeline.curation.originals.read import originals
 from pipeline.dataset.dataset import Dataset
 from pipeline.serving.access.keys import VARIABLE
+from pipeline.serving.search.numbers import number_of
 from pipeline.serving.settings import ServedModel, ThreadCounts
 from tests.fixtures.commands import Run
 from tests.fixtures.places import ROOT
@@ -95,6 +99,70 @@ def test_hugging_faces_client_classifies(served: Served) -> None:
     found = there.zero_shot_image_classification(RED, candidate_labels=["红色", "蓝色"])
     assert [one.label for one in found] == ["红色", "蓝色"]
     assert abs(sum(one.score for one in found) - 1) < 1e-6
+
+
+def blocks(language: str) -> list[str]:
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+CURLS = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("curl ")]
+
+
+@pytest.fixture(scope="module")
+def adapted(served: Served, client: openai.OpenAI, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Examples of the page with the address, the key, the model, a row and a picture of the tests."""
+    picture = tmp_path_factory.mktemp("examples") / "cat.png"
+    picture.write_bytes(RED)
+    hits: Any = client.post("/search", body={"query": "猫", "top": 1}, cast_to=object)
+    row = hits["data"][0]["id"]
+    words = {
+        "http://localhost:8000": served.url,
+        "localhost:8000": served.url,
+        "https://img.example/cat.jpg": data_uri(RED),
+        "https://img.example/1.jpg": data_uri(BLUE),
+        '"cat.jpg"': repr(str(picture)),
+        'api_key="-"': f"api_key={served.key!r}",
+        'token="-"': f"token={served.key!r}",
+        "Bearer -": f"Bearer {served.key}",
+        "vit-b-16": "demo",
+        "shop/1234": row,
+        str(number_of("shop/1234")): str(number_of(row)),
+    }
+
+    def adapt(example: str) -> str:
+        return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], example)
+
+    return adapt
+
+
+@pytest.mark.parametrize("line", CURLS, ids=lambda line: line.split("8000")[1][:25])
+def test_the_curl_examples_work(served: Served, adapted: Callable[[str], str], line: str) -> None:
+    with_key = f'curl --silent --show-error --header "Authorization: Bearer {served.key}" '
+    ran = subprocess.run(["bash", "-c", adapted(line).replace("curl ", with_key, 1)], capture_output=True, check=True)
+    answer = json.loads(ran.stdout)
+    assert answer
+    assert "error" not in answer, answer
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.split()[1])
+def test_the_python_examples_work(adapted: Callable[[str], str], client: openai.OpenAI, block: str) -> None:
+    made: dict[str, Any] = {}
+    exec(compile(adapted(block), "serve.md", "exec"), made)
+    if "embeddings" in made:  # LangChain's
+        expected = client.embeddings.create(model="demo", input=["一只猫", "一只狗"])
+        assert np.abs(np.array(made["vectors"]) - [one.embedding for one in expected.data]).max() < 1e-6
+    for value in made.values():
+        if isinstance(value, openai.OpenAI):
+            value.close()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_javascript_example_works(adapted: Callable[[str], str]) -> None:
+    [block] = blocks("js")
+    argv = ["node", "--input-type=module"]
+    ran = subprocess.run(argv, input=adapted(block), capture_output=True, check=True, text=True)
+    assert re.fullmatch(r"\[ ?0\.\d+, 0\.\d+ ?\]\n", ran.stdout), ran
 
 
 def test_a_large_body_is_refused_while_it_is_sent(served: Served) -> None:
