@@ -5,7 +5,7 @@ Plain Python, so that the command line can use them without loading Arrow or pyd
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -54,6 +54,16 @@ class Reason(StrEnum):
 TRANSIENT_REASONS = frozenset(
     {Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.HOST_DOWN, Reason.CHANGED, Reason.CRASHED_WORKER}
 )
+
+#: What the exit codes of commands mean.
+EXIT_CODES: Mapping[int, str] = {
+    0: "complete",
+    1: "failed; what was committed stays, and the same command resumes. `verify`, `sync --verify`: differences found",
+    2: "wrong use, such as an OUT that cannot be written; nothing was started",
+    3: "complete, but more than `--max-quarantine` of the records are in quarantine",
+    130: "stopped by Ctrl-C; the same command resumes",
+    143: "stopped by SIGTERM; the same command resumes",
+}
 
 
 class Skip(StrEnum):
