@@ -16,7 +16,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE, TOMBSTONES, OwnColumns
 from pipeline.dataset.shard_file import footer_entries
 from pipeline.records import RECORDS
-from pipeline.vocabulary import RESERVED_COLUMNS, TRANSIENT_REASONS, Reason, Signal, Stage
+from pipeline.vocabulary import RESERVED_COLUMNS, Signal, Stage
 from tests.fixtures.datasets import an_identity, commit, embedded_rows, provenance, quarantined_rows, some_records
 from tests.fixtures.places import ROOT
 
@@ -75,11 +75,6 @@ def test_reserved_columns_match_the_written_columns() -> None:
 def test_footer_keys_match_the_written_ones() -> None:
     keys = footer_entries(an_identity(), provenance(1), "0" * 32, "0" * 8, (1, 0))
     assert [row[0] for row in table_after("keys: footer")] == list(keys)
-
-
-def test_reasons_match_the_vocabulary() -> None:
-    documented = {row[0]: row[1] == "yes" for row in table_after("reasons")}
-    assert documented == {str(reason): reason in TRANSIENT_REASONS for reason in Reason}
 
 
 def test_stages_match_the_vocabulary() -> None:
