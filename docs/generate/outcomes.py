@@ -28,7 +28,7 @@ def outcome_pages() -> dict[str, str]:
             f"set; `stage` is where it failed: {', '.join(code(stage) for stage in Stage)}. After a file was mended, "
             "`hanclip embed` embeds it as a changed record. `hanclip retry` tries unchanged records again, which helps "
             "where the table says *retry*.",
-            table(["reason", "meaning", "cure", "retry"], map(_reason, Reason)),
+            table(["reason", "meaning", "cure"], map(_reason, Reason)),
             "## Error codes of the API",
             "The API answers with the same words for items of a request, and with these for what a catalog cannot "
             "have. [The API](../serve.md#errors) has their status codes.",
@@ -39,4 +39,4 @@ def outcome_pages() -> dict[str, str]:
 
 def _reason(reason: Reason) -> list[str]:
     meaning, cure = (catalog()[f"reason.{reason}_{part}"]["en"] for part in ("why", "cure"))
-    return [code(reason), prose(meaning), prose(cure), "retry" if reason in TRANSIENT_REASONS else ""]
+    return [code(reason) + (" *retry*" if reason in TRANSIENT_REASONS else ""), prose(meaning), prose(cure)]

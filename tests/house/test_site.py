@@ -44,8 +44,8 @@ def test_every_key_of_the_configuration_is_there_with_its_type_and_default() -> 
 def test_every_reason_has_a_meaning_and_a_cure_and_every_exit_code_a_meaning() -> None:
     codes, reasons = outcome_pages().values()
     for reason in Reason:
-        assert all(cell.strip() for cell in row_of(reasons, reason).strip("|").split("|")[:3])
-    assert row_of(reasons, "timeout").endswith("| retry |")
+        assert all(cell.strip() for cell in row_of(reasons, reason).strip("|").split("|"))
+    assert row_of(reasons, "timeout").startswith("| `timeout` *retry* |")
     assert {HanclipError.exit_code, UsageError.exit_code, 0, 3, 130, 143} == set(EXIT_CODES)
     assert "nothing was started" in row_of(codes, "2")
 
