@@ -56,7 +56,7 @@ def openapi() -> dict[str, Any]:
     settings = ServeSettings()
     with TemporaryDirectory() as folder:
         dataset = Dataset.open_or_create(str(Path(folder) / "out"), unmade)
-        search = searching(dataset, settings.search)
+        search = searching(dataset, settings.search.model_copy(update={"clip_back": True}))
         encoder = cast(Encoder, None)  # routes are described, and nothing is encoded
         app = create_app(encoder, ModelCard("", 0, {}, _DIM, 1), settings, Gate(None, KeyRates(None)), more=(search,))
     return app.openapi()
