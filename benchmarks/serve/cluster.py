@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import tempfile
 import threading
 from pathlib import Path
+
+from tests.fixtures.processes import free_port
+from tests.fixtures.toy_serve import serve_environment
 
 
 def main() -> None:
@@ -23,23 +25,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:
-        os.environ |= _environment(Path(folder))
+        os.environ |= serve_environment(Path(folder))
         _serve(given.model, given.threads)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Ray's settings, as docs/serve.md has them. Serve reads them when it is imported."""
-    return {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-    }
 
 
 def _serve(model: str, cores: int) -> None:
@@ -49,7 +36,7 @@ def _serve(model: str, cores: int) -> None:
     from actors.serving.replica import checked, deployment
 
     ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
-    port = _free_port()
+    port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     arguments = {"model": {"name": model}, "access": {"no_auth": True}}
     one = deployment(checked(arguments)).options(num_replicas=1, ray_actor_options={"num_cpus": cores})
@@ -60,12 +47,6 @@ def _serve(model: str, cores: int) -> None:
     stopped.wait()
     serve.delete("hanclip")
     ray.shutdown()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
