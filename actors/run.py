@@ -24,7 +24,7 @@ from actors.scheduler.failures import ray_errors_translated
 from actors.scheduler.meter import Meter
 from actors.scheduler.stages import CallKind
 from actors.session import Session
-from actors.stopping import StopRequest, StopSignal, signal_of
+from actors.stopping import StopRequest, StopSignal, hold_signals, release_signals, signal_of
 from pipeline.config import RunConfig
 from pipeline.dataset import layout
 from pipeline.dataset.checks.held import HeldCount, count_held
@@ -57,6 +57,7 @@ class Run:
     def __init__(
         self, config: RunConfig, on_progress: OnProgress | None = None, request: StopRequest | None = None
     ) -> None:
+        release_signals()
         self.run_id = new_run_id()
         self.stop = StopSignal(request)
         self._config = config
@@ -171,8 +172,8 @@ class _PlannedRun:
 
     def end(self, state: State, exit_code: int = 0, message: str = "", notes: tuple[str, ...] = ()) -> Summary:
         """Report the end. A complete run's exit code is 3 if too large a share of the dataset is in quarantine."""
-        with StopSignal():  # another Ctrl-C must not lose the summary
-            return self._end(state, exit_code, message, notes)
+        hold_signals()  # another Ctrl-C must not lose the summary
+        return self._end(state, exit_code, message, notes)
 
     def _end(self, state: State, exit_code: int, message: str, notes: tuple[str, ...]) -> Summary:
         self.meter.state(state)

@@ -3,6 +3,7 @@
     exit_at_once      while there is nothing to clean up: ends the process (`actors/exiting.py`)
     raise_on_signals  while a command works: raises `Interrupted`, so that temporary files and Ray are cleaned up
     StopSignal        while actors work: sets a flag, so that shards that are nearly done are committed
+    hold_signals      once the outcome is known: keeps the signal until the outcome is reported, or the next run begins
 
 Foreign code may drop or translate an exception that a signal handler raises: finalizers drop it, DuckDB and faiss turn
 it into their own. `raise_on_signals` delivers a dropped one again, and `named` restores a translated one.
@@ -25,6 +26,8 @@ from actors.exiting import AGAIN, SIGNALS, ExitAtOnce, stop_message
 #: A signal whose exception was raised; the next `StopSignal` picks it up, in case the exception got lost.
 _raised: int | None = None
 _raised_s = 0.0
+#: Whether signals are held.
+_held = False
 #: Cleaning up takes no longer; a signal that arrives meanwhile must not interrupt it.
 _CLEANUP_S = 5.0
 _REDELIVER_S = 0.02
@@ -41,8 +44,8 @@ class Interrupted(SystemExit):
 
 def raise_on_signals() -> None:
     """Let signals raise `Interrupted`, so that Ray is shut down, and that process 1 of a container ends at all."""
-    global _raised
-    _raised = None
+    global _raised, _held
+    _raised, _held = None, False
     if not isinstance(sys.unraisablehook, _Redelivery):
         sys.unraisablehook = _Redelivery(sys.unraisablehook)
     for number in SIGNALS:
@@ -53,9 +56,24 @@ def _raise(number: int, frame: FrameType | None) -> None:
     global _raised, _raised_s
     if _raised is None:
         _raised, _raised_s = number, time.monotonic()
-        raise Interrupted(number)
-    if time.monotonic() - _raised_s > _CLEANUP_S:
+        if not _held:
+            raise Interrupted(number)
+    elif time.monotonic() - _raised_s > _CLEANUP_S:
         ExitAtOnce()(_raised, frame)
+
+
+def hold_signals() -> None:
+    """Let no signal cut off the report of an outcome that is known. Other threads receive none, so nothing is held."""
+    global _held
+    _held = threading.current_thread() is threading.main_thread()
+
+
+def release_signals() -> None:
+    """Let signals raise again, beginning with one that was held."""
+    global _held
+    held, _held = _held, False
+    if held and _raised is not None:
+        raise Interrupted(_raised)
 
 
 class _Redelivery:

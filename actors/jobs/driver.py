@@ -21,7 +21,7 @@ from actors.reporting.files import POLICY
 from actors.reporting.run_log import RunLog
 from actors.run import Run
 from actors.session import Session
-from actors.stopping import StopRequest, StopSignal, signal_of
+from actors.stopping import StopRequest, StopSignal, release_signals, signal_of
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError, HanclipError, IdentityError, SourceError, StorageError
 from pipeline.faults import translated
@@ -106,6 +106,7 @@ class JobDriver:
 
     def _step(self, session: Session, step: Step) -> None:
         """Carry out one step, unless its input is missing."""
+        release_signals()
         if reason := self._skip_reason():
             outcome = StepOutcome(step.kind, "skipped", reason)
         else:

@@ -17,7 +17,7 @@ from tests.fixtures.places import ROOT
 HEAD = """
 import os, signal, sys, time
 from actors.exiting import exit_at_once
-from actors.stopping import Interrupted, StopSignal, named, raise_on_signals
+from actors.stopping import Interrupted, StopSignal, hold_signals, named, raise_on_signals, release_signals
 
 def send(number=signal.SIGINT):
     os.kill(os.getpid(), number)
@@ -72,6 +72,25 @@ def body():
         send()
         print("not reached")
 """
+IN_REPORT = """
+def body():
+    with StopSignal() as stop:
+        send()
+        hold_signals()
+        send()
+        print("recorded", stop.number)
+    send()
+    print("reported")
+"""
+BEFORE_THE_NEXT_RUN = """
+def body():
+    with StopSignal():
+        hold_signals()
+    send(signal.SIGTERM)
+    print("reported")
+    release_signals()
+    print("not reached")
+"""
 NOTHING = """
 def body():
     pass
@@ -92,6 +111,8 @@ def run(body: str, end: str) -> tuple[int, str, str]:
         (KEYBOARD, INT, 130),
         (IN_CLEANUP, f"cleaned up\n{INT}", 130),
         (IN_RUN, f"recorded 15\n{INT}", 130),
+        (IN_REPORT, "recorded 2\nreported\n", 0),
+        (BEFORE_THE_NEXT_RUN, f"reported\n{TERM}", 143),
         (NOTHING, "", 0),
     ],
 )
