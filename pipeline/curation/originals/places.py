@@ -8,23 +8,30 @@ dataset, so the plans of that dataset are searched as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from pipeline import config, storage
 from pipeline.config import SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.history import planned_runs
+from pipeline.dataset.keys.bounds import groups_around
 from pipeline.dataset.scan import scan_files
+from pipeline.dataset.shard_file import opened
 from pipeline.errors import NotFoundError
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
 from pipeline.storage import read_claim
 
+#: Of more ids all records are read.
+_FEW_IDS, _FILES_AT_ONCE = 1024, 16
+#: A planned record with the number of its plan file.
+_NUMBERED = RECORDS.append(pa.field("plan", pa.int64()))
 _PLACE = ("image_uri", "text_uri", "container", "position", "size_bytes", "plan")
 _LOCATED = """
 CREATE OR REPLACE TABLE located AS
@@ -54,7 +61,8 @@ def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
     `plan`, the number of the plan file in the list that is returned.
     """
     files = list(_planned_files(out))
-    work.register("records", _records(files))
+    ids = [id_ for (id_,) in work.rows(f"SELECT DISTINCT id FROM {wanted} LIMIT {_FEW_IDS + 1}")]
+    work.register("records", _records(files) if len(ids) > _FEW_IDS else _records_of(files, sorted(ids)))
     fields = ", ".join(f"'{name}': {name}" for name in _PLACE)
     work.execute(_LOCATED.format(wanted=wanted, fields=fields))
     return files
@@ -82,8 +90,21 @@ def _planned_files(out: str) -> Iterator[PlannedFile]:
 
 
 def _records(files: list[PlannedFile]) -> pads.Dataset:
-    """All planned records, with the number of their plan file as `plan`."""
-    full = RECORDS.append(pa.field("plan", pa.int64()))
+    """All planned records, rows of `_NUMBERED`."""
     numbered = groupby(enumerate(files), lambda entry: entry[1].out)
-    parts = [scan_files([(file.uri, {"plan": number}) for number, file in group], full) for _, group in numbered]
-    return pads.dataset(parts or full.empty_table())
+    parts = [scan_files([(file.uri, {"plan": number}) for number, file in group], _NUMBERED) for _, group in numbered]
+    return pads.dataset(parts or _NUMBERED.empty_table())
+
+
+def _records_of(files: list[PlannedFile], ids: Sequence[str]) -> pa.Table:
+    """The planned records of these sorted ids. A row group has those of one shard, so few row groups are read."""
+    wanted = pa.array(ids, pa.string())
+
+    def read(number: int) -> pa.Table:
+        with opened(files[number].uri) as parquet:
+            table = parquet.read_row_groups(groups_around(parquet.metadata, ids))
+        table = table.filter(pc.is_in(table["id"], wanted))
+        return table.append_column("plan", pa.repeat(pa.scalar(number, pa.int64()), table.num_rows))
+
+    found = storage.in_threads(read, range(len(files)), _FILES_AT_ONCE)
+    return pa.concat_tables([_NUMBERED.empty_table(), *found], promote_options="default")

@@ -7,7 +7,6 @@ listed. Everything else is read from the files themselves.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from pipeline.dataset.keys.block import KeyBlock, list_blocks, read_blocks
+from pipeline.dataset.keys.bounds import has_between
 from pipeline.dataset.keys.facts import FileVersion, listed_files, shard_facts
 from pipeline.dataset.layout import DataFile
 from pipeline.dataset.shard_file import ShardFacts, read_footers
@@ -47,7 +47,7 @@ class Covered:
         """Without the files that can have none of these ids, which are sorted."""
         facts = self.block.facts.select(["first_id", "last_id"]).take(self.files)
         bounds = zip(facts["first_id"].to_pylist(), facts["last_id"].to_pylist(), strict=True)
-        return self._those(np.array([_has_between(ids, *each) for each in bounds], bool))
+        return self._those(np.array([has_between(ids, *each) for each in bounds], bool))
 
     def _those(self, mask: npt.NDArray[np.bool_]) -> Covered:
         return Covered(self.block, self.files[mask], self.wanted[mask])
@@ -90,14 +90,6 @@ class KeyIndex:
                 for row, version in enumerate(listed_files(self._blocks[block].facts))
             }
         return self._at.get(file)
-
-
-def _has_between(ids: Sequence[str], first: str | None, last: str | None) -> bool:
-    """Whether one of the sorted ids is in a range; an empty file has none."""
-    if first is None or last is None:
-        return False
-    at = bisect_left(ids, first)
-    return at < len(ids) and ids[at] <= last
 
 
 def read_facts(out: str, files: Iterable[DataFile]) -> list[ShardFacts]:

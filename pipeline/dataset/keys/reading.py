@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.keys.block import KEYS, DamagedBlockError
+from pipeline.dataset.keys.bounds import groups_around
 from pipeline.dataset.keys.facts import FileVersion
-from pipeline.dataset.keys.index import Covered, KeyIndex
+from pipeline.dataset.keys.index import FEW_FILES, Covered, KeyIndex
 from pipeline.dataset.shard_file import opened
 
 logger = logging.getLogger(__name__)
@@ -61,18 +62,20 @@ class KeyReader:
 
     def __init__(self, out: str, files: Sequence[FileVersion], ids: tuple[str, str] | None = None) -> None:
         self._out, self._files = out, files
+        self._ids: Sequence[str] | None = None
         covered, rest = KeyIndex.open(out, len(files)).cover(files)
         if ids is not None:
             covered = [of.between(*ids) for of in covered]
         self.rest = rest
         self._read_these(covered)
 
-    def leave_out_files_without(self, ids: Sequence[str]) -> None:
-        """Leave out the files that the index has and that can have none of these ids, which are sorted."""
-        self._read_these([of.around(ids) for of in self._covered])
+    def leave_out_all_without(self, ids: Sequence[str]) -> None:
+        """Leave out what can have none of these ids, which are sorted: files that the index has, and row groups."""
+        self._ids = ids
+        self._read_these([of.around(ids) for of in self._covered], FEW_FILES)
 
-    def _read_these(self, covered: Sequence[Covered]) -> None:
-        few = [of for of in covered if _FEW * of.rows < of.block.rows]
+    def _read_these(self, covered: Sequence[Covered], few_files: int = 0) -> None:
+        few = [of for of in covered if _FEW * of.rows < of.block.rows or len(of.files) < few_files]
         self._covered = [of for of in covered if of not in few]
         self.rest = [*self.rest, *(number for of in few for number in of.wanted.tolist())]
 
@@ -90,9 +93,9 @@ class KeyReader:
 
     def direct(self) -> Iterator[KeyRows]:
         """The keys of the other files. Raises StorageError, RunError."""
-        tables = _direct(self._out, [self._files[number] for number in self.rest])
-        for number, table in zip(self.rest, tables, strict=True):
-            yield _of_file(number, table)
+        found = _direct(self._out, [self._files[number] for number in self.rest], self._ids)
+        for number, (keys, rows) in zip(self.rest, found, strict=True):
+            yield KeyRows(keys, np.full(keys.num_rows, number), rows)
 
 
 def read_keys(out: str, files: Sequence[FileVersion], ids: Sequence[str] | None = None) -> Iterator[KeyRows]:
@@ -104,7 +107,7 @@ def read_keys(out: str, files: Sequence[FileVersion], ids: Sequence[str] | None 
     reader = KeyReader(out, files)
     wanted = None
     if ids is not None:
-        reader.leave_out_files_without(sorted(ids))
+        reader.leave_out_all_without(sorted(ids))
         wanted = pa.array(ids, pa.string())
     for found in chain(reader.indexed(), reader.direct()):
         yield found if wanted is None else found.among(wanted)
@@ -112,13 +115,22 @@ def read_keys(out: str, files: Sequence[FileVersion], ids: Sequence[str] | None 
 
 def read_file(out: str, file: FileVersion) -> pa.Table:
     """The keys of one file, rows of `ROW_KEYS`. Raises StorageError, RunError."""
+    return _read(out, file, None)[0]
+
+
+def _read(out: str, file: FileVersion, ids: Sequence[str] | None) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The keys of one file and their rows in it; if there are `ids`, of the row groups that may hold one of them."""
     folder, _, _ = file.name.partition("/")
     names = ROW_KEYS.names if folder == layout.QUARANTINE else ROW_KEYS.names[:2]
     with opened(storage.join(out, file.name)) as parquet:
-        table = parquet.read(names).select(names)
+        about = parquet.metadata
+        groups = list(range(about.num_row_groups)) if ids is None else groups_around(about, ids)
+        starts = np.cumsum([0, *(about.row_group(group).num_rows for group in range(about.num_row_groups))])
+        table = parquet.read_row_groups(groups, names).select(names)
     if folder != layout.QUARANTINE:
         table = table.append_column(ROW_KEYS.field(2), pa.nulls(table.num_rows, pa.int32()))
-    return table.cast(ROW_KEYS)
+    rows = [np.arange(starts[group], starts[group + 1]) for group in groups]
+    return table.cast(ROW_KEYS), np.concatenate([np.empty(0, np.int64), *rows])
 
 
 def _chosen(of: Covered, table: pa.Table, done: int) -> KeyRows:
@@ -138,16 +150,14 @@ def _left(out: str, files: Sequence[FileVersion], of: Covered, done: int) -> Ite
     """What is missing of the wanted files of a block after `done` rows of it."""
     left = of.block.starts[of.files + 1] > done
     numbers, skips = of.wanted[left], np.maximum(done - of.block.starts[of.files[left]], 0)
-    tables = _direct(out, [files[number] for number in numbers])
-    for number, skip, table in zip(numbers.tolist(), skips.tolist(), tables, strict=True):
-        yield _of_file(number, table.slice(skip), skip)
+    found = _direct(out, [files[number] for number in numbers])
+    for number, skip, (keys, rows) in zip(numbers.tolist(), skips.tolist(), found, strict=True):
+        yield KeyRows(keys.slice(skip), np.full(len(rows) - skip, number), rows[skip:])
 
 
-def _of_file(number: int, keys: pa.Table, skip: int = 0) -> KeyRows:
-    return KeyRows(keys, np.full(keys.num_rows, number), np.arange(skip, skip + keys.num_rows))
-
-
-def _direct(out: str, files: Sequence[FileVersion]) -> Iterator[pa.Table]:
+def _direct(
+    out: str, files: Sequence[FileVersion], ids: Sequence[str] | None = None
+) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
     for first in range(0, len(files), _FILES_AT_ONCE):
         some = files[first : first + _FILES_AT_ONCE]
-        yield from storage.in_threads(lambda file: read_file(out, file), some, _FILES_AT_ONCE)
+        yield from storage.in_threads(lambda file: _read(out, file, ids), some, _FILES_AT_ONCE)

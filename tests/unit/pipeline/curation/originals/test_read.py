@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.curation.originals.read import Original, originals
-from pipeline.dataset import latest
+from pipeline.curation.search.exact import vectors_of
+from pipeline.curation.search.opened import columns_of
+from pipeline.dataset import Dataset, latest
 from pipeline.snapshot.compact import compact
 from tests.fixtures.embedded_sources import KINDS, PICTURES, Source, embed, folder, parquet_bytes, parquet_uris, tar
 from tests.fixtures.sources import tar_bytes
@@ -95,6 +97,41 @@ def test_rows_of_incremental_runs_and_of_a_snapshot_are_read(tmp_path: Path, out
     images = {**source.images, **more}
     embed(Source(source.uri, images), snapshot)
     assert {id_: one.image for id_, one in read(snapshot).items()} == images
+
+
+def without_others(file: Path, id_: str) -> int:
+    """Overwrite the row groups of a Parquet file that cannot hold this id; returns how many."""
+    metadata, content, damaged = pq.read_metadata(file), bytearray(file.read_bytes()), 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = [group.column(column) for column in range(group.num_columns)]
+        ids = next(column.statistics for column in columns if column.path_in_schema == "id")
+        if not ids.min <= id_ <= ids.max:
+            damaged += 1
+            for column in columns:
+                start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+                content[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    file.write_bytes(content)
+    return damaged
+
+
+def test_a_row_is_read_without_the_others(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else there is of a large dataset and in its plans costs nothing."""
+    monkeypatch.setattr("pipeline.dataset.shard_file._ROW_GROUP_BYTES", 2000)
+    source = tar(tmp_path / "source")
+    second_tar = source.uri / "1.tar"
+    kept = second_tar.rename(tmp_path / "1.tar")
+    embed(source, out)
+    shutil.copy2(kept, second_tar)
+    embed(source, out)
+    wanted = keys(out, ["key-30"])
+    assert sum(without_others(file, "key-30") for file in out.glob("embeddings/**/*.parquet")) > 3
+    assert sum(without_others(file, "key-30") for file in out.glob("_runs/*/records/*.parquet")) == 1
+    [found] = originals(str(out), wanted)
+    assert found.image == source.images["key-30"]
+    row = columns_of(Dataset.open(str(out)), ["key-30"], ["text"])["key-30"]
+    assert row["text"] == "红色连衣裙 key-30"
+    assert vectors_of(str(out), ["key-30"]).shape == (1, 8)
 
 
 def test_without_plans_only_rows_with_an_address_are_read(tmp_path: Path, out: Path) -> None:
