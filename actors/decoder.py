@@ -22,7 +22,7 @@ import pyarrow as pa
 from actors.machine.allocator import keep_freed_memory
 from pipeline.config import ImageConfig
 from pipeline.credentials.headers import HeaderVariables
-from pipeline.dataset.footer import NOT_USED, encode_footer
+from pipeline.dataset.footer import encode_footer
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE, quarantine_row
 from pipeline.errors import HanclipError, ImageError, UnavailableError
@@ -35,7 +35,7 @@ from pipeline.sources.extra import gather
 from pipeline.sources.failures import NO_ANSWER, read_failure, unexpected
 from pipeline.sources.texts import is_blank, is_whole
 from pipeline.stats import Stats
-from pipeline.vocabulary import Reason, Signal, Stage
+from pipeline.vocabulary import NOT_USED, Reason, Signal, Stage
 
 _DECODED = "image"  # of a row on its way, and no column of the dataset
 

@@ -54,6 +54,7 @@ class DryRun:
         work: requests, bytes and hours.
         price: what they cost; None without prices.
         signals: what would be measured of the images.
+        exact: whether vectors would be computed in passes of one shape.
     """
 
     source: str
@@ -80,6 +81,7 @@ class DryRun:
     work: Work | None = None
     price: Price | None = None
     signals: tuple[str, ...] = ()
+    exact: bool = False
 
 
 class _Earlier(NamedTuple):
@@ -126,6 +128,7 @@ def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
         notes=plan.source.notes,
         rows_vanished=plan.rows_vanished,
         skipped=plan.source.skipped,
+        exact=config.model.exact,
         work=work,
         price=price(work, prices) if prices else None,
         signals=tuple(map(str, plan.dataset.identity.signals)),

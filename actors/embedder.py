@@ -95,7 +95,7 @@ class Embedder:
         self._busy = BusyClock()
 
     def setup(self) -> dict[str, str]:
-        """Load the model; returns metadata for the footers: `compute_dtype`, `device`, `logit_scale`, libraries."""
+        """Load the model; returns metadata for the footers: `compute_dtype`, `logit_scale` and what computes."""
         keep_freed_memory()
         # Idle threads of the forward pass would spin and take the decoders' cores. Torch reads it when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -103,18 +103,19 @@ class Embedder:
             self._clip = self._load()
         self._metadata = {
             "compute_dtype": str(self._clip.dtype).removeprefix("torch."),
-            "device": self._clip.device_name,
             "logit_scale": repr(self._clip.logit_scale),
-            **self._clip.libraries,
+            **self._clip.makers,
         }
         return self._metadata
 
     def _load(self) -> ChineseClip:
-        from pipeline.model.chinese_clip import ChineseClip, Tuning, set_threads  # torch, which `setup` prepares for
+        # torch, which `setup` prepares for
+        from pipeline.model.chinese_clip import ChineseClip, Tuning
+        from pipeline.model.hardware import set_threads
 
         set_threads(self._threads)
         config = self._model_config
-        tuning = Tuning(measure=True, compile=config.compile)
+        tuning = Tuning(measure=True, compile=config.compile, exact=config.exact)
         return ChineseClip.load(
             resolve(config), config.dtype, self._device, config.batch_size, tuning, config.text_overflow
         )

@@ -33,7 +33,8 @@ def load(case: Case, threads: int) -> Any:
     """The case's model."""
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
-    from pipeline.model.chinese_clip import ChineseClip, set_threads
+    from pipeline.model.chinese_clip import ChineseClip
+    from pipeline.model.hardware import set_threads
 
     set_threads(threads)
     return ChineseClip.load(resolve(ModelConfig(name=case.model)), case.dtype)

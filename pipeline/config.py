@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 from pipeline.credentials import HEADER_WITHOUT_CREDENTIALS, WITHOUT_CREDENTIALS, refuse_credentials
 from pipeline.credentials.headers import header_lines
 from pipeline.errors import ConfigError
-from pipeline.validation import AutoOrNumber, Options, validated
+from pipeline.validation import AutoOrNumber, Options, excludes, validated
 from pipeline.vocabulary import Captions, Dtype, Signal, SourceKind, TextOverflow, UniqueIds, signals_of
 from pipeline.yaml_text import KeyPath, YamlText
 
@@ -31,6 +31,7 @@ _HEADERS: JsonDict = {"items": {"type": "string", "pattern": HEADER_WITHOUT_CRED
 PLAIN = AfterValidator(lambda address: address and refuse_credentials(address))  # no password, no signature
 _WITHOUT_SECRETS = AfterValidator(lambda lines: tuple(header_lines(lines)))
 _SIGNALS = AfterValidator(lambda names: names and signals_of(names))
+EXACT_ALONE = excludes("batch_size", "compile", why="exact fixes the passes")
 _ALL_PLAIN = AfterValidator(lambda addresses: tuple(map(refuse_credentials, addresses)))
 
 
@@ -83,7 +84,7 @@ class SourceConfig(_Section):
     )
     same_records: bool = Field(default=False, description="Replace rows of other sources in OUT with equal ids.")
     limit: int | None = Field(default=None, ge=1, description="Take the first N records only.")
-    whole_catalog: bool = Field(
+    whole_catalog: Annotated[bool, excludes("limit", why="the first N records are not the whole catalog")] = Field(
         default=False,
         description="The source is the whole catalog: ids that it no longer holds are recorded as gone.",
     )
@@ -126,12 +127,6 @@ class SourceConfig(_Section):
         both = sorted(set(self.drop_columns or ()) & {*named, *(self.extra_columns or ())} - {None})
         if both:
             raise ValueError(f"drop_columns has {', '.join(map(str, both))}, which another option names: remove one")
-        return self
-
-    @model_validator(mode="after")
-    def _whole_or_limited(self) -> Self:
-        if self.whole_catalog and self.limit is not None:
-            raise ValueError("the first N records are not the whole catalog: leave out limit or whole_catalog")
         return self
 
 
@@ -178,6 +173,11 @@ class ModelConfig(_Section):
         description="A text of more tokens than the model takes: cut it, average its windows, or put it in quarantine.",
     )
     compile: bool = Field(default=False, description="Run the towers through torch.compile.")
+    exact: Annotated[bool, EXACT_ALONE] = Field(
+        default=False,
+        description="Give a record the same bits whatever shares its pass, here and in `hanclip serve`, by passes of "
+        "one shape, which cost more time.",
+    )
 
 
 class OutputConfig(_Section):

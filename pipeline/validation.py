@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -61,6 +62,18 @@ def _auto_or_number(value: object, check: Callable[[object], object]) -> object:
 
 #: A number that hanclip chooses unless it is given.
 AutoOrNumber = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, WrapValidator(_auto_or_number)]
+
+
+def excludes(*others: str, why: str) -> AfterValidator:
+    """Refuse a field that is set together with one of `others`, which stand before it in its model."""
+
+    def alone(value: T, info: ValidationInfo) -> T:
+        also = [name for name in others if info.data.get(name)]
+        if value and also:
+            raise ValueError(f"{why}: leave out {' and '.join(also)} or {info.field_name}")
+        return value
+
+    return AfterValidator(alone)
 
 
 def _require_content(text: str) -> None:

@@ -137,6 +137,9 @@ def signals_of(given: Iterable[str]) -> tuple[str, ...]:
 #: Number format of a model; `auto` is bf16 if the hardware supports it, else fp32.
 Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 
+#: Values of the makers of rows (`pipeline.dataset.footer`): the rows needed none; their passes had no fixed shape.
+NOT_USED, VARYING_PASSES = "none", "varying"
+
 #: What to do with a text that has more tokens than the model takes, see `pipeline.model.tokenizer`.
 TextOverflow = Literal["truncate", "mean-of-windows", "quarantine"]
 

@@ -16,6 +16,7 @@ from actors.scheduler.stages import CALLS, STAGES, WAITING_FOR, CallKind, Labour
 from pipeline.jobs.progress import Progress, StageProgress, State, utc_now
 from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
+from pipeline.vocabulary import VARYING_PASSES
 
 #: Counted when a shard is committed; all other counts when the work is done, even if its shard is not committed yet.
 _COMMITTED = ("embedded", "quarantined", "bytes_written")
@@ -24,8 +25,8 @@ _WINDOW_S = 30.0
 #: Shortest span of a rate, so that the first chunk does not show as a peak.
 _MIN_SPAN_S = 2.0
 _CREW_CHANGES = 20
-#: Of what an embedder's set-up returns: device, number format, towers with their kernels.
-_COMPUTING = ("device", "compute_dtype", "towers")
+#: Of what an embedder's set-up returns: device, number format, towers with their kernels, the shape of its passes.
+_COMPUTING = ("device", "compute_dtype", "towers", "passes")
 #: Seconds of embedding before an ETA is reported: the rate of the first chunks is not representative.
 _STEADY_S = 10.0
 
@@ -217,4 +218,5 @@ class Meter:
 def _computing(embedders: Pool) -> tuple[str, ...]:
     """What computes the vectors, once for embedders that do it alike."""
     facts = (worker.facts for worker in embedders.workers if worker.facts)
-    return tuple(dict.fromkeys(", ".join(one[name] for name in _COMPUTING if name in one) for one in facts))
+    said = ([one[name] for name in _COMPUTING if one.get(name, VARYING_PASSES) != VARYING_PASSES] for one in facts)
+    return tuple(dict.fromkeys(", ".join(values) for values in said))

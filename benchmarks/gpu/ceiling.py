@@ -45,8 +45,9 @@ def main() -> None:
 
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
-    from pipeline.model.chinese_clip import choose_dtype, default_batch_size
+    from pipeline.model.chinese_clip import default_batch_size
     from pipeline.model.engine.choices import choose_kernels
+    from pipeline.model.hardware import choose_dtype
     from pipeline.model.towers.build import load_towers
 
     spec, device = resolve(ModelConfig(name=given.model)), torch.device("cuda")

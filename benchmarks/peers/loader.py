@@ -71,7 +71,7 @@ def main() -> None:
     """Run the pipeline to its end."""
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
-    from pipeline.model.chinese_clip import choose_dtype
+    from pipeline.model.hardware import choose_dtype
     from pipeline.model.towers.build import load_towers
 
     case, cores = parse(__doc__), len(os.sched_getaffinity(0))

@@ -21,7 +21,8 @@ import numpy as np
 from pipeline.config import ModelConfig
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
-from pipeline.model.chinese_clip import ChineseClip, set_threads
+from pipeline.model.chinese_clip import ChineseClip
+from pipeline.model.hardware import set_threads
 
 _MOST_PIXELS = 50_000_000
 #: hanclip's compiled resize begins after two million pixels: both are measured with it.

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pipeline.config import ModelConfig
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import resolve
-from pipeline.model.chinese_clip import ChineseClip, set_threads
+from pipeline.model.chinese_clip import ChineseClip
+from pipeline.model.hardware import set_threads
 
 _MOST_PIXELS = 50_000_000
 

@@ -71,7 +71,7 @@ class StandInClip:
     logit_scale = 100.0
 
     def __init__(self) -> None:
-        self.libraries: dict[str, str] = {}
+        self.makers: dict[str, str] = {"device": self.device_name}
         self._engine = OverlappingEngine(StandInDevice())
 
     def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], Features]:

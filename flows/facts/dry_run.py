@@ -40,7 +40,7 @@ def dry_run_facts(dry: DryRun) -> Facts:
         "unknown: the source does not report sizes" if dry.size_bytes is None else units.size(dry.size_bytes),
     )
     yield "actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"
-    yield "model", f"{dry.model} ({dry.dtype})"
+    yield "model", f"{dry.model} ({dry.dtype}{', exact' if dry.exact else ''})"
     if dry.signals:
         yield "signals", ", ".join(dry.signals)
     yield "output", Marked(Code(dry.output))

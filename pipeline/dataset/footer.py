@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.vocabulary import NOT_USED, VARYING_PASSES
+
 _PREFIX = "hanclip."
-#: What made the rows of a file: the rule of the resize, and versions of the libraries that decode and compute.
-MAKERS = ("resize", "pillow", "libjpeg", "simplejpeg", "torch", "towers", "tokenizers")
-#: Values of makers: the rows needed none, and nothing says which.
-NOT_USED, UNKNOWN = "none", "unknown"
+_PIXEL_MAKERS = ("resize", "pillow", "libjpeg", "simplejpeg")
+_VECTOR_MAKERS = ("torch", "towers", "tokenizers", "device", "instructions", "passes", "bits")
+#: What made the rows of a file: the rule of the resize, versions of the libraries that decode and compute, the
+#: hardware, the shape of passes, and a digest of the bits that it computes.
+MAKERS = (*_PIXEL_MAKERS, *_VECTOR_MAKERS)
+#: Value of a maker that nothing states.
+UNKNOWN = "unknown"
 
 
 def encode_footer(facts: Mapping[str, object]) -> dict[str, str]:
@@ -34,6 +39,12 @@ def joined_makers(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
 def maker_values(joined: str) -> set[str]:
     """The values of a maker in a footer; none if the rows needed it not."""
     return set(joined.split(",")) - {NOT_USED}
+
+
+def are_exact(makers: Mapping[str, str]) -> bool:
+    """Whether all rows with these makers were computed in passes of one shape."""
+    shapes = maker_values(makers["passes"])
+    return len(shapes) == 1 and not shapes & {VARYING_PASSES, UNKNOWN}
 
 
 def _joined(values: Iterable[str]) -> str:

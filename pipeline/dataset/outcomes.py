@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ from pipeline.scratch.workspace import Workspace
 
 RowNumbers = npt.NDArray[np.int64]
 
-_ROWS_AT_ONCE = 4  # files
+_ROWS_AT_ONCE, _FOOTERS_AT_ONCE = 4, 16  # files
 #: No file has more rows.
 _PLACES_PER_FILE = 2**32
 _NUMBERED = pa.schema(
@@ -205,3 +206,15 @@ def footer_of(uri: str) -> dict[str, str]:
     """The facts in the footer of a file."""
     with opened(uri) as parquet:
         return decode_footer(parquet.metadata.metadata)
+
+
+def footers_of(files: Sequence[DataFile], most: int) -> list[dict[str, str]]:
+    """The facts in the footers of some of the files, spread over all."""
+    return storage.in_threads(footer_of, [file.uri for file in spread(files, most)], _FOOTERS_AT_ONCE)
+
+
+def spread(values: Sequence[Any], count: int) -> list[Any]:
+    """`count` of the values, evenly spaced, first and last included."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
 from pipeline.dataset.compacted.segments import Segment, decode_segments, encode_segments
-from pipeline.dataset.footer import MAKERS, NOT_USED, UNKNOWN, decode_footer, encode_footer
+from pipeline.dataset.footer import MAKERS, UNKNOWN, decode_footer, encode_footer
 from pipeline.dataset.identity import Identity
 from pipeline.dataset.layout import DataFile
 from pipeline.errors import NotFoundError, RunError
+from pipeline.vocabulary import NOT_USED
 
 _FOOTERS_AT_ONCE = 16
 #: Footers of usual shards have 3.5 to 9 KB, with ten further columns too.

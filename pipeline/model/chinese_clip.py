@@ -6,9 +6,10 @@ encode at once.
 
 from __future__ import annotations
 
-import re
+import hashlib
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,19 +19,20 @@ import tokenizers
 import torch
 
 from pipeline import __version__
-from pipeline.errors import ModelError
 from pipeline.model.checkpoints import ModelSpec
-from pipeline.model.engine.choices import choose_kernels
+from pipeline.model.engine.choices import choose_kernels, use_usual_kernels
 from pipeline.model.engine.contract import Device, Features, InputRows, Kind
-from pipeline.model.engine.open import device_for, engine_for
+from pipeline.model.engine.exact import PassShape
+from pipeline.model.engine.open import device_for, engine_for, exact_device_for
+from pipeline.model.hardware import choose_device, choose_dtype, device_name, instructions
 from pipeline.model.memory import default_rows
 from pipeline.model.tokenizer import MAX_WINDOWS, Tokenizer
 from pipeline.model.towers.build import TowerFacts, load_towers
-from pipeline.vocabulary import TextOverflow
+from pipeline.vocabulary import NOT_USED, VARYING_PASSES, TextOverflow
 
 _Vectors = npt.NDArray[np.float32]
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
+_SAMPLE_TEXT = "一只猫坐在红色的沙发上, a cat on a sofa"
 
 
 class BegunTexts(NamedTuple):
@@ -50,15 +52,17 @@ class BegunTexts(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What is done for speed when a model is loaded, and pays for itself in many passes.
+    """What is done when a model is loaded: for speed, which pays for itself in many passes, or for equal bits.
 
     Attributes:
         measure: find the fastest kernels of a GPU, if that was not done before.
         compile: run the towers through torch.compile.
+        exact: compute passes of one shape with kernels that are not measured, see `pipeline.model.engine.exact`.
     """
 
     measure: bool = False
     compile: bool = False
+    exact: bool = False
 
 
 _NO_TUNING = Tuning()
@@ -74,6 +78,7 @@ class ChineseClip:
         parameters: number of trained values of the whole model, and of its image tower with its projection.
         device, device_name, dtype: where it computes, and in which number format.
         text_overflow: what is done with a text that is too long; "quarantine" truncates it and reports it.
+        shape: of all passes, if they have one.
     """
 
     def __init__(
@@ -83,8 +88,9 @@ class ChineseClip:
         tokenizer: Tokenizer,
         spec: ModelSpec,
         text_overflow: TextOverflow = "truncate",
+        shape: PassShape | None = None,
     ) -> None:
-        self.text_overflow = text_overflow
+        self.text_overflow, self.shape = text_overflow, shape
         self.dim, self.image_size = spec.dim, spec.image_size
         self.device, self.dtype, self.logit_scale = towers.device, towers.dtype, towers.logit_scale
         self.parameters = towers.parameters
@@ -110,8 +116,8 @@ class ChineseClip:
             spec: from `checkpoints.resolve`.
             dtype: "auto", "bf16", "fp16" or "fp32"; auto is bf16 if the hardware supports it, else fp32.
             device: such as "cpu", "cuda" or "cuda:1"; None: the first GPU, else the CPU.
-            batch_size: images in one forward pass; None: `default_batch_size`.
-            tuning: what is done for speed.
+            batch_size: images in one forward pass; None: `default_batch_size`. Not used if `tuning` is exact.
+            tuning: what is done for speed, or for equal bits.
             text_overflow: what is done with texts that are too long.
 
         Raises:
@@ -120,6 +126,11 @@ class ChineseClip:
         where = choose_device(device)
         tokenizer = Tokenizer.load(Path(spec.vocabulary), spec.rules, spec.context_length)
         towers = load_towers(spec, where, choose_dtype(dtype, where))
+        if tuning.exact:
+            shape = PassShape.on(where.type, spec.context_length)
+            if where.type == "cuda":
+                use_usual_kernels(towers)
+            return cls(towers, exact_device_for(towers, spec, shape), tokenizer, spec, text_overflow, shape)
         rows = batch_size or default_batch_size(spec, str(where))
         if where.type == "cuda":
             choose_kernels(towers, spec, rows, tuning.measure)
@@ -128,14 +139,26 @@ class ChineseClip:
         return cls(towers, device_for(towers, spec, rows), tokenizer, spec, text_overflow)
 
     @property
-    def libraries(self) -> dict[str, str]:
-        """What computes the vectors: versions of torch, of the towers, which are hanclip's own, and of tokenizers."""
+    def makers(self) -> dict[str, str]:
+        """What computes the vectors, by the names that footers have for it (`pipeline.dataset.footer.MAKERS`)."""
         # Plain strings: torch's version has a class of its own, and a driver that unpickles one would import torch.
         return {
             "torch": str(torch.__version__),
             "towers": f"hanclip {__version__}" + (f" ({self._kernels})" if self._kernels else ""),
             "tokenizers": tokenizers.__version__,
+            "device": self.device_name,
+            "instructions": instructions(self.device),
+            "passes": str(self.shape or VARYING_PASSES),
+            "bits": self._bits if self.shape else NOT_USED,
         }
+
+    @cached_property
+    def _bits(self) -> str:
+        """Digest of the vectors of a fixed image and text, which differs wherever other bits are computed."""
+        places = np.arange(3 * self.image_size**2, dtype=np.uint64)
+        pixels = (places**2 * 37 >> 5).astype(np.uint8).reshape(1, self.image_size, self.image_size, 3)
+        vectors = np.concatenate([self.encode_images(pixels), self.encode_texts([_SAMPLE_TEXT])])
+        return hashlib.sha256(vectors.astype("<f4").tobytes()).hexdigest()[:16]
 
     @property
     def batch_size(self) -> int:
@@ -203,43 +226,3 @@ def _unit_rows(features: Features) -> _Vectors:
 def default_batch_size(spec: ModelSpec, device: str) -> int:
     """Images in one forward pass if the user did not choose."""
     return default_rows(spec.image_size, device.startswith("cuda"))
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The named device; without a name the first GPU, else the CPU. Raises ModelError if there is no such GPU."""
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"This machine has no GPU for device {device}: leave the device out to run on the CPU.")
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype by its name; `auto` is bf16 if the hardware supports it, since emulated bf16 is slower than fp32."""
-    if name == "auto":
-        return torch.bfloat16 if _has_bf16(device) else torch.float32
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
-
-
-def device_name(device: torch.device) -> str:
-    """Name for people, such as `NVIDIA H100 80GB HBM3` or `cpu`."""
-    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
-
-
-def set_threads(count: int) -> None:
-    """Set the CPU threads of a forward pass, for this whole process."""
-    torch.set_num_threads(count)
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(_BF16_FLAGS & _cpu_flags())
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:  # not Linux: assume no support
-        return set()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return set(found.group(1).split()) if found else set()

@@ -44,6 +44,7 @@ _DECIDING: dict[str, set[str]] = {
 _DECIDING_IF_SET: dict[str, set[str]] = {
     "source": {"drop_columns", "captions", "id_prefix"},
     "image": {"accept_truncated"},
+    "model": {"exact"},
 }
 
 

@@ -7,7 +7,6 @@ seeds, so the same dataset gives the same report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -117,10 +116,3 @@ class Material:
     def text_sql(self) -> str:
         """The caption in SQL; null in a dataset without texts."""
         return "text" if self.has("text") else "NULL"
-
-
-def spread(values: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the values, evenly spaced, first and last included."""
-    if len(values) <= count:
-        return list(values)
-    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from pipeline.curation.encoder import model_of
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import IdentityError
+from pipeline.images.makers import pixel_makers
 from pipeline.model.checkpoints import ModelSpec, resolve
 from pipeline.serving.contract import Encoder, ModelCard
 from pipeline.serving.search.scope import described
@@ -30,12 +31,13 @@ def load(
         IdentityError: the dataset was made by another model.
         ModelError: its files are missing, damaged or do not fit each other.
     """
-    from pipeline.model.chinese_clip import ChineseClip, Tuning, set_threads  # torch
+    from pipeline.model.chinese_clip import ChineseClip, Tuning  # torch
+    from pipeline.model.hardware import set_threads
 
     spec = model_of(dataset, model) if dataset else resolve(model)
     overflow = text_overflow(model, dataset)
     set_threads(threads)
-    tuning = Tuning(measure=True, compile=model.compile)
+    tuning = Tuning(measure=True, compile=model.compile, exact=model.exact)
     clip = ChineseClip.load(spec, model.dtype, model.device, model.batch_size, tuning, overflow)
     identity = {
         "image_size": spec.image_size,
@@ -47,7 +49,7 @@ def load(
         "revision": spec.revision,
         "preprocessing": spec.preprocessing,
         "text_overflow": overflow,
-        "libraries": clip.libraries,
+        "computed_with": {**pixel_makers(), **clip.makers},
         "max_images": limits.max_images,
         "max_texts": limits.max_texts,
         "dataset": described(dataset) if dataset else None,

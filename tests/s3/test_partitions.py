@@ -130,7 +130,8 @@ def test_the_spec_covers_the_options_that_determine_the_rows() -> None:
     )
     assert same_options(spec_digest(same), spec_digest(base.config))
     assert not same_places(spec_digest(same), spec_digest(base.config))
-    assert not same_options(spec_digest(parse({"image": {"accept_truncated": True}})), spec_digest(base.config))
+    for option in ({"image": {"accept_truncated": True}}, {"model": {"exact": True}}):
+        assert not same_options(spec_digest(parse(option)), spec_digest(base.config))
     for section, values in {
         "source": {"text_column": "title"},
         "image": {"max_pixels": 5},

@@ -1,7 +1,7 @@
-"""Says which files of a dataset may have been made from other pixels than the rest.
+"""Says which files of a dataset may have been made from other pixels than the rest, or have other bits.
 
-In: the makers of each file's rows, from its footer. Out: notes for people. Values that differ by one level are no
-corruption, and nothing in a file shows whether they do.
+In: the makers of each file's rows, from its footer. Out: notes for people. Pixels that differ by one level, and vectors
+that differ by rounding, are no corruption, and nothing in a file shows whether they do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.dataset.footer import UNKNOWN, maker_values
+from pipeline.dataset.footer import UNKNOWN, are_exact, maker_values
 from pipeline.images.preprocessing import deciding
 
 _LABELS = {"resize": "The resize", "pillow": "Pillow's major version", "libjpeg": "libjpeg-turbo"}
@@ -33,3 +33,21 @@ def mixtures(makers: Sequence[Mapping[str, str]]) -> Iterator[str]:
         if len(known) > 1:
             counts = ", ".join(f"{value} in {found[value]:,}" for value in known)
             yield f"{_LABELS[name]} differs between files: {counts}. Their pixels may differ by a few levels.{_CURE}"
+
+
+def inexact(makers: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """A note if some files were made with --exact and others not, and one if machines computed other bits."""
+    computed = [one for one in makers if maker_values(one["passes"])]
+    exact = [one for one in computed if are_exact(one)]
+    if exact and len(exact) < len(computed):
+        yield (
+            f"{len(exact):,} of {len(computed):,} files were made with --exact: vectors of the others may have other "
+            "last bits. To have one kind, embed the catalog with --exact into another OUT."
+        )
+    bits = Counter(one["bits"] for one in exact)
+    if len(bits) > 1:
+        counts = ", ".join(f"{value} in {bits[value]:,}" for value in sorted(bits))
+        yield (
+            f"Machines that compute other bits made files with --exact: {counts}. Their footers name processors and "
+            "versions. To have one kind, embed the catalog on machines of one kind into another OUT."
+        )

@@ -9,7 +9,7 @@ newest one lacks was changed or removed in the source, and is not missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 
 from pipeline import storage
 from pipeline.dataset import layout, schema
-from pipeline.dataset.checks.mixtures import mixtures
+from pipeline.dataset.checks.mixtures import inexact, mixtures
 from pipeline.dataset.checks.shard import Audit, audit
 from pipeline.dataset.compacted.committed import Committed
 from pipeline.dataset.dataset import Dataset
@@ -47,7 +47,7 @@ class Report:
         unplanned: records with an outcome that are in no plan.
         problems: what is corrupt; each names the file or the records.
         leftovers: objects that no reader counts: failed or beaten attempts, and foreign files. Harmless.
-        notes: files whose pixels were made in another way than the rest. Not corrupt.
+        notes: files whose pixels or vectors were made in another way than the rest. Not corrupt.
         replaced_files: files that do not count because of a compaction; those of replaced shards are deleted later.
     """
 
@@ -90,7 +90,7 @@ def verify(uri: str) -> Report:
         uri=dataset.uri,
         shards=len(audits),
         **counts,
-        notes=tuple(mixtures(_makers(audits))) if dataset.identity.has_images else (),
+        notes=tuple(_notes(dataset, [found.makers for found in audits if found.makers is not None])),
         problems=(*_twice(dataset, committed), *_deleted(dataset, committed), *file_problems, *row_problems),
         leftovers=tuple(_leftovers(dataset, committed, audits)),
         replaced_files=tuple(_replaced(dataset, committed)),
@@ -109,8 +109,10 @@ def _audit_files(dataset: Dataset, committed: Committed) -> list[Audit]:
     return storage.in_threads(check, committed.files, _FILES_AT_ONCE)
 
 
-def _makers(audits: list[Audit]) -> list[Mapping[str, str]]:
-    return [found.makers for found in audits if found.makers is not None]
+def _notes(dataset: Dataset, makers: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    if dataset.identity.has_images:
+        yield from mixtures(makers)
+    yield from inexact(makers)
 
 
 def _twice(dataset: Dataset, committed: Committed) -> list[str]:

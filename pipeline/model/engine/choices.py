@@ -55,6 +55,11 @@ def choose_kernels(towers: LoadedTowers, spec: ModelSpec, rows: int, measure: bo
     return chosen or usual
 
 
+def use_usual_kernels(towers: LoadedTowers) -> None:
+    """Let `towers` use the kernels that are usually the fastest: the same on every GPU."""
+    towers.use(candidates(towers.dtype)[0])
+
+
 def _situation(towers: LoadedTowers, spec: ModelSpec, rows: int) -> str:
     gpu = torch.cuda.get_device_name(towers.device)
     return "\n".join(map(str, (gpu, torch.__version__, towers.dtype, spec.sizes, rows)))

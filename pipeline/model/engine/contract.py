@@ -35,10 +35,12 @@ class Pass:
     Attributes:
         kind: of all of its rows.
         parts: one or more, each of one request and not empty. Their features come back in this order.
+        masked: texts come with a mask even if none is padded. Attention with a mask has another kernel.
     """
 
     kind: Kind
     parts: tuple[InputRows, ...]
+    masked: bool = False
 
     @property
     def rows(self) -> int:

@@ -46,15 +46,15 @@ class CpuDevice:
     def submit(self, work: Pass) -> Features:
         """See `contract.Device`."""
         (part,) = work.parts
-        return self._capacity.within(work, lambda: self._forward(part))
+        return self._capacity.within(work, lambda: self._forward(part, work.masked))
 
     def wait(self, handle: Features) -> Features:
         """See `contract.Device`."""
         return handle
 
-    def _forward(self, part: InputRows) -> Features:
+    def _forward(self, part: InputRows, masked: bool) -> Features:
         if isinstance(part, TextRows):
-            mask = torch.from_numpy(part.mask) if part.padded else None
+            mask = torch.from_numpy(part.mask) if masked or part.padded else None
             vectors = self._towers.texts(Tokens(torch.from_numpy(part.ids), mask))
         else:
             vectors = self._towers.images(self._normalisation.of(torch.from_numpy(part)))

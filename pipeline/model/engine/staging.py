@@ -101,7 +101,7 @@ def stage(work: Pass, buffer: npt.NDArray[np.uint8]) -> Staged:
     """Copy the rows of a pass to the beginning of a buffer: pixels, or ids of one length and then lengths."""
     texts = [part for part in work.parts if isinstance(part, TextRows)]
     if texts:
-        return _stage_texts(texts, work.rows, buffer)
+        return _stage_texts(texts, work, buffer)
     place = 0
     for part in work.parts:
         if isinstance(part, np.ndarray):
@@ -110,8 +110,8 @@ def stage(work: Pass, buffer: npt.NDArray[np.uint8]) -> Staged:
     return Staged(place, work.rows)
 
 
-def _stage_texts(parts: Sequence[TextRows], rows: int, buffer: npt.NDArray[np.uint8]) -> Staged:
-    length = max(part.ids.shape[1] for part in parts)
+def _stage_texts(parts: Sequence[TextRows], work: Pass, buffer: npt.NDArray[np.uint8]) -> Staged:
+    rows, length = work.rows, max(part.ids.shape[1] for part in parts)
     n_bytes = rows * (length + 1) * 8
     numbers = buffer[:n_bytes].view(np.int64)
     ids, lengths = numbers[:-rows].reshape(rows, length), numbers[-rows:]
@@ -122,4 +122,4 @@ def _stage_texts(parts: Sequence[TextRows], rows: int, buffer: npt.NDArray[np.ui
         ids[start:stop, : part.ids.shape[1]] = part.ids
         lengths[start:stop] = part.lengths
         start = stop
-    return Staged(n_bytes, rows, length, bool((lengths < length).any()))
+    return Staged(n_bytes, rows, length, work.masked or bool((lengths < length).any()))

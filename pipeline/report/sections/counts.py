@@ -14,9 +14,9 @@ from typing import Any
 from pipeline.dataset import layout
 from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.dataset.history import planned_runs, records
-from pipeline.dataset.outcomes import Outcome
+from pipeline.dataset.outcomes import Outcome, spread
 from pipeline.report.charts import Chart, Tick, bars
-from pipeline.report.material import Material, spread
+from pipeline.report.material import Material
 from pipeline.report.quantities import moment
 from pipeline.report.wording import Phrase, known, say
 from pipeline.stats import Stats

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from pipeline.dataset.footer import MAKERS
 from pipeline.dataset.history import latest_config
-from pipeline.dataset.outcomes import footer_of
+from pipeline.dataset.outcomes import footers_of
 from pipeline.errors import UsageError
-from pipeline.report.material import Material, spread
+from pipeline.report.material import Material
 from pipeline.report.wording import Phrase, say
 
 _FOOTERS = 16
@@ -29,7 +29,7 @@ def provenance(material: Material) -> ProvenanceSection:
     """The section; versions and arithmetic are from the footers of a few files, spread over all."""
     identity = material.dataset.identity
     files = material.dataset.files()
-    footers = [footer_of(file.uri) for file in spread(files, _FOOTERS)]
+    footers = footers_of(files, _FOOTERS)
     facts: list[tuple[Phrase | str, Phrase | str]] = [
         (say("provenance.dataset"), material.dataset.uri),
         (say("provenance.model"), identity.model),

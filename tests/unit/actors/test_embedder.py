@@ -23,7 +23,7 @@ from tests.fixtures.datasets import filled
 class BrokenClip:
     """Gives NaN for images whose first value is 0."""
 
-    dim, dtype, device_name, logit_scale, libraries = 3, torch.bfloat16, "cpu", 100.0, MappingProxyType({})
+    dim, dtype, logit_scale, makers = 3, torch.bfloat16, 100.0, MappingProxyType({})
 
     def begin_images(self, pixels: npt.NDArray[np.uint8]) -> Callable[[], npt.NDArray[np.float32]]:
         vectors = np.tile(np.array([1, 0, 0], np.float32), (len(pixels), 1))

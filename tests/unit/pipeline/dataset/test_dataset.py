@@ -16,7 +16,7 @@ import pytest
 from pipeline import storage
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import MAKERS
+from pipeline.dataset.footer import MAKERS, joined_makers
 from pipeline.dataset.identity import Identity, check_same
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.layout import EMBEDDINGS, data_files
@@ -35,6 +35,7 @@ from tests.fixtures.datasets import (
     provenance,
     quarantined_rows,
     some_records,
+    without_footer_facts,
 )
 
 SHARD = f"{7:032x}"
@@ -229,6 +230,20 @@ def test_a_file_has_the_exact_schema_and_its_origin_in_the_footer(dataset: Datas
         "hanclip.rows_quarantined": "2",
     }
     assert written == sum(f.size_bytes for f in [file, *dataset.quarantine_files()])
+
+
+def test_files_that_do_not_name_what_computed_them_are_read_and_continued(dataset: Dataset) -> None:
+    newer = ("device", "instructions", "passes", "bits")
+    commit(dataset, 1, some_records(3))
+    without_footer_facts(dataset, *newer)
+    commit(dataset, 2, some_records(3, 3))
+    earlier, later = (read_footer(file) for file in dataset.files())
+    assert {name: earlier.makers[name] for name in newer} == dict.fromkeys(newer, "unknown")
+    assert joined_makers([earlier.makers, later.makers | {"passes": "varying"}])["passes"] == "unknown,varying"
+    assert dataset.embeddings().count_rows() == 6
+    audit = verify(dataset.uri)
+    assert audit.notes == ()
+    assert [problem for problem in audit.problems if ".parquet" in problem] == []
 
 
 def test_vectors_are_stored_plain_and_other_columns_compressed(dataset: Dataset) -> None:

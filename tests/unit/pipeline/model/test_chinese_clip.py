@@ -22,7 +22,7 @@ from pipeline.config import ModelConfig
 from pipeline.errors import HanclipError, ModelError
 from pipeline.images.decode import decode
 from pipeline.model.checkpoints import ModelSpec, resolve
-from pipeline.model.chinese_clip import ChineseClip, default_batch_size
+from pipeline.model.chinese_clip import ChineseClip, Tuning, default_batch_size
 from pipeline.model.engine.open import device_for
 from pipeline.model.files.find import demo_folder
 from pipeline.model.local.wordpiece import Rules
@@ -165,7 +165,23 @@ def test_attributes_describe_the_loaded_model(tiny: Path) -> None:
     assert (clip.dtype, clip.device, clip.device_name) == (torch.bfloat16, torch.device("cpu"), "cpu")
     assert clip.logit_scale == pytest.approx(np.exp(4.6052), rel=1e-6)  # read before bf16 could round it
     # A subclass of str, as torch has for its version, would make a driver import torch.
-    assert {type(version) for version in clip.libraries.values()} == {str}
+    assert {type(value) for value in clip.makers.values()} == {str}
+    assert clip.makers["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert (clip.shape, clip.makers["passes"], clip.makers["bits"]) == (None, "varying", "none")
+
+
+def test_exact_models_name_their_passes_and_their_bits(tiny: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        clip, again = (load(tiny, tuning=Tuning(exact=True)) for _ in range(2))
+        other = load(write_checkpoint(tmp_path / "other", seed=1), tuning=Tuning(exact=True))
+        assert clip.makers == again.makers
+        assert clip.makers["passes"] == other.makers["passes"] == "exact: rows 1; texts unpadded; threads 1"
+        assert clip.makers["bits"] != other.makers["bits"]
+        alone = np.concatenate([clip.encode_texts([text]) for text in TEXTS])
+        assert np.array_equal(clip.encode_texts(TEXTS), alone)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_auto_selects_bf16_only_on_cpus_that_support_it(tiny: Path) -> None:

@@ -15,7 +15,8 @@ from pipeline.errors import DeviceLostError, HanclipError
 from pipeline.model.engine.choices import choose_kernels
 from pipeline.model.engine.contract import Features, InputRows, Kind, Pass
 from pipeline.model.engine.cuda import CudaDevice
-from pipeline.model.engine.open import device_for, engine_for
+from pipeline.model.engine.exact import PassShape
+from pipeline.model.engine.open import device_for, engine_for, exact_device_for
 from pipeline.model.tokenizer import TextRows
 from pipeline.model.towers.build import LoadedTowers, Tokens, Towers
 from pipeline.model.towers.kernels import ATTENTIONS, GpuKernels, candidates
@@ -98,6 +99,23 @@ def test_equal_passes_give_equal_bits_whether_or_not_they_overlap() -> None:
     engine = engine_for(device)
     assert np.array_equal(engine.submit("image", rows).result(60), expected)
     engine.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("kind", "rows"), [("image", images(150)), ("text", texts(150))], ids=["images", "texts"])
+def test_with_passes_of_one_shape_a_row_has_the_same_bits_in_any_company(
+    kind: Kind, rows: InputRows, dtype: torch.dtype
+) -> None:
+    device = exact_device_for(towers(CUDA, dtype), spec_for(), PassShape.on("cuda", spec_for().context_length))
+    engine = engine_for(device)
+    together = engine.submit(kind, rows).result(60)
+    steps = (1, 7, 64)
+    parts = [slice(start, start + step) for step in steps for start in range(0, len(rows), step)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda part: engine.submit(kind, rows[part]).result(60), parts))
+    engine.close()
+    for part, features in zip(parts, found, strict=True):
+        assert np.array_equal(features, together[part])
 
 
 class Slowed:

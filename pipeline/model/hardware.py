@@ -1,0 +1,62 @@
+"""Chooses on which device, in which number format and on how many threads a model computes, and names the hardware.
+
+In: names that users give. Out: torch's devices and dtypes; names for people and for footers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import ModelError
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; without a name the first GPU, else the CPU. Raises ModelError if there is no such GPU."""
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"This machine has no GPU for device {device}: leave the device out to run on the CPU.")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype by its name; `auto` is bf16 if the hardware supports it, since emulated bf16 is slower than fp32."""
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
+
+
+def device_name(device: torch.device) -> str:
+    """Name for people, such as `NVIDIA H100 80GB HBM3` or `cpu`."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+
+
+def instructions(device: torch.device) -> str:
+    """The set of instructions that torch's kernels use there, such as `AVX2`, or of a GPU `sm_90`."""
+    if device.type == "cuda":
+        return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def set_threads(count: int) -> None:
+    """Set the CPU threads of a forward pass, for this whole process."""
+    torch.set_num_threads(count)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(_BF16_FLAGS & _cpu_flags())
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux: assume no support
+        return set()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return set(found.group(1).split()) if found else set()
