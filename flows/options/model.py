@@ -38,7 +38,7 @@ class ModelOptions(Generic[M]):
         panels: headings in the help, each by the first section or field below it.
         metavars: what stands for values in the help, by path or by type.
         limits: whether the help shows the limits of numbers, and Typer checks them.
-        switches: whether each flag has a hidden opposite, to overrule a file.
+        switches: whether each flag has a hidden opposite, to overrule a file; or the paths of those that have.
         hidden: sections and fields that are no options, such as positional arguments.
         chosen: sections and fields that are; all if empty.
     """
@@ -50,7 +50,7 @@ class ModelOptions(Generic[M]):
     panels: Mapping[str, str] = field(default_factory=dict)
     metavars: Mapping[Any, str] = field(default_factory=dict)
     limits: bool = True
-    switches: bool = False
+    switches: bool | tuple[str, ...] = False
     hidden: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
 
@@ -79,7 +79,8 @@ class ModelOptions(Generic[M]):
             metavar = self.metavars.get(path, self.metavars.get(option_type(info.annotation)[1]))
             name = self.names.get(path, path.rpartition(".")[2])
             short = self.shorts.get(path, "")
-            yield FieldOption(path, info, name, panel, metavar, self.limits, self.switches, short)
+            switch = self.switches if isinstance(self.switches, bool) else path in self.switches
+            yield FieldOption(path, info, name, panel, metavar, self.limits, switch, short)
 
     def about(self, path: str) -> str:
         """Description of a field, for one that is a positional argument."""

@@ -32,4 +32,5 @@ SERVE: ModelOptions[ServeSettings] = ModelOptions(
         "threads.model_threads": "auto|N",
     },
     limits=False,
+    switches=("model.exact",),
 )

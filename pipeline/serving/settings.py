@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pipeline.config import PLAIN, ModelConfig
+from pipeline.config import EXACT_ALONE, PLAIN, ModelConfig
 from pipeline.validation import AutoOrNumber, Options
 from pipeline.vocabulary import Dtype, TextOverflow
 
@@ -17,8 +17,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class ServedModel(ModelConfig):
     """Which model is served, and how it computes."""
 
-    dtype: Dtype = Field(default="fp32", description="Arithmetic; fp32 gives the vectors of a dataset made in fp32.")
+    dtype: Dtype = Field(default="fp32", description="Arithmetic; with a dataset the dataset's, unless given.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:1; the first GPU if there is one.")
+    exact: Annotated[bool, EXACT_ALONE] = Field(
+        default=False,
+        description="Give an item the bits of `hanclip embed --exact`; on with a dataset that was made so.",
+    )
     text_overflow: TextOverflow = Field(
         default="truncate",
         description="A text of more tokens than the model takes: cut it, average its windows, or refuse it "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import http.client
 import json
 import re
@@ -22,20 +24,26 @@ import numpy as np
 import openai
 import pyarrow.dataset as pads
 import pytest
+import torch
 from huggingface_hub import InferenceClient
 
 from actors.serving import application as serving
 from flows.cli import main
 from pipeline.curation.originals.read import originals
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.shard_file import read_footers
+from pipeline.serving.access.gate import Gate
 from pipeline.serving.access.keys import VARIABLE
+from pipeline.serving.access.rates import KeyRates
 from pipeline.serving.search.numbers import number_of
-from pipeline.serving.settings import ServedModel, ThreadCounts
+from pipeline.serving.settings import SearchSettings, ServedModel, ServeSettings, ThreadCounts
 from tests.fixtures.commands import Run
 from tests.fixtures.places import ROOT
-from tests.fixtures.serving import Served, a_picture, base64_of, data_uri
+from tests.fixtures.serving import Served, a_picture, asking, base64_of, data_uri
 
 RED, BLUE = a_picture((200, 30, 30), (300, 200)), a_picture((20, 20, 200), (300, 200), "JPEG")
+
+DEMO_CATALOG = ROOT / "demo" / "catalog"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,49 @@ def test_vectors_are_those_of_the_dataset(served: Served, client: openai.OpenAI,
             assert np.abs(np.array(found, np.float32) - expected).max() <= 1e-6
 
 
+def test_exact_vectors_have_the_bits_of_the_dataset_whatever_shares_their_passes(
+    hanclip: Run, local_ray: None, tmp_path: Path
+) -> None:
+    hanclip("embed", DEMO_CATALOG, tmp_path / "out", "--model", "demo", "--dtype", "fp32", "--exact", "--limit", 40)
+    dataset = Dataset.open(str(tmp_path / "out"))
+    columns = ["id", "source_fingerprint", "text", "image_embedding", "text_embedding"]
+    rows = dataset.embeddings(columns).to_table(filter=pads.field("text").is_valid())
+    pictures = [{"image": base64_of(one.image)} for one in originals(dataset.uri, rows) if one.image]
+    items = {"image_embedding": pictures, "text_embedding": rows["text"].to_pylist()}
+    parts = [slice(start, start + size) for size in (1, 7, len(rows)) for start in range(0, len(rows), size)]
+    threads = torch.get_num_threads()
+
+    async def ask() -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        settings = ServeSettings(search=SearchSettings(dataset=dataset.uri))
+        async with asking(serving.loaded_application(settings, Gate(None, KeyRates(None)), cores=3)) as client:
+
+            async def embedded(some: Any) -> Any:
+                body = {"input": some, "encoding_format": "base64"}
+                data = (await client.post("/v1/embeddings", json=body)).json()["data"]
+                return np.stack([np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in data])
+
+            found = {
+                column: await asyncio.gather(*(embedded(given[part]) for part in parts))  # all at once
+                for column, given in items.items()
+            }
+            return (await client.get("/v1/models")).json()["data"][0]["hanclip"], found
+
+    try:
+        card, found = asyncio.run(ask())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(rows) > 25
+    for column, vectors in found.items():
+        stored = np.array(rows[column].to_pylist(), np.float32)
+        for part, some in zip(parts, vectors, strict=True):
+            np.testing.assert_array_equal(some, stored[part])
+    (makers,) = {tuple(footer.makers.items()) for footer in read_footers(dataset.files())}
+    assert (card["exact"], card["computed_with"]) == (True, dict(makers))
+    assert not {"none", "unknown"} & set(card["computed_with"].values())
+    (run,) = hanclip("status", dataset.uri)["runs"]
+    assert "exact: rows 1" in run["report"]["computing"][0]
+
+
 def test_a_search_finds_what_the_command_finds(
     hanclip: Run, served: Served, client: openai.OpenAI, demo_dataset: Path
 ) -> None:
@@ -78,7 +129,8 @@ def test_a_search_finds_what_the_command_finds(
 
 def test_the_openai_client_sees_models_errors_and_request_ids(client: openai.OpenAI) -> None:
     (model,) = client.models.list().data
-    assert client.models.retrieve(model.id).model_dump()["hanclip"]["dim"] == 128
+    about = client.models.retrieve(model.id).model_dump()["hanclip"]
+    assert (about["dim"], about["exact"], about["computed_with"]["passes"]) == (128, False, "varying")
     with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
         client.embeddings.create(model="demo", input=[[101, 872, 102]])  # as LangChain's default sends it
     assert (refused.value.code, refused.value.param) == ("token_ids_not_supported", "input")

@@ -66,7 +66,8 @@ def _show(url: str, card: ModelCard, as_json: bool) -> None:
     if as_json:
         write_json("serving", {"url": url, "model": card.body()})
     else:
-        typer.echo(f"Serving {card.id} ({card.identity['dtype']} on {card.identity['device']}) at {url}")
+        exact = ", exact" if card.identity["exact"] else ""
+        typer.echo(f"Serving {card.id} ({card.identity['dtype']} on {card.identity['device']}{exact}) at {url}")
         typer.echo(f'  curl {url}/v1/embeddings -d \'{{"input": "一只猫"}}\'')
     sys.stdout.flush()
 
