@@ -29,8 +29,8 @@ from pipeline.validation import validated
 
 #: A model that cannot be loaded fails as often again.
 _STARTS = 2
-#: Requests for health and metrics, and those that our own limit refuses, on top of the requests in progress.
-_PROBES = 64
+#: Requests on top of those in progress: bodies on their way, which hold no place, probes, and what our limits refuse.
+_OTHERS = 2048
 _ANYWHERE = "0.0.0.0"  # Serve listens where its own configuration says
 
 
@@ -79,7 +79,7 @@ def deployment(settings: ServeSettings) -> serve.Deployment:
     """The deployment; any of its options can be overridden where it is deployed."""
     return serve.deployment(serve.ingress()(Replica)).options(
         name="hanclip",
-        max_ongoing_requests=settings.limits.max_requests + _PROBES,
+        max_ongoing_requests=settings.limits.max_requests + _OTHERS,
         graceful_shutdown_timeout_s=settings.network.grace_s,
         max_constructor_retry_count=_STARTS,
     )

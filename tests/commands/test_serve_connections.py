@@ -9,18 +9,21 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import pytest
 
 from flows.commands.serving import connections
 from flows.commands.serving.host import Host
 from flows.commands.serving.serve import listening
+from pipeline.serving.app import Application
 from pipeline.serving.settings import Network
-from tests.fixtures.serving import a_picture, an_app, base64_of
+from tests.fixtures.serving import FakeEncoder, a_picture, an_app, base64_of
 
 MODELS = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = b'{"input": "a"}'
+HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n"
 
 
 def test_a_connection_that_was_accepted_may_ask_after_the_server_stopped_listening() -> None:
@@ -73,20 +76,58 @@ def test_more_connections_than_there_may_be_close_those_that_wait() -> None:
             each.close()
 
 
-def test_a_connection_is_refused_if_all_others_are_asking() -> None:
-    slow = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n"
+def test_a_connection_is_refused_if_all_others_are_asking_and_the_slowest_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with hosted(max_connections=2) as (host, place):
         asking = [socket.create_connection(place, 30) for _ in range(2)]
         for each in asking:
-            each.sendall(slow)
-        while sum(each.is_answering for each in host.server_state.connections) < 2:
+            each.sendall(HEAD)
+            while not any(one.is_sending for one in host.server_state.connections):
+                time.sleep(0.01)
+        while sum(each.is_sending for each in host.server_state.connections) < 2:
             time.sleep(0.01)
         with socket.create_connection(place, 30) as client:
             refused = answer_to(client, b"")
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.error["code"] == "overloaded"
+        monkeypatch.setattr(connections, "YIELDS_AFTER_S", 0.0)
+        with socket.create_connection(place, 30) as client:
+            assert answer_to(client, MODELS).status == 200
+        assert asking[0].recv(100) == b""
+        assert answer_to(asking[1], BODY).status == 200
         for each in asking:
-            assert answer_to(each, b'{"input": "a"}').status == 200
             each.close()
+
+
+def test_slow_clients_do_not_keep_a_quick_one_out() -> None:
+    with hosted() as (host, place), ExitStack() as stack:
+        for _ in range(300):  # more than requests may be in progress
+            stack.enter_context(socket.create_connection(place, 30)).sendall(HEAD + BODY[:1])
+        while sum(each.is_sending for each in host.server_state.connections) < 300:
+            time.sleep(0.01)
+        with socket.create_connection(place, 1) as client:
+            assert answer_to(client, HEAD + BODY).status == 200
+
+
+def test_a_request_is_refused_before_its_body_has_come_and_its_connection_goes_on() -> None:
+    encoder = FakeEncoder()
+    encoder.gate.clear()
+    app = an_app(encoder, max_requests=1)
+    length = 2**19
+    with (
+        hosted(app) as (_, place),
+        socket.create_connection(place, 30) as first,
+        socket.create_connection(place, 30) as late,
+    ):
+        first.sendall(HEAD + BODY)
+        while not app.state.server.desk.in_flight:
+            time.sleep(0.01)
+        refused = answer_to(late, HEAD.replace(b"14", str(length).encode()) + b"{")
+        assert (refused.status, refused.headers["retry-after"], refused.error["code"]) == (503, "1", "overloaded")
+        encoder.gate.set()
+        assert answer_to(first, b"").status == 200
+        assert answer_to(late, b" " * (length - 1) + MODELS).status == 200
 
 
 def test_an_answer_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,27 +165,32 @@ def test_a_body_of_another_length_than_its_head_says_is_refused(head: bytes, sta
         client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n" + head + b'\r\n{"input": "a"}')
         if status is None:
             client.shutdown(socket.SHUT_WR)
-        answered = client.recv(2**16)
-        assert (int(answered.split()[1]) if answered else None) == status
+        answered = answer_to(client, b"") if status else None
+        assert (answered and (answered.status, answered.error["code"])) == (status and (status, "invalid_request"))
         while host.server_state.connections:
             time.sleep(0.01)
 
 
-def answer_to(client: socket.socket, request: bytes) -> http.client.HTTPResponse:
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    error: dict[str, Any]
+
+
+def answer_to(client: socket.socket, request: bytes) -> Answer:
     client.sendall(request)
     answer = http.client.HTTPResponse(client)
     answer.begin()
-    answer.read()
-    return answer
+    return Answer(answer.status, answer.headers, json.loads(answer.read()).get("error", {}))
 
 
 @contextmanager
-def hosted(**options: Any) -> Iterator[tuple[Host, Any]]:
+def hosted(app: Application | None = None, **options: Any) -> Iterator[tuple[Host, Any]]:
     """The host in a thread, and its address."""
     network = Network(port=0, drain_s=0.1, **options)
     with listening(network) as listener:
         started, place = threading.Event(), listener.getsockname()
-        host = Host(an_app(), network, started.set)
+        host = Host(app or an_app(), network, started.set)
         running = threading.Thread(target=host.run, args=(listener,))
         running.start()
         assert started.wait(30)

@@ -3,7 +3,8 @@
 Bodies have their own bounds (`pipeline.serving.border`), which begin when a head is complete. Before that, uvicorn's
 faster parser collects headers without a limit, and waits for them without a deadline: any stranger could take the
 memory, or all connections. Trailers, behind a body in chunks, are collected in the same way. After it, an answer that
-its client does not read would stay in memory for as long as the client likes.
+its client does not read would stay in memory for as long as the client likes. Of a body whose request was answered
+already, the rest is dropped, up to a bound.
 """
 
 from __future__ import annotations
@@ -13,25 +14,36 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from pipeline.serving.border.answers import whole_answer
+from pipeline.serving.border.arrivals import YIELDS_AFTER_S
+from pipeline.serving.border.border import DROPPED_BYTES
+from pipeline.serving.errors import ApiError, ErrorCode, overloaded
+
 #: Bytes that may come without a complete head and without a byte of a body.
 MOST_HEAD_BYTES = 2**16
 #: Seconds that a client has for a head, from its first byte, or from the start of a connection; and for an answer.
 HEAD_S = 20.0
 #: An answer has a second more for each of so many bytes.
 LEAST_BYTES_PER_S = 2**16
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LARGE = ApiError(
+    431, ErrorCode.INVALID_REQUEST, f"Request line and headers have more than {MOST_HEAD_BYTES:,} bytes. Send fewer."
+)
+_NOT_HTTP = ApiError(400, ErrorCode.INVALID_REQUEST, "This is no request of HTTP/1.1. Correct its head, or its length.")
+_TOO_MANY = "Too many connections are asking here. Try again in a moment."
 
 
 class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # uvicorn chooses the class by what is there
     """uvicorn's protocol with the bounds.
 
     Args:
-        most: connections at once. For one more, the one that has waited longest for a request is closed.
+        most: connections at once. For one more, the one that has waited longest for a request is closed, or the one
+            that has been sending its request for longest.
     """
 
     #: When the wait for a head began; None: none has begun.
     _awaiting_since_s: float | None = None
+    #: When the last head was complete.
+    _asked_s = 0.0
     #: When the client must have read the answer; None: it has.
     _unread_until_s: float | None = None
     _head_bytes = 0
@@ -49,13 +61,16 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # u
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's."""
-        before = self._progress()
+        before, asked = self._progress(), self.cycle
         super().data_received(data)
+        if self.cycle is not asked:
+            self._asked_s = time.monotonic()
         if self._progress() != before:
             self._head_bytes = 0
         else:
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            most = MOST_HEAD_BYTES + (DROPPED_BYTES if self._is_dropping else 0)
+            if self._head_bytes > most and not self.transport.is_closing():
                 self._refuse(_TOO_LARGE)
         if not self.is_answering:
             self._awaiting_since_s = self._awaiting_since_s or time.monotonic()
@@ -66,6 +81,11 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # u
     def is_answering(self) -> bool:
         """Whether there is a request without its whole answer."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the body of a request without an answer is still on its way."""
+        return self.is_answering and self.cycle.more_body and not self.transport.is_closing()
 
     @property
     def is_idle(self) -> bool:
@@ -87,16 +107,28 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # u
         cycle = self.cycle
         return () if cycle is None else (cycle, len(cycle.body), cycle.more_body)
 
-    def _make_room(self) -> None:
-        """Close a connection that waits for a head or, if there is none, between two requests; or refuse this one."""
-        idle = [each for each in self.connections if each is not self and each.is_idle]
-        if not idle:
-            self._refuse(_TOO_MANY)
-            return
-        longest = min(idle, key=lambda each: (each._awaiting_since_s is None, each._awaiting_since_s or 0))
-        longest.transport.close()
+    @property
+    def _is_dropping(self) -> bool:
+        """Whether what comes may be the rest of a body whose request has its answer."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
-    def _refuse(self, answer: bytes) -> None:
-        if not self.is_answering:
-            self.transport.write(answer)
+    def _make_room(self) -> None:
+        """Close a connection that waits for a request, or else for the rest of one; or refuse this one."""
+        others = [each for each in self.connections if each is not self]
+        if idle := [each for each in others if each.is_idle]:
+            min(idle, key=lambda each: (each._awaiting_since_s is None, each._awaiting_since_s or 0)).transport.close()
+            return
+        before_s = time.monotonic() - YIELDS_AFTER_S
+        if slow := [each for each in others if each.is_sending and each._asked_s < before_s]:
+            min(slow, key=lambda each: each._asked_s).transport.abort()
+            return
+        self._refuse(overloaded(_TOO_MANY))
+
+    def send_400_response(self, msg: str) -> None:
+        """In place of uvicorn's, which is plain text."""
+        self._refuse(_NOT_HTTP)
+
+    def _refuse(self, error: ApiError) -> None:
+        if self.cycle is None or not (self.cycle.response_started and (self.is_answering or self._is_dropping)):
+            self.transport.write(whole_answer(error, Connection="close"))
         self.transport.close()

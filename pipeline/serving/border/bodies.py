@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,12 +25,12 @@ T = TypeVar("T")
 
 #: Parsed at once, in less time than a thread needs to begin.
 _SMALL_BYTES = 2**14
-#: A client has so long for a body, and a second more for each of so many bytes.
-BODY_S, _LEAST_BYTES_PER_S = 20.0, 2**16
 #: A tree of more values takes many times the memory of its text: an empty list of three bytes takes 64.
 _MOST_VALUES = 1_000_000
 #: No object of a request has more fields.
 _MOST_FIELDS = 256
+#: A client that leaves is noticed no sooner than so long after its body has come.
+_WATCHED_AFTER_S = 0.02
 #: For lists of a body: checking them ends at the first wrong item, as reports on millions would take gigabytes.
 FIRST_ERROR: Any = Field(fail_fast=True)
 
@@ -83,43 +82,70 @@ class Intake:
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > most:
             raise _too_large(most)
-        chunks = bytearray()
+        chunks = list[bytes]()
         try:
-            async with asyncio.timeout(BODY_S) as limit:
+            async with self._desk.arrivals.arriving(call) as take:
                 async for chunk in request.stream():
-                    if len(chunks) + len(chunk) > most:
+                    if call.body_bytes + len(chunk) > most:
                         raise _too_large(most)
-                    self._desk.bodies.take(len(chunk))
-                    call.body_bytes += len(chunk)
-                    chunks += chunk
-                    limit.reschedule((limit.when() or 0) + len(chunk) / _LEAST_BYTES_PER_S)
+                    take(len(chunk))
+                    chunks.append(chunk)
         except ClientDisconnect as error:
             raise _client_left() from error
         except TimeoutError as error:
             raise _too_slow() from error
         call.is_read = True
-        return bytes(chunks)
+        self._desk.take_place(call)
+        return b"".join(chunks)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled if the client leaves."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    watch = _Watch(request)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise _client_left()
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if watch.client_left:
+            watch.asking.uncancel()
+            raise _client_left() from None
+        raise
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await leaving
+        watch.end()
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels the task in which it is made if the client of a request leaves.
+
+    It begins a little later: work that is done by then is not watched, as a task costs a small request more than its
+    parsing.
+
+    Attributes:
+        asking: the task.
+        client_left: the task was cancelled.
+    """
+
+    def __init__(self, request: Request) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._request, self.asking = request, task
+        self.client_left = False
+        self._watching: asyncio.Task[None] | None = None
+        self._start = asyncio.get_running_loop().call_later(_WATCHED_AFTER_S, self._begin)
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._start.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _begin(self) -> None:
+        self._watching = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.client_left = True
+        self.asking.cancel()
 
 
 def _tree(raw: bytes) -> Any:

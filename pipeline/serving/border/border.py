@@ -23,7 +23,7 @@ from pipeline.serving.border.answers import json_bytes
 from pipeline.serving.border.bodies import has_body
 from pipeline.serving.border.call import OpenCall
 from pipeline.serving.border.desk import Desk
-from pipeline.serving.errors import ApiError, ErrorCode, overloaded
+from pipeline.serving.errors import ApiError, ErrorCode
 from pipeline.serving.page.files import is_of_page
 
 #: Paths that need no key, and that are answered however many requests are in progress.
@@ -31,8 +31,9 @@ PROBES = frozenset({"/healthz", "/readyz"})
 
 _LOG = logging.getLogger("hanclip.serve")
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
-#: Of a body that nobody reads, so much is taken in, so that its sender looks at the answer.
-_DISCARDED_BYTES, _DISCARD_S = 2**20, 1.0
+#: A body that nobody reads is dropped behind the answer if it is no longer than this. Of others so much is taken in
+#: before the answer, for so long, so that their sender looks at it before the connection is closed.
+DROPPED_BYTES, _DISCARD_S = 2**20, 1.0
 
 
 class Border:
@@ -52,7 +53,7 @@ class Border:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        call = OpenCall(_request_id(headers), time.monotonic())
+        call = OpenCall(_request_id(headers), time.monotonic(), drops_rest=_drops_rest(scope, headers))
         scope["hanclip"] = call
         self._desk.metrics.in_flight.add()
 
@@ -70,8 +71,8 @@ class Border:
             await self._answered(inner, call, receive, reply)
         finally:
             self._desk.metrics.in_flight.add(value=-1)
-            self._desk.bodies.give(call.body_bytes)
-            self._leave(scope, _route(inner), call)
+            self._desk.leave(call)
+            self._report(scope, _route(inner), call)
 
     async def _answered(self, scope: Scope, call: OpenCall, receive: Receive, reply: Send) -> None:
         error: ApiError
@@ -97,15 +98,16 @@ class Border:
         """Raise ApiError unless the request may be answered."""
         if scope["path"] in PROBES:
             return
-        call.key, call.headers = self._desk.gate.admit(Headers(scope=scope), is_open=is_of_page(scope["path"]))
-        if self._desk.in_flight >= self._desk.limits.max_requests:
-            raise overloaded("Too many requests are in progress here. Try again in a moment.")
-        self._desk.in_flight += 1
-        call.is_admitted = True
+        headers = Headers(scope=scope)
+        call.key, call.headers = self._desk.gate.admit(headers, is_open=is_of_page(scope["path"]))
+        if has_body(headers):  # a client that sends slowly takes no place from others
+            self._desk.require_place()
+        else:
+            self._desk.take_place(call)
 
     def _headers(self, call: OpenCall, headers: Headers) -> list[tuple[bytes, bytes]]:
         found = {"x-request-id": call.id, **call.headers}
-        if self._desk.is_draining or (has_body(headers) and not call.is_read):
+        if self._desk.is_draining or (has_body(headers) and not (call.is_read or call.drops_rest)):
             found["connection"] = "close"
         return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
 
@@ -113,19 +115,19 @@ class Border:
         headers = Headers(scope=scope)
         if call.is_read or not has_body(headers) or "expect" in headers:
             return
+        if call.drops_rest and not self._desk.is_draining:
+            return
         taken = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(_DISCARD_S):
-                while taken <= _DISCARDED_BYTES and not call.is_read:
+                while taken <= DROPPED_BYTES and not call.is_read:
                     message = await receive()
                     taken += len(message.get("body", b""))
                     call.is_read = message["type"] == "http.request" and not message.get("more_body")
                     if message["type"] == "http.disconnect":
                         return
 
-    def _leave(self, scope: Scope, route: str, call: OpenCall) -> None:
-        if call.is_admitted:
-            self._desk.in_flight -= 1
+    def _report(self, scope: Scope, route: str, call: OpenCall) -> None:
         seconds = time.monotonic() - call.began_s
         self._desk.metrics.requests.add(route, str(call.status or 499), call.key or "-")
         self._desk.metrics.seconds.observe(route, value=seconds)
@@ -143,6 +145,13 @@ async def respond(error: ApiError, call: OpenCall, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _drops_rest(scope: Scope, headers: Headers) -> bool:
+    """Whether the host may drop the rest of the body behind the answer: it is short, and the connection stays open."""
+    length = headers.get("content-length", "")
+    is_short = length.isdecimal() and int(length[:20]) <= DROPPED_BYTES and "expect" not in headers
+    return is_short and scope.get("http_version") == "1.1" and "close" not in headers.get("connection", "").lower()
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

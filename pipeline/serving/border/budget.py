@@ -26,16 +26,20 @@ class Budget:
         self._limit, self.used = limit, 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def has(self, amount: int) -> bool:
+        """Whether so much is free."""
+        return self.used + amount <= self._limit
+
     def take(self, amount: int) -> None:
         """Take it now. Raises ApiError if there is not enough."""
-        if self.used + amount > self._limit:
+        if not self.has(amount):
             raise overloaded("Too many large requests are in progress here. Try again in a moment.")
         self.used += amount
 
     async def wait_for(self, amount: int) -> Callable[[], None]:
         """Take it when it is free, in the order of the calls; returns what gives it back."""
         amount = min(amount, self._limit)
-        if self._waiting or self.used + amount > self._limit:
+        if self._waiting or not self.has(amount):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((amount, turn))
             try:
@@ -59,7 +63,7 @@ class Budget:
         while self._waiting:
             amount, turn = self._waiting[0]
             if not turn.done():
-                if self.used + amount > self._limit:
+                if not self.has(amount):
                     return
                 self.used += amount
                 turn.set_result(None)

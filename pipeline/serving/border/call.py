@@ -17,9 +17,11 @@ class OpenCall:
         status: of its answer; None before.
         code: of its error.
         headers: further headers of its answer.
-        body_bytes: of its body, as far as they count against the budget.
+        body_bytes: of its body, as far as it was read.
+        held_bytes: those of them that count against the budget.
         is_read: its body was read to the end.
-        is_admitted: it counts as in progress.
+        drops_rest: the host drops what is not read of its body, behind the answer.
+        has_place: it counts as in progress.
         items: images and texts in it.
     """
 
@@ -30,6 +32,8 @@ class OpenCall:
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body_bytes: int = 0
+    held_bytes: int = 0
     is_read: bool = False
-    is_admitted: bool = False
+    drops_rest: bool = False
+    has_place: bool = False
     items: int = 0

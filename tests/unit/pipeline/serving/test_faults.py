@@ -21,7 +21,7 @@ import pytest
 from pipeline.serving.access.gate import Gate
 from pipeline.serving.access.keys import ApiKey, Keyring, digest
 from pipeline.serving.access.rates import KeyRates
-from pipeline.serving.border import bodies
+from pipeline.serving.border import arrivals
 from pipeline.serving.errors import ApiError
 from tests.fixtures.serving import a_picture, an_app, asking, base64_of
 
@@ -47,13 +47,39 @@ async def pieces(body: bytes, size: int, pause_s: float) -> AsyncIterator[bytes]
 
 
 def test_a_body_that_drips_is_refused_and_a_large_one_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "BODY_S", 0.05)
+    monkeypatch.setattr(arrivals, "BODY_S", 0.05)
     app = an_app()
     drip = ask(pieces(b'{"input": "a"}', 1, 0.03), app)
     assert code(drip) == (408, "timed_out")
     assert app.state.server.desk.in_flight == app.state.server.desk.bodies.used == 0
     large = json.dumps({"input": ["a" * 40_000] * 4}).encode()
     assert ask(pieces(large, 2**15, 0.03)).status_code == 200
+
+
+def test_a_body_that_has_held_most_for_longest_gives_way_and_short_ones_always_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrivals, "YIELDS_AFTER_S", 0.1)
+    app = an_app(max_body_bytes=2**20, max_bodies_bytes=2**20)
+    large = json.dumps({"input": ["a" * 40_000] * 20}).encode()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield large[:-1]
+        await asyncio.sleep(30)
+
+    async def run() -> None:
+        async with asking(app) as client:
+            slow = asyncio.ensure_future(client.post("/v1/embeddings", content=stalled()))
+            while not app.state.server.desk.bodies.used:
+                await asyncio.sleep(0.01)
+            assert code(await client.post("/v1/embeddings", content=large)) == (503, "overloaded")
+            assert (await client.post("/v1/embeddings", json={"input": "a"})).status_code == 200
+            await asyncio.sleep(0.1)
+            assert (await client.post("/v1/embeddings", content=large)).status_code == 200
+            assert code(await slow) == (408, "timed_out")
+        assert app.state.server.desk.bodies.used == 0
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("item", ["[]", "{}", "0.5"])
