@@ -115,7 +115,7 @@ def _stand_in(result: Result) -> _Cells:
 
 
 def _serve(result: Result) -> _Cells | None:
-    own = result.row(server="hanclip serve", kind="text", clients=64)
+    own = result.row(server="uvicorn", kind="text", clients=64)
     plain = result.row(server="plain FastAPI", kind="text", clients=64)
     if not own or not plain:
         return None

@@ -4,8 +4,9 @@ python -m benchmarks.serve
 python -m benchmarks.serve --model vit-b-16 --clients 1 8 --seconds 20 --hosts uvicorn
 
 Clients and server share the cores, and all servers use all of them, in fp32. The bare loop embeds one request at a
-time, and in passes of 16; plain FastAPI joins nothing. CPU is that of all processes of a server; the clients' own is
-beside it, so what they take from the server is known.
+time, and in passes of 16; plain FastAPI joins nothing, and once answers a constant: the least that HTTP adds to a lone
+request. CPU is that of all processes of a server; the clients' own is beside it, so what they take from the server is
+known.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 from actors.serving.application import divided
 from benchmarks.child import measure
 from benchmarks.cpu_time import make_meter
-from benchmarks.reporting import Row, save
+from benchmarks.reporting import Row, markdown, save
 from benchmarks.serve.bodies import KINDS, written
 from benchmarks.serve.flood import flood
-from benchmarks.serve.goals import OVERLOADED, goals
+from benchmarks.serve.goals import CONSTANT, OVERLOADED, goals, ratios
 from benchmarks.serve.hosts import Load, Running, ask, running
 from pipeline.serving.settings import ServedModel, ThreadCounts
 
@@ -50,9 +51,21 @@ def main() -> None:
         for name in given.hosts or hosts:
             with running(hosts[name]) as server:
                 rows += under_load(name, server, bodies, given.clients, given.seconds)
+                if name == "plain FastAPI":
+                    nothing = Load(bodies["text"], 1, given.seconds, path="/constant")
+                    rows.append(measured(CONSTANT, "text", server, nothing))
         flooded, bounded = flood(hosts["uvicorn"], bodies, 2 * given.seconds, decoding)
-    reached = [*goals(rows), bounded]
-    save(f"serve-{given.model}", load_before, reached, rows, flood=flooded, cpu_method=make_meter().method)
+    reached, compared = [*goals(rows), bounded], ratios(rows)
+    print(f"\n{markdown(compared)}")
+    save(
+        f"serve-{given.model}",
+        load_before,
+        reached,
+        rows,
+        ratios=compared,
+        flood=flooded,
+        cpu_method=make_meter().method,
+    )
 
 
 def commands(model: str, cores: int) -> dict[str, list[str]]:

@@ -9,20 +9,61 @@ from benchmarks.serve.bodies import KINDS
 
 #: Clients at which throughput is compared, and those that are more than the server takes at once.
 COMPARED, OVERLOADED = 64, 512
+#: The row of plain FastAPI that embeds nothing.
+CONSTANT = "plain FastAPI, a constant"
 _SHED_MS = 100
 _FIRST_MS = 1000
 
 
+_At = dict[tuple[str, str, int | None], Row]
+
+
+def ratios(rows: list[Row]) -> list[Row]:
+    """What servers have in common, side by side: a line for each server and kind of request."""
+    at = _by_place(rows)
+    servers = dict.fromkeys(row["server"] for row in rows if row["clients"] == OVERLOADED)
+    found = [_ratios(server, kind, at) for server in servers for kind in KINDS]
+    if nothing := at.get((CONSTANT, "text", 1)):
+        floor = 1 + nothing["p50_ms"] / at["bare loop, 1 at once", "text", None]["p50_ms"]
+        found.append(dict.fromkeys(found[0]) | {"server": CONSTANT, "kind": "text", "lone_times_bare": round(floor, 2)})
+    return found
+
+
+def _ratios(server: str, kind: str, at: _At) -> Row:
+    alone, best = (_bare(kind, at, value) for value in ("p50_ms", "requests_per_s"))
+    lone, many, overload = (at.get((server, kind, clients)) for clients in (1, COMPARED, OVERLOADED))
+    after = at.get((f"{server}, afterwards", kind, 1))
+    return {
+        "server": server,
+        "kind": kind,
+        "lone_times_bare": lone and round(lone["p50_ms"] / alone, 2),
+        f"share_of_bare_{COMPARED}": many and round(many["requests_per_s"] / best, 2),
+        "refused_p99_ms": overload and overload["refused_p99_ms"],
+        "failed": overload and overload["failed"],
+        "first_ms_afterwards": after and after["first_ms"],
+    }
+
+
+def _bare(kind: str, at: _At, value: str) -> float:
+    """Milliseconds of a lone call, or the most requests a second, of the bare loop."""
+    found = [float(at[f"bare loop, {count} at once", kind, None][value]) for count in (1, 16)]
+    return found[0] if value == "p50_ms" else max(found)
+
+
+def _by_place(rows: list[Row]) -> _At:
+    return {(row["server"], row["kind"], row["clients"]): row for row in rows}
+
+
 def goals(rows: list[Row]) -> Iterator[Goal]:
     """The goals of what was measured."""
-    at = {(row["server"], row["kind"], row["clients"]): row for row in rows}
+    at = _by_place(rows)
     for kind in KINDS:
-        alone, together = (at[f"bare loop, {count} at once", kind, None] for count in (1, 16))
         if lone := at.get(("uvicorn", kind, 1)):
-            yield Goal(f"{kind}: a lone request, times the bare call", lone["p50_ms"] / alone["p50_ms"], at_most=1.3)
+            times = lone["p50_ms"] / _bare(kind, at, "p50_ms")
+            yield Goal(f"{kind}: a lone request, times the bare call", times, at_most=1.3)
         if many := at.get(("uvicorn", kind, COMPARED)):
             if kind == "image":  # a text is less work than HTTP
-                share = many["requests_per_s"] / max(alone["requests_per_s"], together["requests_per_s"])
+                share = many["requests_per_s"] / _bare(kind, at, "requests_per_s")
                 yield Goal(f"images/s of {COMPARED} clients, share of the best bare loop", share, at_least=0.8)
             if plain := at.get(("plain FastAPI", kind, COMPARED)):
                 share = many["requests_per_s"] / plain["requests_per_s"]
@@ -30,13 +71,14 @@ def goals(rows: list[Row]) -> Iterator[Goal]:
         yield from _shed(kind, at)
 
 
-def _shed(kind: str, at: dict[tuple[str, str, int | None], Row]) -> Iterator[Goal]:
+def _shed(kind: str, at: _At) -> Iterator[Goal]:
     """How an overloaded server refuses, and what a client finds when the others have left."""
     for server in ("uvicorn", "Ray Serve"):
         overload, after = at.get((server, kind, OVERLOADED)), at.get((f"{server}, afterwards", kind, 1))
         if overload is None or after is None:
             continue
         yield Goal(f"{kind}: broken or wrong answers of {server}", overload["failed"], at_most=0)
-        if overload["refused"] and server == "uvicorn":  # HAProxy makes clients wait before it hands them over
-            yield Goal(f"{kind}: ms until a request is refused, 99 %", overload["refused_p99_ms"], at_most=_SHED_MS)
+        if overload["refused"]:
+            what = f"{kind}: ms until {server} refuses a request, 99 %"
+            yield Goal(what, overload["refused_p99_ms"], at_most=_SHED_MS)
         yield Goal(f"{kind}: ms until the first answer of {server} afterwards", after["first_ms"], at_most=_FIRST_MS)

@@ -1,5 +1,7 @@
 """The same model and route in plain FastAPI: a function that decodes and embeds one item, in FastAPI's threads.
 
+`POST /constant` takes the same requests and embeds nothing, so it shows what HTTP and FastAPI take of a lone request.
+
 python -m benchmarks.serve.plain --model demo --threads 2
 """
 
@@ -51,6 +53,12 @@ def main() -> None:
     @app.post("/v1/embeddings")
     def embeddings(question: Question) -> dict[str, Any]:
         return {"object": "list", "data": [{"index": 0, "embedding": vector_of(clip, question.input)}]}
+
+    nothing = vector_of(clip, "a")
+
+    @app.post("/constant")
+    async def constant(question: Question) -> dict[str, Any]:
+        return {"object": "list", "data": [{"index": 0, "embedding": nothing}]}
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
