@@ -18,6 +18,7 @@ from docs.generate.navigation import navigation
 from docs.generate.reference import reference_pages
 
 ROOT = Path(__file__).parents[2]
+_EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md"))
 #: Pages outside of docs/, and their paths on the site.
 BESIDE = {
     "README.md": "index.md",
@@ -26,6 +27,8 @@ BESIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "demo/README.md": "demo.md",
     "infra/README.md": "deploy.md",
+    "examples/README.md": "examples/index.md",
+    **{f"examples/{name}/README.md": f"examples/{name}.md" for name in _EXAMPLES},
 }
 #: Files other than pages that are part of the site.
 _ASSETS = ("*.css", "*.js", "*.png", "*.svg", "rules.yaml")

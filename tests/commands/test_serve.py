@@ -38,6 +38,7 @@ from pipeline.serving.access.rates import KeyRates
 from pipeline.serving.search.numbers import number_of
 from pipeline.serving.settings import SearchSettings, ServedModel, ServeSettings, ThreadCounts
 from tests.fixtures.commands import Run
+from tests.fixtures.examples import EXAMPLES
 from tests.fixtures.places import ROOT
 from tests.fixtures.serving import Served, a_picture, asking, base64_of, data_uri
 
@@ -315,3 +316,16 @@ def test_help_shows_both_clients(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "curl localhost:8000/v1/similarity" in shown
     assert "openai.OpenAI" in shown
+
+
+def test_the_client_of_the_example_finds_rows(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(RED)
+    asked = subprocess.run(
+        [sys.executable, "-I", EXAMPLES / "search" / "ask.py", "--url", served.url, "--picture", tmp_path / "red.png"],
+        env={"HANCLIP_KEY": served.key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert len(re.findall(r"^  -?\d\.\d{3}  [\w./-]+", asked.stdout, re.MULTILINE)) == 9, asked.stdout

@@ -166,7 +166,7 @@ def check(words: list[str]) -> None:
     program, rest = words[0].removeprefix(".venv/bin/"), words[1:]
     if program in CHECKS:
         CHECKS[program](rest)
-    elif program.startswith(("scripts/", "infra/")):
+    elif program.startswith(("scripts/", "infra/", "examples/")):
         assert (ROOT / program).stat().st_mode & 0o100, program
         if program == "scripts/install":
             assert set(rest) <= EXTRAS | set(GROUPS["dependency-groups"]), rest
@@ -265,3 +265,14 @@ def test_the_features_table_names_tests_that_run_the_command() -> None:
         assert test, row
         source = (ROOT / test[1]).read_text(encoding="utf-8")
         assert command[1] in source, f"{test[1]} runs no {command[1]}"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*/run")), ids=lambda path: path.parent.name)
+def test_every_command_of_an_example_can_be_typed(script: Path) -> None:
+    checked = 0
+    for words in commands(script.read_text(encoding="utf-8")):
+        words = words[words[0] == "exec" :]
+        if words[0] in {"hanclip", "prefect"}:
+            check(words)
+            checked += 1
+    assert checked >= 3

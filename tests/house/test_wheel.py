@@ -103,6 +103,7 @@ def test_the_sdist_makes_the_same_wheel_and_has_no_tests(sdist: Path, wheel: Pat
         "SECURITY.md",
         "constraints.txt",
         "docs/serve.md",
+        "examples/README.md",
     ):
         assert (source / name).exists(), name
     (again,) = build(source, tmp_path / "dist", "wheel")
