@@ -78,8 +78,9 @@ def _labelled(edges: Sequence[float]) -> range:
 
 def nice_edges(least: float, most: float, wanted: int) -> list[float]:
     """Edges at round numbers that cover least to most in about `wanted` bins."""
-    width = max(most - least, 1e-9) / wanted
+    width = (most - least or 1e-9) / wanted
     unit = 10.0 ** math.floor(math.log10(width))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= width * 0.999)
     first, last = math.floor(least / step + 1e-9), math.floor(most / step + 1e-9) + 1
-    return [round(step * i, 10) for i in range(first, last + 1)]
+    digits = 2 - math.floor(math.log10(step))  # of numbers of any size, small ones too
+    return [round(step * i, digits) for i in range(first, last + 1)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -86,6 +87,11 @@ def pictures(out: str, shown: Iterable[ShownRow], on_page: int | None = None) ->
         gap = Picture(gap=say("reason.source_not_readable", error=type(error).__name__))
         return {key: found.get(key, gap) for key in keys}
     return found
+
+
+def gaps_of(album: Mapping[Key, Picture]) -> Counter[Phrase | str]:
+    """How many of the pictures are gaps, by reason."""
+    return Counter(picture.gap for picture in album.values() if picture.gap)
 
 
 def _picture(original: Original, each: int) -> Picture:

@@ -18,7 +18,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError, RunError, StorageError
 from pipeline.images.thumbnail import thumbnail
 from pipeline.report.page import render
-from pipeline.report.pictures import SIDE, Picture, ShownRow, pictures
+from pipeline.report.pictures import SIDE, Picture, ShownRow, gaps_of, pictures
 from pipeline.report.quantities import decimal
 from pipeline.report.wording import say
 from pipeline.scratch.workspace import Workspace
@@ -50,6 +50,7 @@ def write_search_page(
         for (kind, value), hits in zip(queries, answer.hits, strict=True)
     ]
     shown = [*rows.values(), *(hit for one in found for hit in one.hits)] if dataset.identity.has_images else []
+    album = pictures(dataset.uri, shown)
     html = render(
         "search.html.j2",
         dataset=dataset,
@@ -57,7 +58,8 @@ def write_search_page(
         found=found,
         answer=answer,
         searched=searched,
-        pictures=pictures(dataset.uri, shown),
+        pictures=album,
+        gaps=gaps_of(album),
     )
     storage.overwrite(str(page), html.encode())
     return answer

@@ -26,9 +26,10 @@ from pipeline.visible import visible
 
 _FOLDER = Path(__file__).parent / "catalog"
 _MARKUP = (
-    (re.compile(r"`([^`]+)`"), "code"),
-    (re.compile(r"\*\*(.+?)\*\*"), "strong"),
-    (re.compile(r"\*(.+?)\*"), "em"),
+    (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
+    (re.compile(r"\*\*(.+?)\*\*"), r"<strong>\1</strong>"),
+    (re.compile(r"\*(.+?)\*"), r"<em>\1</em>"),
+    (re.compile(r"(?<![\w-])--[a-z][\w-]*"), r'<span class="option">\g<0></span>'),  # no line ends after its hyphens
 )
 _VALUE = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 
@@ -54,8 +55,8 @@ class Phrase:
     def html(self, language: Language) -> Markup:
         """The phrase as HTML, with its values escaped."""
         pattern = str(escape(catalog()[self.key][language]))
-        for sign, tag in _MARKUP:
-            pattern = sign.sub(rf"<{tag}>\1</{tag}>", pattern)
+        for sign, marked in _MARKUP:
+            pattern = sign.sub(marked, pattern)
         return Markup(_VALUE.sub(lambda found: self._value(found, language, html=True), pattern))
 
     def _value(self, found: re.Match[str], language: Language, html: bool = False) -> str:

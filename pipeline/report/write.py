@@ -7,7 +7,6 @@ all sections together.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from pipeline.report.columns.read import column_profiles
 from pipeline.report.duplicates.pages import write_group_pages
 from pipeline.report.material import Material
 from pipeline.report.page import render
-from pipeline.report.pictures import pictures, rows_in
+from pipeline.report.pictures import gaps_of, pictures, rows_in
 from pipeline.report.sections.clusters import clusters
 from pipeline.report.sections.columns import ColumnsSection, columns
 from pipeline.report.sections.contents import images, texts
@@ -76,7 +75,7 @@ def write_report(out: str, to: str, model: str | None, drops: int, on_phase: OnP
         on_phase(f"reading {len(shown):,} pictures", 0, None)
         album = pictures(material.dataset.uri, shown) if material.dataset.identity.has_images else {}
         pages = write_group_pages(material, to, drops if sections["duplicates"] else 0)
-        gaps = Counter(picture.gap for picture in album.values() if picture.gap)
+        gaps = gaps_of(album)
         html = render(
             "report.html.j2",
             **sections,

@@ -23,6 +23,7 @@ from pipeline.report.search_page import write_search_page
 from pipeline.validation import validated
 from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, unit
+from tests.fixtures.pages import Page
 
 #: Pictures of a clearly nearest crowd: more than what a first look at the hits holds.
 _CROWD = 60
@@ -174,6 +175,7 @@ def test_a_page_notes_a_damaged_table_of_duplicates_and_is_written(
     shown = write_search_page(catalog.out, [("id", "sku-000")], result, "images", page)
     assert shown.hits == result.hits
     assert "their table cannot be read" in shown.notes[0]
+    assert "4 of 4 pictures could not be read again" in Page(page).texts["gaps"]
 
 
 def test_the_side_that_exists_is_searched_and_another_is_refused_with_the_cure(tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import pytest
 
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
+from pipeline.report.charts import nice_edges
 from pipeline.report.columns.profile import ColumnProfile
 from pipeline.report.columns.read import MOST_PARTS, ColumnProfiles, column_profiles
 from pipeline.report.columns.texts import clock_text, number_text
 from pipeline.report.material import Material
+from pipeline.report.page import render
+from pipeline.report.sections.columns import columns
 from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
 
 LONG = "长" * 5000
@@ -164,6 +167,32 @@ def test_few_far_values_do_not_squeeze_the_others(tmp_path: Path) -> None:
     assert found.spread
     assert (found.spread.greatest, found.spread.beyond) == ("10,000,000", 2)
     assert max(found.spread.bins) < 200
+
+
+def test_small_numbers_are_spread_over_the_whole_width(tmp_path: Path) -> None:
+    found = profiled(tmp_path / "out", {"small": pa.array(np.linspace(-1e-9, -3e-12, 300))})
+    [spread] = [one.spread for one in found.columns if one.path == ["small"]]
+    assert spread
+    assert len(spread.bins) >= 20
+    assert min(spread.bins) > 0
+    assert nice_edges(2e-13, 3e-13, 10) == pytest.approx([n * 1e-14 for n in range(20, 32)], rel=1e-6)
+
+
+def test_values_are_told_apart_where_they_are_shown_in_short(tmp_path: Path) -> None:
+    values = {
+        "large": pa.array([2**62, 2**62 + 1] * 2),
+        "url": pa.array([f"https://shop.example/items/2026/item/{n % 2}" for n in range(4)]),
+    }
+    found = profiled(tmp_path / "out", {**values, "blank": pa.array(["", " ", "x", " "])})
+    html = render("sections/columns.html.j2", columns=columns(found))
+    for text in (
+        "4,611,686,018,427,387,904",
+        "4,611,686,018,427,387,905",
+        "/2026/item/1",
+        "(blanks only)",
+        "(empty text)",
+    ):
+        assert f"{text}<" in html
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_a_phrase_counts_and_escapes_its_values() -> None:
     )
     assert listed([say("page.yes"), "a"]).__html__().startswith('<span class="en">yes, a</span>')  # type: ignore[union-attr]
     assert "<code>hanclip verify</code>" in say("counts.wrong").html("zh")
+    assert '<code><span class="option">--top</span></code>' in say("search.found", hits=1).html("en")
 
 
 def test_an_explanation_belongs_to_a_phrase_or_to_a_rung() -> None:
