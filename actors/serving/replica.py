@@ -20,6 +20,7 @@ from ray import serve
 
 from actors.machine.limits import usable_cpus
 from actors.serving.application import loaded_application
+from actors.serving.haproxy import replace_error_page
 from actors.serving.metrics import mirror
 from pipeline.errors import ConfigError, DeviceLostError
 from pipeline.serving.access.admission import gate_of
@@ -49,6 +50,7 @@ class Replica:
         settings = self._settings
         self._app = loaded_application(settings, gate_of(settings.access, _ANYWHERE), _cores())
         mirror(self._app.state.server.desk.metrics)
+        replace_error_page()
         return self._app
 
     def check_health(self) -> None:

@@ -48,6 +48,7 @@ class ErrorCode(StrEnum):
     DRAINING = "draining"
     TIMED_OUT = "timed_out"
     DEVICE_LOST = "device_lost"
+    NO_REPLICA = "no_replica"
     CLIENT_GONE = "client_closed_request"
     INTERNAL = "internal"
 
