@@ -86,6 +86,11 @@ class SearchSettings(Options):
     time_limit_s: float = Field(
         default=10, gt=0, description="A search ends with an error if evaluating its condition takes longer than this."
     )
+    condition_memory_mb: int = Field(
+        default=2048,
+        ge=512,
+        description="Memory of a condition of a search, in MB; one that takes more is an error. On Linux.",
+    )
     refresh_s: float = Field(default=30, ge=1, description="Look so often whether the dataset changed.")
     max_queries: int = Field(default=64, ge=1, description="Queries of a search.")
     max_rows: int = Field(

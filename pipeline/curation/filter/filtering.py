@@ -25,6 +25,8 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
 from pipeline.scratch.workspace import Workspace
 
+#: The phase that takes as long as the dataset is large, however long rules may take.
+READING = "Reading rows"
 KEPT = pa.schema([pa.field(name, pa.string(), nullable=False) for name in KEY])
 DROPPED = pa.schema(
     [
@@ -90,11 +92,13 @@ def filtering(
     dataset = Dataset.open(out)
     ids = next((rule.ids for rule in rules if rule.ids is not None), None)
     with Workspace() as work, Judge(dataset, work, limit_s, ids) as judge:
+        on_phase("Checking rules", 0, None)
         checked = judge.check(rules)
         column = column_of(threshold, judge) if threshold else None
         columns = [column for rule in checked for column in rule.columns] + ([column] if column else [])
         names = [name for name in also if name in dataset.identity.schema.names]
-        judge.load(columns, names, counted(on_phase, "Reading rows"))
+        on_phase(READING, 0, None)
+        judge.load(columns, names, counted(on_phase, READING))
         cut = None
         if threshold and column:
             judge.values(column, checked)

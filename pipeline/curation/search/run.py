@@ -8,8 +8,8 @@ or without an index: the nearest among them may be far behind those that an inde
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.curation.encoder import encoder_of
-from pipeline.curation.filter.filtering import filtering
-from pipeline.curation.filter.judge import FAILED
-from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.search.exact import Hit, SearchResult, search, search_selected
 from pipeline.curation.search.groups import duplicate_groups
+from pipeline.curation.search.matching import FindMatching, matching_rows
 from pipeline.curation.search.queries import AskedQuery, QueryEncoder, asked_for, combined
 from pipeline.curation.search.request import SearchRequest, WantedRows
 from pipeline.curation.search.sides import SEARCHED, side_of
-from pipeline.curation.vectors import KEY, Vectors
+from pipeline.curation.vectors import Vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, ignore
 from pipeline.vocabulary import Side
@@ -35,6 +33,19 @@ if TYPE_CHECKING:
 
 #: Compares queries with every row of a column: (queries, top, ids to leave out for each) -> the nearest rows.
 SearchAll = Callable[[Vectors, int, list[frozenset[str]]], SearchResult]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchWays:
+    """How rows are found.
+
+    Attributes:
+        search_all: searches every row, for requests without a condition.
+        find_matching: finds the rows that meet a condition.
+    """
+
+    search_all: SearchAll
+    find_matching: FindMatching = matching_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,8 @@ def search_dataset(
     queries = np.stack([combined(one, vectors) for one in asked])
     on_phase("Searching", 0, None)
     began_s = time.perf_counter()
-    find = partial(_search_all, dataset.uri, vector, request.exact)
-    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked], find)
+    ways = SearchWays(partial(_search_all, dataset.uri, vector, request.exact))
+    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked], ways)
     return SearchAnswer(dataset.uri, side, tuple(asked), result, time.perf_counter() - began_s)
 
 
@@ -98,7 +109,7 @@ def search_vectors(
     queries: Vectors,
     vector: str,
     exclude: list[frozenset[str]],
-    search_all: SearchAll,
+    ways: SearchWays,
 ) -> SearchResult:
     """The hits of the (Q, D) unit vectors `queries`; those of each leave out the ids in `exclude`.
 
@@ -108,15 +119,18 @@ def search_vectors(
         queries: of norm 1.
         vector: column to search.
         exclude: ids for each query.
-        search_all: searches every row, for requests without a condition.
+        ways: how rows are found.
 
     Raises:
         NoGroupsError: the table of duplicates is missing or stale.
         UsageError: the condition is wrong.
         StorageError, RunError: something cannot be read.
     """
-    with _matching(dataset, wanted) as matching:
-        search = _RowSearch(dataset, queries, vector, exclude, search_all, matching)
+    condition: AbstractContextManager[str | None] = nullcontext()
+    if wanted.where is not None:
+        condition = ways.find_matching(dataset.uri, wanted.where, wanted.time_limit_s)
+    with condition as matching:
+        search = _RowSearch(dataset, queries, vector, exclude, ways.search_all, matching)
         if wanted.one_per_group:
             with duplicate_groups(dataset) as groups:
                 found = groups.best(search, wanted.top)
@@ -150,19 +164,6 @@ class _RowSearch:
         one = slice(query, query + 1)
         found = search_selected(self.dataset, keys, self.queries[one], top, self.vector, self.exclude[one])
         return found.hits[0]
-
-
-@contextmanager
-def _matching(dataset: Dataset, wanted: WantedRows) -> Iterator[str | None]:
-    """A local Parquet file with the keys of the rows that meet the condition; None without one."""
-    if wanted.where is None:
-        yield None
-        return
-    rule = FilterRule(WHERE, wanted.where)
-    with filtering(dataset.uri, [rule], None, ignore, limit_s=wanted.time_limit_s) as (_, work):
-        keys = work.path("matching.parquet")
-        work.copy(f"SELECT {', '.join(KEY)} FROM judged WHERE {FAILED} = 0", keys)
-        yield keys
 
 
 def _search_all(

@@ -20,7 +20,7 @@ from pipeline.curation.search.exact import Hit, NoSuchRowError, SearchResult, ve
 from pipeline.curation.search.groups import NoGroupsError
 from pipeline.curation.search.opened import OpenDataset, columns_of, open_dataset
 from pipeline.curation.search.queries import direction
-from pipeline.curation.search.run import search_vectors
+from pipeline.curation.search.run import SearchWays, search_vectors
 from pipeline.curation.search.sides import SEARCHED, sides_of
 from pipeline.curation.vectors import Vectors
 from pipeline.dataset.dataset import Dataset
@@ -28,6 +28,7 @@ from pipeline.errors import HanclipError, NotFoundError, RunError, UsageError
 from pipeline.serving.embedding import Embedded
 from pipeline.serving.errors import ApiError, ErrorCode, refused
 from pipeline.serving.search.asked import AskedSearch, GivenVector, QueryPart, RowId
+from pipeline.serving.search.conditions import RequestConditions
 from pipeline.serving.settings import SearchSettings
 from pipeline.vocabulary import Side
 
@@ -64,6 +65,7 @@ class Searching:
 
     def __init__(self, opened: OpenDataset, settings: SearchSettings) -> None:
         self._opened, self._settings, self.dataset = opened, settings, opened.dataset
+        self._conditions = RequestConditions(settings.condition_memory_mb)
 
     @classmethod
     def of(cls, dataset: Dataset, settings: SearchSettings) -> Searching:
@@ -136,7 +138,8 @@ class Searching:
         queries = self._queries(asked, iter(vectors), vector)
         ids = [_ids([*parts, *asked.without]) for parts in asked.searches]
         try:
-            result = search_vectors(self.dataset, asked.wanted, queries, vector, ids, search_all or _no_rows)
+            ways = SearchWays(search_all or _no_rows, self._conditions.matching_rows)
+            result = search_vectors(self.dataset, asked.wanted, queries, vector, ids, ways)
         except NoGroupsError as error:
             cure = "Leave one_per_group out; who runs the server can run `hanclip dedup`"
             message = f"This dataset has no table of duplicates that covers every row. {cure}."
