@@ -1,19 +1,31 @@
-"""The page of `hanclip serve` in a real browser: type, results, a row, more like it, back, a picture."""
+"""The page of `hanclip serve` in a real browser: a sample, results, a row, the way back, pictures, texts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from actors.serving.application import searching
+from pipeline.dataset.dataset import Dataset
+from pipeline.serving.search.scope import described
+from pipeline.serving.settings import SearchSettings
 from tests.fixtures.browser import Browser, browser_binary, chromium
-from tests.fixtures.serving import Served, a_picture, base64_of
+from tests.fixtures.datasets import an_identity, commit, some_records
+from tests.fixtures.serving import Served, a_picture, an_app, base64_of, hosted
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(browser_binary() is None, reason="needs Chromium")]
 
 CARDS = "document.querySelectorAll('#results a.card')"
 SHOWN = "[...document.querySelectorAll('#results .tile img')].filter((one) => one.naturalWidth > 0)"
+#: A picture, as pasting and dropping hand it over.
+GIVEN = (
+    f"const bytes = Uint8Array.from(atob({json.dumps(base64_of(a_picture((200, 30, 30), (300, 200))))}),"
+    " (one) => one.charCodeAt(0)); const given = new DataTransfer();"
+    " given.items.add(new File([bytes], 'red.png', { type: 'image/png' }));"
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +44,14 @@ def test_a_search_its_rows_and_the_way_back(browser: Browser, served: Served) ->
     page.type(served.key)
     page.press("Enter")
     page.until("document.activeElement.id === 'q'")
+    page.until(f"{CARDS}.length === 24 && {SHOWN}.length > 6")
+    assert page.run("document.querySelector('#summary').innerText").startswith("A sample of the dataset.")
+    assert page.run("document.querySelectorAll('#results .foot').length") == 0
     page.problems.clear()  # of the requests without a key
 
     page.type("红色的心")
     page.press("Enter")
-    page.until(f"{CARDS}.length === 24 && {SHOWN}.length > 6")
+    page.until(f"{CARDS}.length === 24 && {SHOWN}.length > 6 && document.querySelector('#results .foot')")
     first = page.run(f"{CARDS}[0].dataset.id")
     assert "q=" in page.run("location.search")
     assert page.run("document.querySelector('#summary').innerText").startswith("The nearest 24 of 1,")
@@ -79,12 +94,29 @@ def test_a_pasted_picture_filters_and_a_link(browser: Browser, served: Served) -
     page.click("#clear")
     page.until(f"{CARDS}.length === 24 && !document.querySelector('#fault:not([hidden])')")
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
-    picture = base64_of(a_picture((200, 30, 30), (300, 200)))
-    page.run(
-        f"const bytes = Uint8Array.from(atob({json.dumps(picture)}), (one) => one.charCodeAt(0));"
-        "const given = new DataTransfer(); given.items.add(new File([bytes], 'red.png', { type: 'image/png' }));"
-        "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: given, bubbles: true })); 1"
-    )
+    page.run(f"{GIVEN} document.dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: given }})); 1")
     page.until(f"location.search === '?picture=1' && {CARDS}.length === 24")
     assert "网址" in page.run("document.querySelector('#notices').innerText")
     assert page.problems == []
+
+
+def test_a_dataset_of_texts_and_a_dropped_picture(browser: Browser, tmp_path: Path) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False))
+    commit(dataset, 1, some_records(40))
+    routes = searching(dataset, SearchSettings(dataset=dataset.uri))
+    with hosted(an_app(more=(routes,), facts={"dataset": described(dataset)})) as url:
+        page = browser.page(url)
+        page.until(f"{CARDS}.length === 24")
+        assert page.run("document.querySelectorAll('#results .tile').length") == 0
+        assert page.run("document.querySelector('#sides').hidden")
+        for kind in ("dragenter", "dragover"):
+            page.run(f"{{ {GIVEN} document.dispatchEvent(new DragEvent('{kind}', {{ dataTransfer: given }})); }}")
+        assert not page.run("document.querySelector('#dropping').hidden")
+        page.run(f"{{ {GIVEN} document.dispatchEvent(new DragEvent('drop', {{ dataTransfer: given }})); }}")
+        page.until("location.search === '?picture=1' && document.querySelector('#results .foot')")
+        assert page.run("document.querySelector('#dropping').hidden")
+        assert page.run("document.querySelector('#example .name').innerText") == "red.png"
+        page.click("#results a.card")
+        page.until("document.querySelectorAll('#detail-columns tr').length > 1")
+        assert page.run("document.querySelectorAll('#detail-picture *').length") == 0
+        assert page.problems == []

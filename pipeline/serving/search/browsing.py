@@ -1,4 +1,4 @@
-"""What a page asks of a dataset besides searches: what there is to search and filter, and everything about one row.
+"""What a page asks of a dataset besides searches: what there is to search and filter, a sample, everything about a row.
 
 In: an id. Out: plain values. Vectors are left out; the texts that are nearest to a row's image come with it.
 """
@@ -16,6 +16,7 @@ from pipeline.curation.vectors import KEY
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.serving.errors import ApiError, ErrorCode
 from pipeline.serving.search.asked import AskedSearch, GivenVector
+from pipeline.serving.search.sample import sample
 from pipeline.serving.search.scope import answer_columns
 from pipeline.serving.search.searching import Searching
 
@@ -32,6 +33,7 @@ class Browsing:
 
     def __init__(self, searching: Searching) -> None:
         self._searching, self._dataset = searching, searching.dataset
+        self._sampled: tuple[object, list[dict[str, Any]]] | None = None
 
     def facts(self) -> dict[str, Any]:
         """What can be searched and filtered, and whether there is a table of duplicates."""
@@ -43,6 +45,13 @@ class Browsing:
             "one_per_group": "dedup" in found.tables,
             "where": [{"name": field.name, "type": str(field.type)} for field in columns],
         }
+
+    def sample(self) -> list[dict[str, Any]]:
+        """Some rows from all over the dataset, chosen once for each state of it. Raises StorageError, RunError."""
+        state, sampled = self._searching.state, self._sampled
+        if sampled is None or sampled[0] is not state:
+            sampled = self._sampled = state, sample(self._dataset)
+        return sampled[1]
 
     def row(self, id_: str) -> dict[str, Any]:
         """The current row with this id. Raises ApiError: there is none."""

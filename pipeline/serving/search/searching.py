@@ -83,6 +83,11 @@ class Searching:
             )
         return cls(opened, settings)
 
+    @property
+    def state(self) -> OpenDataset:
+        """The state of the dataset that is searched; another object once the dataset has changed."""
+        return self._opened
+
     def side_of(self, wanted: Side | None, param: str) -> Side:
         """The side to search. Raises ApiError, which names `param`: the dataset has no vectors of the one wanted."""
         sides = sides_of(self.dataset)

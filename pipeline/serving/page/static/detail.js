@@ -76,8 +76,8 @@ export function showPlace(hit, place, count) {
   byId("detail-place").textContent = hit ? `${place + 1} / ${count}` : "";
   byId("detail").querySelectorAll("[data-step]").forEach((one) => { one.disabled = count < 2; });
   const element = byId("detail-similarity");
-  element.hidden = !hit;
-  if (hit) { put(element, "detail.similarity", { similarity: hit.similarity.toFixed(3), rank: hit.rank }); }
+  element.hidden = hit?.similarity === undefined;
+  if (!element.hidden) { put(element, "detail.similarity", { similarity: hit.similarity.toFixed(3), rank: hit.rank }); }
 }
 
 function texts(row) {

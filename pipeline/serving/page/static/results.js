@@ -19,9 +19,10 @@ export function showWaiting() {
   byId("more").hidden = true;
 }
 
-/** Show hits. `onOpen` and `onLike` are called with a hit. */
+/** Show hits, or rows of a sample, which have no similarity. `onOpen` and `onLike` are called with a hit. */
 export function showHits(hits, state, pictures, { onOpen, onLike }) {
-  const list = byId("results"), best = Math.max(...hits.map((hit) => hit.similarity), 0.01);
+  const list = byId("results"), best = Math.max(...hits.map((hit) => hit.similarity ?? 0), 0.01);
+  byId("empty").hidden = true;
   list.removeAttribute("aria-busy");
   list.classList.toggle("texts", !pictures);
   list.replaceChildren(...hits.map((hit) => card(hit, state, pictures, best, onOpen, onLike)));
@@ -33,12 +34,14 @@ function card(hit, state, pictures, best, onOpen, onLike) {
   open.dataset.id = hit.id;
   if (pictures) { open.append(tile(hit)); }
   open.append(text ? data("span", "text", text) : data("span", "text rid", hit.id));
-  const foot = make("span", "foot", bar(hit.similarity / best), make("span", "number", hit.similarity.toFixed(3)));
-  if (hit.group_size > 1) { foot.append(phrase("span", "alike", "results.alike", { rows: hit.group_size - 1 })); }
-  open.append(foot);
-  label(open, "aria-label", "results.card", {
-    rank: hit.rank, text: visible(text || hit.id), similarity: hit.similarity.toFixed(3),
-  });
+  if (hit.similarity === undefined) {
+    open.setAttribute("aria-label", visible(text || hit.id));
+  } else {
+    open.append(foot(hit, best));
+    label(open, "aria-label", "results.card", {
+      rank: hit.rank, text: visible(text || hit.id), similarity: hit.similarity.toFixed(3),
+    });
+  }
   open.addEventListener("click", (event) => {
     if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) { return; } // a new tab
     event.preventDefault();
@@ -47,6 +50,12 @@ function card(hit, state, pictures, best, onOpen, onLike) {
   const like = button("like", "results.like", {}, () => onLike(hit));
   like.tabIndex = -1; // M does the same from the card, and the row's own view has it too
   return make("li", "", open, like);
+}
+
+function foot(hit, best) {
+  const found = make("span", "foot", bar(hit.similarity / best), make("span", "number", hit.similarity.toFixed(3)));
+  if (hit.group_size > 1) { found.append(phrase("span", "alike", "results.alike", { rows: hit.group_size - 1 })); }
+  return found;
 }
 
 /** The arrow keys move among cards, M searches for more like the one in focus. */

@@ -13,7 +13,7 @@ import {
 import { pictureInput, prepared } from "./upload.js";
 
 const REMEMBERED = 8;
-let facts = null, state = {}, hits = [], searched = null, asking = null, openId = null;
+let facts = null, state = {}, hits = [], searched = null, asking = null, openId = null, sample = null;
 const pictures = new Map(); // pictures of this tab by their number in the address
 const known = new Map(); // rows that were found, by id
 const answers = new Map(); // the last ones, for going back
@@ -95,7 +95,8 @@ async function search(isBack = false) {
   hush(byId("summary"));
   notices([]);
   byId("about-similarity").hidden = true;
-  if (!hasQuery(state)) { start(); return; }
+  byId("keys").hidden = hasQuery(state);
+  if (!hasQuery(state)) { start(mine); return; }
   if (state.picture && !pictures.has(state.picture)) { lost(); return; }
   if (isBack && answers.has(mine)) { show(...answers.get(mine)); return; }
   if (isMore) { byId("more").disabled = true; } else { hits = []; showWaiting(); }
@@ -155,6 +156,10 @@ function show(found, seconds) {
     return;
   }
   put(byId("summary"), "results.summary", { hits: hits.length, rows: found.rows, seconds: seconds.toFixed(2) });
+  showCards();
+}
+
+function showCards() {
   showHits(hits, state, facts.pictures, { onOpen: (hit) => openRow(hit.id), onLike: (hit) => like(hit.id) });
   showRowOfAddress();
   const place = hits.findIndex((hit) => hit.id === openId); // opened by a link, before the hits were known
@@ -165,11 +170,30 @@ function notices(texts) {
   byId("notices").replaceChildren(...texts.map((text) => make("li", "", message(text))));
 }
 
-function start() {
+/** Nothing is asked for yet: show some rows. Filters need something to search for, so rows would seem to pass them. */
+async function start(mine) {
+  const how = facts.pictures ? "search.start" : "search.start_texts";
+  const isFiltered = filtersOf(state).length > 0;
   hits = [];
   byId("more").hidden = true;
-  showEmpty(facts.pictures ? "search.start" : "search.start_texts", phrase("p", "soft", "search.keys"));
+  if (isFiltered) { showEmpty(how); } else if (!sample) { showWaiting(); }
   showRowOfAddress();
+  if (isFiltered) { return; }
+  try {
+    sample ??= (await askJson("v1/sample", { signal: asking.signal })).data;
+  } catch (fault) {
+    if (fault.name === "AbortError" || mine !== searched) { return; }
+    clearResults();
+    searched = null;
+    showFault(fault, () => search());
+    return;
+  }
+  if (mine !== searched) { return; }
+  if (!sample.length) { showEmpty(how); return; }
+  hits = sample;
+  hits.forEach((row) => known.set(row.id, row));
+  put(byId("summary"), facts.pictures ? "search.sample" : "search.sample_texts");
+  showCards();
 }
 
 function lost() {

@@ -1,4 +1,4 @@
-"""`GET /v1/dataset`, `/v1/row` and `/v1/picture`: what there is in a dataset, and one row with its picture."""
+"""`GET /v1/dataset`, `/v1/sample`, `/v1/row` and `/v1/picture`: what there is in a dataset, some rows, and one row."""
 
 from __future__ import annotations
 
@@ -62,6 +62,21 @@ class NearText(BaseModel):
     source_fingerprint: str
 
 
+class SampleRow(BaseModel):
+    """A row with its text."""
+
+    id: str
+    source_fingerprint: str
+    columns: dict[str, Any] = Field(description="`text`, if the dataset has texts.")
+
+
+class SampleRows(BaseModel):
+    """Rows from all over the dataset, one of each group of duplicates; the same ones until the dataset changes."""
+
+    object: str = "list"
+    data: list[SampleRow]
+
+
 class WholeRow(BaseModel):
     """A row with all columns but its vectors."""
 
@@ -86,6 +101,13 @@ def router(searching: Searching, server: Server) -> APIRouter:
         loop = asyncio.get_running_loop()
         facts = await while_connected(request, loop.run_in_executor(threads.searching, browsing.facts))
         return json_answer({"object": "dataset", **facts})
+
+    @routes.get("/v1/sample", **answers(SampleRows))
+    async def sample(request: Request) -> Response:
+        """Some rows, to see what the dataset holds."""
+        loop = asyncio.get_running_loop()
+        found = await while_connected(request, loop.run_in_executor(threads.searching, browsing.sample))
+        return json_answer({"object": "list", "data": found})
 
     @routes.get("/v1/row", **answers(WholeRow), openapi_extra=_parameters(RowBody))
     async def row(request: Request) -> Response:
