@@ -42,21 +42,21 @@ def check(out: str, goods: dict[str, Picture], summary: Deduplication) -> dict[s
     return rows
 
 
-def chain(count: int) -> list[Picture]:
-    """Vectors at a cosine of 0.990 to the next, each turned towards a new direction."""
-    draw, found = np.random.default_rng(3), [unit(np.random.default_rng(2).standard_normal(DIM))]
+def chain(count: int, directions: int = DIM, seed: int = 3) -> list[Picture]:
+    """Vectors at a cosine of 0.990 to the next, each turned towards a new direction of some that they lie in."""
+    draw, found = np.random.default_rng(seed), [unit(np.random.default_rng(2).standard_normal(directions))]
     while len(found) < count:
-        away = draw.standard_normal(DIM)
+        away = draw.standard_normal(directions)
         away = unit(away - (away @ found[-1]) * found[-1])
         found.append(unit(0.99 * found[-1] + np.sqrt(1 - 0.99**2) * away))
-    return [Picture(vector) for vector in found]
+    return [Picture(np.pad(vector, (0, DIM - directions))) for vector in found]
 
 
-def cloud(count: int) -> list[Picture]:
+def cloud(count: int, spread: float = 0.12, seed: int = 5) -> list[Picture]:
     """Vectors around one, in four directions."""
-    draw = np.random.default_rng(5)
+    draw = np.random.default_rng(seed)
     away = np.zeros((count, DIM))
-    away[:, 1:5] = 0.12 * draw.standard_normal((count, 4))
+    away[:, 1:5] = spread * draw.standard_normal((count, 4))
     return [Picture(vector) for vector in unit(away + np.eye(DIM)[0])]
 
 
@@ -75,15 +75,30 @@ def test_a_row_is_dropped_only_for_a_kept_row_within_the_threshold(
     assert table(str(tmp_path / "two")) == first
 
 
-def test_of_a_chain_every_second_row_stays(tmp_path: Path) -> None:
-    """Two steps of 0.990 are 0.980, below the threshold of 0.985: a row is near its two neighbours alone."""
-    goods = {f"sku-{n:04d}": one for n, one in enumerate(chain(200))}
+@pytest.mark.parametrize(
+    ("made", "kept", "groups"),
+    [
+        # Two steps of 0.990 are 0.980, below the threshold of 0.985: a row is near its two neighbours alone.
+        (chain(200), 100, 1),
+        # In few directions a step may lead half back, so that a row is near the next but one.
+        (chain(200, 48, 11), 98, 1),
+        (cloud(2000, 0.18, 25), 206, 17),
+    ],
+    ids=["chain", "chain in 48 directions", "cloud"],
+)
+def test_those_rows_stay_that_are_near_no_row_before_them_that_stays(
+    tmp_path: Path, made: list[Picture], kept: int, groups: int
+) -> None:
+    goods = {f"sku-{n:04d}": one for n, one in enumerate(made)}
     EmbeddedCatalog(tmp_path / "out").night(goods)
-    out = str(tmp_path / "out")
-    assert dedup(out, DedupSettings(keep=Keep.FIRST)).kept == 100
-    rows = table(out)
-    assert [id_ for id_ in sorted(rows) if rows[id_]["keep"]] == sorted(goods)[::2]
-    assert {row["group_size"] for row in rows.values()} == {200}
+    summary = dedup(str(tmp_path / "out"), DedupSettings(keep=Keep.FIRST))
+    rows = check(str(tmp_path / "out"), goods, summary)
+    vectors, stay = np.stack([one.vector for one in made]), list[int]()
+    for n, vector in enumerate(vectors):
+        if not (vectors[stay] @ vector >= COSINE).any():
+            stay.append(n)
+    assert [id_ for id_ in sorted(rows) if rows[id_]["keep"]] == [f"sku-{n:04d}" for n in stay]
+    assert (summary.kept, len({row["group"] or id_ for id_, row in rows.items()})) == (kept, groups)
 
 
 def test_what_a_night_kept_stays_kept_and_groups_keep_their_names(tmp_path: Path) -> None:
