@@ -70,6 +70,6 @@ def test_a_night_over_a_bucket(tmp_path: Path) -> None:
             [EXAMPLES / "nightly-s3" / "run", tmp_path], env=here, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert re.search(r"rows in +1,945", done.stdout), done.stdout
+        assert re.search(r"embedded +1,928 rows in 4 shards", done.stdout), done.stdout
     finally:
         subprocess.run([sys.executable, "-m", "flows.cli", "dev", "down", "--folder", tmp_path / "stack"], check=True)
