@@ -139,6 +139,8 @@ def _spread(work: Workspace, part: Part) -> Spread | None:
 
 def _range(least: float, greatest: float, low: float, high: float) -> tuple[float, float]:
     """What the bins cover: everything, unless few far values would squeeze the others."""
+    # quantiles of equal values are interpolated, and may differ from these in the last bit
+    low, high = sorted(min(max(value, least), greatest) for value in (low, high))
     width = (high - low) or 1.0
     return (
         low if low - least > _SQUEEZED * width else least,

@@ -195,6 +195,14 @@ def test_values_are_told_apart_where_they_are_shown_in_short(tmp_path: Path) -> 
         assert f"{text}<" in html
 
 
+def test_one_day_is_one_bin_whatever_the_number_of_rows(tmp_path: Path) -> None:
+    for rows in (41, 44):  # the quantiles of some numbers of equal values are a bit larger than these
+        found = profiled(tmp_path / str(rows), {"day": pa.array([date(2026, 11, 30)] * rows)})
+        [day] = [one for one in found.columns if one.path == ["day"]]
+        assert day.spread
+        assert day.spread.bins == [rows]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1234567.0, "1,234,567"), (-0.123456789, "−0.123457"), (12.5, "12.5"), (1e20, "1e+20"), (100000.5, "100,000")],
