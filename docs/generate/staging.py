@@ -25,6 +25,7 @@ BESIDE = {
     "README.zh-CN.md": "zh/index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "demo/README.md": "demo.md",
     "infra/README.md": "deploy.md",
     "examples/README.md": "examples/index.md",

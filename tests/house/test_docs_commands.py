@@ -163,7 +163,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
 
 def check(words: list[str]) -> None:
     """Raise unless the command is right as far as that can be seen without running it."""
-    program, rest = words[0].removeprefix(".venv/bin/"), words[1:]
+    program, rest = re.sub(r"^(\.venv|\.\./\S+)/bin/", "", words[0]), words[1:]
     if program in CHECKS:
         CHECKS[program](rest)
     elif program.startswith(("scripts/", "infra/", "examples/")):

@@ -39,3 +39,25 @@ def test_results_that_a_page_names_exist() -> None:
         named = re.findall(r"`([\w.-]+-\d{4}-\d\d-\d\d\.json)`", (ROOT / name).read_text(encoding="utf-8"))
         assert named
         assert [file for file in named if not (RESULTS / file).exists()] == []
+
+
+def test_the_tables_of_the_page_on_scale_have_rows_of_the_newest_results() -> None:
+    """A line's numbers are all in one row of a result, rounded as they are shown."""
+    results = newest()
+    rows = [
+        [value for value in row.values() if isinstance(value, (int, float))]
+        for kind in ("scale", "scale-1e8", "history-nights", "history-scale")
+        for row in results[kind].rows
+    ]
+
+    def is_in(cell: str, row: list[float]) -> bool:
+        decimals = len(cell.partition(".")[2])
+        return any(round(value, decimals) == float(cell.replace(",", "")) for value in row)
+
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| [\d,]+ \|.*$", page, re.MULTILINE)
+    assert len(lines) >= 20
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        numbers = [cell for cell in cells if re.fullmatch(r"[\d,.]+", cell)]
+        assert any(all(is_in(cell, row) for cell in numbers) for row in rows), line

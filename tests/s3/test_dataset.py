@@ -30,10 +30,14 @@ from tests.fixtures.datasets import (
     quarantined_rows,
     some_records,
 )
+from tests.fixtures.documents import blocks
+from tests.fixtures.places import ROOT
 from tests.fixtures.servers.s3 import FaultyProxy, S3Server
 
 
-def test_a_catalog_is_planned_committed_retried_and_verified_in_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+def test_a_catalog_is_planned_committed_retried_verified_and_queried_in_a_bucket(
+    s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = f"{s3.bucket()}/out"
     catalog = Catalog(tmp_path)
     catalog.write("part-0", skus(1200))
@@ -57,6 +61,9 @@ def test_a_catalog_is_planned_committed_retried_and_verified_in_a_bucket(s3: S3S
     assert report.ok
     assert report.leftovers == ()
     assert status(out).rows == 1200
+    [query] = blocks(ROOT / "docs" / "tutorials" / "bucket.md", "python")
+    exec(compile(query.replace("s3://hanclip/demo", out), "bucket.md", "exec"), {})
+    assert capsys.readouterr().out.count("sku-") == 5
 
 
 def test_a_dataset_in_a_bucket_is_compacted_in_place(s3: S3Server, tmp_path: Path) -> None:
