@@ -1,7 +1,8 @@
 """Run what the pages of the documentation show: their commands, Python and SQL, page by page, in a reader's folder.
 
 Names of released models become `demo`, buckets become folders, and some commands are run dry. The Chinese pages have
-the code of the English ones (`tests/house/test_languages.py`).
+the code of the English ones (`tests/house/test_languages.py`), and examples have tests of their own
+(`tests/commands/test_examples.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ APART = {"docs/data-format.md": "tests/house/test_data_format.py"}
 SHOWN = [
     page
     for page in PAGES
-    if not re.search(r"/zh/|zh-CN", name_of(page)) and coded(page, *LANGUAGES) and name_of(page) not in APART
+    if not re.search(r"/zh/|zh-CN|^examples/", name_of(page)) and coded(page, *LANGUAGES) and name_of(page) not in APART
 ]
 CLEAN, FIRST_FOLDER = (ROOT / "docs" / name for name in ("clean.md", "tutorials/first-folder.md"))
 #: Pages that begin with pictures; all others begin with a dataset that was made of a table, and tables about it.
