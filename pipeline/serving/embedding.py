@@ -7,8 +7,12 @@ In: parsed items. Out: a vector for each, or what is wrong with it. The pixels, 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +37,8 @@ _FETCHES = 8
 _SEARCHES = 4
 #: Reads of pictures of rows at once, which wait for their sources.
 _PICTURES = 4
+#: With so much less priority, a thread gets a third of the time of one that wants the same core.
+_NICER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +60,33 @@ Result = Embedded | ApiError
 
 
 class ThreadPools:
-    """The threads of a server: one for the model, some for decoding, for searches, and for pictures of rows."""
+    """The threads of a server: one for the model, some for decoding, for searches, and for pictures of rows.
+
+    The event loop comes before all of them: where they take every core, it would wait for its turn, and clients for a
+    refusal that takes no time.
+    """
 
     def __init__(self, decoding: int) -> None:
-        self.model = ThreadPoolExecutor(1, thread_name_prefix="hanclip-model")
-        self.decoding = ThreadPoolExecutor(decoding, thread_name_prefix="hanclip-decode")
-        self.searching = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="hanclip-search")
-        self.pictures = ThreadPoolExecutor(_PICTURES, thread_name_prefix="hanclip-pictures")
+        self.model = _threads(1, "model")
+        self.decoding = _threads(decoding, "decode")
+        self.searching = _threads(_SEARCHES, "search")
+        self.pictures = _threads(_PICTURES, "pictures")
 
     def close(self) -> None:
         """End them without waiting for what they do."""
         for pool in (self.model, self.decoding, self.searching, self.pictures):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _threads(count: int, name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix=f"hanclip-{name}", initializer=_come_after_the_loop)
+
+
+def _come_after_the_loop() -> None:
+    """Give the calling thread a lower priority; those that torch starts for it inherit it. Linux has one a thread."""
+    with suppress(OSError):  # a sandbox may forbid it
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICER)
 
 
 class Embedding:

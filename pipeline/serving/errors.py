@@ -8,6 +8,7 @@ repeats bytes of an image, a path of this machine or an error of a library.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -58,6 +59,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 _MOST_CHARACTERS = 1000
 #: When a client should try again if nothing better is known.
 RETRY_AFTER_S = 1.0
+_MOST_RETRY_AFTER_S = 3
 
 #: What is said of an image or text that cannot be used, and the cure.
 _REASONS: Mapping[Reason, str] = {
@@ -127,8 +129,11 @@ def refused(code: str, message: str, param: str | None = None) -> ApiError:
 
 
 def overloaded(message: str) -> ApiError:
-    """The error for a request that finds no room; the same one may succeed in a moment."""
-    return ApiError(503, ErrorCode.OVERLOADED, message, retry_after_s=RETRY_AFTER_S)
+    """The error for a request that finds no room; the same one may succeed in a moment.
+
+    Clients that are refused together are sent away for different times, as they would come back together.
+    """
+    return ApiError(503, ErrorCode.OVERLOADED, message, retry_after_s=random.randint(1, _MOST_RETRY_AFTER_S))
 
 
 def unusable(reason: Reason, param: str, detail: str = "") -> ApiError:

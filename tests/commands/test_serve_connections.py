@@ -89,8 +89,8 @@ def test_a_connection_is_refused_if_all_others_are_asking_and_the_slowest_gives_
             time.sleep(0.01)
         with socket.create_connection(place, 30) as client:
             refused = answer_to(client, b"")
-        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-        assert refused.error["code"] == "overloaded"
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
+        assert int(refused.headers["retry-after"])
         monkeypatch.setattr(connections, "YIELDS_AFTER_S", 0.0)
         with socket.create_connection(place, 30) as client:
             assert answer_to(client, MODELS).status == 200
@@ -124,7 +124,7 @@ def test_a_request_is_refused_before_its_body_has_come_and_its_connection_goes_o
         while not app.state.server.desk.in_flight:
             time.sleep(0.01)
         refused = answer_to(late, HEAD.replace(b"14", str(length).encode()) + b"{")
-        assert (refused.status, refused.headers["retry-after"], refused.error["code"]) == (503, "1", "overloaded")
+        assert (refused.status, refused.error["code"]) == (503, "overloaded")
         encoder.gate.set()
         assert answer_to(first, b"").status == 200
         assert answer_to(late, b" " * (length - 1) + MODELS).status == 200

@@ -73,6 +73,8 @@ def _show(url: str, card: ModelCard, as_json: bool) -> None:
 
 
 def _log_to_stderr() -> None:
+    # What no line shows is not looked up: it would be a third of the cost of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("hanclip.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):

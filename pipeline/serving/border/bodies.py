@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serving.border.call import OpenCall
@@ -24,7 +23,7 @@ from pipeline.validation import validated
 T = TypeVar("T")
 
 #: Parsed at once, in less time than a thread needs to begin.
-_SMALL_BYTES = 2**14
+_SMALL_BYTES = 2**16
 #: A tree of more values takes many times the memory of its text: an empty list of three bytes takes 64.
 _MOST_VALUES = 1_000_000
 #: No object of a request has more fields.
@@ -153,7 +152,7 @@ def _tree(raw: bytes) -> Any:
         message = f"The body has more than {_MOST_VALUES:,} values. Send them in several requests."
         raise refused(ErrorCode.TOO_MANY_INPUTS, message)
     try:
-        return json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         message = "The body is not valid JSON in UTF-8. Send a JSON object."
         raise refused(ErrorCode.NOT_JSON, message) from error
@@ -177,7 +176,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def has_body(headers: Headers) -> bool:
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+
+
+def has_body(headers: Mapping[str, str]) -> bool:
     """Whether a request comes with a body."""
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.serving.border.access_log import write_access
@@ -52,8 +51,8 @@ class Border:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        call = OpenCall(_request_id(headers), time.monotonic(), drops_rest=_drops_rest(scope, headers))
+        headers = _headers_of(scope)
+        call = OpenCall(_request_id(headers), time.monotonic(), has_body(headers), _drops_rest(scope, headers))
         scope["hanclip"] = call
         self._desk.metrics.in_flight.add()
 
@@ -62,23 +61,25 @@ class Border:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 call.status = message["status"]
-                message["headers"] = [*message["headers"], *self._headers(call, headers)]
+                message["headers"] = [*message["headers"], *self._headers(call)]
             await send(message)
 
         # The host needs the method as it came, so that it sends no body.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            await self._answered(inner, call, receive, reply)
+            await self._answered(inner, call, headers, receive, reply)
         finally:
             self._desk.metrics.in_flight.add(value=-1)
             self._desk.leave(call)
             self._report(scope, _route(inner), call)
 
-    async def _answered(self, scope: Scope, call: OpenCall, receive: Receive, reply: Send) -> None:
+    async def _answered(
+        self, scope: Scope, call: OpenCall, headers: Mapping[str, str], receive: Receive, reply: Send
+    ) -> None:
         error: ApiError
         try:
             async with asyncio.timeout(self._desk.limits.request_timeout_s):
-                self._admit(scope, call)
+                self._admit(scope, call, headers)
                 await self._app(scope, receive, reply)
                 return
         except ApiError as known:
@@ -91,29 +92,27 @@ class Border:
             message = f"Something is wrong in this server. Report it to who runs it, with the request id {call.id}."
             error = ApiError(500, ErrorCode.INTERNAL, message)
         if call.status is None:
-            await self._discard(scope, call, receive)
+            await self._discard(call, headers, receive)
             await respond(error, call, reply)
 
-    def _admit(self, scope: Scope, call: OpenCall) -> None:
+    def _admit(self, scope: Scope, call: OpenCall, headers: Mapping[str, str]) -> None:
         """Raise ApiError unless the request may be answered."""
         if scope["path"] in PROBES:
             return
-        headers = Headers(scope=scope)
         call.key, call.headers = self._desk.gate.admit(headers, is_open=is_of_page(scope["path"]))
-        if has_body(headers):  # a client that sends slowly takes no place from others
+        if call.has_body:  # a client that sends slowly takes no place from others
             self._desk.require_place()
         else:
             self._desk.take_place(call)
 
-    def _headers(self, call: OpenCall, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def _headers(self, call: OpenCall) -> list[tuple[bytes, bytes]]:
         found = {"x-request-id": call.id, **call.headers}
-        if self._desk.is_draining or (has_body(headers) and not (call.is_read or call.drops_rest)):
+        if self._desk.is_draining or (call.has_body and not (call.is_read or call.drops_rest)):
             found["connection"] = "close"
         return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
 
-    async def _discard(self, scope: Scope, call: OpenCall, receive: Receive) -> None:
-        headers = Headers(scope=scope)
-        if call.is_read or not has_body(headers) or "expect" in headers:
+    async def _discard(self, call: OpenCall, headers: Mapping[str, str], receive: Receive) -> None:
+        if call.is_read or not call.has_body or "expect" in headers:
             return
         if call.drops_rest and not self._desk.is_draining:
             return
@@ -147,7 +146,12 @@ async def respond(error: ApiError, call: OpenCall, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _drops_rest(scope: Scope, headers: Headers) -> bool:
+def _headers_of(scope: Scope) -> Mapping[str, str]:
+    """Of a name that is there twice, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _drops_rest(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Whether the host may drop the rest of the body behind the answer: it is short, and the connection stays open."""
     length = headers.get("content-length", "")
     is_short = length.isdecimal() and int(length[:20]) <= DROPPED_BYTES and "expect" not in headers

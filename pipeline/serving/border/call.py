@@ -13,6 +13,8 @@ class OpenCall:
     Attributes:
         id: in the header `x-request-id`, in the log and in messages.
         began_s: when it came, on the monotonic clock.
+        has_body: it comes with a body.
+        drops_rest: the host drops what is not read of its body, behind the answer.
         key: name of its key.
         status: of its answer; None before.
         code: of its error.
@@ -20,13 +22,14 @@ class OpenCall:
         body_bytes: of its body, as far as it was read.
         held_bytes: those of them that count against the budget.
         is_read: its body was read to the end.
-        drops_rest: the host drops what is not read of its body, behind the answer.
         has_place: it counts as in progress.
         items: images and texts in it.
     """
 
     id: str
     began_s: float
+    has_body: bool = False
+    drops_rest: bool = False
     key: str | None = None
     status: int | None = None
     code: str | None = None
@@ -34,6 +37,5 @@ class OpenCall:
     body_bytes: int = 0
     held_bytes: int = 0
     is_read: bool = False
-    drops_rest: bool = False
     has_place: bool = False
     items: int = 0

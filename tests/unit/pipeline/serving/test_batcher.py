@@ -70,7 +70,7 @@ def test_rows_in_progress_are_bounded_and_their_room_comes_back():
     with toy.batcher.room(toy.lane, 3):
         with pytest.raises(ApiError, match="3 numbers are in progress") as refused, toy.batcher.room(toy.lane, 1):
             pass
-        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+        assert (refused.value.status, set(refused.value.headers)) == (503, {"Retry-After"})
     with toy.batcher.room(toy.lane, 3):
         assert asyncio.run(toy.together([])) == [[]]
 
