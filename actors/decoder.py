@@ -152,7 +152,11 @@ class Decoder:
             if failure is not None:
                 origin = one.record
                 failed.append(quarantine_row(origin.id, origin.image_uri, origin.source_fingerprint, failure, attempts))
-        images = _describe(rows, good, self._signals)
+        images = _describe(rows, good)
+        if pixels is not None:
+            for signal, values in measure(pixels[: len(rows)], self._signals).items():
+                for row, value in zip(rows, values, strict=True):
+                    row[signal.column] = value
         batch = ImageBatch(
             rows=self._table(rows, [one.extra for one in good]),
             pixels=None if pixels is None else pixels[: len(rows)],
@@ -207,9 +211,7 @@ class Decoder:
         return row
 
 
-def _describe(
-    rows: Sequence[dict[str, Any]], good: Sequence[RawRecord], signals: Sequence[Signal]
-) -> list[DecodedImage]:
+def _describe(rows: Sequence[dict[str, Any]], good: Sequence[RawRecord]) -> list[DecodedImage]:
     """Add the columns of images to their rows; returns the images.
 
     All of a chunk's images are decoded before: between two decodings, the code of the hashes would have left the
@@ -226,7 +228,5 @@ def _describe(
             row["image_width"], row["image_height"] = image.width, image.height
             row["image_blank_rows"] = image.blank_rows()
             row["image_bytes"] = len(one.image)
-            if signals:
-                row |= {signal.column: value for signal, value in measure(image.pixels, signals).items()}
             images.append(image)
     return images

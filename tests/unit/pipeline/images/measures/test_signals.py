@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.images.measures.signals import DARK, LIGHT, measure
+from pipeline.images.measures.signals import DARK, LIGHT
+from pipeline.images.measures.signals import measure as measure_all
 from pipeline.vocabulary import Signal
+
+
+def measure(picture: np.ndarray, wanted: Iterable[Signal]) -> dict[Signal, float]:
+    """The signals of one picture."""
+    return {signal: values[0] for signal, values in measure_all(picture[None], wanted).items()}
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -109,3 +116,14 @@ def test_blur_lowers_sharpness_and_a_grey_picture_has_no_colour() -> None:
     drawing = Image.new("RGB", (224, 224), "white")
     ImageDraw.Draw(drawing).ellipse((60, 60, 160, 160), fill="red")
     assert measure(pixels(drawing), [Signal.COLORFULNESS])[Signal.COLORFULNESS] > 20
+
+
+@pytest.mark.parametrize("side", [224, 336, 90])
+def test_a_picture_has_the_same_signals_among_others(side: int) -> None:
+    some = [photo(side), photo(side, 3), photo(side).convert("L"), Image.new("RGB", (side, side), "white")]
+    batch = np.stack([pixels(image) for image in some * 5])
+    batch[::3] //= 2
+    found = measure_all(batch, Signal)
+    assert [{signal: values[n] for signal, values in found.items()} for n in range(len(batch))] == [
+        measure(one, Signal) for one in batch
+    ]
