@@ -109,6 +109,7 @@ def test_a_dataset_of_texts_and_a_dropped_picture(browser: Browser, tmp_path: Pa
         page.until(f"{CARDS}.length === 24")
         assert page.run("document.querySelectorAll('#results .tile').length") == 0
         assert page.run("document.querySelector('#sides').hidden")
+        assert page.run("document.querySelector('#q').placeholder") == "Describe a text, or paste a picture"
         for kind in ("dragenter", "dragover"):
             page.run(f"{{ {GIVEN} document.dispatchEvent(new DragEvent('{kind}', {{ dataTransfer: given }})); }}")
         assert not page.run("document.querySelector('#dropping').hidden")

@@ -48,6 +48,7 @@ export async function open(id, hit, place, count, pictures) {
   showPlace(hit, place, count);
   byId("detail-texts").replaceChildren(make("span", "ghost"), make("span", "ghost short"));
   byId("detail-columns").replaceChildren();
+  byId("detail-actions").hidden = false;
   if (!dialog.open) { dialog.showModal(); }
   dialog.scrollTop = 0;
   byId("detail-title").focus({ preventScroll: true });
@@ -61,7 +62,9 @@ export async function open(id, hit, place, count, pictures) {
   } catch (fault) {
     if (fault.name === "AbortError" || shown !== id) { return; }
     byId("detail-texts").replaceChildren(make("p", "wrong", fault.message ? message(fault.message) : phrase("span", "", "fault.unreachable")));
-    if (!hit) { byId("detail-picture").replaceChildren(); }
+    if (hit) { return; }
+    byId("detail-picture").replaceChildren();
+    byId("detail-actions").hidden = fault.status === 404;
   }
 }
 

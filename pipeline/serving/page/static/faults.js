@@ -16,9 +16,9 @@ export function showFault(fault, again) {
 
 export function hideFault() { byId("fault").hidden = true; }
 
-/** The API speaks English. */
+/** The API speaks English, and marks a place in a condition by a line of its own, for letters of one width. */
 export function message(text) {
-  const element = data("span", "", text);
+  const element = data("span", "", text.replace(/\n *\^+ *(?=\n|$)/g, ""));
   element.lang = "en";
   return element;
 }

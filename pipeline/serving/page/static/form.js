@@ -9,6 +9,7 @@ const TEXTS = { q: "q", has: "has", where: "where", from: "from", to: "to" };
 /** Prepare the form for a dataset: which columns there are, and whether duplicates are known. */
 export function describe(facts) {
   byId("sides").hidden = facts.column.length < 2;
+  if (!facts.pictures) { label(byId("q"), "placeholder", "search.placeholder_texts"); }
   const names = facts.where.map((one) => one.name.toLowerCase());
   byId("has-field").hidden = !names.includes("text");
   byId("groups").disabled = !facts.one_per_group;

@@ -12,7 +12,7 @@ const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (entry.isIntersecting) {
       seen.unobserve(entry.target);
-      waiting.push(entry.target);
+      if (asked.get(entry.target).size === "large") { waiting.unshift(entry.target); } else { waiting.push(entry.target); }
     }
   }
   next();
