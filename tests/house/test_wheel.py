@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -130,3 +131,30 @@ def test_the_metadata_names_the_python_versions_that_are_tested(wheel: Path) -> 
     metadata = email.message_from_bytes(contents(wheel)[f"{INFO}/METADATA"])
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
+
+
+#: The types of other packages are not read, which is most of the time of a check.
+MYPY = """[mypy]
+strict = true
+follow_imports = skip
+[mypy-pipeline.*]
+follow_imports = silent
+[mypy-numpy.*]
+follow_imports = skip
+follow_imports_for_stubs = true
+"""
+
+
+def test_the_types_of_the_wheel_check_a_users_program(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    (tmp_path / "program.py").write_text(
+        "from pipeline.dataset import Dataset, latest\n\n"
+        'dataset = Dataset.open("out/")\n'
+        "print(dataset.identity.model.upper(), dataset.identity.dim.upper())\n"
+        'print(latest("out/", ["id"], 5).read_all())\n'
+    )
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(python), "--cache-dir", os.devnull, "program.py"]
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    checked = subprocess.run(mypy, cwd=tmp_path, env=elsewhere, capture_output=True, text=True)
+    errors = re.findall(r": error: (.*?)  \[", checked.stdout)
+    assert errors == ['"int" has no attribute "upper"', 'Too many arguments for "latest"'], checked.stdout
