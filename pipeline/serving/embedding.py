@@ -221,6 +221,8 @@ def _finite(found: Embedded, param: str) -> Result:
 
 async def _together(*work: Awaitable[Any]) -> list[Any]:
     """Their results; if one raises, or is cancelled, the others are cancelled."""
+    if len(work) == 1:  # a task would cost a lone image more than its parsing
+        return [await work[0]]
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))
