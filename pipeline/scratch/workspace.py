@@ -33,6 +33,8 @@ _THREADS = 2
 _THREAD_MB = 192
 #: A group of four columns takes about 100 bytes; hash tables of ten times the memory still spill.
 _ROWS_PER_MB = 2**14
+#: Of a table in which single values are looked up. Smaller groups take longer, for there are more of them.
+_SORTED_GROUP_ROWS = 8192
 #: Of DuckDB's decimals.
 _DECIMAL_DIGITS = 38
 
@@ -82,9 +84,15 @@ class Workspace:
         self.copy(sql, path)
         self.view(name, path)
 
-    def copy(self, sql: str, path: str) -> None:
-        """Write the result of a query to a local Parquet file."""
-        self.execute(f"COPY ({sql}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd)")
+    def sort(self, name: str, sql: str, column: str) -> None:
+        """Store the result of a query as the table `name`; a join with a few values of `column` reads little of it."""
+        path = self.path(f"{name}.parquet")
+        self.copy(f"SELECT * FROM ({sql}) ORDER BY {column}", path, f", ROW_GROUP_SIZE {_SORTED_GROUP_ROWS}")
+        self.view(name, path)
+
+    def copy(self, sql: str, path: str, more: str = "") -> None:
+        """Write the result of a query to a local Parquet file, with `more` options."""
+        self.execute(f"COPY ({sql}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd{more})")
 
     def ranges(self, column: str, rows: int) -> Iterator[str]:
         """Conditions that divide a table by a column from 0 to `rows` into parts that a hash join can take, in order.

@@ -7,7 +7,7 @@ decimals, since float32 sums differ beyond that when computed in another order.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,10 @@ class SearchResult:
     rows: int
     by_index: int = 0
     notes: tuple[str, ...] = ()
+
+
+#: Compares queries with rows: (queries, top, ids to leave out for each) -> the nearest rows.
+SearchRows = Callable[[Vectors, int, Sequence[Collection[str]]], SearchResult]
 
 
 class TopHits:
@@ -138,9 +142,9 @@ def search(
 def search_selected(
     dataset: Dataset,
     keys: str,
+    vector: str,
     queries: Vectors,
     top: int,
-    vector: str = IMAGE,
     exclude: Sequence[Collection[str]] = (),
 ) -> SearchResult:
     """Compare the current rows whose keys are in the local Parquet file `keys`; otherwise like `search`."""
@@ -161,10 +165,15 @@ def vectors_of(out: str, ids: Sequence[str], vector: str = IMAGE) -> Vectors:
     require_vectors(dataset, vector)
     with Workspace() as work:
         current = CurrentRows(dataset, work, ids)
-        found: dict[str, Vectors] = {}
-        for table in current.read(["id", vector], current.named(ids)):
-            table = table.filter(table[vector].is_valid())
-            found |= dict(zip(table["id"].to_pylist(), matrix(table[vector]), strict=True))
+        return in_order(current.read(["id", vector], current.named(ids)), ids, vector, out)
+
+
+def in_order(tables: Iterable[pa.Table], ids: Sequence[str], vector: str, out: str) -> Vectors:
+    """The (N, D) vectors of the rows `ids`, in that order; `tables` have the rows. Raises NoSuchRowError."""
+    found: dict[str, Vectors] = {}
+    for table in tables:
+        table = table.filter(table[vector].is_valid())
+        found |= dict(zip(table["id"].to_pylist(), matrix(table[vector]), strict=True))
     missing = [id_ for id_ in ids if id_ not in found]
     if missing:
         raise NoSuchRowError(f"{out} has no current row {missing[0]!r} with {vector}: check the id.", missing[0])

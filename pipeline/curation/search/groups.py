@@ -68,10 +68,15 @@ class NoGroupsError(UsageError):
 
 
 class DuplicateGroups:
-    """The groups of a dataset, usable in the block of `duplicate_groups`."""
+    """The groups of a dataset, usable while `work` is open.
 
-    def __init__(self, work: Workspace) -> None:
-        self._work = work
+    Args:
+        work: has the table `duplicates` and the `rows` of the dataset.
+        found: a query for the groups of the rows in the table `hits`, with the key, the group and its size.
+    """
+
+    def __init__(self, work: Workspace, found: str = _GROUPS) -> None:
+        self._work, self._found = work, found
 
     def best(self, search: RepeatedSearch, top: int) -> SearchResult:
         """The hits of the `top` nearest groups of each query."""
@@ -107,7 +112,7 @@ class DuplicateGroups:
     def firsts(self, hits: list[Hit]) -> list[Hit]:
         """The first hit of each group, with its group."""
         self._work.register("hits", _table(hits))
-        rows = self._work.rows(_GROUPS)
+        rows = self._work.rows(self._found)
         groups = {(id_, state): (group, size) for id_, state, group, size in rows}
         seen, firsts = set[str](), list[Hit]()
         for hit in hits:
@@ -127,19 +132,28 @@ def _table(hits: list[Hit]) -> pa.Table:
 @contextmanager
 def duplicate_groups(dataset: Dataset) -> Iterator[DuplicateGroups]:
     """Open the groups of `dataset`. Raises NoGroupsError if there is no table of duplicates, or if it is stale."""
+    with Workspace() as work:
+        require_duplicates(dataset, work, CurrentRows(dataset, work))
+        yield DuplicateGroups(work)
+
+
+def require_duplicates(dataset: Dataset, work: Workspace, current: CurrentRows) -> None:
+    """Make the table `duplicates` in `work`, which has the `current` rows of `dataset`.
+
+    Raises:
+        NoGroupsError: there is no table of duplicates, or it lacks some of the rows.
+        RunError: it cannot be read.
+    """
     uri, cure = layout.dedup_uri(dataset.uri), f"run `hanclip dedup {dataset.uri}` first, or leave out --one-per-group"
     if not storage.exists(uri):
         raise NoGroupsError(f"The dataset at {dataset.uri} has no table of duplicates: {cure}.")
     filesystem, path = storage.arrow_filesystem(uri)
-    with Workspace() as work:
-        current = CurrentRows(dataset, work)
-        try:
-            work.register("duplicates", pads.dataset(path, filesystem=filesystem, format="parquet"))
-        except (pa.ArrowException, OSError) as error:
-            raise RunError(f"{uri} cannot be read ({error}): {cure}.") from error
-        [(lost,)] = work.rows(f"SELECT count(*) FROM rows ANTI JOIN duplicates USING ({_KEYS})")
-        if lost:
-            raise NoGroupsError(
-                f"The table of duplicates is stale and lacks {lost:,} of the {current.count:,} rows: {cure}."
-            )
-        yield DuplicateGroups(work)
+    try:
+        work.register("duplicates", pads.dataset(path, filesystem=filesystem, format="parquet"))
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(f"{uri} cannot be read ({error}): {cure}.") from error
+    [(lost,)] = work.rows(f"SELECT count(*) FROM rows ANTI JOIN duplicates USING ({_KEYS})")
+    if lost:
+        raise NoGroupsError(
+            f"The table of duplicates is stale and lacks {lost:,} of the {current.count:,} rows: {cure}."
+        )

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import faiss
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import storage
@@ -124,6 +126,15 @@ def set_effort(index: Any, kind: IndexKind, effort: int) -> None:
         index.nprobe = effort
     elif kind == "hnsw":
         index.hnsw.efSearch = effort
+
+
+def selecting(facts: IndexFacts, chosen: npt.NDArray[np.bool_]) -> Any:
+    """Parameters of faiss for a search of these vectors alone, and of all of them; the index is flat or ivf."""
+    library: Any = faiss  # its stubs state the types of C++
+    selector = library.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+    if facts.kind == "ivf":
+        return library.SearchParametersIVF(sel=selector, nprobe=facts.lists)
+    return library.SearchParameters(sel=selector)
 
 
 def _facts_uri(out: str, vector: str) -> str:

@@ -8,18 +8,18 @@ or without an index: the nearest among them may be far behind those that an inde
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from pipeline.curation.encoder import encoder_of
-from pipeline.curation.search.exact import Hit, SearchResult, search, search_selected
-from pipeline.curation.search.groups import duplicate_groups
-from pipeline.curation.search.matching import FindMatching, matching_rows
+from pipeline.curation.search.exact import Hit, SearchResult, SearchRows, search, search_selected
+from pipeline.curation.search.groups import DuplicateGroups, duplicate_groups
+from pipeline.curation.search.matching import matching_rows
 from pipeline.curation.search.queries import AskedQuery, QueryEncoder, asked_for, combined
 from pipeline.curation.search.request import SearchRequest, WantedRows
 from pipeline.curation.search.sides import SEARCHED, side_of
@@ -31,21 +31,28 @@ from pipeline.vocabulary import Side
 if TYPE_CHECKING:
     from pipeline.model.chinese_clip import ChineseClip
 
-#: Compares queries with every row of a column: (queries, top, ids to leave out for each) -> the nearest rows.
-SearchAll = Callable[[Vectors, int, list[frozenset[str]]], SearchResult]
-
 
 @dataclass(frozen=True, slots=True)
-class SearchWays:
-    """How rows are found.
+class Matching:
+    """The rows that a request is about.
 
     Attributes:
-        search_all: searches every row, for requests without a condition.
-        find_matching: finds the rows that meet a condition.
+        search: searches them.
+        keys: local Parquet file with their keys; None for all rows.
     """
 
-    search_all: SearchAll
-    find_matching: FindMatching = matching_rows
+    search: SearchRows
+    keys: str | None = None
+
+
+class Searchable(Protocol):
+    """The rows of a dataset that have a vector in one column."""
+
+    def matching(self, wanted: WantedRows) -> AbstractContextManager[Matching]:
+        """Those that meet the condition, in the block; all without one. Raises UsageError: the condition is wrong."""
+
+    def groups(self) -> AbstractContextManager[DuplicateGroups]:
+        """Their groups of duplicates, in the block. Raises NoGroupsError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +105,8 @@ def search_dataset(
     queries = np.stack([combined(one, vectors) for one in asked])
     on_phase("Searching", 0, None)
     began_s = time.perf_counter()
-    ways = SearchWays(partial(_search_all, dataset.uri, vector, request.exact))
-    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked], ways)
+    rows = _StoredRows(dataset, vector, request.exact)
+    result = search_vectors(dataset, request, queries, vector, [one.ids for one in asked], rows)
     return SearchAnswer(dataset.uri, side, tuple(asked), result, time.perf_counter() - began_s)
 
 
@@ -109,7 +116,7 @@ def search_vectors(
     queries: Vectors,
     vector: str,
     exclude: list[frozenset[str]],
-    ways: SearchWays,
+    rows: Searchable,
 ) -> SearchResult:
     """The hits of the (Q, D) unit vectors `queries`; those of each leave out the ids in `exclude`.
 
@@ -119,20 +126,17 @@ def search_vectors(
         queries: of norm 1.
         vector: column to search.
         exclude: ids for each query.
-        ways: how rows are found.
+        rows: those of the dataset with such vectors.
 
     Raises:
         NoGroupsError: the table of duplicates is missing or stale.
         UsageError: the condition is wrong.
         StorageError, RunError: something cannot be read.
     """
-    condition: AbstractContextManager[str | None] = nullcontext()
-    if wanted.where is not None:
-        condition = ways.find_matching(dataset.uri, wanted.where, wanted.time_limit_s)
-    with condition as matching:
-        search = _RowSearch(dataset, queries, vector, exclude, ways.search_all, matching)
+    with rows.matching(wanted) as matching:
+        search = _RowSearch(dataset, queries, vector, exclude, matching)
         if wanted.one_per_group:
-            with duplicate_groups(dataset) as groups:
+            with rows.groups() as groups:
                 found = groups.best(search, wanted.top)
         else:
             found = search.nearest(wanted.top)
@@ -144,26 +148,50 @@ def search_vectors(
 
 @dataclass(frozen=True, slots=True)
 class _RowSearch:
-    """The arguments of `search_vectors`, and the file with the keys of the rows that meet the condition, if any."""
+    """The arguments of `search_vectors`, and the rows that the request is about."""
 
     dataset: Dataset
     queries: Vectors
     vector: str
     exclude: list[frozenset[str]]
-    search_all: SearchAll
-    matching: str | None
+    rows: Matching
+
+    @property
+    def matching(self) -> str | None:
+        """Local Parquet file with the keys of these rows; None for all."""
+        return self.rows.keys
 
     def nearest(self, top: int) -> SearchResult:
         """The `top` nearest rows of each query."""
-        if self.matching is None:
-            return self.search_all(self.queries, top, self.exclude)
-        return search_selected(self.dataset, self.matching, self.queries, top, self.vector, self.exclude)
+        return self.rows.search(self.queries, top, self.exclude)
 
     def among(self, query: int, keys: str, top: int) -> list[Hit]:
         """The `top` nearest rows of the query of this number, among those with keys in a local Parquet file."""
         one = slice(query, query + 1)
-        found = search_selected(self.dataset, keys, self.queries[one], top, self.vector, self.exclude[one])
+        found = search_selected(self.dataset, keys, self.vector, self.queries[one], top, self.exclude[one])
         return found.hits[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredRows:
+    """The rows of a dataset as they are stored."""
+
+    dataset: Dataset
+    vector: str
+    exact: bool
+
+    @contextmanager
+    def matching(self, wanted: WantedRows) -> Iterator[Matching]:
+        """See `Searchable`."""
+        if wanted.where is None:
+            yield Matching(partial(_search_all, self.dataset.uri, self.vector, self.exact))
+            return
+        with matching_rows(self.dataset.uri, wanted.where, wanted.time_limit_s) as keys:
+            yield Matching(partial(search_selected, self.dataset, keys, self.vector), keys)
+
+    def groups(self) -> AbstractContextManager[DuplicateGroups]:
+        """See `Searchable`."""
+        return duplicate_groups(self.dataset)
 
 
 def _search_all(

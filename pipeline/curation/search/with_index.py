@@ -10,20 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
-from pipeline.curation.search.exact import TIE, SearchResult, TopHits, search, text_columns
-from pipeline.curation.search.index_files import IndexFacts, load, map_uri, read_facts, set_effort, state_of
+from pipeline.curation.search.exact import TIE, SearchResult, SearchRows, TopHits, search, text_columns
+from pipeline.curation.search.index_files import IndexFacts, load, map_uri, read_facts, selecting, set_effort, state_of
+from pipeline.curation.search.index_rows import IndexRows, MappedRows, StoredRows
 from pipeline.curation.search.sides import index_command
 from pipeline.curation.vectors import IMAGE, KEY, Vectors, matrix
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.outcomes import read_rows
 from pipeline.errors import NotFoundError, RunError
 from pipeline.scratch.workspace import Workspace
 
@@ -40,6 +42,19 @@ class _Changes:
     stale: frozenset[tuple[str, str]]
     added: list[tuple[pa.Table, Vectors]]
 
+    def among(self, ids: pa.Array) -> _Changes:
+        """The same without the added rows that have other ids."""
+        masks = [(pc.is_in(rows["id"], ids), rows, vectors) for rows, vectors in self.added]
+        return _Changes(self.stale, [(rows.filter(mask), vectors[mask.to_numpy()]) for mask, rows, vectors in masks])
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Vectors of an index: how many, and faiss's way to search them alone and all of them."""
+
+    rows: int
+    parameters: Any
+
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
@@ -49,34 +64,59 @@ class OpenIndex:
         dataset: the dataset.
         facts: the index.
         index: faiss's.
+        rows: those behind its vectors.
         changes: since it was built.
     """
 
     dataset: Dataset
     facts: IndexFacts
     index: Any
+    rows: IndexRows
     changes: _Changes
     _turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def search(self, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()) -> SearchResult:
         """Like `exact.search`; may be called by several threads. Raises NotFoundError, RunError: the index is gone."""
-        facts, stale, hits = self.facts, self.changes.stale, TopHits(queries, top, exclude)
+        whole = _Selection(self.facts.rows, None)
+        found = self._search(whole, self.changes, queries, top, exclude)
+        newer = found.rows - found.by_index
+        if not newer:
+            return found
+        cure = f"run `{index_command(self.dataset, self.facts.vector)}`"
+        note = f"{newer:,} {'row is' if newer == 1 else 'rows are'} not in the index yet: {cure}"
+        return replace(found, notes=(note,))
+
+    def among(self, ids: pa.Array) -> SearchRows | None:
+        """A search that compares every row with one of these ids; None if this kind of index has none."""
+        if self.facts.kind == "hnsw" or not isinstance(self.rows, MappedRows):
+            return None
+        chosen = self.rows.with_ids(ids)
+        if self.changes.stale:
+            chosen &= ~self.rows.with_ids(pa.array([id_ for id_, _ in self.changes.stale], pa.string()))
+        return partial(
+            self._search, _Selection(int(chosen.sum()), selecting(self.facts, chosen)), self.changes.among(ids)
+        )
+
+    def _search(
+        self, chosen: _Selection, changes: _Changes, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()
+    ) -> SearchResult:
+        facts, stale, hits = self.facts, changes.stale, TopHits(queries, top, exclude)
         with self._turn:  # the effort is a property of the index
-            similarities, found = _nearest(self.index, facts, queries, hits.needed + len(stale))
-        _merge(hits, map_uri(self.dataset.uri, facts), similarities, found, stale)
-        for rows, vectors in self.changes.added:
+            similarities, found = _nearest(self.index, facts, queries, hits.needed + len(stale), chosen)
+        _merge(hits, self.rows, similarities, found, stale)
+        for rows, vectors in changes.added:
             hits.add(rows, vectors)
-        newer = "row is" if hits.rows == 1 else "rows are"
-        cure = f"run `{index_command(self.dataset, facts.vector)}`"
-        notes = (f"{hits.rows:,} {newer} not in the index yet: {cure}",) if hits.rows else ()
-        covered = facts.rows - len(stale)
-        return SearchResult(hits.hits, covered + hits.rows, covered, notes)
+        covered = chosen.rows - (len(stale) if chosen.parameters is None else 0)
+        return SearchResult(hits.hits, covered + hits.rows, covered)
 
 
-def open_index(dataset: Dataset, facts: IndexFacts) -> OpenIndex | None:
-    """Load an index; None if it is too old to use. Raises StorageError, RunError."""
+def open_index(dataset: Dataset, facts: IndexFacts, keep: bool = False) -> OpenIndex | None:
+    """Load an index, with its rows if it is to be kept; None if it is too old to use. Raises StorageError, RunError."""
     changes = _Changes(frozenset(), []) if facts.state == state_of(dataset) else _changes(dataset, facts)
-    return None if changes is None else OpenIndex(dataset, facts, load(dataset.uri, facts), changes)
+    if changes is None:
+        return None
+    rows = (MappedRows if keep else StoredRows)(dataset.uri, facts)
+    return OpenIndex(dataset, facts, load(dataset.uri, facts), rows, changes)
 
 
 def find(
@@ -121,28 +161,30 @@ def search_index(
     return None
 
 
-def _nearest(index: Any, facts: IndexFacts, queries: Vectors, needed: int) -> tuple[Vectors, Any]:
+def _nearest(index: Any, facts: IndexFacts, queries: Vectors, needed: int, chosen: _Selection) -> tuple[Vectors, Any]:
     """(Q, N) similarities and vector numbers: the `needed` nearest, and all that tie with the last of them."""
-    wanted, effort = min(facts.rows, needed + _SPARE), facts.effort
+    wanted, effort = max(1, min(chosen.rows, needed + _SPARE)), facts.effort
     while True:
         effort = max(effort, wanted) if facts.kind == "hnsw" else effort
         set_effort(index, facts.kind, effort)
-        similarities, numbers = index.search(queries, wanted)
-        if wanted == facts.rows or wanted >= _MOST_WANTED + needed:
+        similarities, numbers = index.search(queries, wanted, params=chosen.parameters)
+        if wanted >= chosen.rows or wanted >= _MOST_WANTED + needed:
             tied = False
         else:
             tied = bool((similarities[:, needed - 1] - similarities[:, -1] <= TIE).any())
-        short = bool((numbers < 0).any()) and effort < facts.lists
+        short = chosen.parameters is None and bool((numbers < 0).any()) and effort < facts.lists
         if not (tied or short):
             return similarities, numbers
-        wanted = min(facts.rows, 4 * wanted) if tied else wanted
+        wanted = min(chosen.rows, 4 * wanted) if tied else wanted
         effort = min(facts.lists, 4 * effort) if short else effort
 
 
-def _merge(hits: TopHits, uri: str, similarities: Vectors, found: Any, stale: Collection[tuple[str, str]]) -> None:
+def _merge(
+    hits: TopHits, behind: IndexRows, similarities: Vectors, found: Any, stale: Collection[tuple[str, str]]
+) -> None:
     """Merge the vectors that the index found into the hits; the number -1 stands for nothing found."""
     numbers = np.unique(found[found >= 0])
-    rows = read_rows(uri, numbers)
+    rows = behind.take(numbers)
     keys = list(zip(*(rows[name].to_pylist() for name in KEY), strict=True))
     current = np.array([key not in stale for key in keys], bool)
     for query, (some, values) in enumerate(zip(found, similarities, strict=True)):

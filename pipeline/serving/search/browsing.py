@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.curation.filter.columns import FilterColumns
-from pipeline.curation.search.exact import NoSuchRowError, vectors_of
-from pipeline.curation.search.opened import columns_of
+from pipeline.curation.search.exact import NoSuchRowError
 from pipeline.curation.search.request import WantedRows
 from pipeline.curation.search.sides import SEARCHED, sides_of
 from pipeline.curation.vectors import KEY
@@ -50,13 +49,13 @@ class Browsing:
         """Some rows from all over the dataset, chosen once for each state of it. Raises StorageError, RunError."""
         state, sampled = self._searching.state, self._sampled
         if sampled is None or sampled[0] is not state:
-            sampled = self._sampled = state, sample(self._dataset)
+            sampled = self._sampled = state, self._searching.read(sample)
         return sampled[1]
 
     def row(self, id_: str) -> dict[str, Any]:
         """The current row with this id. Raises ApiError: there is none."""
         names = [*answer_columns(self._dataset), RUN_DATE.name]
-        found = columns_of(self._dataset, [id_], [*KEY[1:], *names]).get(id_)
+        found = self._searching.read(lambda opened: opened.rows.columns_of([id_], [*KEY[1:], *names])).get(id_)
         if found is None:
             raise ApiError(404, ErrorCode.ID_NOT_FOUND, f"There is no row {id_!r} here. Check the id.", "id")
         columns = {name: found[name] for name in names if name in found}
@@ -68,7 +67,7 @@ class Browsing:
         if "texts" not in sides:
             return []
         try:
-            [vector] = vectors_of(self._dataset.uri, [id_], SEARCHED[sides[0]])
+            [vector] = self._searching.read(lambda opened: opened.rows.vectors_of([id_], SEARCHED[sides[0]]))
             wanted = WantedRows(top=_ROWS_LOOKED_AT)
             asked = AskedSearch([[GivenVector("id", vector)]], [], False, "texts", wanted, {"text": "text"})
             [hits] = self._searching.find(asked, []).hits

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.curation.search.opened import columns_of
 from pipeline.serving.embedding import Embedded
 from pipeline.serving.errors import ApiError, ErrorCode
 from pipeline.serving.search.asked import AskedSearch
@@ -62,7 +61,7 @@ class ClipRows:
 
     def _about(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What is known of rows, by id."""
-        found = columns_of(self._searching.dataset, ids, self._columns) if ids else {}
+        found = self._searching.read(lambda opened: opened.rows.columns_of(ids, self._columns)) if ids else {}
         return {id_: _shown(row) for id_, row in found.items()}
 
 

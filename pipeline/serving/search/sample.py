@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipeline import storage
 from pipeline.curation.filter.columns import FilterColumns
 from pipeline.curation.search.exact import text_columns
-from pipeline.curation.search.opened import columns_of
+from pipeline.curation.search.opened.dataset import OpenDataset
 from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.keys.index import read_facts
@@ -30,11 +30,12 @@ _APART = 97
 _AT_ONCE = 8
 
 
-def sample(dataset: Dataset) -> list[dict[str, Any]]:
+def sample(opened: OpenDataset) -> list[dict[str, Any]]:
     """At most 24 rows: their key and, as `columns`, their text. Raises StorageError, RunError."""
+    dataset = opened.dataset
     ids = _ids(dataset)
     names = text_columns(dataset)
-    rows = columns_of(dataset, ids, [*KEY[1:], *names]) if ids else {}
+    rows = opened.rows.columns_of(ids, [*KEY[1:], *names]) if ids else {}
     groups = _groups(dataset, ids)
     chosen: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in (rows[id_] for id_ in ids if id_ in rows):

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.curation.search.exact import Hit, NoSuchRowError, SearchResult, vectors_of
+from pipeline.curation.search.exact import Hit, NoSuchRowError, SearchResult
 from pipeline.curation.search.groups import NoGroupsError
-from pipeline.curation.search.opened import OpenDataset, columns_of, open_dataset
+from pipeline.curation.search.opened.conditions import HowToMatch
+from pipeline.curation.search.opened.dataset import OpenDataset, open_dataset
 from pipeline.curation.search.queries import direction
-from pipeline.curation.search.run import SearchWays, search_vectors
+from pipeline.curation.search.run import search_vectors
 from pipeline.curation.search.sides import SEARCHED, sides_of
 from pipeline.curation.vectors import Vectors
 from pipeline.dataset.dataset import Dataset
@@ -33,6 +34,7 @@ from pipeline.serving.settings import SearchSettings
 from pipeline.vocabulary import Side
 
 _LOG = logging.getLogger("hanclip.serve")
+T = TypeVar("T")
 #: What an answer calls the folder of the dataset.
 _OUT = "OUT"
 
@@ -65,7 +67,6 @@ class Searching:
 
     def __init__(self, opened: OpenDataset, settings: SearchSettings) -> None:
         self._opened, self._settings, self.dataset = opened, settings, opened.dataset
-        self._conditions = RequestConditions(settings.condition_memory_mb)
 
     @classmethod
     def of(cls, dataset: Dataset, settings: SearchSettings) -> Searching:
@@ -75,8 +76,9 @@ class Searching:
             UsageError: it is too large to be searched without an index.
             StorageError, RunError: it cannot be read.
         """
-        opened = open_dataset(dataset)
-        if not opened.columns:
+        conditions = RequestConditions(settings.condition_memory_mb)
+        opened = open_dataset(dataset, HowToMatch(settings.refresh_s, conditions.matching_rows))
+        if not any(column.all for column in opened.columns.values()):
             raise UsageError(
                 f"The dataset at {dataset.uri} is too large to be searched without an index: run "
                 f"`hanclip index {dataset.uri}` first."
@@ -123,73 +125,79 @@ class Searching:
             ApiError: a query, the condition or an option does not fit the dataset.
             StorageError, RunError: something cannot be read.
         """
-        opened, vectors = self._opened, [one.vector for one in embedded]
+        vectors = [one.vector for one in embedded]
+        return self.read(lambda opened: self._found(opened, asked, vectors))
+
+    def read(self, work: Callable[[OpenDataset], T]) -> T:
+        """The result of `work` on the dataset; once more if files were replaced since the last look."""
+        opened = self._opened
         try:
-            return self._found(opened, asked, vectors)
+            return work(opened)
         except (NotFoundError, RunError):
             now = opened.refreshed()
             if now is opened:
                 raise
-            self._opened = now  # files were replaced since the last look
-            return self._found(now, asked, vectors)
+            self._opened = now
+            return work(now)
 
     def _found(self, opened: OpenDataset, asked: AskedSearch, vectors: Sequence[Vectors]) -> Found:
         vector = SEARCHED[asked.side]
-        search_all = opened.columns.get(vector)
-        if search_all is None and asked.wanted.where is None:
+        column = opened.columns[vector]
+        if column.all is None and asked.wanted.where is None:
             cure = f"Search the other column; who runs the server can run `hanclip index {_OUT} --in {asked.side}`"
             message = f"The {asked.side} of this dataset have no index and are too many without. {cure}."
             raise refused(ErrorCode.NOT_INDEXED, message, "column")
-        queries = self._queries(asked, iter(vectors), vector)
+        queries = _queries(opened, asked, iter(vectors))
         ids = [_ids([*parts, *asked.without]) for parts in asked.searches]
         try:
-            ways = SearchWays(search_all or _no_rows, self._conditions.matching_rows)
-            result = search_vectors(self.dataset, asked.wanted, queries, vector, ids, ways)
+            result = search_vectors(self.dataset, asked.wanted, queries, vector, ids, column)
         except NoGroupsError as error:
             cure = "Leave one_per_group out; who runs the server can run `hanclip dedup`"
             message = f"This dataset has no table of duplicates that covers every row. {cure}."
             raise refused(ErrorCode.NO_GROUPS, message, "one_per_group") from error
         except UsageError as error:
             raise refused(ErrorCode.WRONG_CONDITION, self._public(str(error)), "where") from error
-        return Found(self._rows(asked, result), result, [self._public(note) for note in result.notes])
-
-    def _queries(self, asked: AskedSearch, encoded: Any, vector: str) -> Vectors:
-        """The (Q, D) vector of each search; `encoded` gives those of the items in their order."""
-        rows = [part for part in asked.parts if isinstance(part, RowId)]
-        try:
-            stored = iter(vectors_of(self.dataset.uri, [row.id for row in rows], vector) if rows else ())
-        except NoSuchRowError as error:
-            param = next(row.param for row in rows if row.id == error.id)
-            message = f"{param}: there is no row {error.id!r} with {asked.side} here. Check the id."
-            raise ApiError(404, ErrorCode.ID_NOT_FOUND, message, param) from error
-
-        def vector_of(part: QueryPart) -> Vectors:
-            if isinstance(part, GivenVector):
-                return part.vector
-            found: Vectors = next(stored if isinstance(part, RowId) else encoded)
-            return found
-
-        searches = [[vector_of(part) for part in parts] for parts in asked.searches]
-        without = [vector_of(part) for part in asked.without]
-        return np.stack([_query(parts, without) for parts in searches])
-
-    def _rows(self, asked: AskedSearch, result: SearchResult) -> list[list[dict[str, Any]]]:
-        ids = sorted({hit.id for hits in result.hits for hit in hits})
-        names = sorted(set(asked.columns.values()) - {"text"})
-        stored = columns_of(self.dataset, ids, names) if ids and names else {}
-
-        def row(rank: int, hit: Hit) -> dict[str, Any]:
-            facts = asdict(hit)
-            values = {"text": facts.pop("text"), **stored.get(hit.id, {})}
-            if not asked.wanted.one_per_group:
-                del facts["group"], facts["group_size"]
-            return {"rank": rank, **facts, "columns": {name: values.get(own) for name, own in asked.columns.items()}}
-
-        return [[row(rank, hit) for rank, hit in enumerate(hits, 1)] for hits in result.hits]
+        return Found(_answers(opened, asked, result), result, [self._public(note) for note in result.notes])
 
     def _public(self, message: str) -> str:
         """The message without the place of the dataset."""
         return message.replace(self.dataset.uri, _OUT)
+
+
+def _queries(opened: OpenDataset, asked: AskedSearch, encoded: Any) -> Vectors:
+    """The (Q, D) vector of each search; `encoded` gives those of the items in their order."""
+    rows = [part for part in asked.parts if isinstance(part, RowId)]
+    try:
+        stored = iter(opened.rows.vectors_of([row.id for row in rows], SEARCHED[asked.side]) if rows else ())
+    except NoSuchRowError as error:
+        param = next(row.param for row in rows if row.id == error.id)
+        message = f"{param}: there is no row {error.id!r} with {asked.side} here. Check the id."
+        raise ApiError(404, ErrorCode.ID_NOT_FOUND, message, param) from error
+
+    def vector_of(part: QueryPart) -> Vectors:
+        if isinstance(part, GivenVector):
+            return part.vector
+        found: Vectors = next(stored if isinstance(part, RowId) else encoded)
+        return found
+
+    searches = [[vector_of(part) for part in parts] for parts in asked.searches]
+    without = [vector_of(part) for part in asked.without]
+    return np.stack([_query(parts, without) for parts in searches])
+
+
+def _answers(opened: OpenDataset, asked: AskedSearch, result: SearchResult) -> list[list[dict[str, Any]]]:
+    ids = sorted({hit.id for hits in result.hits for hit in hits})
+    names = sorted(set(asked.columns.values()) - {"text"})
+    stored = opened.rows.columns_of(ids, names) if ids and names else {}
+
+    def row(rank: int, hit: Hit) -> dict[str, Any]:
+        facts = asdict(hit)
+        values = {"text": facts.pop("text"), **stored.get(hit.id, {})}
+        if not asked.wanted.one_per_group:
+            del facts["group"], facts["group_size"]
+        return {"rank": rank, **facts, "columns": {name: values.get(own) for name, own in asked.columns.items()}}
+
+    return [[row(rank, hit) for rank, hit in enumerate(hits, 1)] for hits in result.hits]
 
 
 def _query(parts: Sequence[Vectors], without: Sequence[Vectors]) -> Vectors:
@@ -205,7 +213,3 @@ def _query(parts: Sequence[Vectors], without: Sequence[Vectors]) -> Vectors:
 def _ids(parts: Sequence[QueryPart]) -> frozenset[str]:
     """The rows that a search is made of, which are no answers."""
     return frozenset(part.id for part in parts if isinstance(part, RowId))
-
-
-def _no_rows(queries: Vectors, *_: Any) -> SearchResult:
-    return SearchResult([[] for _ in queries], 0)

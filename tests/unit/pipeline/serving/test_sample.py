@@ -12,6 +12,8 @@ import pytest
 from actors.serving.application import searching
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.search.opened.conditions import HowToMatch
+from pipeline.curation.search.opened.dataset import OpenDataset, open_dataset
 from pipeline.dataset.dataset import Dataset
 from pipeline.serving.search.sample import sample
 from pipeline.serving.settings import SearchSettings
@@ -19,6 +21,10 @@ from tests.fixtures.datasets import an_identity, commit, some_records
 from tests.fixtures.duplicates import DIM, EmbeddedCatalog, Picture, unit
 from tests.fixtures.opened import opened_files
 from tests.fixtures.serving import an_app, asking
+
+
+def opened(dataset: Dataset) -> OpenDataset:
+    return open_dataset(dataset, HowToMatch(60))
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:
@@ -32,9 +38,9 @@ def test_rows_come_from_all_over_the_dataset(tmp_path: Path, rows: int) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     for number, first in enumerate(range(0, rows, 700)):
         commit(dataset, number, some_records(min(700, rows - first), first=first))
-    found = sample(dataset)
+    found = sample(opened(dataset))
     assert len(ids(found)) == min(rows, 24)
-    assert sample(dataset) == found
+    assert sample(opened(dataset)) == found
     if rows >= 24:
         places = sorted(int(id_.removeprefix("item-")) for id_ in ids(found))
         assert max(np.diff([0, *places, rows])) <= rows / 12 + 2
@@ -46,10 +52,10 @@ def test_it_has_current_rows_and_one_of_a_group(tmp_path: Path) -> None:
     catalog = EmbeddedCatalog(tmp_path / "out")
     catalog.night({f"sku-{n}": Picture(vectors[min(n, 4)]) for n in range(8)})
     catalog.night({"sku-1": Picture(vectors[8], text="新")}, gone=["sku-0"], shards=1)
-    before = ids(sample(Dataset.open(catalog.out)))
+    before = ids(sample(opened(Dataset.open(catalog.out))))
     assert sorted(before) == [f"sku-{n}" for n in range(1, 8)]
     dedup(catalog.out, DedupSettings())
-    found = {row["id"]: row["columns"]["text"] for row in sample(Dataset.open(catalog.out))}
+    found = {row["id"]: row["columns"]["text"] for row in sample(opened(Dataset.open(catalog.out)))}
     assert len(found.keys() & {"sku-4", "sku-5", "sku-6", "sku-7"}) == 1
     assert found.keys() >= {"sku-1", "sku-2", "sku-3"}
     assert found["sku-1"] == "新"

@@ -17,7 +17,8 @@ from actors.serving.application import searching
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.search.index import build
-from pipeline.curation.search.opened import open_dataset
+from pipeline.curation.search.opened.conditions import HowToMatch
+from pipeline.curation.search.opened.dataset import open_dataset
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import IdentityError
 from pipeline.serving.loading import text_overflow
@@ -230,15 +231,15 @@ def test_one_row_of_each_group(tmp_path: Path) -> None:
 def test_the_dataset_is_opened_again_only_when_it_changed(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity())
     commit(dataset, 1, some_records(5))
-    before = open_dataset(dataset)
+    before = open_dataset(dataset, HowToMatch(30))
     assert before.refreshed() is before
     commit(dataset, 2, some_records(5, first=5))
     after = before.refreshed()
     query = stored(dataset.uri)["item-00007"][None]
     search = "image_embedding"
-    assert [opened.columns[search](query, 1, [frozenset()]).rows for opened in (before, after)] == [5, 10]
+    assert [opened.columns[search].all(query, 1, [frozenset()]).rows for opened in (before, after)] == [5, 10]
     build(dataset.uri, "flat", search)
-    assert after.refreshed().columns[search](query, 1, [frozenset()]).by_index == 10
+    assert after.refreshed().columns[search].all(query, 1, [frozenset()]).by_index == 10
 
 
 def test_a_running_server_sees_new_rows(tmp_path: Path) -> None:
@@ -258,7 +259,7 @@ def test_a_running_server_sees_new_rows(tmp_path: Path) -> None:
 
 
 def test_a_large_dataset_needs_an_index(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.curation.search.opened.MOST_ADDED", 20)
+    monkeypatch.setattr("pipeline.curation.search.opened.dataset.MOST_ADDED", 20)
     app = an_app(more=(opened(out),))
     body = {"query": "猫", "column": "texts"}
     answer = running(app, lambda client: client.post("/v1/search", json=body)).json()

@@ -1,0 +1,1 @@
+"""A dataset that is kept open for any number of searches."""

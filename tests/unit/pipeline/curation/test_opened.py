@@ -1,0 +1,104 @@
+"""A dataset that is kept open: the hits of an exact search, and a repeated request reads nothing of it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.curation.dedup.run import dedup
+from pipeline.curation.dedup.settings import DedupSettings
+from pipeline.curation.search.exact import Hit, NoSuchRowError
+from pipeline.curation.search.index import build
+from pipeline.curation.search.index_files import read_facts
+from pipeline.curation.search.opened.conditions import HowToMatch
+from pipeline.curation.search.opened.dataset import OpenDataset, open_dataset
+from pipeline.curation.search.request import SearchRequest, WantedRows
+from pipeline.curation.search.run import search_dataset, search_vectors
+from pipeline.curation.vectors import IMAGE, Vectors
+from pipeline.errors import UsageError
+from pipeline.vocabulary import IndexKind
+from tests.fixtures.duplicates import EmbeddedCatalog, pictures
+from tests.fixtures.opened import opened_files
+
+QUERY = "sku-005"
+#: Some rows, all, none, and only rows that are not in the index.
+CONDITIONS = ("image_width % 9 = 0", "true", "id = 'none'", "id > 'sku-119'")
+
+
+@pytest.fixture(scope="module", params=[None, "ivf", "hnsw"])
+def catalog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> EmbeddedCatalog:
+    """150 rows with duplicates; since an index was made, 30 of them came, two changed, and one went."""
+    made = EmbeddedCatalog(tmp_path_factory.mktemp("opened") / "out")
+    goods = {f"sku-{n:03}": one for n, one in enumerate(pictures(153, seed=5))}
+    changed = {f"sku-{n:03}": goods.pop(f"sku-{n + 143:03}") for n in (7, 8)}
+    made.night({id_: one for id_, one in goods.items() if id_ < "sku-120"})
+    kind: IndexKind | None = request.param
+    if kind:
+        build(made.out, kind, IMAGE)
+    made.night({id_: one for id_, one in goods.items() if id_ >= "sku-120"} | changed, gone=["sku-009"])
+    dedup(made.out, DedupSettings())
+    return made
+
+
+def hits(opened: OpenDataset, wanted: WantedRows) -> list[tuple[object, ...]]:
+    return search(opened, wanted, opened.rows.vectors_of([QUERY], IMAGE))
+
+
+def search(opened: OpenDataset, wanted: WantedRows, query: Vectors) -> list[tuple[object, ...]]:
+    found = search_vectors(opened.dataset, wanted, query, IMAGE, [frozenset([QUERY])], opened.columns[IMAGE])
+    return shown(found.hits[0])
+
+
+def exact_hits(out: str, wanted: WantedRows) -> list[tuple[object, ...]]:
+    request = SearchRequest(
+        **wanted.model_dump(exclude_unset=True) | {"queries": [{"kind": "id", "value": QUERY}], "exact": True}
+    )
+    return shown(search_dataset(out, request).result.hits[0])
+
+
+def shown(found: list[Hit]) -> list[tuple[object, ...]]:
+    return [(hit.id, hit.source_fingerprint, round(hit.similarity, 4), hit.group, hit.group_size) for hit in found]
+
+
+def test_hits_are_those_of_an_exact_search_and_are_found_again_without_reading(catalog: EmbeddedCatalog) -> None:
+    opened, facts = open_dataset(catalog.dataset, HowToMatch(60)), read_facts(catalog.out, IMAGE)
+    wanted = [
+        WantedRows(top=20),
+        *(WantedRows(top=20, where=where, one_per_group=True) for where in (None, *CONDITIONS)),
+    ]
+    found = [hits(opened, one) for one in wanted]
+    assert found == [exact_hits(catalog.out, one) for one in wanted]
+    assert [one.where for one, some in zip(wanted, found, strict=True) if not some] == ["id = 'none'"]
+    if facts and facts.kind == "hnsw":
+        return  # it has no search of some rows, so their vectors are read
+    query = opened.rows.vectors_of([QUERY], IMAGE)
+    with opened_files(catalog.out) as read:
+        again = [search(opened, one, query) for one in wanted]
+    assert again == found
+    assert not read
+
+
+def test_what_other_commands_replace_is_noticed(tmp_path: Path) -> None:
+    made = EmbeddedCatalog(tmp_path / "out")
+    made.night({f"sku-{n:03}": one for n, one in enumerate(pictures(12, seed=1, near=0.5))})
+    opened, wanted = open_dataset(made.dataset, HowToMatch(0)), WantedRows(one_per_group=True, where="dedup_keep")
+    with pytest.raises(UsageError):
+        hits(opened, wanted)
+    counts = []
+    for cosine in (0.9999, 0.5):
+        dedup(made.out, DedupSettings(image_cosine=cosine, reconsider=True))
+        counts.append(len(hits(opened, wanted)))
+    assert counts[0] > counts[1]
+
+
+def test_columns_and_vectors_of_rows_by_their_ids(catalog: EmbeddedCatalog) -> None:
+    rows = open_dataset(catalog.dataset, HowToMatch(60)).rows
+    ids = ["sku-149", "sku-007", "sku-009", "none"]
+    found = rows.columns_of(ids, ["image_width", "run_date"])
+    assert {id_: row["run_date"] for id_, row in found.items()} == dict.fromkeys(["sku-007", "sku-149"], "2026-11-21")
+    [one, other] = rows.vectors_of(["sku-149", "sku-007"], IMAGE)
+    np.testing.assert_array_equal(rows.vectors_of(["sku-007", "sku-149"], IMAGE), [other, one])
+    with pytest.raises(NoSuchRowError, match="sku-009"):
+        rows.vectors_of(["sku-149", "sku-009"], IMAGE)
