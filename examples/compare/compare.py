@@ -52,7 +52,7 @@ def main(a: str, b: str) -> None:
     lost = [text for text in differ if texts[best_a[text]] == text]
     won = [text for text in differ if texts[best_b[text]] == text]
     for title, some in ((f"only in {a}", lost), (f"only in {b}", won)):
-        print(f"  {title}: {len(some)}, such as {'、'.join(some[:5])}")
+        print(f"  {title}: {len(some)}, such as {' | '.join(some[:3])}")
 
 
 if __name__ == "__main__":
