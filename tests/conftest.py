@@ -124,24 +124,25 @@ def fork_server() -> Iterator[ForkServer]:
 def local_ray(request: pytest.FixtureRequest, fork_server: ForkServer) -> Iterator[None]:
     """One Ray on this machine for all tests that need it; runs in this process join it.
 
-    Its workers can reach the S3 server of the session if the weed binary is installed.
+    Like the Ray that a run starts, it has no agents. Its workers can reach the S3 server of the session if the weed
+    binary is installed.
     """
     import ray
 
-    from actors.machine.local.processes import fewer_processes
+    from actors.machine.local.processes import fewer_processes, refusing_port, without_agents
 
     storage = request.getfixturevalue("s3_server").env if weed_binary() else {}
     with pytest.MonkeyPatch.context() as environment:
         for name, value in {**storage, **fork_server.env}.items():
             environment.setenv(name, value)
-        with fewer_processes():
+        with fewer_processes(), refusing_port() as port, without_agents(port):
             ray.init(
                 num_cpus=2,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
                 object_store_memory=200 * 2**20,
-                _system_config={"metrics_report_interval_ms": 2000},
+                _system_config={"enable_metrics_collection": False},
             )
     fork_server.wait(WORKER)
     yield

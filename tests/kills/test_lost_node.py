@@ -20,7 +20,7 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
-from actors.machine.local.processes import fewer_processes
+from actors.machine.local.processes import fewer_processes, refusing_port, without_agents
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, committed, rows_visible
 from tests.fixtures.forks import ForkServer
 from tests.fixtures.minimal.forking import WORKER
@@ -65,11 +65,12 @@ def cluster(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     fork_server.inherit(monkeypatch)
     folder = tempfile.mkdtemp(prefix="hc-", dir="/tmp")
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+    quick["enable_metrics_collection"] = False
     head = {"num_cpus": 2, "num_gpus": 1, "include_dashboard": False, "temp_dir": folder, "_system_config": quick}
-    with fewer_processes():
+    with fewer_processes(), refusing_port() as port, without_agents(port):
         cluster = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
-    fork_server.wait(WORKER)
-    yield cluster
+        fork_server.wait(WORKER)
+        yield cluster
     cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -99,8 +100,7 @@ def test_a_run_uses_nodes_that_join_and_loses_nothing_with_those_that_go(
     with Drivers(tmp_path) as drivers:
         driver = drivers.start(*command, "--decoders", "auto", "--embedders", "auto")
         driver.until(lambda: committed(out))
-        with fewer_processes():
-            first, second = (cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2))
+        first, second = (cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2))
         driver.until(lambda: decoders(driver) == 3)
         announce_the_end(cluster, first, 5.0)
         driver.until(lambda: decoders(driver) == 2)
