@@ -259,7 +259,8 @@ def test_a_run_that_loses_its_store_or_is_killed_leaves_whole_shards_and_the_nex
     bucket = s3.bucket()
     source, out = upload(f"{bucket}/in", SOME), f"{bucket}/out"
     command = embed(source, out, "--retry-timeout-s", "2")
-    driver = drivers.start(*command)
+    # One image after the other, so that the run lasts for seconds after its first commit.
+    driver = drivers.start(*command, "--read-concurrency", "1")
     driver.until(lambda: commits(out))
     s3.stop()
     try:

@@ -55,7 +55,7 @@ def written(out: Path, items: dict[str, Item], **identity: object) -> str:
     """A dataset of these rows, with all signals."""
     dataset = Dataset.open_or_create(str(out), an_identity(**{"signals": tuple(map(str, Signal)), **identity}))
     schema = dataset.identity.schema
-    signals = [measure(np.asarray(item.image or photo()), Signal) for item in items.values()]
+    signals = [measure(np.asarray(item.image or photo())[None], Signal) for item in items.values()]
     width, height, size = (list(values) for values in zip(*(item.size for item in items.values()), strict=True))
     vectors = np.tile(np.eye(1, 8, dtype=np.float32), (len(items), 1))
     columns = {
@@ -69,7 +69,7 @@ def written(out: Path, items: dict[str, Item], **identity: object) -> str:
         "text": pa.array([item.text for item in items.values()], pa.string()),
         "similarity": pa.array([item.similarity for item in items.values()], pa.float32()),
         "source_fingerprint": ["f"] * len(items),
-        **{one.column: pa.array([row[one] for row in signals], pa.float32()) for one in Signal},
+        **{one.column: pa.array([row[one][0] for row in signals], pa.float32()) for one in Signal},
     }
     table = filled({name: values for name, values in columns.items() if name in schema.names}, schema)
     dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(len(items)))

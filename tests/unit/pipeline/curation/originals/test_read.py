@@ -13,8 +13,7 @@ import pytest
 
 from pipeline.curation.originals.read import Original, originals
 from pipeline.curation.search.exact import vectors_of
-from pipeline.curation.search.opened import columns_of
-from pipeline.dataset import Dataset, latest
+from pipeline.dataset import latest
 from pipeline.snapshot.compact import compact
 from tests.fixtures.embedded_sources import KINDS, PICTURES, Source, embed, folder, parquet_bytes, parquet_uris, tar
 from tests.fixtures.sources import tar_bytes
@@ -129,8 +128,6 @@ def test_a_row_is_read_without_the_others(tmp_path: Path, out: Path, monkeypatch
     assert sum(without_others(file, "key-30") for file in out.glob("_runs/*/records/*.parquet")) == 1
     [found] = originals(str(out), wanted)
     assert found.image == source.images["key-30"]
-    row = columns_of(Dataset.open(str(out)), ["key-30"], ["text"])["key-30"]
-    assert row["text"] == "红色连衣裙 key-30"
     assert vectors_of(str(out), ["key-30"]).shape == (1, 8)
 
 
