@@ -37,12 +37,12 @@ _NEAREST: Mapping[str, dict[str, Any]] = {
     "nearest 10, with a column": {"with": "uri"},
     "nearest 100": {"top": 100},
 }
-#: Those with a condition take seconds, and use no index.
+#: The first one with a condition takes seconds, which find the rows that meet it.
 _CONDITIONS: Mapping[str, dict[str, Any]] = {
     "where, a tenth of the rows": {"where": "image_phash % 10 = 0"},
     "where, a thousandth": {"where": "image_phash % 1000 = 0"},
 }
-_CONDITION_S = 30.0
+_CONDITION_S = 15.0
 _P95_MS = 100
 
 
@@ -114,6 +114,7 @@ def measured(server: Running, load: Load) -> Row:
         "searches_per_s": round(seen["answered"] / seen["seconds"], 2),
         **{f"p{percent}_ms": value for percent, value in zip((50, 95, 99), seen["answered_ms"], strict=True)},
         "cpu_ms": round(1000 * cpu_s / seen["answered"], 1) if seen["answered"] else None,
+        "first_ms": round(1000 * seen["first_s"]) if seen["first_s"] else None,
         "failed": seen["refused"] + seen["failed"],
         **memory(server.root),
     }
