@@ -27,8 +27,10 @@ def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> App
         IdentityError: there is no such dataset, or another model made it.
         UsageError, StorageError, RunError: the dataset cannot be searched.
     """
-    # Idle threads of a forward pass would spin and take the cores of decoding. Torch reads it when it is loaded.
+    # Idle threads of a forward pass would spin and take the cores of decoding. Some microseconds of it spare a lone
+    # request the time to wake them for each layer. Torch reads both when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     decoding, computing = divided(settings.threads, settings.model, cores)
     out = settings.search.dataset
     dataset = None if out is None else Dataset.open(out)
