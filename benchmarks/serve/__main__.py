@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--hosts", nargs="+", choices=["uvicorn", "Ray Serve", "plain FastAPI"])
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as hanclip sets it, for all
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     load_before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     hosts = commands(given.model, cores)
     decoding, _ = divided(ThreadCounts(), ServedModel(name=given.model), cores)
