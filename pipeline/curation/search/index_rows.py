@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.curation.search.index_files import IndexFacts, map_uri
 from pipeline.dataset.outcomes import RowNumbers, read_rows
@@ -57,14 +58,13 @@ class MappedRows:
     def __init__(self, out: str, facts: IndexFacts) -> None:
         # The file has no name once it is mapped, and is freed with this object.
         with opened(map_uri(out, facts)) as stored, ScratchFolder() as scratch, scratch_errors(scratch):
-            path = scratch / "rows.arrow"
-            with pa.ipc.new_file(str(path), stored.schema_arrow.remove_metadata()) as copy:
+            path, self._schema = scratch / "rows.arrow", stored.schema_arrow.remove_metadata()
+            with pa.ipc.new_file(str(path), self._schema) as copy:
                 for batch in stored.iter_batches():
                     copy.write_batch(batch)
             self._batches = _mapped(path)
         sizes = [batch.num_rows for batch in self._batches]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._schema = stored.schema_arrow.remove_metadata()
 
     def take(self, numbers: RowNumbers) -> pa.Table:
         """See `IndexRows`."""
@@ -77,8 +77,6 @@ class MappedRows:
 
     def with_ids(self, ids: pa.Array) -> _Mask:
         """(N,) which rows have one of these ids."""
-        import pyarrow.compute as pc
-
         return np.concatenate(
             [[], *(pc.is_in(batch["id"], ids).to_numpy(zero_copy_only=False) for batch in self._batches)]
         ).astype(bool)

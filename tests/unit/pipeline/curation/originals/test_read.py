@@ -79,14 +79,20 @@ def test_a_reordered_table_never_returns_a_wrong_image(tmp_path: Path, out: Path
     assert set(reasons(read(tmp_path / "out-2")).values()) == {"changed"}
 
 
-def test_rows_of_incremental_runs_and_of_a_snapshot_are_read(tmp_path: Path, out: Path) -> None:
-    """Rows of a later run, of a snapshot, and of a later run into the snapshot."""
-    source = tar(tmp_path / "source")
+def embedded_in_two_runs(folder: Path, out: Path) -> Source:
+    """A source of two tars, the second of which came for the second run."""
+    source = tar(folder / "source")
     second_tar = source.uri / "1.tar"
-    kept = second_tar.rename(tmp_path / "1.tar")
+    kept = second_tar.rename(folder / "1.tar")
     embed(source, out)
     shutil.copy2(kept, second_tar)
     embed(source, out)
+    return source
+
+
+def test_rows_of_incremental_runs_and_of_a_snapshot_are_read(tmp_path: Path, out: Path) -> None:
+    """Rows of a later run, of a snapshot, and of a later run into the snapshot."""
+    source = embedded_in_two_runs(tmp_path, out)
     assert len(read(out)) == len(PICTURES)
     snapshot = tmp_path / "snapshot"
     compact(str(out), str(snapshot))
@@ -117,12 +123,7 @@ def without_others(file: Path, id_: str) -> int:
 def test_a_row_is_read_without_the_others(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What else there is of a large dataset and in its plans costs nothing."""
     monkeypatch.setattr("pipeline.dataset.shard_file._ROW_GROUP_BYTES", 2000)
-    source = tar(tmp_path / "source")
-    second_tar = source.uri / "1.tar"
-    kept = second_tar.rename(tmp_path / "1.tar")
-    embed(source, out)
-    shutil.copy2(kept, second_tar)
-    embed(source, out)
+    source = embedded_in_two_runs(tmp_path, out)
     wanted = keys(out, ["key-30"])
     assert sum(without_others(file, "key-30") for file in out.glob("embeddings/**/*.parquet")) > 3
     assert sum(without_others(file, "key-30") for file in out.glob("_runs/*/records/*.parquet")) == 1
