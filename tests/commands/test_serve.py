@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import http.client
 import json
 import re
@@ -90,6 +91,7 @@ def test_exact_vectors_have_the_bits_of_the_dataset_whatever_shares_their_passes
                 data = (await client.post("/v1/embeddings", json=body)).json()["data"]
                 return np.stack([np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in data])
 
+            assert gc.get_freeze_count() > 100_000  # full collections, which hold up all requests, pass these by
             found = {
                 column: await asyncio.gather(*(embedded(given[part]) for part in parts))  # all at once
                 for column, given in items.items()
@@ -244,7 +246,8 @@ def test_a_large_body_is_refused_while_it_is_sent(served: Served) -> None:
 
 
 def test_every_accepted_request_is_answered_at_sigterm() -> None:
-    argv, answers = [sys.executable, "-m", "tests.fixtures.toy_api"], []
+    argv = [sys.executable, "-m", "tests.fixtures.toy_api"]
+    answers, connected = list[Any](), list[Any]()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
         assert process.stdout
         url = process.stdout.readline().strip()
@@ -259,7 +262,22 @@ def test_every_accepted_request_is_answered_at_sigterm() -> None:
                     except httpx.HTTPError as error:
                         answers.append(error)
 
-        clients = [threading.Thread(target=ask_until_refused) for _ in range(8)]
+        def connect_until_refused() -> None:
+            address, question = (
+                urlsplit(url),
+                b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            )
+            while True:
+                try:
+                    with socket.create_connection((address.hostname, address.port)) as connection:
+                        connection.sendall(question)
+                        connected.append(connection.makefile("rb").read()[9:12])
+                except ConnectionRefusedError:
+                    return
+                except OSError as error:
+                    connected.append(error)
+
+        clients = [threading.Thread(target=ask) for ask in (ask_until_refused, connect_until_refused) for _ in range(8)]
         for each in clients:
             each.start()
         while len(answers) < 16:
@@ -273,6 +291,7 @@ def test_every_accepted_request_is_answered_at_sigterm() -> None:
         assert (ready.status_code, ready.json()["error"]["code"]) == (503, "draining")
         assert (late.status_code, late.headers["connection"]) == (200, "close")
         assert set(answers) == {200}
+        assert set(connected) == {b"200"}
         assert process.wait(15) == 0
 
 

@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
@@ -92,14 +92,28 @@ class Host(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, which closes connections without a request at once; theirs may be on its way."""
-        for _ in range(2):  # one turn of the loop finds who has connected, the next one accepts them
-            await asyncio.sleep(0)
-        for listening in (*self.servers, *(sockets or ())):
-            listening.close()
+        await self._stop_listening(sockets or [])
         end_s = time.monotonic() + _LAST_REQUEST_S
         while not self.force_exit and time.monotonic() < end_s and not all(each.is_answering for each in self._open()):
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Accept all who have connected, and nobody after them: the system resets those who still wait at the end."""
+        accepted = [connection for listener in sockets for connection in _connected(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            await loop.connect_accepted_socket(self._connection, connection)
+
+    def _connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     def _open(self) -> list[BoundedConnection]:
         """The connections."""
@@ -110,6 +124,17 @@ class Host(uvicorn.Server):
         for connection in self._open():
             if connection.is_late(now_s):
                 connection.transport.abort()
+
+
+def _connected(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that nobody has accepted yet."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def _most(network: Network) -> int:
