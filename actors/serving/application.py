@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from actors.machine.allocator import leave_out_of_collections
 from actors.machine.limits import visible_gpus
 from pipeline.dataset.dataset import Dataset
 from pipeline.extras import require
@@ -36,7 +37,9 @@ def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> App
     dataset = None if out is None else Dataset.open(out)
     more = () if dataset is None else (searching(dataset, settings.search),)
     encoder, card = load(settings.model, settings.limits, computing, dataset)
-    return create_app(encoder, card, settings, gate, decoding, more)
+    app = create_app(encoder, card, settings, gate, decoding, more)
+    leave_out_of_collections()
+    return app
 
 
 def searching(dataset: Dataset, settings: SearchSettings) -> MakeRouter:

@@ -23,6 +23,9 @@ from typing import Any, Generic, TypeVar
 from pipeline.errors import DeviceLostError
 from pipeline.serving.errors import ApiError, ErrorCode, overloaded
 
+#: Requests that get their results at once. The answers of a whole pass hold up the event loop for 30 ms and more.
+_ANSWERED_AT_ONCE = 8
+
 R = TypeVar("R")
 V = TypeVar("V")
 
@@ -150,10 +153,11 @@ class Batcher:
             for share in shares:
                 await self._pass(lane, [share])
             return
-        start = 0
+        start, finished = 0, list[_Request]()
         for share in shares:
-            _settle(lane, share, results[start : start + len(share.rows)])
+            finished += _settled(lane, share, results[start : start + len(share.rows)])
             start += len(share.rows)
+        _answer(finished)
 
     async def _compute(self, lane: Lane[Any, Any], shares: list[_Share]) -> Sequence[Any]:
         rows = [row for share in shares for row in share.rows]
@@ -186,16 +190,25 @@ def _taken(lane: Lane[Any, Any]) -> list[_Share]:
     return shares
 
 
-def _settle(lane: Lane[Any, Any], share: _Share, results: Sequence[Any]) -> None:
-    """Keep the results of a share; a request with further rows waits behind the others."""
+def _settled(lane: Lane[Any, Any], share: _Share, results: Sequence[Any]) -> list[_Request]:
+    """Keep the results of a share; its request if it is finished. One with further rows waits behind the others."""
     request = share.request
     request.results += results
     if request.done.done():
-        return
+        return []
     if len(request.results) < len(request.rows):
         lane.queue.append(request)
-    else:
-        request.done.set_result(request.results)
+        return []
+    return [request]
+
+
+def _answer(finished: list[_Request]) -> None:
+    """Give requests their results, a few at a time: the event loop does other work in between, such as refusals."""
+    for request in finished[:_ANSWERED_AT_ONCE]:
+        if not request.done.done():
+            request.done.set_result(request.results)
+    if rest := finished[_ANSWERED_AT_ONCE:]:
+        asyncio.get_running_loop().call_soon(_answer, rest)
 
 
 def _fail(shares: list[_Share], error: Exception) -> None:

@@ -65,6 +65,27 @@ def test_a_request_that_nobody_waits_for_is_skipped():
     assert toy.passes == [[1, 2], [3]]
 
 
+def test_the_answers_of_a_pass_leave_the_event_loop_to_others_in_between():
+    toy = Toy(most=64)
+    turn, answered = 0, list[int]()
+
+    async def others() -> None:
+        nonlocal turn
+        while len(answered) < 40:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def ask(number: int) -> None:
+        assert await toy.batcher.results(toy.lane, [number]) == [number**2]
+        answered.append(turn)
+
+    async def run() -> None:
+        await asyncio.gather(others(), *map(ask, range(40)))
+
+    asyncio.run(run())
+    assert max(answered.count(one) for one in answered) == 8
+
+
 def test_rows_in_progress_are_bounded_and_their_room_comes_back():
     toy = Toy(limit=3)
     with toy.batcher.room(toy.lane, 3):
