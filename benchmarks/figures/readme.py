@@ -79,6 +79,8 @@ def _others(results: Results, language: Language) -> Iterator[list[str]]:
         ("gpu", _gpu),
         ("stand-in", _stand_in),
         ("serve-demo", _serve),
+        ("serve-demo", _serve_images),
+        ("search-1e6", _search),
         ("dedup", _dedup),
         ("scale-1e8", _scale),
         ("startup-runs", _start),
@@ -125,6 +127,36 @@ def _serve(result: Result) -> _Cells | None:
         (
             f"{plain['requests_per_s']:,}: FastAPI without joined passes",
             f"{plain['requests_per_s']:,}：不合批的 FastAPI",
+        ),
+    )
+
+
+def _serve_images(result: Result) -> _Cells | None:
+    own = result.row(server="uvicorn", kind="image", clients=64)
+    bare = result.row(server="bare loop, 16 at once", kind="image")
+    if not own or not bare:
+        return None
+    return (
+        ("`serve`, images of 64 clients", "`serve`，64 个客户端的图片"),
+        (f"{own['requests_per_s']:,} requests/s", f"{own['requests_per_s']:,} 次请求/秒"),
+        (
+            f"{bare['requests_per_s']:,}: the same work without a server",
+            f"{bare['requests_per_s']:,}：不经服务器直接计算",
+        ),
+    )
+
+
+def _search(result: Result) -> _Cells | None:
+    own = result.row(index="ivf", search="nearest 10", clients=1)
+    exact = result.row(index="flat", search="nearest 10", clients=1)
+    if not own or not exact:
+        return None
+    return (
+        ("`/v1/search` over 1,000,000 rows, with an index", "`/v1/search` 检索 1,000,000 行，使用索引"),
+        (f"95 % within {own['p95_ms']:.0f} ms", f"95% 不超过 {own['p95_ms']:.0f} 毫秒"),
+        (
+            f"{exact['p95_ms']:.0f} ms: every vector compared",
+            f"{exact['p95_ms']:.0f} 毫秒：逐一比较所有向量",
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.figures.results import Result
@@ -19,8 +20,13 @@ def section(result: Result) -> str:
             f"- over the whole run, start included, hanclip takes {content['whole_wall_ratio']:.2f} of the bare loop's"
             f" time and {content['whole_cpu_ratio']:.2f} of its CPU"
         )
-    parts = [head, markdown([_flat(row) for row in result.rows]), "\n".join(lines)]
+    parts = [head, markdown([_flat(row) for row in result.rows]), *_ratios(content), "\n".join(lines)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _ratios(content: Mapping[str, Any]) -> list[str]:
+    """A table of what the rows have in common, if there is one."""
+    return [f"Side by side:\n\n{markdown(content['ratios'])}"] if content.get("ratios") else []
 
 
 def _flat(row: Row) -> Row:

@@ -1,7 +1,7 @@
 """Throughput, latency, shedding and memory of `hanclip serve` under load, beside a bare loop and plain FastAPI.
 
 python -m benchmarks.serve
-python -m benchmarks.serve --model vit-b-16 --clients 1 8 --seconds 20 --hosts uvicorn
+python -m benchmarks.serve --shape vit-b-16 --clients 1 8 64 --seconds 20 --hosts uvicorn   # random weights
 
 Clients and server share the cores, and all servers use all of them, in fp32. The bare loop embeds one request at a
 time, and in passes of 16; plain FastAPI joins nothing, and once answers a constant: the least that HTTP adds to a lone
@@ -21,10 +21,11 @@ from pathlib import Path
 from actors.serving.application import divided
 from benchmarks.child import measure
 from benchmarks.cpu_time import make_meter
+from benchmarks.embed import checkpoint
 from benchmarks.reporting import Row, markdown, save
 from benchmarks.serve.bodies import KINDS, written
 from benchmarks.serve.flood import flood
-from benchmarks.serve.goals import CONSTANT, OVERLOADED, goals, ratios
+from benchmarks.serve.goals import CONSTANT, OVERLOADED, afterwards, goals, ratios
 from benchmarks.serve.hosts import Load, Running, ask, running
 from pipeline.serving.settings import ServedModel, ThreadCounts
 
@@ -37,6 +38,7 @@ def main() -> None:
     """Measure and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--shape", choices=("vit-b-16",), help="random weights of this shape in place of a model")
     parser.add_argument("--clients", type=int, nargs="+", default=_CLIENTS)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--hosts", nargs="+", choices=["uvicorn", "Ray Serve", "plain FastAPI"])
@@ -44,11 +46,12 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as hanclip sets it, for all
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     load_before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    hosts = commands(given.model, cores)
-    decoding, _ = divided(ThreadCounts(), ServedModel(name=given.model), cores)
     with tempfile.TemporaryDirectory() as folder:
+        model = checkpoint(given.shape, Path(folder)) if given.shape else given.model
+        hosts = commands(model, cores)
+        decoding, _ = divided(ThreadCounts(), ServedModel(name=model), cores)
         bodies = written(Path(folder))
-        rows = [bare(given.model, cores, bodies, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
+        rows = [bare(model, cores, bodies, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
         for name in given.hosts or hosts:
             with running(hosts[name]) as server:
                 rows += under_load(name, server, bodies, given.clients, given.seconds)
@@ -59,7 +62,7 @@ def main() -> None:
     reached, compared = [*goals(rows), bounded], ratios(rows)
     print(f"\n{markdown(compared)}")
     save(
-        f"serve-{given.model}",
+        f"serve-{given.shape or given.model}",
         load_before,
         reached,
         rows,
@@ -98,7 +101,7 @@ def under_load(name: str, server: Running, bodies: Mapping[str, Path], clients: 
         for many in clients:
             found.append(measured(name, kind, server, Load(bodies[kind], many, seconds)))
             print(found[-1], flush=True)
-        found.append(measured(f"{name}, afterwards", kind, server, Load(bodies[kind], 1, _RECOVERY_S, 0)))
+        found.append(measured(afterwards(name), kind, server, Load(bodies[kind], 1, _RECOVERY_S, 0)))
         print(found[-1], flush=True)
     return found
 

@@ -21,7 +21,8 @@ _At = dict[tuple[str, str, int | None], Row]
 def ratios(rows: list[Row]) -> list[Row]:
     """What servers have in common, side by side: a line for each server and kind of request."""
     at = _by_place(rows)
-    servers = dict.fromkeys(row["server"] for row in rows if row["clients"] == OVERLOADED)
+    names = dict.fromkeys(row["server"] for row in rows)
+    servers = [name for name in names if (afterwards(name), KINDS[0], 1) in at]
     found = [_ratios(server, kind, at) for server in servers for kind in KINDS]
     if nothing := at.get((CONSTANT, "text", 1)):
         floor = 1 + nothing["p50_ms"] / at["bare loop, 1 at once", "text", None]["p50_ms"]
@@ -32,7 +33,7 @@ def ratios(rows: list[Row]) -> list[Row]:
 def _ratios(server: str, kind: str, at: _At) -> Row:
     alone, best = (_bare(kind, at, value) for value in ("p50_ms", "requests_per_s"))
     lone, many, overload = (at.get((server, kind, clients)) for clients in (1, COMPARED, OVERLOADED))
-    after = at.get((f"{server}, afterwards", kind, 1))
+    after = at.get((afterwards(server), kind, 1))
     return {
         "server": server,
         "kind": kind,
@@ -42,6 +43,11 @@ def _ratios(server: str, kind: str, at: _At) -> Row:
         "failed": overload and overload["failed"],
         "first_ms_afterwards": after and after["first_ms"],
     }
+
+
+def afterwards(server: str) -> str:
+    """Name of its row for a client that asks when the others have left."""
+    return f"{server}, afterwards"
 
 
 def _bare(kind: str, at: _At, value: str) -> float:
@@ -74,7 +80,7 @@ def goals(rows: list[Row]) -> Iterator[Goal]:
 def _shed(kind: str, at: _At) -> Iterator[Goal]:
     """How an overloaded server refuses, and what a client finds when the others have left."""
     for server in ("uvicorn", "Ray Serve"):
-        overload, after = at.get((server, kind, OVERLOADED)), at.get((f"{server}, afterwards", kind, 1))
+        overload, after = at.get((server, kind, OVERLOADED)), at.get((afterwards(server), kind, 1))
         if overload is None or after is None:
             continue
         yield Goal(f"{kind}: broken or wrong answers of {server}", overload["failed"], at_most=0)
