@@ -4,7 +4,8 @@ python -m benchmarks.serve
 python -m benchmarks.serve --shape vit-b-16 --clients 1 8 64 --seconds 20 --hosts uvicorn   # random weights
 
 Clients and server share the cores, and all servers use all of them, in fp32. The bare loop embeds one request at a
-time, and in passes of 16; plain FastAPI joins nothing, and once answers a constant: the least that HTTP adds to a lone
+time, at once and after a pause in which the cores go idle, as they do before a lone request, and in passes of 16; plain
+FastAPI joins nothing, and once answers a constant: the least that HTTP adds to a lone
 request. CPU is that of all processes of a server; the clients' own is beside it, so what they take from the server is
 known.
 """
@@ -25,13 +26,27 @@ from benchmarks.embed import checkpoint
 from benchmarks.reporting import Row, markdown, save
 from benchmarks.serve.bodies import KINDS, written
 from benchmarks.serve.flood import flood
-from benchmarks.serve.goals import CONSTANT, OVERLOADED, afterwards, goals, ratios
+from benchmarks.serve.goals import (
+    ALONE,
+    ALONE_AND_IDLE,
+    CONSTANT,
+    JOINED,
+    OVERLOADED,
+    RECOVERY_S,
+    afterwards,
+    goals,
+    ratios,
+)
 from benchmarks.serve.hosts import Load, Running, ask, running
 from pipeline.serving.settings import ServedModel, ThreadCounts
 
 _CLIENTS = (1, 8, 64, OVERLOADED)
-_ROWS = (1, 16)
-_RECOVERY_S = 1.0
+#: Options of the bare loops.
+_LOOPS = {
+    ALONE: ["--rows", "1"],
+    ALONE_AND_IDLE: ["--rows", "1", "--pause-ms", "2"],
+    JOINED: ["--rows", "16"],
+}
 
 
 def main() -> None:
@@ -51,7 +66,7 @@ def main() -> None:
         hosts = commands(model, cores)
         decoding, _ = divided(ThreadCounts(), ServedModel(name=model), cores)
         bodies = written(Path(folder))
-        rows = [bare(model, cores, bodies, kind, count, given.seconds) for kind in KINDS for count in _ROWS]
+        rows = [bare(name, kind, model, bodies[kind], given.seconds) for kind in KINDS for name in _LOOPS]
         for name in given.hosts or hosts:
             with running(hosts[name]) as server:
                 rows += under_load(name, server, bodies, given.clients, given.seconds)
@@ -82,12 +97,11 @@ def commands(model: str, cores: int) -> dict[str, list[str]]:
     }
 
 
-def bare(model: str, cores: int, bodies: Mapping[str, Path], kind: str, count: int, seconds: float) -> Row:
-    """The row of a bare loop."""
-    options = ["--model", model, "--threads", str(cores), "--rows", str(count), "--seconds", str(seconds)]
-    found = json.loads(measure("-m", "benchmarks.serve.bare", str(bodies[kind]), *options).printed)
-    made = row(f"bare loop, {count} at once", kind)
-    return made | {
+def bare(name: str, kind: str, model: str, bodies: Path, seconds: float) -> Row:
+    """The row of a bare loop with all cores."""
+    options = ["--model", model, "--threads", str(len(os.sched_getaffinity(0))), "--seconds", str(seconds)]
+    found = json.loads(measure("-m", "benchmarks.serve.bare", str(bodies), *options, *_LOOPS[name]).printed)
+    return row(name, kind) | {
         "requests_per_s": round(found["per_s"], 1),
         "p50_ms": round(found["p50_ms"], 2),
         "cpu_ms": round(found["cpu_ms"], 2),
@@ -101,7 +115,7 @@ def under_load(name: str, server: Running, bodies: Mapping[str, Path], clients: 
         for many in clients:
             found.append(measured(name, kind, server, Load(bodies[kind], many, seconds)))
             print(found[-1], flush=True)
-        found.append(measured(afterwards(name), kind, server, Load(bodies[kind], 1, _RECOVERY_S, 0)))
+        found.append(measured(afterwards(name), kind, server, Load(bodies[kind], 1, RECOVERY_S, 0)))
         print(found[-1], flush=True)
     return found
 
