@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.machine.allocator import collection_paused, keep_freed_memory
+from actors.machine.idle_threads import let_idle_threads_sleep
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.schema import QUARANTINE, quarantine_row
@@ -97,8 +98,7 @@ class Embedder:
     def setup(self) -> dict[str, str]:
         """Load the model; returns metadata for the footers: `compute_dtype`, `logit_scale` and what computes."""
         keep_freed_memory()
-        # Idle threads of the forward pass would spin and take the decoders' cores. Torch reads it when it is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        let_idle_threads_sleep()
         with collection_paused():
             self._clip = self._load()
         self._metadata = {

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from actors.machine.idle_threads import let_idle_threads_sleep
 from benchmarks.child import measure
 from benchmarks.embed import checkpoint
 from benchmarks.reporting import Goal, Row, save
@@ -96,7 +97,7 @@ def measured(clip: ChineseClip, rows: Any) -> Iterator[Row]:
 
 def measure_here(way: str, model: str, count: int) -> list[Row]:
     """The rows of one way, measured in this process."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in embedders; torch reads it when it is loaded
+    let_idle_threads_sleep()  # as in embedders
     from pipeline.config import ModelConfig
     from pipeline.model.checkpoints import resolve
     from pipeline.model.chinese_clip import ChineseClip, Tuning

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 from actors.machine.allocator import leave_out_of_collections
+from actors.machine.idle_threads import SERVER_SPINS, let_idle_threads_sleep
 from actors.machine.limits import visible_gpus
 from pipeline.dataset.dataset import Dataset
 from pipeline.extras import require
@@ -28,10 +28,7 @@ def loaded_application(settings: ServeSettings, gate: Gate, cores: float) -> App
         IdentityError: there is no such dataset, or another model made it.
         UsageError, StorageError, RunError: the dataset cannot be searched.
     """
-    # Idle threads of a forward pass would spin and take the cores of decoding. Some microseconds of it spare a lone
-    # request the time to wake them for each layer. Torch reads both when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    let_idle_threads_sleep(SERVER_SPINS)
     decoding, computing = divided(settings.threads, settings.model, cores)
     out = settings.search.dataset
     dataset = None if out is None else Dataset.open(out)

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from actors.machine.idle_threads import SERVER_SPINS, let_idle_threads_sleep
 from actors.serving.application import divided
 from benchmarks.child import measure
 from benchmarks.cpu_time import make_meter
@@ -58,8 +59,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--hosts", nargs="+", choices=["uvicorn", "Ray Serve", "plain FastAPI"])
     given = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as hanclip sets it, for all
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    let_idle_threads_sleep(SERVER_SPINS)  # for all servers, as for hanclip's
     load_before, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         model = checkpoint(given.shape, Path(folder)) if given.shape else given.model
