@@ -134,7 +134,9 @@ def place(about: Row) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """`rows` as a table."""
+    """`rows` as a table; empty without rows."""
+    if not rows:
+        return ""
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([cell(row.get(key)) for key in head] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

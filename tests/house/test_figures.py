@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.figures.__main__ import pages
 from benchmarks.figures.readme import figures
 from benchmarks.figures.results import newest
-from benchmarks.reporting import RESULTS
+from benchmarks.reporting import RESULTS, markdown
 from tests.fixtures.places import ROOT
 
 
@@ -32,6 +32,11 @@ def test_a_newer_result_replaces_an_older_one_of_its_kind(tmp_path: Path) -> Non
     for language in ("en", "zh"):
         assert "98,765" in figures(results, language)
         assert "2099-01-02" in figures(results, language)
+
+
+def test_a_table_without_rows_is_empty() -> None:
+    assert markdown([]) == ""
+    assert markdown([{"n": 1200, "of": None}]) == "| n | of |\n| --- | --- |\n| 1,200 |  |"
 
 
 def test_results_that_a_page_names_exist() -> None:
