@@ -7,6 +7,7 @@ installed and whether or not the compiled kernels can be used: they are Pillow's
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from importlib.util import find_spec
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _FILTER = Image.Resampling.BICUBIC
 _PACKAGE = "llvmlite"
+_ALIGNMENT = "PILLOW_ALIGNMENT"
 #: Pillow's resize takes 9 ms longer for a million pixels, and the kernels 120 ms to start: a process with few pictures
 #: never starts them.
 _PIXELS_BEFORE_KERNELS = 2_000_000
@@ -59,11 +61,14 @@ def squashed_by_pillow(image: Image.Image, side: int) -> Image.Image:
 def _levels(image: Image.Image) -> Levels:
     """(H, W, C) uint8; Pillow's own memory where it is in one piece, and then RGB has a fourth channel without meaning.
 
-    Pillow keeps more than 16 MB of pixels in several pieces, and shows its memory from version 11.2 on.
+    Pillow keeps more than 16 MB of pixels in several pieces, and shows its memory from version 11.2 on. If it aligns
+    rows, as the environment may ask, there are gaps between them, which it shows as pixels before version 13.
     """
     try:
-        shown = pa.array(image)
+        shown = None if _ALIGNMENT in os.environ else pa.array(image)
     except (TypeError, ValueError, pa.ArrowException):
+        shown = None
+    if shown is None:
         return np.asarray(image).reshape(image.height, image.width, -1)
     values = shown.values if isinstance(shown, pa.FixedSizeListArray) else shown
     levels: Levels = values.to_numpy(zero_copy_only=True).reshape(image.height, image.width, -1)

@@ -130,3 +130,9 @@ def test_without_llvmlite_pillow_does_the_work_in_silence(
     monkeypatch.setattr(squash, "_PACKAGE", "not_installed_here")
     assert squash.started_kernels() is None
     assert caplog.text == ""
+
+
+def test_rows_that_pillow_aligns_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILLOW_ALIGNMENT", "64")
+    image = noise("RGB", 61, 40)
+    np.testing.assert_array_equal(squash._levels(image), np.asarray(image))
