@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
-from PIL import Image, UnidentifiedImageError
+from PIL import BmpImagePlugin, IcoImagePlugin, Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import ImageError
 from pipeline.extras import install_command
@@ -36,6 +36,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _HEIF_PACKAGE = "pillow_heif"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _PREPARED = {"PNG": without_invalid_transparency, "HEIC": unrotated}
 
 
@@ -49,8 +50,10 @@ def opened(data: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """
     known = format_of(data)
     try:
+        if known is not None and known.name == "ICO":
+            _check_size(_icon_size(data), max_pixels)
         with _open(data, known) as image:
-            _check_size(image, max_pixels)
+            _check_size(image.size, max_pixels)
             yield image
     except ImageError:
         raise
@@ -72,10 +75,25 @@ def raise_pillow_limit(max_pixels: int) -> None:
         Image.MAX_IMAGE_PIXELS = max_pixels
 
 
-def _check_size(image: Image.Image, max_pixels: int | None) -> None:
-    if max_pixels is not None and image.width * image.height > max_pixels:
-        message = f"{image.width} x {image.height} is more than --max-pixels {max_pixels}"
+def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
+    width, height = size
+    if max_pixels is not None and width * height > max_pixels:
+        message = f"{width} x {height} is more than --max-pixels {max_pixels}"
         raise ImageError(Reason.TOO_MANY_PIXELS, message)
+
+
+def _icon_size(data: bytes) -> tuple[int, int]:
+    """Of the picture in an icon that Pillow takes, by the picture's own header.
+
+    Pillow decodes it when it opens the file, and the file's directory knows no side above 256.
+    """
+    file = io.BytesIO(data)
+    start = IcoImagePlugin.IcoFile(file).entry[0].offset
+    file.seek(start)
+    if data.startswith(_PNG, start):
+        return PngImagePlugin.PngImageFile(file).size
+    width, height = BmpImagePlugin.DibImageFile(file).size
+    return width, height // 2  # the other half is its mask
 
 
 def _open(data: bytes, known: FileFormat | None) -> Image.Image:

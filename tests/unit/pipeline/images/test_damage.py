@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,28 @@ def test_a_jpeg_without_its_end_is_accepted_on_demand(options: dict[str, bool], 
 def test_a_file_of_which_nothing_decodes_stays_truncated(name: str) -> None:
     with pytest.raises(ImageError, match="truncated"):
         decode(WHOLE[name][:200], 32, 10_000, accept_truncated=True)
+
+
+def icon(picture: bytes) -> bytes:
+    """An ICO whose directory says that its picture has 16 x 16 pixels."""
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(picture), 22)
+    return b"\0\0\1\0\1\0" + entry + picture
+
+
+PNG_HEADER = struct.pack(">IIBBBBB", 5000, 4000, 8, 6, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        # Headers alone: to decode either would fail.
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+        + PNG_HEADER
+        + zlib.crc32(b"IHDR" + PNG_HEADER).to_bytes(4, "big")
+        + b"\0\0\0\1IDAT",
+        struct.pack("<IiiHHIIiiII", 40, 5000, 8000, 1, 24, 0, 0, 0, 0, 0, 0),
+    ],
+    ids=["PNG", "bitmap"],
+)
+def test_an_icon_has_the_size_of_its_picture_and_is_refused_undecoded(picture: bytes) -> None:
+    assert refusal(icon(picture)) == (Reason.TOO_MANY_PIXELS, "5000 x 4000 is more than --max-pixels 10000")
