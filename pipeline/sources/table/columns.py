@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.config import SourceConfig
 from pipeline.errors import ImageError, SourceError, did_you_mean
-from pipeline.images.decode import decode
+from pipeline.images.opening import pixel_count
 from pipeline.sources.extra import is_plain
 from pipeline.sources.table.cells import image_of
 from pipeline.sources.table.contract import TableColumns, TableFile
@@ -37,6 +37,7 @@ TEXT_NAMES = ("text", "caption", "title", "txt", "image_text", "item_title", "pr
 #: what it is called.
 _PLAIN_IDS, _PLAIN_IMAGES, _PLAIN_TEXTS = ("id",), ("image", "images", "image_url", "image_path", "url"), TEXT_NAMES[:2]
 _PEEK_ROWS, _PEEK_IMAGES = 128, 8
+_MOST_PIXELS = 100_000_000
 
 _Kinds = Mapping[str, pa.DataType]
 _Fits = Callable[[pa.DataType], bool]
@@ -153,7 +154,7 @@ def _image(table: TableFile, kinds: _Kinds, uri: str) -> str | None:
 def _looks_like_images(table: TableFile, name: str) -> bool | None:
     """Whether one of the first values of a column is an image; None if there are no values."""
     found = list(islice(_first_values(table, name), _PEEK_IMAGES))
-    return any(map(_is_decodable, found)) if found else None
+    return any(map(_begins_like_an_image, found)) if found else None
 
 
 def _first_values(table: TableFile, name: str) -> Iterator[bytes]:
@@ -166,9 +167,10 @@ def _first_values(table: TableFile, name: str) -> Iterator[bytes]:
                     yield data
 
 
-def _is_decodable(data: bytes) -> bool:
+def _begins_like_an_image(data: bytes) -> bool:
+    """By its header: while a run is planned, no pixel is decoded, however many there are."""
     try:
-        decode(data, 8, 10**9)
+        pixel_count(data, _MOST_PIXELS)
     except ImageError as error:
         return error.reason != Reason.NOT_AN_IMAGE
     return True

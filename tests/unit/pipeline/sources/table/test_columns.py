@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from pipeline.errors import SourceError
 from pipeline.sources.extra import gather
@@ -168,3 +169,12 @@ def test_dictionaries_timestamps_and_lists_are_kept(tmp_path: Path) -> None:
     carried = gather([raw.extra for raw in read(spec, records).values()], spec.extra)
     assert carried["vector"].to_pylist() == [[1.0, 2.0], None]
     assert carried["when"].cast(pa.int64()).to_pylist() == [0, 1]
+
+
+def test_looking_for_images_decodes_none_and_leaves_pillows_limit_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # fewer than the picture has
+    found = scan(as_parquet({"url": ["u"], "content": [PICTURE]}, tmp_path / "a.parquet"))[0].details
+    assert isinstance(found, TableColumns)
+    assert (found.image, Image.MAX_IMAGE_PIXELS) == ("content", 1)
