@@ -10,16 +10,29 @@ from pathlib import Path
 
 import torch
 
+from pipeline import units
 from pipeline.errors import ModelError
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
+_FIRST_WITH_BF16 = (8, 0)  # the compute capability of a GPU
+_DEVICES = "give cpu, cuda or a number such as cuda:1"
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The named device; without a name the first GPU, else the CPU. Raises ModelError if there is no such GPU."""
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The named device; without a name the first GPU, else the CPU. Raises ModelError if there is no such device."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ModelError(f"{name!r} is no device: {_DEVICES}.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"hanclip does not compute on {device}: {_DEVICES}.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"This machine has no GPU for device {device}: leave the device out to run on the CPU.")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(
+            f"This process sees {units.count(count, 'GPU')}, and {device} is not one of them: they are counted from "
+            "cuda:0, among those in CUDA_VISIBLE_DEVICES if it is set."
+        )
     return device
 
 
@@ -47,9 +60,19 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def compute_in_full_float32() -> None:
+    """Let no GPU round the factors of products to 11 bits, which TORCH_ALLOW_TF32_CUBLAS_OVERRIDE asks for.
+
+    cuDNN does so by default. torch's newer setting breaks readers of these two.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # torch.cuda.is_bf16_supported asks the current GPU, which may be another one.
+        return bool(torch.cuda.get_device_capability(device) >= _FIRST_WITH_BF16)
     return device.type == "cpu" and bool(_BF16_FLAGS & _cpu_flags())
 
 

@@ -17,6 +17,7 @@ from pipeline.model.engine.contract import Features, Kind, Pass, PassTooLargeErr
 from pipeline.model.engine.cpu import Normalisation
 from pipeline.model.engine.memory import Capacity
 from pipeline.model.engine.staging import SlotSizes, Staged, StagingSlot
+from pipeline.model.hardware import compute_in_full_float32
 from pipeline.model.towers.build import Tokens, Towers
 
 #: One pass is copied in, one computed, one copied back.
@@ -38,8 +39,7 @@ class CudaDevice:
         self.dim = spec.dim
         self._towers, self._capacity, self._device = towers, capacity, towers.device
         if towers.dtype == torch.float32:
-            # Else cuDNN rounds factors of convolutions to 11 bits. torch's newer setting breaks readers of this one.
-            torch.backends.cudnn.allow_tf32 = False
+            compute_in_full_float32()
         images, texts = capacity.of("image"), capacity.of("text")
         self._normalisation = Normalisation(spec, towers, images)
         sizes = SlotSizes(images, texts, spec.image_size, spec.context_length, spec.dim)
