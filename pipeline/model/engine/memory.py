@@ -6,6 +6,7 @@ is tried again with half the rows, and later passes are as small. The same goes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +16,9 @@ from pipeline.errors import HanclipError
 from pipeline.model.engine.contract import Kind, Pass, PassTooLargeError
 
 _T = TypeVar("_T")
+
+#: How CUDA, its libraries, which make handles and buffers at the first call, and torch on a CPU say it.
+_NO_MEMORY = re.compile(r"out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|can't allocate memory")
 
 _TOO_SMALL = (
     "A single record does not fit in the device's memory: use --dtype bf16, a smaller model, or a device with more free"
@@ -32,7 +36,7 @@ def fitting(rows: int, make: Callable[[int], _T]) -> _T:
         try:
             return make(rows)
         except RuntimeError as error:
-            if "out of memory" not in str(error):  # for page-locked memory there is no class of its own
+            if not _is_for_lack_of_memory(error):
                 raise
             if rows == 1:
                 raise HanclipError(_TOO_SMALL) from error
@@ -65,13 +69,20 @@ class Capacity:
         try:
             with torch.inference_mode():
                 return compute()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_for_lack_of_memory(error):
+                raise
             if work.rows == 1:
                 raise HanclipError(_TOO_SMALL) from error
         # Outside the handler, where the error no longer keeps the failed pass's tensors alive.
         self._rows[work.kind] = work.rows // 2
         _return_freed()
         raise PassTooLargeError(f"A pass of {work.rows} rows does not fit into the device's memory.")
+
+
+def _is_for_lack_of_memory(error: RuntimeError) -> bool:
+    """Only torch's allocator for GPUs has a class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def _return_freed() -> None:
