@@ -95,13 +95,11 @@ class Decoder:
         read_s = time.perf_counter() - began
         with self._decoding:
             began = time.perf_counter()
-            batch, truncated = self._batch(raw, shard.attempts + 1)
+            batch = self._batch(raw, shard.attempts + 1)
             decode_s = time.perf_counter() - began
         reasons = Counter(batch.quarantine["reason"].to_pylist())
         n_bytes = sum(len(r.image) for r in raw if r.image is not None)
-        return batch, Stats(
-            quarantined=reasons, images_truncated=truncated, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s
-        )
+        return batch, Stats(quarantined=reasons, bytes_read=n_bytes, read_s=read_s, decode_s=decode_s)
 
     def _read(self, shard: Shard, start: int, stop: int) -> list[RawRecord]:
         """Read the rows. If all are unavailable, reading a neighbour shows whether the store is down."""
@@ -134,8 +132,7 @@ class Decoder:
             return False
         return any(one.failure is None or one.failure.reason not in NO_ANSWER for one in answers)
 
-    def _batch(self, raw: Sequence[RawRecord], attempts: int) -> tuple[ImageBatch, int]:
-        """The batch, and the number of its images that end too early and were accepted."""
+    def _batch(self, raw: Sequence[RawRecord], attempts: int) -> ImageBatch:
         rows: list[dict[str, Any]] = []
         good: list[RawRecord] = []
         failed: list[dict[str, Any]] = []
@@ -157,12 +154,12 @@ class Decoder:
             for signal, values in measure(pixels[: len(rows)], self._signals).items():
                 for row, value in zip(rows, values, strict=True):
                     row[signal.column] = value
-        batch = ImageBatch(
+        return ImageBatch(
             rows=self._table(rows, [one.extra for one in good]),
             pixels=None if pixels is None else pixels[: len(rows)],
             quarantine=pa.Table.from_pylist(failed, schema=QUARANTINE),
+            truncated=sum(image.is_truncated for image in images),
         )
-        return batch, sum(image.is_truncated for image in images)
 
     def _table(self, rows: Sequence[Mapping[str, Any]], extra: Sequence[Mapping[str, Any]]) -> pa.Table:
         own, carried = pa.Table.from_pylist(rows, schema=self._own), gather(extra, self._source.extra)

@@ -76,7 +76,6 @@ class _Texts:
             texts=int(self.present.sum()),
             texts_too_long=int(self.too_long.sum()),
             texts_unknown=int(self.unknown.sum()),
-            texts_encoded=self.distinct,
         )
 
 
@@ -143,9 +142,9 @@ class Embedder:
     def _embedded(self, batch: ImageBatch, attempts: int) -> tuple[EmbeddingBatch, Stats]:
         rows, pixels = batch.rows, batch.pixels
         texts = self._begin_texts(rows) if "text" in rows.column_names else None
-        stats = Stats() if texts is None else texts.counted()
+        counts = Stats(images_truncated=batch.truncated) + (Stats() if texts is None else texts.counted())
         failed = rows.slice(0, 0)
-        if self._model_config.text_overflow == "quarantine" and stats.texts_too_long and texts is not None:
+        if self._model_config.text_overflow == "quarantine" and counts.texts_too_long and texts is not None:
             failed, fits = _where(rows, texts.too_long), ~texts.too_long
             rows, pixels, texts = (
                 _where(rows, fits),
@@ -158,11 +157,12 @@ class Embedder:
         long_texts = _quarantined(failed, _TEXT_TOO_LONG, attempts)
         not_finite = _quarantined(bad, _NOT_FINITE, attempts)
         quarantine = pa.concat_tables([batch.quarantine, long_texts, not_finite])
-        stats += Stats(
+        stats = Stats(
             embedded=table.num_rows,
             quarantined=Counter((*long_texts["reason"].to_pylist(), *not_finite["reason"].to_pylist())),
+            texts_encoded=0 if texts is None else texts.distinct,
         )
-        return EmbeddingBatch(table, quarantine), stats
+        return EmbeddingBatch(table, quarantine, counts), stats
 
     def _require_some_finite(self, table: pa.Table, bad: pa.Table) -> None:
         if table.num_rows or bad.num_rows < _MODEL_FAILS_ROWS:

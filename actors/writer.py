@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +60,8 @@ class Writer:
             # A writer of this run may have died between its commit and its reply; then the rows are this run's.
             if first.run_id != self._run_id:
                 return CommittedShard(Stats(write_s=time.perf_counter() - began), elsewhere=True)
-        stats = Stats(
+        stats = replace(
+            sum((batch.counts for batch in batches), Stats()),
             embedded=table.num_rows,
             quarantined=Counter(quarantine["reason"].to_pylist()),
             bytes_written=n_bytes,

@@ -69,33 +69,44 @@ class ImageBatch:
         rows: B rows of `schema.OwnColumns.decoded` and of the source, in plan order.
         pixels: (B, N, N, 3) uint8 RGB, N the model's image size; None if the source has no images.
         quarantine: rows of `schema.QUARANTINE` for the records of the chunk that failed.
+        truncated: how many of the pictures end too early and were accepted.
     """
 
     rows: pa.Table
     pixels: npt.NDArray[np.uint8] | None
     quarantine: pa.Table
+    truncated: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _image_batch, (_packed(self.rows), self.pixels, _packed(self.quarantine))
+        return _image_batch, (_packed(self.rows), self.pixels, _packed(self.quarantine), self.truncated)
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingBatch:
-    """Embedded records of one chunk: B rows of a dataset with float32 vectors, and its quarantine."""
+    """Embedded records of one chunk.
+
+    Attributes:
+        table: B rows of a dataset with float32 vectors.
+        quarantine: as of an `ImageBatch`.
+        counts: what was found out about its records. It counts once they are committed: a chunk may be made twice.
+    """
 
     table: pa.Table
     quarantine: pa.Table
+    counts: Stats = field(default_factory=Stats)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _embedding_batch, (_packed(self.table), _packed(self.quarantine))
+        return _embedding_batch, (_packed(self.table), _packed(self.quarantine), self.counts)
 
 
-def _image_batch(rows: pa.Buffer, pixels: npt.NDArray[np.uint8] | None, quarantine: pa.Buffer) -> ImageBatch:
-    return ImageBatch(_unpacked(rows), pixels, _unpacked(quarantine))
+def _image_batch(
+    rows: pa.Buffer, pixels: npt.NDArray[np.uint8] | None, quarantine: pa.Buffer, truncated: int
+) -> ImageBatch:
+    return ImageBatch(_unpacked(rows), pixels, _unpacked(quarantine), truncated)
 
 
-def _embedding_batch(table: pa.Buffer, quarantine: pa.Buffer) -> EmbeddingBatch:
-    return EmbeddingBatch(_unpacked(table), _unpacked(quarantine))
+def _embedding_batch(table: pa.Buffer, quarantine: pa.Buffer, counts: Stats) -> EmbeddingBatch:
+    return EmbeddingBatch(_unpacked(table), _unpacked(quarantine), counts)
 
 
 def _packed(table: pa.Table) -> pa.Buffer:

@@ -18,8 +18,16 @@ from pipeline.records import CommittedShard, Shard
 from pipeline.stats import Stats
 from pipeline.vocabulary import VARYING_PASSES
 
-#: Counted when a shard is committed; all other counts when the work is done, even if its shard is not committed yet.
-_COMMITTED = ("embedded", "quarantined", "bytes_written")
+#: Of records: counted when their shard is committed. All others are of work, which may be done twice.
+_COMMITTED = (
+    "embedded",
+    "quarantined",
+    "bytes_written",
+    "images_truncated",
+    "texts",
+    "texts_too_long",
+    "texts_unknown",
+)
 _WORK_FIELDS = tuple(count.name for count in fields(Stats) if count.name not in _COMMITTED)
 _WINDOW_S = 30.0
 #: Shortest span of a rate, so that the first chunk does not show as a peak.

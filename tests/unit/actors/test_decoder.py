@@ -100,10 +100,10 @@ def test_images_without_their_end_are_embedded_on_demand_and_counted() -> None:
     file = io.BytesIO()
     Image.new("RGB", (20, 10), (200, 30, 90)).save(file, "JPEG")
     records = [raw("a", file.getvalue(), "一"), raw("b", file.getvalue()[:-2], "二")]
-    batch, stats = MemoryDecoder(records).decode(shard(2), 0, 2)
-    assert (batch.quarantine["reason"].to_pylist(), stats.images_truncated) == (["truncated"], 0)
-    batch, stats = MemoryDecoder(records, limits=ImageConfig(accept_truncated=True)).decode(shard(2), 0, 2)
-    assert (batch.rows["id"].to_pylist(), stats.images_truncated) == (["a", "b"], 1)
+    batch, _ = MemoryDecoder(records).decode(shard(2), 0, 2)
+    assert (batch.quarantine["reason"].to_pylist(), batch.truncated) == (["truncated"], 0)
+    batch, _ = MemoryDecoder(records, limits=ImageConfig(accept_truncated=True)).decode(shard(2), 0, 2)
+    assert (batch.rows["id"].to_pylist(), batch.truncated) == (["a", "b"], 1)
     assert batch.pixels is not None
     assert (batch.pixels[0] == batch.pixels[1]).all()
 

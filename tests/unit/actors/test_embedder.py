@@ -17,6 +17,7 @@ from pipeline.config import ModelConfig
 from pipeline.dataset.schema import QUARANTINE, OwnColumns
 from pipeline.errors import DeviceLostError, ModelError
 from pipeline.records import ImageBatch
+from pipeline.stats import Stats
 from tests.fixtures.datasets import filled
 
 
@@ -43,7 +44,8 @@ def embed(broken: int, sound: int) -> tuple[int, int]:
     rows = filled({"id": ids}, OwnColumns(True, False).decoded)
     pixels = np.ones((len(ids), 4, 4, 3), np.uint8)
     pixels[:broken] = 0
-    batch, _ = embedder.embed(ImageBatch(rows, pixels, QUARANTINE.empty_table()), 1)
+    batch, _ = embedder.embed(ImageBatch(rows, pixels, QUARANTINE.empty_table(), truncated=1), 1)
+    assert batch.counts == Stats(images_truncated=1)
     return batch.table.num_rows, batch.quarantine.num_rows
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.records import EmbeddingBatch, ImageBatch
+from pipeline.stats import Stats
 
 _NO_ROWS = QUARANTINE.empty_table()
 
@@ -25,7 +26,8 @@ def a_table(rows: int) -> pa.Table:
 @pytest.mark.parametrize("pixels", [None, np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)])
 def test_a_batch_travels_as_few_buffers_and_without_the_rest_of_its_table(pixels: np.ndarray | None) -> None:
     rows = a_table(10_000).slice(5000, 3)
-    for batch in (ImageBatch(rows, pixels, _NO_ROWS), EmbeddingBatch(rows, _NO_ROWS)):
+    counts = Stats(texts=3)
+    for batch in (ImageBatch(rows, pixels, _NO_ROWS, 3), EmbeddingBatch(rows, _NO_ROWS, counts)):
         buffers: list[pickle.PickleBuffer] = []
         head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
         assert len(buffers) <= 3
@@ -35,4 +37,7 @@ def test_a_batch_travels_as_few_buffers_and_without_the_rest_of_its_table(pixels
         assert table.equals(rows, check_metadata=True)
         assert arrived.quarantine.equals(_NO_ROWS)
         if isinstance(batch, ImageBatch):
+            assert arrived.truncated == 3
             assert np.array_equal(arrived.pixels, pixels) if pixels is not None else arrived.pixels is None
+        else:
+            assert arrived.counts == counts
