@@ -7,6 +7,7 @@ cores while the other waits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -78,8 +79,13 @@ class CrewSize:
     chunk_rows: int
     inflight_bytes: int
 
-    def for_chunks(self, chunks: int) -> CrewSize:
-        """The same without the decoders and embedders that would have nothing to do; each takes seconds to start."""
+    def for_shards(self, rows: Iterable[int]) -> CrewSize:
+        """The same without the decoders and embedders that would have nothing to do; each takes seconds to start.
+
+        Args:
+            rows: of each shard.
+        """
+        chunks = sum(-(-count // self.chunk_rows) for count in rows)
         return replace(self, decoders=min(self.decoders, chunks), embedders=min(self.embedders, chunks))
 
 

@@ -96,13 +96,10 @@ class _Earlier(NamedTuple):
 def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
     """Plan `config` without writing, and price the work if there are prices. Raises what planning raises."""
     model = resolve(config.model)
-    if address_of(config.cluster) is None:
-        crew = size_crew(local_resources(), config.cluster, config.model, weights_bytes(model), model.image_size)
-    else:
-        with connected(config.cluster) as connection:
-            crew = size_crew(connection.resources, config.cluster, config.model, weights_bytes(model), model.image_size)
+    crew = _crew(config, model)
     plan = dry_plan(config, model, crew.decoders)
-    sizes = [shard.rows for shard in plan.shards] or [0]
+    sizes = [shard.rows for shard in plan.shards]
+    crew = crew.for_shards(sizes)
     earlier = _earlier(plan.dataset.uri)
     work_s, startup_s, basis = _estimate(config, plan, model, crew, earlier)
     work = work_of(plan, _rates(crew, earlier, prices))
@@ -117,8 +114,8 @@ def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
         rows=plan.rows,
         shards=len(plan.shards),
         size_bytes=plan.size_bytes or (None if plan.rows else 0),
-        smallest_shard=min(sizes),
-        largest_shard=max(sizes),
+        smallest_shard=min(sizes, default=0),
+        largest_shard=max(sizes, default=0),
         decoders=crew.decoders,
         embedders=crew.embedders,
         chunk_rows=crew.chunk_rows,
@@ -133,6 +130,15 @@ def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
         price=price(work, prices) if prices else None,
         signals=tuple(map(str, plan.dataset.identity.signals)),
     )
+
+
+def _crew(config: RunConfig, model: ModelSpec) -> CrewSize:
+    """All actors for which there is room now."""
+    resources = local_resources()
+    if address_of(config.cluster) is not None:
+        with connected(config.cluster) as connection:
+            resources = connection.resources
+    return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
 
 
 def _rates(crew: CrewSize, earlier: _Earlier | None, prices: PriceTable | None) -> Rates:

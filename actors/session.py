@@ -123,7 +123,7 @@ class Session:
         self._settle()
         self._connect()
         kept = self._embedders(config, size)
-        size = size.for_chunks(sum(-(-shard.rows // size.chunk_rows) for shard in plan.shards))
+        size = size.for_shards(shard.rows for shard in plan.shards)
         kept.pool.size = size.embedders
         decoders, writers = crew.decoders(config, plan, model, size, kept.places), crew.writers(plan, size)
         try:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from actors import driver
 from actors.dry_run import dry_run
+from pipeline.config import ClusterConfig
 from pipeline.dataset.checks.verify import verify
 from pipeline.dataset.dataset import Dataset
 from pipeline.jobs.progress import Progress, Summary
@@ -72,8 +73,10 @@ def test_a_folder_of_images_has_no_text_columns(first: FirstRun) -> None:
 
 def test_a_dry_run_returns_the_plan_and_writes_nothing(first: FirstRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    plan = dry_run(config(first.folder, uri=str(out)))
+    many = ClusterConfig(decoders=5, embedders=4)
+    plan = dry_run(config(first.folder, uri=str(out)).model_copy(update={"cluster": many}))
     assert (plan.rows_in, plan.rows, plan.rows_already_done, plan.shards) == (12, 12, 0, 1)
+    assert (plan.decoders, plan.embedders) == (1, 1)  # as a run starts for one chunk
     assert plan.estimate_s is not None
     assert not out.exists()
 

@@ -85,6 +85,7 @@ def test_a_larger_batch_size_makes_larger_chunks() -> None:
 
 def test_a_run_of_few_chunks_gets_no_actors_that_would_have_nothing_to_do() -> None:
     size = size_crew(resources(8), ClusterConfig(), ModelConfig(), GB, 224)
-    one, many = size.for_chunks(1), size.for_chunks(1000)
-    assert (one.decoders, one.embedders, many) == (1, 1, size)
+    one, many, none = (size.for_shards(rows) for rows in ([64], [65] * 500, []))
+    assert (one.decoders, one.embedders, many, none.decoders) == (1, 1, size, 0)
+    assert size.for_shards([65, 1]).decoders == 3
     assert one.embedder_threads == size.embedder_threads
