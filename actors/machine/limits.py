@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from actors.machine.cgroups import Cgroups
 
 _MB = 2**20
+_CONTAINER_MARKS = (".dockerenv", "run/.containerenv")
 
 
 def usable_cpus() -> float:
@@ -40,10 +42,25 @@ def _slurm_bytes(environment: Mapping[str, str]) -> int | None:
     return None
 
 
-def visible_gpus() -> int:
-    """Number of GPUs that CUDA would show to this process."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    driver = Path("/proc/driver/nvidia/gpus")
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+def visible_gpus(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
+    """Number of GPUs that CUDA would show to this process: of those that are there, the named ones if any are named."""
+    there = _gpus(environment, root)
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is None or not there:
+        return there
+    # CUDA stops at the first that is not there. A part of a GPU (MIG) has no number.
+    names = (name.strip() for name in named.split(","))
+    shown = takewhile(lambda name: name not in ("", "-1") and not (name.isdigit() and int(name) >= there), names)
+    return len(list(shown))
+
+
+def _gpus(environment: Mapping[str, str], root: Path) -> int:
+    """GPUs that this process can reach. Their driver lists those of the machine, in a container without any, too."""
+    if (root / "dev/nvidiactl").exists():
+        return sum(path.name.removeprefix("nvidia").isdigit() for path in (root / "dev").glob("nvidia*"))
+    if (root / "usr/lib/wsl/lib/libcuda.so.1").exists():
+        return 1  # Windows does not say how many
+    driver = root / "proc/driver/nvidia/gpus"
+    inside = "KUBERNETES_SERVICE_HOST" in environment or any((root / mark).exists() for mark in _CONTAINER_MARKS)
+    # Outside, the first use of CUDA makes the device files.
+    return len(list(driver.iterdir())) if driver.is_dir() and not inside else 0

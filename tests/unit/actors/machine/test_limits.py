@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.machine.cgroups import Cgroups
-from actors.machine.limits import available_memory_bytes
+from actors.machine.limits import available_memory_bytes, visible_gpus
 
 MB = 2**20
 GB = 2**30
@@ -87,3 +87,34 @@ def test_the_memory_of_a_slurm_job_counts(environment: dict[str, str], available
 def test_the_limits_of_this_machine_are_readable() -> None:
     assert available_memory_bytes() > 0
     assert Cgroups().oom_kills() >= 0
+
+
+DRIVER = [f"proc/driver/nvidia/gpus/{number}" for number in range(4)]
+DEVICES = ["dev/nvidiactl", "dev/nvidia-uvm", "dev/nvidia0", "dev/nvidia1"]
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "gpus"),
+    [
+        ([], {}, 0),
+        ([], {"CUDA_VISIBLE_DEVICES": "0"}, 0),
+        (DRIVER, {}, 4),
+        ([*DRIVER, *DEVICES], {}, 2),
+        # A container on a machine with GPUs, none of which is for it.
+        ([*DRIVER, ".dockerenv"], {}, 0),
+        (DRIVER, {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "CUDA_VISIBLE_DEVICES": "0,1"}, 0),
+        (["usr/lib/wsl/lib/libcuda.so.1"], {}, 1),
+        (DEVICES, {"CUDA_VISIBLE_DEVICES": "1"}, 1),
+        (DEVICES, {"CUDA_VISIBLE_DEVICES": ""}, 0),
+        (DEVICES, {"CUDA_VISIBLE_DEVICES": "0,-1,1"}, 1),
+        (DEVICES, {"CUDA_VISIBLE_DEVICES": "0, 1, 2, 3"}, 2),
+        (DEVICES, {"CUDA_VISIBLE_DEVICES": "MIG-a,MIG-b,MIG-c"}, 3),
+    ],
+)
+def test_gpus_are_those_that_cuda_would_show(
+    files: list[str], environment: dict[str, str], gpus: int, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert visible_gpus(environment, tmp_path) == gpus
