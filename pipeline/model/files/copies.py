@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.model.files.contents import SUFFIXES, WEIGHTS_NAMES, choose_by_name, is_needed, weights_among
-from pipeline.model.local.cache import cache_folder
+from pipeline.model.local.cache import appearing_whole, cache_folder
 from pipeline.model.weights.files import INDEX
 from pipeline.storage import ObjectInfo, ReadPolicy
 
@@ -40,7 +38,11 @@ def copied(url: str, fetch: bool) -> Path:
     if not fetch:
         size_mb = sum(info.size_bytes for info in objects.values()) / 1e6
         raise ModelError(f"The model {url} ({size_mb:,.0f} MB) is not on this machine yet: the first run copies it.")
-    _copy_whole(list(objects), folder)
+    with appearing_whole(folder) as staged:
+        for uri in objects:
+            to = staged / uri.rpartition("/")[2]
+            with storage.open_seekable(uri, _POLICY) as source, to.open("wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
     return folder
 
 
@@ -65,18 +67,3 @@ def _file(url: str) -> dict[str, ObjectInfo]:
     except NotFoundError:
         return objects  # the standard vocabulary is used
     return objects
-
-
-def _copy_whole(uris: list[str], folder: Path) -> None:
-    """Copy atomically: the folder appears complete or not at all. If two processes copy at once, the first wins."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staged:
-        for uri in uris:
-            to = Path(staged) / uri.rpartition("/")[2]
-            with storage.open_seekable(uri, _POLICY) as source, to.open("wb") as target:
-                shutil.copyfileobj(source, target, _COPY_BYTES)
-        try:
-            os.rename(staged, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import re
-import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.model.files.contents import SMALL_FILES, WEIGHTS_NAMES, choose_by_name, is_needed, weights_among
-from pipeline.model.local.cache import cache_folder
+from pipeline.model.local.cache import appearing_whole, cache_folder
 
 SCHEME = "modelscope:"
 _ID = re.compile(rf"{SCHEME}([\w.-]+/[\w.-]+)")
@@ -92,16 +91,10 @@ def _download(model: str, revision: str, files: Mapping[str, Mapping[str, Any]])
     """Download what is not here yet; the folder appears whole or not at all, named after the files' digests."""
     key = hashlib.sha256(repr([(name, entry.get("Sha256")) for name, entry in files.items()]).encode()).hexdigest()[:16]
     folder = _home(model) / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
-        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as staged:
+        with appearing_whole(folder) as staged:
             for name, entry in files.items():
-                _download_file(model, revision, name, entry.get("Sha256"), Path(staged) / name)
-            try:
-                os.rename(staged, folder)
-            except OSError:
-                if not folder.is_dir():  # another process was first
-                    raise
+                _download_file(model, revision, name, entry.get("Sha256"), staged / name)
     _pointer(model, revision).write_text(key, encoding="ascii")
     return folder
 

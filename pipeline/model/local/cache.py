@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -50,8 +51,29 @@ def cached(kind: str, files: Sequence[Path], of: str, compute: Callable[[], str]
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write and rename, because other processes may read it meanwhile."""
+    """Write and rename, because other processes may read it meanwhile; other users too, if the umask lets them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        part.write_text(text, encoding="ascii")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which gets the name `folder` at the end. If two processes do so at once, the first wins.
+
+    Who may read it is left to the umask, as users may share a cache.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as private:
+        staged = Path(private, folder.name)
+        staged.mkdir()
+        yield staged
+        try:
+            staged.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
