@@ -95,8 +95,9 @@ def _values(tensor: Stored) -> npt.NDArray[Any]:
 def _strided(flat: npt.NDArray[Any], tensor: Stored) -> npt.NDArray[Any]:
     strides = tensor.strides or ()
     last = sum((length - 1) * step for length, step in zip(tensor.shape, strides, strict=True))
-    if tensor.elements and not 0 <= last < len(flat):
-        raise ValueError(f"a tensor of shape {tensor.shape} exceeds its {len(flat)} numbers")
+    # With a step back, a tensor could begin before its numbers although it ends among them. torch has none either.
+    if min((*tensor.shape, *strides), default=0) < 0 or (tensor.elements and last >= len(flat)):
+        raise ValueError(f"a tensor of shape {tensor.shape} and steps {strides} exceeds its {len(flat)} numbers")
     steps = [step * flat.itemsize for step in strides]
     return np.lib.stride_tricks.as_strided(flat, tensor.shape, steps, writeable=False)
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.weights.tensors import read_tree, read_values
 from tests.fixtures.checkpoints import vocabulary, write_checkpoint
 from tests.fixtures.originals import SMALL, write_original
 
@@ -266,3 +267,12 @@ def test_everything_that_feeds_the_vectors_is_a_part(folder: Path, tmp_path: Pat
 def test_a_context_length_beyond_the_text_tower_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"--context-length is 65, and the text tower has 64 positions: give"):
         resolved(folder, context_length=65)
+
+
+def test_a_tensor_that_steps_back_out_of_its_numbers_is_damage(tmp_path: Path) -> None:
+    torch.save({"x": torch.arange(4.0)}, tmp_path / "a.pt")
+    stored = read_tree(tmp_path / "a.pt")["x"]
+    assert read_values(replace(stored, shape=(2, 2), strides=(1, 2))).tolist() == [[0, 2], [1, 3]]
+    for shape, strides in (((2, 2), (3, -3)), ((5,), (1,)), ((-1, 2), (1, 1))):
+        with pytest.raises(ModelError, match="ValueError: a tensor of shape"):
+            read_values(replace(stored, shape=shape, strides=strides))
