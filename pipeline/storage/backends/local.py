@@ -58,11 +58,13 @@ class LocalBackend:
                 _left_out(error, folder, Skip.UNREADABLE_FOLDER, skip)
 
     def get(self, uri: str, policy: ReadPolicy) -> bytes:
-        """The file, after a check of its size."""
-        with open(uri, "rb", buffering=0) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            if policy.max_bytes is not None and size_bytes > policy.max_bytes:
-                raise TooLargeError(too_large(uri, size_bytes, policy.max_bytes), uri)
+        """The file, after a check of its kind and size: pipes and devices may have no end."""
+        with open(uri, "rb", buffering=0, opener=_open_at_once) as file:
+            info = os.fstat(file.fileno())
+            if not S_ISREG(info.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a regular file", uri)
+            if policy.max_bytes is not None and info.st_size > policy.max_bytes:
+                raise TooLargeError(too_large(uri, info.st_size, policy.max_bytes), uri)
             return file.readall()
 
     def get_range(self, uri: str, start: int, length: int, policy: ReadPolicy) -> bytes:
@@ -104,6 +106,11 @@ class LocalBackend:
         import pyarrow.fs as pafs
 
         return pafs.LocalFileSystem(), uri
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a pipe's other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _file(entry: os.DirEntry[str], skip: OnSkip | None) -> ObjectInfo | None:

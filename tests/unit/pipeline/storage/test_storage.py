@@ -159,9 +159,11 @@ def test_concurrent_reads_keep_their_order_and_return_an_error_per_failure(tmp_p
     put(tmp_path, "large", data=b"x" * 1001)
     uris = [str(tmp_path / f"{number}") for number in range(50)]
     uris[7], uris[9], uris[11] = str(tmp_path / "none"), str(tmp_path / "large"), str(tmp_path)
+    uris[13] = "/dev/null"  # as /dev/zero, which has no end
     results = storage.read_many(uris, POLICY)
     assert [results[0], results[8], results[49]] == [b"0", b"8", b"49"]
     assert isinstance(results[7], NotFoundError)
+    assert isinstance(results[13], NotFoundError)
     assert isinstance(results[9], TooLargeError)
     assert "1,001 bytes" in str(results[9])
     assert isinstance(results[11], StorageError)
