@@ -68,12 +68,13 @@ def _remove_if_abandoned(path: str) -> None:
 def _make(parent: str) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # Without locks, nobody takes the folder for abandoned either.
-            fcntl.flock(lock, fcntl.LOCK_SH)
-        if path.exists():
-            return path, lock
-        os.close(lock)  # Another process removed it before it was locked.
+        with suppress(FileNotFoundError):  # Another process removed it before it was locked.
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            with suppress(OSError):  # Without locks, nobody takes the folder for abandoned either.
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            if path.exists():
+                return path, lock
+            os.close(lock)
 
 
 def _remove(path: Path, lock: int) -> None:

@@ -64,3 +64,19 @@ def test_a_folder_with_another_name_a_file_and_a_link_stay(tmp_path: Path) -> No
     before = set(tmp_path.iterdir())
     remove_abandoned(str(tmp_path))
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_another_process_removes_at_once_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = tempfile.mkdtemp, list[str]()
+
+    def made_and_removed_once(**options: str) -> str:
+        made.append(make(**options))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made_and_removed_once)
+    with ScratchFolder() as folder:
+        assert (str(folder), len(made)) == (made[1], 2)
