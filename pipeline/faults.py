@@ -45,6 +45,12 @@ _NO_TEMPORARY = "No usable temporary directory"
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 #: Python's reason for refusing text with half of a surrogate pair.
 _SURROGATES = "surrogates not allowed"
+#: pathlib's reason for not replacing `~`.
+_NO_HOME = "Could not determine home directory"
+_WITHOUT_HOME = (
+    "The home folder of a user is unknown, of this one or of one named as ~NAME: set HOME to a folder that this user "
+    "may write, and give paths without ~."
+)
 _MOST_CHARACTERS = 500
 #: Libraries that fail on damaged data, by the package of their exceptions.
 _READERS = {"pyarrow": "Arrow", "duckdb": "DuckDB", "_duckdb": "DuckDB"}
@@ -57,7 +63,7 @@ def translated() -> Iterator[None]:
     """Raise a HanclipError in place of an exception that the machine caused."""
     try:
         yield
-    except (ModuleNotFoundError, OSError) as error:
+    except (ModuleNotFoundError, OSError, RuntimeError) as error:
         if known := explained(error):
             raise known from error
         raise
@@ -72,6 +78,8 @@ def explained(error: BaseException, folder: str = "") -> HanclipError | None:
     """
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error.name or "")
+    if isinstance(error, RuntimeError) and _NO_HOME in str(error):
+        return RunError(_WITHOUT_HOME)
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.ENOENT and _NO_TEMPORARY in str(error):

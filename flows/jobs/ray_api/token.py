@@ -48,8 +48,8 @@ class TokenAccess:
 
 
 def _from_file() -> str:
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token")
     try:
-        return path.read_text().strip()
+        return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""

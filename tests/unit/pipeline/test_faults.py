@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -51,13 +52,24 @@ def test_a_fault_of_the_machine_names_the_folder_and_the_cure(error, folder, wor
 
 @pytest.mark.parametrize(
     "error",
-    [FileNotFoundError(errno.ENOENT, "x", "/a"), KeyError("x"), ModuleNotFoundError(name="pipeline.x"), OSError("x")],
+    [
+        FileNotFoundError(errno.ENOENT, "x", "/a"),
+        KeyError("x"),
+        ModuleNotFoundError(name="pipeline.x"),
+        OSError("x"),
+        RuntimeError("x"),
+    ],
 )
 def test_a_bug_passes_unchanged(error):
     assert explained(error) is None
     with pytest.raises(type(error)) as raised, translated():
         raise error
     assert raised.value is error
+
+
+def test_a_user_without_a_home_folder_is_a_fault_of_the_machine():
+    with pytest.raises(RunError, match="set HOME to a folder"), translated():
+        Path("~no-such-user/x").expanduser()
 
 
 def test_a_missing_package_is_a_fault_of_the_machine():
