@@ -80,6 +80,8 @@ class Cursor(Generic[T]):
 
     def _keep(self, item: CursorItem[T]) -> None:
         self._next = item.position + 1
+        if before := self._kept.pop(item.position, None):  # after a new start
+            self._kept_bytes -= before.size_bytes
         self._kept[item.position] = item
         self._kept_bytes += item.size_bytes
         while self._kept_bytes > self._keep_bytes and len(self._kept) > 1:
