@@ -60,9 +60,7 @@ class Dispatcher:
         meter: Meter,
         oom_kills: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._pools = pools
-        self._limits = limits
-        self._meter = meter
+        self._pools, self._limits, self._meter = pools, limits, meter
         self.backlog = Backlog(shards, limits)
         self._failures = FailureBudget(oom_kills, lambda: sum(pool.size for pool in pools.values()))
         self._placement = Placement(pools.values(), limits.placement_timeout_s)
@@ -178,6 +176,8 @@ class Dispatcher:
     # --- results ----------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
+        if not self._calls:  # All actors are gone, and others start once the head answers. `ray.wait` returns at once.
+            time.sleep(_POLL_S)
         ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_POLL_S, fetch_local=False)
         self._kill_overdue()
         for reference in ready:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
+from actors.scheduler import dispatch
 from actors.scheduler.backlog import Limits
 from actors.scheduler.chunks import Chunk, OpenShard
 from actors.scheduler.dispatch import Dispatcher
@@ -145,3 +146,11 @@ def test_the_calls_that_die_with_one_actor_are_one_failure() -> None:
         call = Call("embed", feed.embedders, worker, Chunk(feed.shard, 0, 2))
         feed.dispatcher.failed(call, RayActorError())
     assert [chunk.attempts for chunk in feed.backlog.suspects] == [1] * 100
+
+
+def test_without_any_actor_the_loop_waits_and_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(dispatch.time, "sleep", slept.append)
+    monkeypatch.setattr(dispatch.ray, "wait", lambda *_, **__: ([], []))
+    Feed(a_pool("embedder", 0, Depth(2))).dispatcher._wait()
+    assert slept == [0.5]
