@@ -22,7 +22,7 @@ from pipeline.sources.places.addresses import addresses, entries
 
 PLACEHOLDER = re.compile(r"\{(date|key)(?::([^{}]*))?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
-_BELOW_A_DAY = re.compile(r"%-?[HIMSfpXcs]")
+_BELOW_A_DAY = re.compile(r"%[-_0^#]?[HIMSTRXcfklprs]")
 #: The options that decide the rows of a partition; timeouts and the number of actors do not.
 _DECIDING: dict[str, set[str]] = {
     "source": {
@@ -42,7 +42,16 @@ _DECIDING: dict[str, set[str]] = {
 }
 #: Options that came later: left out at their default, so that digests of earlier partitions stay the same.
 _DECIDING_IF_SET: dict[str, set[str]] = {
-    "source": {"drop_columns", "captions", "id_prefix"},
+    "source": {
+        "drop_columns",
+        "captions",
+        "id_prefix",
+        "unique_ids",
+        "split",
+        "records",
+        "max_text_chars",
+        "respect_robots_tag",
+    },
     "image": {"accept_truncated"},
     "model": {"exact"},
 }
