@@ -17,6 +17,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import IdentityError
 from pipeline.images.makers import pixel_makers
 from pipeline.model.checkpoints import ModelSpec, resolve
+from pipeline.model.released import variant
 from pipeline.serving.contract import Encoder, ModelCard
 from pipeline.serving.search.scope import described
 from pipeline.serving.settings import RequestLimits, ServedModel
@@ -57,7 +58,7 @@ def load(
         "dataset": described(dataset) if dataset else None,
     }
     name = model.served_name or public_name(spec)
-    also = (spec.name, model.name) if spec.revision else ()
+    also = also_called(spec.name, model) if spec.revision else ()
     refuses_long_texts = clip.text_overflow == "quarantine"
     return clip, ModelCard(name, int(time.time()), identity, spec.dim, clip.logit_scale, also, refuses_long_texts)
 
@@ -140,6 +141,16 @@ def require_same_bits(recorded: Recorded, makers: Mapping[str, str]) -> None:
             + "\n  ".join(differences)
             + "\nServe it where these are the same, or with --no-exact, which gives vectors that differ by rounding."
         )
+
+
+def also_called(name: str, model: ServedModel) -> tuple[str, ...]:
+    """Further names in requests of the model of the hub `name`: its own, its short one, and the one that was given.
+
+    With a dataset, the name that was not given is a default that says nothing about the model.
+    """
+    known = variant(name)
+    given = (model.name,) if "name" in model.model_fields_set else ()
+    return (name, *((known.name,) if known else ()), *given)
 
 
 def public_name(spec: ModelSpec) -> str:

@@ -13,7 +13,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.footer import MAKERS
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import ConfigError, IdentityError
-from pipeline.serving.loading import as_recorded, require_same_bits
+from pipeline.serving.loading import also_called, as_recorded, require_same_bits
 from pipeline.serving.settings import ServedModel
 from tests.fixtures.datasets import (
     an_identity,
@@ -95,3 +95,9 @@ def test_what_is_recorded_is_read_from_the_files(tmp_path: Path) -> None:
     assert (served.dtype, served.exact) == ("bf16", False)
     commit(dataset, 2, some_records(3, 3))
     assert Recorded.of(dataset).dtypes == ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(("asked", "more"), [({}, set()), ({"name": "ViT-L-14"}, {"ViT-L-14"})])
+def test_a_released_model_has_no_other_models_name(asked: dict[str, Any], more: set[str]) -> None:
+    large = "OFA-Sys/chinese-clip-vit-large-patch14"
+    assert set(also_called(large, ServedModel(**asked))) == {large, "vit-l-14"} | more
