@@ -6,6 +6,7 @@
     compact    full files in place of the small ones of a dataset
     dedup      the duplicates of a dataset
     filter     the rows of a dataset that pass every rule
+    sync       a vector database at the latest state of a dataset
     reap       starts flow runs again whose process is gone; stops jobs whose flow run has ended or is gone
 
 Each is a function in the module of its name, and this package imports none of them: the process of a flow run needs
