@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(out: Output, as_json: Json = False, debug: Debug = False) -> None:
-    """Audit a dataset: every planned row once, files whole, vectors sound. Exit 1 when something is wrong."""
+    """Audit a dataset: every planned row once, files whole, vectors sound. Exit 1 when any is missing or wrong."""
     from flows.commands.verify import show_verify  # keeps --help light
 
     raise typer.Exit(show_verify(out, as_json))

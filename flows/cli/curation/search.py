@@ -74,7 +74,7 @@ def index(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Build an index for fast searches of a large dataset; the same command again adds what is new."""
+    """Build an index for fast searches of a large dataset; run it again after the dataset grows."""
     from flows.commands.curation import index as work  # keeps --help light
 
     if check:
