@@ -80,7 +80,7 @@ def _status(found: Status) -> Iterator[tuple[str, object]]:
         completed = completed or run.state == "complete"
     if any(run.reported_at for run in found.runs):
         now = _clock(datetime.now(UTC).isoformat())
-        yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while it lists"
+        yield "now", f"{now} on this machine; a run that is alive reports every ten seconds, except while Ray starts"
     if found.earlier_runs:
         total = len(found.runs) + found.earlier_runs
         yield "", f"and {units.count(found.earlier_runs, 'earlier run')}; --runs {total} shows all"
