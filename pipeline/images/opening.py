@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -24,6 +24,10 @@ from pipeline.images.png import without_invalid_transparency
 from pipeline.vocabulary import Reason
 
 Image.init()
+with suppress(ImportError):  # Pillow has this plugin from version 11.3 on
+    from PIL import AvifImagePlugin
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # Several decoders share the cores. By default each would use all of them.
 # Pillow reads dozens of formats, one of them (EPS) by starting another program. These are the formats of catalogs.
 _WITH_PILLOW = tuple(known.decoder for known in FORMATS if known.decoder in Image.OPEN and not known.extra)
 #: Formats without a signature: bytes that their decoder refuses are something else.

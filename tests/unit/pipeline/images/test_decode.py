@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from pipeline.errors import ImageError
 from pipeline.images.decode import decode
@@ -391,3 +391,8 @@ def test_the_share_of_blank_rows_shows_what_the_decoder_does_not(
     made: Callable[[], bytes], least: float, most: float
 ) -> None:
     assert least <= decode(made(), 224, LIMIT).blank_rows() <= most
+
+
+def test_avif_is_decoded_on_one_core() -> None:
+    """As all formats are: several decoders share the cores, and Pillow's default is all of them for each."""
+    assert AvifImagePlugin._get_default_max_threads() == 1
