@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from actors.crew_size import CrewSize, size_crew, weights_bytes
 from actors.machine.cluster import address_of, connected
 from actors.machine.local.local_ray import local_resources
-from pipeline import storage
+from pipeline import storage, units
 from pipeline.config import RunConfig
 from pipeline.cost.prices import Price, PriceTable, price
 from pipeline.cost.work import Rates, Work, work_of
@@ -170,7 +170,8 @@ def _estimate(
     seconds = _sample_s(config, plan, model)
     if seconds is None:
         return None, _STARTUP_S, "no earlier run of this dataset; try --limit 1000 first"
-    basis = f"{seconds * 1000:.1f} ms to read and decode a record here, {crew.decoders} decoders; without the model"
+    decoders = units.count(crew.decoders, "decoder")
+    basis = f"{seconds * 1000:.1f} ms to read and decode a record here, {decoders}; without the model"
     return plan.rows * seconds / crew.decoders, _STARTUP_S, basis
 
 

@@ -39,7 +39,10 @@ def dry_run_facts(dry: DryRun) -> Facts:
         "bytes",
         "unknown: the source does not report sizes" if dry.size_bytes is None else units.size(dry.size_bytes),
     )
-    yield "actors", f"{dry.decoders} decoders, {dry.embedders} embedders, chunks of {dry.chunk_rows}"
+    yield (
+        "actors",
+        f"{units.count(dry.decoders, 'decoder')}, {units.count(dry.embedders, 'embedder')}, chunks of {dry.chunk_rows}",
+    )
     yield "model", f"{dry.model} ({dry.dtype}{', exact' if dry.exact else ''})"
     if dry.signals:
         yield "signals", ", ".join(dry.signals)
