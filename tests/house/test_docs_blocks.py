@@ -1,10 +1,13 @@
-"""Test the blocks of the documentation that are no commands: each is parsed by what reads it."""
+"""Test the blocks of the documentation that are no commands, each parsed by what reads it, and quoted messages."""
 
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.curation.filter.rules import RulesFile
 from pipeline.serving.settings import ServeSettings
 from tests.fixtures.documents import PAGES, blocks, name_of
+from tests.fixtures.places import ROOT
 
 OWN = ("pipeline", "actors", "flows")
 
@@ -90,3 +94,13 @@ def test_every_block_can_be_read(page: Path) -> None:
 def test_a_wrong_block_is_found(check: Any, wrong: Any) -> None:
     with pytest.raises((AssertionError, SyntaxError, ValueError, ModuleNotFoundError)):
         check(wrong)
+
+
+@pytest.mark.parametrize("page", ["docs/quick-start.md", "docs/zh/quick-start.md"])
+def test_messages_that_a_table_of_symptoms_quotes_are_in_the_code(page: str) -> None:
+    code = "".join(path.read_text(encoding="utf-8") for name in OWN for path in (ROOT / name).rglob("*.py"))
+    code += os.strerror(errno.ENOSPC)
+    symptoms = re.findall(r'^\| ([^|]*".*?) \|', (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    quoted = [part.strip() for cell in symptoms for said in re.findall(r'"(.+?)"', cell) for part in said.split("...")]
+    assert len(quoted) >= 8
+    assert [part for part in quoted if part not in code] == []
