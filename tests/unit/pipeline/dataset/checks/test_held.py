@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from pipeline.dataset import history, layout
@@ -20,6 +21,8 @@ from pipeline.dataset.plan_files import read_records
 from pipeline.plan.draft import Plan
 from tests.fixtures.catalogs import Catalog, skus
 from tests.fixtures.datasets import carry_out
+from tests.fixtures.documents import blocks
+from tests.fixtures.places import ROOT
 
 IDS = skus(1100)
 REASONS = ["timeout", "not_found", "not_an_image"]
@@ -89,6 +92,9 @@ def test_what_was_counted_is_corrected_by_later_runs(catalog: Catalog) -> None:
     carry_out(catalog.plan(), {IDS[9]: "timeout"})
     assert_right(catalog)
     assert dict(count_held(str(catalog.out)).quarantined) == {"not_an_image": 1, "timeout": 1}
+    [query] = blocks(ROOT / "docs" / "embed.md", "sql")  # which lists them
+    listed = duckdb.sql(query.replace("'out/", f"'{catalog.out}/")).fetchall()
+    assert sorted((reason, id_) for id_, reason, _ in listed) == [("not_an_image", IDS[3]), ("timeout", IDS[9])]
 
 
 def test_a_run_that_finishes_after_a_later_one_counts_too(catalog: Catalog) -> None:
