@@ -13,7 +13,7 @@ from pipeline.dataset import layout
 from pipeline.report.material import Material
 from pipeline.report.pictures import ShownRow
 
-_MOST_FILTERS, _MOST_RULES, _SHOWN = 3, 8, 9
+_MOST_FILTERS, _RULES_WITH_PICTURES, _SHOWN = 3, 8, 9
 _COUNTS = ("name", "sql", "first", "dropped", "alone", "unknown")
 _DROPPED, _KEPT = "/dropped.parquet", "kept.parquet"
 
@@ -28,7 +28,7 @@ class ReportedRule:
         dropped: rows that it drops, regardless of the other rules.
         alone: rows that no other rule drops.
         unknown: rows of `dropped` for which it is neither true nor false.
-        rows: a random sample of the first.
+        rows: a random sample of the first; none of the rules after the first ones.
     """
 
     name: str
@@ -83,8 +83,11 @@ def _kept(material: Material, uri: str) -> ReportedFilter | None:
         "UNION ALL SELECT id, source_fingerprint FROM kept_rows) ANTI JOIN facts USING (id, source_fingerprint)"
     )
     rules = [
-        ReportedRule(**{name: one[name] for name in _COUNTS}, rows=shown.get(one["name"], []))
-        for one in facts["counts"][:_MOST_RULES]
+        ReportedRule(
+            **{name: one[name] for name in _COUNTS},
+            rows=shown.get(one["name"], []) if place < _RULES_WITH_PICTURES else [],
+        )
+        for place, one in enumerate(facts["counts"])
     ]
     behind = bool(missing) or facts["rows"] != material.rows
     return ReportedFilter(storage.name(folder), facts["rows"], facts["kept"], facts["dropped"], behind, rules)

@@ -1,14 +1,15 @@
 """Records that could not be embedded, by reason, with examples.
 
-In: the quarantine of a dataset. Out: for each reason its count, whether a retry may help, and a few records.
+In: the quarantine of a dataset. Out: for each reason its count, whether a retry may help, and a few records. A record
+that has changed since it failed is none of them: its new state counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.dataset.checks.held import held_records
 from pipeline.dataset.checks.status import Status
-from pipeline.dataset.outcomes import Outcome
 from pipeline.report.material import Material
 from pipeline.vocabulary import TRANSIENT_REASONS
 
@@ -44,12 +45,12 @@ def quarantine(material: Material, status: Status) -> list[QuarantineReason]:
 
 def _examples(material: Material) -> dict[str, list[Example]]:
     material.work.register("quarantined", material.dataset.quarantine())
+    material.work.register("held", held_records(material.dataset.uri))
     found: dict[str, list[Example]] = {}
     for reason, record_id, stage, detail in material.work.rows(
         f"""
         WITH last AS (
-            SELECT id, reason, stage, detail FROM quarantined
-            ANTI JOIN (SELECT * FROM outcomes WHERE kind = {Outcome.EMBEDDED}) USING (id, source_fingerprint)
+            SELECT id, reason, stage, detail FROM quarantined SEMI JOIN held USING (id, source_fingerprint)
             QUALIFY row_number() OVER (PARTITION BY id, source_fingerprint ORDER BY attempts DESC) = 1
         )
         SELECT reason, id, stage, left(detail, {_DETAIL_LENGTH}) FROM last
