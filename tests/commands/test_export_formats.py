@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -299,6 +300,12 @@ def test_a_missing_column_is_named_in_the_error(run):
 def test_unused_options_and_path_like_names_are_refused(run, tmp_path, to, options, message):
     assert message in run(to, *options, code=2)["message"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("to", "package", "extra"), [("faiss", "faiss", "curate"), ("lance", "lancedb", "sync-lance")])
+def test_a_missing_package_is_named_with_its_extra(run, monkeypatch, to, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert f"The package {package} is not installed. It comes with the extra {extra}: " in run(to, code=2)["message"]
 
 
 @pytest.mark.parametrize("below", ["", "features", "embeddings/../features"])

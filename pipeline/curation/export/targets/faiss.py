@@ -17,7 +17,6 @@ from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import IMAGE, TEXT, vector_blocks
 from pipeline.dataset.dataset import Dataset
-from pipeline.errors import UsageError
 
 _IDS = pa.schema([pa.field("position", pa.int64(), nullable=False), pa.field("id", pa.string(), nullable=False)])
 
@@ -33,10 +32,8 @@ def export(request: ExportRequest) -> Exported:
 
 
 def _export_one(request: ExportRequest, vector: str, dim: int) -> dict[str, int]:
-    try:
-        import faiss
-    except ImportError as error:
-        raise UsageError("This export needs the package faiss-cpu: pip install faiss-cpu") from error
+    import faiss  # of the extra curate
+
     kind = vector.removesuffix("_embedding")
     index: Any = faiss.IndexFlatIP(dim)
     index_uri, ids_uri = (storage.join(request.dest, name) for name in (f"{kind}.index", f"{kind}_ids.parquet"))

@@ -13,7 +13,7 @@ from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.lance import NAMES, cause_of, lance_schema, lance_table
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError
 
 TABLE = "hanclip"
 
@@ -21,10 +21,8 @@ TABLE = "hanclip"
 def export(request: ExportRequest) -> Exported:
     """Stream the rows into the table."""
     os.environ.setdefault("LANCE_LOG", "error")  # it warns of each table that is new
-    try:
-        import lancedb
-    except ImportError as error:
-        raise UsageError("This export needs the package lancedb: pip install lancedb") from error
+    import lancedb  # of the extra sync-lance
+
     parts = Parts(request, NAMES)
     batches = (batch for rows in parts.batches() for batch in lance_table(pa.Table.from_batches([rows])).to_batches())
     rows = pa.RecordBatchReader.from_batches(lance_schema(parts.schema), batches)
