@@ -36,8 +36,8 @@ class DedupSettings(Options):
     )
     not_duplicates: str | None = Field(
         default=None,
-        description="File with pairs of ids that are no duplicates of each other: Parquet with the columns id and "
-        "other, or CSV with two ids in each line.",
+        description="File with pairs of ids that are no duplicates of each other: Parquet or CSV with the columns id "
+        "and other, or two ids in each line.",
     )
     phash_radius: int = Field(
         default=3, ge=0, le=10, description="Rung phash: perceptual hashes that differ in at most this many of 64 bits."
