@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.errors import ConfigError
+from pipeline.sources.texts import decode_text
 
 #: The names of a file's columns are among its first characters; a longer field is an error of the reader.
 _HEAD_CHARACTERS = 100_000
@@ -66,9 +67,9 @@ class IdFile:
 
     def _text(self, data: bytes) -> pa.Table:
         try:
-            text = data.decode("utf-8-sig")
+            text = decode_text(data)
         except UnicodeDecodeError as error:
-            raise self.wrong(" is neither Parquet nor text in UTF-8") from error
+            raise self.wrong(" is neither Parquet nor text in UTF-8, UTF-16 or GB18030") from error
         columns = list(zip(*self._rows(text), strict=True)) or [()] * len(self.columns)
         return pa.table([pa.array(values, pa.string()) for values in columns], names=self.columns)
 

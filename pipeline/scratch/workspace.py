@@ -61,6 +61,7 @@ class Workspace:
                 "preserve_insertion_order": False,
             }
         )
+        self._duck.execute("SET TimeZone = 'UTC'")  # not that of the machine: a rule has one meaning
 
     def __enter__(self) -> Workspace:
         return self
@@ -133,7 +134,7 @@ class Workspace:
             expired.set()
             self._duck.interrupt()
 
-        timer = threading.Timer(limit_s, stop)
+        timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), stop)
         timer.daemon = True
         timer.start()
         try:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.scratch.user_sql import require_expression
-from pipeline.scratch.workspace import Workspace
+from pipeline.scratch.workspace import Workspace, widened
 
 _NUMBER, _BLOCK = "_row_number", "hanclip_block"
 #: Errors caused by the condition, as opposed to the disk or the memory.
@@ -55,7 +55,8 @@ class RowFilter:
         """Numbers of the rows to keep, ascending."""
         if self._where is None:
             return np.arange(table.num_rows)
-        self._work.register(_BLOCK, table.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
+        known = table.cast(pa.schema([(field.name, widened(field.type)) for field in table.schema]))
+        self._work.register(_BLOCK, known.append_column(_NUMBER, pa.array(np.arange(table.num_rows))))
         sql = f"SELECT {_NUMBER} FROM {_BLOCK} AS rows WHERE ({self._where}\n) ORDER BY {_NUMBER}"
         try:
             kept = self._work.rows(sql)

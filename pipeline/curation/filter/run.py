@@ -7,6 +7,7 @@ was written. The call is idempotent: repeated after a failure it gives the same 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from pipeline import storage
@@ -18,6 +19,7 @@ from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.tars import columns_of, write_failures, write_tars
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.options import TarOptions
+from pipeline.curation.values.json_values import number
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
@@ -45,9 +47,14 @@ class FilterRun:
             "dropped": counts.dropped,
             "rules": [asdict(rule) for rule in counts.rules],
             "together": [{"rules": pair, "dropped": rows} for pair, rows in counts.together.items()],
-            "threshold": asdict(cut) if cut else None,
+            "threshold": {**asdict(cut), "value": _plain(cut.value)} if cut else None,
             "written": self.written,
         }
+
+
+def _plain(value: float | int | Decimal) -> float | int:
+    """The number as JSON has it; the rule has all its digits."""
+    return number(value) if isinstance(value, Decimal) else value
 
 
 def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: bool = False) -> FilterRun:

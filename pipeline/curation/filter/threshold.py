@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 
 import pyarrow as pa
 
+from pipeline import units
 from pipeline.curation.filter.columns import FilterColumn
 from pipeline.curation.filter.judge import Judge
 from pipeline.curation.filter.rules import FilterRule
@@ -73,7 +75,7 @@ class CutOff:
     """
 
     column: str
-    value: float | int
+    value: float | int | Decimal
     rows: int
     without_value: int
     above: int
@@ -84,15 +86,21 @@ class CutOff:
     def rule(self) -> FilterRule:
         """The rule as SQL that can be reused: the value has all its digits."""
         name = self.column if self.column in _PLAIN else '"' + self.column.replace('"', '""') + '"'
-        value = repr(self.value) if isfinite(self.value) else f"'{self.value}'::DOUBLE"
-        return FilterRule(NAME, f"{name} {'<=' if self.lowest else '>='} {value}")
+        return FilterRule(NAME, f"{name} {'<=' if self.lowest else '>='} {_literal(self.value)}")
+
+
+def _literal(value: float | int | Decimal) -> str:
+    """The number in SQL, with all its digits."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return repr(value) if isfinite(value) else f"'{value}'::DOUBLE"
 
 
 def column_of(wanted: Threshold, judge: Judge) -> FilterColumn:
     """The column to cut. Raises UsageError when it does not exist or has no numbers."""
     [rule] = judge.check([FilterRule(NAME, '"' + wanted.column.replace('"', '""') + '" IS NOT NULL')])
     [column] = rule.columns
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    if not any(test(column.type) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
         raise UsageError(f"The column {column.name} holds {column.type}, no numbers: choose another for the threshold.")
     return column
 
@@ -101,7 +109,8 @@ def find_cut(wanted: Threshold, column: FilterColumn, work: Workspace) -> CutOff
     """The cut-off in the table `kept_values` (`Judge.values`). Raises UsageError when no value is a number."""
     [(rows, with_value)] = work.rows("SELECT count(*), count(value) FROM kept_values")
     if not with_value:
-        raise UsageError(f"None of the {rows:,} rows that the rules keep has a {column.name}: choose another column.")
+        kept = units.count(rows, "row")
+        raise UsageError(f"None of the {kept} that the rules keep has a {column.name}: choose another column.")
     lowest = wanted.lowest if wanted.lowest is not None else (column.table, column.source) in _LESS_IS_BETTER
     last = min(max(1, int(wanted.share * rows + 0.5)), with_value) - 1
     order, better = ("ASC", "<") if lowest else ("DESC", ">")

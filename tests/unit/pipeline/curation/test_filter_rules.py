@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.curation.evaluate.row_filter import RowFilter
 from pipeline.curation.filter.rules import read_rules
 from pipeline.curation.filter.run import FilterRun, filter_rows
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import ConfigError, UsageError
 from pipeline.phases import ignore
@@ -35,6 +38,7 @@ EXTRA = {
         [{"half": np.float16(n), "all": [Decimal(n)]} for n in range(ROWS)],
         pa.struct([("half", pa.float16()), ("all", pa.list_(pa.decimal256(50, 0)))]),
     ),
+    "when": pa.array([n * 3600 for n in range(ROWS)], pa.timestamp("s", "Asia/Shanghai")),
     "tags": pa.array([["红", "新"] if n < 5 else ["蓝"] for n in range(ROWS)]),
 }
 
@@ -67,6 +71,8 @@ def kept(out: str, **settings: object) -> FilterRun:
         ('"price (元)" keep=10% of the lowest', '"price (元)" <= 1.0', 2),
         ("a.b keep=10%", '"a.b" >= 18', 2),
         ("score keep=10%", '"score" >= 16.0', 2),
+        ("exact keep=10%", '"exact" >= 4.50', 2),
+        ("exact keep=10% lowest", '"exact" <= 0.25', 2),
     ],
 )
 def test_a_threshold_knows_the_direction_and_any_name(out: str, wanted: str, sql: str, rows: int) -> None:
@@ -81,6 +87,28 @@ def test_a_threshold_knows_the_direction_and_any_name(out: str, wanted: str, sql
 )
 def test_numbers_that_duckdb_does_not_know_are_compared(out: str, where: str, rows: int) -> None:
     assert kept(out, where=where).filtered.counts.kept == rows
+
+
+def test_the_condition_of_an_evaluation_compares_them_too(out: str) -> None:
+    with RowFilter("exact > 4.25 and parts.half >= 0 and huge > 1", Dataset.open(out).identity.schema) as rows:
+        assert rows.rows(latest(out, rows.columns).read_all()).tolist() == [18, 19]
+
+
+def test_a_condition_on_a_point_in_time_does_not_depend_on_the_machines_zone(
+    out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        monkeypatch.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        assert (
+            kept(
+                out, where="\"when\" >= '1970-01-01 12:00' and \"when\"::date = date '1970-01-01'"
+            ).filtered.counts.kept
+            == 8
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_nan_is_a_missing_value(out: str) -> None:
@@ -137,16 +165,20 @@ def test_names_of_rules_are_there_once_and_not_empty(out: str, tmp_path: Path) -
         ("picked.csv", 'caption,id\n"a, ""b""\n",item-00004\n,item-00005\n', {"item-00004", "item-00005"}),
         ("picked.tsv", "id\tcaption\nitem-00004\tx\n", {"item-00004"}),
         ("semicolons.csv", 'Caption;ID\n"a, b";item-00004\n', {"item-00004"}),
+        ("gbk.csv", "标题,id\n红色,item-00004\n".encode("gb18030"), {"item-00004"}),
+        ("unicode.txt", "item-00004\r\nitem-00005\r\n".encode("utf-16"), {"item-00004", "item-00005"}),
         ("kept.parquet", pa.table({"x": [1], "Id": ["item-00006"]}), {"item-00006"}),
         ("kept.parquet", pa.table({"id": ["item-00006", None], "x": [1, 2]}), {"item-00006"}),
     ],
 )
 def test_rows_are_kept_by_a_file_of_ids(
-    out: str, tmp_path: Path, name: str, content: str | pa.Table, ids: set[str]
+    out: str, tmp_path: Path, name: str, content: str | bytes | pa.Table, ids: set[str]
 ) -> None:
     path = tmp_path / name
     if isinstance(content, str):
         path.write_text(content, encoding="utf-8", newline="")
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
     else:
         pq.write_table(content, path)
     filter_rows(out, FilterSettings(ids=str(path), dest=str(tmp_path / "kept")), ignore)
