@@ -13,7 +13,9 @@ from dataclasses import dataclass
 FORMAT = "format"
 _PIXELS = ("image_width", "image_height")
 _AREA = "(image_width::DOUBLE * image_height)"
-_SUFFIX = r"regexp_extract(lower(image_uri), '\.([a-z0-9]+)$', 1)"
+#: The suffix of an image's name in lower case, before what servers append to it: `a.jpg?size=large`, `a.jpg!w800`.
+SUFFIX = r"\.(?P<suffix>[a-z0-9]+)(?:\?.*|(?:[!&]|@[0-9])[^/]*|:(?:large|medium|small|thumb|orig))?$"
+_SUFFIX = f"regexp_extract(lower(image_uri), '{SUFFIX}', 1)"
 _BLANK = r"\s\p{Z}"
 _KNOWN = rf"{_BLANK}\p{{Han}}\p{{Latin}}\p{{Nd}}"
 

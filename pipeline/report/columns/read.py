@@ -15,6 +15,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.curation.computed import SUFFIX
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.report.columns.measure import COMPARED, describe
 from pipeline.report.columns.parts import Part, is_bytes, kind_of
@@ -156,7 +157,7 @@ def _read(material: Material, fields: list[pa.Field], places: str) -> Iterable[p
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field is _FORMAT:
-        suffix = pc.extract_regex(table["image_uri"], r"[.](?P<suffix>[A-Za-z0-9]{2,5})$")
+        suffix = pc.extract_regex(pc.utf8_lower(table["image_uri"]), SUFFIX)
         return pc.utf8_upper(pc.struct_field(suffix, "suffix"))
     column = table[field.name]
     return pc.binary_length(column) if is_bytes(field.type) else column

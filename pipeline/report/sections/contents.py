@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pipeline.curation.computed import SUFFIX
 from pipeline.report.charts import Chart, histogram
 from pipeline.report.material import Material
 from pipeline.report.wording import Phrase, listed, say
@@ -18,7 +19,7 @@ _LENGTHS = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]
 _LISTED = 8
 #: Sides below which images are counted if the preprocessing does not contain the model's input size.
 _SMALL = (56, 112, 224)
-_FORMAT = "upper(coalesce(nullif(regexp_extract(image_uri, '[.]([A-Za-z0-9]{2,5})$', 1), ''), 'unknown'))"
+_FORMAT = f"upper(coalesce(nullif(regexp_extract(lower(image_uri), '{SUFFIX}', 1), ''), 'unknown'))"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
-from pipeline.curation.computed import COMPUTED
+from pipeline.curation.computed import COMPUTED, FORMAT
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.filter.rules import read_rules
@@ -22,6 +22,7 @@ from pipeline.dataset.schema import QUARANTINE
 from pipeline.errors import UsageError
 from pipeline.images.measures.signals import measure
 from pipeline.phases import ignore
+from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import Signal
 from tests.fixtures.datasets import an_identity, filled, provenance, vector_column
 from tests.fixtures.places import ROOT
@@ -122,6 +123,23 @@ def test_computed_columns_have_their_values(out: str) -> None:
         for id_, value in zip(CATALOG, values, strict=True)
     ]
     assert [rule.name for rule in found(out, *rules).filtered.counts.rules if rule.dropped] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "format_"),
+    [
+        ("a.jpg?x-oss-process=image/resize,w_800", "jpeg"),
+        ("a.webp!w800", "webp"),
+        ("a.PNG@80w", "png"),
+        ("a.tif:large", "tiff"),
+        ("shard.tar#b/a.jpe", "jpeg"),
+        ("v1.2/a", None),
+    ],
+)
+def test_a_format_is_that_of_the_name_before_what_servers_append(name: str, format_: str | None) -> None:
+    column = next(one for one in COMPUTED if one.name == FORMAT)
+    with Workspace() as work:
+        assert work.rows(f"SELECT {column.sql} FROM (SELECT 'https://shop.cn/{name}' AS image_uri)") == [(format_,)]
 
 
 def test_every_computed_column_is_tested_and_documented() -> None:
