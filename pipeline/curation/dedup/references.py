@@ -6,8 +6,10 @@ another model are not comparable, so such a dataset is refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
+from pipeline import storage
 from pipeline.curation.dedup.links.rungs import needs, parts_in
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.dataset.dataset import Dataset
@@ -29,10 +31,15 @@ def open_references(dataset: Dataset, settings: DedupSettings, rungs: Sequence[s
     """
     found = tuple(Dataset.open(uri) for uri in settings.against)
     for other in found:
-        if other.uri == dataset.uri:
+        if _place(other) == _place(dataset):
             raise UsageError(f"--against {other.uri} is the dataset itself: give another one.")
         _refuse_incomparable(dataset, other, settings, rungs)
     return found
+
+
+def _place(dataset: Dataset) -> str:
+    """Where a dataset is, whatever symbolic links lead there: all its rows would be duplicates of themselves."""
+    return os.path.realpath(dataset.uri) if storage.is_local(dataset.uri) else dataset.uri
 
 
 def _refuse_incomparable(dataset: Dataset, other: Dataset, settings: DedupSettings, rungs: Sequence[str]) -> None:

@@ -33,7 +33,14 @@ Mask = npt.NDArray[np.bool_]
 PLAIN_TEXT = "plain_text"
 #: Columns that dedup adds to those of the dataset.
 ADDED = frozenset({"row", PLAIN_TEXT, "_group", "_kept", "_name", "_best"})
-_SPACE = r"[\s\p{Z}]+"
+_SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]+"
+#: Characters that nobody sees: controls, joiners, direction marks, fillers, variation selectors. Tags are left, since
+#: they tell flags apart.
+_UNSEEN = (
+    r"[\x00-\x08\x0e-\x1b\x7f-\x{84}\x{86}-\x{9f}\x{ad}\x{34f}\x{61c}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}"
+    r"\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}\x{fff0}-\x{fffb}"
+    r"\x{1d173}-\x{1d17a}\x{e0001}\x{e0100}-\x{e01ef}]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +169,9 @@ def _with_plain_text(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def normalised(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts in Unicode form NFKC, with runs of whitespace as one space and none at the ends."""
-    spaced = pc.replace_substring_regex(pc.utf8_normalize(texts, form="NFKC"), _SPACE, " ")
+    """Texts in Unicode form NFKC without invisible characters, with single spaces, and none at the ends."""
+    plain = pc.utf8_normalize(pc.replace_substring_regex(texts, _UNSEEN, ""), form="NFKC")
+    spaced = pc.replace_substring_regex(plain, _SPACE, " ")
     return pc.utf8_trim_whitespace(spaced)
 
 

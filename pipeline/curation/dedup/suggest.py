@@ -38,6 +38,8 @@ _EXAMPLES = 6
 #: About so many pairs are compared, with at least so many vectors of the sample.
 _PAIRS, _LEAST_SAMPLE = 2**31, 512
 _TILE = (1024, 8192)
+#: Of the ends of bands: none of a threshold that a person writes is lost, and those of rounding errors are.
+_DIGITS = 12
 
 Cosines = npt.NDArray[np.float32]
 
@@ -134,7 +136,7 @@ def _suggestion(
 ) -> ThresholdSuggestion:
     distinct = np.unique(witnesses.firsts[witnesses.firsts >= 0])
     step = (1 - search.threshold) / _ABOVE
-    edges = np.round(search.threshold + step * np.arange(-_BELOW, _ABOVE + 1), 6)
+    edges = np.round(search.threshold + step * np.arange(-_BELOW, _ABOVE + 1), _DIGITS)
     survey = _Survey(rows, search.vector, edges, _sample(rows, distinct), witnesses.test)
     survey.compare(distinct, counted(on_phase, "Comparing vectors", len(survey.sample) * len(distinct)))
     return ThresholdSuggestion(

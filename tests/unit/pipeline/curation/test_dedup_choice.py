@@ -283,8 +283,10 @@ def test_rows_of_another_dataset_are_dropped_and_that_dataset_is_left_alone(tmp_
     assert {path: path.read_bytes() for path in before} == before
     assert not (tmp_path / "other" / "dedup").exists()
     assert dedup(out.out, DedupSettings()).kept == 30
-    with pytest.raises(UsageError, match="the dataset itself"):
-        dedup(out.out, DedupSettings(against=(out.out,)))
+    (tmp_path / "link").symlink_to(out.out)
+    for itself in (out.out, str(tmp_path / "link")):
+        with pytest.raises(UsageError, match="the dataset itself"):
+            dedup(out.out, DedupSettings(against=(itself,)))
 
 
 def test_a_picture_is_found_by_its_bytes_pixels_hash_or_vector(tmp_path: Path) -> None:

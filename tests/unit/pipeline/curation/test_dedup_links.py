@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.curation.dedup.links.conditions import Conditions, under_conditions
@@ -15,7 +16,7 @@ from pipeline.curation.dedup.links.pairs import RungPairs
 from pipeline.curation.dedup.links.rungs import rungs_of
 from pipeline.curation.dedup.never import read_never
 from pipeline.curation.dedup.pairs import compare
-from pipeline.curation.dedup.rows import Indices
+from pipeline.curation.dedup.rows import Indices, normalised
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.dedup.union_find import UnionFind
 from pipeline.errors import ConfigError
@@ -112,3 +113,27 @@ def test_pairs_are_read_whatever_ends_their_lines(tmp_path: Path, end: str, deli
             read_never(str(file))
     finally:
         csv.field_size_limit(limit)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *(
+            "红色\u200b连衣裙 a1",
+            "\ufeff红色连衣裙 a1\u2060",
+            "红色连衣裙\v\x85\u3000a1",
+            "红\u00ad色连衣裙 ａ１",
+            "红色\u202e连衣裙\x00 a1",
+        ),
+        *("红色连衣裙\u200d \ufe0f a1", "红色连衣裙 \u200b a1", "\u3164红色连衣裙 a1\x1f"),
+    ],
+)
+def test_texts_that_look_alike_are_equal(other: str) -> None:
+    assert normalised(pa.chunked_array([[other, None]])).to_pylist() == ["红色连衣裙 a1", None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("红 色", "红色"), ("a1", "A1"), ("\U0001f3f4\U000e0067\U000e007f", "\U0001f3f4")]
+)
+def test_texts_that_look_different_are_not_equal(one: str, other: str) -> None:
+    assert len(set(normalised(pa.chunked_array([[one, other]])).to_pylist())) == 2

@@ -108,6 +108,11 @@ def test_the_page_shows_both_rows_of_each_pair_in_both_languages(tmp_path: Path)
     assert len(ids) > 20
 
 
+def test_a_threshold_with_many_digits_is_the_end_of_a_band(catalog: EmbeddedCatalog) -> None:
+    [found] = suggest(catalog.out, DedupSettings(image_cosine=0.98765432))
+    assert [band.low for band in found.bands][2] == found.threshold == 0.98765432
+
+
 def test_rungs_without_a_threshold_of_vectors_are_refused(catalog: EmbeddedCatalog) -> None:
     with pytest.raises(UsageError, match="add --rung image or --rung near-text"):
         suggest(catalog.out, DedupSettings(rungs=("bytes",)))
