@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__, storage
 from pipeline.dataset.footer import decode_footer, encode_footer
-from pipeline.errors import NotFoundError
+from pipeline.errors import NotFoundError, RunError
 from pipeline.scratch.folder import ScratchFolder
 
 _GROUP_ROWS = 2**18
@@ -51,11 +51,13 @@ def write_table(
 
 
 def read_facts(uri: str) -> dict[str, Any] | None:
-    """The JSON values in the footer of the table at `uri`; None if there is no table."""
+    """The JSON values in the footer of the table at `uri`; None without one. Raises RunError if it is damaged."""
     filesystem, path = storage.arrow_filesystem(uri)
     try:
         with storage.translated(uri), filesystem.open_input_file(path) as file:
             facts = decode_footer(pq.read_schema(file).metadata)
+        return {name: json.loads(value) for name, value in facts.items() if name != "version"}
     except NotFoundError:
         return None
-    return {name: json.loads(value) for name, value in facts.items() if name != "version"}
+    except (pa.ArrowException, ValueError) as error:
+        raise RunError(f"{uri} cannot be read ({error}): delete it and make it again.") from error

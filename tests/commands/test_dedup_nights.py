@@ -112,6 +112,20 @@ def test_a_crowd_is_linked_by_few_pairs_even_after_losing_rows(tmp_path: Path, m
         assert kept.equals(from_scratch(catalog.out))
 
 
+@pytest.mark.parametrize(("damaged", "kept"), [("vectors.parquet", 0), ("vectors.parquet", -99), ("space-*.npz", 99)])
+def test_a_damaged_state_is_rebuilt(tmp_path: Path, damaged: str, kept: int) -> None:
+    some = {f"sku-{n:03d}": one for n, one in enumerate(pictures(60, 9))}
+    catalog = EmbeddedCatalog(tmp_path / "out")
+    catalog.night(some, shards=1)
+    dedup(catalog.out, SETTINGS)
+    whole = table(catalog.out)
+    for path in Path(catalog.out).glob(f"_dedup/*/{damaged}"):
+        path.write_bytes(path.read_bytes()[:kept])
+    assert dedup(catalog.out, SETTINGS).new_vectors == 60
+    assert table(catalog.out).equals(whole)
+    assert dedup(catalog.out, SETTINGS).new_vectors == 0
+
+
 def test_a_state_without_its_space_file_is_rebuilt(tmp_path: Path) -> None:
     some = {f"sku-{n:03d}": one for n, one in enumerate(pictures(300, 9))}
     catalog = EmbeddedCatalog(tmp_path / "out")

@@ -60,10 +60,10 @@ def kept(material: Material) -> list[ReportedFilter]:
 
 
 def _kept(material: Material, uri: str) -> ReportedFilter | None:
-    """A filter; None if it was killed before it wrote its second table."""
+    """A filter; None if it was killed before it wrote its second table, or if another program wrote the first."""
     folder = storage.parent(uri)
     facts = material.derived("dropped_rows", uri)
-    if facts is None or facts != material.derived("kept_rows", storage.join(folder, _KEPT)):
+    if facts is None or "counts" not in facts or facts != material.derived("kept_rows", storage.join(folder, _KEPT)):
         return None
     shown: dict[str, list[ShownRow]] = {}
     for rule, id_, state, text, note, alike in material.work.rows(

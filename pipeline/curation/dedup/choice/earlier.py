@@ -42,13 +42,20 @@ def read_earlier(uri: str, rows: Rows, reconsider: bool) -> dict[str, Any] | Non
         return None
     try:
         facts = read_facts(uri)
+    except RunError as error:
+        raise _unknown(uri, error.__cause__ or error) from error
+    try:
         with storage.open_seekable(uri) as source:
             batches = pq.ParquetFile(source).iter_batches(BATCH_ROWS, columns=list(_COLUMNS))
             spool(rows.work, "decided", _SCHEMA, (batch.select(_COLUMNS) for batch in batches))
     except (pa.ArrowException, KeyError) as error:
-        raise RunError(
-            f"{uri} cannot be read ({error}), so it is unknown which rows an earlier run kept: add --reconsider to "
-            "decide all anew."
-        ) from error
+        raise _unknown(uri, error) from error
     rows.work.store("earlier", _HERE.format(own=rows.own))
     return facts
+
+
+def _unknown(uri: str, error: BaseException) -> RunError:
+    return RunError(
+        f"{uri} cannot be read ({error}), so it is unknown which rows an earlier run kept: add --reconsider to decide "
+        "all anew."
+    )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _BATCH_ROWS = 2**17
+#: What reading a damaged state raises.
+_DAMAGED = (pa.ArrowException, OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +102,31 @@ def read_state(uri: str, rows: Rows, key: str, first_rows: Indices) -> PairState
     """
     if not storage.exists(storage.join(uri, "vectors.parquet")):
         return _empty(len(first_rows))
-    with storage.open_seekable(storage.join(uri, "vectors.parquet")) as source:
-        file = pq.ParquetFile(source)
-        footer = _footer(file)  # of the open file, since another run may be replacing it
-        number = _numbers(file, rows, key, first_rows)
-        crowded = file.read(["crowded"])["crowded"].to_numpy()
-        first, second = _entries(file, "near")
-        number = _drop_broken_clusters(number, crowded, first, second)
-        is_new = np.ones(len(first_rows), bool)
-        is_new[number[number >= 0]] = False
-        return PairState(
-            index=_read_index(uri, str(footer["space"])),
-            trained_on=int(footer["trained_on"]),
-            count=int(footer["count"]),
-            assignment=_read_assignment(file, number, len(first_rows)),
-            is_new=is_new,
-            pairs=_renumbered(number, crowded, first, second),
-        )
+    try:
+        with storage.open_seekable(storage.join(uri, "vectors.parquet")) as source:
+            return _stored(pq.ParquetFile(source), uri, rows, key, first_rows)
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno:  # the store's; those of a reader have no number
+            raise
+        return _empty(len(first_rows))  # it only saves time
+
+
+def _stored(file: pq.ParquetFile, uri: str, rows: Rows, key: str, first_rows: Indices) -> PairState:
+    footer = _footer(file)  # of the open file, since another run may be replacing it
+    number = _numbers(file, rows, key, first_rows)
+    crowded = file.read(["crowded"])["crowded"].to_numpy()
+    first, second = _entries(file, "near")
+    number = _drop_broken_clusters(number, crowded, first, second)
+    is_new = np.ones(len(first_rows), bool)
+    is_new[number[number >= 0]] = False
+    return PairState(
+        index=_read_index(uri, str(footer["space"])),
+        trained_on=int(footer["trained_on"]),
+        count=int(footer["count"]),
+        assignment=_read_assignment(file, number, len(first_rows)),
+        is_new=is_new,
+        pairs=_renumbered(number, crowded, first, second),
+    )
 
 
 def _renumbered(number: Indices, crowded: Mask, first: Indices, second: Indices) -> NearPairs:

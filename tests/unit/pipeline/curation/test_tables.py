@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.tables import write_table
+from pipeline.curation.tables import read_facts, write_table
 from pipeline.curation.vectors import vector_blocks
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.errors import UsageError
+from pipeline.errors import RunError, UsageError
 from tests.fixtures.datasets import an_identity, commit, embedded_rows, provenance, some_records, unit_vectors
 from tests.fixtures.tables import SCHEMA, assert_tables_are_replaced
 
@@ -45,6 +45,13 @@ def test_a_dataset_without_the_requested_vectors_is_refused(tmp_path: Path) -> N
 
 def test_a_table_replaces_the_previous_one(tmp_path: Path) -> None:
     assert_tables_are_replaced(f"{tmp_path}/dedup/dedup.parquet")
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1 damaged", b"PAR1\xff\xff\xff\x0fPAR1"])
+def test_a_damaged_table_is_named_with_a_cure(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "table.parquet").write_bytes(data)
+    with pytest.raises(RunError, match=r"table\.parquet cannot be read .*: delete it and make it again"):
+        read_facts(str(tmp_path / "table.parquet"))
 
 
 def test_an_interrupted_write_keeps_the_previous_table(tmp_path: Path) -> None:
