@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.curation.values.json_values import json_values
 from pipeline.pages.shared import LANGUAGES
 from pipeline.report.columns.profile import ColumnProfile, ValueKind
 from pipeline.report.material import Material
@@ -71,12 +72,13 @@ def colours(material: Material, rows: pa.Table, few: Sequence[str]) -> list[Colo
     dates = [str(day) for day in rows["run_date"].to_pylist()]
     if len(set(dates)) > 1:
         found.append(_grouped(say("map.by_date"), dates, in_order=True))
-    return [*found, *(_grouped(name, [_plain(value) for value in rows[name].to_pylist()]) for name in few)]
+    return [*found, *(_grouped(name, _texts(rows[name])) for name in few)]
 
 
-def _plain(value: Any) -> str | None:
-    """A value as the table of columns shows it."""
-    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Values as text. Python has neither nanoseconds nor years after 9999."""
+    values = json_values(column, decimal=str)
+    return [str(one).lower() if isinstance(one, bool) else None if one is None else str(one) for one in values]
 
 
 def _similarity(values: np.ndarray[Any, np.dtype[Any]]) -> Colour:

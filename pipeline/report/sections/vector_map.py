@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.curation.vectors import IMAGE, TEXT, Vectors, matrix
+from pipeline.curation.vectors import IMAGE, KEY, TEXT, Vectors, matrix
 from pipeline.pages.shared import LANGUAGES
 from pipeline.report.columns.profile import ColumnProfile
 from pipeline.report.material import Material
@@ -99,7 +99,7 @@ def vector_map(material: Material, profiles: Sequence[ColumnProfile]) -> MapSect
         shares=(float(shares[0]), float(shares[1])),
         kept=(kept_neighbours(near, layouts[0]), kept_neighbours(near, layouts[1])),
         colours=coloured,
-        pictures=[_shown(row) for row in rows.take(pa.array(shown, pa.int64())).to_pylist()],
+        pictures=[_shown(row) for row in rows.select(KEY).take(pa.array(shown, pa.int64())).to_pylist()],
         data=data,
     )
 

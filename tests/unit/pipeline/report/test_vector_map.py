@@ -30,13 +30,16 @@ def mapped(out: Path, compared: int = ROWS, **changes: bool) -> MapSection | Non
 
     The table of duplicates has the `compared` first rows.
     """
-    extra = pa.schema([("vendor", pa.string()), ("odd", pa.bool_()), ("sku", pa.int64())])
+    extra = pa.schema(
+        [("vendor", pa.string()), ("odd", pa.bool_()), ("sku", pa.int64()), ("far", pa.timestamp("s", "UTC"))]
+    )
     dataset = Dataset.open_or_create(str(out), an_identity(extra=extra, **changes))
     table = embedded_rows(some_records(ROWS), an_identity(**changes))
     columns = {
         "vendor": [None if n == 5 else f"店{n % 3}" for n in range(ROWS)],
         "odd": [n % 2 == 1 for n in range(ROWS)],
         "sku": list(range(ROWS)),
+        "far": [253_402_300_800 + n % 2 for n in range(ROWS)],  # the year 10000
     }
     for field in extra:
         table = table.append_column(field, pa.array(columns[field.name], field.type))
@@ -69,8 +72,8 @@ def test_points_have_places_ids_and_colours(tmp_path: Path) -> None:
         assert [len(set(decoded(layout[axis], "<u2"))) > ROWS / 2 for axis in "xy"] == [True, True]
         assert (min(decoded(layout["x"], "<u2")), max(decoded(layout["x"], "<u2"))) == (0, 65535)
     labels = [colour.label if isinstance(colour.label, str) else colour.label.key for colour in found.colours]
-    assert labels == ["map.by_similarity", "map.by_duplicates", "map.by_date", "vendor", "odd"]
-    similarity, duplicates, date, vendor, odd = found.data["colours"]
+    assert labels == ["map.by_similarity", "map.by_duplicates", "map.by_date", "vendor", "odd", "far"]
+    similarity, duplicates, date, vendor, odd, far = found.data["colours"]
     assert 0 <= min(decoded(similarity["values"])) < max(decoded(similarity["values"])) == 254
     assert decoded(duplicates["values"]) == [1, 2, 2] + [0] * (ROWS - 3)
     assert duplicates["alike"] == [1, 1, 1] + [0] * (ROWS - 3)
@@ -79,6 +82,7 @@ def test_points_have_places_ids_and_colours(tmp_path: Path) -> None:
     assert {names[0] for names in vendor["groups"]} == {"店0", "店1", "店2"}
     assert decoded(vendor["values"])[5] == 255
     assert [odd["groups"][place][0] for place in decoded(odd["values"])[:2]] == ["false", "true"]
+    assert [names[0] for names in far["groups"]] == ["10000-01-01T00:00:00Z", "10000-01-01T00:00:01Z"]
     assert 0 < found.kept[1] <= found.kept[0] <= 1
 
 
