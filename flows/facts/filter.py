@@ -41,7 +41,7 @@ def rule_sql(rule: Mapping[str, Any]) -> str:
 
 def _cut(cut: Mapping[str, Any]) -> Iterator[str]:
     """What the cut-off keeps, and why that may be more rows than asked for."""
-    yield f" keeps {cut['above'] + cut['equal']:,} of {cut['rows']:,} rows that the other rules keep"
+    yield f" keeps {cut['above'] + cut['equal']:,} of {units.count(cut['rows'], 'row')} that the other rules keep"
     if cut["equal"] > 1:
         yield f"; {cut['equal']:,} rows have this very value and stay together"
     if cut["without_value"]:

@@ -192,9 +192,9 @@ def test_a_missing_stale_or_duplicated_table_is_refused(out: Path, rows: list[Ro
     assert f"lacks 5 of the {len(rows):,} rows" in result["message"]
     assert f"run `hanclip dedup {out}` first" in result["message"]
     derived(path, [*rows, {**rows[0], "id": "gone since"}], keep=pa.bool_())
-    assert "1 rows that the dataset no longer has" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    assert "1 row that the dataset no longer has" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     derived(path, [*rows, rows[0]], keep=pa.bool_())
-    assert "1 rows more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
+    assert "1 row more than once" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     path.unlink()
     assert f"Run `hanclip dedup {out}` first" in hanclip("filter", out, "--where", "keep", code=2)["message"]
     hanclip("filter", out, "--where", "similarity > 0.3", "--dry-run")

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from pipeline import units
 from pipeline.curation.filter.columns import LISTED, FilterColumn, FilterColumns, remake
 from pipeline.curation.filter.counts import FailedRows, FilterCounts, count
 from pipeline.curation.filter.rules import Checker, FilterRule
@@ -137,8 +138,8 @@ class Judge:
     def _naming_rule(self, rules: Sequence[FilterRule]) -> Iterator[None]:
         """Turn a RunError into a UsageError that names the rule, if one of the rules causes it."""
         slow = UsageError(
-            f"The rules take longer than {self._limit_s:g} s over {self.total:,} rows: simplify them, or raise "
-            "--time-limit-s."
+            f"The rules take longer than {self._limit_s:g} s over {units.count(self.total, 'row')}: simplify them, or "
+            "raise --time-limit-s."
         )
         try:
             with self._locked.within(self._limit_s, slow):
@@ -156,17 +157,20 @@ class Judge:
         )
         cure = f"run `{remake(self._dataset.uri, table)}` first"
         if lost:
-            raise UsageError(f"The table {table} is stale and lacks {lost:,} of the {self.total:,} rows: {cure}.")
+            of = units.count(self.total, "row")
+            raise UsageError(f"The table {table} is stale and lacks {lost:,} of the {of}: {cure}.")
         [(gone,)] = self._work.rows(f'SELECT count(*) FROM "hanclip_{table}" ANTI JOIN rows USING ({_KEYS})')
         if gone and table == _DEDUP:
             # One of them may be the row that was kept of a group, whose other rows would be dropped for nothing.
-            raise UsageError(f"The table {table} has {gone:,} rows that the dataset no longer has: {cure}.")
+            raise UsageError(
+                f"The table {table} has {units.count(gone, 'row')} that the dataset no longer has: {cure}."
+            )
         if rows == self.total:
             return
         same = f'SELECT {_KEYS} FROM "hanclip_{table}" SEMI JOIN rows USING ({_KEYS}) GROUP BY ALL HAVING count(*) > 1'
         [(twice,)] = self._work.rows(f"SELECT count(*) FROM ({same})")
         if twice:
-            raise UsageError(f"The table {table} has {twice:,} rows more than once: delete it and {cure}.")
+            raise UsageError(f"The table {table} has {units.count(twice, 'row')} more than once: delete it and {cure}.")
 
 
 def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:

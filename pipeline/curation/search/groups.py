@@ -16,7 +16,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipeline import storage
+from pipeline import storage, units
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import Hit, SearchResult
 from pipeline.curation.vectors import KEY
@@ -155,5 +155,5 @@ def require_duplicates(dataset: Dataset, work: Workspace, current: CurrentRows) 
     [(lost,)] = work.rows(f"SELECT count(*) FROM rows ANTI JOIN duplicates USING ({_KEYS})")
     if lost:
         raise NoGroupsError(
-            f"The table of duplicates is stale and lacks {lost:,} of the {current.count:,} rows: {cure}."
+            f"The table of duplicates is stale and lacks {lost:,} of the {units.count(current.count, 'row')}: {cure}."
         )
