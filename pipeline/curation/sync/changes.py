@@ -17,6 +17,7 @@ from pipeline.curation.filter.filtering import filtering
 from pipeline.curation.filter.judge import FAILED
 from pipeline.curation.filter.rules import WHERE, FilterRule
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget
+from pipeline.curation.sync.settings import SyncSettings
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
 from pipeline.scratch.passes import IdPasses
@@ -34,7 +35,7 @@ class SyncChanges:
         dataset: the dataset.
         columns: those of the collection.
         work: gets the tables.
-        where: the condition that rows must meet, if there is one.
+        settings: with the condition that rows must meet, if there is one.
         ids: those that may have changed; all if None.
         on_phase: called with the progress.
 
@@ -49,15 +50,15 @@ class SyncChanges:
         dataset: Dataset,
         columns: SyncColumns,
         work: Workspace,
-        where: str | None,
+        settings: SyncSettings,
         ids: Sequence[str] | None,
         on_phase: OnPhase,
     ) -> None:
         self._columns, self._work, self._ids, self._on_phase = columns, work, ids, on_phase
         on_phase("Reading keys", 0, None)
-        kept = "" if where is None else f"SEMI JOIN kept USING ({_KEY})"
-        if where is not None:
-            _store_kept(dataset, where, work, on_phase)
+        kept = "" if settings.where is None else f"SEMI JOIN kept USING ({_KEY})"
+        if settings.where is not None:
+            _store_kept(dataset, settings.where, settings.time_limit_s, work, on_phase)
         self._current = CurrentRows(dataset, work, ids)
         self.wanted = self._current.count
         with IdPasses(work, self.wanted, {"rows": f"{_KEY}, place"}) as passes:
@@ -74,9 +75,11 @@ class SyncChanges:
         held = _counted(self._held(target, rows_at_once), on_rows)
         rows = spool(self._work, "held", HELD, held)
         [(wanted,)] = self._work.rows("SELECT count(*) FROM wanted")
-        tables = {"wanted": f"{_KEY}, place", "held": _KEY}
+        tables = {**dict.fromkeys(("wanted", asked), f"{_KEY}, place"), "held": _KEY}
         with IdPasses(self._work, max(rows, int(wanted)), tables) as passes:
+            passes.store("versions", _VERSIONS)
             passes.store("differing", _DIFFERING.format(asked=asked))
+            passes.store("unclear", _UNCLEAR)
             self._store_blank("wanted" if sample is not None else "differing")
             passes.store("drop", _DROP)
         self._work.store("send", "SELECT place, new FROM differing ANTI JOIN blank USING (place)")
@@ -99,9 +102,16 @@ class SyncChanges:
         for table in self._current.read(self._columns.names, f"SELECT place FROM send WHERE {condition}"):
             yield table.select(self._columns.names)
 
+    def ids_to_clear(self) -> Iterator[list[str]]:
+        """The ids to delete before their rows are sent."""
+        return self._ids_in("unclear")
+
     def ids_to_drop(self) -> Iterator[list[str]]:
         """The ids to delete."""
-        for batch in self._work.batches('SELECT id FROM "drop" ORDER BY id'):
+        return self._ids_in("drop")
+
+    def _ids_in(self, table: str) -> Iterator[list[str]]:
+        for batch in self._work.batches(f'SELECT id FROM "{table}" ORDER BY id'):
             yield batch["id"].to_pylist()
 
     def examples(self, limit: int) -> dict[str, list[str]]:
@@ -130,18 +140,24 @@ class SyncChanges:
         spool(self._work, "blank", _PLACES, map(_without, found))
 
 
+#: A database without unique keys holds an id twice after two syncs at the same time; then no version is the right one.
+_VERSIONS = """
+SELECT id, CASE WHEN count(*) = 1 THEN any_value(source_fingerprint) END AS source_fingerprint FROM held GROUP BY id
+"""
+_UNCLEAR = "SELECT id FROM versions SEMI JOIN wanted USING (id) WHERE source_fingerprint IS NULL"
 _DIFFERING = """
-SELECT place, held.id IS NULL AS new FROM {asked} AS wanted LEFT JOIN held USING (id)
+SELECT place, held.id IS NULL AS new FROM {asked} AS wanted LEFT JOIN versions AS held USING (id)
 WHERE held.source_fingerprint IS DISTINCT FROM wanted.source_fingerprint
 """
 _DROP = """
-SELECT id FROM held ANTI JOIN (SELECT id FROM wanted ANTI JOIN blank USING (place)) AS there USING (id)
+SELECT id FROM versions ANTI JOIN (SELECT id FROM wanted ANTI JOIN blank USING (place)) AS there USING (id)
 """
 
 
-def _store_kept(dataset: Dataset, where: str, work: Workspace, on_phase: OnPhase) -> None:
+def _store_kept(dataset: Dataset, where: str, limit_s: float, work: Workspace, on_phase: OnPhase) -> None:
     """Make the table `kept`: the keys of the rows that meet a condition."""
-    with filtering(dataset.uri, [FilterRule(WHERE, where)], None, on_phase) as (_, judged):
+    rules = [FilterRule(WHERE, where)]
+    with filtering(dataset.uri, rules, None, on_phase, limit_s=limit_s) as (_, judged):
         judged.copy(f"SELECT {_KEY} FROM judged WHERE {FAILED} = 0", work.path("kept.parquet"))
     work.view("kept", work.path("kept.parquet"))
 

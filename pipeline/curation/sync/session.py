@@ -85,7 +85,7 @@ class SyncSession:
 
     def changes(self, ids: list[str] | None, work: Workspace) -> SyncChanges:
         """What the collection should hold, of all ids or of these; not compared yet. Usable while `work` is open."""
-        return SyncChanges(self._dataset, self._columns, work, self._settings.where, ids, self._on_phase)
+        return SyncChanges(self._dataset, self._columns, work, self._settings, ids, self._on_phase)
 
     def send(self, changes: SyncChanges, of_all: bool) -> None:
         """Carry out changes that were compared, of all ids or of those that changed. The watermark moves last."""
@@ -105,6 +105,8 @@ class SyncSession:
 
     def _write(self, changes: SyncChanges) -> None:
         rows_at_once = self._settings.rows_at_once
+        for ids in _slices(changes.ids_to_clear(), rows_at_once):
+            self._target.remove(ids)
         on_rows = counted(self._on_phase, "Sending rows", changes.new + changes.replaced)
         for new in (True, False):
             batches = (batch for table in changes.rows_to_send(new) for batch in table.to_batches())

@@ -38,6 +38,9 @@ class SyncSettings(Options):
         default=None,
         description="Hold only rows for which this is true, such as keep: a condition as in `hanclip filter --where`.",
     )
+    time_limit_s: float = Field(
+        default=600, gt=0, description="End with an error if evaluating --where takes longer than this."
+    )
     full: bool = Field(
         default=False,
         description="Compare every id with the database, whatever its watermark says; also moves a collection to "

@@ -149,13 +149,11 @@ def _refuse_unfit(table: pa.Table, name: str) -> None:
         wrong = {what: _in_lists(column, found) for what, found in wrong.items()}
         wrong["has a null among its elements"] = _in_lists(column, values.is_null(nan_is_null=True))
         wrong[f"has more than {MOST_ELEMENTS:,} elements"] = pc.greater(pc.list_value_length(column), MOST_ELEMENTS)
+    cure = "give this record a shorter id" if name == "id" else "choose the columns to write with --column"
     for what, found in wrong.items():
         if pc.any(found).as_py():
             id_ = table["id"].filter(found)[0].as_py()
-            raise UsageError(
-                f"The column {name} of the row {id_!r:.80} {what}, which Milvus does not import: choose the columns "
-                "to write with --column."
-            )
+            raise UsageError(f"The column {name} of the row {id_!r:.80} {what}, which Milvus does not import: {cure}.")
 
 
 def _too_long(values: pa.Array) -> pa.Array:

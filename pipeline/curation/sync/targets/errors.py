@@ -18,6 +18,14 @@ def refused(dest: str, credentials: str) -> UsageError:
     return UsageError(f"The database at {dest} refused the credentials: set {credentials} in the environment.")
 
 
+def too_large(dest: str) -> RunError:
+    """The error for a request with more bytes than the database takes."""
+    return RunError(
+        f"The database at {dest} takes no request of so many bytes: send fewer rows at once with --batch-rows. The "
+        "same command goes on."
+    )
+
+
 def rejected(dest: str, error: BaseException) -> RunError:
     """The error for a request that the database answers with an error."""
     return RunError(

@@ -85,7 +85,7 @@ class _LanceTarget:
         if table is None:
             return HELD.empty_table()
         with _translated(self._dest):
-            found = table.search().where(_among(ids)).select(HELD.names).limit(len(ids)).to_arrow()
+            found = table.search().where(_among(ids)).select(HELD.names).to_arrow()  # an id may be there twice
         return found.select(HELD.names).cast(HELD)
 
     def put(self, rows: pa.Table, new: bool) -> None:

@@ -18,7 +18,7 @@ from pymilvus.exceptions import MilvusException
 
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.settings import CURE, MARKS
-from pipeline.curation.sync.targets.errors import refused, rejected, unreachable
+from pipeline.curation.sync.targets.errors import refused, rejected, too_large, unreachable
 from pipeline.curation.values.milvus import LONGEST_BYTES, NAMES, fields
 from pipeline.curation.values.milvus import rows as milvus_rows
 from pipeline.curation.vectors import matrix
@@ -31,6 +31,7 @@ _PIECE_CHARACTERS = 16_000
 _REFUSED = ("auth check failure", "unauthenticated", "not authorized", "permission deny")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _AWAY = ("fail connecting", "unavailable", "failed to connect", "deadline", "connection refused")
+_TOO_LARGE = "larger than max"
 
 
 def connect(dest: str, collection: str) -> SyncTarget:
@@ -201,4 +202,6 @@ def _translated(dest: str) -> Iterator[None]:
         text = str(error).lower()
         if any(sign in text for sign in _REFUSED):
             raise refused(dest, _TOKEN) from error
+        if _TOO_LARGE in text:
+            raise too_large(dest) from error
         raise (unreachable if any(sign in text for sign in _AWAY) else rejected)(dest, error) from error

@@ -34,7 +34,9 @@ def connect(dest: str, collection: str) -> SyncTarget:
     if "password=" in dest.lower():
         raise UsageError("The URL of the database holds a password: set PGPASSWORD in the environment, or ~/.pgpass.")
     with _translated(dest):
-        return _PgvectorTarget(psycopg.connect(dest, autocommit=True, connect_timeout=_CONNECT_S), dest, collection)
+        # Whatever PGCLIENTENCODING and the database say: no other encoding has all characters.
+        connection = psycopg.connect(dest, autocommit=True, connect_timeout=_CONNECT_S, client_encoding="utf8")
+        return _PgvectorTarget(connection, dest, collection)
 
 
 class _PgvectorTarget:
@@ -113,7 +115,9 @@ class _PgvectorTarget:
         listed = sql.SQL(", ").join(names)
         replaced = sql.SQL(", ").join(sql.SQL("{} = excluded.{}").format(name, name) for name in names)
         with _translated(self._dest), self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.execute(sql.SQL("CREATE TEMP TABLE arrived (LIKE {}) ON COMMIT DROP").format(self._table))
+            # The sync's columns alone: others may have added some that must not be null.
+            copied = sql.SQL("CREATE TEMP TABLE arrived ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA")
+            cursor.execute(copied.format(listed, self._table))
             with cursor.copy(sql.SQL("COPY arrived ({}) FROM STDIN").format(listed)) as copy:
                 for line in _lines(rows, self._columns):
                     copy.write(line)

@@ -1,12 +1,14 @@
 """Qdrant: a collection of a server, or of a local folder.
 
-A point's id is the version 5 UUID of the record's id, its payload has the columns. Watermarks are points without
+A point's id is the version 5 UUID of the record's id, its payload has the columns. Any other point is foreign: it is
+held under a name that no record has, and so deleted with the rows that the dataset lacks. Watermarks are points without
 vectors in the collection `hanclip_sync`. Every request waits until its change is applied.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from pipeline.curation.sync.contract import HELD, SyncColumns, SyncTarget, held_table
 from pipeline.curation.sync.settings import CURE, MARKS
-from pipeline.curation.sync.targets.errors import refused, unreachable
+from pipeline.curation.sync.targets.errors import refused, rejected, too_large, unreachable
 from pipeline.curation.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.errors import RunError, UsageError
@@ -27,6 +29,9 @@ from pipeline.errors import RunError, UsageError
 _PAGE_ROWS = 4096
 _TIMEOUT_S = 120
 _KEY = "QDRANT_API_KEY"
+_TOO_LARGE = 413
+#: Before the id of a foreign point.
+_FOREIGN = "\0point "
 
 
 def connect(dest: str, collection: str) -> SyncTarget:
@@ -105,9 +110,14 @@ class _QdrantTarget:
             self._client.upsert(self._collection, list(_points(rows, self._vectors)), wait=True)
 
     def remove(self, ids: Sequence[str]) -> None:
+        points: list[int | str] = [point_id(id_) for id_ in ids if not id_.startswith(_FOREIGN)]
+        foreign = [_foreign_point(id_) for id_ in ids if id_.startswith(_FOREIGN)]
         with _translated(self._dest):
-            points = api.PointIdsList(points=list(map(point_id, ids)))
-            self._client.delete(self._collection, points_selector=points, wait=True)
+            if foreign:  # a row that was sent may have taken the place of one
+                found = self._client.retrieve(self._collection, foreign, with_payload=HELD.names)
+                points += [point.id for point in found if _name_of(point).startswith(_FOREIGN)]
+            if points:
+                self._client.delete(self._collection, points_selector=api.PointIdsList(points=points), wait=True)
 
     def finish(self) -> None:
         """Qdrant needs nothing."""
@@ -132,8 +142,21 @@ def _points(rows: pa.Table, vectors: Sequence[str]) -> Iterator[api.PointStruct]
 
 
 def _held(points: Sequence[api.Record]) -> pa.Table:
-    found = [point.payload or {} for point in points]
-    return held_table(*([str(payload.get(name, "")) for payload in found] for name in HELD.names))
+    versions = [str((point.payload or {}).get(HELD.names[1], "")) for point in points]
+    return held_table(list(map(_name_of, points)), versions)
+
+
+def _name_of(point: api.Record) -> str:
+    """The id of the record of a point; of a foreign point a name of its own."""
+    id_ = (point.payload or {}).get(HELD.names[0])
+    own = isinstance(id_, str) and point_id(id_) == str(point.id)
+    return id_ if own else f"{_FOREIGN}{point.id}"
+
+
+def _foreign_point(name: str) -> int | str:
+    """The id of a foreign point that `_name_of` named."""
+    id_ = name.removeprefix(_FOREIGN)
+    return int(id_) if id_.isdigit() else id_
 
 
 @contextmanager
@@ -143,6 +166,11 @@ def _translated(dest: str) -> Iterator[None]:
     except UnexpectedResponse as error:
         if error.status_code in (401, 403):
             raise refused(dest, _KEY) from error
-        raise RunError(f"Qdrant at {dest} refused a request ({error.status_code} {error.reason_phrase}).") from error
+        if error.status_code == _TOO_LARGE:
+            raise too_large(dest) from error
+        reason = f"{error.status_code} {error.reason_phrase}: {error.content.decode(errors='replace')}"
+        raise rejected(dest, RunError(" ".join(reason.split()))) from error
     except (ResponseHandlingException, ApiException) as error:
         raise unreachable(dest, error) from error
+    except (ValueError, OSError, sqlite3.Error) as error:  # of a local folder
+        raise rejected(dest, error) from error

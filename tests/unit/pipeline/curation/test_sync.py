@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from benchmarks.sync_histories import Life, Place
 from pipeline.curation.sync.results import Synced
 from pipeline.curation.sync.run import sync_target
+from pipeline.curation.sync.session import SyncSession
 from pipeline.curation.sync.settings import SyncSettings
+from pipeline.curation.sync.targets.counted import CountedTarget
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, RunError, UsageError
+from pipeline.phases import ignore
+from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
 from tests.fixtures.datasets import an_identity
 from tests.fixtures.faults import WRITES, FaultyTarget, LostRequestError, MemoryTarget
@@ -121,6 +127,38 @@ def test_full_repairs_what_others_changed_in_the_database(history: History, targ
     assert target.states() == history.rows()
 
 
+class DoubledTarget(MemoryTarget):
+    """Holds some ids twice, as a database without unique keys after two syncs at the same time."""
+
+    def __init__(self, of: MemoryTarget, twice: set[str]) -> None:
+        self.rows, self.text, self.twice = dict(of.rows), of.text, twice
+
+    def held_of(self, ids: Sequence[str]) -> pa.Table:
+        return pa.concat_tables([super().held_of(ids), super().held_of([id_ for id_ in ids if id_ in self.twice])])
+
+    def remove(self, ids: Sequence[str]) -> None:
+        super().remove(ids)
+        self.twice -= set(ids)
+
+
+def test_full_leaves_one_of_rows_that_are_there_twice(history: History, target: MemoryTarget) -> None:
+    wanted, foreign = sorted(target.rows)[:2], "foreign"
+    target.rows[foreign] = dict(target.rows[wanted[0]], id=foreign)
+    doubled = DoubledTarget(target, {*wanted, foreign})
+    done = sync_target(history.out, SETTINGS.model_copy(update={"full": True}), doubled)
+    assert (done.inserted, done.replaced, done.deleted) == (0, 2, 1)
+    assert (doubled.twice, doubled.states()) == (set(), history.rows())
+
+
+def test_a_sample_of_more_rows_than_fit_into_memory_agrees(history: History, target: MemoryTarget) -> None:
+    session = SyncSession(Dataset.open(history.out), SETTINGS, CountedTarget(target), ignore)
+    with Workspace() as work:
+        work.rows_at_once = len(target.rows) // 3
+        changes = session.changes(None, work)
+        changes.compare(target, 1000, sample=5)
+        assert (changes.compared, changes.total) == (5, 0)
+
+
 def test_a_shard_that_was_deleted_by_hand_makes_all_ids_compared(history: History, target: MemoryTarget) -> None:
     file = Dataset.open(history.out).files()[0]
     Path(file.uri).unlink()
@@ -136,6 +174,12 @@ def test_kept_rows_follow_the_table_of_duplicates(history: History) -> None:
         assert not writes(sync_target(history.out, kept, target))
     sync_target(history.out, SETTINGS, target)
     assert target.states() == history.rows()
+
+
+def test_a_condition_has_a_time_limit(history: History) -> None:
+    slow = "levenshtein(repeat('ab', 3000), repeat('ba', 3000)) > 0"
+    with pytest.raises(UsageError, match="too long"):
+        sync_target(history.out, SETTINGS.model_copy(update={"where": slow, "time_limit_s": 0.001}), MemoryTarget())
 
 
 def test_an_unreadable_watermark_makes_all_ids_compared(history: History, target: MemoryTarget) -> None:
