@@ -134,9 +134,11 @@ def test_milvus_filters_by_values_and_elements(tmp_path):
         assert [row["id"] for row in shop.query(expr=f"{column['float64']} is null")] == ["item-00001"]
 
 
-def test_postgres_has_its_own_types(hard, tmp_path, pgvector):
+def test_postgres_has_its_own_types(hard, tmp_path, pgvector, monkeypatch):
     export(hard, tmp_path, "pgvector")
-    pgvector.psql(tmp_path, "-f", "load.sql")
+    with monkeypatch.context() as there:
+        there.setenv("PGCLIENTENCODING", "GBK")  # that of a terminal on Chinese Windows
+        pgvector.psql(tmp_path, "-f", "load.sql")
     for kind, condition in {
         "bool": "COL",
         "uint64": f"COL = {2**64 - 1}",

@@ -280,6 +280,26 @@ def test_data_that_a_consumer_would_reject_or_lose_is_refused(tmp_path):
     assert (tmp_path / "dest" / "README.md").read_text() == "# Mine"
 
 
+@pytest.mark.parametrize(
+    ("to", "file"),
+    [
+        ("npy", "metadata/metadata_0000.parquet"),
+        ("hf", "data/train-00000.parquet"),
+        ("milvus", "rows-00000.parquet"),
+        ("qdrant", "points-00000.jsonl"),
+        ("pgvector", "rows-00000.copy"),
+    ],
+)
+def test_a_dataset_without_rows_has_one_empty_file(tmp_path, to, file):
+    dataset = Dataset.open_or_create(str(tmp_path / "shop"), an_identity())
+    exported = exporter(to)(ExportRequest(dataset.uri, str(tmp_path / "dest"), ExportOptions(vectors="both")))
+    assert (exported.rows, exported.left_out) == (0, 0)
+    written = tmp_path / "dest" / file
+    if written.suffix == ".parquet":
+        assert {"id", "text"} < set(pq.read_schema(written).names)
+    assert not (pq.read_metadata(written).num_rows if written.suffix == ".parquet" else written.read_bytes())
+
+
 def test_a_missing_column_is_named_in_the_error(run):
     result = run("npy", "--column", "colour", code=2)
     assert "has no column colour; it has id, image_uri," in result["message"]

@@ -54,6 +54,9 @@ class Parts:
         for table in rebatched(self.batches(), self._request.options.rows_per_file):
             self.count += 1
             yield table
+        if not self.count:  # readers expect a file, and take the columns from it
+            self.count = 1
+            yield self.schema.empty_table()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The same rows, in batches of the size in which they are read."""

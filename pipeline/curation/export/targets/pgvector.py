@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 
 import pyarrow as pa
 
@@ -37,7 +38,7 @@ def export(request: ExportRequest) -> Exported:
     return Exported(
         {storage.join(request.dest, "rows-*.copy"): parts.rows},
         parts.left_out,
-        f"cd {request.dest} && psql -v ON_ERROR_STOP=1 -f load.sql",
+        f"cd {quote(request.dest)} && psql -v ON_ERROR_STOP=1 -f load.sql",
     )
 
 
@@ -65,6 +66,7 @@ def _script(parts: Parts, files: list[str]) -> str:
     columns[0] += " PRIMARY KEY"
     listed = ", ".join(map(_quoted, names))
     lines = [
+        "SET client_encoding = 'UTF8';",  # of this file and of the others, whatever the terminal has
         "BEGIN;",
         "CREATE EXTENSION IF NOT EXISTS vector;",
         "CREATE TABLE IF NOT EXISTS hanclip (\n" + ",\n".join(columns) + "\n);",

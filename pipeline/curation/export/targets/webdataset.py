@@ -25,6 +25,6 @@ def export(request: ExportRequest) -> Exported:
     options = TarOptions(rows, image_name=request.options.image_name)
     with filtering(request.out, [], None, ignore, columns_of(Dataset.open(request.out))) as (filtered, work):
         tars = write_tars(filtered, work, request.dest, options, request.on_rows)
-    loaded = f"datasets.load_dataset('webdataset', data_files='{request.dest}/*.tar', streaming=True)"
+    loaded = f"datasets.load_dataset('webdataset', data_files={f'{request.dest}/*.tar'!r}, streaming=True)"
     following = f"{MIXED} ({'; '.join(tars.mixed)})" if tars.mixed else loaded
     return Exported({request.dest: tars.written}, tars.failed, "whose image could not be read: see _tars/", following)
