@@ -110,8 +110,8 @@ class _QdrantTarget:
             self._client.upsert(self._collection, list(_points(rows, self._vectors)), wait=True)
 
     def remove(self, ids: Sequence[str]) -> None:
-        points: list[int | str] = [point_id(id_) for id_ in ids if not id_.startswith(_FOREIGN)]
-        foreign = [_foreign_point(id_) for id_ in ids if id_.startswith(_FOREIGN)]
+        points: list[api.ExtendedPointId] = [point_id(id_) for id_ in ids if not id_.startswith(_FOREIGN)]
+        foreign: list[api.ExtendedPointId] = [_foreign_point(id_) for id_ in ids if id_.startswith(_FOREIGN)]
         with _translated(self._dest):
             if foreign:  # a row that was sent may have taken the place of one
                 found = self._client.retrieve(self._collection, foreign, with_payload=HELD.names)
@@ -149,8 +149,9 @@ def _held(points: Sequence[api.Record]) -> pa.Table:
 def _name_of(point: api.Record) -> str:
     """The id of the record of a point; of a foreign point a name of its own."""
     id_ = (point.payload or {}).get(HELD.names[0])
-    own = isinstance(id_, str) and point_id(id_) == str(point.id)
-    return id_ if own else f"{_FOREIGN}{point.id}"
+    if isinstance(id_, str) and point_id(id_) == str(point.id):
+        return id_
+    return f"{_FOREIGN}{point.id}"
 
 
 def _foreign_point(name: str) -> int | str:
