@@ -59,7 +59,7 @@ def opened(data: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
         with _open(data, known) as image:
             _check_size(image.size, max_pixels)
             yield image
-    except ImageError:
+    except (ImageError, MemoryError):  # memory is the machine's, and says nothing about the image
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{error}") from error

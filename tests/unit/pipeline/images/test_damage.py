@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.errors import ImageError
 from pipeline.images.decode import decode
 from pipeline.images.formats import FORMATS
+from pipeline.images.opening import opened
 from pipeline.vocabulary import Reason
 
 PICTURE = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((96, 72))
@@ -199,3 +200,9 @@ PNG_HEADER = struct.pack(">IIBBBBB", 5000, 4000, 8, 6, 0, 0, 0)
 )
 def test_an_icon_has_the_size_of_its_picture_and_is_refused_undecoded(picture: bytes) -> None:
     assert refusal(icon(picture)) == (Reason.TOO_MANY_PIXELS, "5000 x 4000 is more than --max-pixels 10000")
+
+
+def test_a_lack_of_memory_is_not_the_images_fault() -> None:
+    """A decoder then fails as a whole, and its records are tried again."""
+    with pytest.raises(MemoryError), opened(WHOLE["PNG"]):
+        raise MemoryError
