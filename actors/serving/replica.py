@@ -50,7 +50,7 @@ class Replica:
         settings = self._settings
         self._app = loaded_application(settings, gate_of(settings.access, _ANYWHERE), _cores())
         mirror(self._app.state.server.desk.metrics)
-        replace_error_page()
+        replace_error_page(_node_id())
         return self._app
 
     def check_health(self) -> None:
@@ -58,6 +58,7 @@ class Replica:
 
         Serve asks every ten seconds, so the gauges are set here: nobody reads `/metrics` of a replica.
         """
+        replace_error_page(_node_id())
         server = self._app.state.server
         server.embedding.report(server.desk.metrics)
         if server.embedding.is_lost:
@@ -96,6 +97,11 @@ def application(arguments: dict[str, Any]) -> serve.Application:
     settings = checked(arguments)
     gate_of(settings.access, _ANYWHERE)
     return deployment(settings).bind(arguments)
+
+
+def _node_id() -> str:
+    """The node of the replica."""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _cores() -> float:
