@@ -118,6 +118,10 @@ def test_names_and_public_addresses_pass_the_guard(host: str) -> None:
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
+        ("192.0.0.192", False),
+        ("168.63.129.16", False),
+        ("::ffff:168.63.129.16", False),
+        ("fec0::1", False),
         ("no address", False),
     ],
 )

@@ -20,6 +20,9 @@ from pipeline.errors import AddressRefusedError
 from pipeline.storage.uris import printable
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: What `ipaddress` takes for public, some of it in some versions of Python alone: addresses at which clouds serve
+#: metadata (192.0.0.192, 168.63.129.16), and those of a site in IPv6.
+_INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "168.63.129.16/32", "fec0::/10")))
 #: `inet_aton` parses a host whose last label is a number as an address: 127.1, 2130706433, 0x7f000001.
 _NUMERIC = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE | re.DOTALL)
 
@@ -40,6 +43,8 @@ def is_public(address: str) -> bool:
             inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inside:
             ip = inside
+    if any(ip in network for network in _INSIDE):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
 
 
