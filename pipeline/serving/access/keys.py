@@ -2,6 +2,7 @@
 
     shop:3b1f...e2        a line is NAME:SHA-256 of the key, in hex
     nightly:9c07...41:5   or with its own rate, in requests a second
+    # a comment            is kept
 
 Keys are random and long, so a plain digest cannot be reversed. The key itself is shown once, when it is made. A server
 reads the file again when it changes, so a removed key ends within seconds.
@@ -14,8 +15,10 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ VARIABLE = "HANCLIP_API_KEYS"
 _PREFIX = "hc_"
 _NAME = re.compile(r"[\w.-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LINES = re.compile(r"[\n,]")
+_COMMENT = "#"
 _LOOK_EVERY_S = 2.0
 
 
@@ -57,12 +60,33 @@ def digest(key: str) -> str:
 
 def parse_keys(text: str, origin: str) -> tuple[ApiKey, ...]:
     """The keys in lines, or in parts separated by commas. Raises ConfigError, which repeats nothing of a line."""
-    lines = [line.strip() for line in _LINES.split(text)]
-    keys = tuple(_key(line, number, origin) for number, line in enumerate(lines, 1) if line and line[0] != "#")
+    lines = enumerate(text.split("\n"), 1)
+    keys = tuple(_key(part, number, origin) for number, line in lines for part in _parts(line))
     names = [key.name for key in keys]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"{origin} has two keys called {repeated}. Remove one.")
     return keys
+
+
+def _parts(line: str) -> list[str]:
+    """What a line says of keys, one by one."""
+    if line.lstrip().startswith(_COMMENT):
+        return []
+    parts = [part.strip() for part in line.split(",")]
+    return [part for part in parts if part and not part.startswith(_COMMENT)]
+
+
+def _without(name: str, text: str) -> str:
+    """The lines without the key of this name."""
+    kept = []
+    for line in text.split("\n"):
+        parts = _parts(line)
+        left = [part for part in parts if part.partition(":")[0] != name]
+        if len(left) == len(parts):
+            kept.append(line)
+        elif left:
+            kept.append(",".join(left))
+    return "\n".join(kept)
 
 
 def _key(line: str, number: int, origin: str) -> ApiKey:
@@ -81,17 +105,23 @@ def _key(line: str, number: int, origin: str) -> ApiKey:
 
 
 class KeyFile:
-    """A file of keys, for the commands that change it. Written whole, and readable by its owner alone."""
+    """A file of keys, for the commands that change it.
+
+    Written whole. A new one is readable by its owner alone; of another one its owner, its mode and its comments stay.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def keys(self) -> tuple[ApiKey, ...]:
         """Its keys; none if there is no file. Raises ConfigError."""
+        return parse_keys(self._text(), str(self._path))
+
+    def _text(self) -> str:
         try:
-            return parse_keys(self._path.read_text(encoding="utf-8"), str(self._path))
+            return self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return ()
+            return ""
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._path} is not a text file. Name a file of `hanclip keys add`.") from error
         except OSError as error:
@@ -101,11 +131,11 @@ class KeyFile:
         """Make a key; returns it, which is the only time that it is known. Raises ConfigError."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a key: use letters, digits, '_', '-' and '.', at most 64.")
-        known = self.keys()
-        if any(key.name == name for key in known):
+        if any(key.name == name for key in self.keys()):
             raise ConfigError(f"{self._path} has a key called {name}. Remove it first, or choose another name.")
-        made = _PREFIX + secrets.token_urlsafe(32)
-        self._write([*known, ApiKey(name, digest(made), requests_per_s)])
+        made, text = _PREFIX + secrets.token_urlsafe(32), self._text()
+        before = f"{text}\n" if text and not text.endswith("\n") else text
+        self._write(f"{before}{ApiKey(name, digest(made), requests_per_s).line()}\n")
         return made
 
     def remove(self, name: str) -> None:
@@ -114,13 +144,24 @@ class KeyFile:
         if all(key.name != name for key in known):
             names = ", ".join(key.name for key in known) or "none"
             raise ConfigError(f"{self._path} has no key called {name}; its keys: {names}.")
-        self._write(key for key in known if key.name != name)
+        self._write(_without(name, self._text()))
 
-    def _write(self, keys: Iterable[ApiKey]) -> None:
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(f"{key.line()}\n" for key in keys)
-        part.replace(self._path)
+    def _write(self, text: str) -> None:
+        """Replace the file, or what a link leads to. Raises ConfigError."""
+        path = self._path.resolve()
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                with suppress(FileNotFoundError, PermissionError):  # a new file; another owner's
+                    known = path.stat()
+                    os.fchown(file.fileno(), known.st_uid, known.st_gid)
+                    os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise ConfigError(f"{self._path} cannot be written: {error.strerror}. Choose another place.") from error
 
 
 class Keyring:

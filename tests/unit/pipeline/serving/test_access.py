@@ -26,6 +26,23 @@ def test_a_file_has_digests_alone_and_only_its_owner_reads_it(tmp_path: Path) ->
     assert file.keys() == (ApiKey("nightly", digest(other), 2.5),)
 
 
+def test_what_else_is_in_a_file_and_who_may_read_it_stays(tmp_path: Path) -> None:
+    path, link = tmp_path / "keys", tmp_path / "link"
+    before = f"# of shop, and of others\nshop:{'0' * 64},nightly:{'1' * 64}:5"
+    path.write_text(before)
+    path.chmod(0o640)
+    link.symlink_to(path)
+    file = KeyFile(link)
+    file.add("daily", None)
+    file.remove("daily")
+    assert path.read_text() == f"{before}\n"
+    file.remove("shop")
+    assert path.read_text() == f"# of shop, and of others\nnightly:{'1' * 64}:5\n"
+    assert (link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (True, 0o640)
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        KeyFile(tmp_path / "nowhere" / "keys").add("shop", None)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65])
 def test_names_that_would_break_a_line_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no name for a key"):
@@ -108,11 +125,23 @@ def test_a_key_gives_its_name() -> None:
     assert gate_of("a", "shop", "b").admit({"authorization": "bearer  key-shop "}) == ("shop", {})
 
 
-@pytest.mark.parametrize(("host", "allowed"), [("localhost:80", True), ("[::1]:80", True), ("evil.example", False)])
-def test_without_keys_other_names_of_this_machine_are_refused(host: str, allowed: bool) -> None:
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"host": "localhost:80"}, True),
+        ({"host": "[::1]:80", "origin": "http://[::1]:80"}, True),
+        ({"host": "localhost", "origin": "http://localhost:3000"}, True),
+        ({"host": "evil.example"}, False),
+        ({"host": "localhost", "origin": "https://evil.example"}, False),
+        ({"host": "localhost", "origin": "null"}, False),
+        ({}, False),
+    ],
+)
+def test_without_keys_other_names_and_pages_elsewhere_are_refused(headers: dict[str, str], allowed: bool) -> None:
     gate = Gate(None, KeyRates(None), ("localhost", "::1"))
     if allowed:
-        assert gate.admit({"host": host}) == (None, {})
+        assert gate.admit(headers) == (None, {})
     else:
-        with pytest.raises(ApiError, match="localhost"):
-            gate.admit({"host": host})
+        with pytest.raises(ApiError, match="localhost") as refused:
+            gate.admit(headers)
+        assert refused.value.status == 403
