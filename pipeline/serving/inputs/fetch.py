@@ -1,7 +1,8 @@
 """Fetches the images that requests name by URL: within a deadline, without retries, from public addresses alone.
 
 Reads block a thread each, so there are as many at once as threads. What a client can name is http(s) only: the parser
-of items refuses every other scheme, and `pipeline.storage` checks addresses when it connects and after each redirect.
+of items refuses everything else that `pipeline.storage` reads, which checks addresses when it connects and after each
+redirect.
 """
 
 from __future__ import annotations

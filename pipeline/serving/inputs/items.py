@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline import storage
 from pipeline.errors import HanclipError
 from pipeline.serving.errors import ApiError, ErrorCode, refused, too_large, unusable
 from pipeline.serving.settings import RequestLimits
@@ -28,6 +29,8 @@ _DATA_URI = re.compile(r"data:(?P<kind>[^,;]*)(?P<parameters>(?:;[^,;]*)*),", re
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _WHITE_SPACE = {ord(sign): None for sign in " \t\r\n"}
 _FETCHED = ("http", "https")
+#: Servers take no more than 8 kB of them.
+_MOST_URL_CHARACTERS = 8192
 _PARTS = 'Give a string, {"text": ...}, {"image": ...}, or a part such as {"type": "image_url", ...}'
 
 
@@ -58,7 +61,7 @@ ParsedItem = Item | ApiError
 
 
 class ItemParser:
-    """Parses items within limits.
+    """Parses the items of one request, and counts them.
 
     Args:
         limits: of a request.
@@ -67,6 +70,7 @@ class ItemParser:
 
     def __init__(self, limits: RequestLimits, lenient: bool = False) -> None:
         self.limits, self._lenient = limits, lenient
+        self._counts: dict[type[Item], int] = {Image: 0, Text: 0}
 
     def items(self, value: Any, param: str, modality: Modality = "text") -> list[ParsedItem]:
         """One item or a list of them; at least one.
@@ -101,13 +105,16 @@ class ItemParser:
         return [_only(Text, item) for item in self.items(value, param)]
 
     def _count(self, parsed: list[ParsedItem], param: str) -> None:
-        kinds: tuple[tuple[type[Item], int], ...] = (
-            (Image, self.limits.max_images),
-            (Text, self.limits.max_texts),
+        """Raise ApiError if the request has too many with these."""
+        kinds: tuple[tuple[type[Item], int, str], ...] = (
+            (Image, self.limits.max_images, "images"),
+            (Text, self.limits.max_texts, "texts"),
         )
-        for kind, most in kinds:
-            if (count := sum(isinstance(item, kind) for item in parsed)) > most:
-                raise too_many(param, count, most)
+        for kind, most, what in kinds:
+            own = sum(isinstance(item, kind) for item in parsed)
+            self._counts[kind] += own
+            if (count := self._counts[kind]) > most:
+                raise too_many(param, count, most, what if own == count else f"{what} with those before it")
 
     def _one(self, value: Any, param: str, modality: Modality) -> ParsedItem:
         try:
@@ -150,7 +157,7 @@ class ItemParser:
         found = _SCHEME.match(address)
         scheme = found[1].lower() if found else None
         if scheme in _FETCHED:
-            return Image(param, url=address)
+            return Image(param, url=_url(address, param))
         if scheme == "data":
             return Image(param, self._decoded(_of_data_uri(address, param), param))
         if scheme is not None:
@@ -221,6 +228,15 @@ def _string(value: Any, param: str) -> str:
     if not isinstance(value, str):
         raise refused(ErrorCode.INVALID_REQUEST, f"{param} is not a string. Correct it.", param)
     return value
+
+
+def _url(address: str, param: str) -> str:
+    """An http(s) URL that may be read. Without `//`, as `http:/etc/passwd`, it would be a path of this machine."""
+    if storage.scheme(address) not in _FETCHED:
+        raise unusable(Reason.BAD_URI, param)
+    if len(address) > _MOST_URL_CHARACTERS:
+        raise too_large(param, "the URL", _MOST_URL_CHARACTERS, "characters")
+    return address
 
 
 def _of_data_uri(address: str, param: str) -> str:

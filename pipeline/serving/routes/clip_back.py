@@ -167,7 +167,7 @@ class _Parser:
 
     def __init__(self, searching: Searching, settings: SearchSettings, server: Server) -> None:
         self._searching, self._card, self._most_rows = searching, server.card, min(_MOST_ROWS, settings.max_rows)
-        self._queries = QueryParser(server.desk.limits, server.card.dim, 1)
+        self._limits = server.desk.limits
 
     def parse(self, body: KnnBody) -> _AskedRows:
         """Parse a search. Raises ApiError."""
@@ -190,12 +190,13 @@ class _Parser:
             raise ApiError(404, ErrorCode.NOT_FOUND, message, "indice_name")
 
     def _query(self, body: KnnBody) -> QueryPart:
+        parser = QueryParser(self._limits, self._card.dim, 1)
         if body.text:
-            return self._queries.queries({"text": body.text}, "text")[0]
+            return parser.queries({"text": body.text}, "text")[0]
         for name in ("image", "image_url"):
             if address := getattr(body, name):
-                return self._queries.queries({"image": address}, name)[0]
+                return parser.queries({"image": address}, name)[0]
         if body.embedding_input is not None:
-            return self._queries.vector(body.embedding_input, "embedding_input")
+            return parser.vector(body.embedding_input, "embedding_input")
         message = "There is nothing to search for. Give text, image, image_url or embedding_input."
         raise refused(ErrorCode.INVALID_REQUEST, message, "text")

@@ -76,7 +76,7 @@ class AskedSearch:
 
 
 class QueryParser:
-    """Parses queries.
+    """Parses the queries of one request.
 
     Args:
         limits: of their texts and images.

@@ -11,10 +11,14 @@ from pipeline.serving.errors import ApiError
 from pipeline.serving.inputs.items import Image, ItemParser, Text
 from pipeline.serving.settings import RequestLimits
 
-PARSER = ItemParser(RequestLimits(max_images=2, max_texts=3, max_image_bytes=100, max_text_chars=40))
 BYTES = b"picture"
 ENCODED = base64.b64encode(BYTES).decode()
 URI = f"data:image/jpeg;base64,{ENCODED}"
+
+
+@pytest.fixture
+def parser() -> ItemParser:
+    return ItemParser(RequestLimits(max_images=2, max_texts=3, max_image_bytes=100, max_text_chars=40))
 
 
 @pytest.mark.parametrize(
@@ -33,12 +37,12 @@ URI = f"data:image/jpeg;base64,{ENCODED}"
         ({"image": URI, "text": None}, Image("input", BYTES)),
     ],
 )
-def test_the_spellings_of_an_item(value: Any, expected: Any) -> None:
-    assert PARSER.items(value, "input") == [expected]
+def test_the_spellings_of_an_item(value: Any, expected: Any, parser: ItemParser) -> None:
+    assert parser.items(value, "input") == [expected]
 
 
-def test_plain_strings_are_images_where_the_request_says_so() -> None:
-    assert PARSER.items([URI, "http://h/i"], "input", "image") == [
+def test_plain_strings_are_images_where_the_request_says_so(parser: ItemParser) -> None:
+    assert parser.items([URI, "http://h/i"], "input", "image") == [
         Image("input[0]", BYTES),
         Image("input[1]", url="http://h/i"),
     ]
@@ -75,12 +79,16 @@ def test_plain_strings_are_images_where_the_request_says_so() -> None:
         ({"image": "A" * 1000}, "too_large", "input"),
         ({"image": "file:///etc/passwd"}, "scheme_not_allowed", "input"),
         ({"image": "s3://bucket/key"}, "scheme_not_allowed", "input"),
+        ({"image": "http:/etc/passwd"}, "bad_uri", "input"),
+        ({"image": "HTTPS:/../../etc/passwd"}, "bad_uri", "input"),
+        ({"image": "http:"}, "bad_uri", "input"),
+        ({"image": f"http://img.example/{'a' * 8192}"}, "too_large", "input"),
         ({"image": "/etc/passwd"}, "bad_base64", "input"),
     ],
 )
-def test_what_is_refused_names_the_item(value: Any, code: str, param: str) -> None:
+def test_what_is_refused_names_the_item(value: Any, code: str, param: str, parser: ItemParser) -> None:
     with pytest.raises(ApiError) as refused:
-        PARSER.items(value, "input")
+        parser.items(value, "input")
     assert (refused.value.status, refused.value.code, refused.value.param) == (400, code, param)
     assert str(refused.value).endswith(".")
 
@@ -91,9 +99,18 @@ def test_a_lenient_parser_returns_errors_in_their_places() -> None:
     assert isinstance(second, ApiError)
 
 
-def test_images_and_texts_are_not_taken_for_each_other() -> None:
+def test_images_and_texts_are_not_taken_for_each_other(parser: ItemParser) -> None:
     with pytest.raises(ApiError, match="of kind text") as refused:
-        PARSER.images({"text": "a"}, "images")
+        parser.images({"text": "a"}, "images")
     assert refused.value.param == "images"
     with pytest.raises(ApiError, match="of kind image"):
-        PARSER.texts([{"image": URI}], "texts")
+        parser.texts([{"image": URI}], "texts")
+
+
+def test_a_limit_is_of_all_fields_of_a_request_together(parser: ItemParser) -> None:
+    parser.items(["a", {"image": URI}], "queries")
+    with pytest.raises(ApiError, match="documents has 4 texts with those before it, more than 3") as refused:
+        parser.items(["a", "b", "c"], "documents")
+    assert (refused.value.code, refused.value.param) == ("too_many_inputs", "documents")
+    with pytest.raises(ApiError, match="3 images"):
+        parser.items([{"image": URI}] * 2, "documents")
