@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from pipeline import __version__
 from pipeline.serving.access.gate import Gate
-from pipeline.serving.border.border import Border
+from pipeline.serving.border.border import PROBES, Border
 from pipeline.serving.border.desk import Desk
 from pipeline.serving.border.direct import DirectRoutes
 from pipeline.serving.classifying import Classifying
@@ -22,6 +23,7 @@ from pipeline.serving.errors import ApiError, ErrorCode
 from pipeline.serving.inputs.fetch import Fetcher, fetch_policy
 from pipeline.serving.routes import classify, embeddings, health, hugging_face, models, rerank, score, similarity
 from pipeline.serving.routes.browse import page
+from pipeline.serving.routes.schemas import with_keys
 from pipeline.serving.server import Server
 from pipeline.serving.settings import ServeSettings
 
@@ -84,7 +86,7 @@ def _bare(threads: ThreadPools, fetcher: Fetcher) -> FastAPI:
         threads.close()
         fetcher.close()
 
-    return FastAPI(
+    return _Described(
         title="hanclip",
         version=__version__,
         summary="Embeddings, similarities and zero-shot classes from Chinese CLIP",
@@ -95,6 +97,15 @@ def _bare(threads: ThreadPools, fetcher: Fetcher) -> FastAPI:
         lifespan=lifespan,
         exception_handlers={HTTPException: _unrouted},
     )
+
+
+class _Described(FastAPI):
+    """Its description says which routes need a key. FastAPI knows of no keys, since the border asks for them."""
+
+    def openapi(self) -> dict[str, Any]:
+        """As FastAPI's."""
+        tree, server = super().openapi(), self.state.server
+        return with_keys(tree, PROBES) if server.desk.gate.asks_for_keys else tree
 
 
 def _fetcher(settings: ServeSettings, desk: Desk) -> Fetcher:

@@ -25,8 +25,8 @@ from pipeline.serving.settings import RequestLimits
 from pipeline.sources.texts import is_whole
 from pipeline.vocabulary import Reason
 
-#: Vectors of prompts that are kept: 16 to 64 MB.
-_KEPT = 16_384
+#: Vectors of prompts that are kept: 16 to 64 MB. Their texts take as much at most, as no longer ones are kept.
+_KEPT, _KEPT_CHARACTERS = 16_384, 1024
 _MOST_TEMPLATES = 256
 #: A label comes back with every image. The model reads 52 tokens.
 _MOST_LABEL_CHARACTERS = 512
@@ -145,8 +145,9 @@ class Classifying:
 
     def _keep(self, prompts: Mapping[str, Embedded]) -> None:
         for text, embedded in prompts.items():
-            self._kept[text] = embedded
-            self._kept.move_to_end(text)
+            if len(text) <= _KEPT_CHARACTERS:
+                self._kept[text] = embedded
+                self._kept.move_to_end(text)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 

@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from pydantic import ConfigDict, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.serving.border.answers import json_answer, json_bytes
-from pipeline.serving.border.bodies import Body, Intake, while_connected
+from pipeline.serving.border.bodies import Body, Intake, has_body, while_connected
 from pipeline.serving.border.call import OpenCall
 from pipeline.serving.border.desk import Desk
 from pipeline.serving.classifying import Classifying
 from pipeline.serving.contract import ModelCard
 from pipeline.serving.embedding import Embedded, Embedding, ThreadPools
-from pipeline.serving.errors import ApiError, ErrorCode
+from pipeline.serving.errors import ApiError, ErrorCode, refused
 from pipeline.serving.inputs.items import ParsedItem
 
 B = TypeVar("B", bound="ModelBody")
@@ -36,9 +37,17 @@ class Asked(Protocol):
 
 
 class ModelBody(Body):
-    """A body that may name the model."""
+    """A body that may name the model. A field takes what the description says: `true` and "5" are no numbers."""
+
+    model_config = ConfigDict(strict=True)
 
     model: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        """In JSON 5.0 is the integer 5."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,20 @@ class Server:
         if name not in (self.card.id, *self.card.also):
             message = f"There is no model {name!r} here. Name {self.card.id!r}, as GET /v1/models does."
             raise ApiError(404, ErrorCode.MODEL_NOT_FOUND, message, "model")
+
+
+def parameters(request: Request) -> dict[str, str]:
+    """The parameters of a GET. Raises ApiError: one is there more than once, or there is a body as well."""
+    if has_body(request.headers):
+        message = "GET takes no body. Write the fields into the URL, or send a POST."
+        raise refused(ErrorCode.INVALID_REQUEST, message)
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            message = f"{name} is there more than once. Give it once; the body of a POST may have lists."
+            raise refused(ErrorCode.INVALID_REQUEST, message, name)
+        found[name] = value
+    return found
 
 
 def usage(embedded: Sequence[Embedded]) -> dict[str, int]:

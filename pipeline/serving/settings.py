@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.config import EXACT_ALONE, PLAIN, ModelConfig
 from pipeline.validation import AutoOrNumber, Options
@@ -12,6 +13,8 @@ from pipeline.vocabulary import Dtype, TextOverflow
 
 #: Hosts that only programs of this machine reach.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: A name, with `*.` for those below it, or an address.
+_HOST = re.compile(r"(\*\.)?[\w.-]+|[0-9a-fA-F:.]+")
 
 
 class ServedModel(ModelConfig):
@@ -72,6 +75,15 @@ class ImageUrls(Options):
         default=(), description="Fetch from this host only, such as img.example or *.example; several if repeated."
     )
     fetch_timeout_s: float = Field(default=10, gt=0, description="Deadline of fetching an image, redirects included.")
+
+    @field_validator("allowed_image_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """In the form in which they are looked up. What is no host would allow nothing."""
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host: write img.example or *.example, without scheme, port and path")
+        return tuple(host.encode("idna").decode() for host in hosts)
 
 
 class SearchSettings(Options):

@@ -5,6 +5,7 @@ Bodies are read by hand, whatever their Content-Type, so FastAPI does not see th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -91,6 +92,16 @@ def answers(model: type[BaseModel]) -> dict[str, Any]:
         "response_model": None,
         "responses": {200: {"model": model}, "4XX": {"model": ErrorObject}, "5XX": {"model": ErrorObject}},
     }
+
+
+def with_keys(tree: dict[str, Any], open_paths: Iterable[str]) -> dict[str, Any]:
+    """The description of a server, changed to that of one that asks for keys everywhere but at `open_paths`."""
+    tree["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    tree["security"] = [{"key": []}]
+    for path in open_paths:
+        for route in tree["paths"][path].values():
+            route["security"] = []
+    return tree
 
 
 def _inlined(body: type[Body]) -> Any:

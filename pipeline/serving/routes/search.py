@@ -7,20 +7,19 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
-from starlette.datastructures import QueryParams
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.curation.search.request import SearchRequest, WantedRows
-from pipeline.serving.border.bodies import FIRST_ERROR, has_body, shaped
+from pipeline.serving.border.bodies import FIRST_ERROR, shaped
 from pipeline.serving.errors import ErrorCode, refused, too_large
 from pipeline.serving.routes import clip_back
 from pipeline.serving.routes.schemas import Usage, answers, exchange, items_or
 from pipeline.serving.search.asked import AskedSearch, QueryParser
 from pipeline.serving.search.scope import answer_columns
 from pipeline.serving.search.searching import Searching
-from pipeline.serving.server import ModelBody, Server, usage
+from pipeline.serving.server import ModelBody, Server, parameters, usage
 from pipeline.serving.settings import SearchSettings
 from pipeline.sources.texts import is_whole
 from pipeline.vocabulary import Side
@@ -68,6 +67,12 @@ class SearchBody(ModelBody):
     with_: str | Annotated[list[str], FIRST_ERROR] | None = Field(
         default=None, alias="with", description="Columns of the answer, in a list or joined by commas; else text."
     )
+
+
+class SearchParameters(SearchBody):
+    """The same in a URL, where everything is text."""
+
+    model_config = ConfigDict(strict=False)
 
 
 class FoundRow(BaseModel):
@@ -126,27 +131,18 @@ def router(searching: Searching, settings: SearchSettings, server: Server) -> AP
     @routes.get("/v1/search", **answers(FoundRows), openapi_extra={"parameters": _PARAMETERS})
     async def search_text(request: Request) -> Response:
         """The same for a text, with the fields of the body as parameters."""
-        if has_body(request.headers):
-            message = "GET takes no body. Write the fields into the URL, or send a POST."
-            raise refused(ErrorCode.INVALID_REQUEST, message)
-        return await server.answer_body(request, shaped(SearchBody, _tree(request.query_params)), parse, work)
+        return await server.answer_body(request, shaped(SearchParameters, _tree(parameters(request))), parse, work)
 
     if settings.clip_back:
         routes.routes.extend(clip_back.router(searching, settings, server).routes)
     return routes
 
 
-def _tree(given: QueryParams) -> dict[str, Any]:
+def _tree(given: dict[str, str]) -> dict[str, str]:
     """The parameters of a URL as a body."""
-    tree: dict[str, Any] = {}
-    for name, value in given.multi_items():
-        if name in tree:
-            message = f"{name} is there more than once. Give it once, or POST a body with lists."
-            raise refused(ErrorCode.INVALID_REQUEST, message, name)
-        tree[name] = value
-    if "query" in tree or "q" not in tree:
+    if "query" in given or "q" not in given:
         raise refused(ErrorCode.INVALID_REQUEST, "q is missing. Write /v1/search?q= and a text.", "q")
-    return {"query": tree.pop("q"), **tree}
+    return {"query": given["q"], **{name: value for name, value in given.items() if name != "q"}}
 
 
 class _Parser:

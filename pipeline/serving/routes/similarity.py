@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
@@ -24,6 +24,7 @@ class SimilarityBody(ModelBody):
 
     images: ImageItems = Field(description="An image or a list; plain strings are URLs, data URIs or base64.")
     texts: TextItems = Field(description="A text or a list.")
+    encoding_format: Literal["float"] | None = Field(default=None, description="Scores are numbers.")
 
 
 class ImageScores(BaseModel):

@@ -10,6 +10,7 @@ export function read() {
     const value = given.get(name);
     if (value) { state[name] = value; }
   }
+  if (!(Math.abs(Number(state.min)) <= 1)) { delete state.min; } // no filter, so it must not look like one
   return state;
 }
 

@@ -17,7 +17,7 @@ from pipeline.serving.routes.schemas import ErrorObject, answers
 from pipeline.serving.search.browsing import Browsing
 from pipeline.serving.search.pictures import RowPictures
 from pipeline.serving.search.searching import Searching
-from pipeline.serving.server import Server
+from pipeline.serving.server import Server, parameters
 
 #: Longer side of a picture, in pixels.
 _SIDES = {"small": 320, "large": 1024}
@@ -112,14 +112,14 @@ def router(searching: Searching, server: Server) -> APIRouter:
     @routes.get("/v1/row", **answers(WholeRow), openapi_extra=_parameters(RowBody))
     async def row(request: Request) -> Response:
         """One row with all of its columns but vectors, and the nearest texts."""
-        asked, loop = shaped(RowBody, dict(request.query_params)), asyncio.get_running_loop()
+        asked, loop = shaped(RowBody, parameters(request)), asyncio.get_running_loop()
         found = await while_connected(request, loop.run_in_executor(threads.searching, browsing.row, asked.id))
         return json_answer({"object": "row", **found})
 
     @routes.get("/v1/picture", **_A_PICTURE, openapi_extra=_parameters(PictureBody))
     async def picture(request: Request) -> Response:
         """The picture of a row as a JPEG, read again from its source."""
-        asked = shaped(PictureBody, dict(request.query_params))
+        asked = shaped(PictureBody, parameters(request))
         key = asked.id, asked.source_fingerprint
         found = await while_connected(request, pictures.picture(key, _SIDES[asked.size]))
         headers = {**GUARDS, "Cache-Control": "private, max-age=86400"}
@@ -131,7 +131,11 @@ def router(searching: Searching, server: Server) -> APIRouter:
 #: Keywords of a route that answers with a JPEG.
 _A_PICTURE: dict[str, Any] = {
     "response_class": Response,
-    "responses": {200: {"content": {"image/jpeg": {}}}, "4XX": {"model": ErrorObject}},
+    "responses": {
+        200: {"content": {"image/jpeg": {}}},
+        "4XX": {"model": ErrorObject},
+        "5XX": {"model": ErrorObject},
+    },
 }
 
 

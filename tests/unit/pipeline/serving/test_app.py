@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipeline.errors import DeviceLostError
 from pipeline.serving import decoding
@@ -106,6 +107,9 @@ def test_classify_is_the_same_through_both_routes_and_remembers_prompts() -> Non
         again = (await client.post("/v1/classify", json=body)).json()
         assert first == again
         assert sum(map(len, encoder.passes)) == 4
+        for _ in range(2):  # what is very long is not kept: it would take more memory than its vector
+            await client.post("/v1/classify", json=body | {"templates": "{}" + "长" * 1024})
+        assert sum(map(len, encoder.passes)) == 4 + 2 * 4
         labels = first["data"][0]["labels"]
         assert sorted(one["label"] for one in labels) == sorted(["猫", "狗", "鸟"])
         assert abs(sum(one["probability"] for one in labels) - 1) < 1e-6
@@ -350,6 +354,13 @@ def test_a_server_may_fetch_nothing_or_from_some_hosts_alone() -> None:
     assert (refusal(none)[1], refusal(some)[1]) == ("image_urls_not_allowed", "address_refused")
 
 
+def test_a_host_that_is_allowed_is_a_host() -> None:
+    assert ImageUrls(allowed_image_hosts=("*.图.example", "::1")).allowed_image_hosts == ("*.xn--wcs.example", "::1")
+    for wrong in ("https://img.example", "img.example:8080", "img.example/a", "*"):
+        with pytest.raises(ValidationError, match="is no host"):
+            ImageUrls(allowed_image_hosts=(wrong,))
+
+
 def test_long_texts_are_counted_or_refused() -> None:
     cut = ask("/v1/embeddings", {"input": ["长" * 60, "短"]}).json()["usage"]
     assert cut == {"prompt_tokens": 55, "total_tokens": 55, "images": 0, "texts_cut": 1}
@@ -425,6 +436,16 @@ def test_the_description_names_every_route_with_its_body() -> None:
         assert "$ref" not in json.dumps(schema)
         for name in _references(tree["paths"][path]):
             assert name in tree["components"]["schemas"], (path, name)
+
+
+def test_the_description_says_where_keys_are_needed() -> None:
+    assert "security" not in an_app().openapi()
+    tree = an_app(gate=Gate(Keyring(lambda: ()), KeyRates(None))).openapi()
+    schemes = tree["components"]["securitySchemes"]
+    assert tree["security"] == [{name: [] for name in schemes}]
+    assert list(schemes.values()) == [{"type": "http", "scheme": "bearer"}]
+    own = {path: route["get"].get("security") for path, route in tree["paths"].items() if "get" in route}
+    assert own == {path: [] if path in ("/healthz", "/readyz") else None for path in own}
 
 
 def ask_get(path: str) -> Any:

@@ -162,6 +162,10 @@ def test_queries_are_combined_and_subtracted_and_least_similarity_holds(ask: Ask
         ({"query": "猫", "with": ["image_embedding"]}, (400, "unknown_column", "with")),
         ({"query": "猫", "column": "sounds"}, (400, "invalid_request", "column")),
         ({"query": "猫", "top": 1001}, (400, "invalid_request", "top")),
+        ({"query": "猫", "top": True}, (400, "invalid_request", "top")),
+        ({"query": "猫", "top": "5"}, (400, "invalid_request", "top")),
+        ({"query": "猫", "top": 5.5}, (400, "invalid_request", "top")),
+        ({"query": "猫", "one_per_group": 1}, (400, "invalid_request", "one_per_group")),
         ({"query": ["猫"] * 11, "top": 1000}, (400, "too_many_rows", "top")),
         ({"query": "猫", "model": "another"}, (404, "model_not_found", "model")),
         ({"query": {"vector": [1.0]}}, (400, "dimensions_not_supported", "query")),
@@ -184,11 +188,14 @@ def test_what_is_wrong_is_named_without_the_place_of_the_dataset(ask: Ask, out: 
 def test_a_get_and_a_post_are_not_mixed(out: str) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         body = {"query": "猫"}
-        for method, parameters in (("GET", {"q": "猫"}), ("POST", {"q": "猫"})):
-            answer = await client.request(method, "/v1/search", params=parameters, json=body)
+        for method, path in (("GET", "search?q=a"), ("POST", "search?q=a"), ("GET", "row?id=a")):
+            answer = await client.request(method, f"/v1/{path}", json=body)
             assert answer.json()["error"]["code"] == "invalid_request"
             assert f"{method} takes no" in answer.text
-        combined = await client.post("/v1/search", json={"query": ["猫"] * 11, "top": 1000, "combine": True})
+        for path in ("search?q=a&q=b", "row?id=a&id=b", "picture?id=a&source_fingerprint=b&id=c"):
+            answer = await client.get(f"/v1/{path}")
+            assert "is there more than once" in answer.json()["error"]["message"]
+        combined = await client.post("/v1/search", json={"query": ["猫"] * 11, "top": 1000.0, "combine": True})
         assert combined.status_code == 200
 
     running(an_app(more=(opened(out),)), work)
