@@ -8,6 +8,7 @@ writers import modules that use one, and use none themselves.
 from __future__ import annotations
 
 import errno
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -164,11 +165,12 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
         full = OSError(errno.ENOSPC, "") if any(sign in str(error) for sign in _FULL_DISK) else error
         if known := explained(full, str(folder or "")):
             raise known from error
+        place = folder or tempfile.gettempdir()
         first = str(error).partition("\n")[0]  # then DuckDB advises on settings that users cannot reach
         raise RunError(
             f"A query over the records failed: {first}. If a compaction deleted a file meanwhile, run the same command "
-            f"again; else check the free space in the temporary folder ({folder or 'TMPDIR'}; TMPDIR moves it), and "
-            "the dataset with `hanclip verify`."
+            f"again; else check the free space in the temporary folder ({place}; TMPDIR moves it), and the dataset "
+            "with `hanclip verify`."
         ) from error
 
 
