@@ -185,11 +185,11 @@ def _earlier(out: str) -> _Earlier | None:
         for info in objects:
             if info.uri.endswith("/summary.json"):
                 try:
-                    summary: dict[str, Any] = json.loads(storage.read_bytes(info.uri))
+                    summary: Any = json.loads(storage.read_bytes(info.uri))
                 except (StorageError, ValueError):
                     continue
-                if "rows_planned" not in summary:
-                    continue  # A compaction, which embeds nothing.
+                if not isinstance(summary, dict) or not {"rows_planned", "rows_left", "seconds"} <= summary.keys():
+                    continue  # A compaction, which embeds nothing, or a damaged file.
                 startup_s = float(summary.get("startup_s", 0.0))
                 records, work_s = summary["rows_planned"] - summary["rows_left"], summary["seconds"] - startup_s
                 found = _Earlier(work_s, startup_s, records, summary.get("stats", {}))

@@ -92,6 +92,8 @@ def _run_status(run: tuple[str, list[storage.ObjectInfo]]) -> RunStatus:
                 report = json.loads(storage.read_bytes(names[name]))
             except (NotFoundError, ValueError):
                 continue
+            if not isinstance(report, dict):
+                continue
             reported_at = _utc(report.get("at")) if name == layout.PROGRESS else ""
             return RunStatus(run_id, str(report.get("state", "unknown")), report, reported_at)
     return RunStatus(run_id, "planned" if layout.PLAN in names else "planning", {}, _utc(run_id.partition(".")[0]))
