@@ -182,5 +182,6 @@ class DeviceLostError(Exception):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question for a message about a name that does not exist, if one that does is near; ends with a space."""
     by_plain = {one.strip().lower(): one for one in known}
-    near = get_close_matches(name.strip().lower(), by_plain, n=1)
+    # Words in Chinese have few characters: with one of two in common they are near.
+    near = get_close_matches(name.strip().lower(), by_plain, n=1, cutoff=0.6 if name.isascii() else 0.5)
     return f"Did you mean {by_plain[near[0]]}? " if near else ""

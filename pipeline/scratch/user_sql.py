@@ -8,6 +8,7 @@ workspace whose queries reach neither files nor settings.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,11 @@ from pipeline.scratch.workspace import Workspace, widened
 
 #: DuckDB's message when a statement other than a query follows the first.
 _OTHER_STATEMENT = "Only SELECT statements"
+#: Text in quotes, which may hold any character.
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=‘)[^’]*|(?<=“)[^”]*")
+#: What a keyboard for Chinese writes, and what SQL has for it: DuckDB takes the former for letters of names.
+_ASCII_OF = {chr(0xFEE0 + code): chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isalnum()}
+_ASCII_OF |= {"‘": "'", "’": "'", "“": "'", "”": "'", "。": ".", "、": ",", "≥": ">=", "≤": "<=", "≠": "<>"}
 _REFUSED_IN_ORDER = {"SUBQUERY": "a query", "WINDOW": "a window", "STAR": "a star", "PARAMETER": "a parameter"}
 #: What DuckDB takes as functions where no column has the name.
 _CLOCKS = frozenset(
@@ -85,10 +91,17 @@ def parse(sql: str, slot: Slot, work: Workspace) -> Parsed:
     """Parse the text of a slot. Nothing is run."""
     tree, example = _syntax(slot, sql, work), _syntax(slot, slot.example, work)
     if tree["error"]:
-        message = str(tree["error_message"])
+        message = f"{tree['error_message']}{wide_marks(sql)}"
         return Parsed(message, tree.get("location"), escapes=_OTHER_STATEMENT in message)
     parts = tree["statements"][0]["node"].get(slot.field, ())
     return Parsed(escapes=_frame(tree, slot) != _frame(example, slot), parts=tuple(parts))
+
+
+def wide_marks(sql: str) -> str:
+    """The end of a message about wrong SQL: which full-width marks it has outside of quotes, and what to write."""
+    found = [mark for mark in dict.fromkeys(_QUOTED.sub("", sql)) if mark in _ASCII_OF]
+    instead = " ".join(_ASCII_OF[mark] for mark in found)
+    return f"; {' '.join(found)} {'are' if found[1:] else 'is'} no SQL: write {instead}" if found else ""
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.scratch.user_sql import require_expression
+from pipeline.scratch.user_sql import require_expression, wide_marks
 from pipeline.scratch.workspace import Workspace, widened
 
 _NUMBER, _BLOCK = "_row_number", "hanclip_block"
@@ -63,7 +63,8 @@ class RowFilter:
         except RunError as error:
             if not isinstance(error.__cause__, _MISTAKES):
                 raise
+            why = f"{error.__cause__}{wide_marks(self._where)}"
             raise ConfigError(
-                f"--where {self._where} cannot be used: {error.__cause__}\nCorrect it; the columns are {self._names}."
+                f"--where {self._where} cannot be used: {why}\nCorrect it; the columns are {self._names}."
             ) from error
         return np.array([number for (number,) in kept], np.int64)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
 from pipeline.errors import RunError, UsageError, did_you_mean
-from pipeline.scratch.user_sql import EXPRESSION, SqlWords, complaint, nodes, parse, unsteady_name
+from pipeline.scratch.user_sql import EXPRESSION, SqlWords, complaint, nodes, parse, unsteady_name, wide_marks
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
 from pipeline.yaml_text import read_yaml
@@ -177,7 +177,8 @@ class Checker:
     def _translated(self, rule: FilterRule, error: RunError, head: str) -> UsageError:
         """DuckDB's error, with its position in the rule."""
         found = complaint(error)
-        message = str(found["exception_message"]).partition("\n")[0]
+        marks = wide_marks(rule.sql)
+        message = str(found["exception_message"]).partition("\n")[0] + marks
         if found.get("error_subtype") != "COLUMN_NOT_FOUND":
             hint = str(found["exception_message"]).partition("\n")[2].replace('"', "").strip()
             return mistake(rule, message, found.get("location"), self._to_quote(rule) or hint, head)
@@ -188,7 +189,7 @@ class Checker:
             return mistake(rule, f"there is no column {name} yet", found.get("location"), cure, head)
         names = [column.name for column in self._columns.by_name.values()]
         hint = f"{did_you_mean(name, names)}The columns are: {', '.join(names)}."
-        return mistake(rule, f"there is no column {name}", found.get("location"), hint, head)
+        return mistake(rule, f"there is no column {name}{marks}", found.get("location"), hint, head)
 
 
 def mistake(
