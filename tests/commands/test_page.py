@@ -38,6 +38,8 @@ def test_a_search_its_rows_and_the_way_back(browser: Browser, served: Served) ->
     page = browser.page(served.url)
     page.size(1280, 900)
     page.until("document.querySelector('#key-dialog')?.open")
+    page.press("Escape")  # nothing works without a key
+    page.until("document.querySelector('#key-dialog').open && document.activeElement.id === 'key'")
     page.type("hc_wrong")
     page.press("Enter")
     page.until("!document.querySelector('#key-wrong').hidden")

@@ -69,6 +69,7 @@ function entered(refused) {
     byId("key-wrong").hidden = !refused;
     field.value = "";
     dialog.oncancel = (event) => event.preventDefault(); // nothing works without
+    dialog.onclose = () => { if (asking && !dialog.open) { dialog.showModal(); } }; // a browser may close it all the same
     form.onsubmit = (event) => {
       event.preventDefault();
       if (!field.value.trim()) { return; }
