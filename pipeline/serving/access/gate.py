@@ -41,8 +41,9 @@ class Gate:
         """
         if self._hosts and not self._known.issuperset((_host(headers.get("host", "")), *_page(headers))):
             names = ", ".join(self._hosts)
-            message = f"This server answers requests to {names} and of web pages there alone. Start it with --api-keys."
-            raise ApiError(403, ErrorCode.HOST_NOT_ALLOWED, message)
+            message = f"This server answers requests to {names} and of web pages there alone."
+            cure = "Start it with --api-keys, or with --no-auth behind a proxy that decides who may ask."
+            raise ApiError(403, ErrorCode.HOST_NOT_ALLOWED, f"{message} {cure}")
         if self._keys is None or is_open:
             return None, {}
         scheme, _, given = headers.get("authorization", "").partition(" ")

@@ -100,10 +100,11 @@ class QueryParser:
         return [self._query(one, f"{param}[{place}]") for place, one in enumerate(value)]
 
     def _query(self, value: Any, param: str) -> QueryPart:
-        if isinstance(value, dict) and {"id", "vector"} & set(value):
-            if len(value) > 1:
+        given = {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else {}
+        if {"id", "vector"} & set(given):
+            if len(given) > 1:
                 raise refused(ErrorCode.INVALID_REQUEST, f"{param} has several fields. {_FORMS}, one a query.", param)
-            [(kind, content)] = value.items()
+            [(kind, content)] = given.items()
             return self._id(content, param) if kind == "id" else self.vector(content, param)
         if not isinstance(value, dict | str):
             raise refused(ErrorCode.INVALID_REQUEST, f"{param} is not a query. {_FORMS}.", param)

@@ -100,7 +100,8 @@ def text_vector(text: str) -> np.ndarray:
 
 def test_each_kind_of_query_finds_the_nearest_rows(ask: Ask, out: str) -> None:
     vector = np.arange(1, DIM + 1, dtype=np.float32)
-    queries = ["猫", {"image": data_uri(a_picture())}, {"id": "item-00007"}, {"vector": (7 * vector).tolist()}]
+    queries = ["猫", {"image": data_uri(a_picture())}, {"id": "item-00007", "text": None}]
+    queries.append({"vector": (7 * vector).tolist()})
     answer = ask({"query": queries, "top": 5}).json()
     picture = FakeEncoder().encode_images(np.full((1, 16, 16, 3), (200, 30, 30), np.uint8))[0]
     expected = [text_vector("猫"), picture, stored(out)["item-00007"], unit(vector[None])[0]]
