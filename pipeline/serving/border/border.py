@@ -27,6 +27,8 @@ from pipeline.serving.page.files import is_of_page
 
 #: Paths that need no key, and that are answered however many requests are in progress.
 PROBES = frozenset({"/healthz", "/readyz"})
+#: Answered however many requests are in progress, as an overload is when they matter most.
+_METRICS = "/metrics"
 
 _LOG = logging.getLogger("hanclip.serve")
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
@@ -100,6 +102,8 @@ class Border:
         if scope["path"] in PROBES:
             return
         call.key, call.headers = self._desk.gate.admit(headers, is_open=is_of_page(scope["path"]))
+        if scope["path"] == _METRICS:
+            return
         if call.has_body:  # a client that sends slowly takes no place from others
             self._desk.require_place()
         else:

@@ -274,7 +274,8 @@ def test_too_many_requests_get_503_and_a_time_and_the_others_their_answers() -> 
         late = [await client.post("/v1/embeddings", json={"input": "late"}) for _ in range(40)]
         assert {refusal(refused) for refused in late} == {(503, "overloaded", None)}
         assert {refused.headers["retry-after"] for refused in late} == {"1", "2", "3"}
-        assert (await client.get("/readyz")).status_code == 200
+        assert [(await client.get(path)).status_code for path in ("/readyz", "/metrics")] == [200, 200]
+        assert (await client.get("/v1/models")).status_code == 503
         encoder.gate.set()
         assert [answer.status_code for answer in await asyncio.gather(*first)] == [200] * 3
         assert app.state.server.desk.in_flight == 0
