@@ -6,6 +6,7 @@ control characters, which could move the cursor, set the window's title or rever
 
 from __future__ import annotations
 
+from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from pipeline.visible import visible
@@ -16,7 +17,7 @@ def plain(value: object, style: str = "") -> Text:
     return Text(visible(str(value)), style=style)
 
 
-def line(value: str, length: int) -> Text:
-    """The beginning of a text, on one line."""
-    words = " ".join(value.split())
-    return plain(words if len(words) <= length else f"{words[: length - 1]}…")
+def line(value: str, width: int) -> Text:
+    """The beginning of a text, on one line of at most `width` columns; Chinese characters take two."""
+    words = visible(" ".join(value.split())[: 4 * width])
+    return Text(words if cell_len(words) <= width else f"{chop_cells(words, width - 1)[0]}…")

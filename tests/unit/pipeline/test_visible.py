@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from flows.terminal.plain import plain
+from flows.terminal.plain import line, plain
 from pipeline.visible import visible
 
 _JOINERS = "\u200c\u200d"
@@ -35,3 +35,16 @@ def test_no_character_that_hides_or_reorders_remains() -> None:
 def test_signs(text: str, seen: str | None) -> None:
     assert visible(text) == (text if seen is None else seen)
     assert plain(text).plain == visible(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("红色 \n连衣裙", "红色 连衣裙"),
+        ("红色连衣裙" * 9, "红色连衣裙…"),
+        ("abcdefghijkl", "abcdefghijkl"),
+        ("a" * 13, f"{'a' * 11}…"),
+    ],
+)
+def test_a_line_is_cut_at_its_width_on_the_terminal(text: str, shown: str) -> None:
+    assert line(text, 12).plain == shown
