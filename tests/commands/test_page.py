@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from actors.serving.application import searching
 from pipeline.dataset.dataset import Dataset
@@ -25,6 +28,23 @@ GIVEN = (
     f"const bytes = Uint8Array.from(atob({json.dumps(base64_of(a_picture((200, 30, 30), (300, 200))))}),"
     " (one) => one.charCodeAt(0)); const given = new DataTransfer();"
     " given.items.add(new File([bytes], 'red.png', { type: 'image/png' }));"
+)
+
+
+def a_turned_photo() -> bytes:
+    """A JPEG that its metadata turn upright."""
+    file, turned = io.BytesIO(), Image.Exif()
+    turned[0x112] = 6
+    Image.new("RGB", (2560, 256)).save(file, "JPEG", exif=turned)
+    return file.getvalue()
+
+
+#: What the page sends of such a photo.
+SENT = (
+    f"(async () => {{ const bytes = Uint8Array.from(atob({json.dumps(base64_of(a_turned_photo()))}),"
+    " (one) => one.charCodeAt(0)); const main = document.querySelector('script[type=module]').src;"
+    " const { prepared } = await import(main.replace('main.js', 'upload.js'));"
+    " return (await prepared(new File([bytes], 'turned.jpg', { type: 'image/jpeg' }))).uri; })()"
 )
 
 
@@ -112,6 +132,8 @@ def test_a_dataset_of_texts_and_a_dropped_picture(browser: Browser, tmp_path: Pa
         assert page.run("document.querySelectorAll('#results .tile').length") == 0
         assert page.run("document.querySelector('#sides').hidden")
         assert page.run("document.querySelector('#q').placeholder") == "Describe a text, or paste a picture"
+        sent = base64.b64decode(page.run(SENT).partition(",")[2])
+        assert Image.open(io.BytesIO(sent)).size == (1280, 128)  # not turned, as the model sees it
         for kind in ("dragenter", "dragover"):
             page.run(f"{{ {GIVEN} document.dispatchEvent(new DragEvent('{kind}', {{ dataTransfer: given }})); }}")
         assert not page.run("document.querySelector('#dropping').hidden")

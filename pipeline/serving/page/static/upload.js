@@ -19,11 +19,22 @@ export async function prepared(file) {
   const image = await createImageBitmap(file).catch(() => null); // formats that only the server reads
   let blob = file;
   if (image && (file.size > LARGE_BYTES || Math.max(image.width, image.height) > LARGE_SIDE)) {
-    blob = await smaller(image);
+    blob = await smaller(await createImageBitmap(await asStored(file)));
   }
   if (blob.size > MOST_BYTES) { throw new PictureFault("picture.too_large"); }
   image?.close();
-  return { uri: await dataUri(blob), preview: image ? URL.createObjectURL(blob) : "", name: file.name ?? "" };
+  return { uri: await dataUri(blob), preview: image ? URL.createObjectURL(file) : "", name: file.name ?? "" };
+}
+
+/** A JPEG without the metadata by which a browser turns it: the model sees pixels as they are stored. */
+async function asStored(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let at = bytes[0] === 0xff && bytes[1] === 0xd8 ? 2 : bytes.length;
+  while (bytes[at] === 0xff && bytes[at + 1] !== 0xda) {
+    if (bytes[at + 1] === 0xe1) { bytes[at + 4] = 0; } // the name of the metadata
+    at += 2 + bytes[at + 2] * 256 + bytes[at + 3];
+  }
+  return new Blob([bytes], { type: file.type });
 }
 
 async function smaller(image) {
