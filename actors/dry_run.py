@@ -28,6 +28,7 @@ from pipeline.plan.draft import Plan
 from pipeline.plan.make import dry_plan
 from pipeline.records import Record
 from pipeline.sources import reader, scan
+from pipeline.sources.places.nearby import check_local
 from pipeline.stats import Skipped
 
 _SAMPLE_RECORDS = 48
@@ -95,6 +96,7 @@ class _Earlier(NamedTuple):
 
 def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
     """Plan `config` without writing, and price the work if there are prices. Raises what planning raises."""
+    check_local(config.source.uris)
     model = resolve(config.model)
     crew = _crew(config, model)
     plan = dry_plan(config, model, crew.decoders)

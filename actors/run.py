@@ -35,6 +35,7 @@ from pipeline.phases import OnWork
 from pipeline.plan.draft import Plan
 from pipeline.plan.make import make_plan, make_retry_plan
 from pipeline.plan.run_ids import new_run_id
+from pipeline.sources.places.nearby import check_local
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Run:
     def _carry_out(self, session: Session, planner: _Planner, if_empty: str) -> Summary:
         """Make the plan and carry it out; `if_empty` is the summary's message if there is nothing to do."""
         began_s = time.monotonic()
+        check_local(self._config.source.uris)
         model = session.model(self._config.model)
         pinned = self._config.model.model_copy(update={"model_sha256": model.model_sha256})
         config = self._config.model_copy(update={"model": pinned})

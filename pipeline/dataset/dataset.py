@@ -63,7 +63,8 @@ class Dataset:
         """Open an existing dataset. Raises IdentityError when there is none, or it is damaged or of a newer format."""
         found = cls.find(uri)
         if found is None:
-            raise IdentityError(f"There is no dataset at {uri} ({layout.IDENTITY} is missing): check OUT.")
+            near = layout.did_you_mean_dataset(uri)
+            raise IdentityError(f"There is no dataset at {uri} ({layout.IDENTITY} is missing). {near}Check OUT.")
         return found
 
     @classmethod

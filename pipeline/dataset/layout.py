@@ -26,12 +26,14 @@ Parquet readers that walk OUT skip names with a leading dot or underscore.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline import storage
-from pipeline.errors import NotFoundError
+from pipeline.errors import NotFoundError, did_you_mean
 
 IDENTITY = "_dataset.json"
 MODEL = "_model.json"
@@ -154,6 +156,18 @@ def runs(out: str) -> dict[str, list[storage.ObjectInfo]]:
 def plans(found: Mapping[str, list[storage.ObjectInfo]]) -> dict[str, storage.ObjectInfo]:
     """The file of each finished plan by run id, of objects from `runs`."""
     return {run: info for run, infos in found.items() for info in infos if info.uri.endswith(f"/{run}/{PLAN}")}
+
+
+def did_you_mean_dataset(out: str) -> str:
+    """A question for a message about `out`, if a folder beside it on this machine has a name like it and a dataset."""
+    address = storage.normalise(out)
+    if not storage.is_local(address):
+        return ""
+    beside = storage.parent(address)
+    with suppress(OSError), os.scandir(beside) as entries:
+        names = (entry.name for entry in entries if os.path.exists(storage.join(entry.path, IDENTITY)))
+        return did_you_mean(storage.name(address), names)
+    return ""
 
 
 def _data_files(infos: list[storage.ObjectInfo], attempts: bool) -> Iterator[DataFile]:

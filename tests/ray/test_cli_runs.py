@@ -151,7 +151,8 @@ def test_verify_fails_on_a_damaged_file_and_names_it(place, embedded, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["embed", "no-such-folder", "o", "--model", "model"], 2, "no-such-folder"),
+        (["embed", "photoz", "o", "--model", "no-such-model"], 2, "photoz does not exist: check the name. Looked for"),
+        (["embed", "photoz", "o", "--model", "no-such-model", "--dry-run"], 2, "photoz does not exist"),
         (["embed", "photos", "o", "--model", "no-such-model"], 2, "no-such-model"),
         (["status", "photos"], 2, "There is no dataset at"),
         (["verify", "nowhere"], 2, "There is no dataset at"),

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 
 from pipeline import storage
 from pipeline.errors import NotFoundError, StorageError
-from pipeline.sources.places.addresses import nothing
+from pipeline.sources.places.addresses import absent, nothing
 from pipeline.sources.texts import decode_name
 
 #: Objects of a folder that are listed for a message.
@@ -34,6 +34,14 @@ def folder_exists(uri: str) -> bool:
         return next(storage.list_objects(uri, nothing), None) is not None
     except NotFoundError:
         return False
+
+
+def check_local(uris: Iterable[str]) -> None:
+    """Raise SourceError for an address of this machine where nothing is: cheap, so before a model is downloaded."""
+    for uri in uris:
+        if storage.is_local(uri) and not storage.has_wildcards(uri) and not os.path.lexists(storage.normalise(uri)):
+            missing = NotFoundError(f"{storage.printable(uri)} does not exist: check the name. {describe(uri)}", uri)
+            raise absent(missing) from missing
 
 
 def describe(uri: str) -> str:

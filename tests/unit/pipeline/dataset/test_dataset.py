@@ -177,8 +177,17 @@ def test_a_newer_format_asks_for_an_upgrade(dataset: Dataset) -> None:
 
 def test_opening_a_missing_dataset_is_an_error(tmp_path: Path) -> None:
     assert Dataset.find(str(tmp_path)) is None
-    with pytest.raises(IdentityError, match="no dataset"):
+    with pytest.raises(IdentityError, match=r"no dataset at .* is missing\)\. Check OUT"):
         Dataset.open(str(tmp_path))
+
+
+def test_a_mistyped_name_gets_that_of_the_dataset_beside_it(dataset: Dataset) -> None:
+    Path(dataset.uri).with_name("photos").mkdir()
+    named = Path(dataset.uri).name
+    with pytest.raises(IdentityError, match=rf"Did you mean {named}\? Check OUT"):
+        Dataset.open(f"{dataset.uri}t/")
+    with pytest.raises(IdentityError, match=r"missing\)\. Check OUT"):
+        Dataset.open(str(Path(dataset.uri).with_name("photo")))
 
 
 def test_an_empty_dataset_reads_as_empty(dataset: Dataset) -> None:
