@@ -27,6 +27,14 @@ class LazyCommand(TyperCommand):
         self._function = function
         del self.params, self.callback
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer's, without what pydantic puts in front of its message about a choice."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as wrong:
+            wrong.message = wrong.message.removeprefix("Value error, ")
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """As Typer's. The options are parsed: from here on there may be something to clean up after a signal."""
         if exits_at_once():

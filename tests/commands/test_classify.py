@@ -297,8 +297,8 @@ def test_bundled_templates_are_valid(hanclip: Run) -> None:
     [
         (["--labels", "{folder}/one.txt"], "names 1 classes.*hanclip similarity"),
         (["--labels", "{folder}/gap.txt"], "class 1 has an empty name"),
-        (["--labels", "{folder}/nope.txt"], "There is no file .*nope.txt: check --labels"),
-        (["--labels", "{folder}/nope.json"], "There is no file .*nope.json: check --labels"),
+        (["--labels", "{folder}/nope.txt"], "There is no file .*nope.txt: --labels takes the path"),
+        (["--labels", "{folder}/nope.json"], "There is no file .*nope.json: --labels takes the path"),
         (["--elevater", "x.json", "--dataset-name", "x", "--index", "nope.json"], "There is no file nope.json"),
         (["--labels", "{folder}/bad.json"], "is not a labels file"),
         (["--templates", "{folder}/one.txt"], "without {{}}.*one template a line"),

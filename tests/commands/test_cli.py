@@ -212,7 +212,7 @@ def test_an_invalid_yaml_file_is_a_usage_error_that_names_the_key(capfd, tmp_pat
         (["embed", "a", "o", "--text-column", "t", "--drop-column", "t"], "drop_columns has t, which another option"),
         (["embed", "a", "o", "--prices", "prices.yaml"], "add --dry-run"),
         (["retry", "no-such-folder"], "There is no dataset at no-such-folder"),
-        (["retry", "out", "--reason", "tired"], "--reason"),
+        (["retry", "out", "--reason", "tired"], "'--reason': 'tired' is not one of"),
         (["verify"], "OUT"),
         (["nonsense"], "nonsense"),
     ],

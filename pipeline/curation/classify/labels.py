@@ -58,7 +58,7 @@ def read_classes(uri: str) -> Classes:
     try:
         rows = _from_json(uri) if uri.lower().endswith(".json") else _from_lines(uri)
     except NotFoundError as error:
-        raise ConfigError(f"There is no file {uri}: check --labels.") from error
+        raise ConfigError(f"There is no file {uri}: --labels takes the path of one with a class per line.") from error
     for number, names in enumerate(rows):
         if not names or not all(names):
             raise ConfigError(f"{uri}: class {number} has an empty name. Write one class per line, each with a name.")

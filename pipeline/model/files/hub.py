@@ -77,5 +77,6 @@ def _absent(what: str, revision: str | None, error: Exception | None, cure: str)
     if error is None:
         return ModelError(f"{where}: its first use downloads it; without a network, {cure}.")
     return ModelError(
-        f"{where} and could not be downloaded ({type(error).__name__}): check the name and the network, or {cure}."
+        f"{where} and could not be downloaded ({type(error).__name__}). To try hanclip without a download: --model "
+        f"demo. Otherwise check the name and the network, set HF_ENDPOINT to a mirror, or {cure}."
     )
