@@ -28,7 +28,12 @@ LEAST_BYTES_PER_S = 2**16
 _TOO_LARGE = ApiError(
     431, ErrorCode.INVALID_REQUEST, f"Request line and headers have more than {MOST_HEAD_BYTES:,} bytes. Send fewer."
 )
-_NOT_HTTP = ApiError(400, ErrorCode.INVALID_REQUEST, "This is no request of HTTP/1.1. Correct its head, or its length.")
+_NOT_HTTP = ApiError(
+    400,
+    ErrorCode.INVALID_REQUEST,
+    "This is no request of HTTP/1.1. Correct its head, or its length; percent-encode Chinese and blanks in the "
+    "address, as `curl -G --data-urlencode` does.",
+)
 _TOO_MANY = "Too many connections are asking here. Try again in a moment."
 
 

@@ -201,7 +201,7 @@ def shaped(kind: type[B], tree: Any) -> B:
 
 
 def _invalid(message: str) -> ApiError:
-    return refused(ErrorCode.INVALID_REQUEST, message.replace("\n  ", " ").replace("\n", ". "))
+    return refused(ErrorCode.INVALID_REQUEST, message.replace("\n  ", " ").replace("?\n", "? ").replace("\n", ". "))
 
 
 def _client_left() -> ApiError:
