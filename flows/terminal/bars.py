@@ -20,14 +20,13 @@ def phase_bar(first: str, transient: bool = True, silent: bool = False) -> Itera
 
     Args:
         first: the phase until another is reported.
-        transient: whether the bar disappears at the end.
+        transient: whether the bar disappears at the end; it always does if its last phase was not counted to the end.
         silent: show nothing.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # Elsewhere than on a terminal, all that is left of a bar that disappears is an empty line.
-    silent = silent or (transient and not console.is_terminal)
-    with Progress(*columns, console=console, transient=transient, disable=silent) as progress:
+    live = console.is_terminal and not silent
+    with Progress(*columns, console=console, transient=transient, disable=not live) as progress:
         task = progress.add_task(first, total=None)
         current = first
 
@@ -38,7 +37,13 @@ def phase_bar(first: str, transient: bool = True, silent: bool = False) -> Itera
                 progress.reset(task, total=total)
             progress.update(task, description=doing, completed=done, total=total)
 
-        yield on_phase
+        try:
+            yield on_phase
+        finally:
+            # A bar that stopped on its way would contradict what is printed next.
+            progress.live.transient = transient or not progress.finished
+    if progress.finished and not (live or transient or silent):
+        console.print(progress)  # a log gets the last line alone
 
 
 @contextmanager

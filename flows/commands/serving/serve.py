@@ -68,6 +68,7 @@ def _show(url: str, card: ModelCard, as_json: bool) -> None:
     else:
         exact = ", exact" if card.identity["exact"] else ""
         typer.echo(f"Serving {card.id} ({card.identity['dtype']} on {card.identity['device']}{exact}) at {url}")
+        typer.echo(f"  a page in the browser: {url}/")
         typer.echo(f'  curl {url}/v1/embeddings -d \'{{"input": "一只猫"}}\'')
     sys.stdout.flush()
 

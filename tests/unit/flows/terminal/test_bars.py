@@ -20,3 +20,14 @@ def test_a_bar_restarts_with_each_phase(monkeypatch: pytest.MonkeyPatch, silent:
         on_phase("Copying rows", 3, 5000)
     text = written.getvalue()
     assert ("Copying rows" in text, "3/5,000" in text) == (not silent, not silent)
+
+
+@pytest.mark.parametrize("done", [3, 5])
+def test_a_log_keeps_only_a_bar_that_came_to_its_end(monkeypatch: pytest.MonkeyPatch, done: int) -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=False, width=100)
+    monkeypatch.setattr(bars, "Console", lambda **_: console)
+    with bars.phase_bar("Reading keys", transient=False) as on_phase:
+        on_phase("Copying rows", done, 5)
+    assert written.getvalue().count("\n") == (done == 5)
+    assert ("5/5" in written.getvalue()) == (done == 5)
