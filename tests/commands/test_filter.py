@@ -153,6 +153,7 @@ INVALID = [
         "text like '%红%' and simlarity > 0\n                       ^^^^^^^^^\nDid you mean similarity",
     ),
     ("similarity >=\n  and keep", '"and".\n    and keep\n    ^^^\n'),
+    ("keep and", "it ends too early"),
     ("chance < 0.01", "Run `hanclip similarity {out}` first"),
     ("similarity >= 'high'", "Could not convert string 'high' to FLOAT"),
     ("cast(vendor as int) > 3", "Could not convert string"),

@@ -198,6 +198,8 @@ def mistake(
     """The error for a wrong rule; `location` is DuckDB's `[byte, length]` in a query that began with `head`."""
     start, length = json.loads(location) if location else (len(head), 0)
     shown = _shown(rule.sql, start - len(head), length)
+    if start - len(head) >= len(rule.sql.encode()) and message.startswith("syntax error"):
+        message = "it ends too early"  # not at the bracket that closes the query
     lines = [f"The rule {rule.name} is wrong: {message.rstrip('.!')}.", *shown]
     return UsageError("\n".join([*lines, hint or "Correct it."]))
 

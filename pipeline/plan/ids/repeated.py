@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline import units
 from pipeline.errors import SourceError
 from pipeline.plan.listing import Listing
 from pipeline.sources import SourceSpec, holds_shards
@@ -34,7 +35,8 @@ def check_unique(listing: Listing, source: SourceSpec) -> None:
         alone, within = passes.totals(_KINDS.format(listing=listing.name))
     lines = "\n".join(f"  {id_!r}: {n} records, in {' and '.join(sorted(at))}" for id_, n, at in examples)
     raise SourceError(
-        f"{ids} ids belong to more than one record ({surplus} surplus records), for example:\n{lines}\n"
+        f"Found {units.count(ids, 'id')} of more than one record ({units.count(surplus, 'surplus record')}), for "
+        f"example:\n{lines}\n"
         f"Ids must be unique: {_cure(alone, within, source)}."
     )
 

@@ -153,7 +153,8 @@ def _strings(file: ListedFile, name: str | None, rows: Sequence[int], values: Se
         except ValueError as error:
             raise SourceError(f"Row {row} of {file.info.uri}: {error}, and {name} must be one. Correct it.") from error
         if not text:
-            raise SourceError(f"Row {row} of {file.info.uri} has no {name}. Fill it in, or name another column.")
+            where = f"Row {row} of {file.info.uri}, counted from 0,"
+            raise SourceError(f"{where} has no {name}. Fill it in, or name another column.")
         texts.append(text)
     return texts
 

@@ -229,7 +229,7 @@ def test_duplicate_ids_are_reported_with_their_files_and_the_cure(catalog: Catal
     with pytest.raises(SourceError) as caught:
         catalog.plan()
     message = str(caught.value)
-    assert message.startswith("2 ids belong to more than one record (2 surplus records)")
+    assert message.startswith("Found 2 ids of more than one record (2 surplus records)")
     assert "'sku-000001': 2 records, in " in message
     assert "part-0.parquet and " in message
     assert message.endswith("--unique-ids container, or leave out one of the inputs.")
