@@ -72,7 +72,7 @@ def _frequent(work: Workspace, part: Part) -> tuple[int, list[Frequent]]:
     """The number of distinct values, and the most frequent of those that occur more than once."""
     value, length = part.sql, "0"
     if part.kind in {ValueKind.TIME, ValueKind.CLOCK}:
-        value = f"epoch({part.sql})"
+        value = part.seconds
     elif part.kind == ValueKind.TEXT:
         value, length = f"({part.sql})::VARCHAR", f"length(({part.sql})::VARCHAR)"
     elif part.kind == ValueKind.NUMBER:

@@ -42,13 +42,20 @@ class Part:
         return kind_of(self.type)
 
     @property
+    def seconds(self) -> str:
+        """A time in SQL as seconds since 1970, or since midnight. DuckDB has no such function of zoned nanoseconds."""
+        kind = plain(self.type)
+        zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+        return f"epoch(({self.sql})::TIMESTAMPTZ)" if zoned else f"epoch({self.sql})"
+
+    @property
     def measured(self) -> str:
         """The number that is measured, as a DOUBLE in SQL; NULL where it is NaN or too large."""
         match self.kind:
             case ValueKind.NUMBER:
                 return f"CASE WHEN abs(({self.sql})::DOUBLE) < {LIMIT!r} THEN ({self.sql})::DOUBLE END"
             case ValueKind.TIME | ValueKind.CLOCK:
-                return f"epoch({self.sql})"
+                return self.seconds
             case ValueKind.TEXT:
                 return f"length(({self.sql})::VARCHAR)::DOUBLE"
             case ValueKind.LIST:

@@ -49,7 +49,7 @@ def by_path(found: ColumnProfiles) -> dict[tuple[str, ...], ColumnProfile]:
 def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], ColumnProfile]:
     """Profiles of four rows of many types, with names that are no SQL."""
     struct = pa.struct([("color", pa.string()), ("COLOR", pa.int32()), ('p."q', pa.struct([("w", pa.float64())]))])
-    zoned = pa.timestamp("us", "Asia/Shanghai")
+    zoned = pa.timestamp("ns", "Asia/Shanghai")
     columns = {
         "价格 (元)": pa.array(
             [Decimal("1234567890123.45"), Decimal("-2.50"), None, Decimal("-2.50")], pa.decimal128(18, 2)
