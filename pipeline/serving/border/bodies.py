@@ -30,6 +30,8 @@ _MOST_VALUES = 1_000_000
 _MOST_FIELDS = 256
 #: A client that leaves is noticed no sooner than so long after its body has come.
 _WATCHED_AFTER_S = 0.02
+#: Alternatives for an element of a list.
+_TYPES = frozenset({"str", "int", "float", "bool"})
 #: For lists of a body: checking them ends at the first wrong item, as reports on millions would take gigabytes.
 FIRST_ERROR: Any = Field(fail_fast=True)
 
@@ -196,8 +198,14 @@ def shaped(kind: type[B], tree: Any) -> B:
     except ApiError as error:
         cause = error.__cause__
         if isinstance(cause, ValidationError):
-            error.param = ".".join(map(str, cause.errors(include_url=False, include_input=False)[0]["loc"])) or None
+            error.param = _param(cause.errors(include_url=False, include_input=False)[0]["loc"]) or None
         raise
+
+
+def _param(place: tuple[int | str, ...]) -> str:
+    """A place in the body as items have it, such as `labels[1]`; pydantic adds the type that an element should have."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if part not in _TYPES)
+    return "".join(parts).removeprefix(".")
 
 
 def _invalid(message: str) -> ApiError:

@@ -99,10 +99,11 @@ class Border:
 
     def _admit(self, scope: Scope, call: OpenCall, headers: Mapping[str, str]) -> None:
         """Raise ApiError unless the request may be answered."""
-        if scope["path"] in PROBES:
+        path = _path(scope)
+        if path in PROBES:
             return
-        call.key, call.headers = self._desk.gate.admit(headers, is_open=is_of_page(scope["path"]))
-        if scope["path"] == _METRICS:
+        call.key, call.headers = self._desk.gate.admit(headers, is_open=is_of_page(path))
+        if path == _METRICS:
             return
         if call.has_body:  # a client that sends slowly takes no place from others
             self._desk.require_place()
@@ -110,7 +111,7 @@ class Border:
             self._desk.take_place(call)
 
     def _headers(self, call: OpenCall) -> list[tuple[bytes, bytes]]:
-        found = {"x-request-id": call.id, **call.headers}
+        found = {"x-request-id": call.id, "x-content-type-options": "nosniff", **call.headers}
         if self._desk.is_draining or (call.has_body and not (call.is_read or call.drops_rest)):
             found["connection"] = "close"
         return [(name.encode(), value.encode("latin-1", "replace")) for name, value in found.items()]
@@ -136,7 +137,7 @@ class Border:
         self._desk.metrics.seconds.observe(route, value=seconds)
         if call.code:
             self._desk.metrics.rejected.add(call.code)
-        if self._desk.writes_log and scope["path"] not in PROBES:
+        if self._desk.writes_log and _path(scope) not in PROBES:
             write_access(scope, call, seconds)
 
 
@@ -153,6 +154,12 @@ async def respond(error: ApiError, call: OpenCall, send: Send) -> None:
 def _headers_of(scope: Scope) -> Mapping[str, str]:
     """Of a name that is there twice, the first."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _path(scope: Scope) -> str:
+    """The path below the prefix under which a host has the application."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _drops_rest(scope: Scope, headers: Mapping[str, str]) -> bool:

@@ -166,7 +166,7 @@ def test_score_and_rerank_agree_with_the_vectors() -> None:
         ),
         ("/v1/classify", {"images": RED, "labels": list(map(str, range(200)))}, (400, "too_many_inputs", "labels")),
         ("/v1/classify", {"images": RED, "labels": ["a"] * 3000}, (400, "too_many_inputs", "labels")),
-        ("/v1/classify", {"images": RED, "labels": [1] * 100_000}, (400, "invalid_request", "labels.0.str")),
+        ("/v1/classify", {"images": RED, "labels": [1] * 100_000}, (400, "invalid_request", "labels[0]")),
         ("/v1/classify", {"images": RED, "labels": ["a", "b" * 513]}, (400, "too_large", "labels[1][0]")),
         (
             "/v1/classify",
@@ -437,6 +437,23 @@ def test_the_description_names_every_route_with_its_body() -> None:
         assert "$ref" not in json.dumps(schema)
         for name in _references(tree["paths"][path]):
             assert name in tree["components"]["schemas"], (path, name)
+
+
+def test_probes_and_the_page_need_no_key_below_a_prefix_either() -> None:
+    app = an_app(gate=Gate(Keyring(lambda: ()), KeyRates(None)))
+
+    async def work() -> None:
+        transport = httpx.ASGITransport(app, root_path="/clip")
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/clip") as client:
+            answers = {path: await client.get(path) for path in ("/healthz", "/", "/v1/models")}
+        assert {path: answer.status_code for path, answer in answers.items()} == {
+            "/healthz": 200,
+            "/": 200,
+            "/v1/models": 401,
+        }
+        assert {answer.headers["x-content-type-options"] for answer in answers.values()} == {"nosniff"}
+
+    asyncio.run(work())
 
 
 def test_the_description_says_where_keys_are_needed() -> None:

@@ -185,7 +185,7 @@ def test_duplicates_are_left_out_where_they_are_known(tmp_path: Path) -> None:
         ("/knn-service", {"image": base64_of(a_picture()[:60])}, (400, "truncated", "image")),
         ("/knn-service", {"image_url": "http://127.0.0.1/a.jpg"}, (400, "address_refused", "image_url")),
         ("/knn-service", {"embedding_input": [1.0]}, (400, "dimensions_not_supported", "embedding_input")),
-        ("/metadata", {"ids": ["a"]}, (400, "invalid_request", "ids.0")),
+        ("/metadata", {"ids": ["a"]}, (400, "invalid_request", "ids[0]")),
         ("/metadata", {"ids": [1], "indice_name": "laion5B"}, (404, "not_found", "indice_name")),
         ("/metadata", {"ids": list(range(1001))}, (400, "too_many_inputs", "ids")),
     ],
