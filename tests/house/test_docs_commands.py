@@ -79,7 +79,7 @@ def curl(words: list[str]) -> None:
     address = urlsplit(url if "//" in url else f"//{url}")
     if address.path in {"/metrics", "/openapi.json"}:
         return
-    method = "post" if "-d" in words else "get"
+    method = "post" if "-d" in words and "-G" not in words else "get"
     routes = documented()["paths"]
     found = [path for path in routes if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), address.path)]
     assert address.netloc == "localhost:8000", f"no server of the documentation listens at {address.netloc}"
@@ -88,7 +88,9 @@ def curl(words: list[str]) -> None:
     route = routes[found[0]][method]
     if method == "get":
         known = {one["name"] for one in route.get("parameters", ())}
-        assert {name for name, _ in parse_qsl(address.query)} <= known, url
+        added = [after for before, after in pairwise(words) if before in ("-d", "--data-urlencode")]
+        query = parse_qsl("&".join([address.query, *added]))
+        assert {name for name, _ in query} <= known, words
         return
     schema = route["requestBody"]["content"]["application/json"]["schema"]
     body = json.loads(words[words.index("-d") + 1])
