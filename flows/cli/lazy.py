@@ -6,6 +6,7 @@ of all commands shows no options, and one command needs only its own, so making 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -73,5 +74,7 @@ def _outline(function: Callable[..., Any]) -> Callable[[], None]:
     def outline() -> None:
         raise NotImplementedError
 
-    outline.__name__, outline.__doc__ = function.__name__, function.__doc__
+    outline.__name__ = function.__name__
+    # The help keeps line breaks in all paragraphs but the first: the terminal decides where they are.
+    outline.__doc__ = re.sub(r"(?<=\S)\n *(?=\S)", " ", function.__doc__ or "")
     return outline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -222,6 +223,13 @@ def test_usage_errors_exit_2_with_a_message_and_no_traceback(capfd, argv, messag
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_the_terminal_breaks_the_lines_of_the_help():
+    helps = {name: command.help or "" for name, command in typer.main.get_command(app).commands.items()}
+    paragraphs = {name: inspect.cleandoc(text).split("\n\n") for name, text in helps.items()}
+    assert len(paragraphs["serve"]) == 3
+    assert not {name for name, texts in paragraphs.items() if any("\n" in text for text in texts)}
 
 
 def test_a_failure_is_a_json_line(capfd):
