@@ -9,12 +9,16 @@ on their way.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import math
 import resource
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
@@ -30,6 +34,8 @@ from pipeline.serving.settings import Network
 _KEEP_ALIVE_S = 75
 #: After the last connection was accepted, its request may be on its way for so long.
 _LAST_REQUEST_S = 0.5
+#: Of <asm/socket.h> and <linux/filter.h>.
+_SO_ATTACH_FILTER, _RETURN = 26, 0x06
 #: Files that are not connections: the log, the dataset, images that are fetched.
 _OTHER_FILES = 256
 
@@ -100,6 +106,8 @@ class Host(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Accept all who have connected, and nobody after them: the system resets those who still wait at the end."""
+        for listener in sockets:
+            _let_nobody_connect(listener)
         accepted = [connection for listener in sockets for connection in _connected(listener)]
         for server in self.servers:
             server.close()
@@ -124,6 +132,16 @@ class Host(uvicorn.Server):
         for connection in self._open():
             if connection.is_late(now_s):
                 connection.transport.abort()
+
+
+def _let_nobody_connect(listener: socket.socket) -> None:
+    """Have the system drop all packets to a listening socket: whoever connects now tries again, and is refused then."""
+    if sys.platform != "linux":
+        return
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", _RETURN, 0, 0, 0))  # struct sock_filter
+    program = struct.pack("HP", 1, ctypes.addressof(drop_all))  # struct sock_fprog
+    with suppress(OSError):  # a sandbox may forbid it
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _connected(listener: socket.socket) -> Iterator[socket.socket]:
