@@ -220,8 +220,8 @@ def _assert_nights_are_scheduled(operator: Operator, home: Path) -> None:
 def _run_page(home: Path) -> list[str]:
     """Run the commands of docs/nightly.md in a shell with this home folder; returns their output."""
     section = NIGHTLY.read_text(encoding="utf-8").partition("\n## On a schedule\n")[2]
-    *commands, last = section.partition("```bash\n")[2].partition("```")[0].splitlines()
-    assert last == "hanclip dev down"
+    install, *commands, last = section.partition("```bash\n")[2].partition("```")[0].splitlines()
+    assert (install.partition(" ")[0], last) == ("pip", "hanclip dev down")
     photos = home / "photos"
     photos.mkdir()
     for shade in range(20):

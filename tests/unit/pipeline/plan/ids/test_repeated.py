@@ -44,7 +44,7 @@ TABLES = {"x.csv": "id,text\n1,one\n1,uno\n2,two\n", "y.csv": "id,text\n1,eins\n
 
 def test_the_container_goes_in_front_of_every_id(tmp_path: Path) -> None:
     put(tmp_path, TARS)
-    with pytest.raises(SourceError, match=r"(?s)1 ids .*'a': 3 records.* --unique-ids container\.$"):
+    with pytest.raises(SourceError, match=r"(?s)1 id .*'a': 3 records.* --unique-ids container\.$"):
         planned(tmp_path)
     records, found = planned(tmp_path, unique_ids="container")
     assert {key: raw.text for key, raw in found.items()} == {

@@ -130,10 +130,10 @@ def test_wrong_columns_are_refused_with_the_reason(tmp_path: Path) -> None:
 
 def test_a_missing_id_is_refused_with_its_row(tmp_path: Path) -> None:
     put(tmp_path, {"c.csv": "id,text\n1,a\n,b\n"})
-    with pytest.raises(SourceError, match=r"Row 1 of .*c\.csv has no id"):
+    with pytest.raises(SourceError, match=r"Row 1 of .*c\.csv, counted from 0, has no id"):
         scan(tmp_path / "c.csv")
     as_parquet({"id": [1, 2, None], "text": ["a"] * 3}, tmp_path / "d.parquet")
-    with pytest.raises(SourceError, match=r"Row 2 of .*d\.parquet has no id"):
+    with pytest.raises(SourceError, match=r"Row 2 of .*d\.parquet, counted from 0, has no id"):
         scan(tmp_path / "d.parquet")
 
 
