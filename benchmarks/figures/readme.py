@@ -10,6 +10,7 @@ from typing import Literal
 
 from benchmarks.figures.results import Result
 from benchmarks.reporting import Row
+from benchmarks.serve.goals import COMPARED, JOINED
 
 Language = Literal["en", "zh"]
 Results = Mapping[str, Result]
@@ -117,33 +118,23 @@ def _stand_in(result: Result) -> _Cells:
 
 
 def _serve(result: Result) -> _Cells | None:
-    own = result.row(server="uvicorn", kind="text", clients=64)
-    plain = result.row(server="plain FastAPI", kind="text", clients=64)
-    if not own or not plain:
-        return None
-    return (
-        ("`serve`, texts of 64 clients", "`serve`，64 个客户端的文本"),
-        (f"{own['requests_per_s']:,} requests/s", f"{own['requests_per_s']:,} 次请求/秒"),
-        (
-            f"{plain['requests_per_s']:,}: FastAPI without joined passes",
-            f"{plain['requests_per_s']:,}：不合批的 FastAPI",
-        ),
-    )
+    names = ("`serve`, texts of 64 clients", "`serve`，64 个客户端的文本")
+    return _of_clients(result, "text", names, "plain FastAPI", ("FastAPI without joined passes", "不合批的 FastAPI"))
 
 
 def _serve_images(result: Result) -> _Cells | None:
-    own = result.row(server="uvicorn", kind="image", clients=64)
-    bare = result.row(server="bare loop, 16 at once", kind="image")
-    if not own or not bare:
+    names = ("`serve`, images of 64 clients", "`serve`，64 个客户端的图片")
+    return _of_clients(result, "image", names, JOINED, ("the same work without a server", "不经服务器直接计算"))
+
+
+def _of_clients(result: Result, kind: str, names: tuple[str, str], other: str, about: tuple[str, str]) -> _Cells | None:
+    """Requests a second of 64 clients, beside those of another server or of a loop."""
+    own = result.row(server="uvicorn", kind=kind, clients=COMPARED)
+    peer = result.row(server=other, kind=kind, clients=None if other == JOINED else COMPARED)
+    if not own or not peer:
         return None
-    return (
-        ("`serve`, images of 64 clients", "`serve`，64 个客户端的图片"),
-        (f"{own['requests_per_s']:,} requests/s", f"{own['requests_per_s']:,} 次请求/秒"),
-        (
-            f"{bare['requests_per_s']:,}: the same work without a server",
-            f"{bare['requests_per_s']:,}：不经服务器直接计算",
-        ),
-    )
+    rate, beside = f"{own['requests_per_s']:,}", f"{peer['requests_per_s']:,}"
+    return names, (f"{rate} requests/s", f"{rate} 次请求/秒"), (f"{beside}: {about[0]}", f"{beside}：{about[1]}")
 
 
 def _search(result: Result) -> _Cells | None:
