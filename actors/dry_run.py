@@ -136,8 +136,9 @@ def dry_run(config: RunConfig, prices: PriceTable | None = None) -> DryRun:
 
 def _crew(config: RunConfig, model: ModelSpec) -> CrewSize:
     """All actors for which there is room now."""
-    resources = local_resources()
-    if address_of(config.cluster) is not None:
+    if address_of(config.cluster) is None:
+        resources = local_resources()
+    else:
         with connected(config.cluster) as connection:
             resources = connection.resources
     return size_crew(resources, config.cluster, config.model, weights_bytes(model), model.image_size)
