@@ -115,7 +115,8 @@ def linked(name: str, text: str, places: Mapping[str, str], titles: Mapping[str,
             return found[0]
         target = normpath(PurePosixPath(name).parent / address)
         if place := places.get(target):
-            return f"[{titles[place] if shown.strip('`') == address else shown}]({to(place)}{anchor})"
+            is_path = f"/{address}".endswith(f"/{shown.strip('`')}")
+            return f"[{titles[place] if is_path else shown}]({to(place)}{anchor})"
         if not (ROOT / target).exists():
             raise BrokenLinkError(f"{name}: there is no {target}, to which {found[0]} leads. Correct it.")
         is_asset = target.startswith("docs/") and any(PurePosixPath(target).match(pattern) for pattern in _ASSETS)

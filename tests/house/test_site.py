@@ -79,6 +79,7 @@ def test_names_and_links_of_pages_lead_to_their_place_on_the_site() -> None:
     assert staged("see `docs/filter.md`.") == "see [Filtering](../filter.md)."
     assert staged("[filter](../filter.md#rules)") == "[filter](../filter.md#rules)"
     assert staged("[../filter.md](../filter.md)") == "[Filtering](../filter.md)"
+    assert staged("[filter.md](../filter.md)") == "[Filtering](../filter.md)"
     assert staged("[rules](../rules.yaml), [code](../../scripts/test)") == "[rules](../rules.yaml), code"
     assert staged("```bash\ncat `docs/filter.md`\n```") == "```bash\ncat `docs/filter.md`\n```"
     with pytest.raises(BrokenLinkError, match=r"there is no docs/gone\.md"):
