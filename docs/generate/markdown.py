@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+#: A page that a text names by its path in the repository, as `docs/filter.md`: on the site it is a link.
+NAMED_PAGE = re.compile(r"(?<!\[)`((?:[\w.-]+/)*[\w.-]+\.md)`(?!\])")
 _SPECIAL = re.compile(r"([\\*_<>\[\]#|~^{}])")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 
+from docs.generate.markdown import NAMED_PAGE
 from docs.generate.navigation import navigation
 from docs.generate.reference import reference_pages
 
@@ -35,7 +36,6 @@ BESIDE = {
 _ASSETS = ("*.css", "*.js", "*.png", "*.svg", "rules.yaml")
 
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
-_NAMED = re.compile(r"(?<!\[)`((?:[\w.-]+/)*[\w.-]+\.md)`(?!\])")
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s#]*)(#[^()\s]*)?\)")
 _PICTURE = re.compile(r'(<img src=")([^":]+)"')
 _COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE)
@@ -129,5 +129,5 @@ def linked(name: str, text: str, places: Mapping[str, str], titles: Mapping[str,
     parts = _FENCE.split(_COMMENT.sub("", text))
     for number, part in enumerate(parts):
         if not number % 2:  # no block of code
-            parts[number] = _NAMED.sub(named, _PICTURE.sub(picture, _LINK.sub(link, part)))
+            parts[number] = NAMED_PAGE.sub(named, _PICTURE.sub(picture, _LINK.sub(link, part)))
     return "".join(parts)

@@ -9,11 +9,13 @@ from posixpath import normpath
 
 import pytest
 
+from docs.generate.markdown import NAMED_PAGE
 from tests.fixtures.places import ROOT
 
 PAIRS = [("README.md", "README.zh-CN.md")] + [
     (f"docs/{path.name}", f"docs/zh/{path.name}") for path in sorted((ROOT / "docs" / "zh").glob("*.md"))
 ]
+CODE = re.compile(r"`([^`]+)`")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s]+)\)")
 PAIRED = pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[pair[0] for pair in PAIRS])
@@ -39,27 +41,32 @@ def numbers(part: str) -> Counter[str]:
 
 
 def spans(part: str) -> set[str]:
-    return set(re.findall(r"`([^`]+)`", part))
+    """Code in a text, without the pages that it names: those are among the targets."""
+    return set(CODE.findall(NAMED_PAGE.sub("", part)))
 
 
 def rows(name: str) -> list[str]:
     return [line for line in prose(name).splitlines() if line.startswith("|")]
 
 
-def links(name: str) -> set[str]:
+def targets(name: str) -> set[tuple[str, str]]:
+    """Paths and anchors that a page links to, and the pages that it names: on the site these are links, too."""
+    found = {(path, "") for path in NAMED_PAGE.findall(prose(name))}
+    for _, target in LINK.findall(prose(name)):
+        path, _, anchor = target.partition("#")
+        found.add((path if "://" in path else normpath(str(Path(name).parent / path)), anchor))
+    return found
+
+
+def links(name: str) -> set[tuple[str, str]]:
     """Targets, those of pages in two languages by the English one."""
     same = {chinese: english for english, chinese in PAIRS}
-    found = set()
-    for _, target in LINK.findall(prose(name)):
-        path, sharp, anchor = target.partition("#")
-        here = path if "://" in path else normpath(str(Path(name).parent / path))
-        found.add(f"{same.get(here, here)}{sharp}{anchor}")
-    return found - {PAIRS[0][0]}
+    return {(same.get(path, path), anchor) for path, anchor in targets(name)} - {(PAIRS[0][0], "")}
 
 
-def test_the_pages_of_a_newcomer_are_in_two_languages() -> None:
-    expected = {"README.md", *(f"docs/{name}.md" for name in ("quick-start", "clean", "nightly", "models"))}
-    assert {english for english, _ in PAIRS} == expected
+def test_the_pages_that_are_used_most_are_in_two_languages() -> None:
+    names = ("quick-start", "clean", "nightly", "models", "filter")
+    assert {english for english, _ in PAIRS} == {"README.md", *(f"docs/{name}.md" for name in names)}
 
 
 @PAIRED
@@ -84,10 +91,17 @@ def test_both_languages_have_the_same_numbers_names_links_and_sections(english: 
     assert levels[0] == levels[1]
 
 
+@PAIRED
+def test_a_chinese_page_leads_to_chinese_pages_where_there_are_any(english: str, chinese: str) -> None:
+    others = {one for one, _ in PAIRS} - {english}
+    assert others.isdisjoint(path for path, _ in targets(chinese))
+
+
 @pytest.mark.parametrize("chinese", [pair[1] for pair in PAIRS])
 def test_chinese_is_set_as_chinese(chinese: str) -> None:
     """Full-width punctuation, a space between Chinese and Latin, and no line breaks that would show as spaces."""
-    shown = LINK.sub(r"\1", prose(chinese)).replace("**", "").replace("`", "")
+    shown = LINK.sub(r"\1", prose(chinese)).replace("**", "")
+    shown = CODE.sub(lambda span: re.sub("[\u4e00-\u9fff]", "x", span[1]), shown)
     assert re.findall(r".{8}[\u4e00-\u9fff][A-Za-z0-9]|[A-Za-z0-9][\u4e00-\u9fff].{8}", shown) == []
     assert re.findall(r".{8}[\u4e00-\u9fff] ?[,;:?!()].{8}", shown) == []
     assert re.findall(r".*[\u4e00-\u9fff，。；：、]\n[^\n|#>\d-].*", shown) == []
