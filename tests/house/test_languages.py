@@ -65,7 +65,7 @@ def links(name: str) -> set[tuple[str, str]]:
 
 
 def test_the_pages_that_are_used_most_are_in_two_languages() -> None:
-    names = ("quick-start", "clean", "nightly", "models", "dedup", "filter")
+    names = ("quick-start", "clean", "nightly", "models", "dedup", "filter", "search")
     assert {english for english, _ in PAIRS} == {"README.md", *(f"docs/{name}.md" for name in names)}
 
 
