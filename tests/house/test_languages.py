@@ -65,8 +65,8 @@ def links(name: str) -> set[tuple[str, str]]:
 
 
 def test_the_pages_that_are_used_most_are_in_two_languages() -> None:
-    names = ("quick-start", "clean", "nightly", "models", "embed", "dedup", "filter", "search")
-    assert {english for english, _ in PAIRS} == {"README.md", *(f"docs/{name}.md" for name in names)}
+    newcomers, commands = ("quick-start", "clean", "nightly", "models"), ("embed", "dedup", "filter", "search", "serve")
+    assert {english for english, _ in PAIRS} == {"README.md", *(f"docs/{name}.md" for name in newcomers + commands)}
 
 
 @PAIRED
