@@ -147,6 +147,13 @@ class Backlog:
             shard.give_up(chunk, message)
             self._queue_if_complete(shard)
 
+    def write_again(self, shard: OpenShard, anew: bool) -> None:
+        """Queue a shard for another attempt; `anew` makes its parts again, which are gone."""
+        if anew:
+            shard.start_over()
+        else:
+            self.full.append(shard)
+
     def close(self, shard: OpenShard) -> None:
         """Forget a committed shard."""
         del self.shards[shard.shard.shard_id]

@@ -113,7 +113,7 @@ class OpenShard:
         return self.failed_writes < _MAX_FAILED_WRITES
 
     def start_over(self) -> None:
-        """Drop all results, because a node died with some of them."""
+        """Drop all results, because some of them are gone."""
         self.parts.clear()
         self.crashed.clear()
         self.next_row = self.rows_settled = 0

@@ -7,7 +7,7 @@ sees counts. Nothing here is specific to images. Rules:
 
 - A chunk is admitted to decoding while the bytes in flight and the queues are below the limits.
 - A failed call costs its chunk an attempt, unless its cause is in `failures.BLAMELESS`; a dead actor is replaced.
-- A failed write is retried with the same references.
+- A failed write is retried with the same references; if some of them are gone, their shard starts over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ray.exceptions import OutOfMemoryError, RayError
 
 from actors.scheduler.backlog import Backlog, Limits
 from actors.scheduler.chunks import Chunk, OpenShard
-from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, describe
+from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, describe, with_cure
 from actors.scheduler.meter import Meter
 from actors.scheduler.placement import Placement
 from actors.scheduler.pool import Call, Pool, Pools
@@ -226,12 +226,10 @@ class Dispatcher:
             self.backlog.chunk_failed(call.work, message, costs_attempt=cause not in BLAMELESS)
 
     def _write_failed(self, shard: OpenShard, cause: FailureCause, message: str) -> None:
-        if cause is FailureCause.LOST:
-            shard.start_over()
-        elif cause in BLAMELESS or shard.write_failed():
-            self.backlog.full.append(shard)
-        else:
-            raise RunError(f"Shard {shard.shard.shard_id} cannot be written: {message}")
+        """Write it again, for a bounded number of times if what happened may happen each time."""
+        if (cause is FailureCause.FULL or cause not in BLAMELESS) and not shard.write_failed():
+            raise RunError(f"Shard {shard.shard.shard_id} cannot be written: {with_cure(cause, message)}")
+        self.backlog.write_again(shard, anew=cause in (FailureCause.LOST, FailureCause.FULL))
 
     def _kill_overdue(self) -> None:
         """Kill actors whose call is overdue, so that their chunk is retried and a poison record is found."""

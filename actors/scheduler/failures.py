@@ -12,8 +12,9 @@ from enum import Enum
 
 from ray.exceptions import (
     ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
     OutOfMemoryError,
-    OwnerDiedError,
     RayActorError,
     RayError,
     RayTaskError,
@@ -36,6 +37,7 @@ _MAYBE_MEMORY = (
     "Workers that die without an error are often killed for lack of memory: see the kernel's log (`dmesg`) or the pod's"
     f" status on their node. {_MEMORY_CURE}"
 )
+_FREE_SPACE = "Free space where Ray spills objects on its nodes (by default in /tmp), or lower --inflight-bytes."
 
 
 class FailureCause(Enum):
@@ -46,15 +48,19 @@ class FailureCause(Enum):
     LOST = "an input was lost with its node"
     LEFT = "the worker left with its node, which was announced"
     OUTAGE = "the object store is down"
+    FULL = "the store of a node is full, and so is the disk behind it"
     FATAL = "retrying cannot help"
 
 
 def cause_of(error: RayError) -> FailureCause:
     """The cause of an error that `ray.get` raised."""
-    if isinstance(error, RayTaskError):
-        return _raised(error.cause if error.cause is not None else error)
-    if isinstance(error, (ObjectLostError, OwnerDiedError)):
+    inner = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
+    if isinstance(inner, ObjectLostError):
         return FailureCause.LOST
+    if isinstance(inner, (ObjectStoreFullError, OutOfDiskError)):
+        return FailureCause.FULL
+    if isinstance(error, RayTaskError):
+        return _raised(inner)
     if isinstance(error, RayActorError) and error.preempted:
         return FailureCause.LEFT
     if isinstance(error, (RayActorError, OutOfMemoryError, WorkerCrashedError)):
@@ -63,8 +69,6 @@ def cause_of(error: RayError) -> FailureCause:
 
 
 def _raised(error: BaseException) -> FailureCause:
-    if isinstance(error, (ObjectLostError, OwnerDiedError)):
-        return FailureCause.LOST
     if isinstance(error, UnavailableError):
         return FailureCause.OUTAGE
     if isinstance(error, HanclipError):
@@ -76,7 +80,9 @@ def describe(error: RayError) -> str:
     """The error in one line: our own message if the actor raised one, else Ray's."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         cause = error.cause
-        return str(cause) if isinstance(cause, HanclipError) else f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, HanclipError):
+            return str(cause)
+        return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     # Ray puts the traceback of a constructor into the message; its last line is the error itself.
     return f"{type(error).__name__}: {lines[-1] if 'creation task' in lines[0] else lines[0]}"
@@ -101,7 +107,13 @@ def ray_errors_translated() -> Iterator[None]:
 
 
 #: Causes that cost a chunk no attempt.
-BLAMELESS = frozenset({FailureCause.LOST, FailureCause.LEFT, FailureCause.OUTAGE})
+BLAMELESS = frozenset({FailureCause.LOST, FailureCause.LEFT, FailureCause.OUTAGE, FailureCause.FULL})
+_CURES = {FailureCause.DEATH: _MAYBE_MEMORY, FailureCause.FULL: _FREE_SPACE}
+
+
+def with_cure(cause: FailureCause, message: str) -> str:
+    """The message of a failure that ends a run, with what to do about its cause if that is known."""
+    return f"{message} {_CURES.get(cause, '')}".rstrip()
 
 
 class FailureBudget:
@@ -154,5 +166,6 @@ class FailureBudget:
             raise RunError(f"The {role}s cannot continue: {message}")
         too_many = self._in_a_row > _MAX_FAILURES_IN_A_ROW + self._actors() or self._losses > _MAX_LOSSES
         if too_many or self._setups > _MAX_FAILED_SETUPS:
-            why = self.memory_note() or (_MAYBE_MEMORY if cause is FailureCause.DEATH else "")
-            raise RunError(f"The {role}s keep failing, last with: {message} {why}".rstrip())
+            note = self.memory_note()
+            why = f"{message} {note}" if note else with_cure(cause, message)
+            raise RunError(f"The {role}s keep failing, last with: {why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ray.exceptions import ObjectStoreFullError, RayActorError, RayTaskError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayActorError, RayError, RayTaskError
 
 from actors.scheduler.failures import BLAMELESS, FailureBudget, FailureCause, cause_of, ray_errors_translated
 from pipeline.errors import NotFoundError, RunError
@@ -68,3 +68,11 @@ def test_the_loss_of_a_large_node_ends_no_run() -> None:
     for _ in range(130):
         budget.failed("decoder", "decode", FailureCause.DEATH, "its node is gone")
     assert "keep failing" in fail_until_the_end(budget, FailureCause.DEATH)
+
+
+@pytest.mark.parametrize("full", [OutOfDiskError("no room"), ObjectStoreFullError("no room")])
+def test_a_full_store_is_blamed_on_no_record(full: RayError) -> None:
+    assert cause_of(full) is FailureCause.FULL
+    assert cause_of(RayTaskError("embed", "its traceback", full).as_instanceof_cause()) is FailureCause.FULL
+    assert FailureCause.FULL in BLAMELESS
+    assert "Free space where Ray spills objects" in fail_until_the_end(FailureBudget(), FailureCause.FULL)

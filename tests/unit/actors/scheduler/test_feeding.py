@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfDiskError, RayActorError, RayTaskError
 
 from actors.scheduler import dispatch
 from actors.scheduler.backlog import Limits
@@ -15,6 +15,7 @@ from actors.scheduler.dispatch import Dispatcher
 from actors.scheduler.meter import Meter
 from actors.scheduler.pool import Call, Pool, Pools
 from actors.scheduler.worker import Depth, Pace, Worker
+from pipeline.errors import RunError
 from pipeline.records import Shard
 
 EIGHT_ROWS = Limits(8, 100, 10**6, 4, 2, 60.0)
@@ -146,6 +147,22 @@ def test_the_calls_that_die_with_one_actor_are_one_failure() -> None:
         call = Call("embed", feed.embedders, worker, Chunk(feed.shard, 0, 2))
         feed.dispatcher.failed(call, RayActorError())
     assert [chunk.attempts for chunk in feed.backlog.suspects] == [1] * 100
+
+
+def test_a_shard_whose_parts_found_no_room_starts_over_a_bounded_number_of_times() -> None:
+    feed = Feed(a_pool("embedder", 1, Depth(2)))
+    writers, shard = a_pool("writer", 1, Depth(2)), feed.backlog.shards["s"]
+    full = RayTaskError("write", "its traceback", OutOfDiskError("no room")).as_instanceof_cause()
+
+    def write() -> None:
+        shard.parts[0], shard.rows_settled, shard.next_row = "a part", 1000, 1000
+        feed.dispatcher.failed(Call("write", writers, writers.workers[0], shard), full)
+
+    for _ in range(2):
+        write()
+        assert (shard.parts, shard.rows_uncut, len(feed.backlog.full)) == ({}, 1000, 0)
+    with pytest.raises(RunError, match=r"Shard s cannot be written: OutOfDiskError: no room.*Free space"):
+        write()
 
 
 def test_without_any_actor_the_loop_waits_and_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
