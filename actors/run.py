@@ -118,7 +118,7 @@ class _PlannedRun:
         if self.stop.number is not None:
             return self._stopped(self.stop.number)
         try:
-            with session.crew(self.config, self.plan, self.model, self.crew) as pools:
+            with ray_errors_translated(), session.crew(self.config, self.plan, self.model, self.crew) as pools:
                 bounds = self._limits(self.crew)
                 oom_kills = Cgroups().oom_kills
                 dispatcher = Dispatcher(pools, iter(self.plan.shards), bounds, self.meter, oom_kills)
@@ -165,8 +165,7 @@ class _PlannedRun:
                 elastic.adjust(time.monotonic())
             self.reporter.report_if_due()
 
-        with ray_errors_translated():
-            dispatcher.run(poll, session.head_answers)
+        dispatcher.run(poll, session.head_answers)
         return (dispatcher.memory_note,) if dispatcher.memory_note else ()
 
     def _stopped(self, number: int) -> Summary:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RaySystemError
 
 from actors.crew_size import CrewSize
+from actors.run import Run
 from actors.session import Session
 from actors.stopping import Interrupted, StopSignal
 from pipeline.config import ClusterConfig, RunConfig
@@ -91,3 +93,16 @@ def test_a_signal_while_a_former_start_is_awaited_ends_what_waits(following: Cal
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(Interrupted):
             following(session)
+
+
+def test_an_error_of_ray_before_the_first_call_fails_the_run(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.txt").write_text("红色连衣裙")
+
+    def begin(_: StopSignal) -> None:
+        raise RaySystemError("the head is gone")
+
+    with Starting(begin) as session:
+        summary = Run(config(tmp_path)).embed(session)
+    assert (summary.state, summary.exit_code, summary.rows_left) == ("failed", 1, 1)
+    assert summary.message.startswith("Ray failed: RaySystemError: ")
