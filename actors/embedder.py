@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from actors.machine.allocator import collection_paused, keep_freed_memory
 from actors.machine.idle_threads import let_idle_threads_sleep
+from actors.machine.limits import usable_cpus
 from pipeline.config import ModelConfig
 from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.dataset.schema import QUARANTINE, quarantine_row
@@ -84,7 +85,7 @@ class Embedder:
 
     Args:
         model: the model's configuration, pinned to a digest, so that all actors use the same model.
-        threads: CPU threads for the forward pass.
+        threads: CPU threads for the forward pass; no more than there are cores on the actor's node.
         device: "cpu" for an actor without a GPU of its own, though it may see some; None: the GPU if there is one.
     """
 
@@ -112,7 +113,8 @@ class Embedder:
         from pipeline.model.chinese_clip import ChineseClip, Tuning
         from pipeline.model.hardware import set_threads
 
-        set_threads(self._threads)
+        # Nodes differ: with more threads than cores, those of a pass would wait for each other.
+        set_threads(max(1, min(self._threads, int(usable_cpus()))))
         config = self._model_config
         tuning = Tuning(measure=True, compile=config.compile, exact=config.exact)
         return ChineseClip.load(

@@ -12,10 +12,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from actors import embedder as embedders
 from actors.embedder import Embedder
 from pipeline.config import ModelConfig
 from pipeline.dataset.schema import QUARANTINE, OwnColumns
 from pipeline.errors import DeviceLostError, ModelError
+from pipeline.model import hardware
+from pipeline.model.chinese_clip import ChineseClip
 from pipeline.records import ImageBatch
 from pipeline.stats import Stats
 from tests.fixtures.datasets import filled
@@ -77,3 +80,13 @@ def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch, capfd: 
     with pytest.raises(Ended, match="1"):
         embed(broken=0, sound=2)
     assert "The embedder ends: The GPU failed" in capfd.readouterr().err
+
+
+def test_a_pass_takes_no_more_threads_than_its_node_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(embedders, "usable_cpus", lambda: 7.5)
+    monkeypatch.setattr(hardware, "set_threads", threads.append)
+    monkeypatch.setattr(ChineseClip, "load", lambda *_: BrokenClip())
+    for wanted in (64, 2):
+        Embedder(ModelConfig(name="demo"), wanted, "cpu").setup()
+    assert threads == [7, 2]
