@@ -52,6 +52,9 @@ class Background:
             write()
         except StorageError as error:
             logger.warning("Cannot write %s: %s", name, error)
+        except Exception:  # a bug, which would stay in a future that nobody asks
+            logger.exception("Cannot write %s", name)
+            raise
 
 
 class Reporter:

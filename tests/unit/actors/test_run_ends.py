@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from actors import driver
+from actors.reporting.files import Background
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import SourceError
@@ -83,3 +84,11 @@ def test_a_missing_folder_makes_its_partition_empty(tmp_path: Path) -> None:
     summary = driver.run_job(job_folder.write_job(str(tmp_path / "out"), "a1", job))
     assert [run.state for run in summary.runs] == ["empty", "failed", "failed"]
     assert read_states(str(tmp_path / "out"))["2026-11-01"].status == "empty"
+
+
+def test_a_bug_while_a_report_is_written_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    files = Background()
+    files.write("s3://bucket/out/summary.json", lambda: "\ud800".encode() and None)
+    files.close()
+    assert "Cannot write s3://bucket/out/summary.json" in caplog.text
+    assert "UnicodeEncodeError" in caplog.text
