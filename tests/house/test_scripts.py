@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 from tests.fixtures.places import ROOT
@@ -50,3 +52,18 @@ def test_the_path_of_a_python_may_have_spaces(tmp_path: Path) -> None:
     command = [ROOT / "scripts" / "install", "embed"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, f"called: -m venv {venv}\n"), done.stderr
+
+
+def test_the_demo_runs_in_an_environment_with_a_whole_path(tmp_path: Path) -> None:
+    venv = tmp_path / "environment"
+    for folder in ("bin", "installed"):
+        (venv / folder).mkdir(parents=True)
+    for name in ("pip", "hanclip"):
+        (venv / "bin" / name).write_text('#!/bin/sh\necho "called: $*"\n')
+        (venv / "bin" / name).chmod(0o755)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    needed = (ROOT / "constraints.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
+    (venv / "installed" / "embed").write_text(f"{sha256(needed).hexdigest()}\n")
+    command, environment = [ROOT / "scripts" / "demo", "out"], {**os.environ, "VENV": str(venv)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "called: demo out\n"), done.stderr
