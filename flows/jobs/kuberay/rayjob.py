@@ -51,11 +51,11 @@ def build(body: dict[str, Any], job_id: str, spec: JobSpec, target: TargetConfig
     """The RayJob that runs the driver once on the cluster of the template `body`.
 
     Raises:
-        ConfigError: the id is not a valid name.
+        ConfigError: the id is not a valid name, or the template's `runtimeEnvYAML` is no mapping.
     """
     if not is_job_id(job_id):
         raise ConfigError(f"{job_id!r} is not a valid name: use at most 47 lower-case letters, digits and '-'.")
-    metadata = body.setdefault("metadata", {})
+    metadata = body["metadata"] = body.get("metadata") or {}
     metadata.pop("generateName", None)
     metadata |= {"name": job_id, "namespace": target.namespace}
     metadata["labels"] = {**(metadata.get("labels") or {}), **_labels(spec.metadata)}
@@ -96,5 +96,10 @@ def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _runtime_env(template: str | None, stop_wait_s: float) -> str:
     own = runtime_env(stop_wait_s)
-    tree = load_unique(template or "") or {}
+    try:
+        tree = load_unique(template or "") or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"runtimeEnvYAML of the RayJob template is not YAML: {error} Correct it.") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("env_vars") or {}, dict):
+        raise ConfigError("runtimeEnvYAML of the RayJob template is no mapping: write it as `env_vars: {NAME: value}`.")
     return yaml.safe_dump({**tree, "env_vars": {**(tree.get("env_vars") or {}), **own["env_vars"]}})
