@@ -6,19 +6,21 @@ accepts as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.schedules import Schedule
 from prefect.utilities.templating import apply_values
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.deployments.deployment import KeepingDeployment
 from pipeline.credentials import refuse_credentials_in
+from pipeline.errors import ConfigError
 from pipeline.validation import validated
 from pipeline.yaml_text import read_yaml
 
@@ -66,18 +68,46 @@ def read(path: Path, environment: Mapping[str, str]) -> list[KeepingDeployment]:
     """The deployments of the file.
 
     Raises:
-        ConfigError: an entry has a key that is unknown or missing.
+        ConfigError: there are none, an entry has a key that is unknown or missing, or names a flow or a time that is
+            none.
     """
     tree: Any = read_yaml(path, "Give a file of deployments.").tree
+    if not isinstance(tree, dict) or not isinstance(tree.get("deployments"), list):
+        raise ConfigError(f"{path} has no list of deployments: write one, as in infra/prefect/prefect.yaml.")
     entries: Any = apply_values(tree["deployments"], dict(environment), remove_notset=False)
-    return [_deployment(validated(_Entry, entry, f"{path}: deployment {entry.get('name')}")) for entry in entries]
+    return [_deployment(validated(_Entry, entry, place), place) for place, entry in _places(path, entries)]
 
 
-def _deployment(entry: _Entry) -> KeepingDeployment:
-    module, _, name = entry.entrypoint.rpartition(".")
+def _places(path: Path, entries: list[Any]) -> Iterator[tuple[str, Any]]:
+    """What messages call each entry: all of hanclip's have the same name, so the flow tells them apart."""
+    for number, entry in enumerate(entries, 1):
+        known = isinstance(entry, dict) and f"{str(entry.get('entrypoint')).rpartition('.')[2]}/{entry.get('name')}"
+        yield f"{path}: deployment {known or number}", entry
+
+
+def _deployment(entry: _Entry, place: str) -> KeepingDeployment:
+    flow = _flow(entry.entrypoint, place)
+    try:
+        return _made(entry, flow)
+    except ValueError as error:  # Prefect checks the times of schedules, the limit and more
+        wrong = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ConfigError(f"{place}: {wrong}. Correct it.") from error
+
+
+def _flow(entrypoint: str, place: str) -> Flow[..., Any]:
+    module, _, name = entrypoint.rpartition(".")
+    try:
+        found: Flow[..., Any] = getattr(import_module(module), name)
+    except (AttributeError, ImportError, ValueError) as error:
+        cure = "Write MODULE.FUNCTION, such as flows.scheduled.embed.embed."
+        raise ConfigError(f"{place}: there is no flow {entrypoint}: {error}. {cure}") from error
+    return found
+
+
+def _made(entry: _Entry, flow: Flow[..., Any]) -> KeepingDeployment:
     limit = entry.concurrency_limit
     return KeepingDeployment.of(
-        getattr(import_module(module), name),
+        flow,
         entry.name,
         schedules=[_schedule(one) for one in entry.schedules],
         concurrency_limit=ConcurrencyLimitConfig.model_validate(limit) if isinstance(limit, dict) else limit,

@@ -32,7 +32,23 @@ def test_parameters_with_a_password_are_refused(
     monkeypatch.setenv("DEST", "s3://bucket/clean-{date}")
     assert [deployment.name for deployment in read(file, os.environ)] == ["prod"]
     monkeypatch.setenv(name, uri)
-    with pytest.raises(ConfigError, match="deployment prod") as raised:
+    with pytest.raises(ConfigError, match="deployment nightly/prod") as raised:
         read(file, os.environ)
     assert "give credentials in the environment instead" in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("deployments:", "deployment:", r"yaml has no list of deployments: write one"),
+        ("nightly.nightly", "nightly.nihgtly", r"nihgtly/prod: there is no flow flows.*'nihgtly'\. Write MODULE"),
+        ("scheduled.nightly", "nights.nightly", r"nightly/prod: .* No module named 'flows.nights'\. Write MODULE"),
+        ("30 4 * * *", "30 25 * * *", r'nightly/prod: Invalid cron string: "30 25 .*"\. Correct it'),
+    ],
+)
+def test_what_cannot_be_deployed_is_named(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(ENTRY.replace(right, wrong))
+    with pytest.raises(ConfigError, match=message):
+        read(file, {"SOURCE": "s3://bucket/photos", "DEST": "s3://bucket/clean-{date}"})
