@@ -27,6 +27,7 @@ from flows.jobs.contract import APP, JobBackend, JobSpec, JobState, JobStatus
 from flows.jobs.ids import attempt_id, job_id_base
 from flows.jobs.target import TargetConfig
 from flows.options.absolute import absolute
+from flows.options.shell import jobs_command
 from flows.terminal import display
 from flows.terminal.json_lines import JsonLines, write_json
 from flows.terminal.plain import plain
@@ -117,7 +118,7 @@ def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
     """Print a job's log; with `follow` until the job has ended."""
     backend, offset = make_backend(target), 0
     while True:
-        status = _known(backend, job_id)
+        status = _known(backend, target, job_id)
         text, offset = backend.logs(job_id, offset)
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -129,7 +130,7 @@ def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:
 def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
     """Stop a job and print how it ended."""
     backend = make_backend(target)
-    before = _known(backend, job_id)
+    before = _known(backend, target, job_id)
     backend.stop(job_id)
     out = before.metadata.get("out")
     after = (inspect(backend, job_id, out) if out else backend.status(job_id)) or before
@@ -139,10 +140,10 @@ def stop(target: TargetConfig, job_id: str, as_json: bool) -> None:
         typer.echo(f"{job_id} {after.state if after.state.over else 'gone'}")
 
 
-def _known(backend: JobBackend, job_id: str) -> JobStatus:
+def _known(backend: JobBackend, target: TargetConfig, job_id: str) -> JobStatus:
     status = backend.status(job_id)
     if status is None:
-        raise ConfigError(f"There is no job {job_id}. List the jobs with: hanclip jobs list")
+        raise ConfigError(f"There is no job {job_id}. List the jobs with: {jobs_command('list', target)}")
     return status
 
 
@@ -161,8 +162,7 @@ def _leave(backend: JobBackend, target: TargetConfig, job_id: str) -> str:
         typer.echo("Stopping: finishing the open shards", err=True)
         backend.stop(job_id)
         return "Run the same command again to continue."
-    where = f" --jobs-address {target.address}" if target.address else ""
-    return f"The job keeps running. Stop it with: hanclip jobs stop {job_id}{where}"
+    return f"The job keeps running. Stop it with: {jobs_command('stop', target, job_id)}"
 
 
 def _end(ended: JobStatus, job: JobSummary | None, shown: JobScreen) -> int:

@@ -44,7 +44,7 @@ class Follower:
             logger.debug("The log of %s cannot be read now: %s", self._job_id, error)
             return
         if self._offset is None and len(text) > TAIL_CHARS:
-            text = f"[earlier lines: hanclip jobs logs {self._job_id}]\n" + text[-TAIL_CHARS:].partition("\n")[2]
+            text = f"[earlier lines are in the whole log of {self._job_id}]\n" + text[-TAIL_CHARS:].partition("\n")[2]
         self._offset = offset
         if text:
             on_log(text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
@@ -26,7 +25,7 @@ from flows.facts.job import job_ended, job_vanished
 from flows.jobs.contract import JobSpec, JobState, JobStatus
 from flows.jobs.errors import TransientJobError
 from flows.jobs.target import TargetConfig
-from flows.options.target import REACH, TARGET
+from flows.options.shell import jobs_command
 from flows.scheduled.pages.artifacts import report_page
 from flows.scheduled.pages.report import report
 from flows.scheduled.pages.summary import SummaryPage, plain
@@ -100,9 +99,8 @@ def started(flow: str, parameters: Mapping[str, Any]) -> FlowRunSummary:
 
 def with_job(base: FlowRunSummary, status: JobStatus, target: TargetConfig) -> FlowRunSummary:
     """`base` with the job that does its work now."""
-    words = ["hanclip", "jobs", "logs", status.job_id, *TARGET.only(*REACH).words(target)]
-    here = target.backend == "local"
-    return replace(base, job_id=status.job_id, job_url=status.url or "", job_log="" if here else shlex.join(words))
+    log = "" if target.backend == "local" else jobs_command("logs", target, status.job_id)
+    return replace(base, job_id=status.job_id, job_url=status.url or "", job_log=log)
 
 
 def end(summary: FlowRunSummary, extra: Facts | None = None) -> State[None]:

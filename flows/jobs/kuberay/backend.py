@@ -83,7 +83,8 @@ class KubeRay:
         while self._get(job_id) is not None:
             if time.monotonic() > end_s:
                 raise TransientJobError(
-                    f"RayJob {job_id} is still there after it was deleted. See: kubectl describe rayjob {job_id}"
+                    f"RayJob {job_id} is still there after it was deleted. See: kubectl --namespace"
+                    f" {self._target.namespace} describe rayjob {job_id}"
                 )
             time.sleep(0.5)
 
