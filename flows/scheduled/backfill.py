@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
@@ -19,12 +19,11 @@ from flows.jobs.backends import make_backend
 from flows.jobs.contract import JobStatus
 from flows.jobs.target import TargetConfig
 from flows.options.shell import backfill_command
-from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.hooks import job_flow
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.outcome import end, reported, started, with_job
+from flows.scheduled.outcome import end, started, with_job
 from flows.scheduled.pages.artifacts import LiveTable, report_page
 from flows.scheduled.pages.backfill import backfill_report
-from flows.scheduled.pages.naming import run_name
 from flows.scheduled.pages.summary import SummaryPage
 from flows.terminal import figures
 from pipeline.config import RunConfig
@@ -34,8 +33,7 @@ from pipeline.jobs.night import check
 _MOST_ROWS = 500
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
-@reported
+@job_flow
 def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig = THIS_PROCESS) -> State[None]:
     """Embed past partitions: those that are missing, failed or stale, or all of them.
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import carry_out
-from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.hooks import job_flow
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.outcome import reported
-from flows.scheduled.pages.naming import run_name
 from pipeline.compaction.settings import CompactSettings
 from pipeline.jobs.steps import CompactStep
 
 _DEFAULTS = CompactSettings()
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
-@reported
+@job_flow
 def compact(out: str, settings: CompactSettings = _DEFAULTS, target: TargetConfig = THIS_PROCESS) -> State[None]:
     """Rewrite the small files of a dataset as full ones, in place, while others read and write it.
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.facts.dry_run import dry_run_ended, dry_run_facts
 from flows.jobs.target import TargetConfig
-from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.hooks import job_flow
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
-from flows.scheduled.outcome import conclude, end, reported, started
-from flows.scheduled.pages.naming import run_name
+from flows.scheduled.outcome import conclude, end, started
 from pipeline import storage
 from pipeline.config import RunConfig
 from pipeline.cost.prices import PriceTable
@@ -19,8 +17,7 @@ from pipeline.jobs.job import JobRun
 from pipeline.jobs.night import check
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
-@reported
+@job_flow
 def embed(
     config: RunConfig, target: TargetConfig = THIS_PROCESS, dry_run: bool = False, prices: PriceTable | None = None
 ) -> State[None]:

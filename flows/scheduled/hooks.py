@@ -1,4 +1,4 @@
-"""Stops the jobs of a flow run that is cancelled or fails, and shows on its page how it ended.
+"""Makes flows whose jobs are stopped when a run is cancelled or fails, and whose page then shows how it ended.
 
 Prefect may call a hook in another process, with only the flow run's stored parameters, so the jobs are found by their
 metadata. A crash calls no hook: the job keeps running, and the rescheduled flow run reattaches to it.
@@ -6,9 +6,11 @@ metadata. A crash calls no hook: the job keeps running, and the rescheduled flow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec
 
+import prefect
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
@@ -19,8 +21,12 @@ from flows.jobs.backends import make_backend
 from flows.jobs.contract import APP
 from flows.jobs.stopping import stop_all
 from flows.jobs.target import TargetConfig
-from flows.scheduled.outcome import show_end
+from flows.scheduled.outcome import reported, show_end
+from flows.scheduled.pages.naming import run_name
+from pipeline import __version__
 from pipeline.errors import HanclipError
+
+P = ParamSpec("P")
 
 #: A hook delays the cancellation, so it retries an unreachable dashboard for less time than a flow does.
 _PATIENCE_S = 120.0
@@ -34,8 +40,8 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     except ValidationError:
         show_end(flow.name, flow_run, state)  # the flow refused it as well, so there is no job
         return
-    backend = make_backend(target)
     try:
+        backend = make_backend(target)
         found = with_retries(partial(backend.find, app=APP, flow_run_id=str(flow_run.id)), target, _PATIENCE_S)
     except HanclipError as error:
         logger.error("Jobs of this flow run may still be running: %s. The flow reap stops them.", error)  # noqa: TRY400
@@ -55,3 +61,18 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
 def show_unreported(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Show on its page how a run ended that could not do so itself; its jobs, if it has any, continue."""
     show_end(flow.name, flow_run, state)
+
+
+def job_flow(body: Callable[P, State[None]]) -> Flow[P, State[None]]:
+    """Make a flow of a function that submits jobs.
+
+    Its version is hanclip's. Prefect's default is a hash of the function's file, which is that of `reported` for all.
+    """
+    make = prefect.flow(
+        version=__version__,
+        flow_run_name=run_name,
+        on_cancellation=[stop_jobs],
+        on_failure=[stop_jobs],
+        on_crashed=[show_unreported],
+    )
+    return make(reported(body))

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import nightly_steps
-from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.hooks import job_flow
 from flows.scheduled.job import THIS_PROCESS, job_spec, run_job
-from flows.scheduled.outcome import conclude, reported
-from flows.scheduled.pages.naming import DEFAULT_TIMEZONE, logical_date, run_name
+from flows.scheduled.outcome import conclude
+from flows.scheduled.pages.naming import DEFAULT_TIMEZONE, logical_date
 from pipeline.compaction.settings import CompactSettings
 from pipeline.config import RunConfig
 from pipeline.curation.dedup.settings import DedupSettings
@@ -26,8 +25,7 @@ from pipeline.curation.sync.settings import SyncSettings
 from pipeline.jobs.night import check, nightly_runs
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
-@reported
+@job_flow
 def nightly(
     config: RunConfig,
     target: TargetConfig = THIS_PROCESS,

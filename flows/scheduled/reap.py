@@ -33,12 +33,12 @@ from flows.scheduled.revival.policy import RevivalPolicy
 from flows.scheduled.revival.signs import server_time
 from flows.scheduled.revival.step import ReapStep, revive
 from flows.terminal import figures
-from pipeline import units
+from pipeline import __version__, units
 
 DEFAULT_POLICY = RevivalPolicy()
 
 
-@flow(flow_run_name=run_name, on_failure=[show_unreported], on_crashed=[show_unreported])
+@flow(version=__version__, flow_run_name=run_name, on_failure=[show_unreported], on_crashed=[show_unreported])
 @reported
 def reap(
     target: TargetConfig = THIS_PROCESS,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.jobs.target import TargetConfig
 from flows.scheduled.curate import carry_out
-from flows.scheduled.hooks import show_unreported, stop_jobs
+from flows.scheduled.hooks import job_flow
 from flows.scheduled.job import THIS_PROCESS
-from flows.scheduled.outcome import reported
-from flows.scheduled.pages.naming import run_name
 from pipeline.curation.sync.settings import SyncSettings
 from pipeline.jobs.steps import SyncStep
 
 
-@flow(flow_run_name=run_name, on_cancellation=[stop_jobs], on_failure=[stop_jobs], on_crashed=[show_unreported])
-@reported
+@job_flow
 def sync(out: str, settings: SyncSettings, target: TargetConfig = THIS_PROCESS) -> State[None]:
     """Insert, replace and delete rows of a vector database, so that it has the latest state; only changes are sent.
 
