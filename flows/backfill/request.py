@@ -63,19 +63,26 @@ class BackfillRequest(Options):
             raise ValueError(f"start {self.start} is after end {self.end}: swap them")
         return self
 
-    def chosen_keys(self, today: date | None = None) -> Sequence[date | str]:
-        """The chosen partitions, oldest first. `today`, by default the present day (UTC), is not whole yet.
+    def until(self, today: date) -> Self:
+        """The same with an end: if none was given, the day before `today`, which is not whole yet."""
+        if self.partitions or self.end is not None:
+            return self
+        return self.model_copy(update={"end": today - timedelta(days=1)})
+
+    def chosen_keys(self) -> Sequence[date | str]:
+        """The chosen partitions, oldest first; without an end up to yesterday (UTC).
 
         Not called `keys`: an object with a method of that name looks like a mapping to `dict`, and so to Prefect.
         """
         if self.partitions:
             return self.partitions
-        end = self.end or (today or datetime.now(UTC).date()) - timedelta(days=1)
+        if self.end is None:
+            return self.until(datetime.now(UTC).date()).chosen_keys()
         if self.latest is not None:
-            return latest(self.latest, end, self.every)
+            return latest(self.latest, self.end, self.every)
         assert self.start is not None
-        if self.start > end:
+        if self.start > self.end:
             raise ConfigError(
-                f"start {self.start} is after yesterday, {end}, where a range without an end stops: give an end."
+                f"start {self.start} is after yesterday, {self.end}, where a range without an end stops: give an end."
             )
-        return dates(self.start, end, self.every)
+        return dates(self.start, self.end, self.every)

@@ -24,6 +24,7 @@ from flows.scheduled.job import THIS_PROCESS
 from flows.scheduled.outcome import end, started, with_job
 from flows.scheduled.pages.artifacts import LiveTable, report_page
 from flows.scheduled.pages.backfill import backfill_report
+from flows.scheduled.pages.naming import DEFAULT_TIMEZONE, logical_date
 from flows.scheduled.pages.summary import SummaryPage
 from flows.terminal import figures
 from pipeline.config import RunConfig
@@ -39,9 +40,11 @@ def backfill(config: RunConfig, request: BackfillRequest, target: TargetConfig =
 
     Args:
         config: what to read, with {date} in every source address, which model, and where to write.
-        request: which partitions, in what order, how many at once.
+        request: which partitions, in what order, how many at once. Without an end, up to the day before the run was
+            scheduled (UTC), however late it starts.
         target: where the jobs run.
     """
+    request = request.until(logical_date(DEFAULT_TIMEZONE))  # the same days when a run is started again
     page = _Page(target)
     began_s = time.monotonic()
     grid = Backfill(request, check(config), target, make_backend(target), page, str(flow_run.id)).run()

@@ -297,9 +297,11 @@ def test_contradictory_requests_are_refused(values: dict[str, object], message: 
     assert message in str(caught.value)
 
 
-def test_a_range_without_an_end_stops_yesterday() -> None:
-    today = date(2026, 11, 21)
-    assert BACKFILL.validated({"latest": 2}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
-    assert BACKFILL.validated({"start": "2026-11-19"}).chosen_keys(today) == [date(2026, 11, 19), date(2026, 11, 20)]
+def test_a_range_without_an_end_stops_the_day_before() -> None:
+    today, days = date(2026, 11, 21), [date(2026, 11, 19), date(2026, 11, 20)]
+    for ways in ({"latest": 2}, {"start": "2026-11-19"}):
+        fixed = BACKFILL.validated(ways).until(today)
+        assert fixed.chosen_keys() == fixed.until(date(2026, 12, 1)).chosen_keys() == days
     with pytest.raises(ConfigError, match="after yesterday"):
-        BACKFILL.validated({"start": "2026-11-21"}).chosen_keys(today)
+        BACKFILL.validated({"start": "2026-11-21"}).until(today).chosen_keys()
+    assert BACKFILL.validated({"partitions": ["a"]}).until(today).chosen_keys() == ("a",)
