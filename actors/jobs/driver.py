@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import replace
 
-from actors.jobs.outcomes import MANIFEST, message_of, outcome_of, state_of, why_nothing, without_records
+from actors.jobs.outcomes import message_of, outcome_of, state_of, why_nothing, without_records
 from actors.jobs.reports import Reports
 from actors.jobs.step import carry_out
 from actors.jobs.time_limit import TimeLimit
@@ -38,7 +38,7 @@ from pipeline.jobs.job import (
 )
 from pipeline.jobs.progress import Summary
 from pipeline.jobs.steps import Step
-from pipeline.partitions.manifests import PartitionState, write_state
+from pipeline.partitions.manifests import STATUS_AFTER, PartitionState, write_state
 from pipeline.partitions.template import input_digest, spec_digest
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class JobDriver:
         log.end(outcome.state, outcome.message, summary)
         self._outcomes.append(outcome)
         self._current, self._stopped_by = None, run.stop.number
-        if has_manifest and outcome.state in MANIFEST:
+        if has_manifest and outcome.state in STATUS_AFTER:
             state = state_of(outcome, summary, run.run_id, time.monotonic() - began_s)
             spec = spec_digest(job_run.config)
             self._write_state(job_run, replace(state, spec=spec, input=listed, job_id=self._job_id))

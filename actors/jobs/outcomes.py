@@ -13,13 +13,11 @@ from pipeline.errors import EmptySourceError, HanclipError, NoBucketError, NotFo
 from pipeline.jobs.job import Job, JobRun, RunOutcome, RunState, StepOutcome
 from pipeline.jobs.progress import State, Summary
 from pipeline.partitions.evidence import never_found, vanished
-from pipeline.partitions.manifests import PartitionState, PartitionStatus
+from pipeline.partitions.manifests import STATUS_AFTER, PartitionState
 from pipeline.partitions.template import Partition
 
 TOO_MUCH_QUARANTINE = 3
 _STATES: Mapping[State, RunState] = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
-#: The status of a partition after a run. A stopped run leaves it unchanged.
-MANIFEST: Mapping[RunState, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 def without_records(error: SourceError, run: JobRun) -> RunOutcome:
@@ -66,7 +64,7 @@ def state_of(outcome: RunOutcome, summary: Summary | None, run_id: str, seconds:
     """The manifest of a run's partition, without its digests and its job."""
     return PartitionState(
         key=outcome.key,
-        status=MANIFEST[outcome.state],
+        status=STATUS_AFTER[outcome.state],
         rows=summary.rows_in_source if summary else 0,
         embedded=summary.stats.embedded if summary else 0,
         quarantined=summary.stats.quarantined.total() if summary else 0,

@@ -19,6 +19,7 @@ import ray
 from ray import serve
 
 from actors.machine.limits import usable_cpus
+from actors.nodes.alive import own_node_id
 from actors.serving.application import loaded_application
 from actors.serving.haproxy import replace_error_page
 from actors.serving.metrics import mirror
@@ -50,7 +51,7 @@ class Replica:
         settings = self._settings
         self._app = loaded_application(settings, gate_of(settings.access, _ANYWHERE), _cores())
         mirror(self._app.state.server.desk.metrics)
-        replace_error_page(_node_id())
+        replace_error_page(own_node_id())
         return self._app
 
     def check_health(self) -> None:
@@ -58,7 +59,7 @@ class Replica:
 
         Serve asks every ten seconds, so the gauges are set here: nobody reads `/metrics` of a replica.
         """
-        replace_error_page(_node_id())
+        replace_error_page(own_node_id())
         server = self._app.state.server
         server.embedding.report(server.desk.metrics)
         if server.embedding.is_lost:
@@ -97,11 +98,6 @@ def application(arguments: dict[str, Any]) -> serve.Application:
     settings = checked(arguments)
     gate_of(settings.access, _ANYWHERE)
     return deployment(settings).bind(arguments)
-
-
-def _node_id() -> str:
-    """The node of the replica."""
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def _cores() -> float:

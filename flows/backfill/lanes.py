@@ -34,12 +34,10 @@ from flows.jobs.target import TargetConfig
 from pipeline.errors import HanclipError
 from pipeline.jobs.folder import read_summary
 from pipeline.jobs.job import JobProgress, JobRun, RunOutcome
-from pipeline.partitions.manifests import PartitionState, PartitionStatus, read_state
+from pipeline.partitions.manifests import STATUS_AFTER, PartitionState, PartitionStatus, read_state
 
 FLOW = "backfill"
 FAILED, STOPPED = 1, 143
-#: The status of a partition by the state of its run. Runs that were stopped or never started have none.
-_STATUS_OF_RUN: Mapping[str, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 @dataclass
@@ -185,9 +183,9 @@ class Lanes:
         state = read_state(self.out, key)
         if state is not None and state.job_id == status.job_id:
             return _of_manifest(state, run)
-        if run is not None and run.state in _STATUS_OF_RUN:
+        if run is not None and run.state in STATUS_AFTER:
             # The manifest could not be written, or another job wrote a later one for the same partition.
-            ended = _STATUS_OF_RUN[run.state]
+            ended = STATUS_AFTER[run.state]
             return PartitionOutcome(key, ended, _exit_code(ended, run), run.message)
         return PartitionOutcome(key, "stopped", STOPPED, (run and run.message) or status.message)
 

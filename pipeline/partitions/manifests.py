@@ -6,7 +6,7 @@ A manifest is written at the end of a run and replaced as a whole; a run that wa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ FOLDER = "_partitions"
 _READ_AT_ONCE = 16
 
 PartitionStatus = Literal["done", "failed", "empty"]
+#: The status of a partition after a run, by the run's state. A run that was stopped or skipped leaves it as it was.
+STATUS_AFTER: Mapping[str, PartitionStatus] = {"complete": "done", "empty": "empty", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)

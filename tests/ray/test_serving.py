@@ -167,7 +167,7 @@ def test_a_replica_that_is_asked_for_its_health_sets_the_gauges_and_the_answer_o
     app = an_app(FakeEncoder(batch_size=4))
     monkeypatch.setattr(replica, "loaded_application", lambda *_: app)
     monkeypatch.setattr(replica, "_cores", lambda: 1.0)
-    monkeypatch.setattr(replica, "_node_id", lambda: "node")
+    monkeypatch.setattr(replica, "own_node_id", lambda: "node")
     monkeypatch.setenv(LOCATION, str(tmp_path / "haproxy.cfg"))
     one = replica.Replica({"access": {"no_auth": True}})
     one.__serve_build_asgi_app__()
