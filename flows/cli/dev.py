@@ -12,6 +12,7 @@ from flows.cli.lazy import LazyTyper
 from flows.options.keywords import options
 from flows.options.run import RUN, build_complete
 from flows.options.shared import SCHEDULE, ConfigFile, Debug
+from pipeline import units
 from pipeline.extras import require
 
 dev = LazyTyper(
@@ -56,7 +57,7 @@ def down(folder: Folder = _HOME, debug: Debug = False) -> None:
     from flows.dev import stack  # keeps --help light
 
     ended = stack.down(folder)
-    typer.echo(f"ended {ended} services" if ended else "nothing was running")
+    typer.echo(f"ended {units.count(ended, 'service')}" if ended else "nothing was running")
 
 
 @dev.command()

@@ -8,6 +8,7 @@ from flows.backfill.grid import Grid
 from flows.facts.flow_run import FlowOutcome, FlowRunSummary
 from flows.terminal import figures
 from flows.terminal.marked import Code, Facts, Marked
+from pipeline import units
 from pipeline.config import RunConfig
 
 #: Outcomes by the exit code of the grid.
@@ -18,7 +19,7 @@ def backfill_facts(grid: Grid, config: RunConfig, seconds: float) -> Facts:
     """What was embedded in the partitions that ran."""
     ran = [row for row in grid.rows if row.exit_code is not None]
     embedded, quarantined = sum(row.embedded for row in ran), sum(row.quarantined for row in ran)
-    yield "embedded", f"{embedded:,} records, {quarantined:,} quarantined, in {len(ran):,} partitions"
+    yield "embedded", f"{embedded:,} records, {quarantined:,} quarantined, in {units.count(len(ran), 'partition')}"
     yield "time", figures.duration(seconds)
     yield "speed", f"{figures.rate((embedded + quarantined) / max(seconds, 1e-9))} records/s"
     yield "model", Marked(Code(config.model.name))
@@ -77,7 +78,7 @@ def _next_step(outcome: FlowOutcome, grid: Grid, status: str) -> str:
 
 def tally(grid: Grid) -> str:
     """`14 partitions: 12 done, 1 empty, 1 failed`."""
-    return f"{len(grid.rows):,} partitions: {counts(grid) or 'none'}"
+    return f"{units.count(len(grid.rows), 'partition')}: {counts(grid) or 'none'}"
 
 
 def counts(grid: Grid) -> str:

@@ -75,7 +75,7 @@ def _stop_orphans(target: TargetConfig, grace_s: float, dry_run: bool) -> ReapSt
     failed = {} if dry_run else stop_all(backend, orphans, target)
     _table(found, dry_run, failed)
     problem = f"{units.count(len(failed), 'job')} not stopped: {next(iter(failed.values()))}" if failed else ""
-    done = f"{len(found)} jobs alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
+    done = f"{units.count(len(found), 'job')} alive, {len(orphans) - len(failed)} {'to stop' if dry_run else 'stopped'}"
     return ReapStep(done, problem)
 
 

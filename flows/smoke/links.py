@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from flows.jobs.http_call import Http
 from flows.jobs.ray_api.token import CURE, TokenAccess
 from flows.smoke.installation import Installation
-from pipeline import storage
+from pipeline import storage, units
 from pipeline.errors import ConfigError, RunError
 
 _CONTENT = b"written by the smoke test\n"
@@ -63,12 +63,13 @@ def check_ray(installation: Installation) -> str:
     for raylet in alive:
         for name, amount in raylet.get("resourcesTotal", {}).items():
             total[name] = total.get(name, 0.0) + amount
+    nodes_alive = units.count(len(alive), "live node")
     if not total.get("CPU"):
         raise RunError(
-            f"Ray {version} has {len(alive)} live nodes and no CPUs for actors: start workers, or see why they do not"
-            " join (token, version, address of the head)."
+            f"Ray {version} has {nodes_alive} and no CPUs for actors: start workers, or see why they do not join"
+            " (token, version, address of the head)."
         )
-    return f"Ray {version} has {len(alive)} live nodes with {total['CPU']:g} CPUs and {total.get('GPU', 0):g} GPUs"
+    return f"Ray {version} has {nodes_alive} with {total['CPU']:g} CPU and {total.get('GPU', 0):g} GPU"
 
 
 def _check_pool(client: SyncPrefectClient, name: str) -> str:
@@ -78,7 +79,7 @@ def _check_pool(client: SyncPrefectClient, name: str) -> str:
     online = [worker.name for worker in client.read_workers_for_work_pool(name) if worker.status == _ONLINE]
     if not online:
         raise RunError(f"The work pool {name} has no live worker. Start the runner, or see why it does not poll.")
-    return f"{len(online)} live worker of the work pool {name}"
+    return f"{units.count(len(online), 'live worker')} of the work pool {name}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pytest
 
 from flows.scheduled.revival.judge import Action
 from flows.scheduled.revival.policy import RevivalPolicy
+from pipeline import units
 from tests.fixtures.flow_steps import KILLED, STEPS, copy, kill_flow, reads_step, start_step, tables
 from tests.fixtures.heartbeats import WrittenRuns, look
 from tests.fixtures.pictures import jpegs
@@ -229,7 +230,7 @@ def assert_reaped(site: FlowSite, orphan: str, others: list[str]) -> None:
         assert {rows[job_id]["what"] for job_id in others} == {"left alone"}
         # Other tests may have left jobs.
         count = sum(row["what"] == action for row in rows.values())
-        assert reaped.message.endswith(f"{len(rows)} jobs alive, {count} {summary}")
+        assert reaped.message.endswith(f"{units.count(len(rows), 'job')} alive, {count} {summary}")
         assert site.job_status(orphan) == status
         assert {site.job_status(job_id) for job_id in others} <= {"PENDING", "RUNNING"}
     assert "submitted by hand" in rows["by-hand"]["flow run"]

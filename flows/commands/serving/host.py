@@ -26,6 +26,7 @@ import typer
 import uvicorn
 
 from flows.commands.serving.connections import BoundedConnection
+from pipeline import units
 from pipeline.serving.app import Application
 from pipeline.serving.server import Server
 from pipeline.serving.settings import Network
@@ -72,7 +73,7 @@ class Host(uvicorn.Server):
         super().run([listener])
         left = self._api.desk.in_flight
         if left:
-            typer.echo(f"{left} requests were not answered in time: raise --grace-s.", err=True)
+            typer.echo(f"Not answered in time: {units.count(left, 'request')}. Raise --grace-s.", err=True)
         return 1 if left or self._api.embedding.is_lost else 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
