@@ -29,7 +29,7 @@ RETRY = RUN.only(
 )
 REASON_HELP = f"Quarantine reason to run again, several if given several times, else all. One of: {', '.join(Reason)}."
 PRICES_HELP = "With --dry-run: YAML file of prices, such as infra/prices.example.yaml; prints what the run costs."
-PRINT_HELP = "Print the whole configuration; stop. With --json in one line, for a flow."
+PRINT_HELP = "Print the whole configuration and exit; with --json on one line, as a flow's parameter takes it."
 
 
 def register(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ from flows.options.run import RUN, build_complete
 from flows.options.shared import SCHEDULE, ConfigFile, Debug, Json, examples
 from flows.options.target import REACH, TARGET, build_cluster
 
+JOB_NAME_HELP = "Attach to the job with this name and output, if there is one, instead of submitting another."
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, as `hanclip jobs list` shows it.")]
 
 jobs = LazyTyper(name="jobs", help="List, read and stop jobs on a Ray cluster.", no_args_is_help=True)
@@ -39,7 +40,7 @@ def submit(
         ),
     ] = None,
     config: ConfigFile = None,
-    job_name: Annotated[str | None, typer.Option(help="Same name and output, same job: attach, not submit.")] = None,
+    job_name: Annotated[str | None, typer.Option(help=JOB_NAME_HELP)] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and return.")] = False,
     as_json: Json = False,
     quiet: Annotated[

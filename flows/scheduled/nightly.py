@@ -45,7 +45,7 @@ def nightly(
         lookback_days: how many days before the scheduled one are checked again, to make up for missed nights.
         timezone: determines the date of the scheduled time; use the schedule's.
         compact: after the runs, rewrite small files as full ones; {} for the defaults, {compact_above: 1.5} to do so
-            only if there are so many times more files than necessary.
+            only if there are 1.5 times as many files as necessary.
         dedup: after that, find the duplicates of the dataset, comparing only new rows; {} for the defaults.
         filter: after that, keep the rows that pass these rules. {date} in its dest is the night's date.
         sync: after that, bring a vector database to the latest state, as {to: qdrant, dest: "http://qdrant:6333"}.

@@ -41,7 +41,7 @@ def sync(
     verify: Annotated[bool, typer.Option("--verify", help="Compare only; exit code 1 if anything differs.")] = False,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, metavar="ROWS", help="With --verify, compare so many random ids and the counts."),
+        typer.Option(min=1, metavar="ROWS", help="With --verify, compare the counts and this many random ids."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be sent; write nothing.")] = False,
     as_json: Json = False,
@@ -55,7 +55,7 @@ def sync(
     """
     settings = SYNC.parsed(options, dest=dest, to=to)
     if sample is not None and not verify:
-        raise ConfigError("--sample is of --verify: add --verify, or leave --sample out.")
+        raise ConfigError("--sample belongs to --verify: add --verify, or leave --sample out.")
     if verify and dry_run:
         raise ConfigError("--verify and --dry-run exclude each other: give one of them.")
     from flows.commands.curation import sync as work  # keeps --help light

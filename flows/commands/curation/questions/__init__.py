@@ -1,1 +1,1 @@
-"""What commands ask on a terminal before they do something that was not asked for in full."""
+"""Answers to single questions about a finished dataset, which write nothing into it."""
