@@ -66,8 +66,8 @@ def read_many(uris: Sequence[str], policy: ReadPolicy) -> list[bytes | StorageEr
             result = error
         answered = not isinstance(result, UnavailableError)
         health.record(uri, answered)
-        if policy.hosts:
-            _record(policy.hosts, web_host(uri), result)
+        if policy.hosts and (host := web_host(uri)):
+            _record(policy.hosts, host, result)
         return result
 
     return in_threads(read, [normalise(uri) for uri in uris], policy.concurrency)
@@ -149,7 +149,8 @@ def _pool(concurrency: int) -> ThreadPoolExecutor:
 
 
 def _get(backend: Backend, uri: str, policy: ReadPolicy) -> bytes:
-    host, hosts = web_host(uri), policy.hosts
+    host = web_host(uri)
+    hosts = policy.hosts if host else None  # a bucket is a store, and waited for
     failures: list[StorageError] = []
 
     def hopeless() -> bool:
