@@ -45,7 +45,13 @@ def _decompressed(body: bytes, encoding: str, uri: str, limit: int | None) -> by
     try:
         data = reader.decompress(body, 0 if limit is None else limit + 1)
     except zlib.error as error:
-        raise StorageError(f"The compressed answer for {printable(uri)} is damaged. Try again.", uri) from error
+        raise _damaged(uri) from error
     if limit is not None and len(data) > limit:
         raise TooLargeError(too_large(printable(uri), len(data), limit), uri)
+    if not reader.eof:  # cut off by a proxy, say: such an answer may have the length that was promised
+        raise _damaged(uri)
     return data
+
+
+def _damaged(uri: str) -> StorageError:
+    return StorageError(f"The compressed answer for {printable(uri)} is damaged. Try again.", uri)
