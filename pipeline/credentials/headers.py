@@ -19,7 +19,8 @@ from pipeline.errors import ConfigError
 #: A variable's name after this stands for the value.
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+)(@(?P<host>(\[[0-9A-Fa-f:.]+\]|[^\s/@:\[]+)(:\d+)?))?:[ \t]*(?P<value>.*)",
+    r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+)"
+    r"(@(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/@:\[]+)(?P<port>:\d+)?)?:[ \t]*(?P<value>.*)",
     re.DOTALL,
 )
 _CONTROL = re.compile(r"[\0-\x08\n-\x1f\x7f]")
@@ -35,7 +36,7 @@ class HeaderLine:
 
     Attributes:
         name: as written.
-        host: the only host, with or without a port, that it is sent to; None for all.
+        host: the only host, with or without a port, that it is sent to, as it is looked up; None for all.
         value: the value, unless it comes from the environment.
         variable: the environment variable with the value.
     """
@@ -73,12 +74,13 @@ class HttpHeaders:
         """What a request to `host` is sent with.
 
         Args:
-            host: as it is looked up.
+            host: as it is looked up; an IPv6 address without brackets.
             port: its port.
             first: this is the host that the user's data names, and not one that it redirects to; only that one gets
                 secrets.
         """
-        places = {None, host.lower(), f"{host.lower()}:{port}"}
+        name = f"[{host}]" if ":" in host else host.lower()
+        places = {None, name, f"{name}:{port}"}
         return [(one.name, one.value) for one in self._headers if one.host in places and (first or not one.secret)]
 
 
@@ -115,8 +117,16 @@ def parse_header(line: str) -> HeaderLine:
     if variable is None and is_secret_header(name):
         raise secret_header(name)
     refuse_credentials(value)
-    host = found["host"].lower() if found["host"] else None
+    host = _looked_up(found["host"]) + (found["port"] or "") if found["host"] else None
     return HeaderLine(name, host, "" if variable else value, variable[1] if variable else None)
+
+
+def _looked_up(host: str) -> str:
+    """The host in ASCII, as requests have it."""
+    try:
+        return host.lower().encode("idna").decode()
+    except UnicodeError as error:
+        raise ValueError(f"{host!r} is no host: write 'Name@host: value', such as 'Cookie@img.example: ...'") from error
 
 
 def _header(line: HeaderLine, environment: Mapping[str, str]) -> _Header:
