@@ -184,12 +184,14 @@ def _fill_braces(pattern: str, literal: int) -> list[str]:
 
 
 def _choices(inside: str) -> list[str]:
-    numbers = _RANGE.match(inside)
-    if not numbers:
+    ends = _RANGE.match(inside)
+    if not ends:
         return inside.split(",")
-    first, last = numbers.groups()
+    first, last = ends.groups()
     width = len(first) if first.startswith("0") else 0
-    return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
+    start, stop = int(first), int(last)
+    numbers = range(start, stop + 1) if start <= stop else range(start, stop - 1, -1)  # counts down, as in a shell
+    return [str(number).zfill(width) for number in numbers]
 
 
 def _glob(pattern: str) -> list[str]:
