@@ -12,7 +12,7 @@ from pipeline.storage.backends.open import arrow_filesystem
 from pipeline.storage.claim import claim_folder, claim_or_empty, read_claim
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
-from pipeline.storage.lines import json_bytes, write_lines
+from pipeline.storage.lines import json_bytes, read_tree, write_lines
 from pipeline.storage.listing import (
     exists,
     expand,
@@ -22,6 +22,7 @@ from pipeline.storage.listing import (
     list_objects,
     listable,
     stat,
+    would_have,
 )
 from pipeline.storage.numbered import NumberedLog
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -29,14 +30,17 @@ from pipeline.storage.reading import in_threads, read_bytes, read_many, read_ran
 from pipeline.storage.seekable import open_seekable
 from pipeline.storage.uris import (
     is_bucket,
+    is_inside,
     is_local,
     join,
     name,
     normalise,
     parent,
     printable,
+    real,
     relative,
     scheme,
+    split_bucket,
     storable,
     web_host,
 )
@@ -44,8 +48,10 @@ from pipeline.storage.writing import (
     check_writable,
     create,
     delete,
+    delete_numbered,
     overwrite,
     remove_abandoned,
+    staged_file,
     supports_create,
     upload,
 )
@@ -63,6 +69,7 @@ __all__ = [
     "claim_or_empty",
     "create",
     "delete",
+    "delete_numbered",
     "exists",
     "expand",
     "find_local",
@@ -70,6 +77,7 @@ __all__ = [
     "has_wildcards",
     "in_threads",
     "is_bucket",
+    "is_inside",
     "is_local",
     "join",
     "json_bytes",
@@ -86,9 +94,13 @@ __all__ = [
     "read_many",
     "read_range",
     "read_spans",
+    "read_tree",
+    "real",
     "relative",
     "remove_abandoned",
     "scheme",
+    "split_bucket",
+    "staged_file",
     "stat",
     "storable",
     "supports_create",
@@ -96,5 +108,6 @@ __all__ = [
     "upload",
     "web_host",
     "with_retries",
+    "would_have",
     "write_lines",
 ]

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from pipeline.errors import AlreadyExistsError, NotFoundError, UsageError
-from pipeline.storage.lines import json_bytes
+from pipeline.storage.lines import json_bytes, read_tree
 from pipeline.storage.listing import list_objects
-from pipeline.storage.reading import read_bytes
 from pipeline.storage.uris import parent
 from pipeline.storage.writing import create
 
+_CURE = "restore it from a copy, or choose another folder"
+
 
 def read_claim(uri: str) -> dict[str, Any] | None:
-    """The claim at `uri`; None when there is none."""
+    """The claim at `uri`; None when there is none. Raises StorageError if it is damaged."""
     try:
-        claim: dict[str, Any] = json.loads(read_bytes(uri))
+        return read_tree(uri, _CURE)
     except NotFoundError:
         return None
-    return claim
 
 
 def claim_folder(uri: str, claim: Mapping[str, Any], content: str) -> dict[str, Any]:
@@ -34,12 +33,13 @@ def claim_folder(uri: str, claim: Mapping[str, Any], content: str) -> dict[str, 
 
     Raises:
         UsageError: the folder is not empty and has no claim.
+        StorageError: the claim is damaged.
     """
     found = claim_or_empty(uri, content)
     if found is None:
         with suppress(AlreadyExistsError):
             create(uri, json_bytes(claim))
-        found = json.loads(read_bytes(uri))
+        found = read_tree(uri, _CURE)
     return found
 
 
@@ -50,6 +50,7 @@ def claim_or_empty(uri: str, content: str) -> dict[str, Any] | None:
 
     Raises:
         UsageError: the folder is not empty and has no claim.
+        StorageError: the claim is damaged.
     """
     used = False
     with suppress(NotFoundError):

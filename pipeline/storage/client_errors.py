@@ -73,7 +73,7 @@ def translate(error: Exception, uri: str) -> StorageError:
     if kind == "GenericError" and (status := status_in(error)):
         return _by_status(status, _code_in(text, uri), uri)
     if isinstance(error, FileExistsError):
-        return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
+        return already_exists(uri)
     if kind in _CONFLICTS:
         return _unavailable(uri, "another operation on the same object was in the way")
     if isinstance(error, FileNotFoundError) and is_bucket(uri) and _code_in(text, uri) == _NO_BUCKET:
@@ -151,6 +151,11 @@ def _by_status(status: int, code: str, uri: str, retry_after_s: float = 0.0) -> 
     hint = "Check AWS_REGION and AWS_ENDPOINT_URL." if scheme(uri).startswith("s3") else "Check the address."
     answer = f"HTTP {status} {code}".rstrip()
     return StorageError(f"The store answered {answer} for {printable(uri)}. {hint}", uri)
+
+
+def already_exists(uri: str) -> AlreadyExistsError:
+    """The error for a name that another writer took first."""
+    return AlreadyExistsError(f"{printable(uri)} already exists: another writer was first. Nothing to do.", uri)
 
 
 def _not_found(uri: str) -> NotFoundError:

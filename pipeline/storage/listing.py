@@ -15,7 +15,7 @@ from pipeline.storage.backends.open import backend_for
 from pipeline.storage.backends.s3_session import s3_environment
 from pipeline.storage.client_errors import translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
-from pipeline.storage.uris import HTTP_SCHEMES, is_local, normalise, parent, scheme
+from pipeline.storage.uris import HTTP_SCHEMES, is_inside, is_local, normalise, parent, real, scheme
 from pipeline.vocabulary import Skip
 
 _GLOB = re.compile(r"[*?\[]")
@@ -136,6 +136,21 @@ def fixed_folder(pattern: str) -> str:
     return (literal if literal != address else parent(address)) or "/"
 
 
+def would_have(pattern: str, uri: str) -> bool:
+    """Whether what is at `uri`, or will be, is at or below an address, or what a pattern matches."""
+    address = normalise(pattern)
+    return any(_has(filled, uri) for filled in _fill_braces(address, len(_literal(address))))
+
+
+def _has(pattern: str, uri: str) -> bool:
+    folder = _literal(pattern, _GLOB) if scheme(pattern) not in HTTP_SCHEMES else pattern
+    if folder == pattern or not is_inside(uri, folder):
+        return is_inside(uri, folder)
+    matches = _matcher(pattern[len(folder) + 1 :]).match
+    names = real(uri)[len(real(folder)) :].strip("/").split("/")
+    return any(matches("/".join(names[:depth])) for depth in range(1, len(names) + 1))
+
+
 def has_wildcards(pattern: str) -> bool:
     """Whether addresses are found by matching names. Braces alone only abbreviate several addresses."""
     address = normalise(pattern)
@@ -211,12 +226,17 @@ def _glob(pattern: str) -> list[str]:
     return found
 
 
+def _matcher(pattern: str) -> re.Pattern[str]:
+    """Matches the names that a pattern has in a store without folders, relative to where it begins."""
+    from fsspec.utils import glob_translate  # reading local and http sources never loads fsspec
+
+    segments = (segment if segment == "**" else _STARS.sub("*", segment) for segment in pattern.split("/"))
+    return re.compile(glob_translate("/".join(segments)))
+
+
 def _match(folder: str, pattern: str) -> list[str]:
     """Objects and folders below `folder` that match a pattern, in a store without folders."""
-    from fsspec.utils import glob_translate  # local and http sources never load fsspec
-
-    segments = [segment if segment == "**" else _STARS.sub("*", segment) for segment in pattern.split("/")]
-    matches = re.compile(glob_translate("/".join(segments))).match
+    matches, segments = _matcher(pattern).match, pattern.split("/")
     depth = None if "**" in segments else len(segments)
     start = len(folder) + 1
     try:

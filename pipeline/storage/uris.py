@@ -1,4 +1,4 @@
-"""Parses and joins addresses of objects: local paths and URLs. Nothing is opened.
+"""Parses, joins and compares addresses of objects: local paths and URLs. Nothing is opened.
 
 A local path is absolute after `normalise`; bytes of a name that are not UTF-8 are surrogates there, as everywhere in
 Python. `storable` is the form of it that a table can hold: `file:///photos/%D6%D0.jpg`. In a URL everything after the
@@ -83,6 +83,17 @@ def relative(uri: str, base: str) -> str:
     """`uri` relative to the folder `base`; its last segment if it is not below."""
     folder = base.rstrip("/") + "/"
     return uri[len(folder) :] if uri.startswith(folder) else name(uri)
+
+
+def real(uri: str) -> str:
+    """One spelling for each place: `normalise`, and of a local path the one without symbolic links."""
+    uri = normalise(uri)
+    return os.path.realpath(uri) if is_local(uri) else uri
+
+
+def is_inside(uri: str, folder: str) -> bool:
+    """Whether `uri` is `folder` or lies below it, whatever symbolic links lead there."""
+    return f"{real(uri)}/".startswith(f"{real(folder).rstrip('/')}/")
 
 
 def name(uri: str) -> str:

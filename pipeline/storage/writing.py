@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from itertools import count, takewhile
+from pathlib import Path, PurePath
 
 from pipeline.errors import (
     AlreadyExistsError,
@@ -18,14 +20,15 @@ from pipeline.errors import (
     StorageError,
     UnavailableError,
 )
+from pipeline.scratch.folder import ScratchFolder
 from pipeline.storage.backends.open import backend_for
 from pipeline.storage.backends.s3_session import s3_environment
 from pipeline.storage.backends.staged import remove_abandoned as remove_staged
-from pipeline.storage.client_errors import translated
+from pipeline.storage.client_errors import already_exists, translated
 from pipeline.storage.listing import exists, stat
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
 from pipeline.storage.reading import read_bytes
-from pipeline.storage.uris import is_local, join, normalise, parent, printable, scheme, split_bucket
+from pipeline.storage.uris import is_local, join, name, normalise, parent, printable, scheme, split_bucket
 
 
 def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
@@ -42,7 +45,7 @@ def create(uri: str, data: bytes, policy: ReadPolicy = DEFAULT_POLICY) -> None:
     if is_local(uri) or supports_create(parent(uri), policy):
         _create_once(uri, data, policy)
     elif exists(uri, policy):
-        raise AlreadyExistsError(f"{uri} already exists: another writer was first. Nothing to do.", uri)
+        raise already_exists(uri)
     else:
         overwrite(uri, data, policy)
 
@@ -63,7 +66,7 @@ def _create_once(uri: str, data: bytes, policy: ReadPolicy) -> None:
         with_retries(attempt, policy)
     except NotImplementedError:
         if exists(uri, policy):
-            raise AlreadyExistsError(f"{uri} already exists: another writer was first. Nothing to do.", uri) from None
+            raise already_exists(uri) from None
         overwrite(uri, data, policy)
 
 
@@ -106,6 +109,18 @@ def upload(uri: str, file: Path, policy: ReadPolicy = DEFAULT_POLICY) -> None:
     with_retries(attempt, policy)
 
 
+@contextmanager
+def staged_file(uri: str) -> Iterator[Path]:
+    """The local path of a new file with the suffix of `uri`, uploaded there when the block ends without an error.
+
+    A file of any size needs no memory, and a writer that is killed leaves at `uri` what was there before.
+    """
+    with ScratchFolder() as folder:
+        path = folder / f"staged{PurePath(name(uri)).suffix}"
+        yield path
+        upload(uri, path)
+
+
 def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
     """Delete one object; no error if it does not exist."""
     uri = normalise(uri)
@@ -115,6 +130,16 @@ def delete(uri: str, policy: ReadPolicy = DEFAULT_POLICY) -> None:
             backend_for(uri).delete(uri)
 
     with_retries(attempt, policy)
+
+
+def delete_numbered(uri_of: Callable[[int], str], first: int) -> None:
+    """Delete the objects `uri_of(first)`, `uri_of(first + 1)` and so on, which an earlier, larger result left.
+
+    The last one is deleted first: an interrupted deletion leaves no gap at which the next one would stop.
+    """
+    stale = list(takewhile(exists, map(uri_of, count(first))))
+    for uri in reversed(stale):
+        delete(uri)
 
 
 def remove_abandoned(uri: str) -> None:

@@ -1,4 +1,4 @@
-"""Stores that fail for a while: what is tried again."""
+"""Stores that fail for a while: what is tried again, and what an interrupted deletion leaves to the next one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.errors import UnavailableError
+from pipeline.errors import ForbiddenError, UnavailableError
 from pipeline.storage import HostHealth, ReadPolicy
 
 
@@ -37,3 +37,16 @@ def test_a_store_among_the_hosts_of_a_source_is_retried_like_any_store(monkeypat
     lost = [storage.read_many([uri], replace(policy, retry_timeout_s=0))[0] for _ in range(3)]
     assert all(isinstance(one, UnavailableError) for one in lost)
     assert storage.read_many([uri], policy) == [b"image"]
+
+
+def test_a_deletion_that_was_interrupted_is_finished_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def uri_of(number: int) -> str:
+        return f"memory://numbered/{number}"
+
+    for number in range(5):
+        storage.overwrite(uri_of(number), b"")
+    failing(monkeypatch, "rm_file", [None, PermissionError()])
+    with pytest.raises(ForbiddenError):
+        storage.delete_numbered(uri_of, 2)
+    storage.delete_numbered(uri_of, 2)
+    assert [storage.exists(uri_of(number)) for number in range(5)] == [True, True, False, False, False]

@@ -57,6 +57,42 @@ def test_local_paths_become_absolute_and_urls_keep_every_character(
     assert storage.name("https://h/p/a.jpg?x=/b") == "a.jpg"
 
 
+def test_a_folder_is_inside_another_whatever_links_lead_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "link").symlink_to(out)
+    assert storage.is_inside(f"{tmp_path}/link/new", f"{out}/")
+    assert storage.is_inside("s3://b/out", "s3://b/out/")
+    assert not storage.is_inside(f"{out}put", str(out))
+    assert storage.is_inside(str(out), "/")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "has"),
+    [
+        ("/p", True),
+        ("/p/kept/0.tar", True),
+        ("/p/*.tar", False),
+        ("/p/*/*.tar", True),
+        ("/p/{a,kept}/?.tar", True),
+        ("/p/k*", True),
+        ("/p/**", True),
+        ("/q/**", False),
+        ("https://h/p/*", False),
+    ],
+)
+def test_what_a_pattern_would_match_is_known_before_it_is_there(pattern: str, has: bool) -> None:
+    assert storage.would_have(pattern, "/p/kept/0.tar") == has
+
+
+@pytest.mark.parametrize("text", ['{"source": ', "[]", ""])
+def test_a_damaged_claim_is_named_with_its_cure(tmp_path: Path, text: str) -> None:
+    (tmp_path / "_claim.json").write_text(text)
+    for claimed in (storage.read_claim, lambda uri: storage.claim_folder(uri, {}, "snapshot")):
+        with pytest.raises(StorageError, match=r"_claim\.json is damaged .*: restore it .*, or choose another folder"):
+            claimed(f"{tmp_path}/_claim.json")
+
+
 def test_a_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     put(tmp_path, "a")
     before = storage.stat(str(tmp_path / "a"))
