@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from pipeline import __version__, storage
 from pipeline.dataset.footer import decode_footer, encode_footer
 from pipeline.errors import NotFoundError, RunError
-from pipeline.scratch.folder import ScratchFolder
 
 _GROUP_ROWS = 2**18
 
@@ -39,14 +38,14 @@ def write_table(
     footer = encode_footer({"version": __version__, **{name: json.dumps(value) for name, value in facts.items()}})
     stamped = schema.with_metadata(footer)
     rows = 0
-    with ScratchFolder() as folder:
-        staged = folder / "table.parquet"
-        with pq.ParquetWriter(staged, stamped, compression="zstd", write_page_checksum=True) as file:
-            for batch in batches:
-                table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-                file.write_table(table.select(schema.names).cast(schema), row_group_size=_GROUP_ROWS)
-                rows += table.num_rows
-        storage.upload(uri, staged)
+    with (
+        storage.staged_file(uri) as staged,
+        pq.ParquetWriter(staged, stamped, compression="zstd", write_page_checksum=True) as file,
+    ):
+        for batch in batches:
+            table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+            file.write_table(table.select(schema.names).cast(schema), row_group_size=_GROUP_ROWS)
+            rows += table.num_rows
     return rows
 
 

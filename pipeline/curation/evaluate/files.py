@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import storage
 from pipeline.curation.evaluate.recall import Recall
-from pipeline.scratch.folder import ScratchFolder
 from pipeline.sources.chinese_clip.texts_file import as_number
 
 
@@ -49,14 +48,8 @@ class PredictionLines:
 @contextmanager
 def prediction_file(uri: str, keys: tuple[str, str]) -> Iterator[PredictionLines]:
     """Lines that are uploaded to `uri` at the end; nothing is uploaded after an error."""
-    with ScratchFolder() as folder:
-        staged = folder / "predictions.jsonl"
-        lines = PredictionLines(staged, keys)
-        try:
-            yield lines
-        finally:
-            lines.close()
-        storage.upload(uri, staged)
+    with storage.staged_file(uri) as staged, closing(PredictionLines(staged, keys)) as lines:
+        yield lines
 
 
 def write_output(uri: str, result: Recall | str) -> None:

@@ -6,13 +6,11 @@ since no consumer accepts null vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import storage
 from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import ExportRequest
 from pipeline.curation.values.names import NameRules
@@ -69,17 +67,3 @@ class Parts:
             self.left_out += batch.num_rows - kept.num_rows
             self._request.on_rows(batch.num_rows)
             yield kept
-
-
-def drop_parts(uri_of: Callable[[int], str], parts: int) -> None:
-    """Delete the parts after number `parts - 1`, left by an earlier, larger export.
-
-    The last one is deleted first: an interrupted deletion leaves no gap at which the next one would stop.
-    """
-    stale = []
-    for number in count(parts):
-        if not storage.exists(uri := uri_of(number)):
-            break
-        stale.append(uri)
-    for uri in reversed(stale):
-        storage.delete(uri)

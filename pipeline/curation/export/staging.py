@@ -1,4 +1,4 @@
-"""Writes files to the local disk, then uploads them whole, so that a killed export leaves no partial file at DEST."""
+"""Writes several files to the local disk, then uploads them whole: a killed export leaves no partial file at DEST."""
 
 from __future__ import annotations
 
@@ -34,12 +34,3 @@ def staged_files(dest: str) -> Iterator[StagedFiles]:
             yield files
         for number, name in enumerate(files.files):
             storage.upload(storage.join(dest, name), folder / str(number))
-
-
-@contextmanager
-def staged_file(uri: str) -> Iterator[Path]:
-    """The local path of one file, uploaded to `uri` when the block ends without an error."""
-    with ScratchFolder() as folder:
-        path = folder / storage.name(uri)
-        yield path
-        storage.upload(uri, path)

@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -81,7 +82,8 @@ class TarWriter:
             note = self._kept_note(len(notes), first, on_rows) or self._tar(len(notes), first, on_rows)
             notes.append(replace(note, failures=[]))
             first += notes[-1].rows
-        self._delete_after(len(notes))
+        for uri_of in (note_uri, tar_uri):  # an earlier call may have left more
+            storage.delete_numbered(partial(uri_of, self._uri), len(notes))
         return notes
 
     def _kept_note(self, number: int, first: int, on_rows: OnRows) -> Note | None:
@@ -148,14 +150,6 @@ class TarWriter:
         if not self._dataset.identity.has_images:
             return iter([None] * len(rows))
         return self._images.read([ImageRequest.of(row) for row in rows])
-
-    def _delete_after(self, tars: int) -> None:
-        """Delete further tars, left by an earlier call with smaller limits."""
-        number = tars
-        while storage.exists(tar_uri(self._uri, number)):
-            for name in (note_uri(self._uri, number), tar_uri(self._uri, number)):
-                storage.delete(name)
-            number += 1
 
 
 def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> str:

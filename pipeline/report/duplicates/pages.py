@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 from urllib.parse import quote
 
@@ -53,7 +54,6 @@ def write_group_pages(material: Material, report: str, most: int) -> GroupPages:
     Raises:
         StorageError: a page cannot be written.
     """
-    folder = f"{report.removesuffix('.html')}-duplicates"
     counts: dict[GroupOrder, int] = {}
     shown, size_bytes = set[GroupKey](), 0
     for order in get_args(GroupOrder):
@@ -63,8 +63,18 @@ def write_group_pages(material: Material, report: str, most: int) -> GroupPages:
         shown.update(keys)
         for first in range(0, len(pages), _AT_ONCE):
             size_bytes += _write(material, report, order, pages, first)
-    _remove_others(folder, counts)
-    return GroupPages(quote(storage.name(folder)), counts, len(shown), sum(key.dropped for key in shown), size_bytes)
+    for order, last in counts.items():  # an earlier report had more
+        storage.delete_numbered(partial(_uri, report, order), last + 1)
+    folder = quote(storage.name(_folder(report)))
+    return GroupPages(folder, counts, len(shown), sum(key.dropped for key in shown), size_bytes)
+
+
+def _folder(report: str) -> str:
+    return f"{report.removesuffix('.html')}-duplicates"
+
+
+def _uri(report: str, order: GroupOrder, number: int) -> str:
+    return f"{_folder(report)}/{order}-{number}.html"
 
 
 def _paged(keys: Sequence[GroupKey]) -> Iterator[list[GroupKey]]:
@@ -100,15 +110,6 @@ def _write(material: Material, report: str, order: GroupOrder, pages: Sequence[l
             groups=groups,
             pictures=album,
         ).encode()
-        storage.overwrite(f"{report.removesuffix('.html')}-duplicates/{order}-{number}.html", html)
+        storage.overwrite(_uri(report, order, number), html)
         size_bytes += len(html)
     return size_bytes
-
-
-def _remove_others(folder: str, counts: dict[GroupOrder, int]) -> None:
-    """Delete pages after the last ones: an earlier report had more."""
-    for order, last in counts.items():
-        number = last + 1
-        while storage.exists(uri := f"{folder}/{order}-{number}.html"):
-            storage.delete(uri)
-            number += 1

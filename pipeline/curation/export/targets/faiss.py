@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
-from pipeline.curation.export.staging import staged_file
 from pipeline.curation.vectors import IMAGE, TEXT, vector_blocks
 from pipeline.dataset.dataset import Dataset
 
@@ -37,7 +36,7 @@ def _export_one(request: ExportRequest, vector: str, dim: int) -> dict[str, int]
     kind = vector.removesuffix("_embedding")
     index: Any = faiss.IndexFlatIP(dim)
     index_uri, ids_uri = (storage.join(request.dest, name) for name in (f"{kind}.index", f"{kind}_ids.parquet"))
-    with staged_file(index_uri) as index_path, staged_file(ids_uri) as ids_path:
+    with storage.staged_file(index_uri) as index_path, storage.staged_file(ids_uri) as ids_path:
         with pq.ParquetWriter(ids_path, _IDS, compression="zstd") as ids:
             for block in vector_blocks(request.out, vector):
                 positions = pa.array(range(index.ntotal, index.ntotal + len(block.vectors)), pa.int64())

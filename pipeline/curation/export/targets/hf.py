@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
 from pipeline.curation.export.images import BLOCK_ROWS, IMAGE_TYPE, OriginalImages
-from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.hf import NAMES, hf_schema, hf_table
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.identity import Identity
@@ -57,10 +56,10 @@ def export(request: ExportRequest) -> Exported:
     with OriginalImages(request.out) if request.options.images else nullcontext() as images:
         schema = _schema(parts, images)
         for number, table in enumerate(parts):
-            with staged_file(_uri(request, number)) as path, _writer(path, schema, parts) as writer:
+            with storage.staged_file(_uri(request, number)) as path, _writer(path, schema, parts) as writer:
                 for rows in _with_images(hf_table(table), parts, images):
                     writer.write_table(rows.cast(schema))
-    drop_parts(partial(_uri, request), parts.count)
+    storage.delete_numbered(partial(_uri, request), parts.count)
     storage.overwrite(storage.join(request.dest, "README.md"), _card(identity).encode())
     files = {storage.join(request.dest, "data"): parts.rows}
     following = f"datasets.load_dataset({request.dest!r}, split='train')"

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
-from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.milvus import NAMES, columns, fields
 from pipeline.curation.vectors import Vectors, matrix
 
@@ -30,9 +29,9 @@ def export(request: ExportRequest) -> Exported:
         rows = columns(table.select(parts.scalars))
         for vector in parts.vectors:
             rows = rows.append_column(vector, _lists(matrix(table[vector])))
-        with staged_file(_uri(request, number)) as path:
+        with storage.staged_file(_uri(request, number)) as path:
             pq.write_table(rows, path, row_group_size=parts.group_rows, use_dictionary=False, store_schema=False)
-    drop_parts(partial(_uri, request), parts.count)
+    storage.delete_numbered(partial(_uri, request), parts.count)
     collection = {"enable_dynamic_field": False, "fields": described}
     storage.overwrite(storage.join(request.dest, "schema.json"), json.dumps(collection, indent=2).encode())
     return Exported({storage.join(request.dest, "rows-*.parquet"): parts.rows}, parts.left_out)

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
-from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.names import NameRules
 from pipeline.curation.vectors import IMAGE, TEXT, matrix
 
@@ -29,13 +28,13 @@ def export(request: ExportRequest) -> Exported:
     parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
         for vector in parts.vectors:
-            with staged_file(_uri(request, _FOLDERS[vector], number)) as path:
+            with storage.staged_file(_uri(request, _FOLDERS[vector], number)) as path:
                 np.save(path, _matrix(table[vector]))
-        with staged_file(_uri(request, _METADATA, number)) as path:
+        with storage.staged_file(_uri(request, _METADATA, number)) as path:
             pq.write_table(table.select(parts.scalars), path, compression="zstd")
     folders = [*(_FOLDERS[vector] for vector in parts.vectors), _METADATA]
     for folder in folders:
-        drop_parts(partial(_uri, request, folder), parts.count)
+        storage.delete_numbered(partial(_uri, request, folder), parts.count)
     return Exported({storage.join(request.dest, folder): parts.rows for folder in folders}, parts.left_out)
 
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
-from pipeline.curation.export.parts import Parts, drop_parts
-from pipeline.curation.export.staging import staged_file
+from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.pgvector import NAMES, copy_line, literals, sql_types
 from pipeline.curation.vectors import matrix
+from pipeline.scratch.quoting import quoted_name
 
 _ROWS = 4096
 
@@ -30,9 +30,9 @@ def export(request: ExportRequest) -> Exported:
     """Write the rows, then the script."""
     parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
-        with staged_file(_uri(request, number)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
+        with storage.staged_file(_uri(request, number)) as path, path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_lines(table, parts))
-    drop_parts(partial(_uri, request), parts.count)
+    storage.delete_numbered(partial(_uri, request), parts.count)
     names = [storage.name(_uri(request, number)) for number in range(parts.count)]
     storage.overwrite(storage.join(request.dest, "load.sql"), _script(parts, names).encode())
     return Exported(
@@ -62,9 +62,9 @@ def _script(parts: Parts, files: list[str]) -> str:
     names = [*parts.scalars, *parts.vectors]
     kinds = [*sql_types(pa.schema([parts.schema.field(name) for name in parts.scalars])).values()]
     kinds += [f"vector({parts.dim})"] * len(parts.vectors)
-    columns = [f"    {_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
+    columns = [f"    {quoted_name(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
     columns[0] += " PRIMARY KEY"
-    listed = ", ".join(map(_quoted, names))
+    listed = ", ".join(map(quoted_name, names))
     lines = [
         "SET client_encoding = 'UTF8';",  # of this file and of the others, whatever the terminal has
         "BEGIN;",
@@ -75,7 +75,3 @@ def _script(parts: Parts, files: list[str]) -> str:
         "COMMIT;",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

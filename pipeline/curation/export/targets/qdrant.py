@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.curation.export.contract import Exported, ExportRequest
-from pipeline.curation.export.parts import Parts, drop_parts
+from pipeline.curation.export.parts import Parts
 from pipeline.curation.values.qdrant import NAMES, payloads, point_id
 from pipeline.curation.vectors import matrix
 from pipeline.storage import write_lines
@@ -31,7 +31,7 @@ def export(request: ExportRequest) -> Exported:
     parts = Parts(request, NAMES)
     for number, table in enumerate(parts):
         write_lines(_uri(request, number), _points(table, parts))
-    drop_parts(partial(_uri, request), parts.count)
+    storage.delete_numbered(partial(_uri, request), parts.count)
     vectors = {name: {"size": parts.dim, "distance": "Cosine"} for name in parts.vectors}
     storage.overwrite(
         storage.join(request.dest, "collection.json"), json.dumps({"vectors": vectors}, indent=2).encode()
