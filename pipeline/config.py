@@ -233,9 +233,9 @@ class RunConfig(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def parse(tree: object, label: Callable[[KeyPath], str] = ".".join) -> RunConfig:
-    """Validate a tree of plain values; a `ConfigError` names every wrong key, as `label` calls it."""
-    return validated(RunConfig, tree, "The configuration is not valid", label=label)
+def parse(tree: object, label: Callable[[KeyPath], str] = ".".join, name: str = "The configuration") -> RunConfig:
+    """Validate a tree of plain values; a `ConfigError` names it by `name`, and every wrong key as `label` calls it."""
+    return validated(RunConfig, tree, f"{name} is not valid", label=label)
 
 
 def parse_text(file: YamlText) -> RunConfig:

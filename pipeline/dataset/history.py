@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,7 +76,7 @@ def records(runs: list[PlannedRun]) -> pads.Dataset:
 
 
 def latest_config(out: str) -> RunConfig:
-    """The configuration of the newest run, for commands that are given only OUT. Raises UsageError."""
+    """The configuration of the newest run, for commands that are given only OUT. Raises UsageError, StorageError."""
     for run_id in reversed(layout.runs(storage.normalise(out))):
         found = stored_config(out, run_id)
         if found is not None:
@@ -86,9 +85,15 @@ def latest_config(out: str) -> RunConfig:
 
 
 def stored_config(out: str, run_id: str) -> RunConfig | None:
-    """The configuration of a run; None if it stored none."""
+    """The configuration of a run; None if it stored none.
+
+    Raises:
+        ConfigError: it has options that this version does not know.
+        StorageError: it cannot be read, or is damaged.
+    """
+    uri = storage.join(layout.run_uri(out, run_id), layout.CONFIG)
     try:
-        data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
+        tree = storage.read_tree(uri, "restore it from a copy, or delete it and name the source again")
     except NotFoundError:
         return None
-    return config.parse(json.loads(data))
+    return config.parse(tree, name=uri)

@@ -7,7 +7,6 @@ dataset, so the plans of that dataset are searched as well.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,14 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from pipeline import config, storage
+from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.dataset import layout
-from pipeline.dataset.history import planned_runs
+from pipeline.dataset.history import planned_runs, stored_config
 from pipeline.dataset.keys.bounds import groups_around
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.shard_file import opened
-from pipeline.errors import NotFoundError
 from pipeline.records import RECORDS
 from pipeline.scratch.workspace import Workspace
 from pipeline.storage import read_claim
@@ -70,11 +68,8 @@ def locate(out: str, work: Workspace, wanted: str) -> list[PlannedFile]:
 
 def source_of(file: PlannedFile) -> SourceConfig:
     """The source configuration of the run that planned the records; the defaults if the run's is gone."""
-    try:
-        data = storage.read_bytes(storage.join(layout.run_uri(file.out, file.run_id), layout.CONFIG))
-    except NotFoundError:
-        return SourceConfig()
-    return config.parse(json.loads(data)).source
+    found = stored_config(file.out, file.run_id)
+    return found.source if found else SourceConfig()
 
 
 def _planned_files(out: str) -> Iterator[PlannedFile]:

@@ -9,16 +9,16 @@ A whole catalog would also mark the ids of sources behind longer prefixes as gon
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 
-from pipeline import config, storage
+from pipeline import storage
 from pipeline.config import RunConfig, SourceConfig
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
+from pipeline.dataset.history import stored_config
 from pipeline.dataset.outcomes import Outcome, gather
-from pipeline.errors import NotFoundError, SourceError
+from pipeline.errors import SourceError
 from pipeline.plan import log
 from pipeline.plan.listing import Listing
 from pipeline.scratch.passes import IdPasses
@@ -93,11 +93,8 @@ def _check_prefixes(out: str, source: SourceConfig, earlier: Iterable[SourceConf
 
 
 def _source_of(out: str, run_id: str) -> SourceConfig | None:
-    try:
-        data = storage.read_bytes(storage.join(layout.run_uri(out, run_id), layout.CONFIG))
-    except NotFoundError:
-        return None
-    return config.parse(json.loads(data)).source
+    found = stored_config(out, run_id)
+    return found.source if found else None
 
 
 def _places(source: SourceConfig) -> set[tuple[str, str]]:
