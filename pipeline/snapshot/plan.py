@@ -87,8 +87,7 @@ def dry_snapshot(dataset: Dataset, uri: str) -> SnapshotPlan:
 
 def _check_target(out: str, uri: str, only: Selection | None = None) -> None:
     """Raise UsageError unless `uri` is free for a snapshot of `out`, or holds one of the same rows."""
-    nested = (uri + "/").startswith(out + "/") or (out + "/").startswith(uri + "/")
-    if nested:
+    if storage.is_inside(uri, out) or storage.is_inside(out, uri):
         raise UsageError(f"The snapshot {uri} and the dataset {out} overlap: choose another folder.")
     claim = claim_or_empty(storage.join(uri, layout.SNAPSHOT), f"snapshot of {out}")
     if claim is None:

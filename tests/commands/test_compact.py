@@ -175,9 +175,11 @@ def test_an_unsuitable_target_is_refused(shop: Shop, tmp_path: Path, capfd: pyte
     other = Shop(tmp_path / "other")
     other.night(skus(3))
     compact(other.out, str(tmp_path / "theirs"))
+    (tmp_path / "link").symlink_to(shop.out)
     for place, why in (
         (shop.out, "overlap"),
         (f"{shop.out}/snapshot", "overlap"),
+        (f"{tmp_path}/link/snapshot", "overlap"),
         (str(tmp_path), "overlap"),
         (other.out, "is not empty and holds no snapshot of"),
         (str(tmp_path / "theirs"), f"is a snapshot of {other.out}"),

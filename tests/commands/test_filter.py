@@ -393,9 +393,11 @@ def test_keys_are_safe_and_distinct() -> None:
 def test_conflicting_options_are_refused(out: Path, hanclip: Run, tmp_path: Path) -> None:
     assert "No rule was given" in hanclip("filter", out, code=2)["message"]
     assert "needs a folder" in hanclip("filter", out, "--where", "keep", "--as", "tars", code=2)["message"]
-    inside = hanclip("filter", out, out / "tars", "--where", "keep", "--as", "tars", code=2)
-    assert "or lies inside it" in inside["message"]
-    for place in (out, out / "embeddings", out / "classes"):
+    (tmp_path / "link").symlink_to(out)
+    for place in (out / "tars", tmp_path / "link" / "tars"):
+        inside = hanclip("filter", out, place, "--where", "keep", "--as", "tars", code=2)
+        assert "or lies inside it" in inside["message"]
+    for place in (out, out / "embeddings", out / "classes", tmp_path / "link" / "classes"):
         assert "among the files" in hanclip("filter", out, place, "--where", "keep", code=2)["message"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()

@@ -55,7 +55,7 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
 
 def _check(target: Target, request: ExportRequest) -> None:
     """Raise ConfigError or UsageError for what cannot be exported: to there, with these options, by these names."""
-    if f"{request.dest}/".startswith(f"{storage.normalise(target.out)}/"):
+    if storage.is_inside(request.dest, target.out):
         raise ConfigError(f"{target.dest} is inside the dataset {target.out}: choose a DEST outside of it.")
     if ignored := unused(target.to, request.options):
         named = ", ".join(map(EXPORT.flag, ignored))

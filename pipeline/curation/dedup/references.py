@@ -6,7 +6,6 @@ another model are not comparable, so such a dataset is refused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from pipeline import storage
@@ -31,15 +30,10 @@ def open_references(dataset: Dataset, settings: DedupSettings, rungs: Sequence[s
     """
     found = tuple(Dataset.open(uri) for uri in settings.against)
     for other in found:
-        if _place(other) == _place(dataset):
+        if storage.real(other.uri) == storage.real(dataset.uri):  # all its rows would be duplicates of themselves
             raise UsageError(f"--against {other.uri} is the dataset itself: give another one.")
         _refuse_incomparable(dataset, other, settings, rungs)
     return found
-
-
-def _place(dataset: Dataset) -> str:
-    """Where a dataset is, whatever symbolic links lead there: all its rows would be duplicates of themselves."""
-    return os.path.realpath(dataset.uri) if storage.is_local(dataset.uri) else dataset.uri
 
 
 def _refuse_incomparable(dataset: Dataset, other: Dataset, settings: DedupSettings, rungs: Sequence[str]) -> None:

@@ -19,7 +19,9 @@ from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.filter.tars import columns_of, write_failures, write_tars
 from pipeline.curation.filter.threshold import Threshold
 from pipeline.curation.tars.options import TarOptions
+from pipeline.curation.tars.writer import TAR
 from pipeline.curation.values.json_values import number
+from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.history import latest_config
 from pipeline.errors import UsageError
@@ -28,6 +30,8 @@ from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import Form
 
 UNREAD = "unread.parquet"
+#: A file below DEST as each form writes it.
+_WRITTEN = {Form.TARS: TAR, Form.DATASET: f"{layout.EMBEDDINGS}/run_date=2026-01-01/0.parquet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
     """
     settings.check(out)
     if settings.form != Form.IDS:
-        refuse_source(out, settings.dest or "")
+        refuse_source(out, settings.dest or "", _WRITTEN[settings.form])
     rules = [FilterRule(one.name, one.sql) for one in settings.rules]
     rules += [FilterRule(WHERE, settings.where)] if settings.where else []
     listed = ListedIds(settings.ids) if settings.ids else None
@@ -79,17 +83,16 @@ def filter_rows(out: str, settings: FilterSettings, on_phase: OnPhase, dry_run: 
         return FilterRun(filtered, {} if dry_run else _write(settings, filtered, work, on_phase))
 
 
-def refuse_source(out: str, dest: str) -> None:
-    """Raise UsageError if the next `embed` would read `dest` as part of its source."""
+def refuse_source(out: str, dest: str, written: str) -> None:
+    """Raise UsageError if the next `embed` would read a file that is `written` below `dest` as part of its source."""
     try:
         uris = latest_config(out).source.uris
     except UsageError:  # no run stored its configuration
         return
-    there = f"{storage.normalise(dest)}/"
     for uri in uris:
         if not uri.strip("./") and uri.startswith("."):
             continue  # relative to a working folder that is not known
-        if there.startswith(f"{storage.normalise(uri).rstrip('/')}/"):
+        if storage.would_have(uri, storage.join(dest, written)):
             raise UsageError(
                 f"{dest} is inside {uri}, the source of the dataset: the next `hanclip embed` would read the output as "
                 "records. Choose another DEST."

@@ -82,15 +82,13 @@ class FilterSettings(Options):
 
 def _among_its_files(out: str, dest: str) -> bool:
     """Whether `dest` lies in the dataset, but not where a filter writes."""
-    from pipeline.storage import normalise  # keeps --help light
+    from pipeline.storage import is_inside, join  # keeps --help light
 
-    here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
-    return there.startswith(here) and not there.startswith(f"{here}filter/")
+    return is_inside(dest, out) and not is_inside(dest, join(out, "filter"))
 
 
 def _overlap(out: str, dest: str) -> bool:
     """Whether one folder lies in the other."""
-    from pipeline.storage import normalise  # keeps --help light
+    from pipeline.storage import is_inside  # keeps --help light
 
-    here, there = f"{normalise(out)}/", f"{normalise(dest)}/"
-    return there.startswith(here) or here.startswith(there)
+    return is_inside(dest, out) or is_inside(out, dest)

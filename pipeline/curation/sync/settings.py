@@ -50,9 +50,9 @@ class SyncSettings(Options):
 
     def check(self, out: str) -> None:
         """Raise ConfigError if the database would lie among the files of the dataset at `out`."""
-        from pipeline.storage import normalise  # keeps --help light
+        from pipeline.storage import is_inside  # keeps --help light
 
-        if f"{normalise(self.dest)}/".startswith(f"{normalise(out)}/"):
+        if is_inside(self.dest, out):
             raise ConfigError(f"{self.dest} is inside the dataset {out}: choose a DEST outside of it.")
 
     @property

@@ -29,6 +29,8 @@ from pipeline.scratch.folder import ScratchFolder
 from pipeline.vocabulary import TRANSIENT_REASONS
 
 NOTES = "_tars"
+#: Name of the first tar.
+TAR = "000000.tar"
 BLOCK_ROWS = 256
 #: `load_dataset("webdataset")` takes the types of the columns from so many samples.
 _TYPED_BY = 5

@@ -24,7 +24,7 @@ def addresses(uris: Sequence[str], out: str) -> Iterator[tuple[str, str]]:
     """
     for uri in uris:
         for address in storage.expand([uri]):
-            if not (out and _is_inside(_real(address), _real(out))):
+            if not (out and storage.is_inside(address, out)):
                 yield uri, address
             elif address == storage.normalise(uri):
                 raise SourceError(
@@ -89,16 +89,7 @@ def absent(error: NotFoundError) -> SourceError:
 
 def _hidden(address: str, out: str) -> str | None:
     """OUT with a final slash, as the listing of `address` spells it; None if OUT is not inside."""
-    here, there = _real(address), _real(out) if out else ""
-    return f"{address.rstrip('/')}/{there[len(here) :].strip('/')}/" if there and _is_inside(there, here) else None
-
-
-def _is_inside(uri: str, folder: str) -> bool:
-    """Whether `uri` is `folder` or is below it."""
-    return f"{uri}/".startswith(f"{folder.rstrip('/')}/")
-
-
-def _real(uri: str) -> str:
-    """One spelling per place: symbolic links resolved."""
-    uri = storage.normalise(uri)
-    return os.path.realpath(uri) if storage.is_local(uri) else uri
+    if not (out and storage.is_inside(out, address)):
+        return None
+    below = storage.real(out)[len(storage.real(address)) :]
+    return f"{address.rstrip('/')}/{below.strip('/')}/"

@@ -11,6 +11,7 @@ from pipeline.curation.filter.filtering import filtering
 from pipeline.curation.filter.run import refuse_source
 from pipeline.curation.filter.tars import columns_of, write_tars
 from pipeline.curation.tars.options import MIXED, TarOptions
+from pipeline.curation.tars.writer import TAR
 from pipeline.dataset.dataset import Dataset
 from pipeline.phases import ignore
 
@@ -20,7 +21,7 @@ _ROWS = 10_000
 
 def export(request: ExportRequest) -> Exported:
     """Write the tars, or resume an interrupted export."""
-    refuse_source(request.out, request.dest)
+    refuse_source(request.out, request.dest, TAR)
     rows = request.options.rows_per_file if "rows_per_file" in request.options.model_fields_set else _ROWS
     options = TarOptions(rows, image_name=request.options.image_name)
     with filtering(request.out, [], None, ignore, columns_of(Dataset.open(request.out))) as (filtered, work):

@@ -8,13 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.curation.filter.run import filter_rows
+from pipeline.config import OutputConfig, RunConfig, SourceConfig
+from pipeline.curation.filter.run import filter_rows, refuse_source
 from pipeline.curation.filter.settings import FilterSettings
 from pipeline.curation.tars.sample import members_of
+from pipeline.curation.tars.writer import TAR
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
+from pipeline.errors import UsageError
 from pipeline.phases import ignore
 from tests.fixtures.datasets import an_identity, embedded_rows, provenance, some_records
+from tests.fixtures.sources import put
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -56,3 +60,13 @@ def test_columns_without_a_value_in_the_first_samples_are_named(tmp_path: Path, 
     settings = FilterSettings(where="true", form="tars", dest=str(tmp_path / "tars"), tar_rows=4)
     for _ in range(2):  # the second one reads the notes of the first
         assert filter_rows(dataset.uri, settings, ignore).written["late"] == late
+
+
+
+def test_tars_that_the_next_run_would_take_for_its_source_are_refused(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    config = RunConfig(source=SourceConfig(uris=(f"{tmp_path}/*/*.tar",)), output=OutputConfig(uri=out))
+    put(tmp_path / "out" / "_runs", {"run-1/config.json": config.model_dump_json()})
+    with pytest.raises(UsageError, match="would read the output as records"):
+        refuse_source(out, f"{tmp_path}/kept", TAR)
+    refuse_source(out, f"{tmp_path}/kept/deeper", TAR)
