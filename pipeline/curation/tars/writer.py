@@ -93,7 +93,7 @@ class TarWriter:
         try:
             note = Note(**json.loads(storage.read_bytes(note_uri(self._uri, number))))
             size_bytes = storage.stat(tar_uri(self._uri, number)).size_bytes
-        except NotFoundError:
+        except (NotFoundError, ValueError, TypeError):  # there is none, or it is damaged or of a later version
             return None
         if note.first != first or not note.final or note.size_bytes != size_bytes:
             return None

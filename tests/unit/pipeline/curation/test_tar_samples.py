@@ -62,6 +62,19 @@ def test_columns_without_a_value_in_the_first_samples_are_named(tmp_path: Path, 
         assert filter_rows(dataset.uri, settings, ignore).written["late"] == late
 
 
+@pytest.mark.parametrize("damage", ["", '{"of_a_later_version": 1}'])
+def test_a_tar_with_a_damaged_note_is_written_again(tmp_path: Path, damage: str) -> None:
+    dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False))
+    table = embedded_rows(some_records(3), dataset.identity)
+    dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(3))
+    settings = FilterSettings(where="true", form="tars", dest=str(tmp_path / "tars"))
+    filter_rows(dataset.uri, settings, ignore)
+    note = tmp_path / "tars" / "_tars" / "000000.json"
+    before = note.read_text()
+    note.write_text(damage)
+    filter_rows(dataset.uri, settings, ignore)
+    assert note.read_text() == before
+
 
 def test_tars_that_the_next_run_would_take_for_its_source_are_refused(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
