@@ -11,7 +11,8 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -66,20 +67,32 @@ class KnownConditions:
         self._met: OrderedDict[str, _Met] = OrderedDict()
         self._lock = threading.Lock()
 
-    def matching(self, where: str, limit_s: float) -> Matching:
-        """The rows that meet a condition. Raises UsageError, StorageError, RunError."""
+    @contextmanager
+    def matching(self, where: str, limit_s: float) -> Iterator[Matching]:
+        """The rows that meet a condition; in the block their keys stay on the disk, whatever other threads ask.
+
+        Raises:
+            UsageError, StorageError, RunError: the condition cannot be evaluated.
+        """
+        met = self._known(where) or self._found(where, limit_s)  # held until the block ends, and its folder with it
+        yield met.matching
+
+    def _known(self, where: str) -> _Met | None:
         with self._lock:
-            known = self._met.get(where)
-            if known and time.monotonic() - known.at_s < self._how.keep_s:
-                self._met.move_to_end(where)
-                return known.matching
+            met = self._met.get(where)
+            if met is None or time.monotonic() - met.at_s >= self._how.keep_s:
+                return None
+            self._met.move_to_end(where)
+            return met
+
+    def _found(self, where: str, limit_s: float) -> _Met:
         met = self._evaluate(where, limit_s)
         with self._lock:
             self._met[where] = met
             self._met.move_to_end(where)
             while len(self._met) > _KEPT:
                 self._met.popitem(last=False)
-        return met.matching
+        return met
 
     def _evaluate(self, where: str, limit_s: float) -> _Met:
         began_s, folder = time.monotonic(), ScratchFolder()

@@ -65,7 +65,8 @@ class OpenColumn:
     def matching(self, wanted: WantedRows) -> Iterator[Matching]:
         """See `Searchable`. Without a condition there must be `all`."""
         if wanted.where is not None:
-            yield self._conditions.matching(wanted.where, wanted.time_limit_s)
+            with self._conditions.matching(wanted.where, wanted.time_limit_s) as matching:
+                yield matching
         else:
             assert self.all
             yield Matching(self.all)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.curation.dedup.run import dedup
@@ -102,3 +103,13 @@ def test_columns_and_vectors_of_rows_by_their_ids(catalog: EmbeddedCatalog) -> N
     np.testing.assert_array_equal(rows.vectors_of(["sku-007", "sku-149"], IMAGE), [other, one])
     with pytest.raises(NoSuchRowError, match="sku-009"):
         rows.vectors_of(["sku-149", "sku-009"], IMAGE)
+
+
+def test_rows_that_meet_a_condition_stay_while_it_is_evaluated_again(tmp_path: Path) -> None:
+    made = EmbeddedCatalog(tmp_path / "out")
+    made.night({f"sku-{n:03}": one for n, one in enumerate(pictures(12, seed=1))})
+    column, wanted = open_dataset(made.dataset, HowToMatch(0)).columns[IMAGE], WantedRows(where="image_width > 0")
+    with column.matching(wanted) as matching:
+        with column.matching(wanted):
+            pass
+        assert pq.read_table(matching.keys).num_rows == 12
