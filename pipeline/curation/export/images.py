@@ -25,7 +25,8 @@ IMAGE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.stri
 #: Rows whose images are in memory at once.
 BLOCK_ROWS = 256
 _COLUMNS = ["id", "source_fingerprint", "image_uri", "image_sha256"]
-_ASKED = "SELECT located.* FROM asked JOIN located USING (id) ORDER BY hanclip_row"
+#: A row that was written since the images were looked up has none.
+_ASKED = "SELECT asked.id, located.* EXCLUDE (id) FROM asked LEFT JOIN located USING (id) ORDER BY hanclip_row"
 
 
 class OriginalImages:

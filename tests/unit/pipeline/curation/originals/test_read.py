@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.curation.export.images import OriginalImages
 from pipeline.curation.originals.read import Original, originals
 from pipeline.curation.search.exact import vectors_of
 from pipeline.dataset import latest
@@ -140,3 +141,12 @@ def test_without_plans_only_rows_with_an_address_are_read(tmp_path: Path, out: P
     assert set(reasons(read(out)).values()) == {"not_found"}
     assert "restore the folders of the runs" in str(read(out, ["key-00"])["key-00"].failure)
     assert {id_: one.image for id_, one in read(tmp_path / "out-2").items()} == dict(by_uri.images)
+
+
+def test_an_export_has_no_image_of_a_row_that_came_after_its_beginning(tmp_path: Path, out: Path) -> None:
+    source = folder(tmp_path / "source")
+    embed(source, out)
+    known = min(source.images)
+    with OriginalImages(str(out)) as images:
+        first, second = images.column(["came-later", known]).to_pylist()
+    assert (first, second["bytes"], images.missing) == (None, source.images[known], 1)
