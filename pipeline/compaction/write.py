@@ -14,7 +14,7 @@ from pipeline import storage
 from pipeline.compaction.pieces import CompactionPlan, NewShard, Piece
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import decode_footer, joined_makers
+from pipeline.dataset.footer import decode_footer, joined_makers, joined_values
 from pipeline.dataset.outcomes import read_rows
 from pipeline.dataset.schema import QUARANTINE
 from pipeline.dataset.shard_file import ShardProvenance
@@ -58,7 +58,7 @@ def _write(dataset: Dataset, shard: NewShard) -> int:
         rows_planned=shard.rows,
         # A shard without an embedded row may have none.
         logit_scale=next((float(footer["logit_scale"]) for footer in reversed(footers)), float("nan")),
-        compute_dtype=_joined(footer["compute_dtype"] for footer in footers),
+        compute_dtype=joined_values(footer["compute_dtype"] for footer in footers),
         planned_by=max(piece.planned_by for piece in shard.pieces),
         makers=joined_makers(footers),
         segments=shard.segments(quarantined=False),
@@ -88,7 +88,3 @@ def _tables(out: str, pieces: Iterable[Piece]) -> Iterator[pa.Table]:
         if table.num_rows != len(rows) or attempt != ranges[0].attempt:
             raise OutdatedPlanError(f"{uri} is not the file that was planned.")
         yield table if not ranges[0].quarantined else table.replace_schema_metadata(None)
-
-
-def _joined(values: Iterable[str]) -> str:
-    return ",".join(sorted({one for value in values for one in value.split(",")})) or "none"

@@ -33,7 +33,7 @@ def joined_makers(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
     Different values are joined by commas, and `unknown` is one of them.
     """
     every = list(sources)
-    return {name: _joined(facts.get(name, UNKNOWN) for facts in every) for name in MAKERS}
+    return {name: joined_values(facts.get(name, UNKNOWN) for facts in every) for name in MAKERS}
 
 
 def maker_values(joined: str) -> set[str]:
@@ -47,5 +47,6 @@ def are_exact(makers: Mapping[str, str]) -> bool:
     return len(shapes) == 1 and not shapes & {VARYING_PASSES, UNKNOWN}
 
 
-def _joined(values: Iterable[str]) -> str:
+def joined_values(values: Iterable[str]) -> str:
+    """The distinct values among `values`, each of which may be several joined by commas; `none` without any."""
     return ",".join(sorted({one for value in values for one in maker_values(value)})) or NOT_USED

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
-from pipeline.dataset.footer import decode_footer, joined_makers
+from pipeline.dataset.footer import decode_footer, joined_makers, joined_values
 from pipeline.dataset.outcomes import read_rows
 from pipeline.dataset.plan_files import read_records
 from pipeline.dataset.schema import QUARANTINE
@@ -31,6 +31,7 @@ from pipeline.errors import AlreadyExistsError, RunError, UsageError
 from pipeline.phases import OnPhase, ignore
 from pipeline.records import Record, Shard
 from pipeline.snapshot.plan import Selection, SnapshotPlan, dry_snapshot, plan_snapshot
+from pipeline.vocabulary import NOT_USED
 
 _SHARDS_AT_ONCE = 2
 
@@ -142,8 +143,9 @@ def _copy(plan: SnapshotPlan, shard: Shard) -> None:
     provenance = ShardProvenance(
         run_id=plan.run_id,
         rows_planned=len(records),
-        logit_scale=float(plan.facts["logit_scale"]),
-        compute_dtype=",".join(sorted({footer["compute_dtype"] for footer in footers})) or plan.facts["compute_dtype"],
+        # A dataset without an embedded row may have none.
+        logit_scale=float(plan.facts.get("logit_scale", "nan")),
+        compute_dtype=joined_values(facts.get("compute_dtype", NOT_USED) for facts in footers or [plan.facts]),
         makers=joined_makers(footers),
     )
     with suppress(AlreadyExistsError):

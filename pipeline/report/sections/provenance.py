@@ -55,7 +55,9 @@ def provenance(material: Material) -> ProvenanceSection:
 
 
 def _distinct(footers: list[dict[str, str]], name: str) -> Phrase | str:
-    return ", ".join(sorted({footer[name] for footer in footers if name in footer})) or say("provenance.unknown")
+    """The values in the footers; a compacted file may have several, joined by commas."""
+    values = {one for footer in footers if name in footer for one in footer[name].split(",")}
+    return ", ".join(sorted(values)) or say("provenance.unknown")
 
 
 def _scale(text: Phrase | str) -> Phrase | str:
