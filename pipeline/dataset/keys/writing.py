@@ -36,6 +36,7 @@ class KeyBlockWriter:
         self.rows = 0
         self._written, self._replaces = datetime.now(UTC).strftime(TIME), list[str]()
         self._facts: list[pa.Table] = []
+        self._files = 0
         self._path = folder / f"{self._written}-{secrets.token_hex(8)}.keys.parquet"
         self._writer = pq.ParquetWriter(self._path, KEYS, compression="zstd", write_page_checksum=True)
         self._waiting: list[pa.Table] = []
@@ -44,14 +45,14 @@ class KeyBlockWriter:
     def add_file(self, facts: pa.Table, keys: pa.Table) -> None:
         """Add one file: its row of `FACTS`, and the first three columns of `KEYS`."""
         number = pa.repeat(pa.scalar(self._files, pa.int32()), keys.num_rows)
-        self._facts.append(facts)
+        self._add_facts(facts)
         self._add(keys.append_column("file", number).cast(KEYS))
 
     def add_block(self, covered: Covered) -> None:
         """Add the wanted files of a block, which the new one replaces. Raises DamagedBlockError."""
         numbers = np.full(covered.block.facts.num_rows, -1, np.int32)
         numbers[covered.files] = np.arange(self._files, self._files + len(covered.files))
-        self._facts.append(covered.block.facts.take(covered.files))
+        self._add_facts(covered.block.facts.take(covered.files))
         self._replaces += [*map(storage.name, covered.block.uris), *covered.block.replaces]
         for table in covered.block.tables():
             new = numbers[table["file"].to_numpy()]
@@ -79,9 +80,9 @@ class KeyBlockWriter:
         name = f"{self.rows}-{self._written}-{hashlib.sha256(content).hexdigest()[:32]}.files.parquet"
         storage.overwrite(storage.join(out, layout.KEYS, name), content)
 
-    @property
-    def _files(self) -> int:
-        return sum(table.num_rows for table in self._facts)
+    def _add_facts(self, facts: pa.Table) -> None:
+        self._facts.append(facts)
+        self._files += facts.num_rows
 
     def _add(self, keys: pa.Table) -> None:
         self.rows += keys.num_rows
