@@ -20,10 +20,12 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.model.files.contents import SMALL_FILES, WEIGHTS_NAMES, choose_by_name, is_needed, weights_among
-from pipeline.model.local.cache import appearing_whole, cache_folder
+from pipeline.model.local.cache import appearing_whole, cache_folder, write_atomically
 
 SCHEME = "modelscope:"
 _ID = re.compile(rf"{SCHEME}([\w.-]+/[\w.-]+)")
+#: Name of a copy: the beginning of a digest.
+_KEY = re.compile(r"[0-9a-f]{16}")
 _DOMAIN = "www.modelscope.cn"
 _TIMEOUT_S = 60.0
 _COPY_BYTES = 2**20
@@ -95,7 +97,7 @@ def _download(model: str, revision: str, files: Mapping[str, Mapping[str, Any]])
         with appearing_whole(folder) as staged:
             for name, entry in files.items():
                 _download_file(model, revision, name, entry.get("Sha256"), staged / name)
-    _pointer(model, revision).write_text(key, encoding="ascii")
+    write_atomically(_pointer(model, revision), key)
     return folder
 
 
@@ -120,7 +122,8 @@ def _pointer(model: str, revision: str) -> Path:
 
 def _newest(model: str, revision: str) -> Path | None:
     try:
-        folder = _home(model) / _pointer(model, revision).read_text(encoding="ascii")
-    except OSError:
+        key = _pointer(model, revision).read_text(encoding="ascii")
+    except (OSError, ValueError):
         return None
-    return folder if folder.is_dir() else None
+    folder = _home(model) / key
+    return folder if _KEY.fullmatch(key) and folder.is_dir() else None

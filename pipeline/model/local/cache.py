@@ -31,7 +31,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cached(kind: str, files: Sequence[Path], of: str, compute: Callable[[], str]) -> str:
-    """A text that `compute` derives from `files`, cached by their paths, sizes and modification times.
+    """A text, not empty, that `compute` derives from `files`, cached by their paths, sizes and modification times.
 
     Args:
         kind: names the derivation, and its folder in the cache.
@@ -42,8 +42,9 @@ def cached(kind: str, files: Sequence[Path], of: str, compute: Callable[[], str]
     infos = [(path, path.stat()) for path in files]
     key = "\0".join([*(f"{path.resolve()}\0{info.st_size}\0{info.st_mtime_ns}" for path, info in infos), of])
     place = cache_folder() / kind / hashlib.sha256(key.encode()).hexdigest()
-    with suppress(OSError):
-        return place.read_text(encoding="ascii")
+    with suppress(OSError, ValueError):  # none; damaged, as by a full disk or a loss of power
+        if known := place.read_text(encoding="ascii"):
+            return known
     found = compute()
     with suppress(OSError):
         write_atomically(place, found)

@@ -9,7 +9,9 @@ from stat import S_IMODE
 
 import pytest
 
-from pipeline.model.local.cache import appearing_whole, write_atomically
+from pipeline.errors import ModelError
+from pipeline.model.files.modelscope import snapshot
+from pipeline.model.local.cache import appearing_whole, file_sha256, write_atomically
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +45,24 @@ def test_of_two_that_fill_a_folder_the_first_wins(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), appearing_whole(tmp_path / "b"):
         1 / 0  # noqa: B018 - fails while the folder is filled
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_damaged_digest_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path / "cache"))
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"weights")
+    digest = file_sha256(weights)
+    [kept] = (tmp_path / "cache" / "sha256").iterdir()
+    for damage in (b"", b"\xff"):
+        kept.write_bytes(damage)
+        assert (file_sha256(weights), kept.read_text()) == (digest, digest)
+
+
+@pytest.mark.parametrize("pointer", [b"", b"..", b"\xff"])
+def test_a_damaged_pointer_leads_to_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pointer: bytes) -> None:
+    monkeypatch.setenv("HANCLIP_CACHE", str(tmp_path))
+    home = tmp_path / "modelscope" / "ORG--NAME"
+    home.mkdir(parents=True)
+    (home / "master.newest").write_bytes(pointer)
+    with pytest.raises(ModelError, match="is not on this machine yet"):
+        snapshot("modelscope:ORG/NAME", None, fetch=False)
