@@ -65,15 +65,20 @@ class Move:
 
     def shape(self, source: tuple[int, ...]) -> tuple[int, ...]:
         """Shape in the model, given the shape in the file."""
-        if self.third is not None:
+        if self.third is not None and _has_thirds(source):
             source = (source[0] // 3, *source[1:])
         return source[::-1] if self.transposed else source
 
     def values(self, source: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The tensor for the model, row by row in memory."""
-        if self.third is not None:
+        if self.third is not None and _has_thirds(source.shape):
             source = np.split(source, 3)[self.third].copy()  # a view would keep all three in memory
         return np.require(source.T if self.transposed else source, requirements=("C", "W"))
+
+
+def _has_thirds(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has three equal parts. A damaged one without them is not split, so that it fits no model."""
+    return bool(shape) and shape[0] % 3 == 0
 
 
 def has_resnet(names: Iterable[str]) -> bool:

@@ -299,8 +299,12 @@ BLOCK = "module.visual.transformer.resblocks.1"
             lambda s: s.update({"module.visual.proj": torch.zeros(128, 31)}),
             r"in 1 places, visual_projection.weight first",
         ),
+        (
+            lambda s: s.update({f"{BLOCK}.attn.in_proj_bias": torch.zeros(3 * 128 + 1)}),
+            r"in 3 places, .*layers.1.self_attn.k_proj.bias",
+        ),
     ],
-    ids=["missing", "unexpected", "another shape"],
+    ids=["missing", "unexpected", "another shape", "no three parts"],
 )
 def test_weights_that_do_not_fit_each_other_are_refused(
     plain: Path, tmp_path: Path, change: Any, expected: str
