@@ -50,7 +50,7 @@ class ApiKey:
 
     def line(self) -> str:
         """The line of a file."""
-        return ":".join([self.name, self.sha256, *([f"{self.requests_per_s:g}"] if self.requests_per_s else [])])
+        return ":".join([self.name, self.sha256, *([f"{self.requests_per_s:.15g}"] if self.requests_per_s else [])])
 
 
 def digest(key: str) -> str:
@@ -62,6 +62,10 @@ def parse_keys(text: str, origin: str) -> tuple[ApiKey, ...]:
     """The keys in lines, or in parts separated by commas. Raises ConfigError, which repeats nothing of a line."""
     lines = enumerate(text.split("\n"), 1)
     keys = tuple(_key(part, number, origin) for number, line in lines for part in _parts(line))
+    return _each_once(keys, origin)
+
+
+def _each_once(keys: tuple[ApiKey, ...], origin: str) -> tuple[ApiKey, ...]:
     names = [key.name for key in keys]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"{origin} has two keys called {repeated}. Remove one.")
@@ -193,9 +197,9 @@ class Keyring:
         """The keys of a file, and those in the environment."""
 
         def load() -> tuple[ApiKey, ...]:
-            given = os.environ.get(VARIABLE, "")
+            given = parse_keys(os.environ.get(VARIABLE, ""), VARIABLE)
             stored = KeyFile(path).keys() if path else ()
-            return parse_keys("\n".join([given, *(key.line() for key in stored)]), str(path or VARIABLE))
+            return _each_once((*given, *stored), f"{path} with {VARIABLE}")
 
         return cls(load, lambda: _mark_of(path), report)
 

@@ -17,13 +17,13 @@ from pipeline.serving.errors import ApiError
 
 def test_a_file_has_digests_alone_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys")
-    made, other = file.add("shop", None), file.add("nightly", 2.5)
+    made, other = file.add("shop", None), file.add("nightly", 1_234_567.5)
     assert made != other
     assert made not in (tmp_path / "keys").read_text()
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o600
-    assert file.keys() == (ApiKey("shop", digest(made)), ApiKey("nightly", digest(other), 2.5))
+    assert file.keys() == (ApiKey("shop", digest(made)), ApiKey("nightly", digest(other), 1_234_567.5))
     file.remove("shop")
-    assert file.keys() == (ApiKey("nightly", digest(other), 2.5),)
+    assert file.keys() == (ApiKey("nightly", digest(other), 1_234_567.5),)
 
 
 def test_what_else_is_in_a_file_and_who_may_read_it_stays(tmp_path: Path) -> None:
@@ -145,3 +145,16 @@ def test_without_keys_other_names_and_pages_elsewhere_are_refused(headers: dict[
         with pytest.raises(ApiError, match="localhost") as refused:
             gate.admit(headers)
         assert refused.value.status == 403
+
+
+def test_a_wrong_key_of_the_environment_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeyFile(tmp_path / "keys").add("shop", None)
+    for given, message in (
+        ("nonsense", "HANCLIP_API_KEYS, line 1 is not NAME"),
+        (f"shop:{'0' * 64}", "keys with HANCLIP_API_KEYS has two keys called shop"),
+    ):
+        monkeypatch.setenv(keys.VARIABLE, given)
+        with pytest.raises(ConfigError, match=message):
+            Keyring.of(tmp_path / "keys", print)
