@@ -20,7 +20,8 @@ from pipeline.dataset.outcomes import Outcome, gather
 from pipeline.dataset.schema import TOMBSTONES
 from pipeline.errors import SourceError
 from pipeline.scratch.passes import IdPasses
-from pipeline.scratch.workspace import Workspace, quoted
+from pipeline.scratch.quoting import quoted
+from pipeline.scratch.workspace import Workspace
 from pipeline.sources import SourceSpec
 from pipeline.vocabulary import Skip
 

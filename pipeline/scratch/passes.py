@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.scratch.workspace import Workspace, quoted, scratch_errors
+from pipeline.scratch.quoting import quoted
+from pipeline.scratch.workspace import Workspace, scratch_errors
 
 _BUFFER_BYTES = 64 * 2**20
 #: Bits of the hash that DuckDB's own hash tables do not use, so that a part fills them evenly.

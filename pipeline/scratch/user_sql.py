@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.scratch.quoting import quoted
 from pipeline.scratch.workspace import Workspace, widened
 
 #: DuckDB's message when a statement other than a query follows the first.
@@ -231,8 +232,7 @@ def _order_problem(sql: str, work: Workspace, columns: Container[str]) -> str:
 
 def _syntax(slot: Slot, sql: str, work: Workspace) -> dict[str, Any]:
     """DuckDB's syntax tree of the query with `sql` in the slot, or its `error_message`."""
-    quoted = f"{slot.head}{sql}{slot.tail}".replace("'", "''")
-    [(text,)] = work.rows(f"SELECT json_serialize_sql('{quoted}')")
+    [(text,)] = work.rows(f"SELECT json_serialize_sql({quoted(f'{slot.head}{sql}{slot.tail}')})")
     try:
         tree: dict[str, Any] = json.loads(text)
     except RecursionError:

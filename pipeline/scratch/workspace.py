@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.errors import HanclipError, RunError
 from pipeline.faults import explained
 from pipeline.scratch.folder import ScratchFolder
+from pipeline.scratch.quoting import quoted
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -172,11 +173,6 @@ def scratch_errors(folder: Path | None = None) -> Iterator[None]:
             f"again; else check the free space in the temporary folder ({place}; TMPDIR moves it), and the dataset "
             "with `hanclip verify`."
         ) from error
-
-
-def quoted(text: str) -> str:
-    """`text` as a string literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def widened(kind: pa.DataType) -> pa.DataType:

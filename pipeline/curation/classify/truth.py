@@ -20,6 +20,7 @@ from pipeline import storage
 from pipeline.curation.classify.labels import Classes
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ConfigError, NotFoundError, RunError
+from pipeline.scratch.quoting import quoted, quoted_name
 from pipeline.scratch.user_sql import require_expression
 from pipeline.scratch.workspace import Workspace
 
@@ -27,7 +28,7 @@ ClassNumbers = npt.NDArray[np.int64]
 
 #: Special class numbers: the truth is unknown, or is none of the classes.
 UNKNOWN, NO_CLASS = -1, -2
-_FILES = {".parquet": "read_parquet('{}')", ".csv": "read_csv('{}', all_varchar=true)"}
+_FILES = {".parquet": "read_parquet({})", ".csv": "read_csv({}, all_varchar=true)"}
 _FILES[".tsv"] = _FILES[".csv"]
 
 
@@ -102,7 +103,7 @@ class GroundTruth:
         """The SQL of the value. Every column whose name occurs in it is read."""
         if self.given in schema.names:
             self.columns = (self.given,)
-            return '"' + self.given.replace('"', '""') + '"'
+            return quoted_name(self.given)
         self.columns = tuple(
             name for name in schema.names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.given, re.IGNORECASE)
         )
@@ -122,7 +123,7 @@ class GroundTruth:
             local.write_bytes(storage.read_bytes(storage.normalise(self.given)))
         except NotFoundError as error:
             raise ConfigError(f"There is no file {self.given}: check --truth.") from error
-        source = _FILES[suffix].format(str(local).replace("'", "''"))
+        source = _FILES[suffix].format(quoted(str(local)))
         try:
             names = {row[0] for row in self._work.rows(f"DESCRIBE SELECT * FROM {source}")}
             value = next((name for name in ("label_index", "label") if name in names), None)

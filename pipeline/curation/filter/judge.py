@@ -25,6 +25,7 @@ from pipeline.dataset.latest_rows import latest
 from pipeline.dataset.scan import RUN_DATE
 from pipeline.errors import RunError, UsageError
 from pipeline.phases import OnRows
+from pipeline.scratch.quoting import quoted_name
 from pipeline.scratch.spool import spool
 from pipeline.scratch.user_sql import locked
 from pipeline.scratch.workspace import Workspace, widened
@@ -130,7 +131,7 @@ class Judge:
     def values(self, column: FilterColumn, rules: Sequence[FilterRule]) -> None:
         """Make the table `kept_values`: the `value` of `column` in each row that `rules` keep."""
         condition = " AND ".join(f"({rule.sql}\n)" for rule in rules) or "true"
-        query = f'SELECT "{_quoted(column.name)}" AS value FROM loaded AS rows WHERE {condition}'
+        query = f"SELECT {quoted_name(column.name)} AS value FROM loaded AS rows WHERE {condition}"
         with self._naming_rule(rules):
             spool(self._work, "kept_values", pa.schema([("value", column.type)]), self._locked.batches(query))
 
@@ -177,9 +178,9 @@ def _joined(columns: Sequence[FilterColumn], tables: Sequence[str]) -> str:
     """A query for the rows with the columns of the tables, and whether each table has the row."""
     wanted = [ROW, *KEY, *(name for column in columns for name in column.reads)]
     wanted += [_SIMILARITY] if _SIMILARITY in tables else []
-    own = [f'rows."{_quoted(name)}"' for name in dict.fromkeys(wanted)]
+    own = [f"rows.{quoted_name(name)}" for name in dict.fromkeys(wanted)]
     named = [
-        f'"hanclip_{column.table}"."{_quoted(column.source)}" AS "{_quoted(column.name)}"'
+        f'"hanclip_{column.table}".{quoted_name(column.source)} AS {quoted_name(column.name)}'
         for column in columns
         if column.table
     ]
@@ -204,13 +205,9 @@ def _refuse_alike(names: Sequence[str]) -> None:
 
 def _without_nan(schema: pa.Schema) -> str:
     """The columns with NULL in place of NaN, which SQL sorts above all numbers: it would pass `x > 5`."""
-    names = [f'"{_quoted(field.name)}"' for field in schema if pa.types.is_floating(field.type)]
+    names = [quoted_name(field.name) for field in schema if pa.types.is_floating(field.type)]
     replaced = [f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}" for name in names]
     return f"* REPLACE ({', '.join(replaced)}) FROM hanclip_loaded" if replaced else "* FROM hanclip_loaded"
-
-
-def _quoted(name: str) -> str:
-    return name.replace('"', '""')
 
 
 def _bits(rules: int) -> str:

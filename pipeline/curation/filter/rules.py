@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.curation.filter.columns import FilterColumn, FilterColumns
 from pipeline.errors import RunError, UsageError, did_you_mean
+from pipeline.scratch.quoting import quoted_name
 from pipeline.scratch.user_sql import EXPRESSION, SqlWords, complaint, nodes, parse, unsteady_name, wide_marks
 from pipeline.scratch.workspace import Workspace
 from pipeline.validation import validated
@@ -160,8 +161,7 @@ class Checker:
             keyword = name in self._words.reserved and re.search(rf"(?<![\w\"'.]){re.escape(name)}(?![\w\"'(])", text)
             odd = not _PLAIN_NAME.fullmatch(name) and name in text
             if (odd or keyword) and f'"{name}"' not in text:
-                quoted = column.name.replace('"', '""')
-                return f'If you mean the column {column.name}, write it in double quotes: "{quoted}".'
+                return f"If you mean the column {column.name}, write it in double quotes: {quoted_name(column.name)}."
         return ""
 
     def run(self, rule: FilterRule, rows: str) -> None:

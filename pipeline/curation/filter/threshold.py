@@ -18,6 +18,7 @@ from pipeline.curation.filter.columns import FilterColumn
 from pipeline.curation.filter.judge import Judge
 from pipeline.curation.filter.rules import FilterRule
 from pipeline.errors import ConfigError, UsageError
+from pipeline.scratch.quoting import quoted_name
 from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import Signal
 
@@ -85,7 +86,7 @@ class CutOff:
     @property
     def rule(self) -> FilterRule:
         """The rule as SQL that can be reused: the value has all its digits."""
-        name = self.column if self.column in _PLAIN else '"' + self.column.replace('"', '""') + '"'
+        name = self.column if self.column in _PLAIN else quoted_name(self.column)
         return FilterRule(NAME, f"{name} {'<=' if self.lowest else '>='} {_literal(self.value)}")
 
 
@@ -98,7 +99,7 @@ def _literal(value: float | int | Decimal) -> str:
 
 def column_of(wanted: Threshold, judge: Judge) -> FilterColumn:
     """The column to cut. Raises UsageError when it does not exist or has no numbers."""
-    [rule] = judge.check([FilterRule(NAME, '"' + wanted.column.replace('"', '""') + '" IS NOT NULL')])
+    [rule] = judge.check([FilterRule(NAME, f"{quoted_name(wanted.column)} IS NOT NULL")])
     [column] = rule.columns
     if not any(test(column.type) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
         raise UsageError(f"The column {column.name} holds {column.type}, no numbers: choose another for the threshold.")

@@ -23,7 +23,8 @@ from pipeline.curation.vectors import KEY
 from pipeline.dataset import layout
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import RunError, UsageError
-from pipeline.scratch.workspace import Workspace, quoted
+from pipeline.scratch.quoting import quoted
+from pipeline.scratch.workspace import Workspace
 
 _KEYS = ", ".join(KEY)
 #: How many times as many hits as groups are looked at first, and how many more each time that they do not suffice.

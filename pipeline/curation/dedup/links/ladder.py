@@ -17,6 +17,7 @@ from pipeline.curation.dedup.links.rungs import parts_in
 from pipeline.curation.dedup.pairs.incremental import NearVectors, VectorSearch
 from pipeline.curation.dedup.rows import Indices, Rows
 from pipeline.curation.dedup.settings import DedupSettings, parts_of
+from pipeline.scratch.quoting import quoted_name
 from pipeline.vocabulary import Rung
 
 
@@ -54,7 +55,7 @@ def _agreeing(rows: Rows, columns: Sequence[str]) -> Indices | None:
     """Equal numbers for rows with equal values in all columns; missing values are equal to each other."""
     if not columns:
         return None
-    names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    names = ", ".join(map(quoted_name, columns))
     return rows.numbers(f"SELECT row, min(row) OVER (PARTITION BY {names}) AS value FROM rows")
 
 

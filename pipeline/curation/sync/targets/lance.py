@@ -19,7 +19,7 @@ from pipeline.curation.sync.settings import CURE, MARKS
 from pipeline.curation.sync.targets.errors import rejected
 from pipeline.curation.values.lance import NAMES, lance_schema, lance_table
 from pipeline.errors import UsageError
-from pipeline.scratch.workspace import quoted
+from pipeline.scratch.quoting import quoted
 
 _MARKS = pa.schema([pa.field("collection", pa.string(), nullable=False), pa.field("watermark", pa.string())])
 #: A sync of more requests leaves many small fragments, which are merged at its end.

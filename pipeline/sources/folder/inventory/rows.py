@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from pipeline import storage
 from pipeline.errors import SourceError
+from pipeline.scratch.quoting import quoted, quoted_name
 from pipeline.scratch.workspace import Workspace
 from pipeline.sources.folder.inventory.manifest import Manifest
 from pipeline.storage import ObjectInfo, OnSkip
@@ -32,7 +33,7 @@ class InventoryListing:
     def below(self, uri: str, skip: OnSkip) -> Iterator[ObjectInfo]:
         """Every object below the folder `uri`, sorted by key; those that stand for folders go to `skip`."""
         base, prefix = _divided(uri)
-        chosen = f"SELECT key, size, etag FROM {_KEYS} WHERE starts_with(key, {_quoted(prefix)}) ORDER BY key"
+        chosen = f"SELECT key, size, etag FROM {_KEYS} WHERE starts_with(key, {quoted(prefix)}) ORDER BY key"
         for batch in self._work.batches(chosen):
             for key, size_bytes, etag in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if key.endswith("/"):
@@ -52,7 +53,7 @@ def opened(manifest: Manifest, uris: tuple[str, ...]) -> Iterator[InventoryListi
     for uri in uris:
         if not storage.is_bucket(uri) or storage.has_wildcards(uri):
             raise SourceError(f"{uri} is no folder of a bucket: --inventory lists whole folders. Name the folder.")
-        if _divided(uri)[0].rstrip("/").rpartition("/")[2] != manifest.bucket:
+        if storage.split_bucket(uri)[0] != manifest.bucket:
             raise SourceError(
                 f"{manifest.uri} lists the bucket {manifest.bucket}, and the source is {uri}: name its own inventory."
             )
@@ -69,15 +70,10 @@ def opened(manifest: Manifest, uris: tuple[str, ...]) -> Iterator[InventoryListi
         yield InventoryListing(manifest, work)
 
 
-def _quoted(text: str) -> str:
-    """`text` as a string in SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _divided(uri: str) -> tuple[str, str]:
     """`s3://bucket/` and the prefix of the keys below a folder."""
     address = storage.normalise(uri)
-    bucket, _, key = address.partition("://")[2].partition("/")
+    bucket, key = storage.split_bucket(address)
     return f"{storage.scheme(address)}://{bucket}/", f"{key}/" if key else ""
 
 
@@ -87,7 +83,7 @@ def _stored(work: Workspace, manifest: Manifest, place: int, prefixes: list[str]
     path = work.path(f"inventory{'.parquet' if manifest.format == 'Parquet' else '.csv.gz'}")
     if _copy(uri, path) != md5.lower():
         raise SourceError(f"{uri} is not the file that {manifest.uri} names: its MD5 differs. Use another inventory.")
-    below = " OR ".join(f"starts_with(key, {_quoted(prefix)})" for prefix in prefixes)
+    below = " OR ".join(f"starts_with(key, {quoted(prefix)})" for prefix in prefixes)
     work.store(f"part{place}", f"SELECT * FROM ({_select(manifest, path)}) WHERE {below}")
     os.unlink(path)
     return f"part{place}"
@@ -105,17 +101,17 @@ def _copy(uri: str, path: str) -> str:
 
 def _select(manifest: Manifest, path: str) -> str:
     """SQL for the key, size and ETag of the newest versions in a file."""
-    column = {name: '"' + own.replace('"', '""') + '"' for name, own in manifest.columns.items()}
+    column = {name: quoted_name(own) for name, own in manifest.columns.items()}
     if manifest.format == "Parquet":
-        table, key = f"read_parquet({_quoted(path)})", f"{column['key']}::VARCHAR"
+        table, key = f"read_parquet({quoted(path)})", f"{column['key']}::VARCHAR"
     else:
-        types = ", ".join(f"{_quoted(own)}: 'VARCHAR'" for own in manifest.columns.values())
+        types = ", ".join(f"{quoted(own)}: 'VARCHAR'" for own in manifest.columns.values())
         table = (
-            f"read_csv({_quoted(path)}, columns={{{types}}}, header=false, auto_detect=false, quote='\"', escape='\"')"
+            f"read_csv({quoted(path)}, columns={{{types}}}, header=false, auto_detect=false, quote='\"', escape='\"')"
         )
         key = f"url_decode(replace({column['key']}, '+', '%20'))"
     conditions = [
-        f"lower({column[name]}::VARCHAR) = {_quoted(wanted)}"
+        f"lower({column[name]}::VARCHAR) = {quoted(wanted)}"
         for name, wanted in (("islatest", "true"), ("isdeletemarker", "false"))
         if name in column
     ]
