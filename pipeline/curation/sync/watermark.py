@@ -79,7 +79,7 @@ class Watermark:
                 return None
             lists = {name: tuple(tree[name]) for name in ("vectors", "columns", "tables", "shards", "tombstones")}
             return cls(**{**tree, **lists})
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, AttributeError):
             return None
 
     def text(self) -> str:

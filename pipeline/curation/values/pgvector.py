@@ -45,11 +45,8 @@ _TYPES = {
     pa.date32(): "date",
     pa.date64(): "date",
 }
-_MOST_DIGITS = 1000
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": None})
 _QUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
-
-
 _LONGEST_BYTES = 63
 _SYSTEM = frozenset(["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"])
 NAMES = NameRules(

@@ -58,11 +58,6 @@ def _transposed(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-def hamming(first: int, second: int) -> int:
-    """Number of bits in which two hashes differ, 0 to 64."""
-    return (first ^ second).bit_count()
-
-
 def _grey_cells(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Exact area averages, (32, 32) float32 in levels 0 to 255.
 

@@ -1,8 +1,8 @@
 """Reads CSV, TSV, JSON lines and arrays of JSON, plain or compressed, as tables. Column types come from all rows.
 
-Blank lines are skipped. TSV is quoted like CSV, as
-Excel and pandas write it. In both an unclosed quote is an error and an empty cell is null. If the header has no comma
-(in TSV: no tab), the delimiter is a semicolon or a tab, as Excel writes it in many locales.
+Blank lines are skipped. TSV is quoted like CSV, as Excel and pandas write it. In both an unclosed quote is an error and
+an empty cell is null. If the header has no comma (in TSV: no tab), the delimiter is a semicolon or a tab, as Excel
+writes it in many locales.
 """
 
 from __future__ import annotations

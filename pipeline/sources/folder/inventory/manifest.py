@@ -16,6 +16,8 @@ from pipeline.validation import validated
 
 _NAME = "manifest.json"
 _FORMATS = ("CSV", "Parquet")
+#: Python's times end before it.
+_YEAR_10000_MS = 253_402_300_800_000
 #: Without one of them a record would be planned with another fingerprint or size than a listing gives it.
 _NEEDED = {"key": "Key", "size": "Size", "etag": "ETag"}
 _PARQUET_COLUMN = re.compile(r"(?:required|optional)\s+\w+\s+(\w+)")
@@ -28,7 +30,7 @@ class _File(BaseModel):
 
 class _Tree(BaseModel):
     bucket: str = Field(alias="sourceBucket")
-    created_ms: int = Field(alias="creationTimestamp")
+    created_ms: int = Field(alias="creationTimestamp", ge=0, lt=_YEAR_10000_MS)
     format: str = Field(alias="fileFormat")
     columns: str = Field(alias="fileSchema")
     files: list[_File]
@@ -110,6 +112,5 @@ def _check_columns(columns: Mapping[str, str], uri: str) -> None:
 def _place(manifest: str, key: str) -> str:
     """A file's address: in the manifest's bucket; of a copy elsewhere, in the folder `data` beside the manifest's."""
     if storage.is_bucket(manifest):
-        bucket = manifest.partition("://")[2].partition("/")[0]
-        return f"{storage.scheme(manifest)}://{bucket}/{key}"
+        return f"{storage.scheme(manifest)}://{storage.split_bucket(manifest)[0]}/{key}"
     return storage.join(storage.parent(storage.parent(manifest)), "data", storage.name(key))

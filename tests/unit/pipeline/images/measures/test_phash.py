@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images.decode import decode
-from pipeline.images.measures.phash import hamming, phash
+from pipeline.images.measures.phash import phash
 
 
 def scene(seed: int, width: int = 640, height: int = 480) -> Image.Image:
@@ -28,6 +28,11 @@ def hashed(image: Image.Image, kind: str = "PNG", size: int = 224, **options: ob
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return decode(buffer.getvalue(), size, 10**8).phash()
+
+
+def hamming(first: int, second: int) -> int:
+    """Number of bits in which two hashes differ."""
+    return (first ^ second).bit_count()
 
 
 @pytest.mark.parametrize("seed", range(12))
