@@ -1,7 +1,8 @@
 (function () {
   var root = document.documentElement, button = document.getElementById("theme");
+  var system = matchMedia("(prefers-color-scheme: dark)");
   function dark() {
-    return (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+    return (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
   }
   function mark() { button.setAttribute("aria-pressed", String(dark())); }
   button.hidden = false;
@@ -10,5 +11,6 @@
     hanclip.stored("hanclip-theme", root.dataset.theme);
     mark();
   });
+  system.addEventListener("change", mark);
   mark();
 })();
