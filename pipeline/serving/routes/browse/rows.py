@@ -122,7 +122,8 @@ def router(searching: Searching, server: Server) -> APIRouter:
         asked = shaped(PictureBody, parameters(request))
         key = asked.id, asked.source_fingerprint
         found = await while_connected(request, pictures.picture(key, _SIDES[asked.size]))
-        headers = {**GUARDS, "Cache-Control": "private, max-age=86400"}
+        # A browser keeps a picture for who sends the same key, and asks again once the key is forgotten.
+        headers = {**GUARDS, "Cache-Control": "private, max-age=86400", "Vary": "Authorization"}
         return Response(found, headers=headers, media_type="image/jpeg")
 
     return routes

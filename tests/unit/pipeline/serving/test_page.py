@@ -198,6 +198,7 @@ def test_pictures_are_small_jpegs_or_say_why_not(app: Any, out: str, monkeypatch
     for answer in [*by_id.values(), found[len(keys)]]:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["vary"] == "Authorization"  # no picture from the browser's cache without the key
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert max(Image.open(io.BytesIO(answer.content)).size) <= 1024
     assert [answer.status_code for answer in found[-3:]] == [404, 404, 400]
