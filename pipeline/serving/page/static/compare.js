@@ -5,7 +5,7 @@ import { hideFault, showFault } from "./faults.js";
 import { label, put } from "./say.js";
 import { pictureInput, prepared } from "./upload.js";
 
-let picture = null;
+let picture = null, given = 0, asking = null;
 
 export function startCompare() {
   byId("compare-view").hidden = false;
@@ -14,18 +14,22 @@ export function startCompare() {
 }
 
 async function take(file) {
+  const mine = ++given;
   hideFault();
   try {
-    picture = await prepared(file);
+    const found = await prepared(file);
+    if (mine !== given) { return; } // a later one was read sooner
+    picture = found;
   } catch (fault) {
-    showFault(fault.key ? fault : { key: "picture.unreadable" });
+    if (mine === given) { showFault(fault.key ? fault : { key: "picture.unreadable" }); }
     return;
   }
   const frame = byId("compare-picture"), image = make("img", "");
-  frame.hidden = !picture.preview;
+  frame.hidden = false;
+  frame.classList.toggle("gap", !picture.preview);
   image.src = picture.preview;
   label(image, "alt", "search.your_picture");
-  frame.replaceChildren(image);
+  frame.replaceChildren(picture.preview ? image : data("span", "", picture.name));
   if (byId("texts").value.trim()) { compare(); } else { byId("texts").focus(); }
 }
 
@@ -36,12 +40,18 @@ async function compare() {
     showFault({ key: picture ? "compare.no_texts" : "compare.no_picture" });
     return;
   }
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  byId("scores").setAttribute("aria-busy", "true");
   try {
-    const found = await askJson("v1/similarity", { body: { images: [{ image: picture.uri }], texts } });
+    const found = await askJson("v1/similarity", { body: { images: [{ image: picture.uri }], texts }, signal });
     show(texts, found.data[0]);
   } catch (fault) {
+    if (fault.name === "AbortError") { return; }
     showFault(fault, compare);
   }
+  if (!signal.aborted) { byId("scores").removeAttribute("aria-busy"); }
 }
 
 function show(texts, scores) {

@@ -1,32 +1,42 @@
 // One row: a large picture, all columns, and the texts that are nearest to it.
 import { askJson } from "./api.js";
-import { bar, byId, copy, data, make, phrase } from "./dom.js";
-import { message } from "./faults.js";
+import { bar, byId, copy, data, make, onPlainClick, phrase } from "./dom.js";
+import { said } from "./faults.js";
 import { tile } from "./pictures.js";
-import { put, visible } from "./say.js";
-import { link } from "./state.js";
+import { brief, put, visible } from "./say.js";
+import { link, searchFor } from "./state.js";
 
 let shown = null; // id of the row
 let asking = null;
+let onText = null;
 
-/** Make the dialog work. The handlers: onClose(), onStep(-1 | 1), onLike(id). */
-export function detailKeys({ onClose, onStep, onLike }) {
-  const dialog = byId("detail");
+/** Make the dialog work. The handlers: onClose(), onStep(-1 | 1), onLike(id), onText(text). */
+export function detailKeys({ onClose, onStep, onLike, ...handlers }) {
+  const dialog = byId("detail"), likeThis = () => { if (!byId("detail-actions").hidden) { onLike(shown); } };
+  onText = handlers.onText;
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); onClose(); });
+  dialog.addEventListener("close", () => { if (shown !== null && !dialog.open) { onClose(); } }); // by the browser, unasked
   dialog.addEventListener("click", (event) => { if (event.target === dialog) { onClose(); } });
-  dialog.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowRight: 1 };
-    if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+  document.addEventListener("keydown", (event) => { // a click on its text leaves the keyboard with the page
+    const steps = { ArrowLeft: -1, ArrowRight: 1 }, isHere = event.target === document.body || dialog.contains(event.target);
+    if (!dialog.open || !isHere || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) { return; }
     if (steps[event.key]) { event.preventDefault(); onStep(steps[event.key]); }
-    if (event.key === "m" || event.key === "M") { onLike(shown); }
+    if (event.key === "m" || event.key === "M") { likeThis(); }
   });
   dialog.querySelectorAll("[data-step]").forEach((one) => {
     one.addEventListener("click", () => onStep(Number(one.dataset.step)));
   });
   byId("detail-close").addEventListener("click", onClose);
-  byId("detail-like").addEventListener("click", () => onLike(shown));
+  byId("detail-like").addEventListener("click", likeThis);
   byId("detail-copy-id").addEventListener("click", (event) => copy(shown, event.currentTarget, "detail.copy_id"));
-  byId("detail-copy-link").addEventListener("click", (event) => copy(location.href, event.currentTarget, "detail.copy_link"));
+  byId("detail-copy-link").addEventListener("click", (event) => copy(address(), event.currentTarget, "detail.copy_link"));
+}
+
+/** A picture that was searched for is in this tab alone. */
+function address() {
+  const found = new URL(location.href);
+  found.searchParams.delete("picture");
+  return found.href;
 }
 
 export function isOpen() { return byId("detail").open; }
@@ -49,9 +59,10 @@ export async function open(id, hit, place, count, pictures) {
   byId("detail-texts").replaceChildren(make("span", "ghost"), make("span", "ghost short"));
   byId("detail-columns").replaceChildren();
   byId("detail-actions").hidden = false;
+  const isStep = dialog.open && document.activeElement?.dataset.step; // the button keeps the keyboard
   if (!dialog.open) { dialog.showModal(); }
   dialog.scrollTop = 0;
-  byId("detail-title").focus({ preventScroll: true });
+  if (!isStep) { byId("detail-title").focus({ preventScroll: true }); }
   try {
     const row = await askJson("v1/row", { parameters: { id }, signal: asking.signal });
     if (shown !== id) { return; }
@@ -61,7 +72,8 @@ export async function open(id, hit, place, count, pictures) {
     columns(row);
   } catch (fault) {
     if (fault.name === "AbortError" || shown !== id) { return; }
-    byId("detail-texts").replaceChildren(make("p", "wrong", fault.message ? message(fault.message) : phrase("span", "", "fault.unreachable")));
+    const again = () => open(id, hit, place, count, pictures);
+    byId("detail-texts").replaceChildren(make("div", "fault", ...said(fault, again)));
     if (hit) { return; }
     byId("detail-picture").replaceChildren();
     byId("detail-actions").hidden = fault.status === 404;
@@ -70,7 +82,7 @@ export async function open(id, hit, place, count, pictures) {
 
 function title(text, id) {
   const element = byId("detail-title");
-  element.textContent = visible(text || id);
+  element.textContent = visible(brief(text || id)); // all of it is among the columns
   element.dir = "auto";
 }
 
@@ -89,8 +101,9 @@ function texts(row) {
   if (!row.texts.length) { return; }
   const best = Math.max(...row.texts.map((one) => one.similarity), 0.01);
   const list = make("ol", "nearest", ...row.texts.map((one) => {
-    const search = data("a", one.text === row.columns.text ? "own" : "", one.text);
-    search.href = link({ q: one.text });
+    const search = data("a", one.text === row.columns.text ? "own" : "", brief(one.text));
+    search.href = link(searchFor(one.text));
+    onPlainClick(search, () => onText(one.text));
     return make("li", "", search, bar(one.similarity / best), make("span", "number", one.similarity.toFixed(3)));
   }));
   place.append(phrase("h3", "", "detail.texts"), list);

@@ -28,6 +28,15 @@ export function button(name, key, given, onClick) {
   return element;
 }
 
+/** Let a link of the page work without loading the page; with the keys for a new tab it stays a link. */
+export function onPlainClick(link, work) {
+  link.addEventListener("click", (event) => {
+    if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) { return; }
+    event.preventDefault();
+    work();
+  });
+}
+
 /** A bar whose filled part is between 0 and 1. */
 export function bar(part) {
   const element = make("span", "meter", make("span", ""));
@@ -38,8 +47,19 @@ export function bar(part) {
 
 /** Copy a text, and say so on the button for a moment. */
 export async function copy(text, button, key) {
-  let said = "detail.copied";
-  try { await navigator.clipboard.writeText(text); } catch { said = "detail.not_copied"; }
-  put(button, said);
+  const isCopied = navigator.clipboard ? await navigator.clipboard.writeText(text).then(() => true, () => false) : copyOld(text, button);
+  put(button, isCopied ? "detail.copied" : "detail.not_copied");
   setTimeout(() => put(button, key), 1600);
+}
+
+/** Without TLS, a page from another machine has no clipboard but this. */
+function copyOld(text, button) {
+  const field = make("textarea", "unseen");
+  field.value = text;
+  button.after(field); // a dialog lets nothing outside of it be chosen
+  field.select();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  button.focus();
+  return isCopied;
 }

@@ -5,6 +5,10 @@ import { columnName, filtersOf } from "./state.js";
 
 /** Fields with a text of the state each. */
 const TEXTS = { q: "q", has: "has", where: "where", from: "from", to: "to" };
+/** Keys of the keyboard change the slider and dates step by step: the search waits for the last step. */
+const SETTLED_MS = 350;
+/** A year that somebody types is one of these first. */
+const FIRST_YEAR = "1900";
 
 /** Prepare the form for a dataset: which columns there are, and whether duplicates are known. */
 export function describe(facts) {
@@ -46,20 +50,50 @@ export function asked(state, facts) {
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value));
 }
 
-/** Make the form work; `onAsk` is called when its state should be searched for, `onClear` to leave out the filters. */
+/** Make the form work. `onAsk` is called when its state should be searched for, with whether that was said; `onClear` to
+leave out the filters. */
 export function formKeys(onAsk, onClear) {
-  byId("search").addEventListener("submit", (event) => { event.preventDefault(); onAsk(); });
-  for (const id of ["min", "from", "to", "groups"]) { byId(id).addEventListener("change", onAsk); }
-  document.querySelectorAll("input[name=column]").forEach((one) => one.addEventListener("change", onAsk));
+  byId("search").addEventListener("submit", (event) => { event.preventDefault(); onAsk(true); });
+  const change = () => onAsk(false);
+  byId("groups").addEventListener("change", change);
+  document.querySelectorAll("input[name=column]").forEach((one) => one.addEventListener("change", change));
+  onSettled(["min", "from", "to"], change);
   byId("min").addEventListener("input", showMin);
   byId("clear").addEventListener("click", onClear);
   byId("filters-button").addEventListener("click", () => openFilters(byId("filters").hidden));
-  byId("columns").addEventListener("change", (event) => {
-    insert(byId("where"), columnName(event.target.value));
-    event.target.value = "";
+  columnKeys();
+  queryKeys();
+}
+
+function onSettled(ids, change) {
+  let timer = null;
+  const settle = () => { if (!document.querySelector("dialog[open]")) { change(); } }; // a row was opened meanwhile
+  for (const id of ids) {
+    byId(id).addEventListener("change", (event) => {
+      clearTimeout(timer);
+      const { type, value } = event.target;
+      if (type === "date" && value && value < FIRST_YEAR) { return; }
+      timer = setTimeout(settle, SETTLED_MS);
+    });
+  }
+}
+
+function columnKeys() {
+  const columns = byId("columns");
+  columns.addEventListener("change", () => {
+    insert(byId("where"), columnName(columns.value));
+    columns.value = "";
   });
+  columns.addEventListener("keydown", (event) => { // else some browsers choose the first one at once
+    if (!["ArrowDown", "ArrowUp"].includes(event.key) || event.altKey || !columns.showPicker) { return; }
+    event.preventDefault();
+    try { columns.showPicker(); } catch { /* the browser allows it after a key or a click only */ }
+  });
+}
+
+function queryKeys() {
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, dialog");
+    const typing = event.target.closest?.("input, textarea, select, dialog") || document.querySelector("dialog[open]");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       byId("q").focus();
@@ -67,6 +101,7 @@ export function formKeys(onAsk, onClear) {
     }
   });
   byId("q").addEventListener("keydown", (event) => {
+    if (event.isComposing) { return; } // an input method uses the same keys, to choose characters
     if (event.key === "ArrowDown") {
       event.preventDefault();
       document.querySelector("#results a.card")?.focus();
@@ -80,9 +115,15 @@ export function openFilters(isOpen) {
   byId("filters-button").setAttribute("aria-expanded", String(isOpen));
 }
 
+/** Mark the condition as the one that the server refuses, or not. */
+export function markCondition(isWrong) {
+  if (isWrong) { byId("where").setAttribute("aria-invalid", "true"); } else { byId("where").removeAttribute("aria-invalid"); }
+}
+
 function showMin() {
-  const least = Number(byId("min").value);
-  if (least) { put(byId("min-shown"), "filters.min_is", { least: least.toFixed(2) }); } else { put(byId("min-shown"), "filters.min_any"); }
+  const least = Number(byId("min").value), key = least ? "filters.min_is" : "filters.min_any";
+  put(byId("min-shown"), key, { least: least.toFixed(2) });
+  label(byId("min"), "aria-valuetext", key, { least: least.toFixed(2) });
 }
 
 function insert(field, name) {
@@ -90,4 +131,6 @@ function insert(field, name) {
   const space = before && !/[\s(]$/.test(before) ? " " : "";
   field.value = `${before}${space}${name} ${field.value.slice(field.selectionEnd ?? at)}`;
   field.focus();
+  const end = before.length + space.length + name.length + 1;
+  field.setSelectionRange(end, end);
 }

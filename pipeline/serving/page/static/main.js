@@ -1,5 +1,5 @@
 // Starts the page: the search of a dataset if the server has one, else a comparison of a picture with texts.
-import { askJson, key } from "./api.js";
+import { ApiFault, askJson, key } from "./api.js";
 import { startCompare } from "./compare.js";
 import { byId, data } from "./dom.js";
 import { hideFault, showFault } from "./faults.js";
@@ -21,7 +21,7 @@ async function start() {
     byId("model").replaceChildren(data("span", "", model.id));
     if (model.hanclip.dataset) { await startSearch(); } else { startCompare(); }
   } catch (fault) {
-    if (fault.status === undefined) { throw fault; } // not of the API
+    if (!(fault instanceof ApiFault)) { throw fault; }
     showFault(fault, start);
   }
 }

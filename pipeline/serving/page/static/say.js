@@ -7,7 +7,9 @@ import { hidden, words } from "./words.js";
 const root = document.documentElement;
 const HIDDEN = new RegExp(hidden, "gu");
 const VALUE = /\{(\w+)(?::([^}]+))?\}/g;
-const ATTRIBUTES = ["title", "placeholder", "aria-label", "alt"];
+const ATTRIBUTES = ["title", "placeholder", "aria-label", "aria-valuetext", "alt"];
+/** Of a text that stands for its row, as on the page of `hanclip search`. */
+const MOST_CHARACTERS = 300;
 const values = new WeakMap();
 
 /** The text with a sign for each character that has an effect or cannot be seen, as in the report. */
@@ -18,6 +20,12 @@ export function visible(text) {
     if (code < 0x20) { return String.fromCodePoint(0x2400 + code); }
     return code === 0x7f ? "\u2421" : `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
   });
+}
+
+/** The beginning of a text, where nobody reads all of it. */
+export function brief(text) {
+  const start = [...text.slice(0, 2 * MOST_CHARACTERS + 2)];
+  return start.length > MOST_CHARACTERS ? `${start.slice(0, MOST_CHARACTERS).join("")}…` : text;
 }
 
 /** The text of a key. */

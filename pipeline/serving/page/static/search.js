@@ -1,204 +1,218 @@
 // The view of a dataset: searches when the address says so, and shows what was found.
-import { askJson } from "./api.js";
+import { answer, remembered } from "./answers.js";
+import { ApiFault, askJson } from "./api.js";
 import { close as closeDetail, detailKeys, isOpen, open as openDetail, showPlace } from "./detail.js";
-import { button, byId, make, phrase } from "./dom.js";
-import { hideExample, showPicture, showRow } from "./example.js";
-import { hideFault, message, showFault } from "./faults.js";
-import { asked, describe, fill, formKeys, openFilters } from "./form.js";
-import { clearResults, focusCard, gridKeys, showEmpty, showHits, showWaiting } from "./results.js";
+import { button, byId } from "./dom.js";
+import { keepPicture, know, pictureOf, showExample } from "./example.js";
+import { hideFault, showFault } from "./faults.js";
+import { asked, describe, fill, formKeys, markCondition, openFilters } from "./form.js";
+import { clearResults, focusCard, focusPlace, gridKeys, showEmpty, showHits, showMore, showNotes, showWaiting } from "./results.js";
 import { hush, put, visible } from "./say.js";
 import {
-  condition, depth, filtersOf, go, hasQuery, link, MOST_TOP, read, searchOf, top, withoutFilters,
+  clean, depth, filtersOf, go, hasQuery, link, MOST_TOP, read, searchFor, searchOf, settingsOf, top, withoutFilters,
 } from "./state.js";
 import { pictureInput, prepared } from "./upload.js";
 
-const REMEMBERED = 8;
-let facts = null, state = {}, hits = [], searched = null, asking = null, openId = null, sample = null;
-const pictures = new Map(); // pictures of this tab by their number in the address
-const known = new Map(); // rows that were found, by id
-const answers = new Map(); // the last ones, for going back
+/** A search that takes longer says so. */
+const SLOW_MS = 600;
+let facts = null, state = {}, sample = null;
+let searched = null; // the search that the page is about, running or done; null: it failed, or was said again
+let hits = [], shown = null; // what is in the grid, and the state whose search found it; null: none did
+let asking = null, openId = null, visits = 0;
+let isLeaving = false; // the way back was begun, and the address is still the old one
+let goesOnAt = null; // the place of the card that gets the keyboard when hits are shown
 
 export async function startSearch() {
   facts = await askJson("v1/dataset");
   describe(facts);
   byId("search-view").hidden = false;
-  formKeys(() => ask(asked({}, facts)), () => ask(withoutFilters(asked({}, facts))));
-  detailKeys({ onClose: leaveRow, onStep: step, onLike: like });
+  formKeys(ask, clearFilters);
+  detailKeys({ onClose: leaveRow, onStep: step, onLike: like, onText: (text) => searchOther(searchFor(text)) });
   gridKeys(like);
   pictureInput(byId("file"), searchByPicture);
-  byId("more").addEventListener("click", () => visit({ ...state, top: String(Math.min(MOST_TOP, top(state) * 2)) }, { replace: true }));
+  byId("more").addEventListener("click", () => { if (byId("more").getAttribute("aria-disabled") !== "true") { more(); } });
   window.addEventListener("popstate", () => follow(true));
   follow();
+  if (filtersOf(state).length && innerWidth > 720) { openFilters(true); } // on a phone they would hide the results
   if (!hasQuery(state)) { byId("q").focus({ preventScroll: true }); }
 }
 
-/** Search for what the form says; words replace a row or a picture, and filters are about what was searched for. */
-function ask(wanted) {
-  const words = wanted.q && wanted.q !== state.q;
-  const example = words ? {} : { like: state.like, picture: state.picture };
-  visit(clean({ ...wanted, ...example }));
+/** What the form says; words replace a row or a picture, and filters are about what was searched for. */
+function wanted() {
+  const found = asked({}, facts), words = found.q && found.q !== state.q;
+  return clean({ ...found, ...(words ? {} : { like: state.like, picture: state.picture }) });
 }
 
-function clean(wanted) { return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value)); }
+function ask(isSaid) {
+  goesOnAt = null;
+  if (isSaid && link(wanted()) === link(state)) { searched = null; } // the dataset may have changed
+  visit(wanted());
+}
 
-function like(id) {
-  const { in: side, groups, min, has, where, from, to } = state;
-  visit(clean({ like: id, in: side, groups, min, has, where, from, to }));
+function clearFilters() {
+  goesOnAt = 0;
+  visit(withoutFilters(wanted()));
+  fill(state, facts); // also what was typed and not searched for
+}
+
+function like(id) { searchOther({ like: id }); }
+
+/** Search for something else from where the reader is: in the results, or in a row. */
+function searchOther(query) {
+  goesOnAt = 0;
+  visit({ ...query, ...settingsOf(state) });
   window.scrollTo({ top: 0 });
 }
 
 async function searchByPicture(file) {
+  const mine = ++visits;
   hideFault();
   try {
-    const picture = await prepared(file), number = String(pictures.size + 1);
-    pictures.set(number, picture);
-    const { in: side, groups, min, has, where, from, to } = state;
-    visit(clean({ picture: number, in: side, groups, min, has, where, from, to }));
+    const picture = await prepared(file);
+    if (mine === visits) { searchOther({ picture: keepPicture(picture) }); } // else the reader went on meanwhile
   } catch (fault) {
-    showFault(fault.key ? fault : { key: "picture.unreadable" });
+    if (mine === visits) { showFault(fault.key ? fault : { key: "picture.unreadable" }); }
   }
 }
 
-function visit(wanted, options = {}) {
-  const isSame = link(wanted) === link(state); // asked again: nothing to go back to
-  go(wanted, isSame ? { replace: true, depth: depth() } : options);
+function more() {
+  goesOnAt = hits.length;
+  visit({ ...state, top: String(Math.min(MOST_TOP, top(state) * 2)) }, { replace: true });
+}
+
+function visit(next, options = {}) {
+  const isSame = link(next) === link(state); // asked again: nothing to go back to
+  go(next, isSame ? { replace: true, depth: depth() } : options);
   follow();
 }
 
 /** Show what the address says; what was found a moment ago is shown again at once when the reader goes back. */
 function follow(isBack = false) {
+  isLeaving = false;
+  visits += 1;
   state = read();
-  fill(state, facts);
   document.title = state.q ? `${visible(state.q)} · hanclip` : "hanclip";
-  if (filtersOf(state).length && innerWidth > 720) { openFilters(true); } // on a phone they would hide the results
-  showExample();
-  if (searchOf(state) === searched) { showRowOfAddress(); } else { search(isBack); }
+  if (searchOf(state) === searched) { showRowOfAddress(); return; } // the form keeps what is typed and not searched for yet
+  fill(state, facts);
+  showExample(state, facts.pictures, leaveOut);
+  search(isBack);
 }
 
-function showExample() {
-  if (state.like) {
-    showRow(state.like, known.get(state.like), facts.pictures, () => visit(clean({ ...state, like: "", row: "" })));
-  } else if (pictures.has(state.picture)) {
-    showPicture(pictures.get(state.picture), () => visit(clean({ ...state, picture: "", row: "" })));
-  } else {
-    hideExample();
-  }
+function leaveOut() {
+  visit(clean({ ...state, like: "", picture: "", row: "" }));
+  byId("q").focus();
 }
 
 async function search(isBack = false) {
   asking?.abort();
   asking = new AbortController();
-  const isMore = hits.length && searched === searchOf({ ...state, top: byId("more").dataset.from });
+  const { signal } = asking, isMore = isMoreOfShown();
   searched = searchOf(state);
   const mine = searched;
   hideFault();
+  markCondition(false);
+  if (!isMore) { sayNothing(); }
+  if (!hasQuery(state)) { start(mine, signal); return; }
+  if (state.picture && !pictureOf(state)) { lost(); return; }
+  if (isBack && remembered(state)) { show(remembered(state)); return; }
+  if (isMore) { showMore(true, true); } else { [hits, shown] = [[], null]; showWaiting(); }
+  showRowOfAddress();
+  const slow = setTimeout(() => { if (!isMore) { put(byId("summary"), "search.running"); } }, SLOW_MS);
+  try {
+    const result = await answer(state, facts, signal);
+    if (mine === searched) { show(result, isMore); }
+  } catch (fault) {
+    if (fault.name !== "AbortError" && mine === searched) { failed(fault, isMore); }
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+/** Whether the grid has the first rows of what is asked for. */
+function isMoreOfShown() {
+  const withoutTop = (one) => searchOf({ ...one, top: "" });
+  return shown !== null && top(shown) < top(state) && withoutTop(shown) === withoutTop(state);
+}
+
+function sayNothing() {
   hush(byId("summary"));
-  notices([]);
+  showNotes([]);
   byId("about-similarity").hidden = true;
   byId("keys").hidden = hasQuery(state);
-  if (!hasQuery(state)) { start(mine); return; }
-  if (state.picture && !pictures.has(state.picture)) { lost(); return; }
-  if (isBack && answers.has(mine)) { show(...answers.get(mine)); return; }
-  if (isMore) { byId("more").disabled = true; } else { hits = []; showWaiting(); }
-  showRowOfAddress();
-  const began = performance.now();
-  try {
-    const found = await answer(asking.signal);
-    remember(mine, [found, (performance.now() - began) / 1000]);
-    if (mine === searched) { show(...answers.get(mine)); }
-  } catch (fault) {
-    if (fault.name === "AbortError" || mine !== searched) { return; }
+}
+
+/** What was shown before more of it was asked for stays, and the address says so. */
+function failed(fault, isMore = false) {
+  goesOnAt = null;
+  if (isMore) {
+    state = clean({ ...state, top: shown.top });
+    go(state, { replace: true, depth: depth() });
+    searched = searchOf(state);
+    showMore(true);
+    showFault(fault, more);
+  } else {
     clearResults();
+    hush(byId("summary"));
     searched = null;
-    if (filtersOf(state).length) { openFilters(true); } // one of them may be wrong
-    showFault(fault, () => search());
+    showFault(fault, () => { goesOnAt = 0; search(); });
   }
+  markCondition(fault.code === "wrong_condition");
+  if (fault.status === 400 && filtersOf(state).length) { openFilters(true); } // one of them may be wrong
+  if (!(fault instanceof ApiFault)) { throw fault; }
 }
 
-function remember(key, found) {
-  answers.delete(key);
-  answers.set(key, found);
-  if (answers.size > REMEMBERED) { answers.delete(answers.keys().next().value); }
-}
-
-/** The answer of the API. Duplicates are left out if they are known, unless the reader wants them. */
-async function answer(signal) {
-  const grouped = facts.one_per_group && state.groups !== "0";
-  const body = clean({ query: query(), column: state.in, top: top(state), where: condition(state), one_per_group: grouped });
-  if (state.min) { body.min_similarity = Number(state.min); }
-  try {
-    return await askJson("v1/search", { body, signal });
-  } catch (fault) {
-    if (fault.code !== "no_duplicate_groups") { throw fault; }
-    const found = await askJson("v1/search", { body: { ...body, one_per_group: false }, signal });
-    return { ...found, notes: [fault.message, ...found.notes] };
-  }
-}
-
-function query() {
-  if (state.like) { return { id: state.like }; }
-  return state.picture ? { image: pictures.get(state.picture).uri } : { text: state.q };
-}
-
-function show(found, seconds) {
+function show({ found, seconds }, isMore = false) {
   hits = found.data;
-  hits.forEach((hit) => known.set(hit.id, hit));
-  const more = hits.length >= top(state) && top(state) < MOST_TOP;
-  byId("more").hidden = !more;
-  byId("more").disabled = false;
-  byId("more").dataset.from = state.top ?? "";
-  byId("about-similarity").hidden = !hits.length;
-  notices(found.notes);
-  if (state.picture) { byId("notices").append(phrase("li", "", "search.not_shared")); }
+  shown = state;
+  know(hits);
+  showNotes(found.notes, state.picture ? ["search.not_shared"] : []);
   if (!hits.length) {
-    const clear = filtersOf(state).length ? [button("", "filters.clear", {}, () => visit(withoutFilters(state)))] : [];
+    const clear = filtersOf(state).length ? [button("", "filters.clear", {}, clearFilters)] : [];
+    hush(byId("summary"));
     showEmpty(clear.length ? "results.none_filtered" : "results.none", ...clear);
+    showRowOfAddress();
     return;
   }
+  byId("about-similarity").hidden = false;
   put(byId("summary"), "results.summary", { hits: hits.length, rows: found.rows, seconds: seconds.toFixed(2) });
-  showCards();
+  showCards(isMore);
+  showMore(hits.length >= top(state) && top(state) < MOST_TOP);
 }
 
-function showCards() {
-  showHits(hits, state, facts.pictures, { onOpen: (hit) => openRow(hit.id), onLike: (hit) => like(hit.id) });
+function showCards(isMore = false) {
+  showHits(hits, state, facts.pictures, { onOpen: (hit) => openRow(hit.id), onLike: (hit) => like(hit.id) }, isMore);
   showRowOfAddress();
   const place = hits.findIndex((hit) => hit.id === openId); // opened by a link, before the hits were known
   if (place >= 0) { showPlace(hits[place], place, hits.length); }
-}
-
-function notices(texts) {
-  byId("notices").replaceChildren(...texts.map((text) => make("li", "", message(text))));
+  if (goesOnAt !== null) { focusPlace(goesOnAt); }
+  goesOnAt = null;
 }
 
 /** Nothing is asked for yet: show some rows. Filters need something to search for, so rows would seem to pass them. */
-async function start(mine) {
+async function start(mine, signal) {
   const how = facts.pictures ? "search.start" : "search.start_texts";
   const isFiltered = filtersOf(state).length > 0;
-  hits = [];
-  byId("more").hidden = true;
+  [hits, shown] = [[], null];
+  showMore(false);
   if (isFiltered) { showEmpty(how); } else if (!sample) { showWaiting(); }
   showRowOfAddress();
   if (isFiltered) { return; }
   try {
-    sample ??= (await askJson("v1/sample", { signal: asking.signal })).data;
+    sample ??= (await askJson("v1/sample", { signal })).data;
   } catch (fault) {
-    if (fault.name === "AbortError" || mine !== searched) { return; }
-    clearResults();
-    searched = null;
-    showFault(fault, () => search());
+    if (fault.name !== "AbortError" && mine === searched) { failed(fault); }
     return;
   }
   if (mine !== searched) { return; }
-  if (!sample.length) { showEmpty(how); return; }
+  if (!sample.length) { showEmpty("search.no_rows"); return; }
   hits = sample;
-  hits.forEach((row) => known.set(row.id, row));
+  know(hits);
   put(byId("summary"), facts.pictures ? "search.sample" : "search.sample_texts");
   showCards();
 }
 
 function lost() {
-  hits = [];
-  byId("more").hidden = true;
+  [hits, shown] = [[], null];
   showEmpty("picture.lost");
   showRowOfAddress();
 }
@@ -207,13 +221,18 @@ function lost() {
 function openRow(id) { visit({ ...state, row: id }, { replace: isOpen(), depth: isOpen() ? depth() : depth() + 1 }); }
 
 function leaveRow() {
-  if (depth() > 0) { history.back(); return; }
+  if (isLeaving) { return; }
+  if (depth() > 0) {
+    isLeaving = true;
+    history.back();
+    return;
+  }
   visit(clean({ ...state, row: "" }), { replace: true });
 }
 
 function step(by) {
   const place = hits.findIndex((hit) => hit.id === state.row);
-  if (hits.length > 1) { openRow(hits[(place + by + hits.length) % hits.length].id); }
+  if (place >= 0 && hits.length > 1) { openRow(hits[(place + by + hits.length) % hits.length].id); }
 }
 
 function showRowOfAddress() {

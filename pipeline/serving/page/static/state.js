@@ -1,8 +1,10 @@
 // What is asked, in the address: a link to the page repeats the search. A picture is not in it, so it stays in this tab.
 const NAMES = ["q", "like", "picture", "in", "min", "has", "where", "from", "to", "groups", "top", "row"];
 export const FIRST_TOP = 24, MOST_TOP = 1000;
-/** Of these, what is not a filter. */
+/** Of these, the filters. */
 const FILTERS = ["min", "has", "where", "from", "to"];
+/** The model looks at some fifty characters, and an address has to pass through servers and messages. */
+const MOST_CHARACTERS = 500;
 
 export function read() {
   const given = new URLSearchParams(location.search), state = {};
@@ -10,8 +12,17 @@ export function read() {
     const value = given.get(name);
     if (value) { state[name] = value; }
   }
-  if (!(Math.abs(Number(state.min)) <= 1)) { delete state.min; } // no filter, so it must not look like one
+  // No filter, so it must not look like one.
+  if (!(Math.abs(Number(state.min)) <= 1)) { delete state.min; }
+  for (const name of ["from", "to"]) {
+    if (!isDay(state[name])) { delete state[name]; }
+  }
   return state;
+}
+
+function isDay(text) {
+  const day = new Date(`${text}T00:00:00Z`);
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text);
 }
 
 function address(state) {
@@ -25,6 +36,9 @@ function address(state) {
 
 /** The address of a state, for links. */
 export function link(state) { return address(state); }
+
+/** A search for a text of the dataset, which may be long. */
+export function searchFor(text) { return { q: [...text].slice(0, MOST_CHARACTERS).join("") }; }
 
 /** Go to a state; `depth` counts the details opened from this tab, so that closing one can go back. */
 export function go(state, { replace = false, depth = 0 } = {}) {
@@ -45,6 +59,13 @@ export function filtersOf(state) { return FILTERS.filter((name) => state[name]);
 export function withoutFilters(state) {
   return Object.fromEntries(Object.entries(state).filter(([name]) => !FILTERS.includes(name)));
 }
+
+/** What stays when something else is searched for: the side, duplicates and the filters. */
+export function settingsOf(state) {
+  return Object.fromEntries(Object.entries(state).filter(([name]) => ["in", "groups", ...FILTERS].includes(name)));
+}
+
+export function clean(wanted) { return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value)); }
 
 export function top(state) {
   const number = Number(state.top);

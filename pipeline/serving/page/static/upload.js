@@ -63,29 +63,51 @@ async function dataUri(blob) {
 
 /** Call `onFile` with pictures that are chosen in `field`, dropped anywhere or pasted. */
 export function pictureInput(field, onFile) {
-  const cover = byId("dropping");
-  let inside = 0;
-  const holdsFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   field.addEventListener("change", () => {
     if (field.files[0]) { onFile(field.files[0]); }
     field.value = ""; // so that the same one can be chosen again
   });
+  document.addEventListener("paste", (event) => {
+    const { clipboardData: given, target } = event, file = pictureOf(given);
+    if (!file || (target.matches?.("input, textarea") && isText(given, file))) { return; }
+    event.preventDefault();
+    onFile(file);
+  });
+  acceptDrops(onFile);
+}
+
+function acceptDrops(onFile) {
+  const cover = byId("dropping");
+  let inside = 0, isOwn = false;
+  const holdsFile = (event) => !isOwn && [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const leave = () => { inside = 0; cover.hidden = true; };
+  document.addEventListener("dragstart", () => { isOwn = true; }); // a picture of the page, moved by accident
+  document.addEventListener("dragend", () => { isOwn = false; leave(); });
   document.addEventListener("dragenter", (event) => {
     if (holdsFile(event)) { inside += 1; cover.hidden = false; }
   });
   document.addEventListener("dragleave", (event) => {
-    if (holdsFile(event) && --inside <= 0) { inside = 0; cover.hidden = true; }
+    if (holdsFile(event) && --inside <= 0) { leave(); }
   });
-  document.addEventListener("dragover", (event) => { if (holdsFile(event)) { event.preventDefault(); } });
+  document.addEventListener("dragover", (event) => {
+    if (holdsFile(event)) { event.preventDefault(); return; }
+    if (event.target.matches?.("input, textarea")) { return; }
+    event.preventDefault(); // a link that is dropped would open in place of the page
+    if (event.dataTransfer) { event.dataTransfer.dropEffect = "none"; }
+  });
   document.addEventListener("drop", (event) => {
-    inside = 0;
-    cover.hidden = true;
+    leave();
     if (!holdsFile(event)) { return; }
     event.preventDefault();
-    if (event.dataTransfer.files[0]) { onFile(event.dataTransfer.files[0]); }
+    const file = pictureOf(event.dataTransfer) ?? event.dataTransfer.files[0];
+    if (file) { onFile(file); }
   });
-  document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
-    if (file) { event.preventDefault(); onFile(file); }
-  });
+}
+
+function pictureOf(given) { return [...(given?.files ?? [])].find((one) => one.type.startsWith("image/")); }
+
+/** Whether what is pasted is a text: spreadsheets and word processors add a picture of it. A file's text is its name. */
+function isText(given, file) {
+  const text = given.getData("text/plain").trim();
+  return text !== "" && text !== file.name;
 }
