@@ -152,7 +152,7 @@ SourceKind = Literal["folder", "webdataset", "table", "chinese-clip"]
 #: How ids that repeat in a source become unique, see `pipeline.sources.containers.unique_ids`.
 UniqueIds = Literal["container", "row"]
 
-#: Kinds of vector index, see `pipeline.curation.search.index_files`.
+#: Kinds of vector index, see `pipeline.curation.search.index.files`.
 IndexKind = Literal["flat", "ivf", "hnsw"]
 
 #: Which vectors are searched, see `pipeline.curation.search.sides`.

@@ -25,7 +25,7 @@ from benchmarks.child import measure
 from benchmarks.near_vectors import near_vectors, write_dataset
 from benchmarks.reporting import Goal, Row, save
 from benchmarks.serve.hosts import Load, Running, ask, running
-from pipeline.curation.search.index_files import read_facts
+from pipeline.curation.search.index.files import read_facts
 from pipeline.curation.vectors import IMAGE, Vectors
 
 _KINDS = ("ivf", "flat")

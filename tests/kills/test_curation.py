@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from flows.cli import main
-from pipeline.curation.search import with_index as index_search
-from pipeline.curation.search.index import build
-from pipeline.curation.search.index_files import IndexFacts
+from pipeline.curation.search.index import search as index_search
+from pipeline.curation.search.index.build import build
+from pipeline.curation.search.index.files import IndexFacts
 from pipeline.dataset.latest_rows import latest
 from tests.fixtures import dying
 from tests.fixtures.places import ROOT

@@ -20,13 +20,13 @@ from pipeline.curation.search.sides import SEARCHED, side_of
 from pipeline.dataset.dataset import Dataset
 
 if TYPE_CHECKING:
-    from pipeline.curation.search.index_files import IndexFacts
+    from pipeline.curation.search.index.files import IndexFacts
     from pipeline.vocabulary import IndexKind, Side
 
 
 def show_index(out: str, kind: IndexKind, searched: Side | None, as_json: bool) -> None:
     """Build an index of the dataset at `out`."""
-    from pipeline.curation.search.index import NEAREST, build  # needs the extra curate
+    from pipeline.curation.search.index.build import NEAREST, build  # needs the extra curate
 
     side = side_of(Dataset.open(out), searched)
 
@@ -53,8 +53,8 @@ def _effort(facts: IndexFacts) -> str:
 def show_check(out: str, searched: Side | None, as_json: bool) -> None:
     """Measure the index of the dataset at `out`."""
     # They need the extra curate.
-    from pipeline.curation.search.index import NEAREST
-    from pipeline.curation.search.index_check import check
+    from pipeline.curation.search.index.build import NEAREST
+    from pipeline.curation.search.index.check import check
 
     with Console(stderr=True).status("Comparing the index with every row"):
         found = check(out, SEARCHED[side_of(Dataset.open(out), searched)])

@@ -199,7 +199,7 @@ def _search_all(
 ) -> SearchResult:
     if not exact:
         try:
-            from pipeline.curation.search.with_index import find
+            from pipeline.curation.search.index.search import find
         except ModuleNotFoundError:  # faiss is in the extra `curate`, and only an index needs it
             pass
         else:

@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 
 from pipeline.curation.search.exact import SearchResult, SearchRows, TopHits, search_selected, text_columns
 from pipeline.curation.search.groups import DuplicateGroups
-from pipeline.curation.search.index_files import IndexFacts, read_facts, state_of
+from pipeline.curation.search.index.changes import MOST_ADDED
+from pipeline.curation.search.index.files import IndexFacts, read_facts, state_of
+from pipeline.curation.search.index.search import open_index
 from pipeline.curation.search.opened.conditions import HowToMatch, KnownConditions
 from pipeline.curation.search.opened.rows import OpenRows
 from pipeline.curation.search.request import WantedRows
 from pipeline.curation.search.run import Matching
 from pipeline.curation.search.sides import index_command
-from pipeline.curation.search.with_index import MOST_ADDED, open_index
 from pipeline.curation.vectors import Block, VectorRows, Vectors
 from pipeline.dataset.dataset import Dataset
 

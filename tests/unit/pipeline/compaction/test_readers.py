@@ -20,8 +20,8 @@ from pipeline.curation.export.options import ExportOptions
 from pipeline.curation.export.registry import exporter
 from pipeline.curation.filter.run import filter_rows
 from pipeline.curation.filter.settings import FilterSettings
-from pipeline.curation.search.index import build
-from pipeline.curation.search.with_index import search_index
+from pipeline.curation.search.index.build import build
+from pipeline.curation.search.index.search import search_index
 from pipeline.curation.similarity.query import stored
 from pipeline.curation.vectors import IMAGE
 from pipeline.dataset import Dataset, latest

@@ -11,8 +11,8 @@ import pytest
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.search.exact import Hit, NoSuchRowError
-from pipeline.curation.search.index import build
-from pipeline.curation.search.index_files import read_facts
+from pipeline.curation.search.index.build import build
+from pipeline.curation.search.index.files import read_facts
 from pipeline.curation.search.opened.conditions import HowToMatch
 from pipeline.curation.search.opened.dataset import OpenDataset, open_dataset
 from pipeline.curation.search.request import SearchRequest, WantedRows
@@ -79,6 +79,16 @@ def test_hits_are_those_of_an_exact_search_and_are_found_again_without_reading(c
         again = [search(opened, one, query) for one in wanted]
     assert again == found
     assert not read
+
+
+def test_what_a_query_finds_depends_on_no_query_beside_it(catalog: EmbeddedCatalog) -> None:
+    opened = open_dataset(catalog.dataset, HowToMatch(60))
+    queries = opened.rows.vectors_of([f"sku-{n:03}" for n in range(10, 140, 8)], IMAGE)
+    search_all = opened.columns[IMAGE].all
+    assert search_all
+    together = search_all(queries, 3, ()).hits
+    alone = [search_all(queries[n : n + 1], 3, ()).hits[0] for n in range(len(queries))]
+    assert [shown(one) for one in together] == [shown(one) for one in alone]
 
 
 def test_what_other_commands_replace_is_noticed(tmp_path: Path) -> None:

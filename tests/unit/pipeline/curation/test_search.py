@@ -13,7 +13,7 @@ import pytest
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.search import groups
-from pipeline.curation.search.index import build
+from pipeline.curation.search.index.build import build
 from pipeline.curation.search.request import SearchQuery, SearchRequest
 from pipeline.curation.search.run import SearchAnswer, search_dataset
 from pipeline.dataset import layout

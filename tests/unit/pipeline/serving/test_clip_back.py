@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from actors.serving.application import searching
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.search.index import build
+from pipeline.curation.search.index.build import build
 from pipeline.dataset.dataset import Dataset
 from pipeline.serving.search.numbers import NumberedIds
 from pipeline.serving.settings import SearchSettings

@@ -16,7 +16,7 @@ import pytest
 from actors.serving.application import searching
 from pipeline.curation.dedup.run import dedup
 from pipeline.curation.dedup.settings import DedupSettings
-from pipeline.curation.search.index import build
+from pipeline.curation.search.index.build import build
 from pipeline.curation.search.opened.conditions import HowToMatch
 from pipeline.curation.search.opened.dataset import open_dataset
 from pipeline.dataset.dataset import Dataset

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import text_columns
-from pipeline.curation.search.index_files import IndexFacts, map_uri, publish, set_effort, state_of
+from pipeline.curation.search.index.files import IndexFacts, map_uri, publish, set_effort, state_of
 from pipeline.curation.tables import write_table
 from pipeline.curation.vectors import KEY, TEXT, Vectors, matrix, vector_blocks
 from pipeline.dataset.dataset import Dataset

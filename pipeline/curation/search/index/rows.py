@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.curation.search.index_files import IndexFacts, map_uri
+from pipeline.curation.search.index.files import IndexFacts, map_uri
 from pipeline.dataset.outcomes import RowNumbers, read_rows
 from pipeline.dataset.shard_file import opened
 from pipeline.scratch.folder import ScratchFolder

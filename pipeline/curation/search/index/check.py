@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass
 
 from pipeline.curation.search.exact import SearchResult, search
-from pipeline.curation.search.index import NEAREST, sample_queries
-from pipeline.curation.search.index_files import IndexFacts, read_facts
+from pipeline.curation.search.index.build import NEAREST, sample_queries
+from pipeline.curation.search.index.files import IndexFacts, read_facts
+from pipeline.curation.search.index.search import search_index
 from pipeline.curation.search.sides import index_command
-from pipeline.curation.search.with_index import search_index
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import UsageError
 

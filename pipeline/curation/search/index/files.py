@@ -121,20 +121,34 @@ def load(out: str, facts: IndexFacts) -> Any:
 
 
 def set_effort(index: Any, kind: IndexKind, effort: int) -> None:
-    """Set how much of the index a search visits."""
+    """Set how much of the index a search without `parameters` visits."""
     if kind == "ivf":
         index.nprobe = effort
     elif kind == "hnsw":
         index.hnsw.efSearch = effort
 
 
-def selecting(facts: IndexFacts, chosen: npt.NDArray[np.bool_]) -> Any:
-    """Parameters of faiss for a search of these vectors alone, and of all of them; the index is flat or ivf."""
+def selector(chosen: npt.NDArray[np.bool_]) -> Any:
+    """Faiss's way to search these vectors alone; the index is flat or ivf."""
     library: Any = faiss  # its stubs state the types of C++
-    selector = library.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-    if facts.kind == "ivf":
-        return library.SearchParametersIVF(sel=selector, nprobe=facts.lists)
-    return library.SearchParameters(sel=selector)
+    return library.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+
+
+def parameters(kind: IndexKind, effort: int, chosen: Any = None) -> Any:
+    """Faiss's parameters of one search. The effort is that search's alone, so that others may run at the same time.
+
+    Args:
+        kind: the index.
+        effort: how much of it is visited.
+        chosen: a `selector`; None: any vectors.
+    """
+    library: Any = faiss
+    given = {} if chosen is None else {"sel": chosen}
+    if kind == "ivf":
+        return library.SearchParametersIVF(nprobe=effort, **given)
+    if kind == "hnsw":
+        return library.SearchParametersHNSW(efSearch=effort, **given)
+    return library.SearchParameters(**given)
 
 
 def _facts_uri(out: str, vector: str) -> str:

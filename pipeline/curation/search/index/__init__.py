@@ -1,0 +1,1 @@
+"""An index over the vectors of a dataset: how it is stored, built, searched and checked."""
