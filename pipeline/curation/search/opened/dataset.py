@@ -22,6 +22,7 @@ from pipeline.curation.search.index.changes import MOST_ADDED
 from pipeline.curation.search.index.files import IndexFacts, read_facts, state_of
 from pipeline.curation.search.index.search import open_index
 from pipeline.curation.search.opened.conditions import HowToMatch, KnownConditions
+from pipeline.curation.search.opened.joined import JoinedSearch
 from pipeline.curation.search.opened.rows import OpenRows
 from pipeline.curation.search.request import WantedRows
 from pipeline.curation.search.run import Matching
@@ -59,7 +60,7 @@ class OpenColumn:
 
     def __init__(self, dataset: Dataset, name: str, vectors: _Vectors | None, rows: OpenRows, how: HowToMatch) -> None:
         self._dataset, self._name, self._vectors, self._rows = dataset, name, vectors, rows
-        self.all: SearchRows | None = vectors.search if vectors else None
+        self.all: SearchRows | None = JoinedSearch(vectors.search) if vectors else None
         self._conditions = KnownConditions(dataset, self._narrow, how)
 
     @contextmanager
@@ -78,7 +79,7 @@ class OpenColumn:
 
     def _narrow(self, ids: pa.Array, keys: str) -> SearchRows:
         search = self._vectors.among(ids) if self._vectors else None
-        return search or partial(search_selected, self._dataset, keys, self._name)
+        return JoinedSearch(search or partial(search_selected, self._dataset, keys, self._name))
 
 
 @dataclass(frozen=True, slots=True)
