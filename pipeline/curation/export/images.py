@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.curation.originals.image_reader import ImageReader, ImageRequest
 from pipeline.curation.originals.places import locate
 from pipeline.curation.tars.sample import image_member
+from pipeline.curation.vectors import KEY
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.latest_rows import latest
 from pipeline.errors import UsageError
@@ -26,7 +27,7 @@ IMAGE_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.stri
 BLOCK_ROWS = 256
 _COLUMNS = ["id", "source_fingerprint", "image_uri", "image_sha256"]
 #: A row that was written since the images were looked up has none.
-_ASKED = "SELECT asked.id, located.* EXCLUDE (id) FROM asked LEFT JOIN located USING (id) ORDER BY hanclip_row"
+_ASKED = "SELECT asked.id, located.* EXCLUDE (id) FROM asked LEFT JOIN located USING ({key}) ORDER BY hanclip_row"
 
 
 class OriginalImages:
@@ -57,16 +58,19 @@ class OriginalImages:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def column(self, ids: list[str]) -> pa.Array:
+    def column(self, rows: pa.Table) -> pa.Array:
         """The images of these rows, in their order, as `IMAGE_TYPE`; null where one could not be read.
+
+        Rows without the column `source_fingerprint` are told apart by their ids alone.
 
         Raises:
             UnavailableError: a store seems to be down.
         """
-        asked = pa.table({"id": ids, "hanclip_row": range(len(ids))})
+        key = [name for name in KEY if name in rows.column_names]
+        asked = rows.select(key).append_column("hanclip_row", pa.array(range(rows.num_rows), pa.int64()))
         self._work.register("asked", asked)
-        rows = [row for batch in self._work.batches(_ASKED) for row in batch.to_pylist()]
-        return pa.array(self._values(rows), IMAGE_TYPE)
+        found = self._work.batches(_ASKED.format(key=", ".join(key)))
+        return pa.array(self._values([row for batch in found for row in batch.to_pylist()]), IMAGE_TYPE)
 
     def _values(self, rows: list[dict[str, object]]) -> Iterator[dict[str, object] | None]:
         for row, image in zip(rows, self._reader.read([ImageRequest.of(row) for row in rows]), strict=True):

@@ -85,7 +85,7 @@ def _with_images(table: pa.Table, parts: Parts, images: OriginalImages | None) -
     size = parts.group_rows if images is None else min(parts.group_rows, BLOCK_ROWS)
     for at in range(0, table.num_rows, size):
         rows = table.slice(at, size)
-        yield rows.append_column(IMAGE, images.column(rows["id"].to_pylist())) if images else rows
+        yield rows.append_column(IMAGE, images.column(rows)) if images else rows
 
 
 def _uri(request: ExportRequest, number: int) -> str:

@@ -147,6 +147,9 @@ def test_an_export_has_no_image_of_a_row_that_came_after_its_beginning(tmp_path:
     source = folder(tmp_path / "source")
     embed(source, out)
     known = min(source.images)
+    row = keys(out, [known])
+    others = pa.table({"id": ["came-later", known], "source_fingerprint": ["", "of another state"]})
     with OriginalImages(str(out)) as images:
-        first, second = images.column(["came-later", known]).to_pylist()
-    assert (first, second["bytes"], images.missing) == (None, source.images[known], 1)
+        for rows in (row, row.select(["id"])):
+            assert images.column(rows).to_pylist()[0]["bytes"] == source.images[known]
+        assert (images.column(others).to_pylist(), images.missing) == ([None, None], 2)
