@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
 from flows.smoke.installation import Installation
+from flows.smoke.links import answers
 from pipeline import storage
 from pipeline.dataset.checks.verify import verify
 from pipeline.errors import RunError
@@ -41,9 +42,10 @@ def check_flow(installation: Installation) -> str:
 
 def _run(installation: Installation, source: str, out: str) -> FlowRun:
     config = {"source": {"uris": [source]}, "output": {"uri": out}, "model": {"name": "demo"}}
-    run = run_deployment(
-        installation.deployment, parameters={"config": config}, timeout=installation.timeout_s, poll_interval=2
-    )
+    with answers():
+        run = run_deployment(
+            installation.deployment, parameters={"config": config}, timeout=installation.timeout_s, poll_interval=2
+        )
     assert isinstance(run, FlowRun)
     state = run.state
     if state is None or not state.is_final():

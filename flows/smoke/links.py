@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, RunError
 
 _CONTENT = b"written by the smoke test\n"
 _ONLINE = "ONLINE"
+_MOST_DETAIL = 300
 
 
 def check_storage(installation: Installation) -> str:
@@ -84,14 +85,20 @@ def _check_pool(client: SyncPrefectClient, name: str) -> str:
 
 @contextmanager
 def _server() -> Iterator[Any]:
-    """A client of the Prefect server; its failures have a cure."""
+    with answers(), get_client(sync_client=True) as client:
+        yield client
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Give failures of the Prefect server a cure."""
     try:
-        with get_client(sync_client=True) as client:
-            yield client
+        yield
     except PrefectHTTPStatusError as error:
         if error.response.status_code in (401, 403):
             raise ConfigError("The Prefect server refuses the credentials. Check PREFECT_API_AUTH_STRING.") from error
-        raise RunError(f"The Prefect server answered {error.response.status_code}. See its log.") from error
+        status, detail = error.response.status_code, error.response.text[:_MOST_DETAIL]
+        raise RunError(f"The Prefect server answered {status}: {detail}. See its log.") from error
     except httpx.HTTPError as error:
         raise RunError(
             f"The Prefect server does not answer ({type(error).__name__}). Check PREFECT_API_URL and that it runs."

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from prefect.exceptions import PrefectHTTPStatusError
 from typer.testing import CliRunner
 
+from flows.smoke import embed
 from flows.smoke.__main__ import app
+from flows.smoke.installation import Installation
+from pipeline.errors import RunError
 from tests.fixtures.places import ROOT
 from tests.fixtures.processes import free_port
 
@@ -50,3 +55,15 @@ def test_storage_that_cannot_be_written_is_reported(installation: Path, monkeypa
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 1
     assert "FAIL  storage" in done.stderr
+
+
+def test_parameters_that_the_server_refuses_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        request = httpx.Request("POST", "http://prefect/api/deployments/1/create_flow_run")
+        answer = httpx.Response(409, text="'request' is a required property", request=request)
+        raise PrefectHTTPStatusError("409", request=request, response=answer)
+
+    monkeypatch.setattr(embed, "run_deployment", refuse)
+    with pytest.raises(RunError, match=r"server answered 409: 'request' is a required property\. See its log"):
+        embed.check_flow(Installation("http://ray:8265", str(tmp_path / "smoke"), "backfill/prod", 1.0))
+    assert not list(tmp_path.iterdir())
