@@ -99,6 +99,10 @@ def named() -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(signal.SIGINT) from error
+    except SystemExit as error:
+        if _raised is None or _held or error.code != 1:  # Ray's calls raise 1 in place of any other code
+            raise
+        raise Interrupted(_raised) from error
     except Exception as error:
         if _raised is None:
             raise

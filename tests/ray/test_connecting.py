@@ -19,6 +19,34 @@ import pytest
 from tests.fixtures.places import ROOT
 from tests.fixtures.processes import patience, until, using
 
+#: Sends itself SIGTERM when Ray's C++ code has just started and just ended, and waits until Python has handled it.
+SIGNALLED = """
+import os, signal, sys, threading
+import ray
+from actors.machine.cluster import connected
+from actors.stopping import StopSignal
+from pipeline.config import ClusterConfig
+
+handled = threading.Semaphore(0)
+signal.signal(signal.SIGTERM, lambda *_: handled.release())
+
+def signalled(call):
+    def called(*positional, **named):
+        result = call(*positional, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(handled.acquire(timeout=60), flush=True)
+        return result
+    return called
+
+def join():
+    with connected(ClusterConfig(address=sys.argv[1]), StopSignal()):
+        pass
+
+ray._raylet.CoreWorker, ray.shutdown = signalled(ray._raylet.CoreWorker), signalled(ray.shutdown)
+thread = threading.Thread(target=join)
+thread.start()
+thread.join()
+"""
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -80,3 +108,16 @@ def test_a_signal_while_ray_starts_ends_it_at_once_and_leaves_nothing() -> None:
         assert time.monotonic() - began_s < patience(20)
         until(lambda: not using(Path(place)), "the end of Ray's processes")
         assert list(Path(place).glob("hc-ray-*")) == []
+
+
+def test_a_signal_reaches_python_although_ray_has_handlers_of_its_own(tmp_path: Path, local_ray_address: str) -> None:
+    """The connection is made in a thread, as it is while a run is planned."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, local_ray_address],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")

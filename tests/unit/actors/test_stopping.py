@@ -49,6 +49,14 @@ def body():
     except BaseException:
         raise RuntimeError("computation interrupted")
 """
+EXITING = """
+def body():
+    try:
+        send(signal.SIGTERM)
+        time.sleep(30)
+    except SystemExit:
+        sys.exit(1)
+"""
 KEYBOARD = """
 def body():
     raise KeyboardInterrupt
@@ -108,6 +116,7 @@ def run(body: str, end: str) -> tuple[int, str, str]:
     [
         (DROPPED, INT, 130),
         (TRANSLATED, TERM, 143),
+        (EXITING, TERM, 143),
         (KEYBOARD, INT, 130),
         (IN_CLEANUP, f"cleaned up\n{INT}", 130),
         (IN_RUN, f"recorded 15\n{INT}", 130),
