@@ -16,6 +16,8 @@ import pytest
 
 from tests.fixtures.deadly.deadly_mark import MARK
 from tests.fixtures.driving import Driver, Drivers, assert_adds_up, assert_agents_gone, committed, rows_visible
+from tests.fixtures.forks import ForkServer
+from tests.fixtures.minimal.forking import VARIABLE
 from tests.fixtures.pictures import write_folder, write_tars
 from tests.fixtures.places import DEADLY
 
@@ -44,8 +46,8 @@ def drivers(tmp_path: Path, local_ray_address: str) -> Iterator[Drivers]:
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Drivers]:
-    with Drivers(tmp_path) as alone:
+def alone(tmp_path: Path, fork_server: ForkServer) -> Iterator[Drivers]:
+    with Drivers(tmp_path, fork_server.env) as alone:
         yield alone
 
 
@@ -66,14 +68,12 @@ def assert_complete_and_done(drivers: Drivers, command: tuple[str, ...], out: Pa
     assert_adds_up(drivers, str(out), ROWS)
 
 
-def test_a_driver_that_is_killed_twice_leaves_whole_shards_and_the_next_run_continues(
-    alone, drivers, tars, out, fork_server
-):
+def test_a_driver_that_is_killed_twice_leaves_whole_shards_and_the_next_run_continues(alone, drivers, tars, out):
     """Another killed one, on a Ray that it joined: tests/s3/test_object_store_runs.py."""
     command = embed(tars, out)
     done = 0
     for commits in (0, TARS // 2):
-        driver = alone.start(*command, env=fork_server.env)
+        driver = alone.start(*command)
         driver.until(
             lambda commits=commits, driver=driver: committed(out) >= commits if commits else driver.reached("starting")
         )
@@ -104,7 +104,8 @@ def test_only_the_image_that_kills_its_decoder_is_quarantined(alone, drivers, tm
     photos = write_folder(tmp_path / "photos", rows)
     with (photos / "00003.jpg").open("ab") as file:
         file.write(MARK)
-    armed = {"PYTHONPATH": f"{DEADLY}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    # Forked processes would not be armed.
+    armed = {"PYTHONPATH": f"{DEADLY}{os.pathsep}{os.environ['PYTHONPATH']}", VARIABLE: ""}
     command = embed(str(photos), out, "--max-quarantine", "0.3")
     summary = alone.run(*command, env=armed)
     assert summary["stats"]["quarantined"] == {"crashed_worker": 1}
