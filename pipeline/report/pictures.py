@@ -108,7 +108,12 @@ def _picture(original: Original, each: int) -> Picture:
         return Picture(gap=reason(error.reason))
     if len(small) > _MOST_EACH:
         return Picture(gap=say("reason.page_full"))
-    return Picture(f"data:image/webp;base64,{base64.b64encode(small).decode()}")
+    return embedded(small)
+
+
+def embedded(webp: bytes) -> Picture:
+    """The picture in the bytes of a WebP file."""
+    return Picture(f"data:image/webp;base64,{base64.b64encode(webp).decode()}")
 
 
 def _web_address(uri: str) -> str:

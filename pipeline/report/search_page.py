@@ -5,7 +5,6 @@ In: queries and their hits. Out: one HTML file. The image or row of a query is s
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError, RunError, StorageError
 from pipeline.images.thumbnail import thumbnail
 from pipeline.report.page import render
-from pipeline.report.pictures import SIDE, Picture, ShownRow, gaps_of, pictures
+from pipeline.report.pictures import SIDE, Picture, ShownRow, embedded, gaps_of, pictures
 from pipeline.report.quantities import decimal
 from pipeline.report.wording import say
 from pipeline.scratch.workspace import Workspace
@@ -107,7 +106,6 @@ def _query_picture(kind: str, value: str) -> Picture | None:
     if kind != "image":
         return None
     try:
-        small = thumbnail(storage.read_bytes(value), SIDE)
+        return embedded(thumbnail(storage.read_bytes(value), SIDE))
     except HanclipError:
         return Picture(gap=say("reason.query_not_readable"))
-    return Picture(f"data:image/webp;base64,{base64.b64encode(small).decode()}")
