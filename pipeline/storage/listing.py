@@ -203,7 +203,7 @@ def _choices(inside: str) -> list[str]:
     if not ends:
         return inside.split(",")
     first, last = ends.groups()
-    width = len(first) if first.startswith("0") else 0
+    width = max((len(end) for end in (first, last) if end.startswith("0")), default=0)
     start, stop = int(first), int(last)
     numbers = range(start, stop + 1) if start <= stop else range(start, stop - 1, -1)  # counts down, as in a shell
     return [str(number).zfill(width) for number in numbers]

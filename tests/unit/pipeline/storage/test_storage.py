@@ -120,7 +120,7 @@ def test_patterns_expand_in_order_without_duplicates(tmp_path: Path) -> None:
     put(tmp_path, "p-000.tar", "p-001.tar", "p-002.tar", "x/q.tar", "odd[1].tar")
     base = str(tmp_path)
     assert names(storage.expand([f"{base}/p-{{000..001}}.tar"]), tmp_path) == ["p-000.tar", "p-001.tar"]
-    assert names(storage.expand([f"{base}/p-{{002..001}}.tar"]), tmp_path) == ["p-002.tar", "p-001.tar"]
+    assert names(storage.expand([f"{base}/p-{{2..000}}.tar"]), tmp_path) == ["p-002.tar", "p-001.tar", "p-000.tar"]
     assert names(storage.expand([f"{base}/{{p-002,x/q}}.tar"]), tmp_path) == ["p-002.tar", "x/q.tar"]
     assert names(storage.expand([f"{base}/p-*.tar", f"{base}/p-001.tar"]), tmp_path) == [
         f"p-00{digit}.tar" for digit in range(3)
