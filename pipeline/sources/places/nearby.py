@@ -74,12 +74,14 @@ def _near(address: str) -> str:
 def _nearest(address: str) -> str:
     """The deepest existing folder above `address`, or above its first wildcard; empty if there is none."""
     folder = storage.fixed_folder(address)
-    while not folder_exists(folder):
+    while not folder.endswith(":/"):  # above a bucket there is nothing
+        if folder_exists(folder):
+            return folder
         above = storage.parent(folder)
-        if above == folder or above.endswith(":/"):
+        if above == folder:
             return ""
         folder = above
-    return folder
+    return ""
 
 
 def _names(folder: str) -> list[str]:

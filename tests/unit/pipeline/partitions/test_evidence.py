@@ -19,6 +19,7 @@ from pipeline.partitions.manifests import PartitionState, newest_states, write_s
 from pipeline.partitions.template import partitions, spec_digest
 from pipeline.plan.make import make_plan
 from pipeline.plan.run_ids import new_run_id
+from pipeline.sources.places.nearby import describe
 from tests.fixtures.datasets import FakeModel
 from tests.fixtures.runs import config
 
@@ -135,6 +136,10 @@ def test_a_source_without_records_is_described(place, address, words):
         make_plan(template(place, address.format()), FakeModel(), new_run_id(), 1)
     assert words.format(place=place) in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_an_empty_bucket_is_not_looked_for_on_this_machine() -> None:
+    assert describe("memory://empty-bucket") == ""
 
 
 def test_manifests_are_read_the_newest_first(tmp_path):
