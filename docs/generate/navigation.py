@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.yaml_text import load_unique
 
 _FILE = Path(__file__).parents[1] / "navigation.yaml"
 #: The group that takes pages without an entry.
@@ -25,7 +25,7 @@ class NavigationError(Exception):
 def navigation(pages: Iterable[str]) -> str:
     """The navigation of these pages as a TOML array. Raises NavigationError."""
     known = set(pages)
-    tree: list[Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    tree: list[Any] = load_unique(_FILE.read_text(encoding="utf-8"))
     named = set(_leaves(tree))
     if missing := sorted(name for name in named if name not in known and not name.endswith("/")):
         raise NavigationError(f"docs/navigation.yaml names {missing[0]}, which is no page. Correct or remove it.")

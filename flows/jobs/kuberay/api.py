@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.jobs.http_call import Http
 from flows.jobs.kuberay.access import TokenFile, user_access
 from pipeline.errors import ConfigError
-from pipeline.yaml_text import load_unique
+from pipeline.yaml_text import load_documents
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 UNREACHABLE = "Check the API server's address in the kubeconfig, and that this machine may reach it."
@@ -45,16 +43,16 @@ def connect() -> Http:
 
 def _of_kubeconfig(path: Path) -> Http:
     try:
-        tree = load_unique(path.read_text())
+        tree = next(iter(load_documents(f"The kubeconfig {path}", path.read_text(encoding="utf-8"))))
         context = _named(tree, "contexts", "context", tree["current-context"])
         cluster = _named(tree, "clusters", "cluster", context["cluster"])
         user = _named(tree, "users", "user", context["user"])
         server = str(cluster["server"]).rstrip("/")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"Cannot read the kubeconfig {path}: {error}. Set KUBECONFIG, or run inside a pod."
         ) from error
-    except (yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
+    except (KeyError, TypeError, StopIteration) as error:
         raise ConfigError(f"{path} has no complete current context ({error!r}). Check it with kubectl.") from error
     return Http(server, user_access(cluster, user, path), UNREACHABLE, REFUSED)
 

@@ -19,7 +19,7 @@ from flows.jobs.driver import entrypoint, runtime_env
 from flows.jobs.ids import is_job_id
 from flows.jobs.target import TargetConfig
 from pipeline.errors import ConfigError
-from pipeline.yaml_text import UniqueKeys, load_unique
+from pipeline.yaml_text import load_documents
 
 PREFIX = "hanclip/"
 ANNOTATION = f"{PREFIX}metadata"
@@ -35,12 +35,10 @@ def template(path: str | None) -> dict[str, Any]:
     if not path:
         raise ConfigError("The backend kuberay needs a rayjob_template: the YAML file of a RayJob.")
     try:
-        documents = [d for d in yaml.load_all(Path(path).read_text(encoding="utf-8"), UniqueKeys) if d]
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"The RayJob template {path}{line} is not YAML: {error.problem}. Correct it.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read the RayJob template {path}: {error}. Give a YAML file.") from error
+    documents = load_documents(f"The RayJob template {path}", text)
     jobs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "RayJob"]
     if len(jobs) != 1 or not (jobs[0].get("spec") or {}).get("rayClusterSpec"):
         raise ConfigError(f"{path} must contain exactly one RayJob with a spec.rayClusterSpec. See infra/kuberay.")
@@ -96,10 +94,7 @@ def _labels(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _runtime_env(template: str | None, stop_wait_s: float) -> str:
     own = runtime_env(stop_wait_s)
-    try:
-        tree = load_unique(template or "") or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"runtimeEnvYAML of the RayJob template is not YAML: {error} Correct it.") from error
+    tree = next(iter(load_documents("runtimeEnvYAML of the RayJob template", template or "")), None) or {}
     if not isinstance(tree, dict) or not isinstance(tree.get("env_vars") or {}, dict):
         raise ConfigError("runtimeEnvYAML of the RayJob template is no mapping: write it as `env_vars: {NAME: value}`.")
     return yaml.safe_dump({**tree, "env_vars": {**(tree.get("env_vars") or {}), **own["env_vars"]}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from actors.driver import main
 from pipeline.errors import ConfigError
-from pipeline.yaml_text import YamlText, load_unique, read_yaml
+from pipeline.yaml_text import YamlText, load_documents, load_unique, read_yaml
 
 
 def test_each_key_has_its_line_and_a_missing_one_that_of_its_section():
@@ -76,3 +77,45 @@ def test_keys_that_a_merge_brings_may_be_there_again(text: str, line: int) -> No
             YamlText("run.yaml", f"{text}\ne: {twice}")
         with pytest.raises(yaml.MarkedYAMLError, match="is there twice"):
             load_unique(f"{text}\ne: {twice}")
+
+
+NINE = ", ".join(["*{0}"] * 9)
+LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{NINE.format(f'a{n - 1}')}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (LAUGHS, r"line \d+: its aliases \(\*name\) repeat more than 100,000 values: use fewer of them\."),
+        (LAUGHS.replace("[", "{x: [").replace("]", "]}"), "repeat more than 100,000 values"),
+        (f"a: &a [{'x, ' * 400}]\nb: [{'*a, ' * 400}]", "repeat more than 100,000 values"),
+        (re.sub(r"\[(.*)\]", r"{<<: [\1]}", LAUGHS).replace("{<<: [ha]}", "{k: 1}"), "100,000"),
+        (f"{LAUGHS}? *a8\n: 1", "a key is a list or a mapping: write a name, or quotes around"),
+        (f"{LAUGHS}? *a8\n: 1\n? *a8\n: 1", "a key is a list or a mapping"),
+    ],
+    ids=["lists", "mappings", "squared", "merges", "key", "keys"],
+)
+def test_a_short_text_that_stands_for_more_than_memory_holds_is_refused(text: str, refused: str) -> None:
+    with pytest.raises(ConfigError, match=refused):
+        YamlText("run.yaml", text)
+    with pytest.raises(ConfigError, match=r"The template t\.yaml is not accepted: line \d+: "):
+        load_documents("The template t.yaml", text)
+
+
+def test_aliases_of_an_ordinary_size_stay_and_so_does_a_long_text_without_any() -> None:
+    assert len(load_unique(f"a: &a [{'x, ' * 90}]\nb: [{'*a, ' * 900}]")["b"]) == 900
+    assert len(load_documents("t", "- 1\n" * 300 + "---\n- 2\n")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {b: 1, b: 2}", "t is not accepted: line 1: b is there twice, first in line 1: remove one of them"),
+        ("a: [", "t is not YAML: line 1: "),
+        ("a: 2026-02-30", "t is not YAML: day is out of range"),
+        ("[" * 600, "t is nested too deeply"),
+    ],
+)
+def test_a_text_of_another_program_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_documents("t", text)
