@@ -1,11 +1,14 @@
 """Chooses on which device, in which number format and on how many threads a model computes, and names the hardware.
 
-In: names that users give. Out: torch's devices and dtypes; names for people and for footers.
+In: names that users give. Out: torch's devices and dtypes; names for people and for footers; what measurements of a GPU
+depend on.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +18,8 @@ from pipeline.errors import ModelError
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is ARM's
 _FIRST_WITH_BF16 = (8, 0)  # the compute capability of a GPU
+#: Where Linux names the version of the driver, in containers too.
+_DRIVER = Path("/sys/module/nvidia/version")
 _DEVICES = "give cpu, cuda or a number such as cuda:1"
 
 
@@ -53,6 +58,24 @@ def instructions(device: torch.device) -> str:
     if device.type == "cuda":
         return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
     return str(torch.backends.cpu.get_cpu_capability())
+
+
+def gpu_facts(device: torch.device) -> tuple[object, ...]:
+    """What decides which kernels are fast on a GPU: the GPU itself, its driver, torch, and the libraries under it."""
+    gpu = torch.cuda.get_device_properties(device)
+    libraries = torch.version.cuda, torch.version.hip, torch.backends.cudnn.version()
+    # A part of a GPU has the whole one's name and fewer multiprocessors.
+    return gpu.name, instructions(device), gpu.multi_processor_count, _driver(), torch.__version__, *libraries
+
+
+def _driver() -> str:
+    """The version of the driver, as exactly as this machine tells it; empty if it does not."""
+    with suppress(OSError):
+        return _DRIVER.read_text(encoding="ascii", errors="replace").strip()
+    version = ctypes.c_int()  # Windows' Linux has no such file, but the driver knows which CUDA it is made for
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    return str(version.value or "")
 
 
 def set_threads(count: int) -> None:

@@ -1,8 +1,9 @@
 """Chooses how a GPU computes the image tower, by measuring: the attention kernel and the order of values in memory.
 
-A measurement takes a second or two and is kept in the cache folder, by GPU, torch, arithmetic, sizes of the model and
-rows of a pass. Embedders that start together on one machine wait for the first one's. It is worth it for many passes
-only: others use what is kept, else what is usually the fastest. Without a GPU nothing is measured.
+A measurement takes a second or two and is kept in the cache folder, by GPU, driver, torch with its libraries,
+arithmetic, sizes of the model and rows of a pass: after an upgrade it is made again. Embedders that start together on
+one machine wait for the first one's. It is worth it for many passes only: others use what is kept, else what is usually
+the fastest. Without a GPU nothing is measured.
 
 A choice is optional, so nothing that fails here ends a run.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import torch
 
 from pipeline.model.checkpoints import ModelSpec
+from pipeline.model.hardware import gpu_facts
 from pipeline.model.local.cache import cache_folder, write_atomically
 from pipeline.model.towers.build import LoadedTowers
 from pipeline.model.towers.kernels import GpuKernels, candidates
@@ -61,8 +63,7 @@ def use_usual_kernels(towers: LoadedTowers) -> None:
 
 
 def _situation(towers: LoadedTowers, spec: ModelSpec, rows: int) -> str:
-    gpu = torch.cuda.get_device_name(towers.device)
-    return "\n".join(map(str, (gpu, torch.__version__, towers.dtype, spec.sizes, rows)))
+    return "\n".join(map(str, (*gpu_facts(towers.device), towers.dtype, spec.sizes, rows)))
 
 
 def _kept(place: Path, dtype: torch.dtype) -> GpuKernels | None:

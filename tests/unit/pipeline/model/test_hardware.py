@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.errors import ModelError
+from pipeline.model import hardware
+from pipeline.model.engine import choices
 from pipeline.model.hardware import choose_device, choose_dtype, compute_in_full_float32
+from pipeline.model.towers.build import LoadedTowers
+from tests.fixtures.random_towers import random_weights, spec_for
 
 
 @pytest.fixture
@@ -56,3 +63,41 @@ def rounded_float32() -> Iterator[None]:
 def test_float32_is_not_rounded() -> None:
     compute_in_full_float32()
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
+
+
+H200 = {"name": "NVIDIA H200", "multi_processor_count": 132}
+
+
+def test_what_is_measured_on_a_gpu_is_kept_for_that_gpu_driver_and_torch_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, facts = tmp_path / "version", dict(H200)
+    towers, spec = LoadedTowers(random_weights(), torch.device("cpu"), torch.float32), spec_for()
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**facts))
+    monkeypatch.setattr(hardware, "_DRIVER", driver)
+
+    def situation() -> str:
+        return choices._situation(towers, spec, 64)
+
+    driver.write_text("570.86.15\n")
+    seen = [situation()]
+    assert situation() == seen[0]
+    changes: list[tuple[Any, str, Any]] = [
+        (torch, "__version__", "9.0.0"),
+        (torch.version, "cuda", "99.0"),
+        (torch.backends.cudnn, "version", lambda: 99999),
+        (facts, "multi_processor_count", 66),
+        (facts, "name", "NVIDIA A10"),
+    ]
+    for target, name, value in changes:
+        with monkeypatch.context() as changed:
+            if target is facts:
+                changed.setitem(facts, name, value)
+            else:
+                changed.setattr(target, name, value)
+            seen.append(situation())
+    driver.write_text("580.10.01\n")
+    seen.append(situation())
+    driver.unlink()  # as on Windows' Linux
+    seen.append(situation())
+    assert len(set(seen)) == len(seen)
