@@ -9,11 +9,12 @@ repeats bytes of an image, a path of this machine or an error of a library.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from pipeline.errors import HanclipError, ImageError, StorageError
+from pipeline.errors import HanclipError, ImageError, StorageError, UnavailableError
 from pipeline.sources.failures import read_failure
 from pipeline.vocabulary import Reason
 
@@ -60,6 +61,8 @@ _MOST_CHARACTERS = 1000
 #: When a client should try again if nothing better is known.
 RETRY_AFTER_S = 1.0
 _MOST_RETRY_AFTER_S = 3
+#: A store that gave no answer, retries included, is seldom back sooner.
+_STORE_RETRY_AFTER_S = 5.0
 
 #: What is said of an image or text that cannot be used, and the cure.
 _REASONS: Mapping[Reason, str] = {
@@ -134,6 +137,24 @@ def overloaded(message: str) -> ApiError:
     Clients that are refused together are sent away for different times, as they would come back together.
     """
     return ApiError(503, ErrorCode.OVERLOADED, message, retry_after_s=random.randint(1, _MOST_RETRY_AFTER_S))
+
+
+def store_is_away(reason: Reason, what: str, param: str | None = None, retry_after_s: float = 0.0) -> ApiError:
+    """The error for a store of `what` that gave no answer, for one of `NO_ANSWER`; the same request may succeed later.
+
+    `retry_after_s` is what the store asks for, in seconds.
+    """
+    message = f"The store of {what} gives no answer now ({reason.replace('_', ' ')}). Try again in a moment."
+    return ApiError(503, reason, message, param, max(retry_after_s, _STORE_RETRY_AFTER_S))
+
+
+@contextmanager
+def outages_answered(what: str, param: str | None = None) -> Iterator[None]:
+    """Raise that error in place of UnavailableError."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise store_is_away(read_failure(error).reason, what, param, error.retry_after_s) from error
 
 
 def unusable(reason: Reason, param: str, detail: str = "") -> ApiError:

@@ -162,7 +162,10 @@ class ImageReader:
         policy = replace(policy, hosts=storage.HostHealth())
         uris = [_address(requests[number].image_uri or "") for number in failed]
         for number, data in zip(failed, storage.read_many(uris, policy), strict=True):
-            results[number] = results[number] if isinstance(data, StorageError) else data
+            if isinstance(data, UnavailableError):
+                results[number] = read_failure(data)  # so nobody knows whether the image is there
+            elif not isinstance(data, StorageError):
+                results[number] = data
         return results
 
 

@@ -36,7 +36,8 @@ class Browsing:
 
     def facts(self) -> dict[str, Any]:
         """What can be searched and filtered, and whether there is a table of duplicates."""
-        found, vectors = FilterColumns.of(self._dataset), self._dataset.identity.vector_columns
+        found = self._searching.read(lambda _: FilterColumns.of(self._dataset))
+        vectors = self._dataset.identity.vector_columns
         columns = [field for field in found.schema if field.name not in vectors]
         return {
             "column": sides_of(self._dataset),

@@ -54,7 +54,7 @@ class ClipRows:
         Raises:
             StorageError, RunError: something cannot be read.
         """
-        ids = self._numbered.ids(numbers)
+        ids = self._searching.read(lambda _: self._numbered.ids(numbers))
         about = self._about(list(dict.fromkeys(ids.values())))
         rows = ((number, about.get(ids.get(number, ""))) for number in numbers)
         return [{"id": number, "metadata": known} for number, known in rows if known is not None]

@@ -20,12 +20,14 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.errors import ImageError, StorageError
 from pipeline.images.thumbnail import thumbnail
 from pipeline.serving.decoding import Decoding
-from pipeline.serving.errors import ApiError
-from pipeline.sources.failures import read_failure
+from pipeline.serving.errors import ApiError, outages_answered, store_is_away
+from pipeline.sources.failures import NO_ANSWER, read_failure
 from pipeline.vocabulary import Reason
 
 #: Reads at once, and keys of each.
 _READS, _TOGETHER = 3, 8
+#: The picture does not exist. For other reasons it may, and its source does not give it.
+_ABSENT = frozenset({Reason.NOT_FOUND, Reason.MISSING_IMAGE, Reason.CHANGED})
 
 RowKey = tuple[str, str]
 _Waiting = tuple[RowKey, "asyncio.Future[Original]"]
@@ -48,9 +50,10 @@ class RowPictures:
         self._reads = 0
 
     async def picture(self, key: RowKey, side: int) -> bytes:
-        """A JPEG of `side` x `side` pixels at most. Raises ApiError: there is none; its code says why."""
+        """A JPEG of `side` x `side` pixels at most. Raises ApiError: it cannot be shown; its code says why."""
         try:
-            original = await self._original(key)
+            with outages_answered(_WHAT, "id"):
+                original = await self._original(key)
         except StorageError as error:
             raise _gap(read_failure(error).reason) from error
         if original.failure is not None or original.image is None:
@@ -96,7 +99,13 @@ def _hand_over(turn: asyncio.Future[Original], original: Original) -> None:
         turn.set_result(original)
 
 
+_WHAT = "this picture"
+
+
 def _gap(reason: Reason) -> ApiError:
     """The error in place of a picture. It names no address: that is a column of the row."""
+    if reason in NO_ANSWER:
+        return store_is_away(reason, _WHAT, "id")
     cure = "Who runs this server can see with `hanclip report` whether the sources can be read"
-    return ApiError(404, reason, f"The picture of this row is not to be had: {reason.replace('_', ' ')}. {cure}.", "id")
+    message = f"The picture of this row cannot be shown: {reason.replace('_', ' ')}. {cure}."
+    return ApiError(404 if reason in _ABSENT else 502, reason, message, "id")

@@ -27,7 +27,7 @@ from pipeline.curation.vectors import Vectors
 from pipeline.dataset.dataset import Dataset
 from pipeline.errors import HanclipError, NotFoundError, RunError, UsageError
 from pipeline.serving.embedding import Embedded
-from pipeline.serving.errors import ApiError, ErrorCode, refused
+from pipeline.serving.errors import ApiError, ErrorCode, outages_answered, refused
 from pipeline.serving.search.asked import AskedSearch, GivenVector, QueryPart, RowId
 from pipeline.serving.search.conditions import RequestConditions
 from pipeline.serving.settings import SearchSettings
@@ -129,7 +129,16 @@ class Searching:
         return self.read(lambda opened: self._found(opened, asked, vectors))
 
     def read(self, work: Callable[[OpenDataset], T]) -> T:
-        """The result of `work` on the dataset; once more if files were replaced since the last look."""
+        """The result of `work` on the dataset; once more if files were replaced since the last look.
+
+        Raises:
+            ApiError: the store gives no answer.
+            StorageError, RunError: something else is wrong with what is read.
+        """
+        with outages_answered("this dataset"):
+            return self._read(work)
+
+    def _read(self, work: Callable[[OpenDataset], T]) -> T:
         opened = self._opened
         try:
             return work(opened)

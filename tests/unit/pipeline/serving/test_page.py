@@ -18,14 +18,20 @@ from PIL import Image
 
 from actors.serving.application import searching
 from pipeline.dataset.dataset import Dataset
+from pipeline.errors import HostDownError, TimedOutError, UnavailableError
 from pipeline.pages.shared import read_words
 from pipeline.serving import decoding
 from pipeline.serving.access.gate import Gate
 from pipeline.serving.access.keys import ApiKey, Keyring, digest
 from pipeline.serving.access.rates import KeyRates
+from pipeline.serving.errors import ApiError
 from pipeline.serving.page.files import page_files
+from pipeline.serving.search import pictures
+from pipeline.serving.search.searching import Searching
 from pipeline.serving.settings import LOOPBACK, SearchSettings
+from pipeline.sources.failures import NO_ANSWER
 from pipeline.visible import visible
+from pipeline.vocabulary import Reason
 from tests.fixtures.embedded_sources import PICTURES, embed, folder
 from tests.fixtures.places import ROOT
 from tests.fixtures.serving import an_app, asking
@@ -204,3 +210,33 @@ def test_pictures_are_small_jpegs_or_say_why_not(app: Any, out: str, monkeypatch
     assert [answer.status_code for answer in found[-3:]] == [404, 404, 400]
     assert not [answer for answer in found if answer.status_code != 200 and str(Path(out).parent) in answer.text]
     assert app.state.server.embedding.decoding.pixels_at_once.used == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retry_after"),
+    [
+        (UnavailableError("x"), "unavailable", "5"),
+        (TimedOutError("x"), "timeout", "5"),
+        (HostDownError("x"), "host_down", "9"),
+    ],
+)
+def test_a_dataset_whose_store_gives_no_answer_may_be_asked_again(
+    out: str, error: UnavailableError, code: str, retry_after: str
+) -> None:
+    error.retry_after_s = 9.0 if code == "host_down" else 0.0
+    searching = Searching.of(Dataset.open(out), SearchSettings(dataset=out))
+
+    def away(_: object) -> None:
+        raise error
+
+    with pytest.raises(ApiError, match="The store of this dataset gives no answer now") as raised:
+        searching.read(away)
+    assert (raised.value.status, raised.value.code, raised.value.headers["Retry-After"]) == (503, code, retry_after)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_picture_is_missing_only_if_it_does_not_exist(reason: Reason) -> None:
+    absent = {Reason.NOT_FOUND, Reason.CHANGED, Reason.MISSING_IMAGE}
+    status = 404 if reason in absent else 503 if reason in NO_ANSWER else 502
+    error = pictures._gap(reason)
+    assert (error.status, "Retry-After" in error.headers) == (status, status == 503)
