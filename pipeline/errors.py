@@ -18,6 +18,7 @@
     │   │   ├── TimedOutError        no answer before the deadline until retries ran out
     │   │   └── HostDownError        an http(s) host does not answer at all
     │   │       └── UnusableHostError  and minutes of retries cannot help
+    │   ├── UnsortedError            a bucket lists in no order, which its reader relies on
     │   ├── DisallowedError          the server does not allow this use of the object
     │   ├── TooLargeError            above a limit of bytes
     │   └── AlreadyExistsError       the name is taken: another writer was first
@@ -130,6 +131,10 @@ class HostDownError(UnavailableError):
 
 class UnusableHostError(HostDownError):
     """The host has no address or no valid certificate, or is not asked any more: minutes of retries cannot help."""
+
+
+class UnsortedError(StorageError):
+    """A bucket lists its keys in no order."""
 
 
 class TooLargeError(StorageError):

@@ -145,7 +145,7 @@ def _list(
                 on_work()
             listing.add(rows)
 
-        source = sources.scan(config.source, add, config.output.uri)
+        source = sources.scan(config.source, add, config.output.uri, listing.clear)
         if not listing.rows:
             raise EmptySourceError(f"No records in {', '.join(config.source.uris)}: check the address and the format.")
     if existing is not None:

@@ -32,13 +32,23 @@ class Spool:
     """
 
     def __init__(self, work: Workspace, name: str, schema: pa.Schema, number: str = "row") -> None:
-        self.name, self.rows = name, 0
+        self.name = name
         self._work, self._schema, self._number = work, schema, number
         self._path = work.path(f"{name}.parquet")
-        with scratch_errors(work.folder):
-            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+        self._begin()
+
+    def _begin(self) -> None:
+        self.rows = 0
+        with scratch_errors(self._work.folder):
+            self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
+
+    def clear(self) -> None:
+        """Drop all rows that were added."""
+        with scratch_errors(self._work.folder):
+            self._writer.close()
+        self._begin()
 
     def add(self, rows: pa.Table | pa.RecordBatch, **constants: int) -> None:
         """Add rows. `constants` are further columns, each of one value; columns that the schema lacks are dropped."""

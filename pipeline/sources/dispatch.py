@@ -6,13 +6,13 @@ them. Options of other formats, and records without a place, are refused here fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from pipeline.config import SourceConfig
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, UnsortedError
 from pipeline.records import RawRecord, Record
 from pipeline.sources.containers.damage import damaged, is_damage
 from pipeline.sources.containers.unique_ids import in_front, own_id
@@ -23,18 +23,30 @@ from pipeline.sources.registry import formats
 from pipeline.vocabulary import Reason, SourceKind
 
 
-def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
+def scan(config: SourceConfig, sink: Sink, out: str = "", start_over: Callable[[], None] | None = None) -> SourceSpec:
     """List the whole source: batches of `records.RECORDS`, at most 8,192 rows each, go to `sink`.
 
     Args:
         config: the source.
         sink: takes the batches.
         out: the output folder; nothing below it is part of any source.
+        start_over: called when all that `sink` took is void, since a bucket turned out to list in no order and is
+            listed again. Without it, that is an error.
 
     Raises:
         SourceError: the source cannot be planned as a whole.
         StorageError: listing or reading it failed.
     """
+    while True:
+        try:
+            return _scanned(config, sink, out)
+        except UnsortedError:  # once for each bucket: then it is known
+            if start_over is None:
+                raise
+            start_over()
+
+
+def _scanned(config: SourceConfig, sink: Sink, out: str) -> SourceSpec:
     kind = detect(config, out)
     _check_options(config, kind)
     return formats()[kind].scan(config, in_front(sink, config), out)

@@ -9,6 +9,7 @@ This is the only door: code outside imports from here, never from a module below
 
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
 from pipeline.storage.backends.open import arrow_filesystem
+from pipeline.storage.backends.order import in_order, is_unsorted
 from pipeline.storage.claim import claim_folder, claim_or_empty, read_claim
 from pipeline.storage.client_errors import translated
 from pipeline.storage.health import HostHealth
@@ -75,10 +76,12 @@ __all__ = [
     "find_local",
     "fixed_folder",
     "has_wildcards",
+    "in_order",
     "in_threads",
     "is_bucket",
     "is_inside",
     "is_local",
+    "is_unsorted",
     "join",
     "json_bytes",
     "list_objects",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from itertools import groupby
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,25 +42,59 @@ def pairs_on_disk(listed: Iterator[ObjectInfo], tally: SkipTally) -> Iterator[Pa
 
 
 def pairs_in_bucket(listed: Iterator[ObjectInfo], tally: SkipTally) -> Iterator[Pair]:
-    """Images with their texts: a bucket lists in order, so they are neighbours."""
-    for _stem, neighbours in groupby(listed, key=_first_stem):
-        group = list(neighbours)
-        texts = {stem_of(info.uri): info for info in group if info.uri.endswith(TEXT_SUFFIX)}
-        lone = {info.uri for info in group if is_text(info.uri)}
-        for info in group:
-            if is_image(info.uri):
-                text = texts.get(stem_of(info.uri))
-                lone.discard(text.uri if text else "")
-                yield info, text
-            elif not is_text(info.uri):
-                tally.add(why_not(info.uri), info.uri)
-        for uri in sorted(lone):
-            tally.add(Skip.LONE_TEXT, uri)
+    """Images with their texts, from a listing in order: between two files of a name are only keys that begin with it.
+
+    Such keys are `a.b.jpg` between `a.jpg` and `a.txt`, and everything in a folder `a.old/`. So a name is complete at
+    the first key that does not begin with it, and few names are open at once.
+    """
+    opened: list[_Name] = []
+    for info in listed:
+        while opened and not info.uri.startswith(opened[-1].start):
+            yield from opened.pop().pairs(tally)
+        if not (is_image(info.uri) or is_text(info.uri)):
+            tally.add(why_not(info.uri), info.uri)
+            continue
+        start = _start(info.uri)
+        name = next((name for name in opened if name.start == start), None)
+        if name is None:
+            opened.append(name := _Name(start))
+        name.add(info)
+    while opened:
+        yield from opened.pop().pairs(tally)
 
 
 def is_text(uri: str) -> bool:
     """Whether a file name ends like a text's, in any case: `A.TXT` is a text, but only `A.txt` is that of `A.JPG`."""
     return uri.lower().endswith(TEXT_SUFFIX)
+
+
+@dataclass(slots=True)
+class _Name:
+    """The files of one name: `start` is what their addresses begin with, up to the dot before the suffix."""
+
+    start: str
+    images: list[ObjectInfo] = field(default_factory=list)
+    texts: list[ObjectInfo] = field(default_factory=list)
+
+    def add(self, info: ObjectInfo) -> None:
+        """An image or a text of this name."""
+        (self.images if is_image(info.uri) else self.texts).append(info)
+
+    def pairs(self, tally: SkipTally) -> Iterator[Pair]:
+        """Its images with its text; texts that belong to none are counted."""
+        own = next((info for info in reversed(self.texts) if info.uri.endswith(TEXT_SUFFIX)), None)
+        for image in self.images:
+            yield image, own
+        for info in self.texts:
+            if info is not own or not self.images:
+                tally.add(Skip.LONE_TEXT, info.uri)
+
+
+def _start(uri: str) -> str:
+    """What the addresses of an image and of its text begin with."""
+    stem = stem_of(uri)
+    # An image that is called `jpg` has no name that a text could share.
+    return f"{stem}." if len(stem) > uri.rfind("/") else f"{uri}/"
 
 
 class _TextsOnDisk:
@@ -89,8 +123,3 @@ class _TextsOnDisk:
             kept = list(self._unpaired)
             alone = np.isin(np.array([hash(uri) for uri in kept], np.int64), paired, invert=True)
             tally.add(Skip.LONE_TEXT, kept[int(alone.argmax())] if kept else "", lone)
-
-
-def _first_stem(info: ObjectInfo) -> str:
-    """Everything before the name's first dot: files that share it are neighbours in a sorted listing."""
-    return info.uri[: info.uri.find(".", info.uri.rfind("/"))]

@@ -18,6 +18,7 @@ from pipeline.sources.collector import RecordCollector
 from pipeline.sources.contract import Sink, SourceSpec
 from pipeline.sources.folder.inventory.manifest import read_manifest
 from pipeline.sources.folder.inventory.rows import opened
+from pipeline.sources.folder.ordered import listed_in_order
 from pipeline.sources.folder.pairing import Pair, is_text, pairs_in_bucket, pairs_on_disk
 from pipeline.sources.names import is_folder, why_not
 from pipeline.sources.places.addresses import ListBelow, addresses, entries, is_match
@@ -31,10 +32,11 @@ def scan(config: SourceConfig, sink: Sink, out: str = "") -> SourceSpec:
 
     Raises:
         SourceError: there are neither, or the inventory is not the source's, is damaged, or lacks what a listing has.
+        UnsortedError: the bucket lists in no order; a second scan sorts it.
         StorageError: the listing failed.
     """
     if config.inventory is None:
-        return _scan(config, sink, out, storage.list_objects)
+        return _scan(config, sink, out, listed_in_order)
     manifest = read_manifest(config.inventory)
     with opened(manifest, config.uris) as inventory:
 

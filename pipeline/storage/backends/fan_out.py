@@ -8,17 +8,20 @@ at the end of that folder. A key belongs to one range, whatever is added meanwhi
 Pages are delivered in order. At most 96 pages wait for their turn, and the walk whose turn is next is split first, so
 requests stay near what is read next and memory is bounded, for 10^9 keys too. Requests in flight grow with the pages
 that arrived: a folder of one page costs one request.
+
+A listing without order has one walk. If that shows only in a later page, what was not delivered yet comes in one walk.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Generic
 
-from pipeline.storage.backends.key_ranges import NameSpace, Reach, disputed_folders, is_beyond
+from pipeline.storage.backends.key_ranges import NameSpace, Reach, disputed_folders
+from pipeline.storage.backends.order import KeyOrder
+from pipeline.storage.backends.ranges import E, FetchPage, Keyed, KeyRange
 
 _REQUESTS = 16
 _RANGES = 3 * _REQUESTS
@@ -26,48 +29,62 @@ _RANGES = 3 * _REQUESTS
 _PAGES_AHEAD = 6
 _ALL_PAGES_AHEAD = 96
 _SAMPLES = 16
-#: Ranges are short, so that those that are read next are walked at once; the first guess has little to go by.
-_REACH_PAGES = 4
 _LONGEST_REACH_PAGES = 8
+#: Keys of which is remembered that they were delivered, 100 bytes each, in case that they turn out to have no order.
+_REMEMBERED = 100_000
 #: After every key of a folder.
 _LAST = "\U0010ffff"
 
 
-class Keyed(Protocol):
-    """An entry of a listing."""
-
-    @property
-    def key(self) -> str:
-        """The complete key."""
+class OutOfOrderError(Exception):
+    """A store has no order, and showed it too late for a listing to go on without one."""
 
 
-E = TypeVar("E", bound=Keyed)
-Page = tuple[list[E], str]
-#: A page of the keys with a prefix, behind a key or from a token on, and the token of the next page. Retries by itself.
-FetchPage = Callable[[str, str, str], Page[E]]
+def list_in_parallel(fetch: FetchPage[E], prefix: str, is_unsorted: bool = False) -> Iterator[list[E]]:
+    """The pages of all keys with `prefix`, in the store's order; one after the other if that is none.
 
+    Args:
+        fetch: sends a request.
+        prefix: of the keys.
+        is_unsorted: the store is known to have no order.
 
-def list_in_parallel(fetch: FetchPage[E], prefix: str) -> Iterator[list[E]]:
-    """The pages of all keys with `prefix`, in the store's order."""
+    Raises:
+        OutOfOrderError: the store has no order, and showed it too late.
+    """
     entries, token = fetch(prefix, "", "")
     yield entries
-    if token and _is_in_order([entry.key for entry in entries], prefix):
-        with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="hanclip-list") as pool:
-            walk = _Walk(fetch, pool, _Range(prefix, prefix, token=token, sample=_sample(entries)))
-            try:
-                yield from walk.pages()
-            finally:
-                walk.stop()
-        return
+    order, delivered = KeyOrder(), set[int]()
+    if token and not is_unsorted and order.holds([entry.key for entry in entries]):
+        whole = KeyRange[E](
+            prefix, prefix, last=entries[-1].key if entries else "", token=token, sample=_sample(entries)
+        )
+        try:
+            yield from _remembered(_in_ranges(fetch, whole, order), delivered)
+        except OutOfOrderError:
+            if len(delivered) > _REMEMBERED:
+                raise
+        else:
+            return
     while token:
         entries, token = fetch(prefix, "", token)
-        yield entries
+        yield [entry for entry in entries if hash(entry.key) not in delivered]
 
 
-def _is_in_order(keys: Sequence[str], prefix: str) -> bool:
-    """Whether a store lists in order, so that a listing can start in the middle: by bytes, or folder by folder."""
-    names = [key[len(prefix) :].split("/") for key in keys]
-    return all(map(str.__lt__, keys, keys[1:])) or all(map(list.__lt__, names, names[1:]))
+def _in_ranges(fetch: FetchPage[E], whole: KeyRange[E], order: KeyOrder) -> Iterator[list[E]]:
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="hanclip-list") as pool:
+        walk = _Walk(fetch, pool, whole, order)
+        try:
+            yield from walk.pages()
+        finally:
+            walk.stop()
+
+
+def _remembered(pages: Iterator[list[E]], delivered: set[int]) -> Iterator[list[E]]:
+    """The pages; their keys are added to `delivered`, up to the first page that makes them more than `_REMEMBERED`."""
+    for page in pages:
+        if len(delivered) <= _REMEMBERED:
+            delivered.update(hash(entry.key) for entry in page)
+        yield page
 
 
 def _sample(entries: Sequence[Keyed]) -> list[str]:
@@ -81,61 +98,11 @@ def _shared_folder(first: str, last: str) -> str:
     return first[: first[:same].rfind("/") + 1]
 
 
-@dataclass(slots=True, eq=False)
-class _Range(Generic[E]):
-    """The keys with a prefix, behind one key and up to another; walked page by page.
-
-    Attributes:
-        prefix: what all its keys begin with.
-        asked_prefix: what its requests ask for; shorter if the range was cut down to a folder while it was walked.
-        after: its first page is asked for behind this key.
-        end: no key is behind it; None for the end of the prefix.
-        token: of the next page.
-        sample: keys of the latest page.
-        is_new: no page of it was seen since it was cut down to a folder, so it may be short.
-        is_whole: it cannot be split, as far as its latest page shows.
-        reach_pages: how far ahead it is split.
-        pages: pages that were not delivered yet.
-        asked: the request on its way.
-    """
-
-    prefix: str
-    asked_prefix: str
-    after: str = ""
-    end: str | None = None
-    token: str = ""
-    sample: list[str] = field(default_factory=list)
-    is_new: bool = False
-    is_whole: bool = False
-    reach_pages: int = _REACH_PAGES
-    pages: deque[list[E]] = field(default_factory=deque)
-    asked: Future[Page[E]] | None = None
-    is_done: bool = False
-
-    def name(self, key: str) -> str:
-        """The name in the folder `prefix` of the file or folder that has a key."""
-        return key[len(self.prefix) :].partition("/")[0]
-
-    def take(self, entries: list[E]) -> list[E]:
-        """The entries of a page that belong here; the range is done if there are others behind them."""
-        end = self.end
-        if entries and entries[-1].key.startswith(self.prefix) and (end is None or entries[-1].key <= end):
-            return entries
-        inside = []
-        for entry in entries:
-            if not entry.key.startswith(self.prefix) or (end is not None and is_beyond(entry.key, end)):
-                self.is_done = True
-                break
-            if end is None or entry.key <= end:
-                inside.append(entry)
-        return inside
-
-
 class _Walk(Generic[E]):
     """All ranges, in order, and the requests for their pages. Used by one thread, that of the reader."""
 
-    def __init__(self, fetch: FetchPage[E], pool: ThreadPoolExecutor, whole: _Range[E]) -> None:
-        self._fetch, self._pool = fetch, pool
+    def __init__(self, fetch: FetchPage[E], pool: ThreadPoolExecutor, whole: KeyRange[E], order: KeyOrder) -> None:
+        self._fetch, self._pool, self._order = fetch, pool, order
         self._ranges = [whole]
         self._spaces: defaultdict[str, NameSpace] = defaultdict(NameSpace)
         self._folders: dict[str, bool] = {}
@@ -175,7 +142,7 @@ class _Walk(Generic[E]):
             self._send(behind)
             free -= 1
 
-    def _send(self, each: _Range[E]) -> None:
+    def _send(self, each: KeyRange[E]) -> None:
         each.asked = self._pool.submit(self._fetch, each.asked_prefix, each.after, each.token)
 
     def _collect(self) -> None:
@@ -184,6 +151,8 @@ class _Walk(Generic[E]):
                 continue
             entries, each.token = each.asked.result()
             each.asked = None
+            if not each.continues(entries, self._order):
+                raise OutOfOrderError
             inside = each.take(entries)
             each.is_done |= not each.token
             if inside:
@@ -192,10 +161,10 @@ class _Walk(Generic[E]):
                 self._allowed = min(_REQUESTS, self._allowed + 1)
                 self._learn(each)
 
-    def _learn(self, each: _Range[E]) -> None:
+    def _learn(self, each: KeyRange[E]) -> None:
         self._spaces[each.prefix].learn([each.name(key) for key in each.sample])
 
-    def _split_first(self) -> _Range[E] | None:
+    def _split_first(self) -> KeyRange[E] | None:
         """Split what is left of the first range that is worth it; returns the new one behind it."""
         for place, each in enumerate(self._ranges):
             if each.is_whole or each.is_done or not each.sample:
@@ -206,17 +175,17 @@ class _Walk(Generic[E]):
             each.is_whole = True
         return None
 
-    def _folder_end(self, each: _Range[E]) -> _Range[E] | None:
+    def _folder_end(self, each: KeyRange[E]) -> KeyRange[E] | None:
         """What is behind the folder that has all keys of the latest page; the range keeps the rest of the folder."""
         folder = _shared_folder(each.sample[0], each.sample[-1])
         if len(folder) <= len(each.prefix):
             return None
-        behind = _Range[E](each.prefix, each.prefix, folder + _LAST, each.end)
+        behind = KeyRange[E](each.prefix, each.prefix, folder + _LAST, each.end)
         each.prefix, each.end, each.is_new = folder, None, True
         self._learn(each)
         return behind
 
-    def _middle(self, each: _Range[E]) -> _Range[E] | None:
+    def _middle(self, each: KeyRange[E]) -> KeyRange[E] | None:
         """What is behind the presumed middle of the names to come; the range keeps the rest."""
         if each.is_new:
             return None
@@ -230,7 +199,7 @@ class _Walk(Generic[E]):
             return None
         if any(self._is_folder(f"{each.prefix}{folder}/") for folder in disputed_folders(name)):
             return None
-        behind = _Range[E](each.prefix, each.prefix, each.prefix + name, each.end, reach_pages=_LONGEST_REACH_PAGES)
+        behind = KeyRange[E](each.prefix, each.prefix, each.prefix + name, each.end, reach_pages=_LONGEST_REACH_PAGES)
         each.end = behind.after
         return behind
 

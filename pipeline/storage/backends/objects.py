@@ -22,7 +22,8 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 from pipeline.errors import TooLargeError
 from pipeline.storage.backends import s3_requests
 from pipeline.storage.backends.contract import ObjectInfo, OnSkip
-from pipeline.storage.backends.fan_out import list_in_parallel
+from pipeline.storage.backends.fan_out import OutOfOrderError, list_in_parallel
+from pipeline.storage.backends.order import is_directory_bucket, is_unsorted, unsorted
 from pipeline.storage.backends.s3_session import s3_environment, s3_settings
 from pipeline.storage.client_errors import HttpStatusError, status_in, too_large, translated
 from pipeline.storage.policy import DEFAULT_POLICY, ReadPolicy, with_retries
@@ -59,7 +60,8 @@ def _store(
 ) -> ObjectStore:
     options: Any = {"client_options": _client(timeout_s), "retry_config": _retry(retry_timeout_s)}
     if family == "s3":
-        return S3Store(bucket, **s3_settings(environment), **options)
+        express: Any = {"s3_express": True} if _is_express(bucket) else {}
+        return S3Store(bucket, **s3_settings(environment), **express, **options)
     if family == "gs":
         return GCSStore(bucket, **options)
     return AzureStore(bucket, **options)
@@ -76,9 +78,20 @@ def _fingerprint(meta: Any) -> str:
     return f"{meta['size']}-{int(meta['last_modified'].timestamp() * 1e6)}"
 
 
+def _is_express(bucket: str) -> bool:
+    """Whether a bucket is one of AWS's own directory buckets, which have endpoints and sessions that obstore knows."""
+    return is_directory_bucket(bucket) and not s3_settings(s3_environment()).get("endpoint")
+
+
+def _has_requests(uri: str) -> bool:
+    """Whether requests of our own can be sent to a bucket."""
+    bucket, _ = split_bucket(uri)
+    return _FAMILY[scheme(uri)] == "s3" and s3_requests.is_available() and not _is_express(bucket)
+
+
 def _is_odd(uri: str, key: str) -> bool:
     """Whether an object has to be requested without obstore."""
-    return s3_requests.is_cleaned(key) and _FAMILY[scheme(uri)] == "s3" and s3_requests.is_available()
+    return s3_requests.is_cleaned(key) and _has_requests(uri)
 
 
 def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[list[s3_requests.Entry]]:
@@ -91,7 +104,10 @@ def _exact_keys(uri: str, bucket: str, key: str) -> Iterator[list[s3_requests.En
 
         return with_retries(attempt, DEFAULT_POLICY)
 
-    return list_in_parallel(fetch, f"{key}/" if key else "")
+    try:
+        yield from list_in_parallel(fetch, f"{key}/" if key else "", is_unsorted(uri))
+    except OutOfOrderError as error:
+        raise unsorted(uri) from error
 
 
 def _ends_before(store: ObjectStore, key: str, start: int) -> bool:
@@ -119,7 +135,7 @@ class ObjectsBackend:
         """Pages of a listing as they arrive, in the store's order; without the empty objects that stand for folders."""
         bucket, key = split_bucket(uri)
         root = f"{scheme(uri)}://{bucket}/"
-        if _FAMILY[scheme(uri)] != "s3" or not s3_requests.is_available():
+        if not _has_requests(uri):
             store, key = _locate(uri, DEFAULT_POLICY.timeout_s, DEFAULT_POLICY.retry_timeout_s)
             for page in obstore.list(store, prefix=key or None):
                 for meta in page:

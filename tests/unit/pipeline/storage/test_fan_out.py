@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.storage.backends.fan_out import list_in_parallel
+from pipeline.storage.backends import fan_out
+from pipeline.storage.backends.fan_out import OutOfOrderError, list_in_parallel
 
 PAGE_KEYS = 20
 
@@ -96,6 +97,35 @@ def test_a_store_without_order_is_listed_by_one_walk() -> None:
 
     assert [item.key for page in list_in_parallel(fetch, "") for item in page] == keys
     assert store.requests == 15
+
+
+@pytest.mark.parametrize("in_order", [PAGE_KEYS, 5 * PAGE_KEYS + 7])
+def test_a_store_that_shows_its_disorder_late_is_listed_once_all_the_same(in_order: int) -> None:
+    keys = [f"in/{number:05}.jpg" for number in range(900)]
+    rest = keys[in_order:]
+    DICE.shuffle(rest)
+    keys[in_order:] = rest
+
+    def fetch(_prefix: str, _after: str, token: str) -> tuple[list[Item], str]:
+        start = int(token or 0)
+        end = start + PAGE_KEYS
+        return [Item(key) for key in keys[start:end]], str(end) if end < len(keys) else ""
+
+    assert sorted(item.key for page in list_in_parallel(fetch, "") for item in page) == sorted(keys)
+    pages = list_in_parallel(fetch, "", is_unsorted=True)
+    assert [item.key for page in pages for item in page] == keys
+
+
+def test_disorder_after_more_keys_than_are_remembered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "_REMEMBERED", 50)
+    store = Store([f"in/{number:05}.jpg" for number in range(900)])
+
+    def fetch(prefix: str, after: str, token: str) -> tuple[list[Item], str]:
+        items, following = store.fetch(prefix, after, token)
+        return (items[::-1] if items and items[-1].key > "in/00700" else items), following
+
+    with pytest.raises(OutOfOrderError):
+        list(list_in_parallel(fetch, ""))
 
 
 def test_an_error_of_any_request_ends_the_listing() -> None:
