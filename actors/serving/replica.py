@@ -26,6 +26,7 @@ from actors.serving.metrics import mirror
 from pipeline.errors import ConfigError, DeviceLostError
 from pipeline.serving.access.admission import gate_of
 from pipeline.serving.app import Application
+from pipeline.serving.log import adopt_loggers, log_as_json
 from pipeline.serving.settings import ServeSettings
 from pipeline.validation import validated
 
@@ -48,8 +49,10 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> Application:
         """Load the model; called by Serve in the replica's process."""
+        log_as_json(with_access=False)  # Serve has its own
         settings = self._settings
         self._app = loaded_application(settings, gate_of(settings.access, _ANYWHERE), _cores())
+        adopt_loggers()
         mirror(self._app.state.server.desk.metrics)
         replace_error_page(own_node_id())
         return self._app

@@ -220,6 +220,16 @@ def test_the_javascript_example_works(adapted: Callable[[str], str]) -> None:
     assert re.fullmatch(r"\[ ?0\.\d+, 0\.\d+ ?\]\n", ran.stdout), ran
 
 
+def test_what_is_no_http_is_a_line_of_json_in_the_log(served: Served) -> None:
+    with socket.create_connection((urlsplit(served.url).hostname, urlsplit(served.url).port), 10) as sent:
+        sent.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert sent.recv(100).startswith(b"HTTP/1.1 400 ")
+    lines = [json.loads(line) for line in served.log.read_text().splitlines()]
+    assert ("uvicorn.error", "Invalid HTTP request received.") in [
+        (line.get("logger"), line.get("message")) for line in lines
+    ]
+
+
 def test_a_large_body_is_refused_while_it_is_sent(served: Served) -> None:
     def pieces() -> Any:
         yield b'{"input": "'

@@ -167,10 +167,13 @@ def test_a_replica_that_is_asked_for_its_health_sets_the_gauges_and_the_answer_o
     app = an_app(FakeEncoder(batch_size=4))
     monkeypatch.setattr(replica, "loaded_application", lambda *_: app)
     monkeypatch.setattr(replica, "_cores", lambda: 1.0)
+    logged: list[bool] = []
+    monkeypatch.setattr(replica, "log_as_json", lambda with_access: logged.append(with_access))
     monkeypatch.setattr(replica, "own_node_id", lambda: "node")
     monkeypatch.setenv(LOCATION, str(tmp_path / "haproxy.cfg"))
     one = replica.Replica({"access": {"no_auth": True}})
     one.__serve_build_asgi_app__()
+    assert logged == [False]
     page = Path(haproxy(tmp_path).cfg.error_file_path or "")  # HAProxy begins, or begins again, behind the replica
     assert page.read_bytes().startswith(b"HTTP/1.1 500 ")
     one.check_health()

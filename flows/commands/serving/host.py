@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import math
 import resource
 import signal
@@ -22,7 +23,6 @@ from contextlib import suppress
 from functools import partial
 from types import FrameType
 
-import typer
 import uvicorn
 
 from flows.commands.serving.connections import BoundedConnection
@@ -31,6 +31,7 @@ from pipeline.serving.app import Application
 from pipeline.serving.server import Server
 from pipeline.serving.settings import Network
 
+_LOG = logging.getLogger("hanclip.serve")
 #: Load balancers keep idle connections for a minute; whoever closes later causes no errors.
 _KEEP_ALIVE_S = 75
 #: After the last connection was accepted, its request may be on its way for so long.
@@ -73,7 +74,7 @@ class Host(uvicorn.Server):
         super().run([listener])
         left = self._api.desk.in_flight
         if left:
-            typer.echo(f"Not answered in time: {units.count(left, 'request')}. Raise --grace-s.", err=True)
+            _LOG.warning("Not answered in time: %s. Raise --grace-s.", units.count(left, "request"))
         return 1 if left or self._api.embedding.is_lost else 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

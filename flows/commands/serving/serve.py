@@ -1,12 +1,11 @@
 """`hanclip serve`: checks who may ask, takes the port, loads the model, and serves until a signal arrives.
 
-In: settings. Out: a line with the address on stdout, the access log on stderr, an exit code: 0 if every accepted
-request was answered.
+In: settings. Out: a line with the address on stdout, the log in lines of JSON on stderr, an exit code: 0 if every
+accepted request was answered.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 
@@ -19,6 +18,7 @@ from flows.terminal.json_lines import write_json
 from pipeline.errors import ConfigError
 from pipeline.serving.access.admission import gate_of
 from pipeline.serving.contract import ModelCard
+from pipeline.serving.log import adopt_loggers, log_as_json
 from pipeline.serving.settings import Network, ServeSettings
 
 
@@ -32,8 +32,9 @@ def serve(settings: ServeSettings, as_json: bool) -> int:
     """
     gate = gate_of(settings.access, settings.network.host)
     with listening(settings.network) as listener:
-        _log_to_stderr()
+        log_as_json(with_access=True)
         app = loaded_application(settings, gate, usable_cpus())
+        adopt_loggers()
         url = address(listener)
         host = Host(app, settings.network, lambda: _show(url, app.state.server.card, as_json))
         return host.run(listener)
@@ -71,14 +72,3 @@ def _show(url: str, card: ModelCard, as_json: bool) -> None:
         typer.echo(f"  a page in the browser: {url}/")
         typer.echo(f'  curl {url}/v1/embeddings -d \'{{"input": "一只猫"}}\'')
     sys.stdout.flush()
-
-
-def _log_to_stderr() -> None:
-    # What no line shows is not looked up: it would be a third of the cost of a line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    for name, level in (("hanclip.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        log = logging.getLogger(name)
-        log.handlers, log.propagate = [handler], False
-        log.setLevel(level)

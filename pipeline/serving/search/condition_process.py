@@ -26,6 +26,7 @@ import pyarrow as pa
 from pipeline.curation.filter.filtering import READING
 from pipeline.curation.search.matching import write_matching
 from pipeline.errors import HanclipError, NotFoundError, RunError, StorageError, UnavailableError, UsageError
+from pipeline.serving.log import log_as_json
 
 #: Errors by the names that answers have for them; the first that fits.
 NAMES: Mapping[str, type[HanclipError]] = {
@@ -45,6 +46,7 @@ def main() -> None:
     """Answer until stdin ends, which it does with the server."""
     for ignored in (signal.SIGINT, signal.SIGTERM):  # they are for the server, which still waits for answers
         signal.signal(ignored, signal.SIG_IGN)
+    log_as_json(with_access=False)
     limit_memory(int(sys.argv[1]))
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)  # noqa: T201 - this is how it answers
