@@ -29,6 +29,7 @@ from flows.options.absolute import absolute
 from flows.terminal.display import Silent
 from flows.terminal.json_lines import JsonLines
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.config import RunConfig
 from pipeline.dataset.dataset import Dataset
 from pipeline.partitions.manifests import read_states
@@ -92,7 +93,7 @@ def _show(grid: Grid, as_json: bool) -> None:
         return
     # A job's id takes half a terminal's width; in a file or a pipe no line is folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(display.table(grid.rows))
+    print_table(display.table(grid.rows), console)
     console.print(Text(tally(grid), style="bold"))
     for line in display.complaints(grid):
         console.print(plain(line, "yellow"), soft_wrap=True)

@@ -31,12 +31,12 @@ _NUMBERS = ("rows", "embedded", "quarantined", "took")
 
 
 def table(rows: Iterable[GridRow], with_jobs: bool = True) -> Table:
-    """The grid as a table; job ids are folded, not cut."""
+    """The grid as a table."""
     grid = Table(box=None, header_style="dim", padding=(0, 2))
     for name in ("partition", "status", "why", *_NUMBERS):
         grid.add_column(name, justify="right" if name in _NUMBERS else "left", no_wrap=name in ("partition", "status"))
     if with_jobs:
-        grid.add_column("job", overflow="fold")
+        grid.add_column("job", no_wrap=True)
     for row in rows:
         took = figures.duration(row.seconds) if row.seconds else ""
         status = Text(row.status, style=STYLES.get(row.status, ""))

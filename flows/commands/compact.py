@@ -15,6 +15,7 @@ from flows.facts.compact import compact_facts
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from flows.terminal.whole import print_table
 from pipeline.compaction.in_place import compact_in_place, dry_compaction
 from pipeline.compaction.settings import CompactSettings
 from pipeline.snapshot.compact import Compaction, compact, dry_compact
@@ -49,7 +50,7 @@ def _show(result: Mapping[str, object], facts: Iterable[tuple[str, object]], dry
         write_json("compact", {"dry_run": dry_run, **result})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, facts))
+        print_table(panel(title, facts))
 
 
 def _facts(ended: Compaction, dry_run: bool) -> Iterator[tuple[str, object]]:

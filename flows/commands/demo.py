@@ -20,6 +20,7 @@ from rich.table import Table
 
 from flows.commands import embed as runs
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.config import ModelConfig, OutputConfig, RunConfig, SourceConfig
 from pipeline.curation.evaluate.own_pairs import OwnPairs
 from pipeline.curation.evaluate.row_filter import RowFilter
@@ -71,7 +72,7 @@ def run(out: str, queries: tuple[str, ...]) -> int:
             recall = OwnPairs(out, rows).evaluate(Direction.TEXT_TO_IMAGE)
         vectors = encode(asked)
     console = Console(highlight=False)
-    console.print(_answers(asked, vectors, gallery))
+    print_table(_answers(asked, vectors, gallery), console)
     for text in report(recall, metrics):
         console.print(text, soft_wrap=True)
     return 0
@@ -125,7 +126,7 @@ def report(recall: DirectionResult, metrics: dict[str, Any]) -> list[str]:
 def _answers(queries: Iterable[str], vectors: Vectors, gallery: Gallery) -> Table:
     table = Table(title="nearest images", title_justify="left")
     for name in ("query", "id", "caption"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "id", overflow="ellipsis" if name == "id" else "fold")
     table.add_column("similarity", justify="right")
     for query, vector in zip(queries, vectors, strict=True):
         for position, (record_id, text, similarity) in enumerate(nearest(vector, gallery)):

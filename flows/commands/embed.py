@@ -24,6 +24,7 @@ from flows.terminal.json_lines import JsonLines
 from flows.terminal.next_commands import next_commands
 from flows.terminal.panels import STYLES, panel
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.config import RunConfig, parse
 from pipeline.cost.prices import read_prices
 from pipeline.jobs.progress import OnProgress, Summary
@@ -88,7 +89,7 @@ def show_plan(config: RunConfig, prices_file: Path | None, as_json: bool) -> Non
     else:
         with Console(stderr=True).status("Planning: listing the source"):
             dry = dry_run(absolute(config), prices)
-        Console(highlight=False).print(panel("plan (nothing was started)", dry_run_facts(dry)))
+        print_table(panel("plan (nothing was started)", dry_run_facts(dry)))
 
 
 def _watched(call: Callable[[OnProgress], Iterator[Summary]], as_json: bool, quiet: bool) -> int:
@@ -124,7 +125,7 @@ def _how_bad(exit_code: int) -> tuple[bool, bool, int]:
 def show_end(ended: Summary) -> None:
     """Print the summary, then suggested commands."""
     console = Console(highlight=False)
-    console.print(run_panel(ended))
+    print_table(run_panel(ended), console)
     console.print("next", style="bold")
     for command in next_commands(ended):
         console.print(plain(f"  {command}"), soft_wrap=True)

@@ -31,6 +31,7 @@ from flows.options.shell import jobs_command
 from flows.terminal import display
 from flows.terminal.json_lines import JsonLines, write_json
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.jobs.folder import read_summary
@@ -104,14 +105,16 @@ def show_list(target: TargetConfig, as_json: bool) -> None:
             write_json("job", asdict(job))
         return
     table = Table(box=None, header_style="dim")
-    for column in ("job", "state", "began"):
+    for column in ("job", "state", "began", "out"):
         table.add_column(column, no_wrap=True)
-    table.add_column("out", overflow="fold")
     for job in found:
         began = job.started_at.strftime("%Y-%m-%d %H:%M:%SZ") if job.started_at else ""
         table.add_row(plain(job.job_id), job.state, began, plain(job.metadata.get("out", "")))
     # In a pipe each job is one unfolded line.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 500).print(table if found else "No jobs.")
+    if found:
+        print_table(table, Console(highlight=False, width=None if sys.stdout.isatty() else 500))
+    else:
+        typer.echo("No jobs.")
 
 
 def show_logs(target: TargetConfig, job_id: str, follow: bool) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 from flows.terminal.json_lines import write_json
 from flows.terminal.model_parts import settings
 from flows.terminal.panels import panel
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.config import ModelConfig
 from pipeline.model.architecture import ResNet
@@ -38,7 +39,7 @@ def show_list(as_json: bool) -> None:
         image, size = f"{one.sizes.image_size} x {one.sizes.image_size}", units.size(one.parameters * BYTES["fp32"])
         here = "yes" if one.weights else "no"
         table.add_row(one.name, one.hub_id, image, str(one.sizes.dim), _millions(one.parameters), size, here)
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def show(name: str, revision: str | None, context_length: int | None, as_json: bool) -> None:
@@ -47,7 +48,7 @@ def show(name: str, revision: str | None, context_length: int | None, as_json: b
     if as_json:
         write_json("model", _tree(one))
     else:
-        Console(highlight=False).print(panel(Text(name), _facts(one)))
+        print_table(panel(Text(name), _facts(one)))
 
 
 def convert(source: ModelConfig, out: str, dry_run: bool, as_json: bool) -> None:
@@ -76,7 +77,7 @@ def convert(source: ModelConfig, out: str, dry_run: bool, as_json: bool) -> None
     title = "plan (nothing was written)" if dry_run else "converted"
     lines = [*_towers(one), ("folder", f"{folder} ({units.size(size)}, float32)")]
     lines += [] if dry_run else [("sha256", sha256), ("next", f"hanclip embed photos/ out/ --model {out}")]
-    Console(highlight=False).print(panel(title, lines))
+    print_table(panel(title, lines))
 
 
 def _tree(one: Card) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
-
 from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.model_parts import settings
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.dataset.checks.status import RunStatus, Status, status
 from pipeline.dataset.identity import Identity
@@ -40,7 +39,7 @@ def show_status(out: str, as_json: bool, runs: int, recount: bool) -> None:
             "status", {**{name: getattr(found, name) for name in _COUNTS}, "identity": identity, "runs": _runs(found)}
         )
     else:
-        Console(highlight=False).print(panel(plain(f"status of {found.uri}"), _status(found)))
+        print_table(panel(plain(f"status of {found.uri}"), _status(found)))
 
 
 _COUNTS = (

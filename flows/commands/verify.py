@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from rich.console import Console
-
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.dataset.checks.verify import Report, verify
 
@@ -27,7 +26,7 @@ def show_verify(out: str, as_json: bool) -> int:
         title = (
             "sound and complete" if report.ok and report.complete else "NOT sound" if not report.ok else "incomplete"
         )
-        Console(highlight=False).print(panel(title, _verified(report)))
+        print_table(panel(title, _verified(report)))
     return 0 if report.ok and report.complete else 1
 
 

@@ -19,6 +19,7 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline import storage
 from pipeline.curation.classify.elevater import Backbone, Submission
 from pipeline.curation.classify.labels import Classes, read_classes
@@ -181,7 +182,7 @@ def _end(
         return
     title = "plan (nothing was written)" if dry_run else "classified"
     console = Console(highlight=False)
-    console.print(panel(title, _shown(inputs, result, dry_run)))
+    print_table(panel(title, _shown(inputs, result, dry_run)), console)
     if report:
         show_report(report, _published(inputs), console)
     elif inputs.request.truth and not dry_run:

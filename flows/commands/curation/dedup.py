@@ -21,6 +21,7 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.curation.dedup.parallel import serial_map
 from pipeline.curation.dedup.plan import DedupPlan, plan
@@ -45,7 +46,7 @@ def dedup(out: str, settings: DedupSettings, address: str | None, as_json: bool)
         write_json("dedup", {**asdict(found), "seconds": round(seconds, 3)})
     else:
         title = f"complete in {figures.duration(seconds)}"
-        Console(highlight=False).print(panel(title, dedup_facts(asdict(found))))
+        print_table(panel(title, dedup_facts(asdict(found))))
 
 
 def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def show_plan(out: str, settings: DedupSettings, as_json: bool) -> None:
     if as_json:
         write_json("dedup", {"dry_run": True, **asdict(found)})
     else:
-        Console(highlight=False).print(panel("plan (nothing was written)", _planned(found)))
+        print_table(panel("plan (nothing was written)", _planned(found)))
 
 
 def _planned(found: DedupPlan) -> Iterator[tuple[str, object]]:
@@ -83,7 +84,7 @@ def show_suggestions(out: str, settings: DedupSettings, as_json: bool) -> None:
     console = Console(highlight=False)
     for one in found:
         console.print(plain(_heading(one), "bold"))
-        console.print(_table(one))
+        print_table(_table(one), console)
     console.print(plain(f"pictures: {page}"), soft_wrap=True)
 
 
@@ -99,7 +100,7 @@ def _table(found: ThresholdSuggestion) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2))
     for name in ("threshold", "pairs added", "pairs in all"):
         table.add_column(name, justify="right")
-    table.add_column("for example", overflow="fold")
+    table.add_column("for example", no_wrap=True)
     for band in found.bands:
         now = " (now)" if band.low == found.threshold else ""
         cells = (f"{band.low:.4f}{now}", f"{band.pairs:,}", f"{band.pairs_from:,}")

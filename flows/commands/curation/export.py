@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from rich.console import Console
-
 from flows.options.curation import EXPORT
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from flows.terminal.whole import print_table
 from pipeline import storage, units
 from pipeline.curation.export.columns import choose_columns
 from pipeline.curation.export.contract import Exported, ExportRequest
@@ -50,7 +49,7 @@ def write_export(target: Target, chosen: ExportOptions, dry_run: bool, as_json: 
         write_json("export", {**facts, **asdict(ended)})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(panel(title, _facts(target, dest, rows, ended)))
+        print_table(panel(title, _facts(target, dest, rows, ended)))
 
 
 def _check(target: Target, request: ExportRequest) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +19,7 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.curation.filter.rules import read_rules
 from pipeline.curation.filter.run import FilterRun, filter_rows
 from pipeline.curation.filter.settings import FilterSettings, NamedRule
@@ -32,7 +33,7 @@ def run(out: str, settings: FilterSettings, dry_run: bool, as_json: bool) -> Non
         write_json("filter", {"dry_run": dry_run, **done.to_json()})
     else:
         title = "plan (nothing was written)" if dry_run else "complete"
-        Console(highlight=False).print(Panel(_report(done), title=title, title_align="left"))
+        print_table(Panel(_report(done), title=title, title_align="left"))
 
 
 def named_rules(path: Path) -> tuple[NamedRule, ...]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.encoder import encoder_of
@@ -48,12 +49,13 @@ def show_find(out: str, images: Sequence[str], settings: DedupSettings, model: s
 
 def _print(image: str, rows: Sequence[SamePicture]) -> None:
     console = Console(highlight=False)
-    console.print(plain(f"{image}: {units.count(len(rows), 'row') if rows else 'not in the dataset'}", "bold"))
+    found = units.count(len(rows), "row") if rows else "not in the dataset"
+    console.print(plain(f"{image}: {found}", "bold"), soft_wrap=True)
     if not rows:
         return
     table = Table(box=None, header_style="dim", padding=(0, 2))
     for name in ("rung", "cosine", "bits", "id"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=name == "id")
     for row in rows:
         table.add_row(row.rung, f"{row.cosine:.4f}", str(row.bits), plain(row.id))
-    console.print(table)
+    print_table(table, console)

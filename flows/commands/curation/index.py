@@ -15,6 +15,7 @@ from flows.terminal import figures
 from flows.terminal.bars import phase_spinner
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts as panel
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.curation.search.sides import SEARCHED, side_of
 from pipeline.dataset.dataset import Dataset
@@ -74,7 +75,7 @@ def show_check(out: str, searched: Side | None, as_json: bool) -> None:
 
 
 def _print_facts(pairs: Sequence[tuple[str, object]]) -> None:
-    Console(highlight=False).print(panel(pairs))
+    print_table(panel(pairs))
 
 
 def _percent(share: float) -> str:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rich.console import Console
-
 from flows.terminal.bars import phase_spinner
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import facts
+from flows.terminal.whole import print_table
 from pipeline import units
 
 
@@ -32,4 +31,4 @@ def show(out: str, to: str, model: str | None, drops: int, as_json: bool) -> Non
     if written.duplicate_pages:
         size = units.size(written.duplicate_bytes)
         pairs.append(("duplicates", f"{units.count(written.duplicate_pages, 'page')} next to it ({size})"))
-    Console(highlight=False).print(facts(pairs))
+    print_table(facts(pairs))

@@ -19,6 +19,7 @@ from rich.text import Text
 from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
+from flows.terminal.whole import print_table
 from pipeline import units
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.search.queries import AskedQuery
@@ -28,7 +29,7 @@ from pipeline.errors import UsageError
 from pipeline.images.formats import IMAGE_SUFFIXES
 from pipeline.sources.texts import is_blank
 
-_SHOWN_ID, _SHOWN_TEXT = 48, 200
+_SHOWN_TEXT = 200
 Queries = list[dict[str, str]]
 
 
@@ -70,7 +71,7 @@ def show_search(out: str, request: SearchRequest, page: Path | None, model: str 
     if as_json:
         write_json("search", _as_json(answer, page))
     else:
-        Console(highlight=False).print(_table(answer))
+        print_table(_table(answer))
     _print_how(answer, page)
 
 
@@ -96,17 +97,25 @@ def _table(answer: SearchAnswer) -> Table:
     table = Table(box=None, header_style="dim", padding=(0, 2))
     table.add_column("", justify="right", style="dim")
     table.add_column("similarity", justify="right")
-    table.add_column("id", overflow="fold", max_width=_SHOWN_ID)
+    table.add_column("id", no_wrap=True)
     table.add_column("text", overflow="fold")
     for asked, hits in zip(answer.asked, answer.result.hits, strict=True):
-        name = f"{asked.kind} {asked.value}" if asked.kind in ("image", "id") else asked.value
-        table.add_row("", "", plain(name, "bold"), "")
+        table.add_row("", "", _heading(asked), "")
         for rank, hit in enumerate(hits, 1):
             alike = f" (+{hit.group_size - 1:,} alike)" if hit.group_size > 1 else ""
             text = line(hit.text or "", _SHOWN_TEXT)
             table.add_row(str(rank), f"{hit.similarity:.4f}", plain(f"{hit.id}{alike}"), text)
         table.add_section()
     return table
+
+
+def _heading(asked: AskedQuery) -> Text:
+    """A query above its hits; what is no id and no path may be broken."""
+    if asked.kind in ("image", "id"):
+        return plain(f"{asked.kind} {asked.value}", "bold")
+    heading = plain(asked.value, "bold")
+    heading.no_wrap, heading.overflow = False, "fold"
+    return heading
 
 
 def _print_how(answer: SearchAnswer, page: Path | None) -> None:
@@ -118,7 +127,7 @@ def _print_how(answer: SearchAnswer, page: Path | None) -> None:
     summary = f"{units.count(result.rows, 'row')} searched in {figures.duration(answer.search_s)}, {how}"
     console.print(Text(summary, style="dim"))
     for note in result.notes:
-        console.print(plain(note, "yellow"))
+        console.print(plain(note, "yellow"), soft_wrap=True)
     if page:
         console.print(plain(f"pictures: {page}"), soft_wrap=True)
 

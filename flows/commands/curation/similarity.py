@@ -16,6 +16,7 @@ from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
 from flows.terminal.plain import line, plain
+from flows.terminal.whole import print_table
 from pipeline.curation.similarity.table import Point, SimilaritySummary, survey, write_similarity
 from pipeline.curation.vectors import IMAGE, TEXT, require_vectors
 from pipeline.dataset import layout
@@ -45,19 +46,20 @@ def _plan(out: str, as_json: bool) -> None:
     if as_json:
         write_json("similarity", {"dry_run": True, **plan})
     else:
-        Console(highlight=False).print(panel("plan (nothing was written)", plan.items()))
+        print_table(panel("plan (nothing was written)", plan.items()))
 
 
 def _show(summary: SimilaritySummary) -> None:
     console = Console(highlight=False)
-    console.print(panel("similarities", _facts(summary)))
+    print_table(panel("similarities", _facts(summary)), console)
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("percentile", "similarity", "logit", "chance"):
         table.add_column(name, justify="right")
     table.add_column("for example", overflow="fold")
+    table.add_column("id", no_wrap=True)
     for point in summary.points:
-        table.add_row(*numbers(point.similarity, point.logit, point.percent, point.chance), _example(point))
-    console.print(table)
+        table.add_row(*numbers(point.similarity, point.logit, point.percent, point.chance), *_example(point))
+    print_table(table, console)
 
 
 def _facts(summary: SimilaritySummary) -> Iterator[tuple[str, object]]:
@@ -72,8 +74,8 @@ def _facts(summary: SimilaritySummary) -> Iterator[tuple[str, object]]:
     yield "table", summary.table
 
 
-def _example(point: Point) -> Text:
-    return plain(f"{line(point.text, SHOWN_TEXT)} ({point.id})")
+def _example(point: Point) -> tuple[Text, Text]:
+    return line(point.text, SHOWN_TEXT), plain(point.id)
 
 
 def numbers(cosine: float, logit: float, percentile: float | None, chance: float | None) -> tuple[str, str, str, str]:

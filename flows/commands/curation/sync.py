@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from rich.console import Console
-
 from flows.facts.sync import sync_facts, verified_facts
 from flows.terminal import figures
 from flows.terminal.bars import phase_bar
 from flows.terminal.json_lines import write_json
 from flows.terminal.panels import panel
+from flows.terminal.whole import print_table
 from pipeline.curation.sync.run import sync, verify
 from pipeline.curation.sync.settings import SyncSettings
 
@@ -26,7 +25,7 @@ def run(out: str, settings: SyncSettings, dry_run: bool, as_json: bool) -> None:
         write_json("sync", {"dry_run": dry_run, **done, "seconds": round(seconds, 3)})
     else:
         title = "plan (nothing was written)" if dry_run else f"complete in {figures.duration(seconds)}"
-        Console(highlight=False).print(panel(title, sync_facts(done)))
+        print_table(panel(title, sync_facts(done)))
 
 
 def show_verified(out: str, settings: SyncSettings, sample: int | None, as_json: bool) -> int:
@@ -37,5 +36,5 @@ def show_verified(out: str, settings: SyncSettings, sample: int | None, as_json:
         write_json("verify", {"agrees": found.agrees, **asdict(found)})
     else:
         title = "the database agrees" if found.agrees else "the database DIFFERS"
-        Console(highlight=False).print(panel(title, verified_facts(asdict(found))))
+        print_table(panel(title, verified_facts(asdict(found))))
     return 0 if found.agrees else 1

@@ -15,6 +15,7 @@ from rich.table import Table
 from flows.commands.curation.similarity import SHOWN_TEXT, numbers
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
+from flows.terminal.whole import print_table
 from pipeline.curation.classify.labels import read_lines
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.search.sides import SEARCHED, side_of
@@ -96,8 +97,9 @@ def _show(matches: list[Match]) -> None:
     for name in (*(["probability"] if with_probability else []), "percentile", "similarity", "logit", "chance"):
         table.add_column(name, justify="right")
     with_id = any(match.id is not None for match in matches)
-    for name in (*(["id"] if with_id else []), "text"):
-        table.add_column(name, overflow="fold")
+    if with_id:
+        table.add_column("id", no_wrap=True)
+    table.add_column("text", overflow="fold")
     for match in matches:
         table.add_row(
             *([f"{100 * (match.probability or 0):.3g} %"] if with_probability else []),
@@ -105,4 +107,4 @@ def _show(matches: list[Match]) -> None:
             *([plain(match.id or "")] if with_id else []),
             line(match.text or "", SHOWN_TEXT),
         )
-    Console(highlight=False).print(table)
+    print_table(table)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.terminal.panels import panel
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.curation.classify.report import ClassificationReport, ClassReport
 from pipeline.curation.evaluate.published import Figure
 
@@ -17,11 +18,11 @@ SHOWN = 20
 
 def show_report(report: ClassificationReport, published: Sequence[Figure], console: Console) -> None:
     """Print the report; `--json` and `--report` have every class and the whole confusion matrix."""
-    console.print(panel("zero-shot accuracy", _measures(report, published)))
+    print_table(panel("zero-shot accuracy", _measures(report, published)), console)
     met = [entry for entry in report.classes if entry.support]
     worst = sorted(met, key=lambda entry: (entry.f1, -entry.support))[:SHOWN]
     title = "classes" if len(met) <= SHOWN else f"the {SHOWN} classes with the lowest F1, of {len(met):,} with images"
-    console.print(_classes(worst, title))
+    print_table(_classes(worst, title), console)
 
 
 def _measures(report: ClassificationReport, published: Sequence[Figure]) -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import plain
+from flows.terminal.whole import print_table
 from pipeline.curation.evaluate.pairs import NOTHING_TO_SCORE
 from pipeline.curation.evaluate.published import Figure, figures
 from pipeline.curation.evaluate.recall import Recall
@@ -53,7 +54,7 @@ def show(evaluation: Evaluation, evaluated: Evaluated, as_json: bool) -> None:
         write_json("evaluate", _tree(evaluation, evaluated, published))
         return
     console = Console(highlight=False)
-    console.print(_table(evaluation, evaluated, published))
+    print_table(_table(evaluation, evaluated, published), console)
     for line in _notes(evaluation, evaluated, published):
         console.print(plain(line), soft_wrap=True)
 
@@ -76,7 +77,7 @@ def show_published(set_name: str | None, model: str | None, as_json: bool) -> No
     for figure in found:
         names = (figure.set, figure.split, figure.direction or "", figure.setting, figure.model)
         table.add_row(*names, *_published_cells(figure), _cell(figure.top1), figure.source)
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _published(evaluated: Evaluated) -> tuple[Figure, ...]:
@@ -161,7 +162,7 @@ def _notes(evaluation: Evaluation, evaluated: Evaluated, published: tuple[Figure
 def _headed(title: str, *names: str) -> Table:
     table = Table(title=plain(title, "table.title"), title_justify="left")
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for name in ("R@1", "R@5", "R@10", "mean"):
         table.add_column(name, justify="right", no_wrap=True)
     return table
