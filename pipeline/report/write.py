@@ -66,9 +66,10 @@ def write_report(out: str, to: str, model: str | None, drops: int, on_phase: OnP
         on_phase: reports progress.
 
     Raises:
-        IdentityError: there is no dataset.
+        ConfigError, IdentityError: there is no folder for the page, or no dataset.
         StorageError, RunError: the dataset cannot be read, or the page cannot be written.
     """
+    storage.check_file(to)
     with Material(out, on_phase) as material:
         sections = _sections(material, model)
         shown = list(rows_in(sections))

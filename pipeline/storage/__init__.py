@@ -46,6 +46,7 @@ from pipeline.storage.uris import (
     web_host,
 )
 from pipeline.storage.writing import (
+    check_file,
     check_writable,
     create,
     delete,
@@ -65,6 +66,7 @@ __all__ = [
     "OnSkip",
     "ReadPolicy",
     "arrow_filesystem",
+    "check_file",
     "check_writable",
     "claim_folder",
     "claim_or_empty",

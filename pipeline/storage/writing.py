@@ -175,6 +175,26 @@ def check_writable(uri: str, probe: bool = True) -> None:
             raise ConfigError(f"The output folder {printable(uri)} cannot be written. {error}") from error
 
 
+def check_file(uri: str) -> None:
+    """Refuse a file that a user wants written, before any work starts, if there is no folder for it.
+
+    A missing folder is not made: most often its name is mistyped. A bucket has no folders.
+
+    Raises:
+        ConfigError: the folder does not exist or cannot be written, or a folder has the file's name.
+    """
+    path = normalise(uri)
+    if not is_local(path):
+        return
+    folder = parent(path)
+    if uri.endswith("/") or os.path.isdir(path):
+        raise ConfigError(f"{printable(uri)} is a folder: name a file in it.")
+    if not os.path.isdir(folder):
+        raise ConfigError(f"There is no folder {printable(folder)} for {name(path)}: make it, or correct the path.")
+    if why := _unwritable(folder):
+        raise ConfigError(f"{printable(path)} cannot be written: {why}. Make the folder writable, or choose another.")
+
+
 def _unwritable(path: str) -> str:
     """Why a local folder cannot be written, by its permissions; empty if it can."""
     while not os.path.lexists(path):

@@ -215,6 +215,13 @@ def test_an_invalid_yaml_file_is_a_usage_error_that_names_the_key(capfd, tmp_pat
         (["retry", "no-such-folder"], "There is no dataset at no-such-folder"),
         (["retry", "out", "--reason", "tired"], "'--reason': 'tired' is not one of"),
         (["verify"], "OUT"),
+        (["report", "out", "--to", "no-such/page.html"], "no-such for page.html: make it, or correct the path"),
+        (["report", "out", "--to", "/"], "/ is a folder: name a file in it"),
+        (["search", "out", "x", "--html", "no-such/page.html"], "no-such for page.html: make it"),
+        (["classify", "a", "--labels", "l", "--truth", "t", "--report", "none/r.json"], "none for r.json: make it"),
+        (["classify", "a", "--labels", "l", "--elevater", "none/e.json", "--dataset-name", "e"], "none for e.json"),
+        (["sync", "out", "no-such/points.db", "--to", "milvus"], "no-such for points.db: make it"),
+        (["keys", "add", "no-such/keys.txt", "shop"], "no-such/keys.txt cannot be written: No such file or directory"),
         (["nonsense"], "nonsense"),
     ],
 )

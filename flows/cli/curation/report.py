@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def report(
     out: Output,
-    to: Annotated[str, typer.Option(metavar="FILE", help="The page to write; path or URL.")] = "report.html",
+    to: Annotated[
+        str, typer.Option(metavar="FILE", help="The page to write, in a folder that exists; path or URL.")
+    ] = "report.html",
     drops: Annotated[
         int,
         typer.Option(

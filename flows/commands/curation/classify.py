@@ -98,6 +98,8 @@ def run(request: ClassifyRequest, dry_run: bool, as_json: bool) -> None:
 
 
 def _read(request: ClassifyRequest, work: Workspace) -> Inputs:
+    for file in filter(None, (request.report, request.elevater)):
+        storage.check_file(file)
     dataset = Dataset.open(request.out)
     require_vectors(dataset, IMAGE)
     classes, templates = read_classes(request.labels), read_templates(request.templates, request.dataset_name)

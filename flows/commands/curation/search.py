@@ -20,7 +20,7 @@ from flows.terminal import figures
 from flows.terminal.json_lines import write_json
 from flows.terminal.plain import line, plain
 from flows.terminal.whole import print_table
-from pipeline import units
+from pipeline import storage, units
 from pipeline.curation.encoder import encoder_of
 from pipeline.curation.search.queries import AskedQuery
 from pipeline.curation.search.request import SearchRequest
@@ -62,6 +62,8 @@ def _is_image(value: str) -> bool:
 
 def show_search(out: str, request: SearchRequest, page: Path | None, model: str | None, as_json: bool) -> None:
     """Search the dataset at `out` and print the results; also as a page, if one is wanted."""
+    if page:
+        storage.check_file(str(page))
     with Console(stderr=True).status("Reading the dataset") as doing:
         load = partial(encoder_of, out, model, "fp32")
         answer = search_dataset(out, request, load, on_phase=lambda what, *_: doing.update(what))

@@ -97,7 +97,11 @@ def connected(out: str, settings: SyncSettings, writing: bool) -> Iterator[SyncT
     dest = storage.normalise(settings.dest)
     if storage.is_local(dest):
         if writing:
-            storage.check_writable(storage.parent(dest) if DATABASES[settings.to].in_a_file else dest)
+            in_a_file = DATABASES[settings.to].in_a_file
+            if in_a_file and not Path(dest).exists():
+                storage.check_file(dest)
+            else:
+                storage.check_writable(storage.parent(dest) if in_a_file else dest)
         elif not Path(dest).exists():
             yield AbsentTarget()
             return
