@@ -218,3 +218,21 @@ def test_what_fails_or_happens_by_accident_loses_nothing(browser: Browser, tmp_p
         page.send("Emulation.setEmulatedMedia", media="print")
         assert page.run("getComputedStyle(document.body).color") == "rgb(28, 31, 34)"  # on white paper
         assert page.problems == []
+
+
+def test_a_comparison_shows_no_scores_of_another_picture(browser: Browser) -> None:
+    with hosted(an_app()) as url:
+        page = browser.page(url)
+        page.until("!document.querySelector('#compare-view').hidden")
+        page.run(f"{{ {GIVEN} document.dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: given }})); }}")
+        page.until("document.activeElement.id === 'texts'")
+        page.run("document.querySelector('#texts').value = '一只猫\\n一只狗'; 1")
+        page.click("#compare button")
+        page.until("document.querySelectorAll('#scores li').length === 2")
+        broken = (
+            "const given = new DataTransfer(); given.items.add(new File(['II*'], 'a.tiff', { type: 'image/tiff' }));"
+        )
+        page.run(f"{{ {broken} document.dispatchEvent(new DragEvent('drop', {{ dataTransfer: given }})); }}")
+        page.until("document.querySelector('#fault:not([hidden])')")
+        assert page.run("document.querySelector('#compare-picture').innerText") == "a.tiff"
+        assert page.run("document.querySelectorAll('#scores li').length") == 0

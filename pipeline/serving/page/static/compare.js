@@ -2,7 +2,7 @@
 import { askJson } from "./api.js";
 import { bar, byId, data, make, phrase } from "./dom.js";
 import { hideFault, showFault } from "./faults.js";
-import { label, put } from "./say.js";
+import { hush, label, put } from "./say.js";
 import { pictureInput, prepared } from "./upload.js";
 
 let picture = null, given = 0, asking = null;
@@ -49,6 +49,8 @@ async function compare() {
     show(texts, found.data[0]);
   } catch (fault) {
     if (fault.name === "AbortError") { return; }
+    byId("scores").replaceChildren(); // they are of another picture or of other texts
+    hush(byId("compare-summary"));
     showFault(fault, compare);
   }
   if (!signal.aborted) { byId("scores").removeAttribute("aria-busy"); }
