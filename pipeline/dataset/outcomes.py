@@ -177,8 +177,8 @@ def _by_file(
     for batch in places:
         numbers, rows = positions(batch["place"].to_numpy(), files)
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        for start, rows_of_file in zip(starts, np.split(rows, starts[1:]), strict=True):
-            yield files[numbers[start]], rows_of_file
+        for start, end in zip(starts, np.append(starts, len(rows))[1:], strict=True):
+            yield files[numbers[start]], rows[start:end]
 
 
 def positions(places: RowNumbers, files: Sequence[OutcomeFile]) -> tuple[RowNumbers, RowNumbers]:

@@ -7,7 +7,6 @@ and the system may take the memory back.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +17,7 @@ import pyarrow.compute as pc
 from pipeline.curation.search.index.files import IndexFacts, map_uri
 from pipeline.dataset.outcomes import RowNumbers, read_rows
 from pipeline.dataset.shard_file import opened
-from pipeline.scratch.folder import ScratchFolder
-from pipeline.scratch.workspace import scratch_errors
+from pipeline.scratch.mapped import mapped
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -56,13 +54,9 @@ class MappedRows:
     """
 
     def __init__(self, out: str, facts: IndexFacts) -> None:
-        # The file has no name once it is mapped, and is freed with this object.
-        with opened(map_uri(out, facts)) as stored, ScratchFolder() as scratch, scratch_errors(scratch):
-            path, self._schema = scratch / "rows.arrow", stored.schema_arrow.remove_metadata()
-            with pa.ipc.new_file(str(path), self._schema) as copy:
-                for batch in stored.iter_batches():
-                    copy.write_batch(batch)
-            self._batches = _mapped(path)
+        with opened(map_uri(out, facts)) as stored:
+            self._schema = stored.schema_arrow.remove_metadata()
+            self._batches = mapped(self._schema, stored.iter_batches())
         sizes = [batch.num_rows for batch in self._batches]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -80,8 +74,3 @@ class MappedRows:
         return np.concatenate(
             [[], *(pc.is_in(batch["id"], ids).to_numpy(zero_copy_only=False) for batch in self._batches)]
         ).astype(bool)
-
-
-def _mapped(path: Path) -> list[pa.RecordBatch]:
-    file = pa.ipc.open_file(pa.memory_map(str(path)))
-    return [file.get_batch(number) for number in range(file.num_record_batches)]

@@ -1,7 +1,7 @@
 """The current rows of one state of a dataset, found once and kept for any number of requests.
 
 In: a dataset. Out: columns and vectors of rows by their ids, and their groups of duplicates. Keys are on the local
-disk, sorted by id, so a request reads a small part of them; a request reads of the dataset only what it asks for.
+disk, sorted by id, so that a request reads a small part of them, and of the dataset only what it asks for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline import storage
 from pipeline.curation.current_rows import CurrentRows
 from pipeline.curation.search.exact import in_order
 from pipeline.curation.search.groups import DuplicateGroups, require_duplicates
+from pipeline.curation.search.opened.places import PlacesById
 from pipeline.curation.values.json_values import json_rows
 from pipeline.curation.vectors import KEY, Vectors
 from pipeline.dataset import layout
@@ -42,7 +43,7 @@ class OpenRows:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset, self._work, self._turn = dataset, Workspace(), threading.RLock()
         self._current = CurrentRows(dataset, self._work)
-        self._work.sort("sorted_rows", "SELECT id, place FROM rows", "id")
+        self._places = PlacesById(self._work)
         self._duplicates: storage.ObjectInfo | None = None
 
     def columns_of(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -52,10 +53,8 @@ class OpenRows:
 
     def read(self, ids: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
         """Columns of the rows with these ids. Raises StorageError, RunError."""
-        with self._turn:
-            self._work.register("asked", pa.table({"id": pa.array(ids, pa.string())}))
-            places = list(self._work.batches("SELECT place FROM sorted_rows SEMI JOIN asked USING (id) ORDER BY place"))
-        return self._current.read_at(columns, places)
+        places = pa.record_batch({"place": self._places.of(ids)})
+        return self._current.read_at(columns, [places])
 
     def vectors_of(self, ids: Sequence[str], vector: str) -> Vectors:
         """The (N, D) vectors of the rows `ids`, in that order. Raises NoSuchRowError, StorageError, RunError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,12 +14,14 @@ from pipeline.curation.dedup.settings import DedupSettings
 from pipeline.curation.search.exact import Hit, NoSuchRowError
 from pipeline.curation.search.index.build import build
 from pipeline.curation.search.index.files import read_facts
+from pipeline.curation.search.opened import places
 from pipeline.curation.search.opened.conditions import HowToMatch
 from pipeline.curation.search.opened.dataset import OpenDataset, open_dataset
 from pipeline.curation.search.request import SearchRequest, WantedRows
 from pipeline.curation.search.run import search_dataset, search_vectors
 from pipeline.curation.vectors import IMAGE, Vectors
 from pipeline.errors import UsageError
+from pipeline.scratch.workspace import Workspace
 from pipeline.vocabulary import IndexKind
 from tests.fixtures.duplicates import EmbeddedCatalog, pictures
 from tests.fixtures.opened import opened_files
@@ -123,3 +126,13 @@ def test_rows_that_meet_a_condition_stay_while_it_is_evaluated_again(tmp_path: P
         with column.matching(wanted):
             pass
         assert pq.read_table(matching.keys).num_rows == 12
+
+
+def test_places_of_ids_in_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_BATCH_ROWS", 7)
+    ids = [f"{start}{n}" for start in ("", "Ä", "衣服/", "😀", "sku-") for n in range(40)]
+    with Workspace() as work:
+        work.register("rows", pa.table({"id": ids, "place": range(0, 3 * len(ids), 3)}))
+        found = places.PlacesById(work)
+    for asked in (ids[::-9], ["😀7", "none", "衣服/3", "衣服/3"], ["", "~", "衣服/", "😀😀"], []):
+        assert found.of(asked).tolist() == sorted({3 * ids.index(id_) for id_ in asked if id_ in ids})
