@@ -117,7 +117,7 @@ async function search(isBack = false) {
   if (isBack && remembered(state)) { show(remembered(state)); return; }
   if (isMore) { showMore(true, true); } else { [hits, shown] = [[], null]; showWaiting(); }
   showRowOfAddress();
-  const slow = setTimeout(() => { if (!isMore) { put(byId("summary"), "search.running"); } }, SLOW_MS);
+  const slow = setTimeout(() => { if (!isMore && !signal.aborted) { put(byId("summary"), "search.running"); } }, SLOW_MS);
   try {
     const result = await answer(state, facts, signal);
     if (mine === searched) { show(result, isMore); }
