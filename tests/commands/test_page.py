@@ -206,11 +206,11 @@ def test_what_fails_or_happens_by_accident_loses_nothing(browser: Browser, tmp_p
             f"{{ {GIVEN} given.setData('text/plain', 'two cells'); const field = document.querySelector('#q');"
             " field.dispatchEvent(new ClipboardEvent('paste', { clipboardData: given, bubbles: true })); }"
         )
-        page.click("#filters-button")
+        page.run("document.querySelector('#filters-button').click(); 1")  # the page may still be scrolling
         page.run("document.querySelector('#from').focus(); 1")
         page.press("3")
         page.until("document.querySelector('#from').validity.badInput")
-        page.click("#filters-button")
+        page.run("document.querySelector('#filters-button').click(); 1")  # the page may still be scrolling
         page.run("document.querySelector('#q').focus(); 1")
         page.press("Enter")
         page.until("location.search === '?q=%E7%8B%97' && document.querySelector('#summary').innerText.includes('24')")
