@@ -79,13 +79,13 @@ class TopHits:
     """The `top` nearest rows of each of Q queries, among all rows added so far.
 
     Attributes:
-        needed: how many of the nearest rows hold them, whichever are left out.
+        needed: for each query, how many of the nearest rows hold them, whichever are left out.
     """
 
     def __init__(self, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()) -> None:
         self._queries, self._top = queries, top
         self._exclude = tuple(exclude) or ((),) * len(queries)
-        self.needed = top + max(map(len, self._exclude), default=0)
+        self.needed = [top + len(ids) for ids in self._exclude]
         self.hits: list[list[Hit]] = [[] for _ in queries]
         self.rows = 0
 
@@ -93,7 +93,7 @@ class TopHits:
         """Compare B rows (`KEY`, optionally `text`) and their (B, D) vectors with every query."""
         self.rows += len(vectors)
         for number, similarities in enumerate(self._queries @ vectors.T):
-            self.merge(number, rows, top_positions(similarities, self.needed), similarities)
+            self.merge(number, rows, top_positions(similarities, self.needed[number]), similarities)
 
     def merge(
         self, query: int, rows: pa.Table, positions: npt.NDArray[np.intp], similarities: npt.NDArray[np.float32]

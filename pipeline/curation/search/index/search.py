@@ -69,12 +69,28 @@ class OpenIndex:
         self, chosen: IndexPart, changes: Changes, queries: Vectors, top: int, exclude: Sequence[Collection[str]] = ()
     ) -> SearchResult:
         stale, hits = changes.stale, TopHits(queries, top, exclude)
-        found = Nearest(self.index, self.facts, chosen, hits.needed + len(stale)).of(queries)
+        found = self._nearest(chosen, queries, [needed + len(stale) for needed in hits.needed])
         _merge(hits, self.rows, found, stale)
         for rows, vectors in changes.added:
             hits.add(rows, vectors)
         covered = chosen.rows - (len(stale) if chosen.selector is None else 0)
         return SearchResult(hits.hits, covered + hits.rows, covered)
+
+    def _nearest(self, chosen: IndexPart, queries: Vectors, needed: Sequence[int]) -> list[VectorHits]:
+        """What is found for each query.
+
+        Where not every vector is compared, more is found if more hits are asked for. So queries that need other numbers
+        of hits are searched apart: what one finds does not depend on what those beside it leave out.
+        """
+        each = np.array(needed)
+        if self.facts.kind != "hnsw" and chosen.effort == self.facts.lists:
+            each[:] = each.max()
+        found: dict[int, VectorHits] = {}
+        for most in np.unique(each).tolist():
+            own = np.flatnonzero(each == most)
+            nearest = Nearest(self.index, self.facts, chosen, most).of(queries[own])
+            found |= zip(own.tolist(), nearest, strict=True)
+        return [found[number] for number in range(len(queries))]
 
 
 def open_index(dataset: Dataset, facts: IndexFacts, keep: bool = False) -> OpenIndex | None:

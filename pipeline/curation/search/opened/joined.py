@@ -36,6 +36,7 @@ class JoinedSearch:
     """A `SearchRows` for any number of threads, which calls `search` in one of them at a time.
 
     Calls for different numbers of hits are not joined, so that an approximate index looks as far as it would for one.
+    What they leave out may differ.
     """
 
     def __init__(self, search: SearchRows) -> None:

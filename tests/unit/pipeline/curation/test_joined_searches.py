@@ -6,15 +6,23 @@ import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+import faiss
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.curation.search.exact import SearchResult, TopHits
+from pipeline.curation.search.index.changes import Changes
+from pipeline.curation.search.index.files import IndexFacts
+from pipeline.curation.search.index.search import OpenIndex
 from pipeline.curation.search.opened.joined import JoinedSearch
-from pipeline.curation.vectors import Vectors
+from pipeline.curation.vectors import IMAGE, Vectors
+from pipeline.dataset.outcomes import RowNumbers
 from pipeline.errors import RunError
 from tests.fixtures.datasets import unit_vectors
+from tests.fixtures.duplicates import unit
 from tests.fixtures.processes import until
 
 IDS = [f"sku-{n:02}" for n in range(40)]
@@ -87,3 +95,32 @@ def test_an_error_of_a_pass_is_that_of_each_of_its_calls_and_later_ones_go_on(he
     assert [str(one.exception()) for one in failed] == ["the index is gone"] * 3
     held.fails = False
     assert JoinedSearch(held)(VECTORS[:1], 5) == alone(VECTORS[:1], 5)
+
+
+class NumberedRows:
+    """The rows behind an index: their ids are their numbers."""
+
+    def take(self, numbers: RowNumbers) -> pa.Table:
+        """See `IndexRows`."""
+        ids = [str(number) for number in numbers]
+        return pa.table({"id": ids, "source_fingerprint": ids})
+
+
+def an_index(vectors: Vectors) -> OpenIndex:
+    """One that finds few of the nearest rows, and more of them if it is asked for more."""
+    (rows, dim), library = vectors.shape, faiss
+    index: Any = library.index_factory(dim, "HNSW4,Flat", library.METRIC_INNER_PRODUCT)
+    index.add(vectors)
+    facts = IndexFacts(
+        kind="hnsw", vector=IMAGE, rows=rows, dim=dim, lists=0, effort=1, recall=0, size_bytes=0, state="now"
+    )
+    nothing: Any = None  # is read of the dataset
+    return OpenIndex(nothing, facts, index, NumberedRows(), Changes(frozenset(), []))
+
+
+def test_an_index_looks_no_further_for_a_query_because_of_what_another_leaves_out() -> None:
+    vectors = unit(np.random.default_rng(7).standard_normal((2040, 16))).astype(np.float32)
+    index, queries = an_index(vectors[40:]), vectors[:40]
+    apart = [index.search(queries[n : n + 1], 5).hits[0] for n in range(39)]
+    together = index.search(queries, 5, [*[()] * 39, {str(n) for n in range(400)}])
+    assert together.hits[:39] == apart
