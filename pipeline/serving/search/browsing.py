@@ -63,7 +63,7 @@ class Browsing:
         return {**{name: found[name] for name in KEY}, "columns": columns, "texts": self._texts(id_)}
 
     def _texts(self, id_: str) -> list[dict[str, Any]]:
-        """The texts nearest to the row, each once; none in a dataset without texts, or if they cannot be searched."""
+        """The texts nearest to the row, each once; none in a dataset without texts, or if they have no index."""
         sides = sides_of(self._dataset)
         if "texts" not in sides:
             return []
@@ -72,7 +72,11 @@ class Browsing:
             wanted = WantedRows(top=_ROWS_LOOKED_AT)
             asked = AskedSearch([[GivenVector("id", vector)]], [], False, "texts", wanted, {"text": "text"})
             [hits] = self._searching.find(asked, []).hits
-        except (NoSuchRowError, ApiError):  # a row without such a vector; texts without an index
+        except NoSuchRowError:  # a row without such a vector
+            return []
+        except ApiError as error:
+            if error.code != ErrorCode.NOT_INDEXED:
+                raise
             return []
         nearest: dict[str, dict[str, Any]] = {}
         for hit in hits:

@@ -27,6 +27,7 @@ from pipeline.serving.access.rates import KeyRates
 from pipeline.serving.errors import ApiError
 from pipeline.serving.page.files import page_files
 from pipeline.serving.search import pictures
+from pipeline.serving.search.browsing import Browsing
 from pipeline.serving.search.searching import Searching
 from pipeline.serving.settings import LOOPBACK, SearchSettings
 from pipeline.sources.failures import NO_ANSWER
@@ -232,6 +233,19 @@ def test_a_dataset_whose_store_gives_no_answer_may_be_asked_again(
     with pytest.raises(ApiError, match="The store of this dataset gives no answer now") as raised:
         searching.read(away)
     assert (raised.value.status, raised.value.code, raised.value.headers["Retry-After"]) == (503, code, retry_after)
+
+
+def test_a_row_does_not_seem_to_have_no_texts_while_the_store_gives_no_answer(
+    out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching = Searching.of(Dataset.open(out), SearchSettings(dataset=out))
+
+    def away(*_: object) -> None:
+        raise UnavailableError("x")
+
+    monkeypatch.setattr(searching, "_found", away)
+    with pytest.raises(ApiError, match="The store of this dataset gives no answer now"):
+        Browsing(searching).row("shelf 2/02.jpg")
 
 
 @pytest.mark.parametrize("reason", Reason)
