@@ -62,7 +62,7 @@ def log_as_json(with_access: bool) -> None:
     _LOG.setLevel(logging.INFO if with_access else logging.WARNING)
     logging.captureWarnings(True)
     sys.excepthook = _log_error
-    threading.excepthook = lambda died: _log_error(died.exc_type, died.exc_value, died.exc_traceback)
+    threading.excepthook = _log_death
     sys.unraisablehook = lambda lost: _log_error(lost.exc_type, lost.exc_value, lost.exc_traceback)
     adopt_loggers()
 
@@ -79,6 +79,12 @@ def adopt_loggers() -> None:
 
 def _is_stream(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+
+
+def _log_death(died: threading.ExceptHookArgs) -> None:
+    """Log the error that ended a thread; SystemExit is none, but a way to end it."""
+    if died.exc_type is not SystemExit:
+        _log_error(died.exc_type, died.exc_value, died.exc_traceback)
 
 
 def _log_error(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
