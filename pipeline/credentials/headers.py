@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
 from pipeline.credentials.addresses import refuse_credentials
 from pipeline.credentials.names import is_secret_header, secret_header
@@ -122,10 +123,12 @@ def parse_header(line: str) -> HeaderLine:
 
 
 def _looked_up(host: str) -> str:
-    """The host in ASCII, as requests have it."""
+    """The host as requests have it: an IPv6 address at its shortest, a name in ASCII."""
     try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1]).compressed}]"
         return host.lower().encode("idna").decode()
-    except UnicodeError as error:
+    except ValueError as error:
         raise ValueError(f"{host!r} is no host: write 'Name@host: value', such as 'Cookie@img.example: ...'") from error
 
 

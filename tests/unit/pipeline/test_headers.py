@@ -55,14 +55,16 @@ def test_other_headers_are_kept_as_written(line: str) -> None:
 
 
 def test_hosts_are_compared_as_they_are_looked_up() -> None:
-    lines = ["A@[::1]: v", "B@[::1]:8000: v", "C@图.example: v", "D@图.Example:8000: v"]
+    lines = ["A@[::1]: v", "B@[::1]:8000: v", "C@图.example: v", "D@图.Example:8000: v", "E@[2001:DB8:0::A]: v"]
     headers = HttpHeaders.of(lines, {})
-    found = [[name for name, _ in headers.for_host(host, 8000, True)] for host in ("::1", "xn--wcs.example")]
-    assert found == [["A", "B"], ["C", "D"]]
+    hosts = ("::1", "xn--wcs.example", "2001:db8::a")
+    found = [[name for name, _ in headers.for_host(host, 8000, True)] for host in hosts]
+    assert found == [["A", "B"], ["C", "D"], ["E"]]
 
 
 @pytest.mark.parametrize(
-    "line", ["no header", ": x", "A B: c", "X: a\r\nY: b", "Host: h", "range: bytes=0-1", "X@: v", "X@a..b: v"]
+    "line",
+    ["no header", ": x", "A B: c", "X: a\r\nY: b", "Host: h", "range: bytes=0-1", "X@: v", "X@a..b: v", "X@[1:2]: v"],
 )
 def test_what_is_no_header_or_is_hanclips_own_is_refused(line: str) -> None:
     with pytest.raises(ConfigError, match="http_headers"):
