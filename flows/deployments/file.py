@@ -96,11 +96,13 @@ def _deployment(entry: _Entry, place: str) -> KeepingDeployment:
 
 def _flow(entrypoint: str, place: str) -> Flow[..., Any]:
     module, _, name = entrypoint.rpartition(".")
+    cure = "Write MODULE.FUNCTION, such as flows.scheduled.embed.embed."
     try:
-        found: Flow[..., Any] = getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except (AttributeError, ImportError, ValueError) as error:
-        cure = "Write MODULE.FUNCTION, such as flows.scheduled.embed.embed."
         raise ConfigError(f"{place}: there is no flow {entrypoint}: {error}. {cure}") from error
+    if not isinstance(found, Flow):
+        raise ConfigError(f"{place}: {entrypoint} is no flow. {cure}")
     return found
 
 

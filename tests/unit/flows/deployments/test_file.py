@@ -44,6 +44,7 @@ def test_parameters_with_a_password_are_refused(
         ("deployments:", "deployment:", r"yaml has no list of deployments: write one"),
         ("nightly.nightly", "nightly.nihgtly", r"nihgtly/prod: there is no flow flows.*'nihgtly'\. Write MODULE"),
         ("scheduled.nightly", "nights.nightly", r"nightly/prod: .* No module named 'flows.nights'\. Write MODULE"),
+        ("nightly.nightly", "nightly.check", r"check/prod: flows\.scheduled\.nightly\.check is no flow\. Write MODULE"),
         ("30 4 * * *", "30 25 * * *", r'nightly/prod: Invalid cron string: "30 25 .*"\. Correct it'),
     ],
 )
