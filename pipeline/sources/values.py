@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pipeline.sources.texts import decode_text, without_surrogates
 
-_INT = re.compile(r"-?(0|[1-9]\d{0,17})$", re.ASCII)
-_FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?$", re.ASCII)
+_INT = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
+_FLOAT = re.compile(r"-?(0|[1-9]\d*)\.\d+([eE][+-]?\d+)?", re.ASCII)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _INT64 = 2**63
 _STRING, _INTEGER, _DOUBLE, _BOOL, _NULL = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.null()
@@ -64,9 +64,9 @@ def _type_of(value: Any) -> pa.DataType:
 def _type_of_text(text: str) -> pa.DataType:
     if not text:
         return _NULL
-    if _INT.match(text):
+    if _INT.fullmatch(text):
         return _INTEGER
-    return _DOUBLE if _FLOAT.match(text) else _STRING
+    return _DOUBLE if _FLOAT.fullmatch(text) else _STRING
 
 
 def _wider(known: pa.DataType, new: pa.DataType) -> pa.DataType:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.sources.values import Widening
 from tests.fixtures.sources import gzipped, put, read, scan
 from tests.fixtures.tables import as_csv, as_jsonl
 
@@ -45,6 +47,23 @@ def test_a_byte_that_the_encoding_lacks_is_named(tmp_path: Path, data: bytes, pl
     put(tmp_path, {"c.csv": data})
     with pytest.raises(SourceError, match=place):
         scan(tmp_path / "c.csv", id_column="text")
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("12", pa.int64()),
+        ("-1.5e3", pa.float64()),
+        ("012", pa.string()),
+        ("1２", pa.string()),
+        ("12\n", pa.string()),
+        ("1.5\n", pa.string()),
+    ],
+)
+def test_a_cell_of_a_csv_file_is_a_number_if_it_is_nothing_else(cell: str, kind: pa.DataType) -> None:
+    columns = Widening()
+    columns.see_texts(["n"], [cell])
+    assert columns.schema() == pa.schema([("n", kind)])
 
 
 def test_arrays_of_json_are_read_in_pieces(tmp_path: Path) -> None:
