@@ -126,10 +126,11 @@ def load_documents(name: str, text: str) -> list[Any]:
     """The values of each YAML document in a text of other programs. Raises ConfigError, which calls the text `name`."""
     try:
         return list(yaml.load_all(text, UniqueKeys))
+    except RefusedYamlError as error:
+        raise ConfigError(f"{name} is not accepted: line {error.line}: {error.problem}.") from error
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        wrong = "is not accepted" if isinstance(error, RefusedYamlError) else "is not YAML"
-        raise ConfigError(f"{name} {wrong}: {line}{error.problem}. Correct it.") from error
+        raise ConfigError(f"{name} is not YAML: {line}{error.problem}. Correct it.") from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist
         raise ConfigError(f"{name} is not YAML: {error}. Correct it.") from error
     except RecursionError as error:
@@ -163,7 +164,8 @@ def _require_bounded(root: yaml.Node) -> None:
                 raise RefusedYamlError(problem, node.start_mark)
         seen.add(id(node))
         if isinstance(node, yaml.CollectionNode):
-            waiting += [(child, within | {id(node)}) for child in _children(node)]
+            inside = within | {id(node)}
+            waiting += [(child, inside) for child in _children(node)]
 
 
 def _children(node: yaml.CollectionNode) -> list[yaml.Node]:
