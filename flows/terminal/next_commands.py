@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.jobs.progress import Summary
+from pipeline.scratch.quoting import quoted
 from pipeline.vocabulary import TRANSIENT_REASONS
 
 #: Characters that need escaping in the shell or in Python quotes; without them the line is easier to read.
@@ -51,8 +52,8 @@ def _program(name: str) -> str:
 
 def _query(columns: str, out: str, folder: str) -> str:
     """A shell command that shows some rows."""
-    files = f"{out}/{folder}/**/*.parquet".replace("'", "''")
-    sql = f"select {columns} from '{files}' limit 20"
+    files = quoted(f"{out}/{folder}/**/*.parquet")
+    sql = f"select {columns} from {files} limit 20"
     if _UNSAFE.search(out):
         code = shlex.quote(f"import duckdb; duckdb.sql({sql!r}).show()")
     else:
