@@ -229,6 +229,12 @@ def test_a_comparison_shows_no_scores_of_another_picture(browser: Browser) -> No
         page.run("document.querySelector('#texts').value = '一只猫\\n一只狗'; 1")
         page.click("#compare button")
         page.until("document.querySelectorAll('#scores li').length === 2")
+        page.run("document.querySelector('#texts').value = ''; 1")
+        page.run(f"{{ {GIVEN} document.dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: given }})); }}")
+        page.until("document.querySelectorAll('#scores li').length === 0")
+        page.run("document.querySelector('#texts').value = '一只猫\\n一只狗'; 1")
+        page.click("#compare button")
+        page.until("document.querySelectorAll('#scores li').length === 2")
         broken = (
             "const given = new DataTransfer(); given.items.add(new File(['II*'], 'a.tiff', { type: 'image/tiff' }));"
         )

@@ -30,7 +30,16 @@ async function take(file) {
   image.src = picture.preview;
   label(image, "alt", "search.your_picture");
   frame.replaceChildren(picture.preview ? image : data("span", "", picture.name));
-  if (byId("texts").value.trim()) { compare(); } else { byId("texts").focus(); }
+  if (byId("texts").value.trim()) { compare(); return; }
+  asking?.abort();
+  forget();
+  byId("texts").focus();
+}
+
+function forget() { // what is shown is of another picture or of other texts
+  byId("scores").replaceChildren();
+  byId("scores").removeAttribute("aria-busy");
+  hush(byId("compare-summary"));
 }
 
 async function compare() {
@@ -49,8 +58,7 @@ async function compare() {
     show(texts, found.data[0]);
   } catch (fault) {
     if (fault.name === "AbortError") { return; }
-    byId("scores").replaceChildren(); // they are of another picture or of other texts
-    hush(byId("compare-summary"));
+    forget();
     showFault(fault, compare);
   }
   if (!signal.aborted) { byId("scores").removeAttribute("aria-busy"); }

@@ -10,7 +10,7 @@ export function showFault(fault, again) {
   place.replaceChildren(make("div", "fault", ...parts));
   place.hidden = false;
   place.scrollIntoView({ block: "nearest" });
-  if (isRepeated) { place.querySelector("button")?.focus(); }
+  if (isRepeated && document.activeElement === document.body) { place.querySelector("button")?.focus(); } // not from a field
   isRepeated = false;
 }
 
