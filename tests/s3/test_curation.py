@@ -76,6 +76,8 @@ def test_every_command_does_the_same_in_a_bucket(
 ) -> None:
     place = tmp_path / "place"
     shutil.copytree(demo_dataset, place / "out")
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
     for typed in (
         "dedup @/out",
         "similarity @/out",
