@@ -10,11 +10,9 @@ A choice is optional, so nothing that fails here ends a run.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -24,6 +22,7 @@ from pipeline.model.hardware import gpu_facts
 from pipeline.model.local.cache import cache_folder, write_atomically
 from pipeline.model.towers.build import LoadedTowers
 from pipeline.model.towers.kernels import GpuKernels, candidates
+from pipeline.scratch.alone import alone
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,9 @@ def choose_kernels(towers: LoadedTowers, spec: ModelSpec, rows: int, measure: bo
     place = cache_folder() / "kernels" / hashlib.sha256(_situation(towers, spec, rows).encode()).hexdigest()
     chosen = _kept(place, towers.dtype)
     if chosen is None and measure:
-        with _alone(place.with_suffix(".lock")):
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with alone(place.with_suffix(".lock"), file=True):
             chosen = _kept(place, towers.dtype) or _measured(towers, spec, rows)
             if chosen is not None:
                 with suppress(OSError):
@@ -109,18 +110,3 @@ def _timed(towers: LoadedTowers, pixels: torch.Tensor, passes: int) -> float:
         end.record()
         end.synchronize()
     return float(begin.elapsed_time(end)) / 1000 / passes
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock among the processes of this machine, or none where the cache has no locks or cannot be written."""
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w", encoding="ascii")
-    except OSError:
-        yield
-        return
-    with file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.scratch.alone import alone
 
 #: Environment variable with lines of such a file, for keys that come from a secret store.
 VARIABLE = "HANCLIP_API_KEYS"
@@ -111,7 +112,7 @@ def _key(line: str, number: int, origin: str) -> ApiKey:
 class KeyFile:
     """A file of keys, for the commands that change it.
 
-    Written whole. A new one is readable by its owner alone; of another one its owner, its mode and its comments stay.
+    Replaced by one command at a time. A new one only its owner can read; of another one owner, mode and comments stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,20 +136,22 @@ class KeyFile:
         """Make a key; returns it, which is the only time that it is known. Raises ConfigError."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a key: use letters, digits, '_', '-' and '.', at most 64.")
-        if any(key.name == name for key in self.keys()):
-            raise ConfigError(f"{self._path} has a key called {name}. Remove it first, or choose another name.")
-        made, text = _PREFIX + secrets.token_urlsafe(32), self._text()
-        before = f"{text}\n" if text and not text.endswith("\n") else text
-        self._write(f"{before}{ApiKey(name, digest(made), requests_per_s).line()}\n")
+        with alone(self._path.resolve().parent):
+            text, made = self._text(), _PREFIX + secrets.token_urlsafe(32)
+            if any(key.name == name for key in parse_keys(text, str(self._path))):
+                raise ConfigError(f"{self._path} has a key called {name}. Remove it first, or choose another name.")
+            before = f"{text}\n" if text and not text.endswith("\n") else text
+            self._write(f"{before}{ApiKey(name, digest(made), requests_per_s).line()}\n")
         return made
 
     def remove(self, name: str) -> None:
         """Remove a key. Raises ConfigError if there is none of this name."""
-        known = self.keys()
-        if all(key.name != name for key in known):
-            names = ", ".join(key.name for key in known) or "none"
-            raise ConfigError(f"{self._path} has no key called {name}; its keys: {names}.")
-        self._write(_without(name, self._text()))
+        with alone(self._path.resolve().parent):
+            known = self.keys()
+            if all(key.name != name for key in known):
+                names = ", ".join(key.name for key in known) or "none"
+                raise ConfigError(f"{self._path} has no key called {name}; its keys: {names}.")
+            self._write(_without(name, self._text()))
 
     def _write(self, text: str) -> None:
         """Replace the file, or what a link leads to. Raises ConfigError."""
@@ -157,15 +160,22 @@ class KeyFile:
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 file.write(text)
-                with suppress(FileNotFoundError, PermissionError):  # a new file; another owner's
-                    known = path.stat()
-                    os.fchown(file.fileno(), known.st_uid, known.st_gid)
-                    os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))
+                with suppress(FileNotFoundError):  # a new one
+                    _make_like(path.stat(), file.fileno())
             part.replace(path)
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
             raise ConfigError(f"{self._path} cannot be written: {error.strerror}. Choose another place.") from error
+
+
+def _make_like(known: os.stat_result, file: int) -> None:
+    """Give `file` the mode of another one, and its group and owner as far as the system lets this user."""
+    with suppress(PermissionError):
+        os.fchown(file, -1, known.st_gid)
+    os.fchmod(file, stat.S_IMODE(known.st_mode))
+    with suppress(PermissionError):
+        os.fchown(file, known.st_uid, -1)
 
 
 class Keyring:
@@ -188,9 +198,7 @@ class Keyring:
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._load, self._changed, self._report = load, changed, report
-        self._mark = changed()
-        self._keys = load()
-        self._looked_s = time.monotonic()
+        self._mark, self._keys, self._looked_s = changed(), load(), time.monotonic()
 
     @classmethod
     def of(cls, path: Path | None, report: Callable[[str], None]) -> Keyring:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +46,37 @@ def test_what_else_is_in_a_file_and_who_may_read_it_stays(tmp_path: Path) -> Non
     assert (link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (True, 0o640)
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         KeyFile(tmp_path / "nowhere" / "keys").add("shop", None)
+
+
+def test_keys_that_are_made_and_removed_at_once_are_all_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, random = tmp_path / "keys", secrets.token_urlsafe
+    KeyFile(path).add("old", None)
+
+    def slow(size: int) -> str:
+        time.sleep(0.05)  # the others read the file meanwhile, unless they wait
+        return random(size)
+
+    monkeypatch.setattr(secrets, "token_urlsafe", slow)
+    with ThreadPoolExecutor() as threads:
+        made = [threads.submit(KeyFile(path).add, name, None) for name in ("a", "b", "c")]
+        time.sleep(0.02)
+        threads.submit(KeyFile(path).remove, "old").result()
+    held = KeyFile(path).keys()
+    assert {key.sha256 for key in held} == {digest(key.result()) for key in made}
+
+
+def test_a_file_of_another_owner_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path = tmp_path / "keys"
+    KeyFile(path).add("shop", None)
+    path.chmod(0o640)
+    monkeypatch.setattr(os, "fchown", refused)
+    KeyFile(path).add("night", None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65])
