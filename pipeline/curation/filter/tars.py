@@ -8,10 +8,9 @@ failures: kept = written + failed.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,13 +21,14 @@ from pipeline.curation.filter.judge import FAILED, ROW
 from pipeline.curation.originals.image_reader import ImageReader
 from pipeline.curation.originals.places import locate
 from pipeline.curation.tables import write_table
+from pipeline.curation.tars.note import LeftOut, Note, note_uri, read_note
 from pipeline.curation.tars.options import TarOptions
 from pipeline.curation.tars.sample import HANCLIP_COLUMNS
-from pipeline.curation.tars.writer import BLOCK_ROWS, Note, TarRow, TarWriter, note_uri, tar_uri
+from pipeline.curation.tars.writer import BLOCK_ROWS, TarRow, TarWriter, tar_uri
 from pipeline.curation.values.json_values import json_rows
 from pipeline.dataset.dataset import Dataset
 from pipeline.dataset.schema import QUARANTINE
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError, StorageError, UsageError
 from pipeline.phases import OnRows
 from pipeline.scratch.workspace import Workspace
 from pipeline.storage import claim_folder
@@ -123,12 +123,22 @@ def write_failures(uri: str, tars: Tars, filtered: Filtered) -> Counter[str]:
 
     def tables() -> Iterator[pa.Table]:
         for number in range(len(tars.notes)):
-            note = json.loads(storage.read_bytes(note_uri(tars.uri, number)))
-            reasons.update(failure["reason"] for failure in note["failures"])
-            yield pa.Table.from_pylist(note["failures"], schema=FAILURES)
+            failures = _failures(tars.uri, number)
+            reasons.update(failure.reason for failure in failures)
+            yield pa.Table.from_pylist([asdict(failure) for failure in failures], schema=FAILURES)
 
     write_table(uri, FAILURES, tables(), filtered.facts())
     return reasons
+
+
+def _failures(uri: str, number: int) -> list[LeftOut]:
+    """The failures of a tar that was just written, or whose note was just read."""
+    note = read_note(uri, number)
+    if note is None:
+        noted = note_uri(uri, number)
+        cure = "run the same command again, which writes its tar again."
+        raise StorageError(f"{storage.printable(noted)} is missing or damaged: {cure}", noted)
+    return note.failures
 
 
 PLACE = "hanclip_place"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 from pipeline import storage
 from pipeline.curation.originals.image_reader import ImageReader, ImageRequest
+from pipeline.curation.tars.note import LeftOut, Note, note_uri, read_note, write_note
 from pipeline.curation.tars.options import TarOptions
 from pipeline.curation.tars.sample import members_of
 from pipeline.dataset.dataset import Dataset
@@ -26,45 +26,13 @@ from pipeline.errors import NotFoundError
 from pipeline.phases import OnRows
 from pipeline.records import Failure
 from pipeline.scratch.folder import ScratchFolder
-from pipeline.vocabulary import TRANSIENT_REASONS
 
-NOTES = "_tars"
 #: Name of the first tar.
 TAR = "000000.tar"
 BLOCK_ROWS = 256
 #: `load_dataset("webdataset")` takes the types of the columns from so many samples.
 _TYPED_BY = 5
 TarRow = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The contents of one tar, as stored in its JSON file.
-
-    Attributes:
-        first, rows: number of the first row and count of rows; digest: of their ids.
-        samples: rows that are in the tar; size_bytes, sha256: of the file.
-        failures: the other rows, as rows of `FAILURES`.
-        members: the suffixes of each kind of sample, such as "jpg json txt".
-        filled, leading: columns with a value in some sample, and in one of the first five. Notes of earlier versions
-            have none of these three.
-    """
-
-    first: int
-    rows: int
-    digest: str
-    samples: int
-    size_bytes: int
-    sha256: str
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    members: list[str] = field(default_factory=list)
-    filled: list[str] = field(default_factory=list)
-    leading: list[str] = field(default_factory=list)
-
-    @property
-    def final(self) -> bool:
-        """Whether writing the tar again could not recover any failed row."""
-        return not any(failure["reason"] in TRANSIENT_REASONS for failure in self.failures)
 
 
 class TarWriter:
@@ -90,12 +58,8 @@ class TarWriter:
 
     def _kept_note(self, number: int, first: int, on_rows: OnRows) -> Note | None:
         """The note of an earlier call, if its tar is the one to write next; the rows of that tar are skipped."""
-        try:
-            note = Note(**json.loads(storage.read_bytes(note_uri(self._uri, number))))
-            size_bytes = storage.stat(tar_uri(self._uri, number)).size_bytes
-        except (NotFoundError, ValueError, TypeError):  # there is none, or it is damaged or of a later version
-            return None
-        if note.first != first or not note.final or note.size_bytes != size_bytes:
+        note = read_note(self._uri, number)
+        if note is None or note.first != first or not note.final or note.size_bytes != self._size_bytes(number):
             return None
         taken = list(islice(self._rows, note.rows))
         if _digest(row["id"] for row in taken) == note.digest:
@@ -104,12 +68,19 @@ class TarWriter:
         self._rows = chain(taken, self._rows)
         return None
 
+    def _size_bytes(self, number: int) -> int | None:
+        """Of a tar of an earlier call; None if there is none."""
+        try:
+            return storage.stat(tar_uri(self._uri, number)).size_bytes
+        except NotFoundError:
+            return None
+
     def _tar(self, number: int, first: int, on_rows: OnRows) -> Note:
         """Write the next tar, and then its note."""
         with ScratchFolder() as folder:
             staged = folder / "staged.tar"
             ids: list[str] = []
-            failures: list[dict[str, Any]] = []
+            failures: list[LeftOut] = []
             kinds, filled, leading = set[str](), set[str](), set[str]()
             with tarfile.open(staged, "w", format=tarfile.PAX_FORMAT) as tar:
                 for row, image in self._until_full(tar):
@@ -129,7 +100,7 @@ class TarWriter:
         samples = len(ids) - len(failures)
         seen = map(sorted, (kinds, filled, leading))
         note = Note(first, len(ids), _digest(ids), samples, size_bytes, sha256, failures, *seen)
-        storage.overwrite(note_uri(self._uri, number), storage.json_bytes(asdict(note)))
+        write_note(self._uri, number, note)
         return note
 
     def _members(self, row: TarRow, image: bytes | None) -> Iterator[tuple[str, bytes]]:
@@ -168,11 +139,11 @@ def _add(tar: tarfile.TarFile, members: Iterator[tuple[str, bytes]]) -> str:
     return " ".join(sorted(suffixes))
 
 
-def _failure(row: TarRow, failure: Failure) -> dict[str, Any]:
-    """A row of `FAILURES`: a quarantine row without attempts."""
+def _failure(row: TarRow, failure: Failure) -> LeftOut:
+    """A quarantine row without attempts."""
     failed = quarantine_row(row["id"], row["image_uri"], row["source_fingerprint"], failure, attempts=0)
     del failed["attempts"]
-    return failed
+    return LeftOut(**failed)
 
 
 def _digest(ids: Iterable[str]) -> str:
@@ -185,8 +156,3 @@ def _digest(ids: Iterable[str]) -> str:
 def tar_uri(uri: str, number: int) -> str:
     """The URI of a tar."""
     return storage.join(uri, f"{number:06d}.tar")
-
-
-def note_uri(uri: str, number: int) -> str:
-    """The URI of a tar's note."""
-    return storage.join(uri, NOTES, f"{number:06d}.json")

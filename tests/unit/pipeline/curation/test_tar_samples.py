@@ -62,8 +62,10 @@ def test_columns_without_a_value_in_the_first_samples_are_named(tmp_path: Path, 
         assert filter_rows(dataset.uri, settings, ignore).written["late"] == late
 
 
-@pytest.mark.parametrize("damage", ["", '{"of_a_later_version": 1}'])
-def test_a_tar_with_a_damaged_note_is_written_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", ["", {"of_a_later_version": 1}, {"failures": None}, {"failures": [{"reason": 1}]}, {"samples": 2}]
+)
+def test_a_tar_with_a_damaged_note_is_written_again(tmp_path: Path, damage: str | dict[str, object]) -> None:
     dataset = Dataset.open_or_create(str(tmp_path / "out"), an_identity(has_images=False))
     table = embedded_rows(some_records(3), dataset.identity)
     dataset.write_shard("0" * 32, "2026-11-21", table, QUARANTINE.empty_table(), provenance(3))
@@ -71,7 +73,7 @@ def test_a_tar_with_a_damaged_note_is_written_again(tmp_path: Path, damage: str)
     filter_rows(dataset.uri, settings, ignore)
     note = tmp_path / "tars" / "_tars" / "000000.json"
     before = note.read_text()
-    note.write_text(damage)
+    note.write_text(damage if isinstance(damage, str) else json.dumps(json.loads(before) | damage))
     filter_rows(dataset.uri, settings, ignore)
     assert note.read_text() == before
 
