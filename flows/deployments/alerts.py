@@ -7,7 +7,7 @@ may hold a secret: it is stored encrypted and never printed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,10 +17,12 @@ import httpx
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import CallWebhook
-from prefect.events.schemas.automations import AutomationCore, EventTrigger
+from prefect.events.filters import AutomationFilter, AutomationFilterName, AutomationFilterTags
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from flows.deployments.paging import automations
 from pipeline.errors import ConfigError, RunError
 from pipeline.validation import validated
 from pipeline.yaml_text import read_yaml
@@ -88,12 +90,12 @@ def apply_alerts(path: Path, environment: Mapping[str, str]) -> list[str]:
 
 
 def _apply_all(file: AlertFile, environment: Mapping[str, str]) -> list[str]:
-    names = {rule.name for rule in file.alerts}
+    names = [rule.name for rule in file.alerts]
     with get_client(sync_client=True) as client:
         block_id = _block(client, environment.get(VARIABLE, "").strip())
         if block_id is None:
             return [f"Alerts: {VARIABLE} is not set, so no automation sends alerts"]
-        held = [one for one in client.read_automations() if TAG in one.tags or one.name in names]
+        held = held_automations(client, names)
         wanted = [rule.automation(block_id, file.payload) for rule in file.alerts]
         lines = [line for one in wanted if (line := _apply(client, one, held))]
         for gone in held:
@@ -102,7 +104,15 @@ def _apply_all(file: AlertFile, environment: Mapping[str, str]) -> list[str]:
     return lines or [f"Alerts: {len(wanted)} automations unchanged"]
 
 
-def _apply(client: SyncPrefectClient, wanted: AutomationCore, held: list[Any]) -> str:
+def held_automations(client: SyncPrefectClient, names: Sequence[str]) -> list[Automation]:
+    """The automations that are ours by their tag, or have one of our names, however many the server has."""
+    ours = AutomationFilter(tags=AutomationFilterTags(all_=[TAG]))
+    named = AutomationFilter(name=AutomationFilterName(any_=list(names)))
+    found = [*automations(client, ours), *automations(client, named)]
+    return list({one.id: one for one in found}.values())
+
+
+def _apply(client: SyncPrefectClient, wanted: AutomationCore, held: list[Automation]) -> str:
     """Bring one automation up to date and take it out of `held`."""
     found = next((one for one in held if one.name == wanted.name), None)
     if found is None:

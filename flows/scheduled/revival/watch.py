@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from httpx import HTTPStatusError
@@ -27,6 +28,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed
 
+from flows.deployments.paging import all_pages
 from flows.scheduled.outcome import show_end
 from flows.scheduled.revival.history import revival_message
 from flows.scheduled.revival.judge import Action, Decision, Seen, judge
@@ -38,7 +40,6 @@ from flows.scheduled.revival.transition import move
 #: The tag of every deployment of hanclip.
 TAG = "hanclip"
 _UNFINISHED = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
-_PAGE = 200
 _LOOK_EVERY_S = 5.0
 #: Workers fetch runs up to ten seconds before they are due; until then a state that slipped in can be restored.
 _START_IN = timedelta(seconds=20)
@@ -110,16 +111,12 @@ class Watch:
             FlowRunFilter(tags=tags, state=_of_type(*_UNFINISHED)),
             FlowRunFilter(tags=tags, state=crashed, end_time=ended),
         ):
-            yield from (run for run in self._pages(wanted) if self._watcher is None or run.id != self._watcher.id)
+            yield from (run for run in self._found(wanted) if self._watcher is None or run.id != self._watcher.id)
 
-    def _pages(self, wanted: FlowRunFilter) -> list[FlowRun]:
+    def _found(self, wanted: FlowRunFilter) -> list[FlowRun]:
         # Read as a whole before a run is moved out of the filter.
-        found: list[FlowRun] = []
-        while page := self._client.read_flow_runs(
-            flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=len(found)
-        ):
-            found += page
-        return found
+        read = partial(self._client.read_flow_runs, flow_run_filter=wanted, sort=FlowRunSort.ID_DESC)
+        return all_pages(lambda first: read(offset=first))
 
     def _judged(self, flow_run: FlowRun) -> _Case:
         assert flow_run.state
