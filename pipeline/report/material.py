@@ -20,7 +20,7 @@ from pipeline.dataset.dataset import Dataset
 from pipeline.phases import OnPhase, counted
 from pipeline.report.alike import open_table
 from pipeline.report.pictures import ShownRow
-from pipeline.scratch.spool import Spool
+from pipeline.scratch.spool import spool
 from pipeline.scratch.workspace import Workspace
 
 _COLUMNS = ("id", "source_fingerprint", "image_uri", "image_width", "image_height", "text", "similarity")
@@ -66,10 +66,8 @@ class Material:
         place = pa.field("place", pa.int64())
         schema = pa.schema([place, *(self.dataset.identity.schema.field(name) for name in names)])
         on_rows = counted(self.on_phase, "reading rows", self.rows)
-        with Spool(self.work, "facts", schema) as facts:
-            for table in self.current.read(names):
-                facts.add(table.rename_columns(schema.names))
-                on_rows(table.num_rows)
+        tables = (table.rename_columns(schema.names) for table in self.current.read(names))
+        spool(self.work, "facts", schema, tables, on_rows=on_rows)
 
     def has(self, column: str) -> bool:
         """Whether the dataset has this column."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.phases import OnRows
 from pipeline.scratch.workspace import BATCH_ROWS, Workspace, scratch_errors
 
 #: Rows with vectors are written earlier than by their number.
@@ -87,10 +88,16 @@ class Spool:
 
 
 def spool(
-    work: Workspace, name: str, schema: pa.Schema, batches: Iterable[pa.Table | pa.RecordBatch], number: str = "row"
+    work: Workspace,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.Table | pa.RecordBatch],
+    number: str = "row",
+    on_rows: OnRows = lambda _: None,
 ) -> int:
-    """Make the table `name` of `batches`, as `Spool` does; returns its number of rows."""
+    """Make the table `name` of `batches`, as `Spool` does; returns its number of rows. `on_rows` counts them."""
     with Spool(work, name, schema, number) as spooled:
         for batch in batches:
             spooled.add(batch)
+            on_rows(batch.num_rows)
     return spooled.rows

@@ -89,9 +89,8 @@ class Judge:
         reader = latest(self._dataset.uri, names)
         kinds = [(field.name, widened(field.type)) for field in reader.schema]
         kinds += [(LISTED, pa.bool_())] if self._ids is not None else []
-        batches = _counted(reader, on_rows)
-        listed = batches if self._ids is None else _listed(batches, self._ids)
-        self.total = spool(self._work, "rows", pa.schema([*kinds, (ROW, pa.int64())]), listed, ROW)
+        batches = reader if self._ids is None else _listed(reader, self._ids)
+        self.total = spool(self._work, "rows", pa.schema([*kinds, (ROW, pa.int64())]), batches, ROW, on_rows)
         if tables:
             self._join(columns, tables)
         path = self._work.path("joined.parquet" if tables else "rows.parquet")
@@ -222,9 +221,3 @@ def _bits(rules: int) -> str:
 def _listed(batches: Iterable[pa.RecordBatch], ids: pa.Array) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield batch.append_column(LISTED, pc.is_in(batch["id"], ids))
-
-
-def _counted(batches: Iterable[pa.RecordBatch], on_rows: OnRows) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield batch
-        on_rows(batch.num_rows)

@@ -7,7 +7,7 @@ compared by id and `source_fingerprint`, never by the files that they are in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,8 +72,7 @@ class SyncChanges:
             self._work.store(asked, f"SELECT * FROM wanted USING SAMPLE reservoir({sample} ROWS)")
             self._ids = [id_ for (id_,) in self._work.rows("SELECT id FROM asked ORDER BY id")]
         on_rows = counted(self._on_phase, "Comparing rows")
-        held = _counted(self._held(target, rows_at_once), on_rows)
-        rows = spool(self._work, "held", HELD, held)
+        rows = spool(self._work, "held", HELD, self._held(target, rows_at_once), on_rows=on_rows)
         [(wanted,)] = self._work.rows("SELECT count(*) FROM wanted")
         tables = {**dict.fromkeys(("wanted", asked), f"{_KEY}, place"), "held": _KEY}
         with IdPasses(self._work, max(rows, int(wanted)), tables) as passes:
@@ -168,9 +167,3 @@ def _without(table: pa.Table) -> pa.Table:
     for name in table.column_names[1:]:
         missing = pc.or_(missing, table[name].is_null())
     return table.filter(missing).select([PLACE]).rename_columns(_PLACES.names)
-
-
-def _counted(tables: Iterator[pa.Table], on_rows: Callable[[int], None]) -> Iterator[pa.Table]:
-    for table in tables:
-        yield table
-        on_rows(table.num_rows)

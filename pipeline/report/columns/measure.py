@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import RunError
+from pipeline.report.bins import binned
 from pipeline.report.charts import nice_edges
 from pipeline.report.columns.parts import Part, plain
 from pipeline.report.columns.profile import ColumnProfile, Frequent, Spread, ValueKind
@@ -124,7 +125,7 @@ def _spread(work: Workspace, part: Part) -> Spread | None:
         return None
     low, high = _range(least, greatest, *values[-2:])
     edges = _edges(part, low, high)
-    bins, beyond = _bins(work, source, edges)
+    bins, beyond = binned(work, "m", source, edges)
     return Spread(
         least=value_text(least, part.kind, part.type),
         values=[value_text(value, part.kind, part.type) for value in values[: len(_QUANTILES)]],
@@ -161,14 +162,3 @@ def _edges(part: Part, low: float, high: float) -> list[float]:
         return edges if edges[0] + (edges[1] - edges[0]) > edges[0] else [low, math.nextafter(high, math.inf)]
     width = max(high - low, unit) / _BINS
     return [low + width * i for i in range(_BINS + 1)]
-
-
-def _bins(work: Workspace, source: str, edges: list[float]) -> tuple[list[int], int]:
-    """Values in each bin, and how many are beyond the edges and so in the outer ones."""
-    last, width = len(edges) - 2, edges[1] - edges[0]
-    rows = work.rows(
-        f"SELECT least(greatest(floor((m - {edges[0]!r}) / {width!r}), 0), {last})::INT AS bin, count(*), "
-        f"count(*) FILTER (m < {edges[0]!r} OR m > {edges[-1]!r}) FROM {source} WHERE m IS NOT NULL GROUP BY bin"
-    )
-    found = {int(bin_): int(n) for bin_, n, _ in rows}
-    return [found.get(i, 0) for i in range(last + 1)], sum(int(far) for *_, far in rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.report.bins import binned
 from pipeline.report.charts import Chart, histogram, nice_edges
 from pipeline.report.material import Material
 from pipeline.report.pictures import ShownRow
@@ -38,27 +39,18 @@ def similarity(material: Material) -> SimilaritySection | None:
     if not rows:
         return None
     edges = nice_edges(least, most, _BINS)
+    counts, _ = binned(material.work, "similarity", "facts", edges)
     [values] = material.one(f"SELECT quantile_cont(similarity, {list(_QUANTILES)}) FROM facts")
     middle = values[_QUANTILES.index(0.5)]
     return SimilaritySection(
         rows=int(rows),
         without=material.rows - int(rows),
-        chart=histogram(say("similarity.chart"), say("similarity.axis"), edges, _counts(material, edges), 2),
+        chart=histogram(say("similarity.chart"), say("similarity.axis"), edges, counts, 2),
         quantiles=[(100 * part, value) for part, value in zip(_QUANTILES, values, strict=True)],
         lowest=_wall(material, "similarity"),
         median=_wall(material, f"abs(similarity - {middle!r})"),
         highest=_wall(material, "-similarity"),
     )
-
-
-def _counts(material: Material, edges: list[float]) -> list[int]:
-    width = edges[1] - edges[0]
-    rows = material.work.rows(
-        f"SELECT least(floor((similarity - {edges[0]!r}) / {width!r}), {len(edges) - 2})::INT AS bin, count(*) "
-        "FROM facts WHERE similarity IS NOT NULL GROUP BY bin"
-    )
-    found = {int(place): int(n) for place, n in rows}
-    return [found.get(i, 0) for i in range(len(edges) - 1)]
 
 
 def _wall(material: Material, order: str) -> list[ShownRow]:
