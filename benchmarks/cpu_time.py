@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from actors.machine.local.process_table import all_stats, descendants, stat_of
+
 _V1 = Path("/sys/fs/cgroup/cpuacct")
 _V2 = Path("/sys/fs/cgroup")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class CpuMeter(Protocol):
@@ -81,7 +82,7 @@ class TreeMeter:
     method = "/proc/<pid>/stat of the process tree"
 
     def __init__(self) -> None:
-        self._ticks: dict[tuple[int, str], int] = {}
+        self._used_s: dict[tuple[int, int], float] = {}
         self._known: set[int] = set()
 
     def join(self) -> None:
@@ -90,29 +91,16 @@ class TreeMeter:
     def seconds(self, root: int) -> float:
         """See `CpuMeter`. Call it several times a second."""
         for pid in self.living(root):
-            fields = _stat(pid)
-            if fields:
-                self._ticks[pid, fields[19]] = int(fields[11]) + int(fields[12])
-        return sum(self._ticks.values()) / _TICKS_PER_S
+            if stat := stat_of(Path("/proc", str(pid))):
+                self._used_s[pid, stat.started_ticks] = stat.cpu_s
+        return sum(self._used_s.values())
 
     def living(self, root: int) -> list[int]:
         """See `CpuMeter`. A daemon remains tracked after its parent ended, once it was seen."""
-        parents = {int(p.name): _stat(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()}
-        self._known = {pid for pid in self._known | {root} if pid in parents}
-        grown = True
-        while grown:
-            more = {pid for pid, fields in parents.items() if fields and int(fields[1]) in self._known} - self._known
-            grown = bool(more)
-            self._known |= more
+        stats = all_stats()
+        known = (self._known | {root}) & stats.keys()
+        self._known = known.union(descendants(known, stats))
         return sorted(self._known)
 
     def close(self) -> None:
         """See `CpuMeter`."""
-
-
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/<pid>/stat from the state on; empty if the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []

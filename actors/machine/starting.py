@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import os
-import shutil
-import signal
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from actors.exiting import SIGNALS, exit_at_once
+from actors.exiting import SIGNALS
 from actors.machine.native_stderr import is_separate, silenced
 
 #: Methods of Ray's C++ class RayLog, and more bytes than a `struct sigaction` has.
@@ -62,48 +56,6 @@ def quiet_ray() -> Iterator[None]:
 def abandon() -> None:
     """Give up on a `ray.init` that still runs in a thread: Ray's exit hook would wait for it."""
     atexit.unregister(ray.shutdown)
-
-
-def end_with_process(path: Path, processes: list[int], exit_code: int) -> None:
-    """Stop `processes`, children of this one that use the folder `path`; kill them when this process ends.
-
-    The thread in `ray.init` cannot be ended, and its C++ code aborts this process when Ray's processes die. While they
-    are only stopped, it waits for them.
-    """
-    _send(processes, signal.SIGSTOP)
-    atexit.register(partial(_end, os.getpid(), path, exit_code))
-
-
-def _end(owner: int, path: Path, exit_code: int) -> None:
-    if os.getpid() != owner:
-        return
-    exit_at_once(exit_code)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    processes = _descendants(owner)
-    _send(processes, signal.SIGSTOP)
-    shutil.rmtree(path, ignore_errors=True)
-    _send(processes, signal.SIGKILL)
-    os._exit(exit_code)
-
-
-def _send(processes: list[int], number: int) -> None:
-    for pid in processes:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _descendants(ancestor: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                parents[int(entry.name)] = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-    found = [ancestor]
-    for parent in found:
-        found += [pid for pid, its_parent in parents.items() if its_parent == parent]
-    return found[1:]
 
 
 def shut_down() -> None:

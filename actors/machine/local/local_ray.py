@@ -27,6 +27,7 @@ from actors.machine.authentication import for_local_ray
 from actors.machine.interruptible import interruptible
 from actors.machine.limits import available_memory_bytes, usable_cpus, visible_gpus
 from actors.machine.local.processes import (
+    end_with_process,
     fewer_processes,
     is_starting,
     kill,
@@ -36,7 +37,7 @@ from actors.machine.local.processes import (
     without_agents,
 )
 from actors.machine.local.ray_folder import RayFolder, make_ray_folder
-from actors.machine.starting import abandon, end_with_process, shut_down, subdued_ray
+from actors.machine.starting import abandon, shut_down, subdued_ray
 from actors.stopping import StopSignal
 from pipeline.errors import RunError
 

@@ -8,13 +8,17 @@ name a port where nobody listens.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
+import shutil
 import signal
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,9 @@ from ray._private.node import Node
 from ray._private.ray_constants import RAY_ENABLE_UV_RUN_RUNTIME_ENV, RAY_RUNTIME_ENV_HOOK
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.runtime_env.uv_runtime_env_hook import _get_uv_run_cmdline
+
+from actors.exiting import exit_at_once
+from actors.machine.local.process_table import all_stats, command_of, descendants
 
 #: Processes for autoscaling, for a dashboard, and for workers' output in the driver, none of which a local Ray needs.
 #: Each would take one to two seconds of CPU to start.
@@ -122,12 +129,36 @@ def processes(path: Path) -> dict[int, str]:
 
 def _using(path: Path, parent: int | None = None) -> dict[int, str]:
     """Command lines of the processes, or only of the children of `parent`, that use the folder, by pid."""
-    found: dict[int, str] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                its_parent = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-                command = entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if parent in (None, its_parent) and f"{path}/" in command:
-                    found[int(entry.name)] = command
-    return found
+    pids = [pid for pid, stat in all_stats().items() if parent in (None, stat.parent)]
+    commands = {pid: command_of(pid) for pid in pids}
+    return {pid: command for pid, command in commands.items() if f"{path}/" in command}
+
+
+def end_with_process(path: Path, started: Iterable[int], exit_code: int) -> None:
+    """Stop `started`, children of this one that use the folder `path`; kill them when this process ends.
+
+    The thread in `ray.init` cannot be ended, and its C++ code aborts this process when Ray's processes die. While they
+    are only stopped, it waits for them.
+    """
+    _send(started, signal.SIGSTOP)
+    atexit.register(partial(_end, os.getpid(), path, exit_code))
+
+
+def _end(owner: int, path: Path, exit_code: int) -> None:
+    if os.getpid() != owner:
+        return
+    exit_at_once(exit_code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    left = descendants([owner], all_stats())
+    _send(left, signal.SIGSTOP)
+    shutil.rmtree(path, ignore_errors=True)
+    _send(left, signal.SIGKILL)
+    os._exit(exit_code)
+
+
+def _send(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
