@@ -59,7 +59,7 @@ def embedders(model: ModelConfig, size: CrewSize, places: Reservation) -> Pool:
     """Actors that run the model, which must be pinned to a digest; independent of any plan."""
     device = None if size.gpus_per_embedder else "cpu"
     arguments = (model, size.embedder_threads, device)
-    asks = {"num_cpus": size.cpus_per_embedder, "num_gpus": size.gpus_per_embedder}
+    asks = {"num_cpus": size.cpus_per_embedder, "num_gpus": size.gpus_per_embedder, "memory": size.bytes_per_embedder}
     make = _maker(Embedder, arguments, **asks, max_concurrency=_EMBEDDER_CALLS if size.gpus_per_embedder else 1)
     depth = Depth(_EMBEDDER_CALLS, _EMBEDDER_CHUNKS * size.chunk_rows, _EMBEDDER_AT_HAND_S)
     return Pool("embedder", size.embedders, make, depth, _embedder_asks(size), places.place("embedder"))
@@ -76,7 +76,7 @@ def _decoder_asks(size: CrewSize) -> dict[str, float]:
 
 
 def _embedder_asks(size: CrewSize) -> dict[str, float]:
-    return {"CPU": size.cpus_per_embedder, "GPU": size.gpus_per_embedder}
+    return {"CPU": size.cpus_per_embedder, "GPU": size.gpus_per_embedder, "memory": size.bytes_per_embedder}
 
 
 def limits(config: RunConfig, plan: Plan, model: ModelSpec, size: CrewSize) -> Limits:

@@ -2,7 +2,8 @@
 
 In: CPUs, GPUs and memory. Out: a `CrewSize`. With GPUs: one embedder per GPU, decoders on all other CPUs. On CPUs
 alone: a decoder and an embedder per core, each counted as half a core; the one that is the bottleneck then gets the
-cores while the other waits.
+cores while the other waits. Of a cluster the memory counts node by node, since an actor has that of one node only: an
+embedder on CPUs asks its node for it, so that Ray places no more of them there than fit.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Resources:
     Attributes:
         autoscaled: whether an autoscaler adds nodes for actors that find no place.
         cpu_only: whether the cluster declares with the resource `CPU_ONLY` that none of its nodes will have a GPU.
+        cpus_by_node, memory_by_node: of each node; empty if they are all one node's.
     """
 
     cpus: float
@@ -49,6 +51,14 @@ class Resources:
     gpus_by_node: tuple[float, ...] = ()
     autoscaled: bool = False
     cpu_only: bool = False
+    cpus_by_node: tuple[float, ...] = ()
+    memory_by_node: tuple[float, ...] = ()
+
+    def cpu_places(self, bytes_each: int) -> int:
+        """How many actors with a CPU and so many bytes of memory each fit."""
+        cpus = self.cpus_by_node or (max(1, int(self.cpus)),)
+        nodes = zip(cpus, self.memory_by_node or (self.memory_bytes,), strict=True)
+        return int(sum(min(cpus, memory_bytes // bytes_each) for cpus, memory_bytes in nodes))
 
     def places(self, gpus_each: float) -> int:
         """How many actors with `gpus_each` GPUs fit: a share of a GPU never spans two, nor an actor two nodes."""
@@ -67,6 +77,7 @@ class CrewSize:
         embedder_threads: threads of a forward pass on CPU.
         chunk_rows: records per decode or embed call.
         inflight_bytes: decoded bytes in flight.
+        bytes_per_embedder: memory of its node; 0: it asks for none.
     """
 
     decoders: int
@@ -78,6 +89,7 @@ class CrewSize:
     embedder_threads: int
     chunk_rows: int
     inflight_bytes: int
+    bytes_per_embedder: int = 0
 
     def for_shards(self, rows: Iterable[int]) -> CrewSize:
         """The same without the decoders and embedders that would have nothing to do; each takes seconds to start.
@@ -90,13 +102,14 @@ class CrewSize:
 
 
 class _Shares(NamedTuple):
-    """Numbers of actors, the CPUs that each asks for if there are enough, and the least and most rows of a chunk."""
+    """Numbers of actors, what each asks for if there is enough, and the least and most rows of a chunk."""
 
     decoders: int
     embedders: int
     cpus_per_decoder: float
     cpus_per_embedder: float
     chunk_rows: tuple[int, int]
+    bytes_per_embedder: int = 0
 
 
 def size_crew(
@@ -132,6 +145,7 @@ def size_crew(
         embedder_threads=max(1, cpus // shares.embedders),
         chunk_rows=max(model.batch_size or 0, _chunk_rows(image_size, *shares.chunk_rows)),
         inflight_bytes=_inflight_bytes(resources, cluster),
+        bytes_per_embedder=shares.bytes_per_embedder,
     )
 
 
@@ -208,16 +222,19 @@ def _shares(resources: Resources, gpus_each: float, weights_bytes: int, cluster:
 
     Without GPUs: a decoder and an embedder per CPU, unless fewer fit into memory.
     """
-    cpus, memory_bytes = max(1, int(resources.cpus)), resources.memory_bytes
+    most_decoders = resources.cpu_places(_DECODER_BYTES) or 1
     chosen, chosen_embedders = chosen_number(cluster.decoders), chosen_number(cluster.embedders)
     if gpus_each:
         embedders = chosen_embedders or max(1, resources.places(gpus_each))
-        decoders = min(max(1, cpus - embedders), int(memory_bytes / _DECODER_BYTES) or 1)
+        decoders = min(max(1, int(resources.cpus) - embedders), most_decoders)
         return _Shares(chosen or decoders, embedders, 1.0, 0.0, _GPU_CHUNK_ROWS)
     each = _EMBEDDER_BYTES + _MODEL_COPIES * weights_bytes
-    embedders = chosen_embedders or min(cpus, int(memory_bytes / (each + _DECODER_BYTES)) or 1)
-    decoders = min(cpus, max(1, int((memory_bytes - embedders * each) / _DECODER_BYTES)))
-    return _Shares(chosen or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS)
+    fitting = resources.cpu_places(each + _DECODER_BYTES)
+    embedders = chosen_embedders or fitting or 1
+    decoders = min(most_decoders, max(1, int((resources.memory_bytes - embedders * each) / _DECODER_BYTES)))
+    # More than fit, because the user chose them or because there must be one, would wait for memory without an end.
+    asked = each + _DECODER_BYTES if resources.memory_by_node and embedders <= fitting else 0
+    return _Shares(chosen or decoders, embedders, 0.5, 0.5, _CPU_CHUNK_ROWS, asked)
 
 
 def _inflight_bytes(resources: Resources, cluster: ClusterConfig) -> int:

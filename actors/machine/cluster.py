@@ -187,15 +187,20 @@ def resources_of(state: ClusterState) -> Resources:
     """Resources of those nodes that do not leave."""
     there = [node.resources for node in state.staying]
 
+    def by_node(name: str) -> tuple[float, ...]:
+        return tuple(resources.get(name, 0.0) for resources in there)
+
     def total(name: str) -> float:
-        return sum(resources.get(name, 0.0) for resources in there)
+        return sum(by_node(name))
 
     return Resources(
         cpus=total("CPU"),
         gpus=total("GPU"),
-        memory_bytes=total("memory") or 4 * 2**30,
+        memory_bytes=total("memory"),
         object_store_bytes=total("object_store_memory") or 2**30,
-        gpus_by_node=tuple(resources.get("GPU", 0.0) for resources in there),
+        gpus_by_node=by_node("GPU"),
         autoscaled=state.autoscaled,
         cpu_only=total(CPU_ONLY) > 0,
+        cpus_by_node=by_node("CPU"),
+        memory_by_node=by_node("memory"),
     )

@@ -78,6 +78,25 @@ def test_actors_fit_into_the_memory(memory_mb: int, decoders: int, embedders: in
     assert (asked.decoders, asked.embedders) == (7, 6)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "chosen", "embedders", "asks"),
+    [
+        ([(8, 4)] * 4, None, 8, True),
+        ([(8, 4), (0, 64)], None, 2, True),  # actors need a CPU
+        ([(1, 4), (8, 64)], 3, 3, True),
+        ([(8, 4)] * 2, 5, 5, False),  # the user's choice is kept
+        ([(8, 1)] * 4, None, 1, False),  # one may fit all the same
+    ],
+)
+def test_embedders_find_their_memory_on_one_node(
+    nodes: list[tuple[int, int]], chosen: int | None, embedders: int, asks: bool
+) -> None:
+    cpus, memory = [float(cpus) for cpus, _ in nodes], [float(size * GB) for _, size in nodes]
+    there = Resources(sum(cpus), 0, sum(memory), GB, cpus_by_node=tuple(cpus), memory_by_node=tuple(memory))
+    size = size_crew(there, ClusterConfig(embedders=chosen), ModelConfig(), 300 * 2**20, 224)
+    assert (size.embedders, size.bytes_per_embedder) == (embedders, asks * 1750 * 2**20)
+
+
 def test_a_larger_batch_size_makes_larger_chunks() -> None:
     assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=500), GB, 224).chunk_rows == 500
     assert size_crew(resources(2), ClusterConfig(), ModelConfig(batch_size=8), GB, 224).chunk_rows == 64

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from actors import crew
 from actors.crew_size import CPU_ONLY, CrewSize, Resources, resize_crew, size_crew
 from actors.elastic.balance import CrewBalance
 from actors.elastic.elastic_crew import CrewRules, ElasticCrew
@@ -157,6 +158,12 @@ def test_nodes_may_join_after_the_models_files_are_gone(tmp_path: Path) -> None:
     rules = run._rules(cast(Any, session))
     shutil.rmtree(model.folder)
     assert rules.resize(resources_of(ClusterState((node("a", 8), node("b", 8))))).embedders == 1
+
+
+def test_an_embedder_on_cpus_asks_ray_for_its_memory() -> None:
+    size = Run(node("a", 8)).size
+    pool = crew.embedders(ModelConfig(), size, cast(Any, SimpleNamespace(place=lambda role: None)))
+    assert pool.asks == {"CPU": size.cpus_per_embedder, "memory": size.bytes_per_embedder}
 
 
 def test_a_crew_that_the_user_chose_keeps_its_size_whatever_joins_or_is_lost() -> None:
