@@ -64,6 +64,9 @@ def _end_all() -> None:
         idle.pop().close()
 
 
+os.register_at_fork(before=_end_all)  # a forked process has none of their threads, and crashes when it ends them
+
+
 def take(settings: dict[str, object]) -> Instance:
     """An instance with these settings. All callers set the same ones."""
     root = _with(settings)

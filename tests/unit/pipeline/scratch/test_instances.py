@@ -81,3 +81,14 @@ def test_few_instances_are_kept_and_none_that_a_result_is_read_from(idle: list[A
     work.__exit__(None, None, None)
     with Workspace() as work:
         assert work.rows("SELECT 1") == [(1,)]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_no_instance_to_end(idle: list[Any]) -> None:
+    with Workspace() as work:
+        work.rows("SELECT 1")
+    assert len(idle) == 1
+    child = os.fork()
+    if not child:
+        os._exit(len(idle))
+    assert (os.waitpid(child, 0)[1], idle) == (0, [])
