@@ -9,7 +9,7 @@ rows that are in none of the groups found so far.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -74,10 +74,13 @@ class DuplicateGroups:
     Args:
         work: has the table `duplicates` and the `rows` of the dataset.
         found: a query for the groups of the rows in the table `hits`, with the key, the group and its size.
+        turn: is held while `work` is used, if other threads use it. Searches go on beside one another.
     """
 
-    def __init__(self, work: Workspace, found: str = _GROUPS) -> None:
-        self._work, self._found = work, found
+    def __init__(
+        self, work: Workspace, found: str = _GROUPS, turn: AbstractContextManager[object] | None = None
+    ) -> None:
+        self._work, self._found, self._turn = work, found, turn or nullcontext()
 
     def best(self, search: RepeatedSearch, top: int) -> SearchResult:
         """The hits of the `top` nearest groups of each query."""
@@ -95,7 +98,8 @@ class DuplicateGroups:
                 break
             wanted = min(most, _MORE * wanted)
         for query in short:
-            self._go_on(search, query, hits[query], top, most)
+            with self._turn:  # its file of keys is read by the search
+                self._go_on(search, query, hits[query], top, most)
         return replace(found, hits=[firsts[:top] for firsts in hits])
 
     def _go_on(self, search: RepeatedSearch, query: int, firsts: list[Hit], top: int, most: int) -> None:
@@ -112,8 +116,9 @@ class DuplicateGroups:
 
     def firsts(self, hits: list[Hit]) -> list[Hit]:
         """The first hit of each group, with its group."""
-        self._work.register("hits", _table(hits))
-        rows = self._work.rows(self._found)
+        with self._turn:
+            self._work.register("hits", _table(hits))
+            rows = self._work.rows(self._found)
         groups = {(id_, state): (group, size) for id_, state, group, size in rows}
         seen, firsts = set[str](), list[Hit]()
         for hit in hits:

@@ -62,10 +62,10 @@ class OpenRows:
 
     @contextmanager
     def groups(self) -> Iterator[DuplicateGroups]:
-        """The groups of duplicates, for one thread at a time. Raises NoGroupsError, StorageError, RunError."""
+        """The groups of duplicates. Raises NoGroupsError, StorageError, RunError."""
         with self._turn:
             self._refresh_groups()
-            yield DuplicateGroups(self._work, _FOUND)
+        yield DuplicateGroups(self._work, _FOUND, self._turn)
 
     def _refresh_groups(self) -> None:
         """Read the table of duplicates, unless it is the one that was read last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,13 @@ def test_what_a_query_finds_depends_on_no_query_beside_it(catalog: EmbeddedCatal
     together = search_all(queries, 3, ()).hits
     alone = [search_all(queries[n : n + 1], 3, ()).hits[0] for n in range(len(queries))]
     assert [shown(one) for one in together] == [shown(one) for one in alone]
+
+
+def test_searches_of_groups_wait_for_no_other_search(catalog: EmbeddedCatalog) -> None:
+    opened, wanted = open_dataset(catalog.dataset, HowToMatch(60)), WantedRows(top=20, one_per_group=True)
+    with opened.rows.groups(), ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(hits, opened, wanted) for _ in range(8)]
+        assert [one.result(60) for one in found] == [exact_hits(catalog.out, wanted)] * 8
 
 
 def test_what_other_commands_replace_is_noticed(tmp_path: Path) -> None:
