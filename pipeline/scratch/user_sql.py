@@ -188,7 +188,7 @@ def locked(json_errors: bool = False) -> Workspace:
 
     `json_errors` is for `complaint`.
     """
-    work = Workspace(alone=True)
+    work = Workspace()
     for setting in (
         f"errors_as_json = {json_errors}",
         "enable_external_access = false",

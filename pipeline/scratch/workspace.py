@@ -21,7 +21,6 @@ import pyarrow as pa
 from pipeline.errors import HanclipError, RunError
 from pipeline.faults import explained
 from pipeline.scratch.folder import ScratchFolder
-from pipeline.scratch.instances import take
 from pipeline.scratch.quoting import quoted
 
 if TYPE_CHECKING:
@@ -40,44 +39,37 @@ _ROWS_PER_MB = 2**14
 _SORTED_GROUP_ROWS = 8192
 #: Of DuckDB's decimals.
 _DECIMAL_DIGITS = 38
-_SPILL = "spill"
 
 
 class Workspace:
     """Use as a context manager. Methods raise RunError when DuckDB or Arrow fails.
 
-    Args:
-        memory_mb: of DuckDB.
-        alone: its instance of DuckDB is not for later workspaces, since its settings change.
-
     Attributes:
         rows_at_once: rows that a hash join or an aggregate can take in.
     """
 
-    def __init__(self, memory_mb: int = _MEMORY_MB, alone: bool = False) -> None:
-        self.rows_at_once, self._alone = memory_mb * _ROWS_PER_MB, alone
+    def __init__(self, memory_mb: int = _MEMORY_MB) -> None:
+        import duckdb  # see the module
+
+        self.rows_at_once = memory_mb * _ROWS_PER_MB
         with scratch_errors():
             self._scratch = ScratchFolder()
         self.folder = self._scratch.path
-        self._instance = take(
-            {
+        self._duck = duckdb.connect(
+            config={
                 "memory_limit": f"{memory_mb}MB",
                 "threads": max(1, min(_THREADS, memory_mb // _THREAD_MB)),
-                "temp_directory": str(self.folder / _SPILL),
+                "temp_directory": str(self.folder / "spill"),
                 "preserve_insertion_order": False,
             }
         )
-        self._duck = self._instance.connection
         self._duck.execute("SET TimeZone = 'UTC'")  # not that of the machine: a rule has one meaning
 
     def __enter__(self) -> Workspace:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None and not self._alone and not (self.folder / _SPILL).exists():
-            self._instance.keep()
-        else:
-            self._instance.close()
+        self._duck.close()
         self._scratch.remove()
 
     def path(self, name: str) -> str:
