@@ -41,22 +41,16 @@ def body():
     Dropping()
     time.sleep(30)
 """
-TRANSLATED = """
+CAUGHT = """
 def body():
     try:
         send(signal.SIGTERM)
         time.sleep(30)
-    except BaseException:
-        raise RuntimeError("computation interrupted")
+    except {caught}:
+        {then}
 """
-EXITING = """
-def body():
-    try:
-        send(signal.SIGTERM)
-        time.sleep(30)
-    except SystemExit:
-        sys.exit(1)
-"""
+TRANSLATED = CAUGHT.format(caught="BaseException", then='raise RuntimeError("computation interrupted")')
+EXITING = CAUGHT.format(caught="SystemExit", then="sys.exit(1)")
 KEYBOARD = """
 def body():
     raise KeyboardInterrupt
